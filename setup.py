@@ -1,0 +1,10 @@
+"""The one thing pyproject.toml cannot say: a C extension that may fail to build."""
+
+from setuptools import Extension, setup
+
+setup(
+    ext_modules=[
+        # Without a compiler the installation succeeds and the pure-Python encoder is used.
+        Extension("imgpkg.content._deflate", ["src/imgpkg/content/_deflate.c"], optional=True),
+    ],
+)

@@ -1,0 +1,1 @@
+"""WHO: a repository in, a decision out."""

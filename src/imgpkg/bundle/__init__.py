@@ -1,0 +1,1 @@
+"""MEANING: imgpkg's own documents."""

@@ -1,0 +1,1 @@
+"""VOICE: argv in, text and exit code out."""

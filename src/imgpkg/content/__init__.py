@@ -1,0 +1,1 @@
+"""BYTES: where blobs come from and go to."""

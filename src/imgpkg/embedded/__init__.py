@@ -1,0 +1,1 @@
+"""SERVE: a small registry for demonstrations, tests and copied tarballs."""

@@ -1,0 +1,79 @@
+"""What long work tells whoever watches: values handed to one hook.
+
+A hook is called from worker threads, one call at a time per thread; it must be quick and thread-safe.
+Raising `imgpkg.errors.Cancelled` in it stops the work: nothing half-done becomes visible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imgpkg.oci.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A line of the original's own log, with its newlines, such as `dir: config`."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something the user should know although the work goes on; no prefix, no newline."""
+
+    text: str
+
+
+class Outcome(Enum):
+    """How the work on one blob ended."""
+
+    MOVED = "moved"
+    PRESENT = "already there"
+    MOUNTED = "mounted"
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The totals, known before the first byte moves: blobs and bytes."""
+
+    blobs: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobStarted:
+    """Work on a blob begins; `size` in bytes."""
+
+    digest: Digest
+    size: int
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobAdvanced:
+    """`count` more bytes of the blob have moved; negative when a retry starts again."""
+
+    digest: Digest
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFinished:
+    """The blob is where it should be."""
+
+    digest: Digest
+    outcome: Outcome
+
+
+Event: TypeAlias = Message | Warned | Planned | BlobStarted | BlobAdvanced | BlobFinished
+Hook: TypeAlias = "Callable[[Event], None]"
+
+
+def silent(event: Event) -> None:
+    """Watch nothing: the default hook."""

@@ -1,0 +1,1 @@
+"""WHAT: values of the OCI specifications, without I/O, clock or environment."""

@@ -1,0 +1,182 @@
+"""Descriptors and manifests: the bytes are kept as they came, everything else is derived from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from imgpkg.errors import ImgpkgError, InvalidManifest
+from imgpkg.oci import media
+from imgpkg.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A content descriptor (OCI image spec, descriptor.md); `size` in bytes."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = EMPTY
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+    artifact_type: str = ""
+
+    @property
+    def is_distributable(self) -> bool:
+        """False for layers that registries are asked not to pass on."""
+        return self.media_type not in media.NON_DISTRIBUTABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An image manifest or an image index, with the exact bytes it came as.
+
+    `descriptor.digest` is the digest of `raw`. `config` and `layers` are set for images, `manifests` for
+    indexes; all are empty for media types that are neither, such as Docker's schema 1.
+    """
+
+    descriptor: Descriptor
+    raw: bytes
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+    manifests: tuple[Descriptor, ...] = ()
+    subject: Descriptor | None = None
+    annotations: Mapping[str, str] = EMPTY
+    artifact_type: str = ""
+
+    @classmethod
+    def parse(cls, raw: bytes, media_type: str = "", digest: Digest | None = None) -> Manifest:
+        """Read a manifest of `media_type` (by default the one it names); raise InvalidManifest.
+
+        `digest` must already have been verified against `raw`; without it SHA-256 is computed.
+        """
+        document = _object(raw)
+        kind = media_type.partition(";")[0].strip() or _guess(document)
+        descriptor = Descriptor(kind, digest or Digest.of(raw), len(raw))
+        try:
+            return cls._derive(descriptor, raw, document)
+        except (ImgpkgError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidManifest(f"malformed manifest {descriptor.digest}: {error}") from error
+
+    @classmethod
+    def _derive(cls, descriptor: Descriptor, raw: bytes, document: dict[str, Any]) -> Manifest:
+        common = (_optional(document.get("subject")), _strings(document.get("annotations")))
+        artifact_type = str(document.get("artifactType") or "")
+        if descriptor.media_type in media.INDEXES:
+            manifests = _list(document, "manifests")
+            return cls(descriptor, raw, None, (), manifests, *common, artifact_type)
+        if descriptor.media_type in media.IMAGES:
+            config = _descriptor(document["config"])
+            return cls(descriptor, raw, config, _list(document, "layers"), (), *common, artifact_type)
+        return cls(descriptor, raw)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of `raw`."""
+        return self.descriptor.digest
+
+    @property
+    def media_type(self) -> str:
+        """What kind of manifest this is."""
+        return self.descriptor.media_type
+
+    @property
+    def is_image(self) -> bool:
+        """True for an image manifest of Docker or OCI."""
+        return self.media_type in media.IMAGES
+
+    @property
+    def is_index(self) -> bool:
+        """True for an OCI index or a Docker manifest list."""
+        return self.media_type in media.INDEXES
+
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers of an image, nothing for an index."""
+        return () if self.config is None else (self.config, *self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageConfig:
+    """The two parts of an image configuration that matter here."""
+
+    labels: Mapping[str, str] = EMPTY
+    diff_ids: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, raw: bytes) -> ImageConfig:
+        """Read leniently: what is no image configuration has no labels and no diff ids."""
+        try:
+            document = _object(raw)
+        except InvalidManifest:
+            return cls()
+        config, rootfs = document.get("config"), document.get("rootfs")
+        labels = config.get("Labels") if isinstance(config, dict) else None
+        diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+        return cls(
+            _strings(labels) if isinstance(labels, dict) else EMPTY,
+            tuple(str(diff_id) for diff_id in diff_ids) if isinstance(diff_ids, list) else (),
+        )
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise InvalidManifest(f"not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidManifest("not a JSON object")
+    return document
+
+
+def _guess(document: dict[str, Any]) -> str:
+    named = document.get("mediaType")
+    if isinstance(named, str) and named:
+        return named
+    if document.get("schemaVersion") == 1:
+        return media.DOCKER_SCHEMA_1_SIGNED
+    return media.OCI_INDEX if "manifests" in document else media.OCI_MANIFEST
+
+
+def _list(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
+    return tuple(_descriptor(item) for item in document.get(key) or ())
+
+
+def _optional(item: Any) -> Descriptor | None:
+    return None if item is None else _descriptor(item)
+
+
+def _descriptor(item: dict[str, Any]) -> Descriptor:
+    size = item["size"]
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise InvalidManifest(f"size is not a count of bytes: {size!r}")
+    return Descriptor(
+        media_type=str(item.get("mediaType") or ""),
+        digest=Digest.parse(item["digest"]),
+        size=size,
+        annotations=_strings(item.get("annotations")),
+        urls=tuple(str(url) for url in item.get("urls") or ()),
+        data=_inline(item.get("data")),
+        artifact_type=str(item.get("artifactType") or ""),
+    )
+
+
+def _inline(text: Any) -> bytes | None:
+    if not isinstance(text, str):
+        return None
+    import base64  # noqa: PLC0415 - rare, and not worth its import at start-up
+
+    return base64.b64decode(text, validate=True)
+
+
+def _strings(mapping: Any) -> Mapping[str, str]:
+    if not mapping:
+        return EMPTY
+    return MappingProxyType({str(key): str(value) for key, value in mapping.items()})

@@ -1,0 +1,148 @@
+"""Image references: parse, normalise, print (imgpkg-spec section 2).
+
+A value in hand is valid and has every default filled in; `str()` is the canonical name and parses to the
+same value again. Nothing here says whether a registry is reached by http or https.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from imgpkg.errors import InvalidReference
+from imgpkg.oci.digest import Digest
+
+DOCKER_HUB = "index.docker.io"
+DEFAULT_TAG = "latest"
+
+_TAG_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_PATH_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
+_MAX_TAG = 128
+_MIN_PATH, _MAX_PATH = 2, 255
+# RFC 3986 authority without user information, as the original's parser accepts it.
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:\d*)?")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Repository:
+    """A repository of a registry, such as `index.docker.io` and `library/nginx`."""
+
+    registry: str
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Repository:
+        """Read `[registry/]path` with Docker Hub's defaults; raise InvalidReference naming the bad part."""
+        if not text:
+            raise InvalidReference("a repository name must be specified")
+        registry, path = _split_registry(text)
+        _check("repository", path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
+        registry = _registry(registry)
+        if registry == DOCKER_HUB and "/" not in path:
+            path = f"library/{path}"
+        return cls(registry, path)
+
+    def tag(self, tag: str) -> Reference:
+        """Name `tag` in this repository."""
+        return Reference(self, tag=_tag(tag))
+
+    def digest(self, digest: Digest) -> Reference:
+        """Name `digest` in this repository."""
+        return Reference(self, digest=digest)
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Reference:
+    """A tag or a digest in a repository: exactly one of the two is set."""
+
+    repository: Repository
+    tag: str | None = None
+    digest: Digest | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read any reference; a tag beside a digest is dropped, no tag means `latest` (spec 2.1)."""
+        return cls.parse_digest(text) if "@" in text else cls.parse_tag(text)
+
+    @classmethod
+    def parse_tag(cls, text: str) -> Reference:
+        """Read a tag reference, `latest` when there is no tag; a digest is an error."""
+        base, colon, tag = text.rpartition(":")
+        if not colon or "/" in tag:
+            base, tag = text, ""
+        return cls(Repository.parse(base), tag=_tag(tag or DEFAULT_TAG))
+
+    @classmethod
+    def parse_digest(cls, text: str) -> Reference:
+        """Read a digest reference; the tag of `repository:tag@digest` is dropped unread."""
+        base, at, digest = text.partition("@")
+        if not at or "@" in digest:
+            raise InvalidReference(
+                "a digest must contain exactly one '@' separator (e.g. registry/repository@digest) "
+                f"saw: {text}"
+            )
+        if not digest.startswith("sha256:"):
+            raise InvalidReference(f"unsupported digest algorithm: {digest}")
+        try:
+            repository = cls.parse_tag(base).repository
+        except InvalidReference:
+            repository = Repository.parse(base)
+        return cls(repository, digest=Digest.parse(digest))
+
+    @property
+    def identifier(self) -> str:
+        """The tag or digest, as it stands in a manifest URL."""
+        return str(self.digest) if self.digest is not None else str(self.tag)
+
+    def __str__(self) -> str:
+        separator = "@" if self.digest is not None else ":"
+        return f"{self.repository}{separator}{self.identifier}"
+
+
+def parse_any(text: str) -> Reference:
+    """Read a reference as the original does for everything it only reads: any failure has one text."""
+    try:
+        return Reference.parse(text)
+    except InvalidReference as error:
+        raise InvalidReference(f"could not parse reference: {text}", hints=(str(error),)) from error
+
+
+def _split_registry(text: str) -> tuple[str, str]:
+    first, slash, rest = text.partition("/")
+    if slash and ("." in first or ":" in first):
+        return first, rest
+    return "", text
+
+
+def _registry(text: str) -> str:
+    if text in ("", "docker.io"):
+        return DOCKER_HUB
+    if not _AUTHORITY.fullmatch(text) or not _is_authority(text):
+        raise InvalidReference(f"registries must be valid RFC 3986 URI authorities: {text}")
+    return text
+
+
+def _is_authority(text: str) -> bool:
+    try:
+        split = urlsplit(f"//{text}")
+        return split.netloc == text and (split.port or 0) >= 0
+    except ValueError:
+        return False
+
+
+def _tag(tag: str) -> str:
+    _check("tag", tag, _TAG_CHARACTERS, 1, _MAX_TAG)
+    return tag
+
+
+def _check(name: str, text: str, characters: str, shortest: int, longest: int) -> None:
+    if not shortest <= len(text) <= longest:
+        raise InvalidReference(
+            f"{name} must be between {shortest} and {longest} characters in length: {text}"
+        )
+    if text.strip(characters):
+        raise InvalidReference(f"{name} can only contain the characters `{characters}`: {text}")

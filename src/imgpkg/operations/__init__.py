@@ -1,0 +1,1 @@
+"""VERBS: one file, one public function."""

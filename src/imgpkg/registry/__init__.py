@@ -1,0 +1,1 @@
+"""SPEAK: the distribution specification."""

@@ -1,0 +1,51 @@
+"""Every option once, frozen: what the command line and a library user set alike."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EMPTY: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Credentials given by hand for every registry; None means not given, empty means cleared.
+
+    What is not given falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` and `IMGPKG_ANON` of
+    the settings' environment (auth-spec 4).
+    """
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    anonymous: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How registries are reached and where credentials come from.
+
+    `environ` is the only environment that any part of the package looks at; it is empty by default, so that
+    a library user decides. `Settings.from_environment()` takes the process's own. `response_header_timeout` is
+    in seconds, 0 waits for ever; `retry_count` is the number of attempts, at least one is made.
+    """
+
+    login: Login = Login()
+    environ: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    ca_cert_paths: tuple[str, ...] = ()
+    verify_certs: bool = True
+    insecure: bool = False
+    response_header_timeout: float = 30.0
+    retry_count: int = 5
+    concurrency: int = 5
+
+    @classmethod
+    def from_environment(cls, **options: object) -> Settings:
+        """Take the process's environment as it is now, and `options` by their field names."""
+        return cls(environ=MappingProxyType(dict(os.environ)), **options)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""WIRE: one HTTP message at a time; knows no registry."""
