@@ -32,8 +32,8 @@ class Settings:
     """How registries are reached and where credentials come from.
 
     `environ` is the only environment that any part of the package looks at; it is empty by default, so that
-    a library user decides. `Settings.from_environment()` takes the process's own. `response_header_timeout` is
-    in seconds, 0 waits for ever; `retry_count` is the number of attempts, at least one is made.
+    a library user decides. `Settings.from_environment()` takes the process's own. `response_header_timeout`
+    is in seconds, 0 waits for ever; `retry_count` is the number of attempts, at least one is made.
     """
 
     login: Login = Login()
