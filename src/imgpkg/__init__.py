@@ -1,1 +1,82 @@
-"""Store configuration and image references as OCI artifacts, and move bundles between registries."""
+"""Store configuration and image references as OCI artifacts, and move bundles between registries.
+
+    import imgpkg
+
+    with imgpkg.Session(imgpkg.Settings.from_environment()) as session:
+        pushed = imgpkg.push(["config"], image="registry.example.com/team/config:v1", session=session)
+        imgpkg.pull("copy-of-config", image=str(pushed.reference), session=session)
+
+Every public name is here, loaded on first use, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imgpkg import errors as errors
+    from imgpkg.auth.credential import Credential as Credential
+    from imgpkg.auth.keychain import CredentialSource as CredentialSource
+    from imgpkg.auth.keychain import Decision as Decision
+    from imgpkg.auth.keychain import Finding as Finding
+    from imgpkg.auth.keychain import Keychain as Keychain
+    from imgpkg.errors import ImgpkgError as ImgpkgError
+    from imgpkg.oci.digest import Digest as Digest
+    from imgpkg.oci.reference import Reference as Reference
+    from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.explain import explain as explain
+    from imgpkg.operations.pull import PullResult as PullResult
+    from imgpkg.operations.pull import pull as pull
+    from imgpkg.operations.push import PushResult as PushResult
+    from imgpkg.operations.push import push as push
+    from imgpkg.operations.tag import Tag as Tag
+    from imgpkg.operations.tag import TagList as TagList
+    from imgpkg.operations.tag import list_tags as list_tags
+    from imgpkg.operations.tag import resolve as resolve
+    from imgpkg.registry.client import RegistryClient as RegistryClient
+    from imgpkg.session import Session as Session
+    from imgpkg.settings import Login as Login
+    from imgpkg.settings import Settings as Settings
+
+_HOMES = {
+    "Credential": "auth.credential",
+    "CredentialSource": "auth.keychain",
+    "Decision": "auth.keychain",
+    "Digest": "oci.digest",
+    "Finding": "auth.keychain",
+    "ImgpkgError": "errors",
+    "Keychain": "auth.keychain",
+    "Login": "settings",
+    "PullResult": "operations.pull",
+    "PushResult": "operations.push",
+    "Reference": "oci.reference",
+    "RegistryClient": "registry.client",
+    "Repository": "oci.reference",
+    "Session": "session",
+    "Settings": "settings",
+    "Tag": "operations.tag",
+    "TagList": "operations.tag",
+    "explain": "operations.explain",
+    "list_tags": "operations.tag",
+    "pull": "operations.pull",
+    "push": "operations.push",
+    "resolve": "operations.tag",
+}
+__all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604, RUF022 - names loaded on first use
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        return import_module("imgpkg.version").VERSION
+    if name == "errors":
+        return import_module("imgpkg.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'imgpkg' has no attribute {name!r}")
+    value = getattr(import_module(f"imgpkg.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,22 @@
+.PHONY: demo test lint benchmark
+
+demo:
+	@tools/venv.sh
+	@tools/demo.sh
+
+test:
+	@tools/servers.sh
+	@tools/venv.sh test
+	@.venv/bin/python -m coverage erase
+	.venv/bin/python -m pytest -q -n auto --cov --cov-report=
+	.venv/bin/python tools/coverage_gate.py
+
+lint:
+	@tools/venv.sh test,lint
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+benchmark:
+	@tools/venv.sh test
+	.venv/bin/python benchmarks/run.py

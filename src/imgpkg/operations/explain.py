@@ -1,0 +1,16 @@
+"""Explain which credential a repository would get, without a request to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.oci.reference import parse_any
+
+if TYPE_CHECKING:
+    from imgpkg.auth.keychain import Decision
+    from imgpkg.session import Session
+
+
+def explain(reference: str, *, session: Session) -> Decision:
+    """Decide for the repository of `reference`; the decision holds the whole trail and prints no secret."""
+    return session.keychain.resolve(parse_any(reference).repository)

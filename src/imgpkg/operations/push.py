@@ -1,0 +1,148 @@
+"""Push files as an image or a bundle (imgpkg-spec section 3)."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.contents import find_bundle, holds_bundle
+from imgpkg.bundle.tagging import internal_tag
+from imgpkg.content.image import build_image
+from imgpkg.content.pack import pack_layer
+from imgpkg.errors import InvalidReference, UsageError, doing
+from imgpkg.events import Hook, silent
+from imgpkg.oci.reference import Reference
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Collection, Mapping, Sequence
+
+    from imgpkg.content.image import BuiltImage
+    from imgpkg.content.pack import PackedLayer
+    from imgpkg.registry.client import RegistryClient
+    from imgpkg.session import Session
+
+BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
+DEFAULT_EXCLUSIONS = (".git",)
+# Below this many bytes asking whether a blob is there costs as much as sending it.
+_WORTH_ASKING = 1 << 20
+_NO_LABELS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class PushResult:
+    """What was pushed: the digest reference, and the tag that names it now."""
+
+    reference: Reference
+    tag: str
+
+
+def push(
+    files: Sequence[str | os.PathLike[str]],
+    *,
+    session: Session,
+    image: str = "",
+    bundle: str = "",
+    exclusions: Collection[str] = DEFAULT_EXCLUSIONS,
+    preserve_permissions: bool = False,
+    labels: Mapping[str, str] = _NO_LABELS,
+    lock_output: str = "",
+    on_event: Hook = silent,
+) -> PushResult:
+    """Pack `files` into one layer and push it as `image` or `bundle`, a tag reference.
+
+    A bundle must hold `.imgpkg/images.yml`; `lock_output` names a BundleLock file to write. What the registry
+    already has is not sent again. Raises UsageError, InvalidReference, LocalIOError, or an error of the registry.
+    """
+    target = _target(files, image, bundle, exclusions, labels, lock_output)
+    marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
+    with pack_layer(
+        files, exclusions=exclusions, preserve_permissions=preserve_permissions, on_event=on_event
+    ) as layer:
+        built = build_image(layer, marked)
+        _publish(session.client, target, layer, built, on_event)
+    result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag))
+    if lock_output:
+        _write_lock(result, lock_output)
+    return result
+
+
+def _target(
+    files: Sequence[str | os.PathLike[str]],
+    image: str,
+    bundle: str,
+    exclusions: Collection[str],
+    labels: Mapping[str, str],
+    lock_output: str,
+) -> Reference:
+    if BUNDLE_LABEL in labels:
+        raise UsageError(
+            f"label '{BUNDLE_LABEL}' is reserved and cannot be overriden. Please use a different key"
+        )
+    if image and bundle:
+        raise UsageError("Expected only one of image or bundle")
+    if not image and not bundle:
+        raise UsageError("Expected either image or bundle")
+    if image and lock_output:
+        raise UsageError("Lock output is not compatible with image, use bundle for lock output")
+    target = _parse(image or bundle)
+    if bundle:
+        find_bundle(files, exclusions)
+    elif holds_bundle(files, exclusions):
+        raise UsageError(
+            "Images cannot be pushed with '.imgpkg' directories, consider using --bundle (-b) option"
+        )
+    return target
+
+
+def _parse(text: str) -> Reference:
+    try:
+        return Reference.parse_tag(text)
+    except InvalidReference as error:
+        raise InvalidReference(f"Parsing '{text}': {error}") from error
+
+
+def _publish(
+    client: RegistryClient, target: Reference, layer: PackedLayer, built: BuiltImage, on_event: Hook
+) -> None:
+    internal = target.repository.tag(internal_tag(built.manifest.digest))
+    with doing(f"Writing '{target}'"), doing("Writing image"):
+        found = client.exists(internal)
+        is_there = found is not None and found.digest == built.manifest.digest
+        if not is_there:
+            _send(client, target, layer, built, on_event)
+            client.push_manifest(target, built.manifest)
+    with doing(f"Writing Tag '{internal}'"), doing("Tagging image"):
+        if is_there:
+            _tag(client, target, built)
+        else:
+            client.push_manifest(internal, built.manifest)
+
+
+def _send(
+    client: RegistryClient, target: Reference, layer: PackedLayer, built: BuiltImage, on_event: Hook
+) -> None:
+    repository = target.repository
+    is_large = layer.descriptor.size >= _WORTH_ASKING
+    client.push_blob(repository, layer.descriptor, layer.open, check=is_large, on_event=on_event)
+    client.push_blob(
+        repository,
+        built.config_descriptor,
+        lambda: io.BytesIO(built.config),
+        check=False,
+        on_event=on_event,
+    )
+
+
+def _tag(client: RegistryClient, target: Reference, built: BuiltImage) -> None:
+    found = client.exists(target)
+    if found is None or found.digest != built.manifest.digest:
+        client.push_manifest(target, built.manifest)
+
+
+def _write_lock(result: PushResult, path: str) -> None:
+    from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is written
+
+    BundleLock(result.reference, result.tag).write(path)

@@ -1,0 +1,89 @@
+"""The composition root: the only place that wires settings, keychain, transport and client together."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.docker import DockerConfigSource
+from imgpkg.auth.environment import EnvironmentSource
+from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.keychain import CredentialSource, Keychain
+from imgpkg.events import Hook, Warned, silent
+from imgpkg.registry.client import RegistryClient
+from imgpkg.settings import Settings
+from imgpkg.transport.pool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from typing_extensions import Self
+
+    from imgpkg.transport.trace import Tracer
+
+
+class Session:
+    """One run: a keychain and a registry client that share what they learn; close it when done.
+
+    `Session()` looks at nothing but its settings and is anonymous; `Session(Settings.from_environment())` is what
+    the command uses. Safe from many threads.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        on_event: Hook = silent,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings or Settings()
+        self._warn = partial(_warn_once, set(), on_event)
+        self.keychain = Keychain(self._sources())
+        self._pool = self._open_pool(trace)
+        self.client = RegistryClient(
+            self._pool,
+            self.keychain,
+            insecure=self.settings.insecure,
+            retry_count=self.settings.retry_count,
+            warn=self._warn,
+        )
+
+    def _sources(self) -> Iterator[CredentialSource]:
+        environ = self.settings.environ
+        yield EnvironmentSource(environ, self._warn)
+        yield ExplicitSource(self.settings.login, environ)
+        yield DockerConfigSource(environ, self._warn)
+
+    def _open_pool(self, trace: Callable[[str], None] | None) -> Pool:
+        return Pool(
+            ca_cert_paths=self.settings.ca_cert_paths,
+            verify_certs=self.settings.verify_certs,
+            header_timeout=self.settings.response_header_timeout,
+            environ=self.settings.environ,
+            max_connections=max(2 * self.settings.concurrency, 10),
+            tracer=_tracer(trace),
+        )
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._pool.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:
+    if trace is None:
+        return None
+    from imgpkg.transport.trace import TextTracer  # noqa: PLC0415 - only for --debug
+
+    return TextTracer(trace)
+
+
+def _warn_once(said: set[str], on_event: Hook, text: str) -> None:
+    if text not in said:
+        said.add(text)
+        on_event(Warned(text))

@@ -1,0 +1,123 @@
+"""The import table of docs/architecture.md, the size of rooms, and the homes of heavy modules, as code."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src" / "imgpkg"
+FILES = sorted(SOURCE.rglob("*.py"))
+
+MAY_IMPORT = {
+    "errors": set(),
+    "events": {"oci", "errors"},
+    "settings": set(),
+    "version": set(),
+    "oci": {"errors"},
+    "transport": {"errors", "version"},
+    "auth": {"oci", "transport", "errors", "settings"},
+    "registry": {"oci", "transport", "auth", "errors", "events", "version"},
+    "content": {"oci", "registry", "errors", "events"},
+    "bundle": {"oci", "content", "registry", "errors", "events"},
+    "operations": {"bundle", "content", "registry", "oci", "session", "settings", "auth", "errors", "events"},
+    "session": {"settings", "auth", "transport", "registry", "errors", "events"},
+    "embedded": {"oci", "errors", "version"},
+}
+ONE_HOME = {
+    "urllib3": "transport",
+    "yaml": "bundle",
+    "subprocess": "auth",
+    "click": "cli",
+    "rich": "cli",
+    "isal": "content",
+    "zstandard": "content",
+    "google": "auth/cloud",
+    "botocore": "auth/cloud",
+    "azure": "auth/cloud",
+}
+
+
+def imports(path):
+    """Yield (module, name, line, is_type_checking_only) of each import statement."""
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and getattr(branch.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, "", node.lineno, id(node) in guarded
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                yield node.module or "", alias.name, node.lineno, id(node) in guarded
+
+
+def room(path):
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+class TestEachModule:
+    def test_imports_only_what_its_room_may(self, path):
+        own = room(path)
+        if own in ("cli", "__init__", "__main__"):
+            return
+        for module, name, line, _ in imports(path):
+            parts = module.split(".")
+            if parts[0] != "imgpkg":
+                continue
+            other = parts[1] if len(parts) > 1 else name
+            assert other == own or other in MAY_IMPORT[own], f"{path}:{line}: {own} must not import {other}"
+
+    def test_imports_no_private_name_of_another_module(self, path):
+        for module, name, line, _ in imports(path):
+            if module.startswith("imgpkg") and module != "imgpkg.content":
+                private = name.startswith("_") and not name.startswith("__")
+                assert not private, f"{path}:{line}: {module}.{name} is private"
+
+    def test_imports_heavy_modules_only_in_their_one_home(self, path):
+        for module, _, line, _ in imports(path):
+            home = ONE_HOME.get(module.split(".")[0])
+            where = path.relative_to(SOURCE).as_posix()
+            assert home is None or where.startswith(f"{home}/"), f"{path}:{line}: {module} lives in {home}"
+
+    def test_fits_in_300_lines(self, path):
+        assert len(path.read_text().splitlines()) <= 300
+
+    def test_has_no_function_over_45_lines(self, path):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 45, f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+    def test_says_in_a_docstring_what_lives_in_it(self, path):
+        assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_modules_import_each_other_without_a_cycle():
+    graph = {}
+    for path in FILES:
+        name = "imgpkg." + ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+        name = name.removesuffix(".__init__")
+        graph[name] = set()
+        for module, imported, _, type_only in imports(path):
+            if module.startswith("imgpkg") and not type_only:
+                graph[name] |= {module, f"{module}.{imported}"}
+    finished, walking = set(), []
+
+    def walk(name):
+        assert name not in walking, " → ".join([*walking, name])
+        if name in finished:
+            return
+        walking.append(name)
+        for other in sorted(graph[name] & graph.keys() - {name, "imgpkg"}):
+            walk(other)
+        finished.add(walking.pop())
+
+    for name in sorted(graph):
+        walk(name)

@@ -1,0 +1,23 @@
+#!/bin/sh
+# Make the virtual environment .venv and install the project into it, with the extras named in $1.
+set -eu
+cd "$(dirname "$0")/.."
+extras=${1:-}
+
+install_debian() {
+    command -v apt-get >/dev/null || { echo "please install: $*" >&2; exit 1; }
+    root=; [ "$(id -u)" = 0 ] || root=sudo
+    $root apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $root apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+# Debian's python3 comes without ensurepip, which a virtual environment needs.
+python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv
+[ -x .venv/bin/python ] || python3 -m venv .venv
+
+stamp=.venv/installed-${extras:-base}
+if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ setup.py -nt "$stamp" ] \
+    || [ src/imgpkg/content/_deflate.c -nt "$stamp" ]; then
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
+    touch "$stamp"
+fi
