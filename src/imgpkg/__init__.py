@@ -63,7 +63,7 @@ _HOMES = {
     "push": "operations.push",
     "resolve": "operations.tag",
 }
-__all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604, RUF022 - names loaded on first use
+__all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use
 
 
 def __getattr__(name: str) -> object:

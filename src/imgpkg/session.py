@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Session:
     """One run: a keychain and a registry client that share what they learn; close it when done.
 
-    `Session()` looks at nothing but its settings and is anonymous; `Session(Settings.from_environment())` is what
-    the command uses. Safe from many threads.
+    `Session()` looks at nothing but its settings and is anonymous; `Session(Settings.from_environment())` is
+    what the command uses. Safe from many threads.
     """
 
     def __init__(

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.contents import find_bundle, holds_bundle
+from imgpkg.bundle.image import BUNDLE_LABEL
 from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_layer
-from imgpkg.errors import InvalidReference, UsageError, doing
+from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
-BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
 DEFAULT_EXCLUSIONS = (".git",)
 # Below this many bytes asking whether a blob is there costs as much as sending it.
 _WORTH_ASKING = 1 << 20
@@ -53,10 +53,12 @@ def push(
 ) -> PushResult:
     """Pack `files` into one layer and push it as `image` or `bundle`, a tag reference.
 
-    A bundle must hold `.imgpkg/images.yml`; `lock_output` names a BundleLock file to write. What the registry
-    already has is not sent again. Raises UsageError, InvalidReference, LocalIOError, or an error of the registry.
+    A bundle must hold `.imgpkg/images.yml`; `lock_output` names a BundleLock file to write. What the
+    registry already has is not sent again. Raises UsageError, InvalidReference, LocalIOError, or an error of
+    the registry.
     """
-    target = _target(files, image, bundle, exclusions, labels, lock_output)
+    target = _target(image, bundle, labels, lock_output)
+    _check_contents(files, exclusions, is_bundle=bool(bundle))
     marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
     with pack_layer(
         files, exclusions=exclusions, preserve_permissions=preserve_permissions, on_event=on_event
@@ -69,14 +71,7 @@ def push(
     return result
 
 
-def _target(
-    files: Sequence[str | os.PathLike[str]],
-    image: str,
-    bundle: str,
-    exclusions: Collection[str],
-    labels: Mapping[str, str],
-    lock_output: str,
-) -> Reference:
+def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: str) -> Reference:
     if BUNDLE_LABEL in labels:
         raise UsageError(
             f"label '{BUNDLE_LABEL}' is reserved and cannot be overriden. Please use a different key"
@@ -87,21 +82,20 @@ def _target(
         raise UsageError("Expected either image or bundle")
     if image and lock_output:
         raise UsageError("Lock output is not compatible with image, use bundle for lock output")
-    target = _parse(image or bundle)
-    if bundle:
+    text = image or bundle
+    with doing(f"Parsing '{text}'"):
+        return Reference.parse_tag(text)
+
+
+def _check_contents(
+    files: Sequence[str | os.PathLike[str]], exclusions: Collection[str], *, is_bundle: bool
+) -> None:
+    if is_bundle:
         find_bundle(files, exclusions)
     elif holds_bundle(files, exclusions):
         raise UsageError(
             "Images cannot be pushed with '.imgpkg' directories, consider using --bundle (-b) option"
         )
-    return target
-
-
-def _parse(text: str) -> Reference:
-    try:
-        return Reference.parse_tag(text)
-    except InvalidReference as error:
-        raise InvalidReference(f"Parsing '{text}': {error}") from error
 
 
 def _publish(

@@ -1,0 +1,75 @@
+"""An image as it was found in a repository: manifest and configuration, each fetched once and kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from imgpkg.errors import InvalidManifest, doing
+from imgpkg.oci.manifest import Descriptor, ImageConfig, Manifest
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.reference import Reference, Repository
+
+BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
+MAX_CONFIG = 32 << 20
+
+
+class Reader(Protocol):
+    """The part of a registry client that reads manifests and blobs."""
+
+    def manifest(self, reference: Reference) -> Manifest:
+        """Fetch a manifest, verified."""
+        ...
+
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:
+        """Open a blob as a verified stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image or index: `reference` is its digest reference where it was found.
+
+    `config_raw` holds the configuration's exact bytes; it is empty for whatever is not an image manifest.
+    """
+
+    reference: Reference
+    manifest: Manifest
+    config_raw: bytes = field(default=b"", repr=False)
+
+    @property
+    def config(self) -> ImageConfig:
+        """The configuration, read leniently."""
+        return ImageConfig.parse(self.config_raw)
+
+    @property
+    def is_bundle(self) -> bool:
+        """True when the configuration carries the bundle label, whatever its value."""
+        return BUNDLE_LABEL in self.config.labels
+
+
+def fetch_image(client: Reader, reference: Reference) -> Image:
+    """Fetch the manifest that `reference` names, and its configuration when it is an image's.
+
+    Raises what the client raises, with `Fetching image` in front, and InvalidManifest for a configuration
+    over 32 MiB.
+    """
+    with doing("Fetching image"):
+        manifest = client.manifest(reference)
+        repository = reference.repository
+        found = repository.digest(manifest.digest)
+        if not manifest.is_image or manifest.config is None:
+            return Image(found, manifest)
+        return Image(found, manifest, read_config(client, repository, manifest.config))
+
+
+def read_config(client: Reader, repository: Repository, config: Descriptor) -> bytes:
+    """Return the verified bytes of a configuration blob of at most 32 MiB."""
+    if config.size > MAX_CONFIG:
+        raise InvalidManifest(f"configuration {config.digest} of {config.size} bytes is too large")
+    with client.blob(repository, config) as stream:
+        return b"".join(iter(lambda: stream.read(1 << 20), b""))

@@ -1,0 +1,103 @@
+"""Pull an image or a bundle into a folder (imgpkg-spec section 4)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.image import fetch_image
+from imgpkg.content.unpack import check_output, replacing
+from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
+from imgpkg.events import Hook, Message, silent
+from imgpkg.oci.reference import Reference, parse_any
+from imgpkg.operations.extract import extract
+
+if TYPE_CHECKING:
+    from imgpkg.bundle.image import Image
+    from imgpkg.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesLockStatus:
+    """Where a pulled bundle's images.yml is, and whether it was rewritten to the bundle's repository."""
+
+    path: str
+    is_updated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What was pulled: `reference` is its digest reference.
+
+    `is_cacheable` is true when pulling the same reference again is sure to give the same files.
+    """
+
+    reference: Reference
+    is_bundle: bool = False
+    images_lock: ImagesLockStatus | None = None
+    nested: tuple[PullResult, ...] = ()
+    is_cacheable: bool = False
+
+
+def pull(
+    output: str | os.PathLike[str],
+    *,
+    session: Session,
+    image: str = "",
+    bundle: str = "",
+    lock: str = "",
+    recursive: bool = False,
+    image_is_bundle_check: bool = True,
+    on_event: Hook = silent,
+) -> PullResult:
+    """Replace the folder `output` by the files of `image`, of `bundle`, or of the bundle that `lock` names.
+
+    The folder appears when everything in it has verified; a failed pull leaves what was there as it was.
+    `recursive` pulls nested bundles too. Raises UsageError, IsABundle, NotABundle, UnpackError,
+    VerificationError, LocalIOError, or an error of the registry.
+    """
+    folder = os.fspath(output)
+    check_output(folder)
+    _check_source(image, bundle, lock)
+    if recursive and image:
+        raise UsageError("Cannot use --recursive (-r) flag when pulling a bundle")
+    if not image_is_bundle_check and bundle:
+        raise UsageError("Cannot set --image-is-bundle-check while using -b flag")
+    reference = _from_lock(lock) if lock else parse_any(image or bundle)
+    found = fetch_image(session.client, reference)
+    if image or not image_is_bundle_check:
+        _refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
+        on_event(Message(f"Pulling image '{found.reference}'\n"))
+        with doing("Extracting image into directory"), replacing(folder) as fresh:
+            extract(session.client, found, fresh, on_event)
+        return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
+    if not found.is_bundle:
+        raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
+    from imgpkg.operations.pull_bundle import pull_bundle  # noqa: PLC0415 - YAML only for bundles
+
+    return pull_bundle(session, reference, found, folder, recursive=recursive, on_event=on_event)
+
+
+def _check_source(image: str, bundle: str, lock: str) -> None:
+    given = sum(1 for source in (image, bundle, lock) if source)
+    if given > 1:
+        raise UsageError("Expected only one of image, bundle, or lock")
+    if not given:
+        raise UsageError("Expected either image or bundle reference")
+
+
+def _from_lock(path: str) -> Reference:
+    from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is read
+
+    return BundleLock.from_path(path).reference
+
+
+def _refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
+    if not found.manifest.is_image:
+        raise UsageError(
+            "Unable to pull non-images, such as image indexes. "
+            "(hint: provide a specific digest to the image instead)"
+        )
+    if found.is_bundle and refuse_bundles:
+        raise IsABundle("Expected bundle flag when pulling a bundle (hint: Use -b instead of -i for bundles)")
