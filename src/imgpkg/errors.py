@@ -189,12 +189,12 @@ class Cancelled(ImgpkgError):
 
 
 @contextmanager
-def doing(what: str) -> Iterator[None]:
-    """Put `what` in front of any error that passes: `Fetching image: GET https://…`."""
+def doing(*what: str) -> Iterator[None]:
+    """Put `what`, outermost first, before the text of any error that passes: `Fetching image: GET https://…`."""
     try:
         yield
     except ImgpkgError as error:
-        error.context = (what, *error.context)
+        error.context = (*what, *error.context)
         raise
 
 

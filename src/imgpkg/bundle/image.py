@@ -59,12 +59,15 @@ def fetch_image(client: Reader, reference: Reference) -> Image:
     over 32 MiB.
     """
     with doing("Fetching image"):
-        manifest = client.manifest(reference)
-        repository = reference.repository
-        found = repository.digest(manifest.digest)
-        if not manifest.is_image or manifest.config is None:
-            return Image(found, manifest)
-        return Image(found, manifest, read_config(client, repository, manifest.config))
+        return with_config(client, reference.repository, client.manifest(reference))
+
+
+def with_config(client: Reader, repository: Repository, manifest: Manifest) -> Image:
+    """Add the configuration to a manifest that was found in `repository`."""
+    found = repository.digest(manifest.digest)
+    if not manifest.is_image or manifest.config is None:
+        return Image(found, manifest)
+    return Image(found, manifest, read_config(client, repository, manifest.config))
 
 
 def read_config(client: Reader, repository: Repository, config: Descriptor) -> bytes:

@@ -1,0 +1,172 @@
+"""Walk a bundle and the bundles inside it, each read once, level by level (imgpkg-spec 8.1, 8.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.image import Image, with_config
+from imgpkg.bundle.layer import read_images_lock
+from imgpkg.bundle.locations import fetch_locations
+from imgpkg.errors import ImgpkgError, NotABundle, doing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from concurrent.futures import Executor
+
+    from imgpkg.bundle.image import Reader
+    from imgpkg.bundle.locations import FoundLocations
+    from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.oci.manifest import Manifest
+    from imgpkg.oci.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One image that a bundle names: as its lock has it, where it is, and what was fetched there.
+
+    `image` is None for an image that the locations record says is no bundle: it was not asked for.
+    `bundle` is set when the image is a bundle itself.
+    """
+
+    locked: LockedImage
+    reference: Reference
+    image: Image | None = None
+    bundle: Bundle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle, its lock, its locations record if there is one, and its members in the order of the lock.
+
+    Of several references with one digest the first in the file is the member.
+    """
+
+    image: Image
+    lock: ImagesLock
+    locations: FoundLocations | None
+    members: tuple[Member, ...]
+
+    def bundles(self) -> Iterable[Bundle]:
+        """Yield this bundle and every one inside it, each digest once, outermost first."""
+        seen = set()
+        queue = [self]
+        while queue:
+            bundle = queue.pop(0)
+            if bundle.image.manifest.digest in seen:
+                continue
+            seen.add(bundle.image.manifest.digest)
+            yield bundle
+            queue.extend(member.bundle for member in bundle.members if member.bundle is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one bundle itself says, before its members are looked for."""
+
+    image: Image
+    lock: ImagesLock
+    locations: FoundLocations | None
+
+
+def walk(client: Reader, root: Image, workers: Executor) -> Bundle:
+    """Read the bundle `root` and all that it names, at any depth; nothing is asked for twice.
+
+    Raises NotABundle, InvalidLock, or an error of the registry, with the way to the failing bundle in front.
+    """
+    if not root.is_bundle:
+        raise NotABundle("Not a Bundle")
+    return _Walk(client, workers).bundle(root)
+
+
+class _Walk:
+    """One walk: what was read and found, by the reference where it was looked for first."""
+
+    def __init__(self, client: Reader, workers: Executor) -> None:
+        self._client = client
+        self._workers = workers
+        self._read: dict[Reference, _Read] = {}
+        self._found: dict[Reference, Image | None] = {}
+
+    def bundle(self, root: Image) -> Bundle:
+        """Read level after level, so that no worker ever waits for another."""
+        level = [root]
+        trails: dict[Reference, tuple[str, ...]] = {root.reference: ()}
+        while level:
+            for read in self._workers.map(lambda image: self._documents(image, trails), level):
+                self._read[read.image.reference] = read
+            wanted = {}
+            for image in level:
+                for here, locked in self._unknown(self._read[image.reference]):
+                    wanted.setdefault(here, (locked, trails[image.reference]))
+            found = self._workers.map(lambda item: self._search(item[0], *item[1]), wanted.items())
+            self._found.update(zip(wanted, found, strict=True))
+            level = self._next_level(level, trails)
+        return self._assemble(root, {})
+
+    def _next_level(self, level: list[Image], trails: dict[Reference, tuple[str, ...]]) -> list[Image]:
+        deeper: dict[Reference, Image] = {}
+        for image in level:
+            trail = (*trails[image.reference], f"Retrieving images for bundle '{image.reference}'")
+            for here, _ in _places(self._read[image.reference]):
+                found = self._found.get(here)
+                if found is not None and found.is_bundle and found.reference not in self._read:
+                    deeper.setdefault(found.reference, found)
+                    trails.setdefault(found.reference, trail)
+        return list(deeper.values())
+
+    def _documents(self, image: Image, trails: dict[Reference, tuple[str, ...]]) -> _Read:
+        trail = trails[image.reference]
+        with doing(*trail):
+            with doing("Reading ImagesLock file"):
+                lock = read_images_lock(self._client, image)
+            return _Read(image, lock, fetch_locations(self._client, image.reference))
+
+    def _unknown(self, read: _Read) -> Iterable[tuple[Reference, LockedImage]]:
+        plain = read.locations.record.plain_images() if read.locations is not None else frozenset()
+        for here, locked in _places(read):
+            if str(locked.reference) in plain:
+                self._found.setdefault(here, None)
+            elif self._found.get(here) is None:
+                yield here, locked
+
+    def _search(self, here: Reference, locked: LockedImage, trail: tuple[str, ...]) -> Image:
+        with doing(*trail):
+            with doing("Checking image existence"):
+                place, manifest = self._first(here, locked.reference)
+            with doing(f"Checking if '{place}' is a bundle"), doing("Fetching image"):
+                return with_config(self._client, place.repository, manifest)
+
+    def _first(self, here: Reference, origin: Reference) -> tuple[Reference, Manifest]:
+        """Try the bundle's own repository, then the place that the lock names."""
+        if here == origin:
+            return here, self._client.manifest(here)
+        try:
+            return here, self._client.manifest(here)
+        except ImgpkgError as first:
+            try:
+                return origin, self._client.manifest(origin)
+            except ImgpkgError as last:
+                last.hints = (*last.hints, f"it was looked for before at {here}: {first}")
+                raise
+
+    def _assemble(self, image: Image, done: dict[Reference, Bundle]) -> Bundle:
+        if image.reference in done:
+            return done[image.reference]
+        read = self._read[image.reference]
+        members = []
+        for here, locked in _places(read):
+            found = self._found[here]
+            inner = self._assemble(found, done) if found is not None and found.is_bundle else None
+            members.append(Member(locked, found.reference if found is not None else here, found, inner))
+        done[image.reference] = Bundle(image, read.lock, read.locations, tuple(members))
+        return done[image.reference]
+
+
+def _places(read: _Read) -> list[tuple[Reference, LockedImage]]:
+    """Pair each distinct digest of the lock with its place in the bundle's own repository."""
+    repository = read.image.reference.repository
+    first = {}
+    for locked in read.lock.images:
+        first.setdefault(locked.digest, locked)
+    return [(repository.digest(digest), locked) for digest, locked in first.items()]
