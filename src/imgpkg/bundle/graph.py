@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.bundle.layer import read_images_lock
-from imgpkg.bundle.locations import fetch_locations
+from imgpkg.bundle.lookup import fetch_images_lock, fetch_locations
 from imgpkg.errors import ImgpkgError, NotABundle, doing
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from imgpkg.bundle.image import Reader
-    from imgpkg.bundle.locations import FoundLocations
+    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
@@ -119,7 +118,7 @@ class _Walk:
         trail = trails[image.reference]
         with doing(*trail):
             with doing("Reading ImagesLock file"):
-                lock = read_images_lock(self._client, image)
+                lock = fetch_images_lock(self._client, image)
             return _Read(image, lock, fetch_locations(self._client, image.reference))
 
     def _unknown(self, read: _Read) -> Iterable[tuple[Reference, LockedImage]]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
-from imgpkg.bundle.locations import fetch_locations
 from imgpkg.bundle.lock import ImagesLock
+from imgpkg.bundle.lookup import fetch_locations
 from imgpkg.content.unpack import replacing
 from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 from imgpkg.events import Hook, Message

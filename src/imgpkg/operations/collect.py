@@ -1,0 +1,107 @@
+"""Turn what a copy was asked for into items: an image, a bundle and all it names, or a lock (spec 5.2, 5.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.cosign import signature_tag
+from imgpkg.bundle.graph import Bundle, walk
+from imgpkg.bundle.image import Image, fetch_image
+from imgpkg.bundle.lock import ImagesLock, read_lock
+from imgpkg.errors import Forbidden, IsABundle, NotABundle, doing
+from imgpkg.oci.reference import Reference, parse_any
+from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from concurrent.futures import Executor
+
+    from imgpkg.registry.client import RegistryClient
+
+ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What to copy: the items, the root bundle when there is one, the images lock when that was the source."""
+
+    items: tuple[Item, ...]
+    bundle: Bundle | None = None
+    images_lock: ImagesLock | None = None
+
+
+def collect_image(client: RegistryClient, text: str) -> Collected:
+    """Collect one image or index; raise IsABundle for a bundle."""
+    asked = parse_any(text)
+    found = fetch_image(client, asked)
+    if found.is_bundle:
+        raise IsABundle("Expected bundle flag when copying a bundle (hint: Use -b instead of -i for bundles)")
+    return Collected((Item(found.reference, tag=asked.tag or "", image=found),))
+
+
+def collect_bundle(client: RegistryClient, text: str, workers: Executor) -> Collected:
+    """Collect a bundle and everything it names, at any depth."""
+    asked = parse_any(text)
+    root = _root(client, asked, workers)
+    item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
+    return Collected((*_members(root, with_origin=True), item), root)
+
+
+def collect_lock(client: RegistryClient, path: str, workers: Executor) -> Collected:
+    """Collect what a BundleLock or an ImagesLock names."""
+    with doing("Trying to read bundle or images lock file"):
+        lock = read_lock(path)
+    if isinstance(lock, ImagesLock):
+        return _of_images_lock(client, lock, workers)
+    root = _root(client, lock.reference, workers)
+    item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
+    return Collected((*_members(root, with_origin=False), item), root)
+
+
+def signatures(client: RegistryClient, items: Sequence[Item], workers: Executor) -> list[Item]:
+    """Find the cosign signature of each item in its own repository; a refusal counts as none."""
+    distinct = {item.reference: item for item in items}
+    return [found for found in workers.map(lambda ref: _signature(client, ref), distinct) if found]
+
+
+def _signature(client: RegistryClient, reference: Reference) -> Item | None:
+    if reference.digest is None:  # pragma: no cover - items are digest references
+        return None
+    tag = signature_tag(reference.digest)
+    try:
+        with doing(f"Fetching signature for image '{reference}'"):
+            found = client.exists(reference.repository.tag(tag))
+    except Forbidden:
+        return None
+    return None if found is None else Item(reference.repository.digest(found.digest), tag=tag)
+
+
+def _root(client: RegistryClient, asked: Reference, workers: Executor) -> Bundle:
+    image = fetch_image(client, asked)
+    if not image.is_bundle:
+        raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
+    with doing("Reading Images from Bundle"):
+        return walk(client, image, workers)
+
+
+def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
+    for bundle in root.bundles():
+        for member in bundle.members:
+            origin = str(member.locked.reference) if with_origin else ""
+            yield Item(member.reference, origin=origin, image=member.image)
+
+
+def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Executor) -> Collected:
+    distinct = tuple(dict.fromkeys(image.reference for image in lock.images))
+    images = tuple(workers.map(lambda reference: fetch_image(client, reference), distinct))
+    if any(image.is_bundle for image in images):
+        raise IsABundle(
+            "Unable to copy bundles using an Images Lock file (hint: Create a bundle with these images)"
+        )
+    return Collected(tuple(_plain(image) for image in images), images_lock=lock)
+
+
+def _plain(image: Image) -> Item:
+    return Item(image.reference, image=image)

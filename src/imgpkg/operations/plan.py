@@ -1,0 +1,196 @@
+"""Decide everything about a copy and move nothing: which manifests, which blobs, from where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.image import Image, with_config
+from imgpkg.errors import ImgpkgError, RegistryError, doing
+from imgpkg.oci.manifest import EMPTY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from concurrent.futures import Executor
+
+    from imgpkg.bundle.image import Reader
+    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.reference import Reference, Repository
+
+ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing asked to be copied, before its manifests are known.
+
+    `origin` is the reference as the bundle's lock wrote it, empty when nobody wrote one. `image` holds what
+    was fetched already. `tag` is the tag to set at the destination besides imgpkg's own, empty for none.
+    """
+
+    reference: Reference
+    tag: str = ""
+    origin: str = ""
+    labels: Mapping[str, str] = EMPTY
+    image: Image | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What makes two items the same: where it is read, and the tag."""
+        return str(self.reference), self.tag
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An image, or an index with the nodes it lists."""
+
+    image: Image
+    children: tuple[Node, ...] = ()
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of this node alone."""
+        return self.image.manifest
+
+    def walk(self) -> Iterator[Node]:
+        """Yield every node below, children first, then this one: the order to publish in."""
+        for child in self.children:
+            yield from child.walk()
+        yield self
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """An item and the whole tree of its manifests."""
+
+    item: Item
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class BlobMove:
+    """One blob to move, once: where it can be read, and its bytes when they are at hand."""
+
+    descriptor: Descriptor
+    origin: Repository
+    data: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A non-distributable layer that stays behind, and the image that lists it."""
+
+    reference: Reference
+    layer: Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class TransferPlan:
+    """Everything a copy will do: the roots in the order of their references, each blob once."""
+
+    roots: tuple[Root, ...]
+    blobs: Mapping[Digest, BlobMove]
+    left_out: tuple[LeftOut, ...] = ()
+    has_non_distributable: bool = False
+
+    @property
+    def size(self) -> int:
+        """The bytes of all blobs."""
+        return sum(move.descriptor.size for move in self.blobs.values())
+
+
+def make_plan(
+    client: Reader,
+    items: Iterable[Item],
+    workers: Executor,
+    *,
+    with_configs: bool,
+    include_non_distributable: bool,
+) -> TransferPlan:
+    """Fetch the manifests that are still unknown, each once, and list the blobs they need.
+
+    `with_configs` fetches every configuration too, for a destination that keeps them beside the manifests.
+    Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front.
+    """
+    distinct = {item.key: item for item in items}
+    ordered = [distinct[key] for key in sorted(distinct)]
+    reader = _MetadataReader(client, workers, with_configs)
+    nodes = reader.nodes([(item.reference, item.image) for item in ordered])
+    roots = tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
+    return plan_of(roots, include_non_distributable=include_non_distributable)
+
+
+def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> TransferPlan:
+    """List the blobs of `roots`, each digest once, and the layers that stay behind."""
+    blobs: dict[Digest, BlobMove] = {}
+    left_out: dict[tuple[str, Digest], LeftOut] = {}
+    has_any = False
+    for root in roots:
+        for node in root.node.walk():
+            for move in _moves(node):
+                has_any = has_any or not move.descriptor.is_distributable
+                if include_non_distributable or move.descriptor.is_distributable:
+                    blobs.setdefault(move.descriptor.digest, move)
+                else:
+                    reference = node.image.reference
+                    skipped = LeftOut(reference, move.descriptor)
+                    left_out.setdefault((str(reference), move.descriptor.digest), skipped)
+    return TransferPlan(roots, blobs, tuple(left_out.values()), has_any)
+
+
+def _moves(node: Node) -> Iterator[BlobMove]:
+    repository = node.image.reference.repository
+    config = node.manifest.config
+    for blob in node.manifest.blobs():
+        data = node.image.config_raw if blob is config else b""
+        yield BlobMove(blob, repository, data or blob.data)
+
+
+class _MetadataReader:
+    """Reads trees of manifests level by level, so that no worker waits for another."""
+
+    def __init__(self, client: Reader, workers: Executor, with_configs: bool) -> None:
+        self._client = client
+        self._workers = workers
+        self._with_configs = with_configs
+        self._images: dict[Reference, Image] = {}
+
+    def nodes(self, wanted: list[tuple[Reference, Image | None]]) -> list[Node]:
+        roots = list(self._workers.map(lambda pair: self._complete(*pair), wanted))
+        level = roots
+        while level:
+            for image in level:
+                self._images[image.reference] = image
+            missing = {child for image in level for child in _children(image)} - self._images.keys()
+            level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
+        return [self._assemble(image) for image in roots]
+
+    def _complete(self, reference: Reference, image: Image | None) -> Image:
+        if image is not None and (image.config_raw or not self._with_configs):
+            return image
+        try:
+            with doing("Collecting packaging metadata", f"Working with {reference}"):
+                manifest = image.manifest if image is not None else self._client.manifest(reference)
+                if not self._with_configs:
+                    return Image(reference, manifest)
+                return with_config(self._client, reference.repository, manifest)
+        except RegistryError as error:
+            _explain_unknown(error)
+            raise
+
+    def _assemble(self, image: Image) -> Node:
+        return Node(image, tuple(self._assemble(self._images[child]) for child in _children(image)))
+
+
+def _children(image: Image) -> list[Reference]:
+    repository = image.reference.repository
+    return [repository.digest(child.digest) for child in image.manifest.manifests]
+
+
+def _explain_unknown(error: ImgpkgError) -> None:
+    if isinstance(error, RegistryError) and "MANIFEST_UNKNOWN" in error.codes:
+        error.message = (
+            "Encountered an error most likely because this image is in Docker Registry v1 format; only v2 or "
+            f"OCI image format is supported (underlying error: {error.message})"
+        )
