@@ -19,7 +19,7 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A content descriptor (OCI image spec, descriptor.md); `size` in bytes."""
+    """A content descriptor (OCI image spec, descriptor.md); `size` in bytes, `platform` as `os/architecture`."""
 
     media_type: str
     digest: Digest
@@ -28,6 +28,7 @@ class Descriptor:
     urls: tuple[str, ...] = ()
     data: bytes | None = None
     artifact_type: str = ""
+    platform: str = ""
 
     @property
     def is_distributable(self) -> bool:
@@ -165,7 +166,12 @@ def _descriptor(item: dict[str, Any]) -> Descriptor:
         urls=tuple(str(url) for url in item.get("urls") or ()),
         data=_inline(item.get("data")),
         artifact_type=str(item.get("artifactType") or ""),
+        platform=_platform(item.get("platform")),
     )
+
+
+def _platform(item: Any) -> str:
+    return f"{item.get('os', '')}/{item.get('architecture', '')}" if isinstance(item, dict) else ""
 
 
 def _inline(text: Any) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Turn what a copy was asked for into items: an image, a bundle and all it names, or a lock (spec 5.2, 5.3)."""
+"""Turn what a copy was asked for into items: an image, a bundle with all it names, or a lock (spec 5.2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What to copy: the items, the root bundle when there is one, the images lock when that was the source."""
+    """What to copy: the items, the root bundle if there is one, the images lock if that was the source."""
 
     items: tuple[Item, ...]
     bundle: Bundle | None = None

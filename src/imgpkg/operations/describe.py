@@ -1,0 +1,228 @@
+"""Describe a bundle: what it names, where each image is, what signs it (imgpkg-spec section 6)."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.cosign import signature_tag
+from imgpkg.bundle.graph import walk
+from imgpkg.bundle.image import fetch_image
+from imgpkg.errors import Forbidden, NotABundle, doing
+from imgpkg.oci.manifest import EMPTY
+from imgpkg.oci.reference import parse_any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from concurrent.futures import Executor
+
+    from imgpkg.bundle.graph import Bundle, Member
+    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.reference import Reference
+    from imgpkg.registry.client import RegistryClient
+    from imgpkg.session import Session
+
+# Reading metadata is all round trips: more of them at once than blobs.
+_METADATA_JOBS = 10
+
+
+class ImageType(Enum):
+    """What an image is to the bundle that lists it."""
+
+    IMAGE = "Image"
+    SIGNATURE = "Signature"
+    INTERNAL = "Internal"
+    REFERRER = "Referrer"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInfo:
+    """An image of a bundle: `image` is where it was found, `origin` what the lock says.
+
+    `error` is set, and `image` empty, for a signature that the registry refused to show.
+    """
+
+    key: str
+    image: str
+    image_type: ImageType
+    origin: str = ""
+    annotations: Mapping[str, str] = EMPTY
+    layers: tuple[Digest, ...] = ()
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A bundle and its content, each entry once, in ascending order of digest."""
+
+    digest: Digest
+    image: str
+    origin: str
+    annotations: Mapping[str, str] = EMPTY
+    layers: tuple[Digest, ...] = ()
+    bundles: tuple[Description, ...] = ()
+    images: tuple[ImageInfo, ...] = ()
+
+
+def describe(
+    bundle: str,
+    *,
+    session: Session,
+    layers: bool = True,
+    cosign_artifacts: bool = True,
+    referrers: bool = False,
+) -> Description:
+    """Describe `bundle` and the bundles inside it, to any depth.
+
+    `layers` lists the layers of each image; `cosign_artifacts` looks for signatures; `referrers` asks for
+    whatever is attached to each image. Raises NotABundle, InvalidReference, InvalidLock, or an error of the
+    registry.
+    """
+    with doing(f"Unable to check if {bundle} is a bundle"):
+        root = fetch_image(session.client, parse_any(bundle))
+    if not root.is_bundle:
+        raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
+    jobs = max(session.settings.concurrency, _METADATA_JOBS)
+    with ThreadPoolExecutor(jobs) as workers:
+        with doing("Retrieving Images from bundle"):
+            graph = walk(session.client, root, workers)
+        facts = _Facts(session.client, workers)
+        places = list(dict.fromkeys(_places(graph)))
+        if cosign_artifacts:
+            facts.find_signatures(places)
+        if referrers:
+            facts.find_referrers(places)
+        if layers:
+            facts.find_layers(graph)
+    return _describe(graph, str(graph.image.reference), EMPTY, facts)
+
+
+def _places(graph: Bundle) -> Iterable[Reference]:
+    for bundle in graph.bundles():
+        yield bundle.image.reference
+        for member in bundle.members:
+            yield member.reference
+
+
+@dataclass
+class _Facts:
+    """What was found out about each reference besides its manifest."""
+
+    client: RegistryClient
+    workers: Executor
+    signatures: dict[Reference, ImageInfo | None] = field(default_factory=dict)
+    attached: dict[Reference, tuple[Descriptor, ...]] = field(default_factory=dict)
+    layers: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)
+    has_layers: bool = False
+
+    def find_signatures(self, places: list[Reference]) -> None:
+        found = self.workers.map(self._signature, places)
+        self.signatures.update(zip(places, found, strict=True))
+
+    def find_referrers(self, places: list[Reference]) -> None:
+        found = self.workers.map(
+            lambda place: self.client.referrers(place.repository, _digest(place)), places
+        )
+        self.attached.update(zip(places, found, strict=True))
+
+    def find_layers(self, graph: Bundle) -> None:
+        """Take the layers from manifests at hand; fetch the manifests that were not needed before."""
+        self.has_layers = True
+        known = _known_manifests(graph)
+        for info in self.signatures.values():
+            if info is not None and not info.error:
+                known.setdefault(parse_any(info.image), None)
+        unknown = [reference for reference, manifest in known.items() if manifest is None]
+        known.update(zip(unknown, self.workers.map(self.client.manifest, unknown), strict=True))
+        read = self.workers.map(self._layers, known.items())
+        self.layers.update(zip(known, read, strict=True))
+
+    def _layers(self, found: tuple[Reference, Manifest | None]) -> tuple[Digest, ...]:
+        """List the layers of an image, or of the image for linux/amd64 that an index lists."""
+        reference, manifest = found
+        if manifest is not None and manifest.is_index:
+            child = next((c for c in manifest.manifests if c.platform == "linux/amd64"), None)
+            manifest = child and self.client.manifest(reference.repository.digest(child.digest))
+        return () if manifest is None else tuple(layer.digest for layer in manifest.layers)
+
+    def _signature(self, place: Reference) -> ImageInfo | None:
+        tag = place.repository.tag(signature_tag(_digest(place)))
+        try:
+            with doing(f"Fetching signature for image '{place}'"):
+                found = self.client.exists(tag)
+        except Forbidden:
+            return ImageInfo(str(tag), "", ImageType.SIGNATURE, error="access denied")
+        if found is None:
+            return None
+        image = str(place.repository.digest(found.digest))
+        annotations = {"tag": str(tag.tag)}
+        return ImageInfo(str(found.digest), image, ImageType.SIGNATURE, image, annotations)
+
+
+def _known_manifests(graph: Bundle) -> dict[Reference, Manifest | None]:
+    known: dict[Reference, Manifest | None] = {}
+    for bundle in graph.bundles():
+        known[bundle.image.reference] = bundle.image.manifest
+        for member in bundle.members:
+            known[member.reference] = None if member.image is None else member.image.manifest
+        if bundle.locations is not None:
+            known[bundle.locations.reference] = bundle.locations.manifest
+    return known
+
+
+def _digest(reference: Reference) -> Digest:
+    assert reference.digest is not None  # noqa: S101 - places are digest references
+    return reference.digest
+
+
+def _describe(bundle: Bundle, origin: str, annotations: Mapping[str, str], facts: _Facts) -> Description:
+    inner, images = [], []
+    for member in bundle.members:
+        if member.bundle is not None:
+            lock = member.locked
+            inner.append(_describe(member.bundle, str(lock.reference), lock.annotations, facts))
+        else:
+            images.append(_image(member, facts))
+    reference = bundle.image.reference
+    places = [reference, *(member.reference for member in bundle.members)]
+    images.extend(_artifacts(bundle, places, facts))
+    return Description(
+        _digest(reference),
+        str(reference),
+        origin,
+        annotations,
+        facts.layers.get(reference, ()),
+        tuple(sorted(inner, key=lambda description: str(description.digest))),
+        tuple(sorted(images, key=lambda info: info.key)),
+    )
+
+
+def _image(member: Member, facts: _Facts) -> ImageInfo:
+    return ImageInfo(
+        str(_digest(member.reference)),
+        str(member.reference),
+        ImageType.IMAGE,
+        str(member.locked.reference),
+        member.locked.annotations,
+        facts.layers.get(member.reference, ()),
+    )
+
+
+def _artifacts(bundle: Bundle, places: list[Reference], facts: _Facts) -> Iterable[ImageInfo]:
+    """Yield what belongs to the bundle without being named by it: signatures, referrers, the locations."""
+    for place in places:
+        info = facts.signatures.get(place)
+        if info is not None:
+            signature = parse_any(info.image) if info.image else place
+            yield replace(info, layers=() if info.error else facts.layers.get(signature, ()))
+        for descriptor in facts.attached.get(place, ()):
+            image = str(place.repository.digest(descriptor.digest))
+            kind = {"artifactType": descriptor.artifact_type, "subject": str(_digest(place))}
+            yield ImageInfo(str(descriptor.digest), image, ImageType.REFERRER, image, kind)
+    if bundle.locations is not None:
+        found = bundle.locations.reference
+        layers = facts.layers.get(found, ())
+        yield ImageInfo(str(_digest(found)), str(found), ImageType.INTERNAL, str(found), layers=layers)

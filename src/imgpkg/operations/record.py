@@ -1,0 +1,62 @@
+"""Write the locations record of each copied bundle to its new repository (imgpkg-spec 5.9)."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.locations import FILE_NAME, ImageLocations, Location
+from imgpkg.bundle.tagging import internal_tag, locations_tag
+from imgpkg.content.image import build_image
+from imgpkg.content.pack import pack_layer
+from imgpkg.errors import RegistryError, doing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgpkg.content.image import BuiltImage
+    from imgpkg.oci.digest import Digest
+    from imgpkg.operations.transfer import Destination
+
+
+def locations_of(members: Iterable[tuple[str, bool]]) -> ImageLocations:
+    """Record (reference as the lock has it, is a bundle) of the distinct digests of one bundle."""
+    return ImageLocations(tuple(Location(image, is_bundle) for image, is_bundle in members))
+
+
+def write_locations(bundle: Digest, record: ImageLocations, to: Destination, *, is_fresh: bool) -> None:
+    """Push `record` as an image of its own under the two tags of the bundle with this digest.
+
+    A registry whose tags are immutable may refuse to replace a record; the one it has then stays.
+    """
+    tag = to.repository.tag(locations_tag(bundle))
+    with (
+        doing(f"Creating copy information for bundle {to.repository.digest(bundle)}"),
+        doing(f"Pushing locations image to '{tag}'"),
+        tempfile.TemporaryDirectory(prefix="imgpkg-locations-") as folder,
+    ):
+        file = Path(folder, "content", FILE_NAME)
+        file.parent.mkdir()
+        file.write_bytes(record.to_bytes())
+        file.chmod(0o600)
+        with pack_layer([str(file.parent)], exclusions=()) as layer:
+            built = build_image(layer, {})
+            if not is_fresh and to.holds(tag, built.manifest.digest):
+                return
+            to.client.push_blob(to.repository, layer.descriptor, layer.open, check=not is_fresh)
+            _push(bundle, built, to, is_fresh=is_fresh)
+
+
+def _push(bundle: Digest, built: BuiltImage, to: Destination, *, is_fresh: bool) -> None:
+    to.client.push_blob(
+        to.repository, built.config_descriptor, lambda: io.BytesIO(built.config), check=not is_fresh
+    )
+    to.put(to.repository.tag(internal_tag(built.manifest.digest)), built.manifest, is_fresh=is_fresh)
+    tag = to.repository.tag(locations_tag(bundle))
+    try:
+        to.put(tag, built.manifest, is_fresh=True)
+    except RegistryError as error:
+        if "immutable" not in str(error) or to.client.exists(tag) is None:
+            raise
