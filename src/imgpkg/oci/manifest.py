@@ -19,7 +19,7 @@ EMPTY: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A content descriptor (OCI image spec, descriptor.md); `size` in bytes, `platform` as `os/architecture`."""
+    """A content descriptor (OCI image spec); `size` in bytes, `platform` as `os/architecture`."""
 
     media_type: str
     digest: Digest
