@@ -37,7 +37,7 @@ class Settings:
     """
 
     login: Login = Login()
-    environ: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    environ: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
     ca_cert_paths: tuple[str, ...] = ()
     verify_certs: bool = True
     insecure: bool = False
