@@ -1,0 +1,194 @@
+"""Sets of `IMGPKG_REGISTRY_*` variables: from names and values to patterns and credentials (auth-spec 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.address import Address, docker_hub_aliases
+from imgpkg.auth.credential import Credential
+from imgpkg.auth.pattern import Pattern
+from imgpkg.errors import CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from imgpkg.oci.reference import Repository
+
+PREFIX = "IMGPKG_REGISTRY_"
+HOSTNAME, USERNAME, PASSWORD = "HOSTNAME", "USERNAME", "PASSWORD"
+IDENTITY_TOKEN, REGISTRY_TOKEN = "IDENTITY_TOKEN", "REGISTRY_TOKEN"
+KINDS = (HOSTNAME, USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
+
+# A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
+_EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
+_EXAMPLE = "(e.g. gcr.io, index.docker.io)"
+_CLOSE = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSet:
+    """A pattern and what is shown to the registries that it matches; `suffix` is None without one."""
+
+    suffix: str | None
+    pattern: Pattern
+    credential: Credential
+
+    @property
+    def origin(self) -> str:
+        """The variable that matched and its value, such as `IMGPKG_REGISTRY_HOSTNAME_0=gcr.io/team`."""
+        return f"{variable(HOSTNAME, self.suffix)}={self.pattern}"
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sort the winner first; among equals the set without suffix, then by code point (auth-spec 2.4)."""
+        return (self.pattern.rank, self.suffix is not None, self.suffix or "")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSets:
+    """Every set that can match, and what the user should know about the variables; no value in `warnings`."""
+
+    sets: tuple[EnvironmentSet, ...]
+    warnings: tuple[str, ...]
+
+    def matching(self, repository: Repository) -> tuple[EnvironmentSet, ...]:
+        """List the sets that match, winner first; aliases of Docker Hub only when its own name finds none."""
+        target = Address.of(repository)
+        return self._matching((target,)) or self._matching(docker_hub_aliases(target))
+
+    def _matching(self, targets: tuple[Address, ...]) -> tuple[EnvironmentSet, ...]:
+        found = (one for one in self.sets if any(map(one.pattern.matches, targets)))
+        return tuple(sorted(found, key=lambda one: one.order))
+
+
+def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
+    """Read all sets; raise CredentialError for unknown names, or for hostnames that mean nothing."""
+    groups = _groups(environ)
+    sets = _sets(groups)
+    warnings = (*_group_warnings(groups), *_duplicate_warnings(sets))
+    return EnvironmentSets(sets, warnings)
+
+
+def variable(kind: str, suffix: str | None) -> str:
+    """Name the variable of `kind` in the set `suffix`."""
+    return f"{PREFIX}{kind}" if suffix is None else f"{PREFIX}{kind}_{suffix}"
+
+
+def _groups(environ: Mapping[str, str]) -> dict[str | None, dict[str, str]]:
+    groups: dict[str | None, dict[str, str]] = {}
+    unknown: list[str] = []
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name in _EXEMPT:
+            continue
+        parts = _split(name)
+        if parts is None:
+            unknown.append(name)
+            continue
+        groups.setdefault(parts[1], {})[parts[0]] = value
+    if unknown:
+        raise _unknown(unknown)
+    return groups
+
+
+def _split(name: str) -> tuple[str, str | None] | None:
+    rest = name.removeprefix(PREFIX)
+    for kind in KINDS:
+        if rest == kind:
+            return kind, None
+        if rest.startswith(f"{kind}_"):
+            return kind, rest.removeprefix(f"{kind}_")
+    return None
+
+
+def _unknown(names: list[str]) -> CredentialError:
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return CredentialError(f"Unknown env variable {quoted}", hints=tuple(map(_suggestion, names)))
+
+
+def _suggestion(name: str) -> str:
+    from difflib import SequenceMatcher  # noqa: PLC0415 - only a mistake needs it
+
+    rest = name.removeprefix(PREFIX)
+    heads = [rest, *(rest[:i] for i, character in enumerate(rest) if not character.isalpha())]
+    ratio, kind, head = max(
+        ((SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in KINDS for head in heads),
+        key=lambda candidate: candidate[0],
+    )
+    if ratio < _CLOSE:
+        return (
+            f"{name} is none of {', '.join(PREFIX + kind for kind in KINDS)}, each with or without _SUFFIX."
+        )
+    suffix = rest[len(head) + 1 :]
+    return f"Did you mean {variable(kind, suffix or None)} instead of {name}?"
+
+
+def _sets(groups: Mapping[str | None, Mapping[str, str]]) -> tuple[EnvironmentSet, ...]:
+    sets: list[EnvironmentSet] = []
+    mistakes: list[str] = []
+    for suffix, values in groups.items():
+        if not values.get(HOSTNAME, "").strip():
+            continue
+        try:
+            pattern = Pattern.parse(values[HOSTNAME])
+        except CredentialError as error:
+            mistakes.append(f"{variable(HOSTNAME, suffix)}: {error.message}")
+        else:
+            sets.append(EnvironmentSet(suffix, pattern, _credential(values)))
+    if mistakes:
+        raise CredentialError(f"Parsing registry hostname: {'; '.join(mistakes)} {_EXAMPLE}")
+    return tuple(sets)
+
+
+def _credential(values: Mapping[str, str]) -> Credential:
+    return Credential(
+        values.get(USERNAME, ""),
+        values.get(PASSWORD, ""),
+        values.get(IDENTITY_TOKEN, ""),
+        values.get(REGISTRY_TOKEN, ""),
+    )
+
+
+def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
+    for suffix, values in groups.items():
+        given = [kind for kind in KINDS[1:] if values.get(kind)]
+        if suffix == "":
+            names = ", ".join(variable(kind, suffix) for kind in KINDS if kind in values)
+            yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"
+        yield from _newline_warnings(suffix, values, given)
+        if not values.get(HOSTNAME, "").strip():
+            yield from _lost_warning(suffix, given)
+        elif given in ([USERNAME], [PASSWORD]):
+            yield _half_warning(suffix, given[0])
+
+
+def _newline_warnings(suffix: str | None, values: Mapping[str, str], given: Iterable[str]) -> Iterator[str]:
+    for kind in given:
+        if values[kind].endswith("\n"):
+            yield f"{variable(kind, suffix)} ends in a newline, which is sent as a part of it"
+
+
+def _lost_warning(suffix: str | None, given: list[str]) -> Iterator[str]:
+    if not given:
+        return
+    names = ", ".join(variable(kind, suffix) for kind in given)
+    yield (
+        f"{names}: there is no {variable(HOSTNAME, suffix)}, so this set is ignored; "
+        "for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD"
+    )
+
+
+def _half_warning(suffix: str | None, there: str) -> str:
+    missing = PASSWORD if there == USERNAME else USERNAME
+    return (
+        f"{variable(there, suffix)} is set without {variable(missing, suffix)}: "
+        f"the registry of {variable(HOSTNAME, suffix)} is accessed anonymously"
+    )
+
+
+def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
+    for first, second in combinations(sorted(sets, key=lambda one: one.order), 2):
+        if first.pattern.address == second.pattern.address and first.credential != second.credential:
+            winner, loser = variable(HOSTNAME, first.suffix), variable(HOSTNAME, second.suffix)
+            yield f"{winner} and {loser} name the same place with different credentials; {winner} is used"

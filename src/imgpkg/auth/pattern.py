@@ -1,0 +1,126 @@
+"""Patterns `registry[/path]`: what they match, and which of two is more specific (auth-spec 2.2 to 2.4)."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from imgpkg.auth.address import Address, split_authority, split_path, split_scheme
+from imgpkg.errors import CredentialError
+
+_ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
+_IPV6 = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
+_CLASS = re.compile(r"\[[!^]?[a-z0-9_-]+\]")
+_WILDCARD = re.compile(rf"[*?]|{_CLASS.pattern}")
+_LITERAL = re.compile(r"[a-z0-9_.-]*")
+_MAX_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A pattern as written and as an address whose host may hold the wildcards `*`, `?` and `[set]`.
+
+    A wildcard stays within one label of the host; port and path are literal.
+    """
+
+    text: str
+    address: Address
+
+    @classmethod
+    def parse(cls, text: str) -> Pattern:
+        """Read a pattern; raise CredentialError with the reason, which never repeats the text.
+
+        The text could hold a login that somebody put into the wrong place.
+        """
+        text = text.strip()
+        authority, path = _without_scheme(text).partition("/")[::2]
+        _refuse_what_is_no_place(authority, path)
+        host, port = split_authority(authority)
+        _check_port(host, port)
+        _check_host(host)
+        return cls(text, Address(host.replace("[^", "[!"), port, split_path(path)))
+
+    @property
+    def has_wildcard(self) -> bool:
+        """True when the host is not literal."""
+        return not _IPV6.fullmatch(self.address.host) and bool(_WILDCARD.search(self.address.host))
+
+    @property
+    def rank(self) -> tuple[bool, int, int, int]:
+        """Sort more specific patterns first: literal host, longer path, fewer wildcards (auth-spec 2.4)."""
+        if not self.has_wildcard:
+            return (False, -len(self.address.segments), 0, 0)
+        labels = self.address.host.split(".")
+        wild = sum(1 for label in labels if _WILDCARD.search(label))
+        literal = len(_WILDCARD.sub("", self.address.host))
+        return (True, -len(self.address.segments), wild, -literal)
+
+    def matches(self, target: Address) -> bool:
+        """Tell whether host, port and path all agree."""
+        return not self.mismatch(target)
+
+    def mismatch(self, target: Address) -> str:
+        """Say why `target` is not matched, for a person; empty when it is."""
+        if not self._host_matches(target.host):
+            return self._host_mismatch(target.host)
+        if self.address.port != target.port:
+            return f"its port is {self.address.port or 443}, not {target.port or 443}"
+        if not self.address.covers(target):
+            return f"{target.path!r} is not below {self.address.path!r}, compared by whole segments"
+        return ""
+
+    def _host_matches(self, host: str) -> bool:
+        if not self.has_wildcard:
+            return self.address.host == host
+        wanted, labels = self.address.host.split("."), host.split(".")
+        return len(wanted) == len(labels) and all(map(fnmatchcase, labels, wanted))
+
+    def _host_mismatch(self, host: str) -> str:
+        if self.has_wildcard and fnmatchcase(host, self.address.host):
+            return "a wildcard stays within one label of the host"
+        return "another host"
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _without_scheme(text: str) -> str:
+    scheme, rest = split_scheme(text)
+    if not scheme and _ANY_SCHEME.match(text):
+        raise CredentialError("only http:// and https:// may stand in front of the host")
+    return rest
+
+
+def _refuse_what_is_no_place(authority: str, path: str) -> None:
+    if "@" in authority:
+        raise CredentialError("a login belongs into the USERNAME and PASSWORD variables")
+    if not authority:
+        raise CredentialError("the host is missing")
+    if "?" in path or ("?" in authority and {"=", "&"} & set(authority)):
+        raise CredentialError("a query is not allowed")
+    if "#" in authority + path:
+        raise CredentialError("a fragment is not allowed")
+    if "@" in path or ":" in path:
+        raise CredentialError("a tag or digest is not allowed")
+
+
+def _check_port(host: str, port: str) -> None:
+    if ":" in host and not host.startswith("["):
+        raise CredentialError("more than one colon: an IPv6 address stands in brackets")
+    if port and not (port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT):
+        raise CredentialError("the port is not a number up to 65535 (wildcards match hosts only)")
+
+
+def _check_host(host: str) -> None:
+    if not host:
+        raise CredentialError("the host is missing")
+    if _IPV6.fullmatch(host):
+        return
+    rest = _WILDCARD.sub("", host)
+    if "[" in rest or "]" in rest:
+        raise CredentialError("syntax error in pattern: a bracket without its partner, or an odd set")
+    if not _LITERAL.fullmatch(rest):
+        raise CredentialError("the host has a character that no host name has")
+    if any(_CLASS.sub("", label).count("[") for label in host.split(".")):
+        raise CredentialError("syntax error in pattern: a set stays within one label")

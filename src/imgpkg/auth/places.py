@@ -1,0 +1,76 @@
+"""Where docker and podman keep credentials: the list of places, and reading one (auth-spec 5.1)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.authfile import AuthFile
+from imgpkg.errors import CredentialError, doing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file, or the text of one in `inline`; a missing file is worth a warning if `named_by` a variable."""
+
+    name: str
+    inline: str | None = field(default=None, repr=False)
+    named_by: str = ""
+
+    def load(self, warn: Callable[[str], None]) -> AuthFile | None:
+        """Read the place; None when there is no file; CredentialError naming place, line and column."""
+        with doing(f"loading config file: {self.name}"):
+            data = self._bytes()
+            if data is None:
+                self._miss(warn)
+                return None
+            return AuthFile.parse(data, lambda text: warn(f"{self.name}: {text}"))
+
+    def _bytes(self) -> bytes | None:
+        if self.inline is not None:
+            return self.inline.encode("utf-8", "surrogateescape")
+        try:
+            return Path(self.name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            raise CredentialError(f"open: {os.strerror(error.errno or 0).lower()}") from error
+
+    def _miss(self, warn: Callable[[str], None]) -> None:
+        if self.named_by:
+            warn(f"{self.named_by} names {self.name}, which is not there; it is passed over")
+
+
+def places(environ: Mapping[str, str]) -> tuple[Place, ...]:
+    """List the places in the order of their precedence; an environment without HOME names none by default."""
+    return tuple(_places(environ))
+
+
+def _places(environ: Mapping[str, str]) -> Iterator[Place]:
+    home = environ.get("HOME") or environ.get("USERPROFILE", "")
+    if inline := environ.get("DOCKER_AUTH_CONFIG"):
+        yield Place("$DOCKER_AUTH_CONFIG", inline=inline)
+    if docker := environ.get("DOCKER_CONFIG") or _below(home, ".docker"):
+        yield Place(os.path.join(docker, "config.json"))
+    if named := environ.get("REGISTRY_AUTH_FILE"):
+        yield Place(named, named_by="REGISTRY_AUTH_FILE")
+    for folder in (
+        _below(environ.get("XDG_RUNTIME_DIR", ""), "containers") or _default_runtime(home),
+        _below(environ.get("XDG_CONFIG_HOME") or _below(home, ".config"), "containers"),
+    ):
+        if folder:
+            yield Place(os.path.join(folder, "auth.json"))
+
+
+def _below(folder: str, name: str) -> str:
+    return os.path.join(folder, name) if folder else ""
+
+
+def _default_runtime(home: str) -> str:
+    return f"/run/containers/{os.getuid()}" if home and sys.platform == "linux" else ""

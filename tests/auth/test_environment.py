@@ -1,0 +1,299 @@
+"""Sets of `IMGPKG_REGISTRY_*` variables (auth-spec 2.1 and 2.4 to 2.6)."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpkg.auth.credential import Credential
+from imgpkg.auth.environment import EnvironmentSource
+from imgpkg.auth.environment_sets import read_sets
+from imgpkg.auth.keychain import Keychain, Outcome
+from imgpkg.errors import CredentialError
+from imgpkg.oci.reference import Repository
+
+
+def look_up(environ, repository):
+    warnings = []
+    finding = EnvironmentSource(environ, warnings.append).lookup(Repository.parse(repository))
+    return finding, warnings
+
+
+def two_sets(first, second, *, suffixes=("1", "2")):
+    environ = {}
+    for pattern, suffix, user in zip((first, second), suffixes, ("first", "second"), strict=True):
+        tail = f"_{suffix}" if suffix is not None else ""
+        environ[f"IMGPKG_REGISTRY_HOSTNAME{tail}"] = pattern
+        environ[f"IMGPKG_REGISTRY_USERNAME{tail}"] = user
+        environ[f"IMGPKG_REGISTRY_PASSWORD{tail}"] = f"{user}-secret"
+    return environ
+
+
+@pytest.mark.parametrize("suffix", ["", "_0", "_a_b-c.d", "_", "__", "_HOSTNAME"])
+def test_any_suffix_makes_a_set_of_its_own(suffix):
+    environ = {
+        f"IMGPKG_REGISTRY_HOSTNAME{suffix}": "gcr.io",
+        f"IMGPKG_REGISTRY_USERNAME{suffix}": "u",
+        f"IMGPKG_REGISTRY_PASSWORD{suffix}": "a=b:c d",
+    }
+    finding, _ = look_up(environ, "gcr.io/p/i")
+    assert finding.credential == Credential("u", "a=b:c d")
+    assert finding.origin == f"IMGPKG_REGISTRY_HOSTNAME{suffix}=gcr.io"
+
+
+def test_an_empty_suffix_is_warned_about():
+    _, warnings = look_up({"IMGPKG_REGISTRY_HOSTNAME_": "gcr.io"}, "gcr.io/p/i")
+    assert warnings == [
+        (
+            "the suffix of IMGPKG_REGISTRY_HOSTNAME_ is empty: it is a set of its own, "
+            "apart from the one without suffix"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("IMGPKG_REGISTRY_USERNAMEX", "Did you mean IMGPKG_REGISTRY_USERNAME instead"),
+        ("IMGPKG_REGISTRY_HOSTNAME-1", "Did you mean IMGPKG_REGISTRY_HOSTNAME_1 instead"),
+        ("IMGPKG_REGISTRY_PASSWRD_0", "Did you mean IMGPKG_REGISTRY_PASSWORD_0 instead"),
+        ("IMGPKG_REGISTRY_TOKEN_0", "_TOKEN_0 instead"),
+        ("IMGPKG_REGISTRY_hostname", "Did you mean IMGPKG_REGISTRY_HOSTNAME instead"),
+        ("IMGPKG_REGISTRY_FOO", "is none of IMGPKG_REGISTRY_HOSTNAME, "),
+        ("IMGPKG_REGISTRY_", "is none of IMGPKG_REGISTRY_HOSTNAME, "),
+        ("IMGPKG_REGISTRY_AZURE_CR_CONFIG_1", "is none of"),
+    ],
+)
+def test_an_unknown_name_is_an_error_that_suggests_the_closest_kind(name, hint):
+    with pytest.raises(CredentialError) as caught:
+        look_up({name: "hunter2"}, "gcr.io/p/i")
+    assert str(caught.value) == f"Unknown env variable '{name}'"
+    assert hint in caught.value.hints[0]
+    assert "hunter2" not in " ".join((str(caught.value), *caught.value.hints))
+
+
+def test_all_unknown_names_are_reported_at_once_also_beside_good_ones():
+    environ = {
+        "IMGPKG_REGISTRY_HOSTNAME": "gcr.io",
+        "IMGPKG_REGISTRY_FOO": "",
+        "IMGPKG_REGISTRY_USERNAM_1": "",
+    }
+    with pytest.raises(CredentialError) as caught:
+        look_up(environ, "gcr.io/p/i")
+    assert str(caught.value) == "Unknown env variable 'IMGPKG_REGISTRY_FOO', 'IMGPKG_REGISTRY_USERNAM_1'"
+    assert len(caught.value.hints) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["IMGPKG_REGISTRY_AZURE_CR_CONFIG", "imgpkg_registry_foo", "IMGPKG_REGISTRYX", "IMGPKG_USERNAME"]
+)
+def test_names_that_are_none_of_our_business_are_left_alone(name):
+    finding, warnings = look_up({name: "x"}, "gcr.io/p/i")
+    assert (finding.outcome, finding.detail) == (
+        Outcome.NO_MATCH,
+        "no IMGPKG_REGISTRY_HOSTNAME variable is set",
+    )
+    assert warnings == []
+
+
+def test_the_error_is_remembered_and_reads_the_same_each_time():
+    chain = Keychain([EnvironmentSource({"IMGPKG_REGISTRY_FOO": ""}, print)])
+    texts = set()
+    for _ in range(3):
+        with pytest.raises(CredentialError) as caught:
+            chain.resolve(Repository.parse("gcr.io/p/i"))
+        texts.add(str(caught.value))
+    assert texts == {
+        "Unable retrieve credentials for registry: Unknown env variable 'IMGPKG_REGISTRY_FOO'",
+    }
+
+
+def test_every_bad_hostname_is_named_and_no_value_shown():
+    environ = {
+        "IMGPKG_REGISTRY_HOSTNAME": "localhost:hunter2",
+        "IMGPKG_REGISTRY_HOSTNAME_a": "https://me:hunter2@gcr.io",
+        "IMGPKG_REGISTRY_HOSTNAME_b": "quay.io",
+    }
+    with pytest.raises(CredentialError) as caught:
+        look_up(environ, "quay.io/p/i")
+    text = str(caught.value)
+    assert text.startswith("Parsing registry hostname: IMGPKG_REGISTRY_HOSTNAME: the port")
+    assert "; IMGPKG_REGISTRY_HOSTNAME_a: a login belongs" in text
+    assert text.endswith("(e.g. gcr.io, index.docker.io)")
+    assert "hunter2" not in text
+    assert "HOSTNAME_b" not in text
+
+
+def test_nothing_is_parsed_before_the_first_lookup_and_the_variables_are_read_once():
+    class Counting(dict):
+        reads = 0
+
+        def items(self):
+            self.reads += 1
+            return super().items()
+
+    environ = Counting(two_sets("gcr.io", "gcr.io"))
+    warnings = []
+    source = EnvironmentSource(environ, warnings.append)
+    assert environ.reads == 0
+    for repository in ("gcr.io/a", "gcr.io/b", "quay.io/cc"):
+        source.lookup(Repository.parse(f"{repository}/x"))
+    assert environ.reads == 1
+    assert len(warnings) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "repository", "winner"),
+    [
+        ("host.io", "host.io/foo", "host.io/foo/bar", "second"),
+        ("host.io/foo", "host.io/foo/bar", "host.io/foo/bar", "second"),
+        ("*.gcr.io/p/i", "us.gcr.io", "us.gcr.io/p/i", "second"),
+        ("gcr*.io", "gcr.io", "gcr.io/p/i", "second"),
+        ("r[0-9].io", "r1.io", "r1.io/p/i", "second"),
+        ("l*:5000", "*ocalhost:5000", "localhost:5000/p/i", "second"),
+        ("*.docker.io", "foo.docker.io", "foo.docker.io/image", "second"),
+        ("*.io", "*.io", "gcr.io/p/i", "first"),
+        ("docker.io", "index.docker.io", "ubuntu", "second"),
+        ("docker.io/library/ubuntu", "*.docker.io", "ubuntu", "second"),
+        ("docker.io", "docker.io/ubuntu", "ubuntu", "second"),
+        ("docker.io", "registry-1.docker.io", "ubuntu", "first"),
+    ],
+)
+def test_the_more_specific_set_wins(first, second, repository, winner):
+    finding, _ = look_up(two_sets(first, second), repository)
+    assert finding.credential.username == winner
+
+
+@pytest.mark.parametrize(
+    ("suffixes", "winner", "loser"),
+    [
+        (("b", "a"), "_a", "_b"),
+        (("a", None), "", "_a"),
+        (("10", "9"), "_10", "_9"),
+        (("a", "A"), "_A", "_a"),
+        (("", None), "", "_"),
+    ],
+)
+def test_of_two_sets_for_one_place_the_first_suffix_wins_and_the_other_is_named(suffixes, winner, loser):
+    finding, warnings = look_up(two_sets("gcr.io/p", "https://GCR.io/p/", suffixes=suffixes), "gcr.io/p/i")
+    assert finding.origin.partition("=")[0] == f"IMGPKG_REGISTRY_HOSTNAME{winner}"
+    assert f"IMGPKG_REGISTRY_HOSTNAME{loser}=" in finding.detail
+    assert "names the same place and is not used" in finding.detail
+    assert warnings[-1] == (
+        f"IMGPKG_REGISTRY_HOSTNAME{winner} and IMGPKG_REGISTRY_HOSTNAME{loser} name the same place with "
+        f"different credentials; IMGPKG_REGISTRY_HOSTNAME{winner} is used"
+    )
+
+
+def test_two_sets_with_the_same_credential_are_no_reason_to_warn():
+    environ = {**two_sets("gcr.io", "gcr.io"), "IMGPKG_REGISTRY_USERNAME_2": "first"}
+    environ["IMGPKG_REGISTRY_PASSWORD_2"] = environ["IMGPKG_REGISTRY_PASSWORD_1"]
+    assert look_up(environ, "gcr.io/p/i")[1] == []
+
+
+@pytest.mark.parametrize(
+    "host", ["docker.io", "registry-1.docker.io", "index.docker.io", "https://docker.io/v2/"]
+)
+@pytest.mark.parametrize(
+    "image", ["ubuntu", "docker.io/library/ubuntu", "registry-1.docker.io/library/ubuntu"]
+)
+def test_docker_hub_is_found_by_each_of_its_names(host, image):
+    finding, _ = look_up({"IMGPKG_REGISTRY_HOSTNAME": host}, image)
+    assert finding.outcome is Outcome.MATCHED
+
+
+def test_a_path_on_docker_hub_may_leave_out_library():
+    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io/ubuntu"}, "ubuntu")[0].credential is not None
+    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io/ubuntu"}, "debian")[0].credential is None
+    assert (
+        "another name of Docker Hub" in look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io"}, "ubuntu")[0].detail
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ({"USERNAME": "u", "PASSWORD": "p", "IDENTITY_TOKEN": "i", "REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"USERNAME": "u", "PASSWORD": "p", "IDENTITY_TOKEN": "i"}, "identity token"),
+        ({"USERNAME": "u", "PASSWORD": "p"}, "login"),
+        ({"USERNAME": "u"}, "nothing"),
+        ({"PASSWORD": "p"}, "nothing"),
+        ({}, "nothing"),
+    ],
+)
+def test_a_set_becomes_the_credential_of_the_table(values, kind):
+    environ = {f"IMGPKG_REGISTRY_{name}_0": value for name, value in values.items()}
+    finding, _ = look_up({"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", **environ}, "gcr.io/p/i")
+    assert finding.outcome is Outcome.MATCHED
+    assert finding.credential.kind == kind
+    assert ("anonymous" if kind == "nothing" else kind) in finding.detail
+
+
+@pytest.mark.parametrize(("there", "missing"), [("USERNAME", "PASSWORD"), ("PASSWORD", "USERNAME")])
+def test_half_a_set_is_anonymous_and_warned_about_by_name(there, missing):
+    environ = {"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", f"IMGPKG_REGISTRY_{there}_0": "hunter2"}
+    finding, warnings = look_up(environ, "gcr.io/p/i")
+    assert finding.credential.is_anonymous
+    assert warnings == [
+        (
+            f"IMGPKG_REGISTRY_{there}_0 is set without IMGPKG_REGISTRY_{missing}_0: the registry of "
+            "IMGPKG_REGISTRY_HOSTNAME_0 is accessed anonymously"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    "hostname", [{}, {"IMGPKG_REGISTRY_HOSTNAME": ""}, {"IMGPKG_REGISTRY_HOSTNAME": " "}]
+)
+def test_a_set_without_hostname_matches_nothing_and_is_warned_about(hostname):
+    environ = {"IMGPKG_REGISTRY_USERNAME": "u", "IMGPKG_REGISTRY_PASSWORD": "hunter2", **hostname}
+    finding, warnings = look_up(environ, "gcr.io/p/i")
+    assert finding.credential is None
+    assert warnings == [
+        (
+            "IMGPKG_REGISTRY_USERNAME, IMGPKG_REGISTRY_PASSWORD: there is no IMGPKG_REGISTRY_HOSTNAME, so "
+            "this set is ignored; for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD"
+        )
+    ]
+
+
+def test_a_set_of_empty_variables_is_ignored_in_silence():
+    assert (
+        look_up(dict.fromkeys(("IMGPKG_REGISTRY_HOSTNAME", "IMGPKG_REGISTRY_USERNAME"), ""), "a.io/b/c")[1]
+        == []
+    )
+
+
+@pytest.mark.parametrize("kind", ["USERNAME", "PASSWORD", "IDENTITY_TOKEN", "REGISTRY_TOKEN"])
+def test_a_secret_that_ends_in_a_newline_is_sent_as_it_is_and_warned_about(kind):
+    environ = {f"IMGPKG_REGISTRY_{name}": "x" for name in ("USERNAME", "PASSWORD")}
+    environ |= {"IMGPKG_REGISTRY_HOSTNAME": "gcr.io", f"IMGPKG_REGISTRY_{kind}": "hunter2\n"}
+    finding, warnings = look_up(environ, "gcr.io/p/i")
+    assert "hunter2\n" in (finding.credential.username, *finding.credential.secrets())
+    assert warnings == [f"IMGPKG_REGISTRY_{kind} ends in a newline, which is sent as a part of it"]
+
+
+def test_a_miss_tells_which_patterns_were_looked_at_and_why_they_did_not_match():
+    environ = {
+        "IMGPKG_REGISTRY_HOSTNAME": "gcr.io/team",
+        "IMGPKG_REGISTRY_HOSTNAME_1": "gcr.io:5000",
+        "IMGPKG_REGISTRY_HOSTNAME_2": "quay.io",
+    }
+    finding, _ = look_up(environ, "gcr.io/teammate/x")
+    assert finding.outcome is Outcome.NO_MATCH
+    assert finding.detail == (
+        "IMGPKG_REGISTRY_HOSTNAME=gcr.io/team: 'teammate/x' is not below 'team', compared by whole segments; "
+        "IMGPKG_REGISTRY_HOSTNAME_1=gcr.io:5000: its port is 5000, not 443; "
+        "IMGPKG_REGISTRY_HOSTNAME_2=quay.io: another host"
+    )
+
+
+def test_the_sets_that_were_less_specific_are_named():
+    finding, _ = look_up(two_sets("gcr.io", "gcr.io/team"), "gcr.io/team/x")
+    assert finding.detail == (
+        "matches gcr.io/team/x; gives the login; IMGPKG_REGISTRY_HOSTNAME_1=gcr.io is less specific"
+    )
+
+
+def test_no_secret_is_in_any_representation_of_the_sets():
+    sets = read_sets({**two_sets("gcr.io", "quay.io"), "IMGPKG_REGISTRY_REGISTRY_TOKEN_1": "first-secret"})
+    assert "secret" not in repr(sets)
