@@ -18,17 +18,30 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from concurrent.futures import Executor
 
+    from imgpkg.oci.digest import Digest
     from imgpkg.registry.client import RegistryClient
 
 ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """What the locations record of one copied bundle will say: (reference in its lock, is a bundle)."""
+
+    bundle: Digest
+    images: tuple[tuple[str, bool], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Collected:
-    """What to copy: the items, the root bundle if there is one, the images lock if that was the source."""
+    """What to copy: the items, the records of the bundles among them, the images lock if that was the source.
+
+    `root` is the item of the root bundle, None when no bundle was asked for.
+    """
 
     items: tuple[Item, ...]
-    bundle: Bundle | None = None
+    root: Item | None = None
+    records: tuple[Record, ...] = ()
     images_lock: ImagesLock | None = None
 
 
@@ -46,7 +59,7 @@ def collect_bundle(client: RegistryClient, text: str, workers: Executor) -> Coll
     asked = parse_any(text)
     root = _root(client, asked, workers)
     item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
-    return Collected((*_members(root, with_origin=True), item), root)
+    return Collected((*_members(root, with_origin=True), item), item, _records(root))
 
 
 def collect_lock(client: RegistryClient, path: str, workers: Executor) -> Collected:
@@ -57,7 +70,7 @@ def collect_lock(client: RegistryClient, path: str, workers: Executor) -> Collec
         return _of_images_lock(client, lock, workers)
     root = _root(client, lock.reference, workers)
     item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
-    return Collected((*_members(root, with_origin=False), item), root)
+    return Collected((*_members(root, with_origin=False), item), item, _records(root))
 
 
 def signatures(client: RegistryClient, items: Sequence[Item], workers: Executor) -> list[Item]:
@@ -91,6 +104,16 @@ def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
         for member in bundle.members:
             origin = str(member.locked.reference) if with_origin else ""
             yield Item(member.reference, origin=origin, image=member.image)
+
+
+def _records(root: Bundle) -> tuple[Record, ...]:
+    return tuple(
+        Record(
+            bundle.image.manifest.digest,
+            tuple((str(member.locked.reference), member.bundle is not None) for member in bundle.members),
+        )
+        for bundle in root.bundles()
+    )
 
 
 def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Executor) -> Collected:
