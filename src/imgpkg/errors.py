@@ -9,8 +9,9 @@ ImgpkgError                     everything this package raises on purpose
 ├── CredentialError             a credential source that must not be passed over failed
 ├── TransportError              no answer: the request did not complete
 │   ├── ConnectionFailed        refused, reset, unreachable, name unknown
+│   │   └── NotTLS              the peer does not speak TLS on that port
 │   ├── TimedOut                no connection or no response headers in time
-│   └── CertificateRejected     the server's certificate did not verify
+│   └── CertificateRejected     TLS without agreement: the server's certificate did not verify
 ├── RegistryError               an answer, but not the one asked for: status and registry codes
 │   ├── Unauthorized            401: with the decision that chose the credential
 │   ├── Forbidden               403: likewise
@@ -92,12 +93,16 @@ class ConnectionFailed(TransportError):
     """Refused, reset, unreachable, or a name nobody knows."""
 
 
+class NotTLS(ConnectionFailed):
+    """The peer answers on that port, but in something else than TLS."""
+
+
 class TimedOut(TransportError):
     """No connection, or no response headers, within the time allowed."""
 
 
 class CertificateRejected(TransportError):
-    """The server's certificate did not verify."""
+    """TLS without agreement: the server's certificate did not verify, or the server refused the handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class RegistryError(ImgpkgError):
     """An answer, but not the one asked for.
 
     `url` has its query values redacted (spec 6.9); `diagnostics` is what the registry said itself.
+    `retry_after` is the pause it asked for, in seconds, None when it did not.
     """
 
     def __init__(
@@ -128,12 +134,14 @@ class RegistryError(ImgpkgError):
         status: int,
         diagnostics: tuple[Diagnostic, ...] = (),
         hints: tuple[str, ...] = (),
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message, hints=hints)
         self.method = method
         self.url = url
         self.status = status
         self.diagnostics = diagnostics
+        self.retry_after = retry_after
 
     @property
     def codes(self) -> frozenset[str]:

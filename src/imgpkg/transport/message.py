@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -36,7 +36,7 @@ class Request:
 
     method: str
     url: str
-    headers: Mapping[str, str] = _EMPTY
+    headers: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     body: Body | None = None
     secret: bool = False
 

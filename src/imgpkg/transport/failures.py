@@ -1,0 +1,178 @@
+"""From what sockets, TLS and the HTTP parser raise to the errors of this package, in the original's words."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+from enum import Enum
+from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
+from imgpkg.transport.redact import redact_url
+
+if TYPE_CHECKING:
+    from imgpkg.transport.message import Request
+
+_NOT_TLS = frozenset(
+    {
+        "WRONG_VERSION_NUMBER",
+        "HTTP_REQUEST",
+        "HTTPS_PROXY_REQUEST",
+        "UNKNOWN_PROTOCOL",
+        "PACKET_LENGTH_TOO_LONG",
+        "RECORD_LAYER_FAILURE",
+        "BAD_RECORD_TYPE",
+    }
+)
+# OpenSSL's X509_V_ERR_* numbers.
+_EXPIRED = frozenset({9, 10})
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_WRONG_NAME = frozenset({62, 64})
+
+_HINT_AUTHORITY = "If you trust who signed it, add that certificate: --registry-ca-cert-path FILE."
+_HINT_NAME = "Use the name that the certificate was issued for, or have it reissued for this one."
+_HINT_TIME = "Check this machine's clock; if it is right, the registry needs a new certificate."
+_HINT_OFF = (
+    "--registry-verify-certs=false turns verification off: anybody on the way can then read everything."
+)
+_HINT_PROXY = "The proxy wants a login: write HTTPS_PROXY and HTTP_PROXY as http://USER:PASSWORD@HOST:PORT."
+
+
+class Phase(Enum):
+    """How far an exchange had come; the value is what a time-out is called there."""
+
+    DIAL = "i/o timeout"
+    HANDSHAKE = "net/http: TLS handshake timeout"
+    REQUEST = "write: i/o timeout"
+    HEADERS = "net/http: timeout awaiting response headers"
+    BODY = "read: i/o timeout"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The machine that is dialled: the registry, or the proxy in front of it."""
+
+    host: str
+    port: int
+    is_proxy: bool = False
+
+
+class HungUp(ConnectionFailed):
+    """The connection ended before the first byte of a response."""
+
+
+def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) -> TransportError:
+    """Return the TransportError that says in `error.reason` what `error` means in `phase`.
+
+    Wrappers are looked through to the first cause. CertificateRejected says that TLS was spoken: never go on
+    without it. No text has a part of a header or a body.
+    """
+    cause = _root(error)
+    url = redact_url(request.url)
+    match cause:
+        case TimeoutError():
+            return TimedOut(request.method, url, _timeout(phase, peer))
+        case ssl.SSLEOFError() | RemoteDisconnected():
+            return _hung_up(request.method, url, "EOF", phase)
+        case ssl.SSLError():
+            return _tls(request.method, url, cause, phase)
+        case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError() if phase is not Phase.DIAL:
+            return _hung_up(request.method, url, _reason(cause), phase)
+        case _:
+            reason = _other(cause, phase, peer)
+            hints = (_HINT_PROXY,) if peer.is_proxy and "407" in reason else ()
+            return ConnectionFailed(request.method, url, reason, hints=hints)
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _hung_up(method: str, url: str, reason: str, phase: Phase) -> ConnectionFailed:
+    if phase is Phase.BODY:
+        return ConnectionFailed(method, url, "unexpected EOF" if reason == "EOF" else reason)
+    return HungUp(method, url, reason)
+
+
+def _rejected(method: str, url: str, error: ssl.SSLCertVerificationError) -> CertificateRejected:
+    code, said = error.verify_code, error.verify_message
+    if code in _UNKNOWN_AUTHORITY:
+        reason, hint = f"certificate signed by unknown authority ({said})", _HINT_AUTHORITY
+    elif code in _WRONG_NAME:
+        reason, hint = said.rstrip("."), _HINT_NAME
+    elif code in _EXPIRED:
+        reason, hint = f"certificate has expired or is not yet valid: {said}", _HINT_TIME
+    else:
+        reason, hint = said, _HINT_AUTHORITY
+    reason = f"tls: failed to verify certificate: x509: {reason}"
+    return CertificateRejected(method, url, reason, hints=(hint, _HINT_OFF))
+
+
+def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportError:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _rejected(method, url, error)
+    name = error.reason or ""
+    if phase is Phase.HANDSHAKE and name in _NOT_TLS:
+        return NotTLS(method, url, "http: server gave HTTP response to HTTPS client")
+    words = name.lower().replace("_", " ") or "protocol error"
+    if "ALERT" in name:
+        return CertificateRejected(method, url, f"remote error: tls: {words.partition('alert ')[2] or words}")
+    if phase is Phase.HANDSHAKE:
+        return CertificateRejected(method, url, f"tls: {words}")
+    return ConnectionFailed(method, url, f"tls: {words}")
+
+
+def _timeout(phase: Phase, peer: Peer) -> str:
+    return f"{_dialling(peer)}: {phase.value}" if phase is Phase.DIAL else phase.value
+
+
+def _other(error: BaseException, phase: Phase, peer: Peer) -> str:
+    match error:
+        case socket.gaierror():
+            return f"{_proxied(peer)}dial tcp: lookup {peer.host}: {_lookup_reason(error)}"
+        case ValueError():
+            return f"dial tcp: lookup {peer.host}: invalid host name"
+        case OSError() if phase is Phase.DIAL:
+            return f"{_dialling(peer)}: connect: {_reason(error)}"
+        case OSError():
+            return f"{_proxied(peer)}{_reason(error)}"
+        case _:
+            return _parser_reason(error)
+
+
+def _parser_reason(error: BaseException) -> str:
+    if isinstance(error, IncompleteRead):
+        return "unexpected EOF"
+    what = "malformed HTTP response" if isinstance(error, BadStatusLine) else type(error).__name__
+    return f"net/http: HTTP/1.x transport connection broken: {what}"
+
+
+def _lookup_reason(error: socket.gaierror) -> str:
+    missing = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
+    return "no such host" if error.errno in missing else str(error.strerror).lower()
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
+
+
+def _proxied(peer: Peer) -> str:
+    return "proxyconnect tcp: " if peer.is_proxy else ""
+
+
+def _dialling(peer: Peer) -> str:
+    host = _last_address(peer)
+    return f"{_proxied(peer)}dial tcp {f'[{host}]' if ':' in host else host}:{peer.port}"
+
+
+def _last_address(peer: Peer) -> str:
+    """Return the address that was tried last, whose failure is the one reported; the name if nobody knows."""
+    try:
+        return str(socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)[-1][4][0])
+    except (OSError, UnicodeError):
+        return peer.host

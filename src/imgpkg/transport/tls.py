@@ -1,0 +1,116 @@
+"""Whose certificates are believed: the system's authorities and the files that the user adds."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import InvalidSettings, doing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from ssl import SSLContext
+
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+
+def read_authorities(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return the PEM certificates in the files that the user adds; imports `ssl` only if there are any.
+
+    Raises InvalidSettings for a file that cannot be read or holds no certificate (texts of spec 1.9).
+    """
+    with doing("Creating registry HTTP transport"):
+        return tuple(certificate for path in paths for certificate in _read_file(path))
+
+
+def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, str]) -> SSLContext:
+    """Build the TLS context of a client: system authorities as `environ` says, and `added` ones.
+
+    SSL_CERT_FILE replaces the system's bundle; SSL_CERT_DIR (folders, separated by `:`) its folder. Any
+    believed certificate ends the chain, an intermediate or a leaf too. `verify=False` believes everybody.
+    """
+    import ssl  # noqa: PLC0415 - 20 ms, only for https
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    context.hostname_checks_common_name = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    _load_system_bundle(context, environ.get("SSL_CERT_FILE", ""))
+    _load_system_folders(context, environ.get("SSL_CERT_DIR", ""))
+    for certificate in added:
+        context.load_verify_locations(cadata=certificate)
+    return context
+
+
+def _read_file(path: str) -> list[str]:
+    text = _read_text(path)
+    certificates = _usable(text)
+    if not certificates:
+        raise InvalidSettings(f"Adding CA certificates from '{path}': failed")
+    return certificates
+
+
+def _read_text(path: str) -> str:
+    try:
+        return Path(path).read_text("ascii", errors="replace")
+    except OSError as error:
+        verb = "read" if isinstance(error, IsADirectoryError) else "open"
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidSettings(f"Reading CA certificates from '{path}': {verb} {path}: {reason}") from error
+
+
+def _usable(text: str) -> list[str]:
+    """Return the certificates that parse; a bundle may hold others, which are passed over."""
+    import ssl  # noqa: PLC0415 - only where the user adds files
+
+    usable = []
+    for certificate in _CERTIFICATE.findall(text):
+        with suppress(ssl.SSLError, ValueError):
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
+            usable.append(certificate)
+    return usable
+
+
+def _load_system_bundle(context: SSLContext, chosen: str) -> None:
+    import ssl  # noqa: PLC0415 - see client_context
+
+    # The paths compiled in are asked for by name: OpenSSL itself would look into the process's environment.
+    candidates = (chosen,) if chosen else (ssl.get_default_verify_paths().openssl_cafile, *_SYSTEM_BUNDLES)
+    for path in candidates:
+        with suppress(OSError):
+            context.load_verify_locations(cafile=path)
+            return
+
+
+def _load_system_folders(context: SSLContext, chosen: str) -> None:
+    import ssl  # noqa: PLC0415 - see client_context
+
+    if not chosen:
+        folder = ssl.get_default_verify_paths().openssl_capath
+        if Path(folder).is_dir():
+            context.load_verify_locations(capath=folder)
+        return
+    for name in filter(None, chosen.split(":")):
+        with suppress(OSError):
+            for path in sorted(Path(name).iterdir()):
+                _load_file(context, path)
+
+
+def _load_file(context: SSLContext, path: Path) -> None:
+    if path.is_file():
+        for certificate in _usable(path.read_text("ascii", errors="replace")):
+            context.load_verify_locations(cadata=certificate)

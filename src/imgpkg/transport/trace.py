@@ -1,0 +1,107 @@
+"""What goes over the wire, told to whoever debugs: heads only, never a body or a secret."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from imgpkg.transport.redact import redact_header, redact_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from imgpkg.errors import TransportError
+    from imgpkg.transport.message import Request, Response
+
+_BINARY = " [body redacted: omitting binary blobs from logs]"
+_TOKEN_REQUEST = " [body redacted: token request contains credentials]"  # noqa: S105 - a remark, no password
+_TOKEN_RESPONSE = " [body redacted: basic token response contains credentials]"  # noqa: S105
+
+
+class Tracer(Protocol):
+    """Watches every exchange; called from worker threads, so thread-safe; `seconds` are durations."""
+
+    def sent(self, request: Request) -> None:
+        """Hear that a request is about to leave, complete with the headers of the transport."""
+        ...
+
+    def answered(self, request: Request, response: Response, seconds: float) -> None:
+        """Hear that the headers of the response are there; leave its body alone."""
+        ...
+
+    def failed(self, request: Request, error: TransportError, seconds: float) -> None:
+        """Hear that there was no response."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TextTracer:
+    """Writes arrow lines and heads as `--debug` shows them (spec 1.12); one call of `write` per message.
+
+    `write` gets whole lines. `clock` says the Unix time in seconds. Bodies are never shown. Credentials in
+    headers are `<redacted>`, URLs go through `redact_url`, and of a secret exchange the query is left out.
+    """
+
+    write: Callable[[str], None]
+    clock: Callable[[], float] = time.time
+
+    def sent(self, request: Request) -> None:
+        """Write `TIME --> METHOD URL` and the request's head."""
+        arrow = f"--> {request.method} {_shown_url(request)}{_request_remark(request)}"
+        self._write(arrow, request.headers.items())
+
+    def answered(self, request: Request, response: Response, seconds: float) -> None:
+        """Write `TIME <-- STATUS URL (duration)` and the response's head."""
+        remark = _response_remark(request, response)
+        arrow = f"<-- {response.status} {_shown_url(request)} ({_duration(seconds)}){remark}"
+        self._write(arrow, _header_lines(response))
+
+    def failed(self, request: Request, error: TransportError, seconds: float) -> None:
+        """Write `TIME <-- REASON METHOD URL (duration)`."""
+        self._write(f"<-- {error.reason} {request.method} {_shown_url(request)} ({_duration(seconds)})", ())
+
+    def _write(self, arrow: str, headers: Iterable[tuple[str, str]]) -> None:
+        prefix = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self.clock()))
+        head = "".join(f"{_canonical(name)}: {redact_header(name, value)}\n" for name, value in headers)
+        self.write(f"{prefix} {arrow}\n{head}\n" if head else f"{prefix} {arrow}\n")
+
+
+def _shown_url(request: Request) -> str:
+    if not request.secret:
+        return redact_url(request.url)
+    address, question_mark, _ = request.url.partition("?")
+    return redact_url(address) + ("?<redacted>" if question_mark else "")
+
+
+def _header_lines(response: Response) -> Iterator[tuple[str, str]]:
+    for name in response.headers:
+        for line in response.header_list(name):
+            yield name, line
+
+
+def _request_remark(request: Request) -> str:
+    if request.body is None:
+        return ""
+    if request.secret or request.body.secret:
+        return _TOKEN_REQUEST
+    return _BINARY if _is_binary(request.headers.get("Content-Type", "")) else ""
+
+
+def _response_remark(request: Request, response: Response) -> str:
+    if request.secret:
+        return _TOKEN_RESPONSE
+    return _BINARY if _is_binary(response.headers.get("Content-Type", "")) else ""
+
+
+def _is_binary(content_type: str) -> bool:
+    kind = content_type.partition(";")[0].strip().lower()
+    return kind.endswith(("octet-stream", "gzip", "zstd", "tar"))
+
+
+def _canonical(name: str) -> str:
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.3f}s" if seconds >= 1 else f"{seconds * 1000:.1f}ms"
