@@ -162,6 +162,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
 
     with suppress(ProcessLookupError):
         os.killpg(process.pid, SIGKILL)
+    process.wait()
 
 
 def _understand(reply: _Reply, expires_at: float) -> _Answer | _Failure:

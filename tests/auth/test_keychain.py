@@ -1,0 +1,150 @@
+"""The chain: order, what ends it, and the trail that it leaves (auth-spec 1)."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+
+from imgpkg.auth.credential import ANONYMOUS, Credential
+from imgpkg.auth.docker import DockerConfigSource
+from imgpkg.auth.environment import EnvironmentSource
+from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.keychain import Keychain
+from imgpkg.auth.once import Once
+from imgpkg.errors import CredentialError
+from imgpkg.oci.reference import Repository
+from imgpkg.settings import Login
+
+ENVIRON = {
+    "IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io/team",
+    "IMGPKG_REGISTRY_USERNAME_0": "from-set",
+    "IMGPKG_REGISTRY_PASSWORD_0": "hunter2",
+    "DOCKER_AUTH_CONFIG": json.dumps(
+        {"auths": {"quay.io": {"username": "from-file", "password": "hunter2"}}}
+    ),
+}
+
+
+def resolve(repository, environ, login=None):
+    sources = (
+        EnvironmentSource(environ, print),
+        ExplicitSource(login or Login(), environ),
+        DockerConfigSource(environ, print),
+    )
+    return Keychain(sources).resolve(Repository.parse(repository))
+
+
+@pytest.mark.parametrize(
+    ("repository", "login", "username"),
+    [
+        ("gcr.io/team/x", None, "from-set"),
+        ("gcr.io/team/x", Login("from-flag", "p"), "from-set"),
+        ("gcr.io/team/x", Login(anonymous=True), "from-set"),
+        ("quay.io/team/x", None, "from-file"),
+        ("quay.io/team/x", Login("from-flag", "p"), "from-flag"),
+        ("quay.io/team/x", Login(anonymous=True), ""),
+        ("other.io/team/x", None, ""),
+    ],
+)
+def test_the_first_source_that_matches_wins(repository, login, username):
+    assert resolve(repository, ENVIRON, login).credential.username == username
+
+
+@pytest.mark.parametrize("login", [Login("u", "p"), Login(token="t"), Login(anonymous=True)])
+def test_flags_keep_the_docker_config_closed(login):
+    decision = resolve("quay.io/p/i", {"DOCKER_AUTH_CONFIG": "{"}, login)
+    assert [finding.source for finding in decision.trail] == ["environment", "flags"]
+
+
+def test_a_set_with_only_a_hostname_exempts_a_registry_from_the_flags():
+    decision = resolve(
+        "localhost:5110/foo/bar", {"IMGPKG_REGISTRY_HOSTNAME": "localhost:5110"}, Login("u", "p")
+    )
+    assert decision.credential.is_anonymous
+    assert decision.winner.source == "environment"
+
+
+def test_an_unknown_variable_fails_for_every_registry_also_with_flags():
+    with pytest.raises(
+        CredentialError, match=r"^Unable retrieve credentials for registry: Unknown env variable 'IMG"
+    ):
+        resolve("quay.io/p/i", {"IMGPKG_REGISTRY_X": ""}, Login(anonymous=True))
+
+
+def test_a_decision_tells_its_whole_way_and_no_secret():
+    decision = resolve("quay.io/p/i", ENVIRON)
+    assert decision.explain() == (
+        'credential for quay.io/p/i from docker config: $DOCKER_AUTH_CONFIG: auths "quay.io" '
+        "(user 'from-file')\n"
+        "  environment: no match: IMGPKG_REGISTRY_HOSTNAME_0=gcr.io/team: another host\n"
+        "  flags: not applicable: neither a username nor a token is given, nor anonymous access asked for\n"
+        "  docker config: matched: the key is for quay.io/p/i; gives the login"
+    )
+    assert "hunter2" not in repr(decision)
+
+
+def test_nothing_found_is_said_in_as_many_words():
+    decision = resolve("other.io/p/i", {})
+    assert decision.credential == ANONYMOUS
+    assert decision.winner is None
+    assert decision.summary() == "no credential found for other.io/p/i; the request was anonymous"
+
+
+def test_a_credential_without_user_has_no_user_in_its_summary():
+    decision = resolve("other.io/p/i", {"IMGPKG_TOKEN": "hunter2"})
+    assert decision.summary() == "credential for other.io/p/i from flags: $IMGPKG_TOKEN"
+
+
+def test_a_credential_knows_its_secrets_and_shows_none():
+    credential = Credential("u", "p1", "i2", "r3")
+    assert credential.secrets() == ("p1", "i2", "r3")
+    assert ANONYMOUS.secrets() == ()
+    assert repr(credential) == "Credential(username='u', expires_at=None)"
+
+
+def test_work_that_is_interrupted_is_done_again():
+    results = iter([KeyboardInterrupt(), 7])
+
+    def work():
+        result = next(results)
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    once = Once(work)
+    with pytest.raises(KeyboardInterrupt):
+        once()
+    assert (once.failed, once.peek()) == (False, None)
+    assert once() == once() == once.peek() == 7
+
+
+def test_work_that_many_threads_want_is_done_once():
+    count = []
+    once = Once(lambda: count.append(1) or len(count))
+    gate = threading.Barrier(10)
+    results = []
+
+    def want():
+        gate.wait()
+        results.append(once())
+
+    threads = [threading.Thread(target=want) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == [1] * 10
+
+
+def test_a_failure_keeps_its_hints():
+    def work():
+        raise CredentialError("no", hints=("Try again.",))
+
+    once = Once(work)
+    for _ in range(2):
+        with pytest.raises(CredentialError) as caught:
+            once()
+        assert (str(caught.value), caught.value.hints) == ("no", ("Try again.",))
+    assert once.failed
