@@ -25,9 +25,13 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something the user should know although the work goes on; no prefix, no newline."""
+    """Something the user should know although the work goes on; no prefix, no newline.
+
+    `is_logged` tells that a Message with the same text came before, which not everybody sees.
+    """
 
     text: str
+    is_logged: bool = False
 
 
 class Outcome(Enum):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from imgpkg.oci.digest import Digest
@@ -36,13 +36,19 @@ class Record:
 class Collected:
     """What to copy: the items, the records of the bundles among them, the images lock if that was the source.
 
-    `root` is the item of the root bundle, None when no bundle was asked for.
+    `root` is the item of the root bundle, None when no bundle was asked for; `has_other_bundles` tells that
+    there are bundles although nobody knows which is the root, as in tar files of old versions.
     """
 
     items: tuple[Item, ...]
     root: Item | None = None
     records: tuple[Record, ...] = ()
     images_lock: ImagesLock | None = None
+    has_other_bundles: bool = False
+
+    def adding(self, items: Iterable[Item]) -> Collected:
+        """Return the same with more items, such as signatures."""
+        return replace(self, items=(*self.items, *items))
 
 
 def collect_image(client: RegistryClient, text: str) -> Collected:

@@ -14,23 +14,18 @@ from imgpkg.content.pack import pack_layer
 from imgpkg.errors import RegistryError, doing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from imgpkg.content.image import BuiltImage
     from imgpkg.oci.digest import Digest
+    from imgpkg.operations.collect import Record
     from imgpkg.operations.transfer import Destination
 
 
-def locations_of(members: Iterable[tuple[str, bool]]) -> ImageLocations:
-    """Record (reference as the lock has it, is a bundle) of the distinct digests of one bundle."""
-    return ImageLocations(tuple(Location(image, is_bundle) for image, is_bundle in members))
-
-
-def write_locations(bundle: Digest, record: ImageLocations, to: Destination, *, is_fresh: bool) -> None:
-    """Push `record` as an image of its own under the two tags of the bundle with this digest.
+def write_locations(record: Record, to: Destination, *, is_fresh: bool) -> None:
+    """Push `record` as an image of its own under the two tags of its bundle.
 
     A registry whose tags are immutable may refuse to replace a record; the one it has then stays.
     """
+    bundle = record.bundle
     tag = to.repository.tag(locations_tag(bundle))
     with (
         doing(f"Creating copy information for bundle {to.repository.digest(bundle)}"),
@@ -39,7 +34,7 @@ def write_locations(bundle: Digest, record: ImageLocations, to: Destination, *, 
     ):
         file = Path(folder, "content", FILE_NAME)
         file.parent.mkdir()
-        file.write_bytes(record.to_bytes())
+        file.write_bytes(_document(record).to_bytes())
         file.chmod(0o600)
         with pack_layer([str(file.parent)], exclusions=()) as layer:
             built = build_image(layer, {})
@@ -47,6 +42,10 @@ def write_locations(bundle: Digest, record: ImageLocations, to: Destination, *, 
                 return
             to.client.push_blob(to.repository, layer.descriptor, layer.open, check=not is_fresh)
             _push(bundle, built, to, is_fresh=is_fresh)
+
+
+def _document(record: Record) -> ImageLocations:
+    return ImageLocations(tuple(Location(image, is_bundle) for image, is_bundle in record.images))
 
 
 def _push(bundle: Digest, built: BuiltImage, to: Destination, *, is_fresh: bool) -> None:

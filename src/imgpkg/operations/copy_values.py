@@ -1,0 +1,89 @@
+"""What a copy is asked for, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import UsageError
+from imgpkg.events import Hook, Message, Warned
+
+if TYPE_CHECKING:
+    from imgpkg.oci.reference import Reference
+    from imgpkg.operations.plan import LeftOut
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    """What to copy: exactly one is set. `tar` is a file, `layout` a folder, `lock` a lock file."""
+
+    image: str = ""
+    bundle: str = ""
+    lock: str = ""
+    tar: str = ""
+    layout: str = ""
+
+    def check(self) -> None:
+        """Raise UsageError unless exactly one is set."""
+        given = (self.image, self.bundle, self.lock, self.tar, self.layout)
+        if sum(1 for text in given if text) != 1:
+            raise UsageError("Expected either --lock, --bundle (-b), --image (-i), or --tar as a source")
+
+    @property
+    def is_local(self) -> bool:
+        """True when no registry is read from."""
+        return bool(self.tar or self.layout)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyOptions:
+    """How to copy; see the flags of the same names."""
+
+    include_non_distributable_layers: bool = False
+    repo_based_tags: bool = False
+    cosign_signatures: bool = False
+    referrers: bool = False
+
+
+DEFAULT_OPTIONS = CopyOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """One thing that was copied: where it was, where it is now, and the tag it got besides imgpkg's own.
+
+    `destination` equals `source` when the copy went to a file.
+    """
+
+    source: Reference
+    destination: Reference
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CopyResult:
+    """What a copy did: `images` in ascending order of their sources; `bundle` is the root bundle's entry.
+
+    `left_out` lists the non-distributable layers that stayed behind.
+    """
+
+    images: tuple[Copied, ...]
+    bundle: Copied | None = None
+    left_out: tuple[LeftOut, ...] = ()
+
+
+class Log:
+    """The original's own lines of a copy, each with its prefix; warnings go the way of warnings."""
+
+    def __init__(self, on_event: Hook) -> None:
+        self.on_event = on_event
+
+    def __call__(self, text: str) -> None:
+        """Say a line."""
+        lines = text.split("\n")
+        self.on_event(Message("".join(f"copy | {line}\n" for line in lines)))
+
+    def caution(self, text: str) -> None:
+        """Warn: lines of the log, and a warning for whoever does not see the log."""
+        self(f"Warning: {text}")
+        self.on_event(Warned(text, is_logged=True))

@@ -1,0 +1,107 @@
+"""The writing side of a copy to a repository: blobs, manifests, locations, and last the users' tags."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.tagging import internal_tag, repository_based_tag
+from imgpkg.errors import doing
+from imgpkg.operations.copy_values import Copied, CopyResult
+from imgpkg.operations.record import write_locations
+from imgpkg.operations.transfer import Destination, Work, transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.operations.collect import Collected
+    from imgpkg.operations.copy_values import CopyOptions, Log
+    from imgpkg.operations.plan import BlobMove, Root, TransferPlan
+    from imgpkg.session import Session
+
+SKIPPED = (
+    "Skipped the followings layer(s) due to it being non-distributable. If you would like to include "
+    "non-distributable layers, use the --include-non-distributable-layers flag"
+)
+NOTHING_SKIPPED = (
+    "'--include-non-distributable-layers' flag provided, but no images contained a non-distributable layer."
+)
+
+
+def publish(
+    collected: Collected,
+    plan: TransferPlan,
+    session: Session,
+    repository: Repository,
+    options: CopyOptions,
+    *,
+    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
+    log: Log,
+) -> CopyResult:
+    """Write `plan` into `repository`, a locations record for each bundle, and the tags that users know."""
+    tag_of = _repository_based if options.repo_based_tags else _by_digest
+    to = Destination(session.client, repository, tag_of)
+    log(f"importing {len(plan.roots)} images...")
+    with ThreadPoolExecutor(session.settings.concurrency) as workers:
+        work = Work(workers, log.on_event)
+        is_fresh = transfer(plan, to, open_blob, work)
+        work.each(collected.records, lambda record: write_locations(record, to, is_fresh=is_fresh))
+        log("Tagging images")
+        with doing("Tagging images"):
+            tagged = [root for root in plan.roots if root.item.tag]
+            work.each(tagged, lambda root: _tag(root, to, is_fresh=is_fresh))
+    report_left_out(plan, options, log, repository)
+    return result_of(collected, plan, repository)
+
+
+def result_of(collected: Collected, plan: TransferPlan, repository: Repository | None) -> CopyResult:
+    """Say what went where; without a repository everything is named where it was."""
+    images = {root.item.key: _copied(root, repository) for root in plan.roots}
+    bundle = None if collected.root is None else images[collected.root.key]
+    return CopyResult(tuple(images.values()), bundle, plan.left_out)
+
+
+def report_left_out(
+    plan: TransferPlan, options: CopyOptions, log: Log, repository: Repository | None
+) -> None:
+    """Warn about layers that stayed behind, or that there were none although they were asked for."""
+    if options.include_non_distributable_layers:
+        if not plan.has_non_distributable:
+            log.caution(NOTHING_SKIPPED)
+        return
+    if not plan.left_out:
+        return
+    lines = [SKIPPED]
+    images: dict[Reference, list[str]] = {}
+    for skipped in plan.left_out:
+        images.setdefault(skipped.reference, []).append(str(skipped.layer.digest))
+    for reference, layers in images.items():
+        shown = (
+            reference
+            if repository is None or reference.digest is None
+            else repository.digest(reference.digest)
+        )
+        lines += [f" - Image: {shown}", "   Layers:", *(f"     - {layer}" for layer in layers)]
+    log.caution("\n".join(lines))
+
+
+def _copied(root: Root, repository: Repository | None) -> Copied:
+    digest = root.node.manifest.digest
+    to = root.item.reference if repository is None else repository.digest(digest)
+    return Copied(root.item.reference, to, root.item.tag)
+
+
+def _tag(root: Root, to: Destination, *, is_fresh: bool) -> None:
+    with doing(f"Tagging image {root.item.reference}", "Tagging image"):
+        to.put(to.repository.tag(root.item.tag), root.node.manifest, is_fresh=is_fresh)
+
+
+def _by_digest(root: Root) -> str:
+    return internal_tag(root.node.manifest.digest)
+
+
+def _repository_based(root: Root) -> str:
+    return repository_based_tag(root.item.origin or str(root.item.reference), root.node.manifest.digest)
