@@ -1,0 +1,124 @@
+"""Environment, flags, docker config and helpers keep the promises of a credential source."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from tests.auth.programs import NOT_FOUND, answering, write_helper
+from tests.contracts.credential_source import Clueless, CredentialSourceContract, Known, Login
+
+from imgpkg.auth.docker import DockerConfigSource
+from imgpkg.auth.environment import EnvironmentSource
+from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.oci.reference import Repository
+from imgpkg.settings import Login as Flags
+
+HERE, ELSEWHERE = (
+    Repository.parse("host.example.com/team/app"),
+    Repository.parse("other.example.com/team/app"),
+)
+
+
+class Counting(dict):
+    """An environment that counts how often somebody goes through it."""
+
+    reads = 0
+
+    def items(self):
+        self.reads += 1
+        return super().items()
+
+
+class TestEnvironment(CredentialSourceContract):
+    def knowing(self, folder, login):
+        environ = Counting(
+            IMGPKG_REGISTRY_HOSTNAME_0="host.example.com/team",
+            IMGPKG_REGISTRY_USERNAME_0=login.username,
+            IMGPKG_REGISTRY_PASSWORD_0=login.secret,
+        )
+        warnings = []
+        return Known(EnvironmentSource(environ, warnings.append), HERE, lambda: environ.reads, warnings)
+
+    def clueless(self, folder):
+        one = {"IMGPKG_REGISTRY_HOSTNAME": "host.example.com"}
+        lost = {"IMGPKG_REGISTRY_USERNAME": "u", "IMGPKG_REGISTRY_PASSWORD": "p"}
+        return [
+            Clueless(EnvironmentSource({}, print), HERE, "no variables"),
+            Clueless(EnvironmentSource(one, print), ELSEWHERE, "another registry"),
+            Clueless(EnvironmentSource(lost, print), HERE, "no hostname"),
+        ]
+
+
+class TestFlags(CredentialSourceContract):
+    def knowing(self, folder, login):
+        return Known(ExplicitSource(Flags(login.username, login.secret), {}), HERE)
+
+    def clueless(self, folder):
+        return [
+            Clueless(ExplicitSource(Flags(), {}), HERE, "nothing given"),
+            Clueless(ExplicitSource(Flags(password="p"), {"IMGPKG_ANON": "0"}), HERE, "password only"),
+        ]
+
+
+class TestVariablesOfFlags(CredentialSourceContract):
+    def knowing(self, folder, login):
+        environ = {"IMGPKG_USERNAME": login.username, "IMGPKG_PASSWORD": login.secret}
+        return Known(ExplicitSource(Flags(), environ), HERE)
+
+    def clueless(self, folder):
+        environ = {"IMGPKG_USERNAME": "u", "IMGPKG_PASSWORD": "p"}
+        return [Clueless(ExplicitSource(Flags(username=""), environ), HERE, "cleared by a flag")]
+
+
+class TestDockerConfigFile(CredentialSourceContract):
+    def knowing(self, folder, login):
+        auth = base64.b64encode(f"{login.username}:{login.secret}".encode()).decode()
+        folder.mkdir(exist_ok=True)
+        # The trailing comma is there to be warned about, which counts how often the file is read.
+        text = json.dumps({"auths": {"host.example.com/team": {"auth": auth}}})[:-1] + ",}"
+        (folder / "config.json").write_text(text)
+        warnings = []
+        source = DockerConfigSource({"DOCKER_CONFIG": str(folder)}, warnings.append)
+        return Known(source, HERE, lambda: len(warnings), warnings)
+
+    def clueless(self, folder):
+        known = self.knowing(folder, Login("u", "p"))
+        empty = {
+            "DOCKER_CONFIG": str(folder / "nowhere"),
+            "DOCKER_AUTH_CONFIG": '{"auths": {"host.example.com": {}}}',
+        }
+        return [
+            Clueless(known.source, ELSEWHERE, "another registry"),
+            Clueless(DockerConfigSource({}, print), HERE, "no place"),
+            Clueless(DockerConfigSource(empty, print), HERE, "an empty entry and no file"),
+        ]
+
+
+class TestCredentialHelper(CredentialSourceContract):
+    def knowing(self, folder, login):
+        program = answering(folder / "bin", "store", login.username, login.secret)
+        environ = {**program.environ, "DOCKER_AUTH_CONFIG": '{"credsStore": "store"}'}
+        warnings = []
+        return Known(DockerConfigSource(environ, warnings.append), HERE, lambda: len(program.calls), warnings)
+
+    def clueless(self, folder):
+        program = write_helper(folder / "bin", "store", NOT_FOUND)
+        environ = {**program.environ, "DOCKER_AUTH_CONFIG": '{"credsStore": "store"}'}
+        return [Clueless(DockerConfigSource(environ, print), HERE, "the helper knows nothing")]
+
+
+class TestIdentityTokenOfHelper(CredentialSourceContract):
+    usernames = ("",)
+
+    def secret_of(self, credential):
+        return credential.identity_token
+
+    def knowing(self, folder, login):
+        program = answering(folder / "bin", "store", "<token>", login.secret)
+        environ = {**program.environ, "DOCKER_AUTH_CONFIG": '{"credHelpers": {"host.example.com": "store"}}'}
+        return Known(DockerConfigSource(environ, print), HERE, lambda: len(program.calls))
+
+    def clueless(self, folder):
+        known = self.knowing(folder, Login("", "p"))
+        return [Clueless(known.source, ELSEWHERE, "the helper is for another registry")]
