@@ -100,7 +100,7 @@ def _hung_up(method: str, url: str, reason: str, phase: Phase) -> ConnectionFail
 
 
 def _rejected(method: str, url: str, error: ssl.SSLCertVerificationError) -> CertificateRejected:
-    code, said = error.verify_code, error.verify_message
+    code, said = getattr(error, "verify_code", 0), getattr(error, "verify_message", "") or str(error)
     if code in _UNKNOWN_AUTHORITY:
         reason, hint = f"certificate signed by unknown authority ({said})", _HINT_AUTHORITY
     elif code in _WRONG_NAME:
@@ -116,7 +116,8 @@ def _rejected(method: str, url: str, error: ssl.SSLCertVerificationError) -> Cer
 def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _rejected(method, url, error)
-    name = error.reason or ""
+    # Only what OpenSSL itself raised has these attributes.
+    name = getattr(error, "reason", None) or ""
     if phase is Phase.HANDSHAKE and name in _NOT_TLS:
         return NotTLS(method, url, "http: server gave HTTP response to HTTPS client")
     words = name.lower().replace("_", " ") or "protocol error"

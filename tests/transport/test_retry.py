@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import pytest
+
+from imgpkg.errors import (
+    CertificateRejected,
+    ConnectionFailed,
+    Diagnostic,
+    NotFound,
+    NotTLS,
+    RegistryError,
+    TimedOut,
+    TransportError,
+    UsageError,
+    VerificationError,
+)
+from imgpkg.transport.retry import Retry, delay_before, is_temporary, is_temporary_answer, parse_retry_after
+
+NOW = 784111777.0  # Sun, 06 Nov 1994 08:49:37 GMT, the example of RFC 9110
+
+
+def answer(status, *codes, retry_after=None):
+    diagnostics = tuple(Diagnostic(code, "text") for code in codes)
+    return RegistryError(
+        "x", method="GET", url="u", status=status, diagnostics=diagnostics, retry_after=retry_after
+    )
+
+
+class TestWhatIsRepeated:
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+    def test_a_temporary_status(self, status):
+        assert is_temporary(answer(status))
+        assert is_temporary(answer(status, "DENIED"))
+
+    @pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 405, 409, 413, 416, 501, 505])
+    def test_not_any_other_status(self, status):
+        assert not is_temporary(answer(status))
+
+    @pytest.mark.parametrize("code", ["BLOB_UPLOAD_INVALID", "TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"])
+    def test_an_answer_whose_codes_are_all_temporary(self, code):
+        assert is_temporary(answer(400, code))
+        assert is_temporary(answer(400, code, "UNKNOWN"))
+        assert not is_temporary(answer(400, code, "DENIED"))
+
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    def test_never_a_question_of_rights_or_existence(self, status):
+        assert not is_temporary_answer(status, frozenset({"UNKNOWN"}))
+
+    @pytest.mark.parametrize("kind", [ConnectionFailed, TimedOut])
+    def test_a_connection_without_answer(self, kind):
+        assert is_temporary(kind("GET", "u", "r"))
+
+    @pytest.mark.parametrize("kind", [CertificateRejected, NotTLS, TransportError])
+    def test_not_what_stays_as_it_is(self, kind):
+        assert not is_temporary(kind("GET", "u", "r"))
+
+    def test_no_other_error(self):
+        assert not is_temporary(VerificationError("x"))
+
+
+class TestRetryAfter:
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            (None, None),
+            ("", None),
+            ("soon", None),
+            ("-1", None),
+            ("1.5", None),
+            ("٣", None),
+            ("0", 0.0),
+            (" 7 ", 7.0),
+            ("61", 60.0),
+            ("9" * 5000, 60.0),
+            ("Sun, 06 Nov 1994 08:49:47 GMT", 10.0),
+            ("Sun, 06 Nov 1994 08:49:47 -0000", 10.0),
+            ("Sunday, 06-Nov-94 08:49:47 GMT", 10.0),
+            ("Sun, 06 Nov 1994 09:49:37 GMT", 60.0),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", 0.0),
+            ("Sun, 06 Nov 99999 08:49:07 GMT", None),
+        ],
+    )
+    def test_seconds_and_dates_are_read_up_to_a_minute(self, value, expected):
+        assert parse_retry_after(value, NOW) == expected
+
+
+class TestPauses:
+    def test_they_double_from_a_tenth_of_a_second_up_to_one(self):
+        assert [delay_before(attempt, 1.0) for attempt in range(2, 8)] == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+    def test_chance_halves_them_at_most(self):
+        assert [delay_before(attempt, 0.0) for attempt in (2, 9999)] == [0.05, 0.5]
+
+    def test_the_server_may_ask_for_more_up_to_a_minute_but_not_for_less(self):
+        assert delay_before(2, 1.0, 7.0) == 7.0
+        assert delay_before(2, 1.0, 3600.0) == 60.0
+        assert delay_before(2, 1.0, 0.0) == 0.1
+
+
+class Operation:
+    """Raises the errors given, one per call, then returns its name."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.calls = 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+class TestTheLoop:
+    @pytest.fixture
+    def pauses(self):
+        return []
+
+    @pytest.fixture
+    def retry(self, pauses):
+        return lambda attempts: Retry(attempts, sleep=pauses.append, random=lambda: 1.0)
+
+    def test_success_is_returned_at_once(self, retry, pauses):
+        assert (retry(5).run(Operation()), pauses) == ("done", [])
+
+    def test_a_temporary_failure_is_repeated(self, retry, pauses):
+        operation = Operation(answer(503), ConnectionFailed("GET", "u", "r"), TimedOut("GET", "u", "r"))
+        assert retry(5).run(operation) == "done"
+        assert (operation.calls, pauses) == (4, [0.1, 0.2, 0.4])
+
+    def test_the_last_failure_is_raised_without_a_pause_after_it(self, retry, pauses):
+        errors = [answer(500), answer(502), answer(503)]
+        operation = Operation(*errors)
+        with pytest.raises(RegistryError) as caught:
+            retry(3).run(operation)
+        assert caught.value is errors[2]
+        assert (operation.calls, pauses) == (3, [0.1, 0.2])
+
+    @pytest.mark.parametrize("attempts", [1, 0, -3])
+    def test_there_is_always_one_attempt(self, retry, pauses, attempts):
+        operation = Operation(answer(503))
+        with pytest.raises(RegistryError):
+            retry(attempts).run(operation)
+        assert (operation.calls, pauses) == (1, [])
+
+    def test_a_final_failure_ends_it(self, retry, pauses):
+        missing = NotFound("x", method="GET", url="u", status=404)
+        operation = Operation(answer(503), missing, answer(503))
+        with pytest.raises(NotFound):
+            retry(5).run(operation)
+        assert (operation.calls, pauses) == (2, [0.1])
+
+    def test_an_error_of_another_kind_passes(self, retry):
+        with pytest.raises(UsageError):
+            retry(5).run(Operation(UsageError("x")))
+        with pytest.raises(ZeroDivisionError):
+            retry(5).run(Operation(ZeroDivisionError()))
+
+    def test_the_pause_that_the_server_asks_for_is_made(self, retry, pauses):
+        assert retry(5).run(Operation(answer(429, retry_after=7.0))) == "done"
+        assert pauses == [7.0]
+
+    def test_whoever_listens_hears_of_each_repetition(self, pauses):
+        heard = []
+        retry = Retry(2, pauses.append, lambda: 0.0, lambda error, pause: heard.append((error, pause)))
+        error = answer(503)
+        assert retry.run(Operation(error)) == "done"
+        assert heard == [(error, 0.05)]
