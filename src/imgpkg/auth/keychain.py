@@ -51,6 +51,9 @@ class CredentialSource(Protocol):
     def lookup(self, repository: Repository) -> Finding:
         """Answer for `repository`; safe from many threads; asks outside programs once per registry.
 
+        A credential that ends carries `expires_at`. Until then the same one is given without asking again;
+        a lookup from then on asks anew. That is the only way in which credentials are renewed.
+
         Never raises for "no": a source that could not find out says FAILED and the chain goes on. Raises
         CredentialError only where going on could use a wrong credential, such as a malformed file.
         """

@@ -1,0 +1,77 @@
+"""Every example of docs/authentication.md is true: the trails on the page are the trails that people get."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from tests.auth.programs import answering
+
+from imgpkg.auth.docker import DockerConfigSource
+from imgpkg.auth.environment import EnvironmentSource
+from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.keychain import Keychain
+from imgpkg.oci.reference import Repository
+from imgpkg.settings import Login
+
+PAGE = Path(__file__).parents[2] / "docs" / "authentication.md"
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
+FLAG_FIELDS = {
+    "--registry-username": "username",
+    "--registry-password": "password",
+    "--registry-token": "token",
+}
+
+
+def examples():
+    """Pair each trail with the shell lines or the file that stand before it."""
+    given = ""
+    for language, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+        if language == "text":
+            yield given, text
+        else:
+            given = text
+
+
+def environment_and_flags(given, home):
+    if given.startswith("{"):
+        (home / ".docker").mkdir()
+        (home / ".docker/config.json").write_text(given)
+        program = answering(home / "bin", "vault", "from-vault", "s3cret")
+        return {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), **program.environ}, Login()
+    environ, flags = {}, Login()
+    for line in given.splitlines():
+        words = shlex.split(line)
+        if words[0] == "export":
+            name, _, value = words[1].partition("=")
+            environ[name] = value
+        else:
+            flags = flags_of(words)
+    return environ, flags
+
+
+def flags_of(words):
+    values = {field: words[words.index(flag) + 1] for flag, field in FLAG_FIELDS.items() if flag in words}
+    return Login(**values, anonymous="--registry-anon" in words or None)
+
+
+@pytest.mark.parametrize(("given", "trail"), tuple(examples()))
+def test_a_trail_on_the_page_is_what_its_example_gives(given, trail, tmp_path):
+    environ, flags = environment_and_flags(given, tmp_path)
+    warnings = []
+    sources = (
+        EnvironmentSource(environ, warnings.append),
+        ExplicitSource(flags, environ),
+        DockerConfigSource(environ, warnings.append),
+    )
+    repository = re.search(r"(?:credential|found) for ([^ ;]+)", trail)[1]
+    decision = Keychain(sources).resolve(Repository.parse(repository))
+    assert decision.explain().replace(str(tmp_path), "/home/me") == trail.rstrip("\n")
+    assert warnings == []
+
+
+def test_the_page_has_an_example_per_source():
+    winners = {re.search(r" from ([a-z ]+):|no credential", trail)[1] for _, trail in examples()}
+    assert winners == {"environment", "flags", "docker config", None}
