@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
     from imgpkg.operations.explain import explain as explain
-    from imgpkg.operations.pull import PullResult as PullResult
     from imgpkg.operations.pull import pull as pull
+    from imgpkg.operations.pull_values import PullResult as PullResult
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
     from imgpkg.operations.tag import Tag as Tag
@@ -48,7 +48,7 @@ _HOMES = {
     "ImgpkgError": "errors",
     "Keychain": "auth.keychain",
     "Login": "settings",
-    "PullResult": "operations.pull",
+    "PullResult": "operations.pull_values",
     "PushResult": "operations.push",
     "Reference": "oci.reference",
     "RegistryClient": "registry.client",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
@@ -12,32 +11,11 @@ from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
 from imgpkg.events import Hook, Message, silent
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.extract import extract
+from imgpkg.operations.pull_values import PullResult
 
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Image
     from imgpkg.session import Session
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesLockStatus:
-    """Where a pulled bundle's images.yml is, and whether it was rewritten to the bundle's repository."""
-
-    path: str
-    is_updated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PullResult:
-    """What was pulled: `reference` is its digest reference.
-
-    `is_cacheable` is true when pulling the same reference again is sure to give the same files.
-    """
-
-    reference: Reference
-    is_bundle: bool = False
-    images_lock: ImagesLockStatus | None = None
-    nested: tuple[PullResult, ...] = ()
-    is_cacheable: bool = False
 
 
 def pull(

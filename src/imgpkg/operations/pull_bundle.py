@@ -14,7 +14,7 @@ from imgpkg.content.unpack import replacing
 from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 from imgpkg.events import Hook, Message
 from imgpkg.operations.extract import extract
-from imgpkg.operations.pull import ImagesLockStatus, PullResult
+from imgpkg.operations.pull_values import ImagesLockStatus, PullResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

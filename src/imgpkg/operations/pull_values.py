@@ -1,0 +1,31 @@
+"""What a pull answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from imgpkg.oci.reference import Reference
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesLockStatus:
+    """Where a pulled bundle's images.yml is, and whether it was rewritten to the bundle's repository."""
+
+    path: str
+    is_updated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What was pulled: `reference` is its digest reference.
+
+    `is_cacheable` is true when pulling the same reference again is sure to give the same files.
+    """
+
+    reference: Reference
+    is_bundle: bool = False
+    images_lock: ImagesLockStatus | None = None
+    nested: tuple[PullResult, ...] = ()
+    is_cacheable: bool = False
