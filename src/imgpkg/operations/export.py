@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.operations.collect import Collected, collect_bundle, collect_image, collect_lock, signatures
-from imgpkg.operations.plan import TransferPlan, make_plan
+from imgpkg.operations.plan import Item, Root, TransferPlan, plan_of, read_roots
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
+    from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy_values import CopyOptions, CopySource, Log
+    from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
 # Reading metadata is all round trips: more of them at once than blobs.
@@ -32,15 +35,35 @@ def export(
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
             log(f"will export {reference}")
-        plan = make_plan(
-            session.client,
-            collected.items,
-            workers,
-            with_configs=with_configs,
-            include_non_distributable=options.include_non_distributable_layers,
-        )
+        roots = read_roots(session.client, collected.items, workers, with_configs=with_configs)
+        if options.referrers:
+            roots = _with_referrers(session.client, roots, workers, with_configs=with_configs)
         log(f"exported {len(distinct)} images")
-    return collected, plan
+    return collected, plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+
+
+def _with_referrers(
+    client: RegistryClient, roots: tuple[Root, ...], workers: Executor, *, with_configs: bool
+) -> tuple[Root, ...]:
+    """Add whatever is attached to the roots and their children by `subject`, and to that again."""
+    all_of = {root.item.key: root for root in roots}
+    asked: set[Reference] = set()
+    while True:
+        nodes = {node.image.reference for root in all_of.values() for node in root.node.walk()} - asked
+        if not nodes:
+            return tuple(all_of[key] for key in sorted(all_of))
+        asked |= nodes
+        found = {item.key: item for items in workers.map(partial(_attached, client), nodes) for item in items}
+        new = [item for key, item in found.items() if key not in all_of]
+        for root in read_roots(client, new, workers, with_configs=with_configs):
+            all_of[root.item.key] = root
+
+
+def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
+    repository = reference.repository
+    if reference.digest is None:  # pragma: no cover - nodes are digest references
+        return []
+    return [Item(repository.digest(found.digest)) for found in client.referrers(repository, reference.digest)]
 
 
 def _collect(session: Session, source: CopySource, options: CopyOptions, workers: Executor) -> Collected:

@@ -100,15 +100,10 @@ class TransferPlan:
         return sum(move.descriptor.size for move in self.blobs.values())
 
 
-def make_plan(
-    client: Reader,
-    items: Iterable[Item],
-    workers: Executor,
-    *,
-    with_configs: bool,
-    include_non_distributable: bool,
-) -> TransferPlan:
-    """Fetch the manifests that are still unknown, each once, and list the blobs they need.
+def read_roots(
+    client: Reader, items: Iterable[Item], workers: Executor, *, with_configs: bool
+) -> tuple[Root, ...]:
+    """Fetch the manifests that are still unknown, each once; the roots come in the order of their references.
 
     `with_configs` fetches every configuration too, for a destination that keeps them beside the manifests.
     Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front.
@@ -117,8 +112,7 @@ def make_plan(
     ordered = [distinct[key] for key in sorted(distinct)]
     reader = _MetadataReader(client, workers, with_configs)
     nodes = reader.nodes([(item.reference, item.image) for item in ordered])
-    roots = tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
-    return plan_of(roots, include_non_distributable=include_non_distributable)
+    return tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
 
 
 def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> TransferPlan:
