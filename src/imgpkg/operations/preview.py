@@ -33,8 +33,8 @@ class PreviewedImage:
 class CopyPreview:
     """What a copy would move: each blob is counted once, `size` in bytes.
 
-    `mountable` blobs are in the destination's registry already and need not move. `credentials` has a decision
-    for each repository that would be asked, the destination last.
+    `mountable` blobs are in the destination's registry already and need not move. `credentials` has a
+    decision for each repository that would be asked, the destination last.
     """
 
     images: tuple[PreviewedImage, ...]
