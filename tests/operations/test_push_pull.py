@@ -86,8 +86,10 @@ class TestPushOfAnImage:
             ),
             (
                 {"image": "a/b", "labels": {"dev.carvel.imgpkg.bundle": "1"}},
-                ("label 'dev.carvel.imgpkg.bundle' is reserved and cannot be overriden. "
-                "Please use a different key"),
+                (
+                    "label 'dev.carvel.imgpkg.bundle' is reserved and cannot be overriden. "
+                    "Please use a different key"
+                ),
             ),
         ],
     )
