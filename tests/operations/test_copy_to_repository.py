@@ -247,7 +247,7 @@ class TestSignatures:
 class TestOptions:
     @pytest.mark.parametrize("source", [CopySource(), CopySource(image="a/b", bundle="c/d")])
     def test_name_exactly_one_source(self, session, source):
-        with pytest.raises(errors.UsageError, match="^Expected either --lock, --bundle"):
+        with pytest.raises(errors.UsageError, match=r"^Expected either --lock, --bundle"):
             copy_to_repository(source, "a/b", session=session)
 
     def test_name_a_plain_repository(self, session):
