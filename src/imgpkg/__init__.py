@@ -25,7 +25,15 @@ if TYPE_CHECKING:
     from imgpkg.oci.digest import Digest as Digest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.copy import copy_to_repository as copy_to_repository
+    from imgpkg.operations.copy_values import CopyOptions as CopyOptions
+    from imgpkg.operations.copy_values import CopyResult as CopyResult
+    from imgpkg.operations.copy_values import CopySource as CopySource
+    from imgpkg.operations.describe import Description as Description
+    from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.explain import explain as explain
+    from imgpkg.operations.preview import CopyPreview as CopyPreview
+    from imgpkg.operations.preview import preview_copy as preview_copy
     from imgpkg.operations.pull import pull as pull
     from imgpkg.operations.pull_values import PullResult as PullResult
     from imgpkg.operations.push import PushResult as PushResult
@@ -40,9 +48,14 @@ if TYPE_CHECKING:
     from imgpkg.settings import Settings as Settings
 
 _HOMES = {
+    "CopyOptions": "operations.copy_values",
+    "CopyPreview": "operations.preview",
+    "CopyResult": "operations.copy_values",
+    "CopySource": "operations.copy_values",
     "Credential": "auth.credential",
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
+    "Description": "operations.describe",
     "Digest": "oci.digest",
     "Finding": "auth.keychain",
     "ImgpkgError": "errors",
@@ -57,8 +70,11 @@ _HOMES = {
     "Settings": "settings",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "copy_to_repository": "operations.copy",
+    "describe": "operations.describe",
     "explain": "operations.explain",
     "list_tags": "operations.tag",
+    "preview_copy": "operations.preview",
     "pull": "operations.pull",
     "push": "operations.push",
     "resolve": "operations.tag",

@@ -1,0 +1,53 @@
+"""The library as a user types it: checked by mypy, never run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import imgpkg
+
+
+def push_and_pull(session: imgpkg.Session) -> imgpkg.Reference:
+    pushed: imgpkg.PushResult = imgpkg.push(["config"], image="host/a/b", labels={"k": "v"}, session=session)
+    pulled: imgpkg.PullResult = imgpkg.pull("out", image=str(pushed.reference), session=session)
+    return pulled.reference
+
+
+def tags(session: imgpkg.Session) -> list[str]:
+    listed: imgpkg.TagList = imgpkg.list_tags("host/a/b", digests=True, session=session)
+    return [tag.name for tag in listed.tags if tag.digest is not None]
+
+
+def settings(environ: Mapping[str, str]) -> imgpkg.Settings:
+    return imgpkg.Settings(login=imgpkg.Login(username="u", password="p"), environ=environ, insecure=True)
+
+
+def copied(session: imgpkg.Session) -> imgpkg.CopyResult:
+    source = imgpkg.CopySource(bundle="host/a/bundle")
+    preview: imgpkg.CopyPreview = imgpkg.preview_copy(source, "host/b/bundle", session=session)
+    print(preview.size)
+    return imgpkg.copy_to_repository(
+        source, "host/b/bundle", options=imgpkg.CopyOptions(cosign_signatures=True), session=session
+    )
+
+
+def why(session: imgpkg.Session) -> str:
+    decision: imgpkg.Decision = imgpkg.explain("host/a/b", session=session)
+    return decision.explain()
+
+
+class MySource:
+    """A source of one's own is any class of this shape."""
+
+    @property
+    def name(self) -> str:
+        return "mine"
+
+    def lookup(self, repository: imgpkg.Repository) -> imgpkg.Finding:
+        from imgpkg.auth.keychain import Outcome
+
+        return imgpkg.Finding(self.name, Outcome.NO_MATCH, f"nothing for {repository}")
+
+
+source: imgpkg.CredentialSource = MySource()
+keychain = imgpkg.Keychain([source])
