@@ -1,0 +1,52 @@
+"""What to tell somebody whom a registry turned away: which credential was used, why, and for what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from imgpkg.registry.choice import choose
+from imgpkg.registry.realm import base_url
+from imgpkg.transport.message import Origin
+from imgpkg.transport.redact import redact_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgpkg.auth.keychain import Decision
+    from imgpkg.registry.known import KnownRegistry
+    from imgpkg.registry.scope import Scope
+
+_FLAGS = "flags"
+
+
+def advice(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry) -> tuple[str, ...]:
+    """Return the hints of a 401 or 403, the most telling first; never a secret (auth-spec 6.9)."""
+    return tuple(_sentences(decision, scopes, known))
+
+
+def _sentences(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry) -> Iterator[str]:
+    yield decision.summary()
+    for finding in decision.trail:
+        yield f"{finding.source}: {finding.outcome.value}: {finding.detail}"
+    challenge = choose(known.challenges or (), decision.credential)
+    if challenge is not None and challenge.scheme == "bearer":
+        yield f"requested scope: {' '.join(map(str, scopes))}"
+        yield from _elsewhere(challenge.realm, known)
+    if decision.winner is not None and decision.winner.source == _FLAGS:
+        yield (
+            "Credentials given by flags go to every registry. Sets of IMGPKG_REGISTRY_HOSTNAME_0, "
+            "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0 are for one registry each; a set with "
+            "only the hostname makes that registry anonymous."
+        )
+
+
+def _elsewhere(realm: str, known: KnownRegistry) -> Iterator[str]:
+    """Name the token service when it is on another host than the registry."""
+    url = urljoin(f"{base_url(known.origin)}/", realm)
+    try:
+        origin = Origin.of(url)
+    except ValueError:
+        return
+    if origin.host != known.origin.host:
+        yield f"{known.name} sends its clients to the token service {redact_url(url)}"

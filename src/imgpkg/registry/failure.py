@@ -1,0 +1,135 @@
+"""From an answer that was not asked for to the error that tells about it (spec 1.9, auth-spec 6.9)."""
+
+from __future__ import annotations
+
+import json
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from imgpkg.errors import Diagnostic, Forbidden, NotFound, RegistryError, TransportError, Unauthorized
+from imgpkg.registry.body import read_at_most
+from imgpkg.registry.go_text import go_text
+from imgpkg.transport.redact import redact_url
+from imgpkg.transport.retry import parse_retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgpkg.transport.message import Request, Response
+
+_MOST_READ = 64 << 10
+_MOST_SHOWN = 1 << 10
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
+_HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
+_REDACTED = "<redacted>"
+_BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+# Python renames these from release to release.
+_PHRASES = {
+    413: "Request Entity Too Large",
+    414: "Request URI Too Long",
+    416: "Requested Range Not Satisfiable",
+    422: "Unprocessable Entity",
+}
+
+
+def failure(
+    request: Request,
+    response: Response,
+    *,
+    now: float,
+    hints: tuple[str, ...] = (),
+    secrets: Iterable[str] = (),
+    can_be_absent: bool = True,
+) -> RegistryError:
+    """Read what `response` says, close it, and return the error; `secrets` never show in its text.
+
+    Unauthorized for 401, Forbidden for 403, NotFound for 404 unless that does not mean what was asked for
+    (`can_be_absent`), and RegistryError otherwise. `now` is a Unix time, for Retry-After.
+    """
+    body = _read(response)
+    diagnostics = _diagnostics(body, secrets)
+    kind = _BY_STATUS.get(response.status, RegistryError)
+    if kind is NotFound and not can_be_absent:
+        kind = RegistryError
+    url = redact_url(request.url)
+    text = _told(diagnostics) or _unexpected(request, response, body, secrets)
+    return kind(
+        f"{request.method} {url}: {text}",
+        method=request.method,
+        url=url,
+        status=response.status,
+        diagnostics=diagnostics,
+        hints=hints,
+        retry_after=parse_retry_after(response.headers.get("Retry-After"), now),
+    )
+
+
+def unusable(request: Request, response: Response, reason: str) -> RegistryError:
+    """Close an answer whose status is right and return the error that tells what is wrong with it."""
+    response.close()
+    url = redact_url(request.url)
+    return RegistryError(
+        f"{request.method} {url}: {reason}", method=request.method, url=url, status=response.status
+    )
+
+
+def _read(response: Response) -> bytes:
+    """Read the start of the body; a connection that breaks here costs only the explanation."""
+    with response:
+        try:
+            return read_at_most(response, _MOST_READ)
+        except TransportError:
+            return b""
+
+
+def _diagnostics(body: bytes, secrets: Iterable[str]) -> tuple[Diagnostic, ...]:
+    try:
+        document = json.loads(body)
+        entries = document.get("errors") if isinstance(document, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            return ()
+        return tuple(_diagnostic(entry, secrets) for entry in entries)
+    except (ValueError, RecursionError):
+        return ()
+
+
+def _diagnostic(entry: dict[str, Any], secrets: Iterable[str]) -> Diagnostic:
+    detail = entry.get("detail")
+    return Diagnostic(
+        _clean(str(entry.get("code") or ""), secrets),
+        _clean(str(entry.get("message") or ""), secrets),
+        "" if detail is None else _clean(go_text(detail), secrets),
+    )
+
+
+def _told(diagnostics: tuple[Diagnostic, ...]) -> str:
+    if len(diagnostics) > 1:
+        return f"multiple errors returned: {'; '.join(map(str, diagnostics))}"[: 4 * _MOST_SHOWN]
+    return "".join(map(str, diagnostics))
+
+
+def _unexpected(request: Request, response: Response, body: bytes, secrets: Iterable[str]) -> str:
+    text = f"unexpected status code {response.status} {_phrase(response.status)}".rstrip()
+    if request.method == "HEAD":
+        return f"{text} (HEAD responses have no body, use GET for details)"
+    if "html" in response.headers.get("Content-Type", "").lower() or _HTML.match(body):
+        return text
+    said = _clean(body.decode(errors="replace"), secrets)
+    return f"{text}: {said}" if said else text
+
+
+def _phrase(status: int) -> str:
+    if status in _PHRASES:
+        return _PHRASES[status]
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
+
+
+def _clean(text: str, secrets: Iterable[str]) -> str:
+    for secret in secrets:
+        text = text.replace(secret, _REDACTED)
+    shown = _CONTROL.sub(" ", text).strip()
+    return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"

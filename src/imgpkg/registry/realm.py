@@ -1,0 +1,106 @@
+"""Which URLs that a registry names may be asked: realms, redirects, locations (auth-spec 6.4, 6.10)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+
+from imgpkg.errors import ChallengeError
+from imgpkg.registry.locality import is_loopback, is_off_limits
+from imgpkg.transport.message import Origin
+from imgpkg.transport.redact import redact_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgpkg.registry.scope import Scope
+
+_PORTS = {"http": 80, "https": 443}
+# Parsers disagree about backslashes, and drop tabs and newlines.
+_UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
+
+
+def base_url(origin: Origin) -> str:
+    """Write an origin as a URL without a path, such as `http://127.0.0.1:5000`."""
+    host = f"[{origin.host}]" if ":" in origin.host else origin.host
+    port = "" if origin.port == _PORTS.get(origin.scheme) else f":{origin.port}"
+    return f"{origin.scheme}://{host}{port}"
+
+
+def check_realm(realm: str, registry: Origin) -> str:
+    """Return the absolute URL of the token service that `registry` named; raise ChallengeError.
+
+    A relative realm belongs to the registry. Refused are plain http for a registry on https, user
+    information, a missing host, addresses that are link-local or serve metadata, and this machine unless the
+    registry runs on it too.
+    """
+    url = urljoin(f"{base_url(registry)}/", realm)
+    origin = check_url(url, registry, "realm")
+    if registry.scheme == "https" and origin.scheme != "https":
+        raise _refused("realm", url, "the registry is reached over https, its token service must be too")
+    return urlunsplit(urlsplit(url)._replace(fragment=""))
+
+
+def check_url(url: str, registry: Origin, what: str) -> Origin:
+    """Return the origin of a URL that `registry` named; raise ChallengeError, which calls it `what`.
+
+    The registry's own host is always right. Elsewhere link-local and metadata addresses are refused, and
+    loopback ones unless the registry itself is on this machine.
+    """
+    if _UNSAFE.search(url):
+        raise _refused(what, url, "it has characters that no URL may have")
+    try:
+        origin, user = Origin.of(url), urlsplit(url).username
+    except ValueError as error:
+        raise _refused(what, url, "it names no host") from error
+    if origin.scheme not in _PORTS:
+        raise _refused(what, url, f"unsupported protocol scheme {origin.scheme!r}")
+    if user is not None:
+        raise _refused(what, url, "it has user information in it")
+    if origin.host != registry.host:
+        _check_host(origin.host, registry.host, what, url)
+    return origin
+
+
+def resolve_location(location: str, url: str, registry: Origin) -> str:
+    """Return the absolute URL of a Location or Link that came in answer to `url`; raise ChallengeError.
+
+    A registry behind a proxy that ends TLS may write http where it means its own https address.
+    """
+    target = urljoin(url, location)
+    origin = check_url(target, registry, "location")
+    parts = urlsplit(target)
+    is_own_host = origin.host == registry.host and origin.port in (80, registry.port)
+    if registry.scheme == "https" and origin.scheme == "http" and is_own_host:
+        parts = parts._replace(scheme="https", netloc=urlsplit(base_url(registry)).netloc)
+    return urlunsplit(parts._replace(fragment=""))
+
+
+def with_query(url: str, **parameters: str) -> str:
+    """Return `url` with `parameters` after the query that is there, which stays as it is."""
+    separator = "&" if urlsplit(url).query else "?"
+    return f"{url.rstrip('?&')}{separator}{urlencode(parameters)}"
+
+
+def token_url(realm: str, scopes: Iterable[Scope], service: str, account: str) -> str:
+    """Return the URL of a GET for a token; what the realm's own query says besides is kept."""
+    parts = urlsplit(realm)
+    ours = {"scope", "service"} | ({"account"} if account else set())
+    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ours]
+    asked = [("account", account)] if account else []
+    asked += [("scope", str(scope)) for scope in scopes]
+    asked += [("service", service)] if service else []
+    query = urlencode(sorted([*kept, *asked], key=lambda pair: pair[0]), errors="surrogateescape")
+    return urlunsplit(parts._replace(query=query))
+
+
+def _check_host(host: str, registry: str, what: str, url: str) -> None:
+    if is_off_limits(host):
+        raise _refused(what, url, "a registry has no business with that address")
+    if is_loopback(host) and not is_loopback(registry):
+        raise _refused(what, url, "it is on this machine, and the registry is not")
+
+
+def _refused(what: str, url: str, reason: str) -> ChallengeError:
+    return ChallengeError(f"refusing the {what} {redact_url(url)!r} that the registry named: {reason}")

@@ -1,0 +1,37 @@
+"""The tags of a repository (spec 6.6)."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from imgpkg.registry.failure import unusable
+from imgpkg.registry.paging import pages
+from imgpkg.registry.scope import Access
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgpkg.oci.reference import Repository
+    from imgpkg.registry.authorizer import Answer
+    from imgpkg.registry.exchange import Exchange
+
+_PER_PAGE = 1000
+
+
+def list_tags(exchange: Exchange, repository: Repository) -> Iterator[str]:
+    """See `RegistryClient.tags`."""
+    path = f"/v2/{repository.path}/tags/list?n={_PER_PAGE}"
+    for answer, body in pages(exchange, path, Access.read(repository), headers={}):
+        yield from _names(answer, body)
+
+
+def _names(answer: Answer, body: bytes) -> list[str]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise unusable(answer.request, answer.response, "the list of tags is not JSON") from error
+    tags = (document.get("tags") or []) if isinstance(document, dict) else None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise unusable(answer.request, answer.response, "the answer is no list of tags")
+    return tags

@@ -1,0 +1,159 @@
+"""Blobs on their way into a registry: mounted if possible, else posted and put (spec 5.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain, repeat
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
+from imgpkg.events import BlobFinished, BlobStarted, Hook, Outcome
+from imgpkg.oci.reference import DOCKER_HUB
+from imgpkg.registry.failure import unusable
+from imgpkg.registry.manifests import check_stored
+from imgpkg.registry.once import KeyedLocks
+from imgpkg.registry.progress import Progress
+from imgpkg.registry.realm import with_query
+from imgpkg.registry.scope import Access
+from imgpkg.transport.message import Body, Request, bytes_body
+
+if TYPE_CHECKING:
+    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.reference import Repository
+    from imgpkg.registry.authorizer import Answer
+    from imgpkg.registry.blobs import Blobs
+    from imgpkg.registry.exchange import Exchange
+    from imgpkg.registry.present import Present
+    from imgpkg.transport.message import Opener
+
+_CREATED = 201
+_STARTED = frozenset({201, 202})
+_PATCHED = frozenset({201, 202, 204})
+_STORED = frozenset({200, 201, 204})
+# A registry that takes no blob in one piece says one of these; with PATCH the same blob may pass.
+_NOT_IN_ONE_PIECE = frozenset({400, 404, 405, 411, 413, 415, 416, 501})
+_FINAL_CODES = frozenset({"DIGEST_INVALID", "SIZE_INVALID", "NAME_INVALID", "NAME_UNKNOWN", "DENIED"})
+_BYTES = {"Content-Type": "application/octet-stream"}
+
+
+class Uploads:
+    """The upload endpoints of every registry; one upload per blob and repository, who else wants it waits."""
+
+    def __init__(self, exchange: Exchange, blobs: Blobs, present: Present) -> None:
+        self._exchange = exchange
+        self._blobs = blobs
+        self._present = present
+        self._locks = KeyedLocks()
+        self._patched: set[str] = set()
+        self._not_mounted: set[tuple[Repository, Repository]] = set()
+
+    def push(
+        self,
+        repository: Repository,
+        blob: Descriptor,
+        open_: Opener,
+        *,
+        mount_from: Repository | None,
+        check: bool,
+        on_event: Hook,
+    ) -> Outcome:
+        """See `RegistryClient.push_blob`."""
+        on_event(BlobStarted(blob.digest, blob.size, "push"))
+        progress = Progress(blob.digest, on_event)
+        job = _Job(repository, blob, Body(blob.size, lambda: progress.watch(open_())))
+        with self._locks.of((repository, blob.digest)):
+            outcome = self._once(job, mount_from, check=check)
+        on_event(BlobFinished(blob.digest, outcome))
+        return outcome
+
+    def _once(self, job: _Job, mount_from: Repository | None, *, check: bool) -> Outcome:
+        if self._present.has_blob(job.repository, job.blob.digest):
+            return Outcome.PRESENT
+        # What broke off may have arrived all the same.
+        checks = chain((check,), repeat(True))
+        outcome = self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
+        self._present.add_blob(job.repository, job.blob.digest)
+        return outcome
+
+    def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> Outcome:
+        if check and self._blobs.has(job.repository, job.blob.digest):
+            return Outcome.PRESENT
+        session = self._mount(job, mount_from) if mount_from is not None else self._start(job)
+        if session.response.status == _CREATED:
+            check_stored(session, job.blob.digest)
+            return Outcome.MOUNTED if mount_from is not None else Outcome.PRESENT
+        self._send(job, session)
+        return Outcome.MOVED
+
+    def _mount(self, job: _Job, source: Repository) -> Answer:
+        """Ask for a mount: done (201), or a session to go on with (202); a refusal is asked again without."""
+        is_same = source.registry == job.repository.registry
+        if (job.repository, source) in self._not_mounted or (
+            not is_same and job.repository.registry == DOCKER_HUB
+        ):
+            return self._start(job)
+        query = {"from": source.path, "mount": str(job.blob.digest), "origin": source.registry}
+        sources = (source,) if is_same else ()
+        try:
+            return self._post(with_query(job.path, **query), Access.write(job.repository, *sources))
+        except (RegistryError, ChallengeError) as error:
+            if isinstance(error, (Unauthorized, Forbidden)):
+                self._not_mounted.add((job.repository, source))
+            return self._start(job)
+
+    def _start(self, job: _Job) -> Answer:
+        return self._post(job.path, Access.write(job.repository))
+
+    def _post(self, url: str, access: Access) -> Answer:
+        request = Request("POST", url, {"Content-Type": "application/json"}, bytes_body(b""))
+        answer = self._exchange.call(request, access, _STARTED)
+        answer.response.close()
+        return answer
+
+    def _send(self, job: _Job, session: Answer) -> None:
+        if job.repository.registry in self._patched:
+            self._patch(job, session)
+            return
+        try:
+            self._put(job, self._location(session, job), job.body)
+        except RegistryError as error:
+            if error.status not in _NOT_IN_ONE_PIECE or error.codes & _FINAL_CODES:
+                raise
+            self._patch(job, self._start(job))
+            self._patched.add(job.repository.registry)
+
+    def _patch(self, job: _Job, session: Answer) -> None:
+        """Send the bytes with PATCH and end the session with an empty PUT."""
+        url = self._location(session, job)
+        answer = self._exchange.call(
+            Request("PATCH", url, _BYTES, job.body), Access.write(job.repository), _PATCHED
+        )
+        answer.response.close()
+        if answer.response.headers.get("Location"):
+            url = self._location(answer, job)
+        self._put(job, url, bytes_body(b""))
+
+    def _put(self, job: _Job, url: str, body: Body) -> None:
+        request = Request("PUT", with_query(url, digest=str(job.blob.digest)), _BYTES, body)
+        answer = self._exchange.call(request, Access.write(job.repository), _STORED)
+        answer.response.close()
+        check_stored(answer, job.blob.digest)
+
+    def _location(self, answer: Answer, job: _Job) -> str:
+        location = answer.response.headers.get("Location")
+        if not location:
+            raise unusable(answer.request, answer.response, "the answer names no Location to upload to")
+        return self._exchange.location(location, answer, job.repository)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One blob for one repository."""
+
+    repository: Repository
+    blob: Descriptor
+    body: Body
+
+    @property
+    def path(self) -> str:
+        return f"/v2/{self.repository.path}/blobs/uploads/"
