@@ -31,7 +31,8 @@ class Body:
 class Request:
     """One HTTP request: an absolute URL, headers whose names are in canonical case, a body that replays.
 
-    `secret` asks tracers to show neither bodies nor the query of this exchange (token requests).
+    `secret` asks tracers to show neither bodies nor the query of this exchange (token requests). `patience`
+    is the longest time in seconds to connect, when that is shorter than the transport's own.
     """
 
     method: str
@@ -39,6 +40,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     body: Body | None = None
     secret: bool = False
+    patience: float | None = None
 
     def with_headers(self, **headers: str) -> Request:
         """Return a copy with more headers; `user_agent="x"` sets `User-Agent`."""

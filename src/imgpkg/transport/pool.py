@@ -153,7 +153,9 @@ class Pool:
     def _dial(self, request: Request, route: Route) -> Link:
         from imgpkg.transport.wire import Limits, Link  # noqa: PLC0415 - loads urllib3
 
-        link = Link(route, Limits(*self._timeouts), self._tls_context)
+        connect, headers, block = self._timeouts
+        connect = connect if request.patience is None else min(connect, request.patience)
+        link = Link(route, Limits(connect, headers, block), self._tls_context)
         link.connect(request)
         return link
 
