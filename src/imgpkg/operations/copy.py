@@ -43,7 +43,8 @@ def copy_to_repository(
     collected, plan = export(session, source, options, log, with_configs=False)
 
     def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
-        return session.client.blob(move.origin, move.descriptor)
+        use_urls = options.include_non_distributable_layers
+        return session.client.blob(move.origin, move.descriptor, use_urls=use_urls)
 
     result = publish(collected, plan, session, repository, options, open_blob=open_blob, log=log)
     if lock_output:
