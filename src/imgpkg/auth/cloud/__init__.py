@@ -1,1 +1,1 @@
-"""The IaaS keychains, one file per name; nothing here is imported before it is activated."""
+"""Keychains of clouds: one source per file, each a thin layer over the vendor's own SDK (auth-spec 3)."""

@@ -1,0 +1,67 @@
+"""Which cloud keychains are active: none, unless a variable names them (auth-spec 3.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import InvalidSettings, doing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from imgpkg.auth.keychain import CredentialSource
+    from imgpkg.transport.message import Transport
+
+    Warn = Callable[[str], None]
+
+AVAILABLE = ("gke", "ecr", "aks", "github")
+DEPRECATION = (
+    "IMGPKG_ENABLE_IAAS_AUTH environment variable will be deprecated, please use IMGPKG_ACTIVE_KEYCHAINS "
+    "to activate the needed keychains"
+)
+
+
+def active_sources(
+    environ: Mapping[str, str], transport: Transport, warn: Warn
+) -> tuple[CredentialSource, ...]:
+    """Give the sources of the active keychains in the order given; asks nobody and loads no SDK.
+
+    `IMGPKG_ACTIVE_KEYCHAINS` is a list with commas: blanks, empty parts and repetitions mean nothing, names
+    are in any case. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all of them in its place, and `warn` hears that
+    it is deprecated. Raises InvalidSettings for an unknown name.
+    """
+    return tuple(_source(name, environ, transport, warn) for name in _names(environ, warn))
+
+
+def _names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
+    if environ.get("IMGPKG_ENABLE_IAAS_AUTH", "").lower() == "true":
+        warn(DEPRECATION)
+        return AVAILABLE
+    parts = (part.strip() for part in environ.get("IMGPKG_ACTIVE_KEYCHAINS", "").split(","))
+    return tuple(dict.fromkeys(_known(part) for part in parts if part))
+
+
+def _known(part: str) -> str:
+    if part.lower() not in AVAILABLE:
+        available = ", ".join(sorted(AVAILABLE))
+        with doing("Creating registry keychain"):
+            raise InvalidSettings(f"Unable to load keychain for {part}, available keychains [{available}]")
+    return part.lower()
+
+
+def _source(name: str, environ: Mapping[str, str], transport: Transport, warn: Warn) -> CredentialSource:
+    if name == "gke":
+        from imgpkg.auth.cloud.gke import GkeSource  # noqa: PLC0415 - only what is active is loaded
+
+        return GkeSource(environ, warn)
+    if name == "ecr":
+        from imgpkg.auth.cloud.ecr import EcrSource  # noqa: PLC0415 - likewise
+
+        return EcrSource(environ, warn)
+    if name == "aks":
+        from imgpkg.auth.cloud.aks import AksSource  # noqa: PLC0415 - likewise
+
+        return AksSource(environ, transport, warn)
+    from imgpkg.auth.cloud.github import GithubSource  # noqa: PLC0415 - likewise
+
+    return GithubSource(environ)

@@ -1,0 +1,78 @@
+"""The keychain `aks`: an Azure identity, exchanged for a refresh token of its registry (auth-spec 3.5)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.address import Address
+from imgpkg.auth.cloud import sdk
+from imgpkg.auth.cloud.azure_cloud import REGISTRY_SCOPE, cloud_of, is_azure
+from imgpkg.auth.cloud.azure_exchange import Refused, exchange
+from imgpkg.auth.cloud.renewal import Grant, Renewal
+from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Finding, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from imgpkg.auth.cloud.azure_cloud import AzureCloud
+    from imgpkg.auth.cloud.azure_exchange import RefreshToken
+    from imgpkg.oci.reference import Repository
+    from imgpkg.transport.message import Transport
+
+
+class AksSource:
+    """Gives an identity token to registries of Azure: hosts that end in azurecr.io, .cn, .us or .de.
+
+    The exchange goes through `transport`, with its certificates and proxies. `warn` hears once per registry
+    why there is no token.
+    """
+
+    name = "aks"
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        transport: Transport,
+        warn: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._environ = environ
+        self._transport = transport
+        self._clock = clock
+        self._sleep = sleep
+        self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
+
+    def lookup(self, repository: Repository) -> Finding:
+        """Answer for `repository`; see `CredentialSource.lookup`."""
+        if not is_azure(Address.of(repository).host):
+            return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of Azure")
+        return self._renewal.finding(repository.registry.lower(), repository)
+
+    def _acquire(self, registry: str) -> Grant:
+        cloud = cloud_of(Address.read(registry).host, self._environ)
+        try:
+            return self._authorize(registry, cloud, cloud.scope)
+        except Refused:
+            # Registries can be set to take tokens only for their own audience.
+            return self._authorize(registry, cloud, REGISTRY_SCOPE)
+
+    def _authorize(self, registry: str, cloud: AzureCloud, scope: str) -> Grant:
+        token, origin = sdk.call(self._environ, lambda: _access_token(self._environ, cloud, scope))
+        refresh = self._exchange(registry, token)
+        return Grant(Credential(identity_token=refresh.token), origin, refresh.expires_at)
+
+    def _exchange(self, registry: str, access_token: str) -> RefreshToken:
+        tenant = self._environ.get("AZURE_TENANT_ID", "")
+        return exchange(self._transport, registry, access_token, tenant, sleep=self._sleep, now=self._clock())
+
+
+def _access_token(environ: Mapping[str, str], cloud: AzureCloud, scope: str) -> tuple[str, str]:
+    from imgpkg.auth.cloud.azure_identity import choose_identity  # noqa: PLC0415 - inside of the SDK's time
+
+    identity = choose_identity(environ, cloud)
+    with identity.credential as credential:
+        return credential.get_token(scope).token, identity.origin

@@ -1,0 +1,105 @@
+"""The exchange of an Azure token for a registry's refresh token, over our own transport (auth-spec 3.5)."""
+
+from __future__ import annotations
+
+import json
+from base64 import urlsafe_b64decode
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from imgpkg.errors import CredentialError, TransportError
+from imgpkg.transport.message import Request, bytes_body
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imgpkg.transport.message import Transport
+
+ATTEMPTS = 3
+LIFETIME = 3600.0
+
+_OK, _REFUSED, _TEMPORARY = 200, (401, 403), (408, 429, 500, 502, 503, 504)
+_LARGEST_ANSWER = 1 << 20
+
+
+class Refused(CredentialError):
+    """The registry does not take this token; it may take one for another audience."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """A registry's refresh token and the Unix time of its end."""
+
+    token: str = field(repr=False)
+    expires_at: float
+
+
+def exchange(
+    transport: Transport,
+    registry: str,
+    access_token: str,
+    tenant: str,
+    *,
+    sleep: Callable[[float], None],
+    now: float,
+) -> RefreshToken:
+    """Post the token to `https://REGISTRY/oauth2/exchange`; nowhere else, and no redirect is followed.
+
+    What may pass is tried three times. Raises Refused for 401 and 403, CredentialError for any other failure.
+    """
+    request = _request(registry, access_token, tenant)
+    for attempt in range(1, ATTEMPTS):
+        try:
+            status, body = _send(transport, request)
+        except TransportError:
+            status, body = _TEMPORARY[0], b""
+        if status not in _TEMPORARY:
+            return _understand(request.url, status, body, now)
+        sleep(float(attempt))
+    try:
+        return _understand(request.url, *_send(transport, request), now)
+    except TransportError as error:
+        raise CredentialError(str(error)) from error
+
+
+def _request(registry: str, access_token: str, tenant: str) -> Request:
+    form = {"grant_type": "access_token", "service": registry, "access_token": access_token}
+    if tenant:
+        form["tenant"] = tenant
+    return Request(
+        "POST",
+        f"https://{registry}/oauth2/exchange",
+        {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
+        bytes_body(urlencode(form).encode(), secret=True),
+        secret=True,
+    )
+
+
+def _send(transport: Transport, request: Request) -> tuple[int, bytes]:
+    with transport.send(request) as response:
+        return response.status, response.read(_LARGEST_ANSWER)
+
+
+def _understand(url: str, status: int, body: bytes, now: float) -> RefreshToken:
+    if status in _REFUSED:
+        raise Refused(f"POST {url}: the registry refused the token: status {status}")
+    if status != _OK:
+        raise CredentialError(f"POST {url}: unexpected status {status}")
+    try:
+        token = json.loads(body)["refresh_token"]
+    except (ValueError, LookupError, TypeError):
+        token = None
+    if not isinstance(token, str) or not token:
+        # Outside of the handler, and without the body: it may hold a secret.
+        raise CredentialError(f"POST {url}: no refresh token in the answer")
+    return RefreshToken(token, _end(token, now))
+
+
+def _end(token: str, now: float) -> float:
+    """Read the end of a JSON web token, unverified: it only decides when to ask again."""
+    try:
+        payload = token.split(".")[1]
+        return float(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+    except (ValueError, LookupError, TypeError, OverflowError):
+        return now + LIFETIME

@@ -1,0 +1,120 @@
+"""The keychain `ecr`: authorization tokens of AWS for its registries, through botocore (auth-spec 3.4)."""
+
+from __future__ import annotations
+
+import binascii
+import time
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any
+
+from imgpkg.auth.address import Address
+from imgpkg.auth.cloud import sdk
+from imgpkg.auth.cloud.ecr_cache import CachedToken, EcrCache
+from imgpkg.auth.cloud.ecr_registry import EcrRegistry
+from imgpkg.auth.cloud.renewal import Grant, Nothing, Renewal
+from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.errors import CredentialError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from imgpkg.oci.reference import Repository
+
+CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 15, 3
+
+
+class EcrSource:
+    """Gives an authorization token to each private registry of AWS and to public.ecr.aws.
+
+    Account and region come from the host name, AWS credentials from botocore's whole chain. Tokens are kept
+    on disk too, see `EcrCache`. Without AWS credentials public.ecr.aws stays anonymous. `warn` hears once per
+    registry why there is no token.
+    """
+
+    name = "ecr"
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        warn: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._environ = environ
+        self._clock = clock
+        self._renewal: Renewal[EcrRegistry] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
+
+    def lookup(self, repository: Repository) -> Finding:
+        """Answer for `repository`; see `CredentialSource.lookup`."""
+        registry = EcrRegistry.of(Address.of(repository).host)
+        if registry is None:
+            return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of AWS")
+        return self._renewal.finding(registry, repository)
+
+    def _acquire(self, registry: EcrRegistry) -> Grant | Nothing:
+        return sdk.call(self._environ, lambda: self._authorize(registry))
+
+    def _authorize(self, registry: EcrRegistry) -> Grant | Nothing:
+        import botocore.session  # noqa: PLC0415 - only for a registry of AWS
+
+        session = botocore.session.get_session()
+        keys = session.get_credentials()
+        if keys is None and registry.is_public:
+            return Nothing("there are no AWS credentials, and public.ecr.aws can be read without")
+        if keys is None:
+            raise CredentialError("Unable to locate credentials")
+        cache = EcrCache(self._environ, keys.get_frozen_credentials().access_key)
+        token, place = self._token(session, registry, cache)
+        return Grant(_decode(token.token), f"AWS credentials ({keys.method}){place}", token.expires_at)
+
+    def _token(self, session: Any, registry: EcrRegistry, cache: EcrCache) -> tuple[CachedToken, str]:
+        """Take the token from the cache, or from the API; an old one serves when the API fails."""
+        cached = cache.get(registry)
+        if cached is not None and cached.is_fresh(self._clock()):
+            return cached, ", token from cache"
+        try:
+            token = _ask(session, registry, self._environ, self._clock())
+        except Exception:
+            if cached is None or cached.expires_at <= self._clock():
+                raise
+            return cached, ", token from cache because the API failed"
+        if token.expires_at > self._clock():
+            cache.put(registry, token)
+        return token, ""
+
+
+def _ask(session: Any, registry: EcrRegistry, environ: Mapping[str, str], now: float) -> CachedToken:
+    from botocore.config import Config  # noqa: PLC0415 - only for a registry of AWS
+
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        # A number of attempts that is given here would beat the variable.
+        retries=None
+        if environ.get("AWS_MAX_ATTEMPTS")
+        else {"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        use_fips_endpoint=registry.is_fips or None,
+        use_dualstack_endpoint=registry.is_dual_stack or None,
+    )
+    client = session.create_client(registry.service, region_name=registry.region, config=config)
+    try:
+        asked = {} if registry.is_public else {"registryIds": [registry.account]}
+        said = client.get_authorization_token(**asked)["authorizationData"]
+        data = said if registry.is_public else said[0]
+        return CachedToken(data["authorizationToken"], now, data["expiresAt"].timestamp())
+    except LookupError as error:
+        raise CredentialError(f"the answer of {client.meta.endpoint_url} has no token") from error
+    finally:
+        client.close()
+
+
+def _decode(token: str) -> Credential:
+    try:
+        username, colon, password = b64decode(token, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        username = colon = password = ""
+    if not (username and colon and password):
+        # Outside of the handler, and without the text: it may be half a secret.
+        raise CredentialError("the authorization token is not base64 of a user name and a password")
+    return Credential(username, password)

@@ -1,0 +1,81 @@
+"""The gcloud command as a source of access tokens (auth-spec 3.3, step 2)."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from shutil import which
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.cloud import rfc3339
+from imgpkg.errors import CredentialError
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Mapping
+
+ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
+DEADLINE = 30.0
+
+
+def access_token(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> tuple[str, float]:
+    """Ask gcloud for an access token and the Unix time of its end; raise CredentialError without one."""
+    # A gcloud in the current folder could come with a bundle that was just pulled.
+    folders = [folder for folder in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
+    program = which("gcloud", path=os.pathsep.join(folders))
+    if program is None:
+        raise CredentialError("there is no gcloud on PATH")
+    return _understand(_run(program, environ, deadline))
+
+
+def _understand(printed: bytes) -> tuple[str, float]:
+    try:
+        credential = json.loads(printed)["credential"]
+        token, expires_at = credential["access_token"], rfc3339.parse(credential["token_expiry"])
+    except (ValueError, TypeError, LookupError):
+        token, expires_at = None, 0.0
+    if not isinstance(token, str) or not token:
+        # What was printed may be half a secret, so it is not shown.
+        raise CredentialError("gcloud printed no access token with its time of expiry")
+    return token, expires_at
+
+
+def _run(program: str, environ: Mapping[str, str], deadline: float) -> bytes:
+    import subprocess  # noqa: PLC0415 - only where there is a gcloud
+
+    try:
+        # Its own session makes a process group that can be ended as a whole: gcloud starts Python.
+        process = subprocess.Popen(  # noqa: S603 - the command of the cloud whose registry is asked
+            [program, *ARGUMENTS],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=dict(environ),
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CredentialError(f"{program}: {os.strerror(error.errno or 0).lower()}") from error
+    with process:
+        try:
+            printed, _ = process.communicate(timeout=deadline)
+        except subprocess.TimeoutExpired:
+            printed = None
+            _end_group(process)
+        except BaseException:
+            _end_group(process)
+            raise
+    # Outside of the handler: the cause would carry what gcloud had printed.
+    if printed is None:
+        raise CredentialError(f"gcloud gave no answer in {deadline:g} s")
+    if process.returncode != 0:
+        raise CredentialError(f"gcloud ended with status {process.returncode}")
+    return printed
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    from signal import SIGKILL  # noqa: PLC0415 - only a gcloud that hangs needs it
+
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, SIGKILL)
+    process.wait()

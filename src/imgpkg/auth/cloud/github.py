@@ -1,0 +1,38 @@
+"""The keychain `github`: the token of a workflow, for ghcr.io (auth-spec 3.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.address import Address
+from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Finding, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from imgpkg.oci.reference import Repository
+
+HOST = "ghcr.io"
+NOBODY = "unset"
+
+
+class GithubSource:
+    """Gives `GITHUB_ACTOR`, or the word `unset`, and `GITHUB_TOKEN` to ghcr.io; asks nobody."""
+
+    name = "github"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def lookup(self, repository: Repository) -> Finding:
+        """Answer for `repository`; see `CredentialSource.lookup`."""
+        if Address.of(repository).host != HOST:
+            return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is not {HOST}")
+        token = self._environ.get("GITHUB_TOKEN", "")
+        if not token:
+            return Finding(self.name, Outcome.NOT_APPLICABLE, "GITHUB_TOKEN is not set")
+        credential = Credential(self._environ.get("GITHUB_ACTOR") or NOBODY, token)
+        return Finding(
+            self.name, Outcome.MATCHED, f"gives the {credential.kind}", "$GITHUB_TOKEN", credential
+        )

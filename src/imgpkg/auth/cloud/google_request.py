@@ -1,0 +1,110 @@
+"""How google-auth speaks HTTP here: without logs and redirects, to the metadata server of `environ`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# To connect, and then to answer: off Google's cloud nobody does either.
+PROBE_SECONDS = (1.0, 1.0)
+
+Timeout: TypeAlias = "float | tuple[float, float] | None"
+
+_FLAVOR = "metadata-flavor"
+_PROJECT = "/computeMetadata/v1/project/project-id"
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response as `google.auth.transport.Response` describes it."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    data: bytes = field(default=b"", repr=False)
+
+
+class GoogleRequest:
+    """A `google.auth.transport.Request`.
+
+    google-auth takes the place of the metadata server from the environment of its import, and looks for the
+    server three times, three seconds each; here it is `environ` that counts, once. Nobody is asked for the
+    project, which a registry does not need.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        from google.auth.transport.requests import Request  # noqa: PLC0415 - only when Google is asked
+
+        self._environ = environ
+        self._owner = Request()
+        self.session = self._owner.session
+
+    def __call__(
+        self,
+        url: str,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: Timeout = 120.0,
+        **options: Any,
+    ) -> Reply:
+        """Send one request; raise google-auth's TransportError when there is no answer."""
+        if _FLAVOR in {name.lower() for name in headers or {}}:
+            return self._ask_metadata(url, method, body, headers, timeout)
+        return self._send(url, method, body, headers, timeout, **options)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
+
+    def _ask_metadata(
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: Timeout
+    ) -> Reply:
+        from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
+
+        path = urlsplit(url).path
+        if self._environ.get("NO_GCE_CHECK") == "true" or path == _PROJECT:
+            return Reply(404)
+        host, address = self._metadata_host(), self._environ.get("GCE_METADATA_IP", "")
+        direct = {"no_proxy": "*"}
+        if path.strip("/"):
+            return self._send(_at(host, url), method, body, headers, timeout, proxies=direct)
+        if host and not address:
+            # A host named by hand is one that is there.
+            return Reply(200, {_FLAVOR: "Google"})
+        try:
+            return self._send(_at(address, url), method, body, headers, PROBE_SECONDS, proxies=direct)
+        except TransportError:
+            # google-auth would go on trying.
+            return Reply(503)
+
+    def _metadata_host(self) -> str:
+        return self._environ.get("GCE_METADATA_HOST") or self._environ.get("GCE_METADATA_ROOT", "")
+
+    def _send(
+        self,
+        url: str,
+        method: str,
+        body: bytes | None,
+        headers: Mapping[str, str] | None,
+        timeout: Timeout,
+        **options: Any,
+    ) -> Reply:
+        from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
+
+        try:
+            response = self.session.request(
+                method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False, **options
+            )
+        except OSError as error:
+            raise TransportError(error) from error  # type: ignore[no-untyped-call]
+        return Reply(response.status_code, response.headers, response.content)
+
+
+def _at(host: str, url: str) -> str:
+    """Move a URL to `host`, an empty one leaves it where it is."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=host or parts.netloc))
