@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.activation import active_sources
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.explicit import ExplicitSource
@@ -38,8 +39,8 @@ class Session:
     ) -> None:
         self.settings = settings or Settings()
         self._warn = partial(_warn_once, set(), on_event)
-        self.keychain = Keychain(self._sources())
         self._pool = self._open_pool(trace)
+        self.keychain = Keychain(self._sources())
         self.client = RegistryClient(
             self._pool,
             self.keychain,
@@ -51,6 +52,7 @@ class Session:
     def _sources(self) -> Iterator[CredentialSource]:
         environ = self.settings.environ
         yield EnvironmentSource(environ, self._warn)
+        yield from active_sources(environ, self._pool, self._warn)
         yield ExplicitSource(self.settings.login, environ)
         yield DockerConfigSource(environ, self._warn)
 
