@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin
 
+from imgpkg.errors import ChallengeError
 from imgpkg.registry.choice import choose
-from imgpkg.registry.realm import base_url
+from imgpkg.registry.realm import check_realm
 from imgpkg.transport.message import Origin
 from imgpkg.transport.redact import redact_url
 
@@ -43,10 +43,9 @@ def _sentences(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegist
 
 def _elsewhere(realm: str, known: KnownRegistry) -> Iterator[str]:
     """Name the token service when it is on another host than the registry."""
-    url = urljoin(f"{base_url(known.origin)}/", realm)
     try:
-        origin = Origin.of(url)
-    except ValueError:
+        url = check_realm(realm, known.origin)
+    except ChallengeError:
         return
-    if origin.host != known.origin.host:
+    if Origin.of(url).host != known.origin.host:
         yield f"{known.name} sends its clients to the token service {redact_url(url)}"

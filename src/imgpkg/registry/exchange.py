@@ -5,12 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import urljoin
 
 from imgpkg.errors import TransportError
 from imgpkg.registry.authorizer import Answer
 from imgpkg.registry.failure import failure, unusable
-from imgpkg.registry.realm import check_url, resolve_location
+from imgpkg.registry.realm import absolute, check_url, resolve_location
 from imgpkg.registry.token_service import MOST_REDIRECTS, REDIRECTS
 from imgpkg.transport.message import Origin, Request
 
@@ -108,7 +107,7 @@ class Exchange:
             if answer.response.status not in REDIRECTS or not location:
                 raise self.failure(answer, access)
             answer.response.close()
-            url = urljoin(url, location)
+            url = absolute(url, location, "redirect target")
         raise unusable(answer.request, answer.response, "stopped after 10 redirects")
 
     def location(self, location: str, answer: Answer, repository: Repository) -> str:
@@ -133,10 +132,11 @@ class Exchange:
             return None
         if request.method not in _READING and status not in _KEEPS_METHOD:
             return None
-        url = urljoin(answer.request.url, location)
+        known = self._authorizer.known(repository.registry)
         try:
-            check_url(url, self._authorizer.known(repository.registry).origin, "redirect target")
-            self._authorizer.known(repository.registry).follow_upgrade(url)
+            url = absolute(answer.request.url, location, "redirect target")
+            check_url(url, known.origin, "redirect target")
+            known.follow_upgrade(url)
             return replace(request, url=self.location(location, answer, repository))
         except BaseException:
             answer.response.close()

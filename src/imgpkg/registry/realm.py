@@ -28,6 +28,21 @@ def base_url(origin: Origin) -> str:
     return f"{origin.scheme}://{host}{port}"
 
 
+def absolute(base: str, reference: str, what: str) -> str:
+    """Join as RFC 3986 does; raise ChallengeError, which calls it `what`, for text that is no URL.
+
+    `urljoin` alone drops characters, and takes `https:///path` for relative.
+    """
+    if _UNSAFE.search(reference):
+        raise _refused(what, reference, "it has characters that no URL may have")
+    if reference.lower().startswith(("http:", "https:")):
+        return reference
+    try:
+        return urljoin(base, reference)
+    except ValueError as error:
+        raise _refused(what, reference, "it names no host") from error
+
+
 def check_realm(realm: str, registry: Origin) -> str:
     """Return the absolute URL of the token service that `registry` named; raise ChallengeError.
 
@@ -35,7 +50,7 @@ def check_realm(realm: str, registry: Origin) -> str:
     information, a missing host, addresses that are link-local or serve metadata, and this machine unless the
     registry runs on it too.
     """
-    url = urljoin(f"{base_url(registry)}/", realm)
+    url = absolute(f"{base_url(registry)}/", realm, "realm")
     origin = check_url(url, registry, "realm")
     if registry.scheme == "https" and origin.scheme != "https":
         raise _refused("realm", url, "the registry is reached over https, its token service must be too")
@@ -68,7 +83,7 @@ def resolve_location(location: str, url: str, registry: Origin) -> str:
 
     A registry behind a proxy that ends TLS may write http where it means its own https address.
     """
-    target = urljoin(url, location)
+    target = absolute(url, location, "location")
     origin = check_url(target, registry, "location")
     parts = urlsplit(target)
     is_own_host = origin.host == registry.host and origin.port in (80, registry.port)

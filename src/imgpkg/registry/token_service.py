@@ -5,13 +5,13 @@ from __future__ import annotations
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urljoin
+from urllib.parse import urlencode
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.body import read_at_most
 from imgpkg.registry.failure import failure
-from imgpkg.registry.realm import check_realm, token_url
+from imgpkg.registry.realm import absolute, check_realm, token_url
 from imgpkg.registry.token_reply import MAX_REPLY, TokenReply, read_token_reply
 from imgpkg.transport.message import Origin, Request, bytes_body
 from imgpkg.transport.redact import redact_url
@@ -122,7 +122,7 @@ def _follow(inquiry: Inquiry, request: Request) -> Generator[Request, Response, 
 
 def _redirected(inquiry: Inquiry, request: Request, status: int, location: str) -> Request:
     """Return the next request; a secret stays at the origin that the registry named."""
-    url = check_realm(urljoin(request.url, location), inquiry.registry)
+    url = check_realm(absolute(request.url, location, "redirect target"), inquiry.registry)
     is_elsewhere = Origin.of(url) != Origin.of(request.url)
     if is_elsewhere and (request.body is not None or "Authorization" in request.headers):
         raise ChallengeError(
