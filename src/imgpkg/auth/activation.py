@@ -43,9 +43,9 @@ def _names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
 
 def _known(part: str) -> str:
     if part.lower() not in AVAILABLE:
-        available = ", ".join(sorted(AVAILABLE))
+        available = "[aks, ecr, gke, github]"
         with doing("Creating registry keychain"):
-            raise InvalidSettings(f"Unable to load keychain for {part}, available keychains [{available}]")
+            raise InvalidSettings(f"Unable to load keychain for {part}, available keychains {available}")
     return part.lower()
 
 

@@ -25,8 +25,6 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _HOST = "gcr.io"
 _SUFFIXES = (".gcr.io", ".pkg.dev", ".google.com")
-# Asked for by nobody here, but google-auth would make a request to find it out.
-_PROJECT = {"GOOGLE_CLOUD_PROJECT": "unused"}
 
 
 class GkeSource:
@@ -55,7 +53,7 @@ class GkeSource:
 
     def _acquire(self, scope: str) -> Grant:
         try:
-            return sdk.call({**_PROJECT, **self._environ}, lambda: _default(self._environ, scope))
+            return sdk.call(_for_google(self._environ), lambda: _default(self._environ, scope))
         except CredentialError as error:
             problem = f"Application Default Credentials: {error}"
         try:
@@ -68,6 +66,13 @@ class GkeSource:
 def is_google(host: str) -> bool:
     """Tell whether a lower-case host name without port belongs to a registry of Google."""
     return host == _HOST or host.endswith(_SUFFIXES)
+
+
+def _for_google(environ: Mapping[str, str]) -> dict[str, str]:
+    """Keep from google-auth what it would remember for the whole process, or ask the network about."""
+    # GoogleRequest heeds NO_GCE_CHECK itself; a registry has no use for a project.
+    kept = {name: value for name, value in environ.items() if name != "NO_GCE_CHECK"}
+    return {"GOOGLE_CLOUD_PROJECT": "unused", **kept}
 
 
 def _default(environ: Mapping[str, str], scope: str) -> Grant:

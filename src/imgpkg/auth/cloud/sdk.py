@@ -62,7 +62,9 @@ def call(environ: Mapping[str, str], work: Callable[[], T], *, deadline: float =
 
 def reason(error: BaseException, environ: Mapping[str, str]) -> str:
     """Tell in one line of limited length why an SDK failed, with every secret replaced by dots."""
-    text = str(error) or type(error).__name__
+    # google-auth's errors carry a text, and then whatever the server had answered.
+    first = error.args[0] if len(error.args) > 1 else None
+    text = (first if isinstance(first, str) else str(error)) or type(error).__name__
     secrets = (environ.get(variable, "") for variable in _SECRET_VARIABLES)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "…")

@@ -1,0 +1,90 @@
+"""Which keychains are active, by which variable, and what they cost before they are asked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from imgpkg.auth.activation import DEPRECATION, active_sources
+from imgpkg.errors import InvalidSettings
+from imgpkg.transport.pool import Pool
+
+ALL = ["gke", "ecr", "aks", "github"]
+
+
+def names(**environ):
+    said = []
+    with Pool() as pool:
+        return [source.name for source in active_sources(environ, pool, said.append)], said
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, []),
+        ("", []),
+        (" ", []),
+        (",", []),
+        ("gke,", ["gke"]),
+        ("gke,aks", ["gke", "aks"]),
+        (" gke , ecr ", ["gke", "ecr"]),
+        ("GKE,Ecr", ["gke", "ecr"]),
+        ("github,github", ["github"]),
+        ("github,aks,ecr,gke", ALL[::-1]),
+    ],
+)
+def test_the_variable_lists_keychains_in_their_order(value, expected):
+    environ = {} if value is None else {"IMGPKG_ACTIVE_KEYCHAINS": value}
+    assert names(**environ) == (expected, [])
+
+
+@pytest.mark.parametrize(("value", "name"), [("gcr", "gcr"), ("gke;ecr", "gke;ecr"), ("gke, Nope ", "Nope")])
+def test_an_unknown_name_is_an_error_in_the_originals_words(value, name):
+    with pytest.raises(InvalidSettings) as caught:
+        names(IMGPKG_ACTIVE_KEYCHAINS=value)
+    assert str(caught.value) == (
+        f"Creating registry keychain: Unable to load keychain for {name}, "
+        "available keychains [aks, ecr, gke, github]"
+    )
+
+
+@pytest.mark.parametrize("value", ["true", "TRUE", "True"])
+def test_the_old_variable_activates_all_and_says_that_it_is_old(value):
+    expected = (ALL, [DEPRECATION])
+    assert names(IMGPKG_ENABLE_IAAS_AUTH=value, IMGPKG_ACTIVE_KEYCHAINS="nonsense") == expected
+    assert DEPRECATION.startswith(
+        "IMGPKG_ENABLE_IAAS_AUTH environment variable will be deprecated, please use "
+    )
+
+
+@pytest.mark.parametrize("value", ["", "1", "yes", "false", " true"])
+def test_any_other_value_of_the_old_variable_means_nothing(value):
+    assert names(IMGPKG_ENABLE_IAAS_AUTH=value, IMGPKG_ACTIVE_KEYCHAINS="ecr") == (["ecr"], [])
+
+
+def test_no_sdk_is_loaded_before_a_registry_of_its_cloud_is_asked_about():
+    """Only a process of its own can tell what it has loaded."""
+    program = """
+import json, sys
+from imgpkg.auth.activation import active_sources
+from imgpkg.oci.reference import Repository
+from imgpkg.transport.pool import Pool
+def loaded():
+    heads = {name.split(".")[0] for name in sys.modules}
+    return sorted(heads & {"google", "botocore", "azure", "msal", "requests", "subprocess"})
+with Pool() as pool:
+    none = active_sources({}, pool, print)
+    own = sorted(name for name in sys.modules if name.startswith("imgpkg.auth.cloud"))
+    some = active_sources({"IMGPKG_ENABLE_IAAS_AUTH": "true"}, pool, lambda text: None)
+    for source in some:
+        source.lookup(Repository("registry.example.com", "team/app"))
+    before = loaded()
+    environ = {"IMGPKG_ACTIVE_KEYCHAINS": "ecr", "AWS_EC2_METADATA_DISABLED": "true"}
+    active_sources(environ, pool, lambda text: None)[0].lookup(Repository("public.ecr.aws", "a/b"))
+print(json.dumps([own, before, "botocore" in loaded(), "google" in loaded()]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], [], True, False]

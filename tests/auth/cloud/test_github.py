@@ -1,0 +1,31 @@
+"""The token of a workflow, for ghcr.io and nobody else."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpkg.auth.cloud.github import GithubSource
+from imgpkg.auth.keychain import Outcome
+from imgpkg.oci.reference import Repository
+
+
+@pytest.mark.parametrize("host", ["ghcr.io", "GHCR.io", "ghcr.io:443", "ghcr.io:8443"])
+@pytest.mark.parametrize(("actor", "username"), [("octocat", "octocat"), ("", "unset"), (None, "unset")])
+def test_the_token_goes_to_ghcr(host, actor, username):
+    environ = {"GITHUB_TOKEN": "ghs_token"} | ({} if actor is None else {"GITHUB_ACTOR": actor})
+    finding = GithubSource(environ).lookup(Repository(host, "team/app"))
+    assert (finding.credential.username, finding.credential.password) == (username, "ghs_token")
+    assert finding.origin == "$GITHUB_TOKEN"
+
+
+@pytest.mark.parametrize("host", ["ghcr.io.example.com", "xghcr.io", "x.ghcr.io", "github.com", "ghcr.io."])
+def test_a_look_alike_host_gets_nothing(host):
+    finding = GithubSource({"GITHUB_TOKEN": "ghs_token"}).lookup(Repository(host, "team/app"))
+    assert (finding.outcome, finding.credential) == (Outcome.NO_MATCH, None)
+
+
+def test_without_a_token_the_chain_goes_on():
+    finding = GithubSource({"GITHUB_ACTOR": "octocat", "GITHUB_TOKEN": ""}).lookup(
+        Repository("ghcr.io", "a/b")
+    )
+    assert (finding.outcome, finding.detail) == (Outcome.NOT_APPLICABLE, "GITHUB_TOKEN is not set")
