@@ -1,0 +1,191 @@
+"""Decompress a layer by what its first bytes say: gzip, zstd, else plain; media types are not asked."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Protocol
+
+from imgpkg.errors import UnpackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imgpkg.oci.digest import Readable
+
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+# A skippable frame is 5?2A4D18 in little endian (RFC 8878, 3.1.2).
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+_LONGEST_MAGIC = 4
+_PIECE = 1 << 20
+# One RLE block of four bytes stands for 128 KiB, so this much input is at most 32 MiB of output.
+_ZSTD_INPUT = 1 << 10
+_BAD_CHECKSUM = "Error -6"
+
+
+class _Member(Protocol):
+    """One gzip member or zstd frame being decompressed: bz2's interface."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+def decompressed(stream: Readable) -> Readable:
+    """Return the decompressed content of `stream`: any number of gzip members or zstd frames, else as it is.
+
+    Memory stays flat whatever the ratio. Reading raises UnpackError: `unexpected EOF` when the data ends too
+    early, `gzip: …`, `flate: …` or `zstd: …` when it is damaged.
+    """
+    start = _start(stream)
+    whole = _Prefixed(start, stream)
+    if start.startswith(_GZIP):
+        return _Inflated(whole, _gzip_member, _GZIP, "gzip: invalid header", _PIECE)
+    if start.startswith(_ZSTD) or start[1:] == _ZSTD_SKIPPABLE:
+        return _Inflated(whole, _ZstdFrame, b"", "zstd: invalid frame", _ZSTD_INPUT)
+    return whole
+
+
+def _start(stream: Readable) -> bytes:
+    start = b""
+    while len(start) < _LONGEST_MAGIC:
+        data = stream.read(_LONGEST_MAGIC - len(start))
+        if not data:
+            break
+        start += data
+    return start
+
+
+class _Prefixed:
+    """Bytes that were read too early, then the rest of the stream they came from."""
+
+    def __init__(self, prefix: bytes, stream: Readable) -> None:
+        self._prefix = prefix
+        self._stream = stream
+
+    def read(self, size: int = _PIECE, /) -> bytes:
+        if self._prefix:
+            data, self._prefix = self._prefix[:size], self._prefix[size:]
+            return data
+        return self._stream.read(size)
+
+
+class _Inflated:
+    """Members one after the other; zero bytes after the last one are padding, and fine."""
+
+    def __init__(
+        self, stream: Readable, open_member: Callable[[], _Member], magic: bytes, alien: str, piece: int
+    ) -> None:
+        self._stream = stream
+        self._open_member = open_member
+        self._magic = magic
+        self._alien = alien
+        self._piece = piece
+        self._member: _Member | None = open_member()
+        self._input = b""
+
+    def read(self, size: int = _PIECE, /) -> bytes:
+        while self._member is not None:
+            if self._member.eof:
+                self._next_member(self._member.unused_data)
+                continue
+            if self._member.needs_input and not self._input:
+                self._input = self._stream.read(self._piece)
+                if not self._input:
+                    raise UnpackError("unexpected EOF")
+            given, self._input = self._input, b""
+            data = self._member.decompress(given, size)
+            if data:
+                return data
+        return b""
+
+    def _next_member(self, rest: bytes) -> None:
+        """Go to the member that starts at `rest`, or to the end."""
+        rest = rest.lstrip(b"\0")
+        while len(rest) < _LONGEST_MAGIC:
+            more = self._stream.read(self._piece)
+            if not more:
+                break
+            rest = (rest + more).lstrip(b"\0")
+        if not rest:
+            self._member = None
+            return
+        if not rest.startswith(self._magic):
+            raise UnpackError(self._alien)
+        self._member, self._input = self._open_member(), rest
+
+
+def _gzip_member() -> _Member:
+    return _GzipMember()
+
+
+class _GzipMember:
+    """A gzip member (RFC 1952) decompressed by isal, with its errors in Go's words."""
+
+    def __init__(self) -> None:
+        from isal import igzip_lib  # noqa: PLC0415 - only where layers are unpacked
+
+        self._inner = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        self._error: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment] # a fault of its stub
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._inner.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return bytes(self._inner.unused_data)
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        try:
+            return bytes(self._inner.decompress(data, max_length))
+        except self._error as error:
+            if str(error).startswith(_BAD_CHECKSUM):
+                raise UnpackError("gzip: invalid checksum") from error
+            raise UnpackError(f"flate: corrupt input: {error}") from error
+
+
+class _ZstdFrame:
+    """A zstd frame (RFC 8878); output beyond what was asked for waits here."""
+
+    def __init__(self) -> None:
+        import zstandard  # noqa: PLC0415 - rare
+
+        self._inner = zstandard.ZstdDecompressor().decompressobj()
+        self._error = zstandard.ZstdError
+        self._ready = BytesIO()
+        self._left = 0
+
+    @property
+    def eof(self) -> bool:
+        return not self._left and self._inner.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._left
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        if data:
+            try:
+                output = self._inner.decompress(data)
+            except self._error as error:
+                raise UnpackError(f"zstd: {error}") from error
+            self._ready, self._left = BytesIO(output), len(output)
+        given = self._ready.read(max_length)
+        self._left -= len(given)
+        return given

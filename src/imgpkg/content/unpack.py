@@ -1,0 +1,174 @@
+"""Unpack the layers of an image into a folder; nothing can appear outside of it (imgpkg-spec 4.3)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from imgpkg.content import tar_reader
+from imgpkg.content.folder import Folder, Parts
+from imgpkg.content.inflate import decompressed
+from imgpkg.content.output import check_output as check_output  # noqa: PLC0414 - part of unpacking
+from imgpkg.content.output import replacing as replacing  # noqa: PLC0414 - likewise
+from imgpkg.content.pieces import PIECE, Pieces
+from imgpkg.errors import UnpackError, local_io
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgpkg.content.tar_reader import TarEntry
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.manifest import Descriptor
+
+_WHITEOUT = b".wh."
+_WHITEOUT_META = b".wh..wh."
+_OPAQUE = b".wh..wh..opq"
+_ALL, _OWNER = 0o777, 0o700
+_LINKS = frozenset({tar_reader.HARD_LINK, tar_reader.SYMBOLIC_LINK})
+_DEVICES = frozenset({tar_reader.CHARACTER, tar_reader.BLOCK_DEVICE, tar_reader.FIFO})
+# Linux's PATH_MAX, less the room that renaming beside the output folder may need.
+_LONGEST_PATH = 4096 - 64
+_LARGEST_ID = (1 << 32) - 2
+
+
+def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str) -> None:
+    """Unpack `layers`, base to top, into the existing empty folder `directory`.
+
+    Each stream is read to its end, so that a verifying one has verified all of it; the folder may not be
+    shown to anybody before this returns. Upper layers win, OCI whiteouts hide what lower layers brought.
+    Links, devices and empty directories are not made; files get the mode, owner (as root) and times of
+    imgpkg-spec 4.3. Raises UnpackError, LocalIOError, or what a stream raises.
+    """
+    try:
+        with Folder(directory) as folder:
+            for number, (_, stream) in enumerate(layers):
+                _unpack(stream, _Layer(folder, is_base=number == 0))
+    finally:
+        # A generator of open streams closes them now, not when somebody collects it.
+        close = getattr(layers, "close", None)
+        if close is not None:
+            close()
+
+
+def _unpack(stream: Readable, layer: _Layer) -> None:
+    content = Pieces(decompressed(stream))
+    for entry in tar_reader.read_entries(content):
+        layer.apply(entry, content)
+    # What follows the archive's end has a digest too.
+    while stream.read(PIECE):
+        pass
+
+
+class _Layer:
+    """One layer on its way into the folder; knows which files are its own, which no whiteout hides."""
+
+    def __init__(self, folder: Folder, *, is_base: bool) -> None:
+        self._folder = folder
+        self._is_base = is_base
+        self._own: set[Parts] = set()
+        self._longest_name = _LONGEST_PATH - len(os.fsencode(os.path.abspath(folder.path)))
+        self._is_root = os.geteuid() == 0
+
+    def apply(self, entry: TarEntry, content: Pieces) -> None:
+        """Do what one entry says; its content is next in `content`."""
+        parts = _parts(entry)
+        if parts and parts[-1].startswith(_WHITEOUT):
+            self._hide(parts, entry)
+            return
+        if not parts:
+            _check_top(entry)
+            return
+        with local_io("open", self._folder.shown(parts)):
+            if len(entry.name) > self._longest_name:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            self._place(parts, entry, content)
+
+    def _place(self, parts: Parts, entry: TarEntry, content: Pieces) -> None:
+        match entry.kind:
+            case tar_reader.REGULAR:
+                self._write(parts, entry, content)
+            case tar_reader.DIRECTORY:
+                self._folder.enter(parts[:-1])
+                if not self._folder.is_directory(parts):
+                    self._folder.remove(parts)
+            case kind if kind in _LINKS:
+                self._folder.enter(parts[:-1])
+                self._folder.remove(parts)
+            case kind if kind in _DEVICES:
+                self._folder.remove(parts)
+            case kind:
+                raise UnpackError(
+                    f"Unsupported tar entry type '{_shown(kind)}' for file '{_shown(entry.name)}'"
+                )
+
+    def _write(self, parts: Parts, entry: TarEntry, content: Pieces) -> None:
+        descriptor = self._folder.create(parts, _file_mode(entry.mode))
+        try:
+            for piece in content.content(entry.size):
+                _write_all(descriptor, piece)
+            if self._is_root:
+                _change_owner(descriptor, entry)
+            os.utime(descriptor, ns=(max(entry.atime, entry.mtime), entry.mtime))
+        finally:
+            os.close(descriptor)
+        if not self._is_base:
+            self._own.add(parts)
+
+    def _hide(self, parts: Parts, entry: TarEntry) -> None:
+        """Remove what the whiteout names of lower layers (OCI image spec, layer.md)."""
+        *directory, name = parts
+        hidden = name[len(_WHITEOUT) :]
+        if hidden in (b"", b".", b".."):
+            raise _escape(entry)
+        if self._is_base or (name.startswith(_WHITEOUT_META) and name != _OPAQUE):
+            return
+        with local_io("remove", self._folder.shown(parts)):
+            if name == _OPAQUE:
+                self._folder.clear(tuple(directory), self._own)
+            else:
+                self._folder.remove((*directory, hidden), self._own)
+
+
+def _parts(entry: TarEntry) -> Parts:
+    """Split the name at slashes and backslashes, `.` and `..` resolved; raise UnpackError if it escapes."""
+    parts: list[bytes] = []
+    for part in entry.name.replace(b"\\", b"/").split(b"/"):
+        if part == b"..":
+            if not parts:
+                raise _escape(entry)
+            parts.pop()
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return tuple(parts)
+
+
+def _check_top(entry: TarEntry) -> None:
+    if entry.kind != tar_reader.DIRECTORY and entry.name != b".":
+        raise _escape(entry)
+
+
+def _escape(entry: TarEntry) -> UnpackError:
+    return UnpackError(f"Expected entry '{_shown(entry.name)}' to stay within output directory")
+
+
+def _shown(name: bytes) -> str:
+    return name.decode("utf-8", "backslashreplace")
+
+
+def _file_mode(mode: int) -> int:
+    """Give group and others what the owner may, when the header gives them nothing; the umask then takes."""
+    bits = mode & _ALL
+    owner = bits & _OWNER
+    return bits if bits & ~_OWNER else owner | owner >> 3 | owner >> 6
+
+
+def _write_all(descriptor: int, piece: memoryview) -> None:
+    while piece:
+        piece = piece[os.write(descriptor, piece) :]
+
+
+def _change_owner(descriptor: int, entry: TarEntry) -> None:
+    if not (0 <= entry.uid <= _LARGEST_ID and 0 <= entry.gid <= _LARGEST_ID):
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    os.fchown(descriptor, entry.uid, entry.gid)
