@@ -1,10 +1,20 @@
-"""Every test starts with an empty environment and a temporary HOME, and leaves no secret in anything it printed."""
+"""Every test starts with an empty environment and a temporary HOME; servers run for the whole session."""
 
 from __future__ import annotations
 
 import os
 
 import pytest
+from tests.servers.fixtures import (  # noqa: F401 - fixtures are used by their names
+    docker_registry,
+    docker_registry_htpasswd,
+    docker_registry_tls,
+    docker_registry_token,
+    embedded_login,
+    embedded_registry,
+    embedded_token,
+    reverse_proxy,
+)
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_FILE", "PYTEST_XDIST_WORKER")
 

@@ -1,0 +1,191 @@
+"""Endpoints of blobs and uploads (distribution spec, end-2, 4, 5, 6, 10, 11, 13, 14)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from imgpkg.embedded.message import FilePart, Refused, Response
+from imgpkg.embedded.names import RepositoryName
+from imgpkg.embedded.uploads import UploadIsBusy
+from imgpkg.errors import InvalidReference, VerificationError
+from imgpkg.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from imgpkg.embedded.features import Features
+    from imgpkg.embedded.message import Request
+    from imgpkg.embedded.storage import Storage, Stored
+    from imgpkg.embedded.uploads import Upload
+
+_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
+
+
+class Blobs:
+    """Serves blobs of a storage, and takes new ones."""
+
+    def __init__(self, storage: Storage, features: Features) -> None:
+        self._storage = storage
+        self._features = features
+
+    def get(self, request: Request, name: RepositoryName, digest: Digest) -> Response:
+        """Answer GET and HEAD of a blob, whole or one range of it (RFC 9110, 14)."""
+        stored = self._storage.blob(name, digest)
+        if stored is None:
+            raise _unknown_blob(digest)
+        start, count = _part(request, stored)
+        headers = (
+            ("Content-Type", "application/octet-stream"),
+            ("Docker-Content-Digest", str(digest)),
+            ("Accept-Ranges", "bytes"),
+            ("ETag", f'"{digest}"'),
+        )
+        body = FilePart(stored.path, start, count)
+        if count == stored.size:
+            return Response(200, headers, body)
+        content_range = ("Content-Range", f"bytes {start}-{start + count - 1}/{stored.size}")
+        return Response(206, (*headers, content_range), body)
+
+    def delete(self, _request: Request, name: RepositoryName, digest: Digest) -> Response:
+        """Take a blob out of the repository."""
+        if not self._features.delete:
+            raise Refused(405, "UNSUPPORTED", "this registry deletes nothing")
+        if not self._storage.delete_blob(name, digest):
+            raise _unknown_blob(digest)
+        return Response(202)
+
+    def start(self, request: Request, name: RepositoryName) -> Response:
+        """Begin an upload: by a mount, with the whole blob, or empty."""
+        mounted = request.parameter("mount")
+        if mounted is not None and self._mount(request, name, parse_digest(mounted)):
+            return _created(name, parse_digest(mounted))
+        text = request.parameter("digest")
+        digest = None if text is None else parse_digest(text)
+        upload = self._storage.uploads.start(name)
+        if digest is None:
+            return _progress(upload, 202)
+        try:
+            return self._complete(request, upload, digest)
+        except BaseException:
+            self._storage.uploads.end(upload)
+            raise
+
+    def status(self, _request: Request, name: RepositoryName, identifier: str) -> Response:
+        """Tell how many bytes of an upload have arrived."""
+        return _progress(self._find(name, identifier), 204)
+
+    def append(self, request: Request, name: RepositoryName, identifier: str) -> Response:
+        """Take one more chunk of an upload."""
+        upload = self._find(name, identifier)
+        self._append(request, upload)
+        return _progress(upload, 202)
+
+    def finish(self, request: Request, name: RepositoryName, identifier: str) -> Response:
+        """Take the last chunk of an upload, if any, and make it a blob."""
+        upload = self._find(name, identifier)
+        return self._complete(request, upload, parse_digest(request.parameter("digest") or ""))
+
+    def cancel(self, _request: Request, name: RepositoryName, identifier: str) -> Response:
+        """Forget an upload."""
+        self._storage.uploads.end(self._find(name, identifier))
+        return Response(204)
+
+    def _mount(self, request: Request, name: RepositoryName, digest: Digest) -> bool:
+        source = mount_source(request)
+        return self._features.mount and source is not None and self._storage.mount(name, digest, source)
+
+    def _find(self, name: RepositoryName, identifier: str) -> Upload:
+        upload = self._storage.uploads.find(name, identifier)
+        if upload is None:
+            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+        return upload
+
+    def _append(self, request: Request, upload: Upload) -> None:
+        try:
+            with upload.exclusive():
+                _check_position(request, upload)
+                upload.append(request.body)
+        except UploadIsBusy as error:
+            raise _out_of_order(upload, str(error)) from error
+
+    def _complete(self, request: Request, upload: Upload, digest: Digest) -> Response:
+        self._append(request, upload)
+        try:
+            with upload.exclusive():
+                self._storage.finish(upload, digest)
+        except VerificationError as error:
+            raise Refused(400, "DIGEST_INVALID", str(error)) from error
+        except FileNotFoundError as error:
+            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry") from error
+        return _created(upload.repository, digest)
+
+
+def mount_source(request: Request) -> RepositoryName | None:
+    """Return the repository that a blob should be mounted from; None when nothing is to be mounted."""
+    source = request.parameter("from")
+    if source is None or request.parameter("mount") is None:
+        return None
+    try:
+        return RepositoryName.parse(source)
+    except InvalidReference as error:
+        raise Refused(400, "NAME_INVALID", str(error)) from error
+
+
+def parse_digest(text: str) -> Digest:
+    """Read a digest from a request; refuse with 400 what is none."""
+    try:
+        return Digest.parse(text)
+    except InvalidReference as error:
+        raise Refused(400, "DIGEST_INVALID", f"provided digest is invalid: {text[:200]!r}") from error
+
+
+def _unknown_blob(digest: Digest) -> Refused:
+    return Refused(404, "BLOB_UNKNOWN", "blob unknown to registry", detail={"digest": str(digest)})
+
+
+def _part(request: Request, stored: Stored) -> tuple[int, int]:
+    found = _RANGE.fullmatch(request.headers.get("range", ""))
+    validator = request.headers.get("if-range", f'"{stored.digest}"')
+    if found is None or not any(found.groups()) or validator != f'"{stored.digest}"':
+        return 0, stored.size
+    first, last = found.groups()
+    start = int(first) if first else max(0, stored.size - int(last))
+    end = min(int(last), stored.size - 1) if first and last else stored.size - 1
+    if first and last and int(last) < start:
+        return 0, stored.size
+    if start > end:
+        headers = (("Content-Range", f"bytes */{stored.size}"),)
+        raise Refused(416, "SIZE_INVALID", "the range is outside of the blob", headers=headers)
+    return start, end - start + 1
+
+
+def _check_position(request: Request, upload: Upload) -> None:
+    text = request.headers.get("content-range")
+    if text is None:
+        return
+    found = _CONTENT_RANGE.fullmatch(text)
+    if found is None:
+        raise Refused(400, "BLOB_UPLOAD_INVALID", "malformed Content-Range")
+    first, last = int(found[1]), int(found[2])
+    if first != upload.offset:
+        raise _out_of_order(upload, f"the next byte must be {upload.offset}, not {first}")
+    length = request.headers.get("content-length")
+    if length is not None and int(length) != last - first + 1:
+        raise Refused(400, "SIZE_INVALID", "Content-Range and Content-Length differ")
+
+
+def _out_of_order(upload: Upload, message: str) -> Refused:
+    return Refused(416, "BLOB_UPLOAD_INVALID", message, headers=_progress(upload, 416).headers)
+
+
+def _progress(upload: Upload, status: int) -> Response:
+    headers = (
+        ("Location", f"/v2/{upload.repository}/blobs/uploads/{upload.identifier}"),
+        ("Range", f"0-{max(0, upload.offset - 1)}"),
+        ("Docker-Upload-UUID", upload.identifier),
+    )
+    return Response(status, headers)
+
+
+def _created(name: RepositoryName, digest: Digest) -> Response:
+    return Response(201, (("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", str(digest))))

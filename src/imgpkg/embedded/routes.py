@@ -1,0 +1,136 @@
+"""From a request to its endpoint: what it names, parsed first, and which scopes it needs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from imgpkg.embedded.access import Scope
+from imgpkg.embedded.blobs import Blobs, mount_source, parse_digest
+from imgpkg.embedded.manifests import Manifests
+from imgpkg.embedded.message import Refused, Response, json_response
+from imgpkg.embedded.names import RepositoryName
+from imgpkg.errors import InvalidReference
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from imgpkg.embedded.access import Access
+    from imgpkg.embedded.features import Features
+    from imgpkg.embedded.message import Request
+    from imgpkg.embedded.storage import Storage
+
+    Endpoint: TypeAlias = Callable[[Request, RepositoryName, str], Response]
+
+_PULL = frozenset({"pull"})
+_PUSH = frozenset({"pull", "push"})
+_DELETE = frozenset({"delete"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """Paths with the groups `name` and, when there is one, `last`; what each method needs and does."""
+
+    pattern: re.Pattern[str]
+    endpoints: Mapping[str, tuple[frozenset[str], Endpoint]]
+
+
+class Routes:
+    """Answers every request: its own endpoints after `access` agreed, and what `access` answers itself."""
+
+    def __init__(self, storage: Storage, access: Access, features: Features) -> None:
+        self._access = access
+        blobs, manifests = Blobs(storage, features), Manifests(storage, features)
+        self._catalog = manifests.catalog
+        self._routes = (*_blob_routes(blobs), *_manifest_routes(manifests))
+
+    def respond(self, request: Request) -> Response:
+        """Answer; a refusal is an answer too. Raises Disconnected, and OSError of the storage."""
+        try:
+            return self._access.endpoint(request) or self._answer(request)
+        except Refused as refused:
+            return refused.response()
+
+    def _answer(self, request: Request) -> Response:
+        if request.path in ("/v2/", "/v2"):
+            return self._ping(request)
+        if request.path == "/v2/_catalog":
+            self._access.check(request, (Scope("registry", "catalog", frozenset({"*"})),))
+            _allow(request, ("GET", "HEAD"))
+            return self._catalog(request)
+        for route in self._routes:
+            found = route.pattern.fullmatch(request.path)
+            if found is not None:
+                return self._at(route, request, found["name"], found.groupdict().get("last") or "")
+        raise Refused(404, "NAME_UNKNOWN", "no such endpoint")
+
+    def _ping(self, request: Request) -> Response:
+        self._access.check(request, ())
+        _allow(request, ("GET", "HEAD"))
+        return json_response({})
+
+    def _at(self, route: _Route, request: Request, name: str, last: str) -> Response:
+        try:
+            repository = RepositoryName.parse(name)
+        except InvalidReference as error:
+            raise Refused(400, "NAME_INVALID", str(error)) from error
+        _allow(request, route.endpoints)
+        actions, endpoint = route.endpoints[request.method]
+        self._access.check(request, _needs(request, repository, actions))
+        return endpoint(request, repository, last)
+
+
+def _needs(request: Request, repository: RepositoryName, actions: frozenset[str]) -> tuple[Scope, ...]:
+    needs = (Scope("repository", str(repository), actions),)
+    source = mount_source(request) if request.method == "POST" else None
+    return needs if source is None else (*needs, Scope("repository", str(source), _PULL))
+
+
+def _allow(request: Request, methods: Mapping[str, object] | tuple[str, ...]) -> None:
+    if request.method not in methods:
+        headers = (("Allow", ", ".join(sorted(methods))),)
+        raise Refused(405, "UNSUPPORTED", "the operation is unsupported", headers=headers)
+
+
+def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
+    def get(request: Request, name: RepositoryName, digest: str) -> Response:
+        return blobs.get(request, name, parse_digest(digest))
+
+    def delete(request: Request, name: RepositoryName, digest: str) -> Response:
+        return blobs.delete(request, name, parse_digest(digest))
+
+    def start(request: Request, name: RepositoryName, _last: str) -> Response:
+        return blobs.start(request, name)
+
+    one = {"GET": (_PULL, get), "HEAD": (_PULL, get), "DELETE": (_DELETE, delete)}
+    upload = {
+        "GET": (_PUSH, blobs.status),
+        "PATCH": (_PUSH, blobs.append),
+        "PUT": (_PUSH, blobs.finish),
+        "DELETE": (_PUSH, blobs.cancel),
+    }
+    return (
+        _Route(re.compile(r"/v2/(?P<name>.+)/blobs/uploads/?"), {"POST": (_PUSH, start)}),
+        _Route(re.compile(r"/v2/(?P<name>.+)/blobs/uploads/(?P<last>[^/]+)"), upload),
+        _Route(re.compile(r"/v2/(?P<name>.+)/blobs/(?P<last>[^/]+)"), one),
+    )
+
+
+def _manifest_routes(manifests: Manifests) -> tuple[_Route, ...]:
+    def tags(request: Request, name: RepositoryName, _last: str) -> Response:
+        return manifests.tags(request, name)
+
+    one = {
+        "GET": (_PULL, manifests.get),
+        "HEAD": (_PULL, manifests.get),
+        "PUT": (_PUSH, manifests.put),
+        "DELETE": (_DELETE, manifests.delete),
+    }
+    return (
+        _Route(re.compile(r"/v2/(?P<name>.+)/manifests/(?P<last>[^/]+)"), one),
+        _Route(re.compile(r"/v2/(?P<name>.+)/tags/list"), {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
+        _Route(
+            re.compile(r"/v2/(?P<name>.+)/referrers/(?P<last>[^/]+)"), {"GET": (_PULL, manifests.referrers)}
+        ),
+    )

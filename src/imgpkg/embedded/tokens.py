@@ -1,0 +1,234 @@
+"""A token service in the registry itself (docker's token authentication specification, RFC 6749, RFC 6750).
+
+Tokens are opaque to clients: a payload and its HMAC under a key that lives as long as the process.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import json
+import re
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from imgpkg.embedded.access import Account, Scope, access_detail, authenticate, find_account
+from imgpkg.embedded.message import Refused, Response, json_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from imgpkg.embedded.message import Request
+
+PATH = "/token"
+SERVICE = "imgpkg-registry"
+_MAX_FORM = 64 << 10
+_REFRESH_LIFETIME = 90 * 24 * 3600
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?")
+_PULL = frozenset({"pull"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Grant:
+    """What a token says; `serial` counts the refresh tokens of one family."""
+
+    username: str
+    expires: float
+    scopes: tuple[Scope, ...] = ()
+    family: str = ""
+    serial: int = 0
+
+
+class TokenAccess:
+    """Bearer tokens for exactly what was asked and allowed; `lifetime` in seconds.
+
+    Without an account everybody may pull if `anonymous_pull`, and nothing otherwise. Without `offers_post`
+    the endpoint answers POST with 405, as older services do. With `rotates` a refresh token is good for one
+    use, and a second use ends all that came from it. Who asks for offline access is given a refresh token.
+    """
+
+    def __init__(
+        self,
+        accounts: Iterable[Account],
+        *,
+        lifetime: int = 300,
+        anonymous_pull: bool = False,
+        offers_post: bool = True,
+        rotates: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._accounts = tuple(accounts)
+        self._lifetime = lifetime
+        self._anonymous_pull = anonymous_pull
+        self._offers_post = offers_post
+        self._rotates = rotates
+        self._clock = clock
+        self._key = secrets.token_bytes(32)
+        self._serials: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def check(self, request: Request, needs: tuple[Scope, ...]) -> None:
+        """Refuse with 401 what the token does not allow, naming realm, service and scope."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise _challenge(request, needs, error="")
+        grant = self._read("access", token.strip())
+        if grant is None:
+            raise _challenge(request, needs, error="invalid_token")
+        if not all(any(scope.covers(need) for scope in grant.scopes) for need in needs):
+            raise _challenge(request, needs, error="insufficient_scope")
+
+    def endpoint(self, request: Request) -> Response | None:
+        """Give tokens: GET with a login or without, POST with a password or a refresh token."""
+        if request.path != PATH:
+            return None
+        if request.method == "GET":
+            return self._get(request)
+        if request.method == "POST" and self._offers_post:
+            return self._post(request)
+        raise Refused(405, "UNSUPPORTED", "the token service does not know this method")
+
+    def issue(self, username: str, scopes: Iterable[Scope]) -> str:
+        """Return a new token for these scopes, unchecked."""
+        return self._sign("access", _Grant(username, self._clock() + self._lifetime, tuple(scopes)))
+
+    def issue_refresh(self, username: str) -> str:
+        """Return the first refresh token of a new family."""
+        family = secrets.token_hex(8)
+        with self._lock:
+            self._serials[family] = 0
+        return self._sign("refresh", _Grant(username, self._clock() + _REFRESH_LIFETIME, (), family))
+
+    def _get(self, request: Request) -> Response:
+        scopes = [value for name, value in request.query if name == "scope"]
+        if "authorization" not in request.headers:
+            return self._reply(None, scopes)
+        account = authenticate(self._accounts, request)
+        if account is None:
+            raise _unauthorized()
+        wants_refresh = request.parameter("offline_token") == "true"
+        return self._reply(account, scopes, self.issue_refresh(account.username) if wants_refresh else "")
+
+    def _post(self, request: Request) -> Response:
+        form = parse_qs(request.read_all(_MAX_FORM).decode("utf-8", "replace"))
+        first = {name: values[0] for name, values in form.items()}
+        scopes = form.get("scope", [])
+        if first.get("grant_type") == "refresh_token":
+            account, refresh = self._refreshed(first.get("refresh_token", ""))
+            return self._reply(account, scopes, refresh)
+        if first.get("grant_type") != "password":
+            raise Refused(400, "UNSUPPORTED", "grant_type must be password or refresh_token")
+        login = (first.get("username", "").encode(), first.get("password", "").encode())
+        known = find_account(self._accounts, *login)
+        if known is None:
+            raise _unauthorized()
+        is_offline = first.get("access_type") == "offline"
+        return self._reply(known, scopes, self.issue_refresh(known.username) if is_offline else "")
+
+    def _refreshed(self, token: str) -> tuple[Account, str]:
+        grant = self._read("refresh", token)
+        name = grant.username if grant is not None else None
+        account = next((known for known in self._accounts if known.username == name), None)
+        if grant is None or account is None or not self._use(grant):
+            raise _unauthorized()
+        if not self._rotates:
+            return account, token
+        following = _Grant(grant.username, grant.expires, (), grant.family, grant.serial + 1)
+        return account, self._sign("refresh", following)
+
+    def _use(self, grant: _Grant) -> bool:
+        if not self._rotates:
+            return True
+        with self._lock:
+            if self._serials.get(grant.family) != grant.serial:
+                self._serials.pop(grant.family, None)
+                return False
+            self._serials[grant.family] = grant.serial + 1
+            return True
+
+    def _reply(self, account: Account | None, scopes: Iterable[str], refresh: str = "") -> Response:
+        if account is None and not self._anonymous_pull:
+            raise _unauthorized()
+        asked = [scope for text in " ".join(scopes).split() if (scope := Scope.parse(text)) is not None]
+        granted = tuple(self._allowed(account, scope) for scope in asked)
+        token = self.issue(account.username if account is not None else "", granted)
+        document: dict[str, object] = {
+            "token": token,
+            "access_token": token,
+            "expires_in": self._lifetime,
+            "issued_at": datetime.fromtimestamp(self._clock(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        if refresh:
+            document["refresh_token"] = refresh
+        return json_response(document, headers=(("Cache-Control", "no-store"),))
+
+    def _allowed(self, account: Account | None, scope: Scope) -> Scope:
+        if account is not None:
+            return account.allowed(scope)
+        is_public = scope.kind == "repository"
+        return Scope(scope.kind, scope.name, scope.actions & _PULL if is_public else frozenset())
+
+    def _sign(self, kind: str, grant: _Grant) -> str:
+        scopes = [str(scope) for scope in grant.scopes]
+        fields = [
+            kind,
+            grant.username,
+            grant.expires,
+            scopes,
+            grant.family,
+            grant.serial,
+            secrets.token_hex(4),
+        ]
+        payload = json.dumps(fields, separators=(",", ":")).encode()
+        return f"{_encode(payload)}.{_encode(self._mac(payload))}"
+
+    def _read(self, kind: str, token: str) -> _Grant | None:
+        encoded, _, mac = token.partition(".")
+        try:
+            payload, received = _decode(encoded), _decode(mac)
+        except (binascii.Error, ValueError):
+            return None
+        if not hmac.compare_digest(self._mac(payload), received):
+            return None
+        what, username, expires, scopes, family, serial, _ = json.loads(payload)
+        if what != kind or expires <= self._clock():
+            return None
+        parsed = tuple(scope for text in scopes if (scope := Scope.parse(text)) is not None)
+        return _Grant(username, expires, parsed, family, serial)
+
+    def _mac(self, payload: bytes) -> bytes:
+        return hmac.digest(self._key, payload, "sha256")
+
+
+def _challenge(request: Request, needs: tuple[Scope, ...], *, error: str) -> Refused:
+    host = request.headers.get("host", "")
+    realm = f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{PATH}"
+    parameters = [("realm", realm), ("service", SERVICE)]
+    if needs:
+        parameters.append(("scope", " ".join(map(str, needs))))
+    if error:
+        parameters.append(("error", error))
+    value = "Bearer " + ",".join(f'{name}="{value}"' for name, value in parameters)
+    headers = (("WWW-Authenticate", value),)
+    return Refused(
+        401, "UNAUTHORIZED", "authentication required", detail=access_detail(needs), headers=headers
+    )
+
+
+def _unauthorized() -> Refused:
+    challenge = (("WWW-Authenticate", f'Basic realm="{SERVICE}"'),)
+    return Refused(401, "UNAUTHORIZED", "incorrect username or password", headers=challenge)
+
+
+def _encode(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _decode(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
