@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from tests.servers.docker import RunningRegistry
 
+from imgpkg.embedded.server import serve
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings
 
@@ -52,3 +54,10 @@ def read_tree(root):
     return {
         path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
     }
+
+
+@pytest.fixture(scope="session")
+def another_registry():
+    """A second embedded registry."""
+    with serve() as server:
+        yield RunningRegistry(server.address, server=server)
