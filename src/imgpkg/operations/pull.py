@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
-from imgpkg.content.unpack import check_output, replacing
+from imgpkg.content.output import check_output, replacing
 from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
 from imgpkg.events import Hook, Message, silent
 from imgpkg.oci.reference import Reference, parse_any

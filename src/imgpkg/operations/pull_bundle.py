@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.lookup import fetch_locations
-from imgpkg.content.unpack import replacing
+from imgpkg.content.output import replacing
 from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 from imgpkg.events import Hook, Message
 from imgpkg.operations.extract import extract
