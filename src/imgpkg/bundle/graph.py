@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.image import Reader
     from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
 
@@ -94,7 +95,7 @@ class _Walk:
         while level:
             for read in self._workers.map(lambda image: self._documents(image, trails), level):
                 self._read[read.image.reference] = read
-            wanted = {}
+            wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}
             for image in level:
                 for here, locked in self._unknown(self._read[image.reference]):
                     wanted.setdefault(here, (locked, trails[image.reference]))
@@ -165,7 +166,7 @@ class _Walk:
 def _places(read: _Read) -> list[tuple[Reference, LockedImage]]:
     """Pair each distinct digest of the lock with its place in the bundle's own repository."""
     repository = read.image.reference.repository
-    first = {}
+    first: dict[Digest, LockedImage] = {}
     for locked in read.lock.images:
         first.setdefault(locked.digest, locked)
     return [(repository.digest(digest), locked) for digest, locked in first.items()]

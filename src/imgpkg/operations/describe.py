@@ -145,7 +145,9 @@ class _Facts:
         reference, manifest = found
         if manifest is not None and manifest.is_index:
             child = next((c for c in manifest.manifests if c.platform == "linux/amd64"), None)
-            manifest = child and self.client.manifest(reference.repository.digest(child.digest))
+            if child is None:
+                return ()
+            manifest = self.client.manifest(reference.repository.digest(child.digest))
         return () if manifest is None else tuple(layer.digest for layer in manifest.layers)
 
     def _signature(self, place: Reference) -> ImageInfo | None:
