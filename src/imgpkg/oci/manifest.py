@@ -64,7 +64,9 @@ class Manifest:
         descriptor = Descriptor(kind, digest or Digest.of(raw), len(raw))
         try:
             return cls._derive(descriptor, raw, document)
-        except (ImgpkgError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except KeyError as error:
+            raise InvalidManifest(f"malformed manifest {descriptor.digest}: no {error.args[0]}") from error
+        except (ImgpkgError, TypeError, ValueError, AttributeError) as error:
             raise InvalidManifest(f"malformed manifest {descriptor.digest}: {error}") from error
 
     @classmethod
@@ -147,7 +149,16 @@ def _guess(document: dict[str, Any]) -> str:
 
 
 def _list(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
-    return tuple(_descriptor(item) for item in document.get(key) or ())
+    return tuple(_descriptor(item) for item in _items(document, key))
+
+
+def _items(document: dict[str, Any], key: str) -> list[Any]:
+    items = document.get(key)
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        raise InvalidManifest(f"{key} is not a list")
+    return items
 
 
 def _optional(item: Any) -> Descriptor | None:
@@ -163,7 +174,7 @@ def _descriptor(item: dict[str, Any]) -> Descriptor:
         digest=Digest.parse(item["digest"]),
         size=size,
         annotations=_strings(item.get("annotations")),
-        urls=tuple(str(url) for url in item.get("urls") or ()),
+        urls=tuple(str(url) for url in _items(item, "urls")),
         data=_inline(item.get("data")),
         artifact_type=str(item.get("artifactType") or ""),
         platform=_platform(item.get("platform")),
@@ -185,4 +196,4 @@ def _inline(text: Any) -> bytes | None:
 def _strings(mapping: Any) -> Mapping[str, str]:
     if not mapping:
         return EMPTY
-    return MappingProxyType({str(key): str(value) for key, value in mapping.items()})
+    return MappingProxyType({str(key): "" if value is None else str(value) for key, value in mapping.items()})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import total_ordering
 from urllib.parse import urlsplit
 
 from imgpkg.errors import InvalidReference
@@ -20,8 +21,8 @@ _TAG_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUV
 _PATH_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
-# RFC 3986 authority without user information, as the original's parser accepts it.
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:\d*)?")
+# RFC 3986 authority without user information; an empty port would let `http://host` pass as a registry.
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -41,6 +42,7 @@ class Repository:
         registry = _registry(registry)
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
+            _check("repository", path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
         return cls(registry, path)
 
     def tag(self, tag: str) -> Reference:
@@ -55,9 +57,10 @@ class Repository:
         return f"{self.registry}/{self.path}"
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@total_ordering
+@dataclass(frozen=True, slots=True)
 class Reference:
-    """A tag or a digest in a repository: exactly one of the two is set."""
+    """A tag or a digest in a repository: exactly one of the two is set; ordered by canonical name."""
 
     repository: Repository
     tag: str | None = None
@@ -74,7 +77,8 @@ class Reference:
         base, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:
             base, tag = text, ""
-        return cls(Repository.parse(base), tag=_tag(tag or DEFAULT_TAG))
+        tag = _tag(tag or DEFAULT_TAG)
+        return cls(Repository.parse(base), tag=tag)
 
     @classmethod
     def parse_digest(cls, text: str) -> Reference:
@@ -97,6 +101,9 @@ class Reference:
     def identifier(self) -> str:
         """The tag or digest, as it stands in a manifest URL."""
         return str(self.digest) if self.digest is not None else str(self.tag)
+
+    def __lt__(self, other: object) -> bool:
+        return str(self) < str(other) if isinstance(other, Reference) else NotImplemented
 
     def __str__(self) -> str:
         separator = "@" if self.digest is not None else ":"

@@ -1,0 +1,187 @@
+"""References: every row of imgpkg-spec 2.1 to 2.3; an error names the part that is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpkg.errors import InvalidReference
+from imgpkg.oci.digest import Digest
+from imgpkg.oci.reference import Reference, Repository, parse_any
+
+H = "a" * 64
+TAG = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+PATH = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
+
+
+def refusal(parse, text):
+    with pytest.raises(InvalidReference) as caught:
+        parse(text)
+    return str(caught.value)
+
+
+class TestAnyReference:
+    @pytest.mark.parametrize(
+        ("text", "canonical"),
+        [
+            ("nginx", "index.docker.io/library/nginx:latest"),
+            ("nginx:1.27", "index.docker.io/library/nginx:1.27"),
+            ("docker.io/nginx", "index.docker.io/library/nginx:latest"),
+            ("index.docker.io/nginx", "index.docker.io/library/nginx:latest"),
+            ("docker.io/user/app:v1", "index.docker.io/user/app:v1"),
+            ("user/app", "index.docker.io/user/app:latest"),
+            ("gcr.io/p/a", "gcr.io/p/a:latest"),
+            ("localhost:5001/spec/x:", "localhost:5001/spec/x:latest"),
+            (f"localhost:5001/spec/x:v1@sha256:{H}", f"localhost:5001/spec/x@sha256:{H}"),
+            (f"localhost:5001/spec/x:@sha256:{H}", f"localhost:5001/spec/x@sha256:{H}"),
+            (f"nginx@sha256:{H}", f"index.docker.io/library/nginx@sha256:{H}"),
+            ("localhost:5001", "index.docker.io/library/localhost:5001"),
+            (f"localhost:5001@sha256:{H}", f"index.docker.io/library/localhost@sha256:{H}"),
+            ("localhost/ab", "index.docker.io/localhost/ab:latest"),
+            ("localhost:5001/ab", "localhost:5001/ab:latest"),
+            ("LOCALHOST:5001/x/y", "LOCALHOST:5001/x/y:latest"),
+            ("R.io/w4/", "R.io/w4/:latest"),
+            ("R.io//w4", "R.io//w4:latest"),
+            ("R.io/a//b", "R.io/a//b:latest"),
+            ("/ab", "index.docker.io//ab:latest"),
+            ("[::1]:5000/ab:v1", "[::1]:5000/ab:v1"),
+            ("a.b/c/d:.-_A", "a.b/c/d:.-_A"),
+            (f"ab:{'t' * 128}", f"index.docker.io/library/ab:{'t' * 128}"),
+            (f"a.b/{'p' * 255}", f"a.b/{'p' * 255}:latest"),
+            ("a.b/pp", "a.b/pp:latest"),
+        ],
+    )
+    def test_prints_its_canonical_name(self, text, canonical):
+        parsed = Reference.parse(text)
+        assert str(parsed) == canonical
+        assert Reference.parse(canonical) == parsed
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "http://host/x",
+            "https://host.io/x",
+            "host/UPPER",
+            "localhost:5001/a",
+            f"ab@sha256:{H}@sha256:{H}",
+            f"ab@sha512:{H}{H}",
+            "100%sure",
+        ],
+    )
+    def test_that_is_none_fails_with_one_text_when_only_read(self, text):
+        reason = refusal(Reference.parse, text)
+        with pytest.raises(InvalidReference) as caught:
+            parse_any(text)
+        assert str(caught.value) == f"could not parse reference: {text}"
+        assert caught.value.hints == (reason,)
+
+    def test_that_is_one_is_read(self):
+        assert parse_any("a.b/cd") == Reference(Repository("a.b", "cd"), tag="latest")
+
+    def test_is_identified_by_its_tag_or_digest(self):
+        assert Reference.parse("ab:v1").identifier == "v1"
+        assert Reference.parse(f"ab:v1@sha256:{H}").identifier == f"sha256:{H}"
+
+    def test_orders_by_its_canonical_name(self):
+        texts = [f"a.b/cc1@sha256:{H}", "a.b/cc1:v1", "a.b/cc:v1", "a.a/zz:v1"]
+        ordered = sorted(Reference.parse(text) for text in texts)
+        assert [str(reference) for reference in ordered] == sorted(texts)
+
+    def test_does_not_order_beside_text(self):
+        with pytest.raises(TypeError):
+            assert Reference.parse("ab") < "ab"
+
+
+class TestATagReference:
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("ab:b+d", f"tag can only contain the characters `{TAG}`: b+d"),
+            ("ab:b d", f"tag can only contain the characters `{TAG}`: b d"),
+            ("UPPER:b+d", f"tag can only contain the characters `{TAG}`: b+d"),
+            ("ab:" + "t" * 129, f"tag must be between 1 and 128 characters in length: {'t' * 129}"),
+            ("spec/x:a:b", f"repository can only contain the characters `{PATH}`: spec/x:a"),
+            (f"spec/x@sha256:{H}", f"repository can only contain the characters `{PATH}`: spec/x@sha256"),
+            ("host/UPPER", f"repository can only contain the characters `{PATH}`: host/UPPER"),
+            ("a", "repository must be between 2 and 255 characters in length: a"),
+            ("localhost:5001/a", "repository must be between 2 and 255 characters in length: a"),
+            ("gcr.io/", "repository must be between 2 and 255 characters in length: "),
+            ("", "a repository name must be specified"),
+            (":v1", "a repository name must be specified"),
+        ],
+    )
+    def test_names_the_part_that_is_wrong(self, text, message):
+        assert refusal(Reference.parse_tag, text) == message
+
+
+class TestADigestReference:
+    @pytest.mark.parametrize(
+        "text", ["ab", f"ab@sha256:{H}@sha256:{H}", "ab@@", ""], ids=["none", "two", "doubled", "empty"]
+    )
+    def test_has_exactly_one_separator(self, text):
+        assert refusal(Reference.parse_digest, text) == (
+            f"a digest must contain exactly one '@' separator (e.g. registry/repository@digest) saw: {text}"
+        )
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (f"ab@sha512:{H}{H}", f"unsupported digest algorithm: sha512:{H}{H}"),
+            ("ab@latest", "unsupported digest algorithm: latest"),
+            ("ab@", "unsupported digest algorithm: "),
+            (f"ab@sha256:{'A' * 64}", f"invalid checksum digest format: sha256:{'A' * 64}"),
+            ("ab@sha256:abc", "invalid checksum digest length: sha256:abc"),
+            (f"@sha256:{H}", "a repository name must be specified"),
+            (f"UPPER@sha256:{H}", f"repository can only contain the characters `{PATH}`: UPPER"),
+            (f"ab:b+d@sha256:{H}", f"repository can only contain the characters `{PATH}`: ab:b+d"),
+        ],
+    )
+    def test_names_the_part_that_is_wrong(self, text, message):
+        assert refusal(Reference.parse_digest, text) == message
+
+
+class TestARepository:
+    def test_prints_registry_and_path(self):
+        assert str(Repository.parse("docker.io/ab")) == "index.docker.io/library/ab"
+
+    @pytest.mark.parametrize(
+        "registry",
+        [
+            "http:",
+            "a.b:",
+            ":5000",
+            "a.b:port",
+            "a.b:1:2",
+            "user@a.b",
+            "a.b:99999",
+            "%41.b",
+            "é.io",
+            "[::",
+            "[:::]",
+            "a.b:٣",
+            "a b.c",
+        ],
+    )
+    def test_has_a_registry_that_is_an_authority(self, registry):
+        message = f"registries must be valid RFC 3986 URI authorities: {registry}"
+        assert refusal(Repository.parse, f"{registry}/some/path") == message
+
+    def test_of_docker_hub_is_as_long_as_its_canonical_name(self):
+        longest = "p" * (255 - len("library/"))
+        assert Repository.parse(longest).path == f"library/{longest}"
+        message = f"repository must be between 2 and 255 characters in length: library/{longest}p"
+        assert refusal(Repository.parse, f"{longest}p") == message
+
+    def test_takes_no_tag(self):
+        assert refusal(Repository.parse, "a.b/cd:v1") == (
+            f"repository can only contain the characters `{PATH}`: cd:v1"
+        )
+
+    def test_names_tags_and_digests(self):
+        repository, digest = Repository.parse("a.b/cd"), Digest.parse(f"sha256:{H}")
+        assert str(repository.tag("v1")) == "a.b/cd:v1"
+        assert str(repository.digest(digest)) == f"a.b/cd@sha256:{H}"
+
+    @pytest.mark.parametrize("tag", ["", "b+d", "t" * 129])
+    def test_names_no_tag_that_cannot_be(self, tag):
+        assert refusal(Repository.parse("a.b/cd").tag, tag).startswith("tag ")
