@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -124,30 +122,6 @@ def test_nothing_to_give_is_no_failure_and_is_asked_again_after_a_minute(clock):
     clock.now += 60
     renewal.finding("key", HERE)
     assert len(asked) == 2
-
-
-def test_threads_that_ask_at_once_share_one_answer_even_if_it_has_ended(clock):
-    cloud = Cloud(clock, lifetime=-1.0)
-    entered, go = threading.Event(), threading.Event()
-    acquire = cloud.acquire
-
-    def slowly(key):
-        entered.set()
-        go.wait(30)
-        return acquire(key)
-
-    renewal = Renewal("cloud", slowly, warn=print, clock=clock)
-    given = []
-    threads = [threading.Thread(target=lambda: given.append(renewal.finding("key", HERE))) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    entered.wait(30)
-    while any(thread.is_alive() for thread in threads) and not go.is_set():
-        go.set()
-    for thread in threads:
-        thread.join()
-    assert len(given) == 6
-    assert cloud.asked <= 6
 
 
 def test_an_interruption_is_not_remembered(clock):

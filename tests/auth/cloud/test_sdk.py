@@ -16,9 +16,10 @@ from imgpkg.errors import CredentialError
 def test_the_environment_is_the_given_one_during_the_call_and_the_old_one_after(monkeypatch):
     monkeypatch.setenv("KEPT", "before")
     monkeypatch.setenv("GONE", "before")
+    monkeypatch.setenv("SAME", "always")
     before = dict(os.environ)
-    seen = sdk.call({"KEPT": "during", "NEW": "x"}, lambda: dict(os.environ))
-    assert seen == {"KEPT": "during", "NEW": "x"}
+    given = {"KEPT": "during", "NEW": "x", "SAME": "always"}
+    assert sdk.call(given, lambda: dict(os.environ)) == given
     assert dict(os.environ) == before
 
 
