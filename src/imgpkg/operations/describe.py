@@ -49,7 +49,7 @@ class ImageInfo:
     image: str
     image_type: ImageType
     origin: str = ""
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     layers: tuple[Digest, ...] = ()
     error: str = ""
 
@@ -61,7 +61,7 @@ class Description:
     digest: Digest
     image: str
     origin: str
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     layers: tuple[Digest, ...] = ()
     bundles: tuple[Description, ...] = ()
     images: tuple[ImageInfo, ...] = ()

@@ -32,7 +32,7 @@ class Item:
     reference: Reference
     tag: str = ""
     origin: str = ""
-    labels: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     image: Image | None = None
 
     @property

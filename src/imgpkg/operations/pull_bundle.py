@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.bundle.image import Image
-    from imgpkg.bundle.locations import ImageLocations
+    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.bundle.lock import LockedImage
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
@@ -107,7 +107,7 @@ class _Walk:
         self,
         bundle: Image,
         lock: ImagesLock,
-        locations: ImageLocations | None,
+        locations: FoundLocations | None,
         hosted: bool,
         depth: int,
     ) -> tuple[PullResult, ...]:
@@ -128,10 +128,10 @@ class _Walk:
         return tuple(pulled)
 
     def _candidates(
-        self, bundle: Image, lock: ImagesLock, locations: ImageLocations | None, hosted: bool
+        self, bundle: Image, lock: ImagesLock, locations: FoundLocations | None, hosted: bool
     ) -> Iterator[tuple[LockedImage, Image | None]]:
         """Pair each locked image with what was found for it; None when it is known or no bundle."""
-        plain = locations.plain_images() if locations is not None else frozenset()
+        plain = locations.record.plain_images() if locations is not None else frozenset()
 
         def fetch(locked: LockedImage) -> Image | None:
             if locked.reference in self.met or str(locked.reference) in plain:
