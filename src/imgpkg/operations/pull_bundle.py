@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.bundle.image import Image
-    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.bundle.lock import LockedImage
+    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
