@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import parse_qs, urlsplit
+
+from tests.servers.raw import RawServer
 
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Keychain, Outcome
@@ -17,7 +20,6 @@ from imgpkg.registry.authorizer import Authorizer
 from imgpkg.registry.client import RegistryClient
 from imgpkg.registry.exchange import Exchange
 from imgpkg.transport.retry import Retry
-from tests.servers.raw import RawServer
 
 LOGIN = Credential("user", "pass-word")
 
@@ -169,6 +171,10 @@ class Server:
         self.raw.__exit__(*exception)
 
     def _talk(self, conversation):
+        if self.raw.context is None and conversation.sock.recv(1, socket.MSG_PEEK) == b"\x16":
+            # A TLS handshake: answer in HTTP, as real servers do.
+            conversation.send(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            return
         while True:
             received = conversation.receive()
             if received is None:
@@ -303,8 +309,9 @@ class TokenRegistry:
         return Said(401, body, [("WWW-Authenticate", header)])
 
     def token(self, asked):
-        if self.refuses is not None and self.refuses(asked):
-            return self.refuses(asked)
+        refusal = self.refuses(asked) if self.refuses is not None else None
+        if refusal is not None:
+            return refusal
         text = " ".join(asked.query.get("scope", ())) if asked.method == "GET" else asked.form["scope"]
         held = set()
         for scope in text.split():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.registry.scripted import LOGIN
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.challenge import parse_challenges
 from imgpkg.registry.choice import choose, is_insufficient, must_choose, named_scopes
-from tests.registry.scripted import LOGIN
 
 BASIC, BEARER, NAKED = 'Basic realm="b"', 'Bearer realm="r"', 'Bearer service="s"'
 IDENTITY = Credential(identity_token="i")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
+from tests.registry.scripted import Said, drive
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
 from imgpkg.registry.known import KnownRegistry
 from imgpkg.transport.message import Origin, Request
-from tests.registry.scripted import Said, drive
 
 REQUEST = Request("GET", "/v2/a/manifests/x?n=1")
 OK = Said(200)

@@ -37,6 +37,7 @@ def test_a_realm_is_taken_as_an_absolute_url(realm, expected):
         ("ftp://auth.example/token", "unsupported protocol scheme 'ftp'"),
         ("file:///etc/passwd", "names no host"),
         ("https:///token", "names no host"),
+        ("//[/token", "names no host"),
         ("https://auth.example:99999/", "names no host"),
         ("https://user@auth.example/token", "user information"),
         ("https://registry.example@evil.example/token", "user information"),

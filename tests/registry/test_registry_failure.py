@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.registry.scripted import Said
 
 from imgpkg.errors import ConnectionFailed, Forbidden, NotFound, RegistryError, Unauthorized
 from imgpkg.registry.failure import failure, unusable
 from imgpkg.transport.message import Request
-from tests.registry.scripted import Said
 
 URL = "http://localhost:5001/v2/spec/nope/tags/list?n=1000&_state=secret"
 

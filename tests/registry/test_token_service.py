@@ -6,13 +6,13 @@ import base64
 from dataclasses import replace
 
 import pytest
+from tests.registry.scripted import LOGIN, Asked, Headers, Said, drive
 
 from imgpkg.auth.credential import Credential
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.registry.scope import parse_scopes
 from imgpkg.registry.token_service import Inquiry, basic, fetch_token
 from imgpkg.transport.message import Origin
-from tests.registry.scripted import LOGIN, Asked, Headers, Said, drive
 
 REALM = "https://auth.example/token"
 SCOPES = parse_scopes("repository:a/b:pull repository:c:pull,push")

@@ -8,14 +8,14 @@ from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import doing
+from imgpkg.errors import ChallengeError, doing
 from imgpkg.registry.advice import advice
 from imgpkg.registry.challenge import Challenge, parse_challenges
-from imgpkg.registry.choice import IMPLICIT, choose, is_insufficient, must_choose, named_scopes
+from imgpkg.registry.choice import choose, is_insufficient, must_choose, named_scopes
 from imgpkg.registry.known import PREPARING, KnownRegistry
 from imgpkg.registry.scope import covers, merge
 from imgpkg.registry.stranger import visit
-from imgpkg.registry.token_service import Inquiry, basic, fetch_token
+from imgpkg.registry.token_service import Inquiry, basic, fetch_token, secrets_of
 from imgpkg.registry.tokens import Holder, Tokens
 from imgpkg.transport.message import Origin, Request
 from imgpkg.version import VERSION
@@ -109,7 +109,8 @@ class Authorizer:
 
     def secrets(self, repository: Repository) -> tuple[str, ...]:
         """Every secret that the registry has seen and might say again."""
-        return self._tokens.secrets(self._holder(self.decision(repository)))
+        decision = self.decision(repository)
+        return (*secrets_of(decision.credential), *self._tokens.secrets(self._holder(decision)))
 
     def flow(self, request: Request, access: Access) -> Generator[Request, Response, Answer]:
         """Yield what has to be sent for `request`, receive each response or TransportError, return the last.
@@ -123,7 +124,11 @@ class Authorizer:
             return Answer(*(yield from visit(request, _headers(""), self._clock)))
         self.decision(access.repository)
         with known.introduction():
-            return (yield from self._converse(known, request, access))
+            try:
+                return (yield from self._converse(known, request, access))
+            except ChallengeError as error:
+                error.hints = (*error.hints, *self.hints(access))
+                raise
 
     def _converse(
         self, known: KnownRegistry, request: Request, access: Access
@@ -210,11 +215,10 @@ class Authorizer:
             yield from self._ask(known)
             return access.scopes if _has_answer(known, credential) else None
         challenges = parse_challenges(response.header_list("WWW-Authenticate"))
-        if response.status != _UNAUTHORIZED and not (
-            response.status == _FORBIDDEN and is_insufficient(challenges)
-        ):
+        if response.status == _UNAUTHORIZED:
+            known.learn(challenges)
+        elif response.status != _FORBIDDEN or signature.token is None or not is_insufficient(challenges):
             return None
-        known.challenges = challenges or known.challenges or IMPLICIT
         if signature.token is not None:
             return self._after_token(access, decision, signature, challenges, response.status)
         return self._after_login(known, access, decision, signature)
@@ -225,7 +229,7 @@ class Authorizer:
         known.was_asked = True
         known.is_open = response.status == _OK
         if response.status == _UNAUTHORIZED:
-            known.challenges = parse_challenges(response.header_list("WWW-Authenticate")) or IMPLICIT
+            known.learn(parse_challenges(response.header_list("WWW-Authenticate")))
         response.close()
 
     def _after_token(

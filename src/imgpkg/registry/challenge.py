@@ -47,6 +47,11 @@ class Challenge:
         return self.parameters.get("scope", "")
 
     @property
+    def can_be_answered(self) -> bool:
+        """True for Basic, and for Bearer with a realm: the two schemes spoken here."""
+        return self.scheme == "basic" or (self.scheme == "bearer" and bool(self.realm))
+
+    @property
     def error(self) -> str:
         """Why the token shown was not enough, such as `insufficient_scope` (RFC 6750 section 3.1)."""
         return self.parameters.get("error", "")

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ChallengeError
-from imgpkg.registry.challenge import Challenge
 from imgpkg.registry.scope import Scope, merge, parse_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from imgpkg.auth.credential import Credential
-
-IMPLICIT = (Challenge("basic"),)
+    from imgpkg.registry.challenge import Challenge
 
 _SUPPORTED = frozenset({"basic", "bearer"})
 
@@ -25,7 +23,7 @@ def choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challen
     before Basic; otherwise the first is taken.
     """
     supported = [challenge for challenge in challenges if challenge.scheme in _SUPPORTED]
-    whole = [challenge for challenge in supported if challenge.scheme == "basic" or challenge.realm]
+    whole = [challenge for challenge in supported if challenge.can_be_answered]
     bearers = [challenge for challenge in whole if challenge.scheme == "bearer"]
     if bearers and (credential.identity_token or not credential.has_login):
         return bearers[0]

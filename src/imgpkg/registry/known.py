@@ -15,6 +15,7 @@ from imgpkg.errors import (
     TransportError,
     doing,
 )
+from imgpkg.registry.challenge import Challenge
 from imgpkg.registry.locality import may_speak_http
 from imgpkg.registry.realm import base_url
 from imgpkg.transport.message import Origin
@@ -22,7 +23,6 @@ from imgpkg.transport.message import Origin
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from imgpkg.registry.challenge import Challenge
     from imgpkg.transport.message import Request, Response
 
 # How long https may take to connect before http is tried as well, where that is allowed.
@@ -90,6 +90,14 @@ class KnownRegistry:
                 sent, response = yield from self._over(self._scheme, request)
         self.has_answered = True
         return sent, response
+
+    def learn(self, challenges: tuple[Challenge, ...]) -> None:
+        """Remember how a 401 wants to be answered; one that cannot be answered does not replace one that can.
+
+        A 401 without any challenge is taken for a Basic one.
+        """
+        if self.challenges is None or any(challenge.can_be_answered for challenge in challenges):
+            self.challenges = challenges or (Challenge("basic"),)
 
     def follow_upgrade(self, url: str) -> None:
         """Go on with https when plain http was redirected to it, on the same host and port text."""

@@ -53,7 +53,12 @@ def check_realm(realm: str, registry: Origin) -> str:
     url = absolute(f"{base_url(registry)}/", realm, "realm")
     origin = check_url(url, registry, "realm")
     if registry.scheme == "https" and origin.scheme != "https":
-        raise _refused("realm", url, "the registry is reached over https, its token service must be too")
+        raise _refused(
+            "realm",
+            url,
+            "the registry is reached over https, its token service must be too",
+            hints=("A registry behind a proxy that ends TLS must be told its own address with https.",),
+        )
     return urlunsplit(urlsplit(url)._replace(fragment=""))
 
 
@@ -117,5 +122,6 @@ def _check_host(host: str, registry: str, what: str, url: str) -> None:
         raise _refused(what, url, "it is on this machine, and the registry is not")
 
 
-def _refused(what: str, url: str, reason: str) -> ChallengeError:
-    return ChallengeError(f"refusing the {what} {redact_url(url)!r} that the registry named: {reason}")
+def _refused(what: str, url: str, reason: str, *, hints: tuple[str, ...] = ()) -> ChallengeError:
+    text = f"refusing the {what} {redact_url(url)!r} that the registry named: {reason}"
+    return ChallengeError(text, hints=hints)

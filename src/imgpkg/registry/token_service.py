@@ -51,7 +51,13 @@ class Inquiry:
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret that the service gets to see, and may say again."""
-        return (*self.credential.secrets(), *filter(None, [self.refresh_token]))
+        return (*secrets_of(self.credential), *filter(None, [self.refresh_token]))
+
+
+def secrets_of(credential: Credential) -> tuple[str, ...]:
+    """Every secret in `credential`, also in the form in which a login is sent."""
+    sent = (basic(credential).removeprefix("Basic "),) if credential.has_login else ()
+    return (*credential.secrets(), *sent)
 
 
 def basic(credential: Credential) -> str:

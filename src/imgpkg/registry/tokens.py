@@ -75,8 +75,8 @@ class Tokens:
         self._refresh_tokens[holder] = refresh_token
 
     def secrets(self, holder: Holder) -> tuple[str, ...]:
-        """Every secret that `holder` has shown or may show."""
+        """Every token that `holder` has shown or may show."""
         with self._guard:
             tokens = [token.value for token in self._tokens.get(holder, ())]
         refresh_token = self.refresh_token(holder)
-        return (*holder.credential.secrets(), *tokens, *([refresh_token] if refresh_token else []))
+        return (*tokens, refresh_token) if refresh_token else tuple(tokens)
