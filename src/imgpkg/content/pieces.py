@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg.errors import UnpackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from imgpkg.oci.digest import Readable
 
@@ -15,11 +15,18 @@ PIECE = 1 << 20
 
 
 class Pieces:
-    """Reads `stream` ahead by at most one piece of `piece` bytes; `position` counts the bytes given out."""
+    """Reads `stream` ahead by at most one piece of `piece` bytes; `position` counts the bytes given out.
 
-    def __init__(self, stream: Readable, piece: int = PIECE) -> None:
+    `pass_over`, where the stream can do it, moves on by at most so many bytes without reading them, and
+    returns by how many.
+    """
+
+    def __init__(
+        self, stream: Readable, piece: int = PIECE, pass_over: Callable[[int], int] | None = None
+    ) -> None:
         self._stream = stream
         self._piece = piece
+        self._pass_over = pass_over
         self._data = b""
         self._at = 0
         self.position = 0
@@ -63,5 +70,14 @@ class Pieces:
 
     def skip(self, count: int, *, at_most: bool = False) -> None:
         """Pass over `count` bytes; raise UnpackError when the stream ends before, unless `at_most`."""
+        if self._pass_over is not None and count > len(self._data) - self._at:
+            count -= self._jump(count, self._pass_over)
         for _ in self.upto(count) if at_most else self.content(count):
             pass
+
+    def _jump(self, count: int, pass_over: Callable[[int], int]) -> int:
+        ready = len(self._data) - self._at
+        passed = ready + pass_over(count - ready)
+        self._data, self._at = b"", 0
+        self.position += passed
+        return passed

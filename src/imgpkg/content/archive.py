@@ -1,0 +1,114 @@
+"""imgpkg's tar file as a source: indexed once, then read at any place by many threads (imgpkg-spec 5.7)."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+from imgpkg.content import archive_manifest
+from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_name, not_found, read_members
+from imgpkg.content.archive_manifest import ArchiveImage
+from imgpkg.errors import ArchiveError, VerificationError, local_io
+from imgpkg.oci.digest import VerifiedReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+    from typing_extensions import Self
+
+    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.oci.digest import Digest, Readable
+    from imgpkg.oci.manifest import Descriptor, Manifest
+
+_PIECE = 1 << 20
+# Manifests and configurations are small; this is thousands of images.
+_LARGEST_MANIFEST = 1 << 30
+
+
+class Archive:
+    """The tar file at `path`; use it as a context manager, or close it. Safe from many threads.
+
+    `items` are its images and indexes in the order of the file. Opening reads manifest.json and verifies
+    every manifest and configuration in it. Raises LocalIOError, ArchiveError for a file that is not whole,
+    VerificationError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        with local_io("open", path):
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._members = read_members(self._descriptor, path)
+            self.items = archive_manifest.decode(self._manifest_json())
+        except BaseException:
+            self.close()
+            raise
+        self._manifests = {node.manifest.digest: node.manifest for node in self._nodes()}
+        self._configs = {
+            node.manifest.config.digest: node.config_raw
+            for node in self._nodes()
+            if isinstance(node, ArchiveImage) and node.manifest.config is not None
+        }
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """Return a manifest of the file; raise ArchiveError when it has none of this digest."""
+        try:
+            return self._manifests[digest]
+        except KeyError as error:
+            raise ArchiveError(f"manifest {digest} not found in {self._path}") from error
+
+    def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
+        """Open a layer or configuration, verified while it is read; raise ArchiveError when it is missing."""
+        config = self._configs.get(blob.digest)
+        if config is not None:
+            return nullcontext(VerifiedReader(BytesIO(config), blob.digest, blob.size))
+        content = FileRange(self._descriptor, self._path, self._member(blob))
+        return nullcontext(VerifiedReader(content, blob.digest, blob.size))
+
+    def has(self, blob: Descriptor) -> bool:
+        """Tell whether the file has the blob; its content is not looked at."""
+        return blob.digest in self._configs or member_name(blob.digest) in self._members
+
+    def verify(self, blobs: Iterable[Descriptor]) -> None:
+        """Read all of `blobs`; raise ArchiveError or VerificationError for the first that is not whole."""
+        for blob in blobs:
+            with self.blob(blob) as stream:
+                while stream.read(_PIECE):
+                    pass
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _nodes(self) -> Iterator[ArchiveItem]:
+        for item in self.items:
+            yield from item.walk()
+
+    def _manifest_json(self) -> bytes:
+        member = self._members.get(MANIFEST)
+        if member is None:
+            raise not_found(MANIFEST)
+        if member.size > _LARGEST_MANIFEST:
+            raise ArchiveError(f"file {MANIFEST} in {self._path} is too large")
+        content = FileRange(self._descriptor, self._path, member)
+        return b"".join(iter(lambda: content.read(_PIECE), b""))
+
+    def _member(self, blob: Descriptor) -> Member:
+        name = member_name(blob.digest)
+        member = self._members.get(name)
+        if member is None:
+            raise not_found(name)
+        if member.size != blob.size:
+            raise VerificationError(
+                f"file {name} in tar: error verifying size; got {member.size}, want {blob.size}"
+            )
+        return member

@@ -1,0 +1,212 @@
+"""The `manifest.json` of imgpkg's tar files (imgpkg-spec 5.7): values, and the original's exact bytes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from imgpkg.errors import ArchiveError, ImgpkgError, doing
+from imgpkg.oci import media
+from imgpkg.oci.digest import Digest, verify
+from imgpkg.oci.manifest import EMPTY, ImageConfig, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from imgpkg.oci.manifest import Descriptor
+
+# Go's encoder makes its output safe inside HTML and JavaScript.
+_GO_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What a tar file remembers of an item; an index passes its own on to everything below it.
+
+    `reference` is the digest reference it was read from, `origin` the reference of the bundle's lock.
+    """
+
+    reference: str
+    tag: str = ""
+    origin: str = ""
+    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveImage:
+    """An image: manifest and configuration, with the exact bytes they came as."""
+
+    manifest: Manifest
+    config_raw: bytes = field(repr=False)
+    marks: Marks
+
+    def walk(self) -> Iterator[ArchiveItem]:
+        """Yield this image."""
+        yield self
+
+    @property
+    def sort_key(self) -> str:
+        """The place among the items: manifest digest and configuration digest."""
+        return f"{self.manifest.digest}/{_config(self.manifest).digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveIndex:
+    """An index with the images and indexes it lists."""
+
+    manifest: Manifest
+    images: tuple[ArchiveImage, ...]
+    indexes: tuple[ArchiveIndex, ...]
+    marks: Marks
+
+    def walk(self) -> Iterator[ArchiveItem]:
+        """Yield everything below, children first, then this index."""
+        children: tuple[ArchiveItem, ...] = (*self.images, *self.indexes)
+        for child in children:
+            yield from child.walk()
+        yield self
+
+    @property
+    def sort_key(self) -> str:
+        """The place among the items: the digest."""
+        return str(self.manifest.digest)
+
+
+ArchiveItem: TypeAlias = ArchiveImage | ArchiveIndex
+
+
+def encode(items: Iterable[ArchiveItem]) -> bytes:
+    """Return manifest.json for `items` in any order; raise ArchiveError for what JSON text cannot keep."""
+    ordered = sorted(items, key=lambda item: (item.sort_key, item.marks.reference, item.marks.tag))
+    document = [
+        {
+            "ImageIndex": _index_object(item) if isinstance(item, ArchiveIndex) else None,
+            "Image": _image_object(item) if isinstance(item, ArchiveImage) else None,
+        }
+        for item in ordered
+    ]
+    text = json.dumps(document or None, ensure_ascii=False, separators=(",", ":"))
+    return text.translate(_GO_ESCAPES).encode("utf-8", "replace")
+
+
+def decode(data: bytes) -> tuple[ArchiveItem, ...]:
+    """Read manifest.json: unknown keys and the case of keys are ignored; every digest in it is verified.
+
+    Raises ArchiveError for what is not such a document, VerificationError for a digest that is wrong.
+    """
+    try:
+        items = json.loads(data) or []
+        return tuple(_item(_folded(item)) for item in items)
+    except ImgpkgError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ArchiveError(f"file manifest.json in tar is damaged: {error}") from error
+
+
+def _image_object(image: ArchiveImage) -> dict[str, Any]:
+    manifest, config = image.manifest, _config(image.manifest)
+    return {
+        "Refs": [image.marks.reference],
+        "Layers": _layer_objects(image) or None,
+        "Config": {"Digest": str(config.digest), "Raw": _text(image.config_raw, config.digest)},
+        "Manifest": {
+            "MediaType": manifest.media_type,
+            "Digest": str(manifest.digest),
+            "Raw": _text(manifest.raw, manifest.digest),
+        },
+        **_marks_object(image.marks),
+    }
+
+
+def _layer_objects(image: ArchiveImage) -> list[dict[str, Any]]:
+    diff_ids = ImageConfig.parse(image.config_raw).diff_ids
+    return [
+        {
+            "MediaType": layer.media_type,
+            "Digest": str(layer.digest),
+            "DiffID": diff_ids[at] if at < len(diff_ids) and layer.media_type in media.LAYERS else "",
+            "Size": layer.size,
+        }
+        for at, layer in enumerate(image.manifest.layers)
+    ]
+
+
+def _index_object(index: ArchiveIndex) -> dict[str, Any]:
+    return {
+        "Refs": [index.marks.reference],
+        "Images": [_image_object(image) for image in index.images] or None,
+        "Indexes": [_index_object(child) for child in index.indexes] or None,
+        "MediaType": index.manifest.media_type,
+        "Digest": str(index.manifest.digest),
+        "Raw": _text(index.manifest.raw, index.manifest.digest),
+        **_marks_object(index.marks),
+    }
+
+
+def _marks_object(marks: Marks) -> dict[str, Any]:
+    return {"Tag": marks.tag, "OrigRef": marks.origin, "Labels": dict(sorted(marks.labels.items())) or None}
+
+
+def _config(manifest: Manifest) -> Descriptor:
+    if manifest.config is None:
+        raise ArchiveError(f'unsupported MediaType: "{manifest.media_type}" of {manifest.digest}')
+    return manifest.config
+
+
+def _text(raw: bytes, digest: Digest) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ArchiveError(f"{digest} is not UTF-8 text and cannot be kept in a tar") from error
+
+
+def _folded(item: dict[str, Any]) -> dict[str, Any]:
+    return {key.lower(): value for key, value in item.items()}
+
+
+def _item(item: dict[str, Any]) -> ArchiveItem:
+    if item.get("imageindex") is not None:
+        return _index(_folded(item["imageindex"]))
+    if item.get("image") is not None:
+        return _image(_folded(item["image"]))
+    raise ArchiveError("file manifest.json in tar is damaged: an entry has neither image nor index")
+
+
+def _index(item: dict[str, Any]) -> ArchiveIndex:
+    return ArchiveIndex(
+        _manifest(item),
+        tuple(_image(_folded(image)) for image in item.get("images") or ()),
+        tuple(_index(_folded(index)) for index in item.get("indexes") or ()),
+        _marks(item),
+    )
+
+
+def _image(item: dict[str, Any]) -> ArchiveImage:
+    manifest = _manifest(_folded(item["manifest"]))
+    config_raw = _folded(item["config"])["raw"].encode("utf-8", "replace")
+    with doing("file manifest.json in tar", f"configuration of {manifest.digest}"):
+        verify(config_raw, _config(manifest).digest)
+    return ArchiveImage(manifest, config_raw, _marks(item))
+
+
+def _manifest(item: dict[str, Any]) -> Manifest:
+    digest = Digest.parse(item["digest"])
+    raw = item["raw"].encode("utf-8", "replace")
+    with doing("file manifest.json in tar"):
+        verify(raw, digest)
+        return Manifest.parse(raw, item.get("mediatype") or "", digest)
+
+
+def _marks(item: dict[str, Any]) -> Marks:
+    references = item.get("refs") or [""]
+    labels = {str(key): str(value) for key, value in (item.get("labels") or {}).items()}
+    return Marks(
+        str(references[0]),
+        str(item.get("tag") or ""),
+        str(item.get("origref") or ""),
+        MappingProxyType(labels),
+    )

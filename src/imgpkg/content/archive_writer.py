@@ -1,0 +1,183 @@
+"""Write imgpkg's tar file: laid out at once, filled by many threads, renamed when whole (imgpkg-spec 5.7)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from imgpkg.content.archive_index import MANIFEST, member_name, not_found, read_members
+from imgpkg.content.archive_partial import PartialFile
+from imgpkg.content.archive_plan import plan_archive
+from imgpkg.errors import ArchiveError, ImgpkgError, LocalIOError, doing, local_io
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from imgpkg.content.archive_index import Member
+    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.store import Opener
+    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.manifest import Descriptor, Manifest
+
+
+class ArchiveWriter:
+    """The tar file that will be at `path`: enter it, write every blob, leave it. Safe from many threads.
+
+    Until it is whole it is at `path` + `.partial`. With `resume` the blobs of an earlier file, whole or
+    partial, that verify are in `held` from the start. A block that fails leaves `path` as it was; the partial
+    file stays when it holds a blob, and also when the process is killed.
+
+    Entering raises LocalIOError, and ArchiveError for a file at `path` that cannot be resumed; leaving raises
+    ArchiveError when a blob was never written.
+    """
+
+    def __init__(
+        self, path: str, items: Sequence[ArchiveItem], blobs: Iterable[Descriptor], *, resume: bool = False
+    ) -> None:
+        self._path = os.path.realpath(path) if os.path.islink(path) else path
+        self._resume = resume
+        self._manifests = {node.manifest.digest for item in items for node in item.walk()}
+        self._plan = plan_archive(items, blobs)
+        self._locks = {digest: threading.Lock() for digest in self._plan.places}
+        self._file: PartialFile | None = None
+
+    @property
+    def partial(self) -> str:
+        """The path of the file until it is whole."""
+        return f"{self._path}.partial"
+
+    @property
+    def held(self) -> frozenset[Digest]:
+        """The blobs that are in the file."""
+        return frozenset(self._file.held) if self._file is not None else frozenset()
+
+    def has(self, blob: Descriptor) -> bool:
+        """Tell whether the blob need not be written: the file holds it, or has no place for it."""
+        if blob.digest not in self._plan.places:
+            return True
+        return self._file is not None and blob.digest in self._file.held
+
+    def write(self, blob: Descriptor, open: Opener) -> None:  # noqa: A002 - it is what it does
+        """Fill in the blob; raise VerificationError when the bytes are others, LocalIOError."""
+        if self._file is None:
+            raise ArchiveError(f"{self._path} is not being written")
+        if blob.digest not in self._plan.places:
+            return
+        with self._locks[blob.digest]:
+            if blob.digest not in self._file.held:
+                with open() as stream:
+                    self._file.fill(blob.digest, stream)
+
+    def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:  # noqa: ARG002 - items bring their own
+        """Check that the manifest is one of the items, which are written from the start."""
+        if manifest.digest not in self._manifests:
+            raise ArchiveError(f"manifest {manifest.digest} is not among the images of {self._path}")
+
+    def __enter__(self) -> Self:
+        _check_place(self._path)
+        if not self._resume:
+            self._file = _begin(PartialFile(self.partial, self._plan))
+            return self
+        with _earlier(self._path) as earlier:
+            file = PartialFile(self.partial, self._plan)
+            try:
+                file = self._resumed(file)
+                if earlier is not None:
+                    file.copy_from(*earlier)
+            except BaseException:
+                file.close()
+                raise
+            self._file = file
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            if kind is None:
+                self._finish(file)
+            elif not file.held:
+                with suppress(OSError):
+                    os.unlink(file.path)
+            elif isinstance(error, ImgpkgError):
+                error.hints = (*error.hints, f"With --resume the copy goes on from {file.path}.")
+        finally:
+            file.close()
+
+    def _finish(self, file: PartialFile) -> None:
+        for digest in self._plan.places:
+            if digest not in file.held:
+                raise not_found(member_name(digest))
+        with local_io("rename", self._path):
+            os.rename(file.path, self._path)
+
+    def _resumed(self, old: PartialFile) -> PartialFile:
+        """Go on with a partial file of the same plan; of any other, bring what is good into a new one."""
+        if old.is_empty:
+            return _begin(old)
+        if old.is_laid_out:
+            old.keep_own()
+            return old
+        # The old one keeps its name, for the case of being killed, until the new one has all of it.
+        new = PartialFile(f"{old.path}.new", self._plan)
+        try:
+            _begin(new)
+            new.copy_from(old.descriptor, old.path, read_members(old.descriptor, old.path, lenient=True))
+            with local_io("rename", old.path):
+                os.rename(new.path, old.path)
+        except BaseException:
+            new.close()
+            raise
+        old.close()
+        new.path = old.path
+        return new
+
+
+def _begin(file: PartialFile) -> PartialFile:
+    try:
+        file.lay_out()
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def _check_place(path: str) -> None:
+    """Refuse what a rename would destroy: devices, pipes, folders."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return
+    if stat.S_ISDIR(mode):
+        raise LocalIOError(f"open {path}: is a directory")
+    if not stat.S_ISREG(mode):
+        raise LocalIOError(f"open {path}: not a regular file, which a tar file has to be")
+
+
+@contextmanager
+def _earlier(path: str) -> Iterator[tuple[int, str, Mapping[str, Member]] | None]:
+    """Yield descriptor, path and members of the file that is there already; None when there is none."""
+    if not os.path.exists(path):
+        yield None
+        return
+    with local_io("open", path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor, path, _resumable(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _resumable(descriptor: int, path: str) -> Mapping[str, Member]:
+    with doing(f"Reading previously created tar '{path}'"):
+        members = read_members(descriptor, path, lenient=True)
+        if MANIFEST not in members:
+            read_members(descriptor, path)
+            raise not_found(MANIFEST)
+    return members

@@ -1,0 +1,127 @@
+"""The two small documents of an OCI image layout: `oci-layout`, and `index.json` which names its images."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from imgpkg.errors import ArchiveError, ImgpkgError, local_io
+from imgpkg.oci import media
+from imgpkg.oci.manifest import Descriptor, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imgpkg.oci.digest import Digest
+
+REFERENCE_NAME = "org.opencontainers.image.ref.name"
+
+_MARKER = "oci-layout"
+_VERSION = "1.0.0"
+_INDEX = "index.json"
+_EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
+
+
+def check_marker(path: str) -> None:
+    """Raise ArchiveError unless `path` is a layout of a version that can be read, LocalIOError."""
+    document = _read(os.path.join(path, _MARKER))
+    version = str(document.get("imageLayoutVersion"))
+    if version.split(".", maxsplit=1)[0] != _VERSION.split(".", maxsplit=1)[0]:
+        raise ArchiveError(f"{path} is an image layout of version {version}, which is unknown")
+
+
+def write_marker(path: str) -> None:
+    """Make `path` a layout unless it is one; raise ArchiveError for a folder with other content."""
+    if os.path.exists(os.path.join(path, _MARKER)):
+        return
+    with local_io("mkdir", path):
+        os.makedirs(path, exist_ok=True)
+        if os.listdir(path):
+            raise ArchiveError(f"{path} is neither empty nor an OCI image layout")
+    _replace(os.path.join(path, _INDEX), _EMPTY_INDEX)
+    _replace(os.path.join(path, _MARKER), {"imageLayoutVersion": _VERSION})
+
+
+class LayoutIndex:
+    """`index.json` of the layout folder `path`; entries of others are kept as they are."""
+
+    def __init__(self, path: str) -> None:
+        self._folder = path
+        self._path = os.path.join(path, _INDEX)
+
+    def read(self) -> tuple[Descriptor, ...]:
+        """List the descriptors in their order; raise ArchiveError for what is no index."""
+        with local_io("open", self._path), open(self._path, "rb") as file:
+            raw = file.read()
+        try:
+            return Manifest.parse(raw, media.OCI_INDEX).manifests
+        except ImgpkgError as error:
+            raise ArchiveError(f"{self._path} is damaged: {error}") from error
+
+    def media_type(self, digest: Digest) -> str:
+        """Return the media type that the index names for `digest`, empty when it names none."""
+        return next((found.media_type for found in self.read() if found.digest == digest), "")
+
+    def name(self, manifest: Descriptor, tags: tuple[str, ...], annotations: Mapping[str, str]) -> None:
+        """Let each of `tags` name `manifest` and nothing else."""
+        if not tags:
+            return
+        with _locked(self._folder):
+            document = _read(self._path)
+            kept = [entry for entry in document.get("manifests") or () if _tag(entry) not in tags]
+            new = [_entry(manifest, {**annotations, REFERENCE_NAME: tag}) for tag in tags]
+            _replace(self._path, {**document, "manifests": [*kept, *new]})
+
+
+def _entry(manifest: Descriptor, annotations: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "mediaType": manifest.media_type,
+        "digest": str(manifest.digest),
+        "size": manifest.size,
+        "annotations": dict(annotations),
+    }
+
+
+def _tag(entry: dict[str, Any]) -> str:
+    return str((entry.get("annotations") or {}).get(REFERENCE_NAME, ""))
+
+
+def _read(path: str) -> dict[str, Any]:
+    with local_io("open", path), open(path, "rb") as file:
+        raw = file.read()
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ArchiveError(f"{path} is damaged: {error}") from error
+    if not isinstance(document, dict):
+        raise ArchiveError(f"{path} is damaged: not a JSON object")
+    return document
+
+
+def _replace(path: str, document: Mapping[str, Any]) -> None:
+    fresh = f"{path}.{secrets.token_hex(8)}"
+    try:
+        with local_io("write", path), open(fresh, "x", encoding="utf-8") as file:
+            json.dump(document, file, separators=(",", ":"))
+        with local_io("rename", path):
+            os.rename(fresh, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise
+
+
+@contextmanager
+def _locked(folder: str) -> Iterator[None]:
+    """Keep other threads and processes out; the lock is on the folder, which is never replaced."""
+    with local_io("lock", folder):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,48 @@
+"""Where bytes come from and go to, by descriptor: what repositories, tar files and layouts have in common."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
+
+    from imgpkg.oci.digest import Digest, Readable
+    from imgpkg.oci.manifest import Descriptor, Manifest
+
+Opener: TypeAlias = "Callable[[], AbstractContextManager[Readable]]"
+
+
+class Source(Protocol):
+    """Gives manifests and blobs; whatever it hands out has verified. Safe from many threads."""
+
+    def manifest(self, digest: Digest) -> Manifest:
+        """Return the manifest; raise NotFound or ArchiveError when there is none, VerificationError."""
+        ...
+
+    def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
+        """Open the blob from its start; its last bytes are handed out only when all of it has verified.
+
+        Raises NotFound or ArchiveError when there is none, and VerificationError while reading.
+        """
+        ...
+
+
+class Target(Protocol):
+    """Takes blobs in any order, then the manifests that list them, children first. Safe from many threads."""
+
+    def has(self, blob: Descriptor) -> bool:
+        """Tell whether the blob need not be written."""
+        ...
+
+    def write(self, blob: Descriptor, open: Opener) -> None:  # noqa: A002 - it is what it does
+        """Take the bytes; nothing is kept of what does not verify.
+
+        `open` may be called again for another attempt. Raises VerificationError.
+        """
+        ...
+
+    def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:
+        """Make the manifest readable by its digest, and by `tags`; its blobs must have been written."""
+        ...
