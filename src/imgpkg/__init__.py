@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from imgpkg.oci.digest import Digest as Digest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.copy import copy_to_layout as copy_to_layout
     from imgpkg.operations.copy import copy_to_repository as copy_to_repository
+    from imgpkg.operations.copy import copy_to_tar as copy_to_tar
     from imgpkg.operations.copy_values import CopyOptions as CopyOptions
     from imgpkg.operations.copy_values import CopyResult as CopyResult
     from imgpkg.operations.copy_values import CopySource as CopySource
@@ -70,7 +72,9 @@ _HOMES = {
     "Settings": "settings",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "copy_to_layout": "operations.copy",
     "copy_to_repository": "operations.copy",
+    "copy_to_tar": "operations.copy",
     "describe": "operations.describe",
     "explain": "operations.explain",
     "list_tags": "operations.tag",

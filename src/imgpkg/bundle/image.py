@@ -72,7 +72,12 @@ def with_config(client: Reader, repository: Repository, manifest: Manifest) -> I
 
 def read_config(client: Reader, repository: Repository, config: Descriptor) -> bytes:
     """Return the verified bytes of a configuration blob of at most 32 MiB."""
+    with client.blob(repository, config) as stream:
+        return read_stream(stream, config)
+
+
+def read_stream(stream: Readable, config: Descriptor) -> bytes:
+    """Return all bytes of an opened configuration; raise InvalidManifest for more than 32 MiB."""
     if config.size > MAX_CONFIG:
         raise InvalidManifest(f"configuration {config.digest} of {config.size} bytes is too large")
-    with client.blob(repository, config) as stream:
-        return b"".join(iter(lambda: stream.read(1 << 20), b""))
+    return b"".join(iter(lambda: stream.read(1 << 20), b""))

@@ -1,22 +1,28 @@
-"""Copy images, bundles and all they name between registries and files (imgpkg-spec section 5)."""
+"""Copy images, bundles and all they name between registries, tar files and layouts (imgpkg-spec 5)."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.tagging import internal_tag
+from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive_writer import ArchiveWriter
+from imgpkg.content.layout import Layout
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopyResult, CopySource, Log
-from imgpkg.operations.export import export
+from imgpkg.operations.fill import fill
+from imgpkg.operations.import_layout import marks_of
 from imgpkg.operations.lock_output import write_lock
-from imgpkg.operations.publish import publish
+from imgpkg.operations.origin import opened
+from imgpkg.operations.publish import publish, report_left_out, result_of
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from imgpkg.oci.digest import Readable
-    from imgpkg.operations.plan import BlobMove
+    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.operations.plan import Item, Node, TransferPlan
     from imgpkg.session import Session
 
 
@@ -29,29 +35,106 @@ def copy_to_repository(
     lock_output: str = "",
     on_event: Hook = silent,
 ) -> CopyResult:
-    """Copy an image, a bundle with all it names, or what a lock names into the repository `to_repo`.
+    """Copy an image, a bundle with all it names, or what a lock or file holds into the repository `to_repo`.
 
-    Blobs go straight from source to destination, or are mounted within one registry; `lock_output` names a
-    lock file to write. Raises UsageError, IsABundle, NotABundle, InvalidLock, VerificationError,
-    ArchiveError, or an error of either registry.
+    Blobs go straight from source to destination, or are mounted within one registry; from a tar file or
+    layout the destination alone is contacted. `lock_output` names a lock file to write. Raises UsageError,
+    IsABundle, NotABundle, InvalidLock, VerificationError, ArchiveError, or an error of either registry.
     """
-    source.check()
-    _check_concurrency(session)
+    _check(source, session)
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
     log = Log(on_event)
-    collected, plan = export(session, source, options, log, with_configs=False)
-
-    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
-        use_urls = options.include_non_distributable_layers
-        return session.client.blob(move.origin, move.descriptor, use_urls=use_urls)
-
-    result = publish(collected, plan, session, repository, options, open_blob=open_blob, log=log)
+    with opened(session, source, options, log, fallback=repository) as origin:
+        result = publish(origin, session, repository, options, log)
     if lock_output:
-        write_lock(lock_output, collected, result)
+        write_lock(lock_output, origin.collected, result)
     return result
 
 
-def _check_concurrency(session: Session) -> None:
+def copy_to_tar(
+    source: CopySource,
+    path: str | os.PathLike[str],
+    *,
+    session: Session,
+    options: CopyOptions = DEFAULT_OPTIONS,
+    resume: bool = False,
+    on_event: Hook = silent,
+) -> CopyResult:
+    """Copy an image, a bundle with all it names, or what a lock names into the tar file `path`.
+
+    The file appears when it is whole; its bytes depend on what is copied alone. `resume` uses every blob that
+    an earlier file, whole or not, has and that verifies. Raises what `copy_to_repository` raises, and
+    LocalIOError.
+    """
+    _check(source, session)
+    if source.is_local:
+        raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
+    log = Log(on_event)
+    with opened(session, source, options, log, with_configs=True) as origin:
+        items = [_archived(root.item, root.node) for root in origin.plan.roots]
+        log("writing layers...")
+        with ArchiveWriter(os.fspath(path), items, _layers(origin.plan), resume=resume) as tar:
+            if resume and tar.held:
+                log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
+            fill(origin.plan, tar, origin.open_blob, jobs=session.settings.concurrency, log=log)
+    report_left_out(origin.plan, options, log, None)
+    return result_of(origin.collected, origin.plan, None)
+
+
+def copy_to_layout(
+    source: CopySource,
+    path: str | os.PathLike[str],
+    *,
+    session: Session,
+    options: CopyOptions = DEFAULT_OPTIONS,
+    on_event: Hook = silent,
+) -> CopyResult:
+    """Copy into the OCI image layout folder `path`, which may hold other images already.
+
+    Blobs that are there are not fetched again. Raises what `copy_to_repository` raises, and LocalIOError.
+    """
+    _check(source, session)
+    log = Log(on_event)
+    with opened(session, source, options, log, with_configs=True) as origin:
+        layout = Layout.create(os.fspath(path))
+        fill(origin.plan, layout, origin.open_blob, jobs=session.settings.concurrency, log=log)
+        for root in origin.plan.roots:
+            for child in root.node.children:
+                for node in child.walk():
+                    layout.publish(node.manifest, ())
+            tag = root.item.tag or internal_tag(root.node.manifest.digest)
+            layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
+    report_left_out(origin.plan, options, log, None)
+    return result_of(origin.collected, origin.plan, None)
+
+
+def _check(source: CopySource, session: Session) -> None:
+    source.check()
     if session.settings.concurrency < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
+
+
+def _archived(item: Item, node: Node) -> ArchiveItem:
+    """Describe a tree of manifests for manifest.json; what is known of its root is repeated below."""
+    marks = Marks(str(node.image.reference), item.tag, item.origin, item.labels)
+    if not node.manifest.is_index:
+        return ArchiveImage(node.manifest, node.image.config_raw, marks)
+    children = [_archived(item, child) for child in node.children]
+    images = tuple(child for child in children if isinstance(child, ArchiveImage))
+    indexes = tuple(child for child in children if isinstance(child, ArchiveIndex))
+    return ArchiveIndex(node.manifest, images, indexes, marks)
+
+
+def _layers(plan: TransferPlan) -> list[Descriptor]:
+    return [
+        plan.blobs[layer.digest].descriptor
+        for root in plan.roots
+        for node in root.node.walk()
+        for layer in node.manifest.layers
+        if layer.digest in plan.blobs
+    ]
+
+
+def _reused(plan: TransferPlan, tar: ArchiveWriter) -> int:
+    return sum(1 for layer in _layers(plan) if layer.digest in tar.held)

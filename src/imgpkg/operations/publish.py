@@ -12,14 +12,11 @@ from imgpkg.operations.record import write_locations
 from imgpkg.operations.transfer import Destination, Work, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from imgpkg.oci.digest import Readable
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.operations.collect import Collected
     from imgpkg.operations.copy_values import CopyOptions, Log
-    from imgpkg.operations.plan import BlobMove, Root, TransferPlan
+    from imgpkg.operations.origin import Origin
+    from imgpkg.operations.plan import Root, TransferPlan
     from imgpkg.session import Session
 
 SKIPPED = (
@@ -32,22 +29,16 @@ NOTHING_SKIPPED = (
 
 
 def publish(
-    collected: Collected,
-    plan: TransferPlan,
-    session: Session,
-    repository: Repository,
-    options: CopyOptions,
-    *,
-    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
-    log: Log,
+    origin: Origin, session: Session, repository: Repository, options: CopyOptions, log: Log
 ) -> CopyResult:
-    """Write `plan` into `repository`, a locations record for each bundle, and the tags that users know."""
+    """Write the plan into `repository`, a locations record for each bundle, and the tags that users know."""
+    collected, plan = origin.collected, origin.plan
     tag_of = _repository_based if options.repo_based_tags else _by_digest
-    to = Destination(session.client, repository, tag_of)
+    to = Destination(session.client, repository, tag_of, mounts=not origin.is_local)
     log(f"importing {len(plan.roots)} images...")
     with ThreadPoolExecutor(session.settings.concurrency) as workers:
         work = Work(workers, log.on_event)
-        is_fresh = transfer(plan, to, open_blob, work)
+        is_fresh = transfer(plan, to, origin.open_blob, work)
         work.each(collected.records, lambda record: write_locations(record, to, is_fresh=is_fresh))
         log("Tagging images")
         with doing("Tagging images"):

@@ -1,0 +1,69 @@
+"""Move everything that a plan names into a file or folder, and decide nothing."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from imgpkg.events import BlobFinished, BlobStarted, Outcome, Planned
+from imgpkg.operations.extract import Counted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from imgpkg.content.store import Target
+    from imgpkg.events import Hook
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.operations.copy_values import Log
+    from imgpkg.operations.plan import BlobMove, TransferPlan
+
+
+def fill(
+    plan: TransferPlan,
+    target: Target,
+    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
+    *,
+    jobs: int,
+    log: Log,
+) -> None:
+    """Write the blobs of `plan` that `target` has no bytes of, `jobs` at a time, the largest first.
+
+    Raises VerificationError, LocalIOError, or an error of the source; the first failure ends the work.
+    """
+    missing = [move for move in plan.blobs.values() if not target.has(move.descriptor)]
+    missing.sort(key=lambda move: -move.descriptor.size)
+    log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
+
+    def write(move: BlobMove) -> None:
+        started = time.monotonic()
+        blob = move.descriptor
+        log.on_event(BlobStarted(blob.digest, blob.size, "save"))
+        target.write(blob, lambda: counted(open_blob(move), blob, log.on_event))
+        log.on_event(BlobFinished(blob.digest, Outcome.MOVED))
+        log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent(started)})")
+
+    with ThreadPoolExecutor(jobs) as workers:
+        for _ in workers.map(write, missing):
+            pass
+
+
+@contextmanager
+def counted(
+    context: AbstractContextManager[Readable], blob: Descriptor, on_event: Hook
+) -> Iterator[Readable]:
+    """Open a blob and report every piece that passes."""
+    with context as stream:
+        yield Counted(stream, blob, on_event)
+
+
+def _spent(started: float) -> str:
+    """Write the time since `started` as the original writes durations: `8.222µs`, `71.3ms`, `1.5s`."""
+    seconds = time.monotonic() - started
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{round(seconds / size, 3):g}{unit}"
+    return f"{round(seconds * 1e9)}ns"

@@ -1,0 +1,76 @@
+"""What a tar file holds, as the roots and records of a copy; no registry is asked (spec 8.3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.image import Image
+from imgpkg.bundle.layer import read_images_lock
+from imgpkg.content.archive_manifest import ArchiveImage
+from imgpkg.errors import doing
+from imgpkg.oci.reference import Reference
+from imgpkg.operations.collect import Collected, Record
+from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Node, Root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.content.archive import Archive
+    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.store import Source
+    from imgpkg.oci.digest import Digest
+
+
+def read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
+    """Return the roots of `archive` and the records of the bundles below its root bundle.
+
+    A file of an old version names no root bundle: it has no records then. Raises InvalidLock, ArchiveError or
+    VerificationError for a bundle whose lock cannot be read.
+    """
+    roots = tuple(_root(item) for item in archive.items)
+    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
+    records = () if top is None or top.image is None else tuple(records_below(archive, top.image, bundles))
+    has_other = top is None and bool(bundles)
+    items = tuple(root.item for root in roots)
+    return Collected(items, top, records, has_other_bundles=has_other), roots
+
+
+def _root(item: ArchiveItem) -> Root:
+    node = _node(item)
+    marks = item.marks
+    return Root(Item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)
+
+
+def _node(item: ArchiveItem) -> Node:
+    repository = Reference.parse(item.marks.reference).repository
+    reference = repository.digest(item.manifest.digest)
+    if isinstance(item, ArchiveImage):
+        return Node(Image(reference, item.manifest, item.config_raw))
+    children = {_node(child).manifest.digest: _node(child) for child in (*item.images, *item.indexes)}
+    listed = [children[child.digest] for child in item.manifest.manifests if child.digest in children]
+    return Node(Image(reference, item.manifest), tuple(listed))
+
+
+def records_below(store: Source, top: Image, bundles: Mapping[Digest, Image]) -> Iterator[Record]:
+    """Yield the record of each bundle that can be reached from `top` by what `store` holds, each once."""
+    queue, seen = [top], {top.manifest.digest}
+    while queue:
+        bundle = queue.pop(0)
+        lock = _lock(store, bundle)
+        first: dict[Digest, LockedImage] = {}
+        for image in lock.images:
+            first.setdefault(image.digest, image)
+        yield Record(
+            bundle.manifest.digest,
+            tuple((str(image.reference), digest in bundles) for digest, image in first.items()),
+        )
+        inner = [bundles[digest] for digest in first if digest in bundles and digest not in seen]
+        seen.update(image.manifest.digest for image in inner)
+        queue.extend(inner)
+
+
+def _lock(store: Source, bundle: Image) -> ImagesLock:
+    with doing("Reading ImagesLock file"), store.blob(bundle.manifest.layers[0]) as stream:
+        return read_images_lock(stream)

@@ -1,0 +1,71 @@
+"""Where a copy reads from: registries, a tar file or a layout, all as one plan and one way to open blobs."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.content.archive import Archive
+from imgpkg.content.layout import Layout
+from imgpkg.operations.export import export
+from imgpkg.operations.import_archive import read_archive
+from imgpkg.operations.import_layout import read_layout
+from imgpkg.operations.plan import plan_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from imgpkg.content.store import Source
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.reference import Repository
+    from imgpkg.operations.collect import Collected
+    from imgpkg.operations.copy_values import CopyOptions, CopySource, Log
+    from imgpkg.operations.plan import BlobMove, Root, TransferPlan
+    from imgpkg.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a copy was asked for, the plan for it, and how to open a blob of the plan."""
+
+    collected: Collected
+    plan: TransferPlan
+    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
+    is_local: bool = False
+
+
+@contextmanager
+def opened(
+    session: Session,
+    source: CopySource,
+    options: CopyOptions,
+    log: Log,
+    *,
+    with_configs: bool = False,
+    fallback: Repository | None = None,
+) -> Iterator[Origin]:
+    """Read what `source` stands for; a tar file or layout stays open until the block ends.
+
+    `fallback` names the images of a layout that does not say where it is from.
+    """
+    if source.tar:
+        with Archive(source.tar) as archive:
+            yield _local(*read_archive(archive), archive, options)
+    elif source.layout:
+        layout = Layout(source.layout)
+        yield _local(*read_layout(layout, fallback), layout, options)
+    else:
+        collected, plan = export(session, source, options, log, with_configs=with_configs)
+        use_urls = options.include_non_distributable_layers
+        yield Origin(
+            collected,
+            plan,
+            lambda move: session.client.blob(move.origin, move.descriptor, use_urls=use_urls),
+        )
+
+
+def _local(collected: Collected, roots: tuple[Root, ...], store: Source, options: CopyOptions) -> Origin:
+    plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+    return Origin(collected, plan, lambda move: store.blob(move.descriptor), is_local=True)

@@ -1,0 +1,170 @@
+"""Copies through tar files and layouts: nothing is lost, nothing half-done is taken for whole."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+
+import pytest
+from tests.operations.conftest import read_tree
+from tests.operations.making import make_bundle, make_image, make_index
+
+from imgpkg import errors
+from imgpkg.events import BlobStarted, Message
+from imgpkg.oci import media
+from imgpkg.oci.reference import Repository
+from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.pull import pull
+
+
+@pytest.fixture
+def nested(embedded_registry, session, tmp_path):
+    """A bundle that names an image, an index and a bundle that names the image too."""
+    address = embedded_registry.address
+    image = make_image(session, f"{address}/app/nested", ["n1", "n2"])
+    where = f"{address}/app/nested-multi"
+    platforms = {
+        "linux/amd64": make_image(session, where, ["amd"]),
+        "linux/arm64": make_image(session, where, ["arm"]),
+    }
+    index = make_index(session, where, platforms)
+    inner = make_bundle(session, f"{address}/bundles/nested-in:v1", {image: {}}, tmp_path / "nested-in")
+    images = {inner: {}, index: {"kind": "index"}, image: {}}
+    return make_bundle(session, f"{address}/bundles/nested:v1", images, tmp_path / "nested", files={"f": "x"})
+
+
+class TestATarFile:
+    def test_brings_a_bundle_to_another_registry_as_it_was(self, nested, another_registry, session, tmp_path):
+        tar = tmp_path / "bundle.tar"
+        copy_to_tar(CopySource(bundle=f"{nested.repository}:v1"), tar, session=session)
+        to = f"{another_registry.address}/from-tar/nested"
+        result = copy_to_repository(CopySource(tar=str(tar)), to, session=session)
+        assert (str(result.bundle.destination), result.bundle.tag) == (f"{to}@{nested.digest}", "v1")
+        pull(tmp_path / "out", bundle=f"{to}:v1", recursive=True, session=session)
+        files = read_tree(tmp_path / "out")
+        assert files["f"] == b"x"
+        assert files[".imgpkg/images.yml"].decode().count(f"image: {to}@sha256:") == 3
+
+    def test_asks_the_destination_alone_when_it_is_imported(
+        self, nested, embedded_registry, another_registry, session, open_session, tmp_path
+    ):
+        tar = tmp_path / "bundle.tar"
+        copy_to_tar(CopySource(bundle=str(nested)), tar, session=session)
+        before = len(embedded_registry.requests)
+        copy_to_repository(
+            CopySource(tar=str(tar)), f"{another_registry.address}/from-tar/alone", session=open_session()
+        )
+        assert len(embedded_registry.requests) == before
+
+    def test_has_the_same_bytes_however_many_jobs_wrote_it(self, nested, open_session, tmp_path):
+        for jobs in (1, 50):
+            copy_to_tar(
+                CopySource(bundle=str(nested)),
+                tmp_path / f"{jobs}.tar",
+                session=open_session(concurrency=jobs),
+            )
+        assert (tmp_path / "1.tar").read_bytes() == (tmp_path / "50.tar").read_bytes()
+
+    def test_holds_manifest_json_first_and_each_layer_once_in_order(self, nested, session, tmp_path):
+        copy_to_tar(CopySource(bundle=str(nested)), tmp_path / "t.tar", session=session)
+        with tarfile.open(tmp_path / "t.tar") as tar:
+            names = tar.getnames()
+            items = json.load(tar.extractfile("manifest.json"))
+        assert names[0] == "manifest.json"
+        assert names[1:] == sorted(set(names[1:]))
+        assert all(name.startswith("sha256-") and name.endswith(".tar.gz") for name in names[1:])
+        labels = [item["Image"]["Labels"] for item in items if item["Image"]]
+        assert labels.count({"dev.carvel.imgpkg.copy.root-bundle": ""}) == 1
+
+    def test_that_is_resumed_fetches_only_what_is_missing(self, nested, open_session, tmp_path):
+        tar, session = tmp_path / "r.tar", open_session()
+        copy_to_tar(CopySource(bundle=str(nested)), tar, session=session)
+        whole = tar.read_bytes()
+        seen = []
+        copy_to_tar(CopySource(bundle=str(nested)), tar, session=session, resume=True, on_event=seen.append)
+        assert [event for event in seen if isinstance(event, BlobStarted)] == []
+        assert any("Going to reuse " in event.text for event in seen if isinstance(event, Message))
+        assert tar.read_bytes() == whole
+
+    def test_that_was_cancelled_is_no_tar_file_and_can_be_resumed(self, nested, open_session, tmp_path):
+        tar, started = tmp_path / "c.tar", []
+
+        def stop(event):
+            if isinstance(event, BlobStarted):
+                started.append(event)
+                if len(started) == 3:
+                    raise errors.Cancelled
+
+        with pytest.raises(errors.Cancelled):
+            copy_to_tar(
+                CopySource(bundle=str(nested)), tar, session=open_session(concurrency=1), on_event=stop
+            )
+        assert not tar.exists()
+        again = []
+        copy_to_tar(
+            CopySource(bundle=str(nested)), tar, session=open_session(), resume=True, on_event=again.append
+        )
+        fetched = sum(1 for event in again if isinstance(event, BlobStarted))
+        copy_to_tar(CopySource(bundle=str(nested)), tmp_path / "all.tar", session=open_session())
+        assert tar.read_bytes() == (tmp_path / "all.tar").read_bytes()
+        with tarfile.open(tar) as whole:
+            assert fetched == len(whole.getnames()) - 1 - 2
+
+    def test_with_a_damaged_layer_publishes_no_tag(self, nested, another_registry, session, tmp_path):
+        tar = tmp_path / "damaged.tar"
+        copy_to_tar(CopySource(bundle=f"{nested.repository}:v1"), tar, session=session)
+        with tarfile.open(tar) as whole:
+            victim = whole.getmembers()[1]
+        damaged = bytearray(tar.read_bytes())
+        damaged[victim.offset_data + 20] ^= 1
+        tar.write_bytes(damaged)
+        to = Repository.parse(f"{another_registry.address}/from-tar/damaged")
+        with pytest.raises(errors.VerificationError):
+            copy_to_repository(CopySource(tar=str(tar)), str(to), session=session)
+        assert session.client.exists(to.tag("v1")) is None
+
+    def test_without_the_left_out_layers_cannot_be_imported_with_them(
+        self, embedded_registry, another_registry, session, tmp_path
+    ):
+        image = make_image(
+            session,
+            f"{embedded_registry.address}/app/foreign",
+            ["f"],
+            layer_type=media.DOCKER_FOREIGN_LAYER,
+        )
+        copy_to_tar(CopySource(image=str(image)), tmp_path / "f.tar", session=session)
+        with pytest.raises(errors.ArchiveError, match="not found in tar"):
+            copy_to_repository(
+                CopySource(tar=str(tmp_path / "f.tar")),
+                f"{another_registry.address}/from-tar/foreign",
+                session=session,
+                options=CopyOptions(include_non_distributable_layers=True),
+            )
+
+    def test_is_no_way_from_file_to_file(self, session, tmp_path):
+        with pytest.raises(errors.UsageError, match="Cannot use tar source"):
+            copy_to_tar(CopySource(tar="x.tar"), tmp_path / "y.tar", session=session)
+
+    def test_is_missing(self, session):
+        with pytest.raises(errors.LocalIOError, match=r"open nosuch\.tar: no such file or directory"):
+            copy_to_repository(CopySource(tar="nosuch.tar"), "host:1/a/b", session=session)
+
+
+class TestALayout:
+    def test_brings_a_bundle_to_another_registry_as_it_was(self, nested, another_registry, session, tmp_path):
+        copy_to_layout(CopySource(bundle=f"{nested.repository}:v1"), tmp_path / "oci", session=session)
+        to = f"{another_registry.address}/from-layout/nested"
+        result = copy_to_repository(CopySource(layout=str(tmp_path / "oci")), to, session=session)
+        assert (str(result.bundle.destination), result.bundle.tag) == (f"{to}@{nested.digest}", "v1")
+        pulled = pull(tmp_path / "out", bundle=f"{to}:v1", recursive=True, session=session)
+        assert pulled.images_lock.is_updated
+        assert len(pulled.nested) == 1
+
+    def test_is_not_fetched_twice(self, nested, session, tmp_path):
+        copy_to_layout(CopySource(bundle=str(nested)), tmp_path / "oci", session=session)
+        seen = []
+        copy_to_layout(
+            CopySource(bundle=str(nested)), tmp_path / "oci", session=session, on_event=seen.append
+        )
+        assert [event for event in seen if isinstance(event, BlobStarted)] == []
