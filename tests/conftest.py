@@ -16,14 +16,14 @@ from tests.servers.fixtures import (  # noqa: F401 - fixtures are used by their 
     reverse_proxy,
 )
 
-_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "COVERAGE_PROCESS_START", "COVERAGE_FILE", "PYTEST_XDIST_WORKER")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTEST_XDIST_WORKER")
 
 
 @pytest.fixture(autouse=True)
 def empty_environment(monkeypatch, tmp_path_factory):
     """Forget every variable of the developer's machine; HOME is an empty folder."""
     for name in list(os.environ):
-        if name not in _KEPT and not name.startswith(("PYTEST_", "COV_")):
+        if name not in _KEPT and not name.startswith(("PYTEST_", "COV_", "COVERAGE_")):
             monkeypatch.delenv(name)
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))

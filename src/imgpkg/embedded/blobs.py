@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from imgpkg.errors import InvalidReference, VerificationError
 from imgpkg.oci.digest import Digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgpkg.embedded.features import Features
     from imgpkg.embedded.message import Request
     from imgpkg.embedded.storage import Storage, Stored
@@ -77,7 +80,8 @@ class Blobs:
     def append(self, request: Request, name: RepositoryName, identifier: str) -> Response:
         """Take one more chunk of an upload."""
         upload = self._find(name, identifier)
-        self._append(request, upload)
+        with _writing(upload):
+            _append(request, upload)
         return _progress(upload, 202)
 
     def finish(self, request: Request, name: RepositoryName, identifier: str) -> Response:
@@ -97,26 +101,16 @@ class Blobs:
     def _find(self, name: RepositoryName, identifier: str) -> Upload:
         upload = self._storage.uploads.find(name, identifier)
         if upload is None:
-            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+            raise _unknown_upload()
         return upload
 
-    def _append(self, request: Request, upload: Upload) -> None:
-        try:
-            with upload.exclusive():
-                _check_position(request, upload)
-                upload.append(request.body)
-        except UploadIsBusy as error:
-            raise _out_of_order(upload, str(error)) from error
-
     def _complete(self, request: Request, upload: Upload, digest: Digest) -> Response:
-        self._append(request, upload)
-        try:
-            with upload.exclusive():
+        with _writing(upload):
+            _append(request, upload)
+            try:
                 self._storage.finish(upload, digest)
-        except VerificationError as error:
-            raise Refused(400, "DIGEST_INVALID", str(error)) from error
-        except FileNotFoundError as error:
-            raise Refused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry") from error
+            except VerificationError as error:
+                raise Refused(400, "DIGEST_INVALID", str(error)) from error
         return _created(upload.repository, digest)
 
 
@@ -157,6 +151,26 @@ def _part(request: Request, stored: Stored) -> tuple[int, int]:
         headers = (("Content-Range", f"bytes */{stored.size}"),)
         raise Refused(416, "SIZE_INVALID", "the range is outside of the blob", headers=headers)
     return start, end - start + 1
+
+
+@contextlib.contextmanager
+def _writing(upload: Upload) -> Iterator[None]:
+    try:
+        with upload.exclusive():
+            yield
+    except UploadIsBusy as error:
+        raise _out_of_order(upload, str(error)) from error
+    except FileNotFoundError as error:
+        raise _unknown_upload() from error
+
+
+def _append(request: Request, upload: Upload) -> None:
+    _check_position(request, upload)
+    upload.append(request.body)
+
+
+def _unknown_upload() -> Refused:
+    return Refused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 
 
 def _check_position(request: Request, upload: Upload) -> None:

@@ -16,11 +16,14 @@ _BACKLOG = 256
 def listen(host: str, port: int) -> socket.socket:
     """Listen on an address; raise LocalIOError when it is taken, UsageError when it is none."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except (socket.gaierror, OverflowError) as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+    if port != address[1]:
+        raise UsageError(f"cannot listen on {host}:{port}: no such port")
     with local_io("listen", f"{host}:{port}"):
-        try:
-            listener = socket.create_server((host, port), family=family, backlog=_BACKLOG)
-        except (socket.gaierror, OverflowError) as error:
-            raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
     listener.setblocking(False)
     return listener
 

@@ -93,6 +93,10 @@ def _allow(request: Request, methods: Mapping[str, object] | tuple[str, ...]) ->
         raise Refused(405, "UNSUPPORTED", "the operation is unsupported", headers=headers)
 
 
+def _path(rest: str) -> re.Pattern[str]:
+    return re.compile(rf"/v2/(?P<name>.+){rest}", re.DOTALL)
+
+
 def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
     def get(request: Request, name: RepositoryName, digest: str) -> Response:
         return blobs.get(request, name, parse_digest(digest))
@@ -111,9 +115,9 @@ def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
         "DELETE": (_PUSH, blobs.cancel),
     }
     return (
-        _Route(re.compile(r"/v2/(?P<name>.+)/blobs/uploads/?"), {"POST": (_PUSH, start)}),
-        _Route(re.compile(r"/v2/(?P<name>.+)/blobs/uploads/(?P<last>[^/]+)"), upload),
-        _Route(re.compile(r"/v2/(?P<name>.+)/blobs/(?P<last>[^/]+)"), one),
+        _Route(_path(r"/blobs/uploads/?"), {"POST": (_PUSH, start)}),
+        _Route(_path(r"/blobs/uploads/(?P<last>[^/]+)"), upload),
+        _Route(_path(r"/blobs/(?P<last>[^/]+)"), one),
     )
 
 
@@ -128,9 +132,7 @@ def _manifest_routes(manifests: Manifests) -> tuple[_Route, ...]:
         "DELETE": (_DELETE, manifests.delete),
     }
     return (
-        _Route(re.compile(r"/v2/(?P<name>.+)/manifests/(?P<last>[^/]+)"), one),
-        _Route(re.compile(r"/v2/(?P<name>.+)/tags/list"), {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
-        _Route(
-            re.compile(r"/v2/(?P<name>.+)/referrers/(?P<last>[^/]+)"), {"GET": (_PULL, manifests.referrers)}
-        ),
+        _Route(_path(r"/manifests/(?P<last>[^/]+)"), one),
+        _Route(_path(r"/tags/list"), {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
+        _Route(_path(r"/referrers/(?P<last>[^/]+)"), {"GET": (_PULL, manifests.referrers)}),
     )

@@ -70,7 +70,7 @@ class Server:
         self.port: int = port
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.url = f"{'http' if tls is None else 'https'}://{self.address}"
-        self._acceptor = threading.Thread(target=self._accept, name="registry", daemon=True)
+        self._acceptor = threading.Thread(target=self._accept, name=f"registry {self.address}", daemon=True)
         self._acceptor.start()
 
     @property
@@ -123,7 +123,8 @@ class Server:
 
     def _begin(self, sock: socket.socket) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        thread = threading.Thread(target=self._serve, args=(sock,), name="registry connection", daemon=True)
+        name = f"connection to {self.address}"
+        thread = threading.Thread(target=self._serve, args=(sock,), name=name, daemon=True)
         with self._lock:
             self._open[thread] = sock
         try:

@@ -32,6 +32,8 @@ from imgpkg.oci.manifest import Manifest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+_PATIENCE = 5.0
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:
@@ -46,14 +48,17 @@ class Stored:
 class Storage:
     """The content of a registry in a folder; safe to use from many threads, a context manager.
 
-    `durable` writes reach the disk before they are answered; LocalIOError when the folder cannot be made.
+    `durable` writes reach the disk before they are answered. A second writer to one upload waits `patience`
+    seconds for the first. Raise LocalIOError when the folder cannot be made.
     """
 
-    def __init__(self, root: str | os.PathLike[str], *, durable: bool = True) -> None:
-        self._root = os.fspath(root)
-        with local_io("mkdir", self._root):
-            self.uploads = Uploads(os.path.join(self._root, "uploads"))
-        self._writer = FileWriter(os.path.join(self._root, "uploads"), durable=durable)
+    def __init__(
+        self, root: str | os.PathLike[str], *, durable: bool = True, patience: float = _PATIENCE
+    ) -> None:
+        self.root = os.fspath(root)
+        with local_io("mkdir", self.root):
+            self.uploads = Uploads(os.path.join(self.root, "uploads"), patience=patience)
+        self._writer = FileWriter(os.path.join(self.root, "uploads"), durable=durable)
         self._lock = threading.Lock()
 
     @classmethod
@@ -141,7 +146,7 @@ class Storage:
 
     def repositories(self) -> tuple[RepositoryName, ...]:
         """Return every repository that ever had a manifest, in lexical order."""
-        root = os.path.join(self._root, "repositories")
+        root = os.path.join(self.root, "repositories")
         found = []
         for folder, inner, _ in os.walk(root):
             if "_manifests" in inner:
@@ -167,10 +172,10 @@ class Storage:
         return None if text is None else Digest.parse(text)
 
     def _content(self, digest: Digest) -> str:
-        return os.path.join(self._root, "blobs", digest.algorithm, digest.hex)
+        return os.path.join(self.root, "blobs", digest.algorithm, digest.hex)
 
     def _folder(self, repository: RepositoryName) -> str:
-        return os.path.join(self._root, "repositories", *repository.text.split("/"))
+        return os.path.join(self.root, "repositories", *repository.text.split("/"))
 
     def _own(self, repository: RepositoryName, kind: str, digest: Digest) -> str:
         return os.path.join(self._folder(repository), kind, digest.algorithm, digest.hex)

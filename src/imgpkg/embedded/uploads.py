@@ -16,12 +16,12 @@ from imgpkg.oci.digest import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
 
     from imgpkg.embedded.names import RepositoryName
     from imgpkg.oci.digest import Readable
 
 _PIECE = 1 << 20
-_PATIENCE = 5.0
 _FORGOTTEN_AFTER = 24 * 3600.0
 
 
@@ -32,19 +32,22 @@ class UploadIsBusy(ImgpkgError):
 class Upload:
     """One upload to a repository; `offset` is the count of bytes that have arrived."""
 
-    def __init__(self, identifier: str, repository: RepositoryName, path: str, started: float) -> None:
+    def __init__(
+        self, identifier: str, repository: RepositoryName, path: str, started: float, patience: float
+    ) -> None:
         self.identifier = identifier
         self.repository = repository
         self.path = path
         self.started = started
         self.offset = 0
+        self._patience = patience
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Be the only one who writes; raise UploadIsBusy when somebody else does not finish."""
-        if not self._lock.acquire(timeout=_PATIENCE):
+        """Be the only one who writes; raise UploadIsBusy when another does not finish in time."""
+        if not self._lock.acquire(timeout=self._patience):
             raise UploadIsBusy("another request is writing to this upload")
         try:
             yield
@@ -52,10 +55,16 @@ class Upload:
             self._lock.release()
 
     def append(self, source: Readable) -> None:
-        """Take everything from `source`; what came before it failed is kept, and counted in `offset`."""
-        with open(self.path, "ab") as file:
+        """Take everything from `source`; what came before it failed is kept, and counted in `offset`.
+
+        Raise FileNotFoundError when the upload has ended.
+        """
+        # Only what is on disk may count, and an upload that has ended must not come into being again.
+        with open(self.path, "r+b", buffering=0) as file:
+            file.seek(self.offset)
+            file.truncate()
             while data := source.read(_PIECE):
-                file.write(data)
+                _write_all(file, data)
                 self._hash.update(data)
                 self.offset += len(data)
 
@@ -71,9 +80,13 @@ class Upload:
 
 
 class Uploads:
-    """The uploads of one running registry; they end with it, or a day after they began."""
+    """The uploads of one running registry; they end with it, or a day after they began.
 
-    def __init__(self, folder: str) -> None:
+    A second writer to one upload waits for the first, `patience` seconds long.
+    """
+
+    def __init__(self, folder: str, *, patience: float) -> None:
+        self._patience = patience
         self._folder = folder
         self._uploads: dict[str, Upload] = {}
         self._lock = threading.Lock()
@@ -84,7 +97,8 @@ class Uploads:
         """Begin an upload of nothing yet."""
         now = time.time()
         identifier = uuid.uuid4().hex
-        upload = Upload(identifier, repository, os.path.join(self._folder, identifier), now)
+        path = os.path.join(self._folder, identifier)
+        upload = Upload(identifier, repository, path, now, self._patience)
         with open(upload.path, "xb"):
             pass
         with self._lock:
@@ -112,3 +126,9 @@ class Uploads:
             with contextlib.suppress(FileNotFoundError):
                 if entry.stat().st_mtime < before:
                     remove(entry.path)
+
+
+def _write_all(file: FileIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
