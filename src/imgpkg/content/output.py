@@ -53,7 +53,8 @@ def replacing(output: str) -> Iterator[str]:
     parent = os.path.dirname(output) or "."
     fresh = os.path.join(parent, f".imgpkg-{secrets.token_hex(8)}")
     with local_io("Creating output directory: mkdir", output):
-        os.makedirs(parent, exist_ok=True)
+        with suppress(FileExistsError):
+            os.makedirs(parent)
         os.mkdir(fresh, _ALL)
     try:
         yield fresh

@@ -1,0 +1,196 @@
+"""A pull replaces the output folder as a whole or not at all, and never one that must not be lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.content.tars import tree
+
+from imgpkg.content.unpack import check_output, replacing
+from imgpkg.errors import LocalIOError, UnpackError, UsageError
+
+REFUSED = r"^Disallowed output directory \(trying to avoid accidental deletion\)$"
+
+
+@pytest.fixture
+def inside(tmp_path, monkeypatch):
+    """Work in a folder that has a parent and siblings."""
+    (tmp_path / "work" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work" / "here")
+    return tmp_path / "work" / "here"
+
+
+class TestCheckOutput:
+    @pytest.mark.parametrize(
+        "output",
+        [
+            "/",
+            "//",
+            "/.",
+            ".",
+            "./",
+            "..",
+            "../",
+            "../..",
+            "a/..",
+            "a/../..",
+            "../here",
+            "../here/",
+            "./../here/.",
+        ],
+    )
+    def test_root_current_directory_and_its_ancestors_are_refused(self, inside, output):
+        with pytest.raises(UsageError, match=REFUSED):
+            check_output(output)
+
+    def test_absolute_paths_of_the_same_are_refused(self, inside):
+        for output in (inside, inside.parent, inside.parent.parent, f"{inside}/x/.."):
+            with pytest.raises(UsageError, match=REFUSED):
+                check_output(str(output))
+
+    def test_the_home_directory_and_what_it_lies_in_are_refused(self, inside, empty_environment):
+        for output in (empty_environment, empty_environment.parent):
+            with pytest.raises(UsageError, match=REFUSED):
+                check_output(str(output))
+
+    def test_a_way_through_a_link_is_followed(self, inside):
+        (inside / "up").symlink_to(inside.parent.parent)
+        with pytest.raises(UsageError, match=REFUSED):
+            check_output("up/work/here")
+
+    def test_an_empty_path_has_a_text_of_its_own(self):
+        with pytest.raises(UsageError, match=r"^Expected --output to be none empty$"):
+            check_output("")
+
+    @pytest.mark.parametrize("output", ["x", "./x", "../x", "a/b/c", ".hidden", "...", "x/", "../herex"])
+    def test_other_places_are_fine(self, inside, output):
+        check_output(output)
+
+    def test_a_link_to_the_current_directory_is_fine_as_only_the_link_is_replaced(self, inside):
+        (inside / "self").symlink_to(inside)
+        check_output("self")
+        with replacing("self") as fresh, open(f"{fresh}/a", "w") as file:
+            file.write("1")
+        assert not (inside / "self").is_symlink()
+        assert (inside / "self" / "a").read_text() == "1"
+
+
+@pytest.fixture
+def old(tmp_path):
+    """An output folder with something in it."""
+    output = tmp_path / "out"
+    (output / "d").mkdir(parents=True)
+    (output / "d" / "old").write_bytes(b"old")
+    return output
+
+
+def fill(fresh):
+    with open(os.path.join(fresh, "new"), "wb") as file:
+        file.write(b"new")
+
+
+def fail_with(error, output):
+    with replacing(str(output)) as fresh:
+        fill(fresh)
+        raise error
+
+
+class TestReplacing:
+    @pytest.mark.parametrize("slash", ["", "/"])
+    def test_the_new_folder_takes_the_place_of_the_old_as_a_whole(self, old, slash):
+        with replacing(f"{old}{slash}") as fresh:
+            fill(fresh)
+            assert tree(old) == {"d/": None, "d/old": b"old"}
+        assert tree(old.parent) == {"out/": None, "out/new": b"new"}
+
+    def test_parents_are_made(self, tmp_path):
+        with replacing(str(tmp_path / "a" / "b" / "out")) as fresh:
+            fill(fresh)
+        assert tree(tmp_path / "a") == {"b/": None, "b/out/": None, "b/out/new": b"new"}
+
+    def test_a_relative_path_is_taken_from_the_current_directory(self, inside):
+        with replacing("out") as fresh:
+            fill(fresh)
+        assert tree(inside) == {"out/": None, "out/new": b"new"}
+
+    def test_a_file_is_replaced_too(self, tmp_path):
+        (tmp_path / "out").write_bytes(b"file")
+        with replacing(str(tmp_path / "out")) as fresh:
+            fill(fresh)
+        assert tree(tmp_path) == {"out/": None, "out/new": b"new"}
+
+    def test_a_link_is_replaced_and_what_it_led_to_stays(self, old):
+        link = old.parent / "link"
+        link.symlink_to(old)
+        with replacing(f"{link}/") as fresh:
+            fill(fresh)
+        assert tree(link) == {"new": b"new"}
+        assert tree(old) == {"d/": None, "d/old": b"old"}
+
+    @pytest.mark.parametrize("umask", [0o022, 0o077])
+    def test_the_folder_has_what_the_umask_leaves(self, tmp_path, umask):
+        before = os.umask(umask)
+        try:
+            with replacing(str(tmp_path / "out")) as fresh:
+                fill(fresh)
+        finally:
+            os.umask(before)
+        assert (tmp_path / "out").stat().st_mode & 0o7777 == 0o777 & ~umask
+
+    @pytest.mark.parametrize("error", [UnpackError("bad"), KeyboardInterrupt(), ValueError("bug")], ids=repr)
+    def test_a_failure_leaves_the_old_folder_and_nothing_else(self, old, error):
+        with pytest.raises(type(error)):
+            fail_with(error, old)
+        assert tree(old.parent) == {"out/": None, "out/d/": None, "out/d/old": b"old"}
+
+    def test_a_failure_where_nothing_was_leaves_nothing(self, tmp_path):
+        with pytest.raises(UnpackError):
+            fail_with(UnpackError("bad"), tmp_path / "out")
+        assert tree(tmp_path) == {}
+
+    def test_errors_speak_of_the_output_and_not_of_the_fresh_folder(self, old):
+        with pytest.raises(LocalIOError) as caught, replacing(str(old)) as fresh:
+            raise LocalIOError(f"open {fresh}/a: file name too long")
+        assert str(caught.value) == f"open {old}/a: file name too long"
+
+    def test_a_parent_that_is_a_file_is_named(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"")
+        text = r"Creating output directory: mkdir .*/file/out: not a directory"
+        with pytest.raises(LocalIOError, match=text), replacing(str(tmp_path / "file" / "out")):
+            raise AssertionError("never entered")
+
+    def test_old_folders_that_forbid_removal_are_removed(self, old):
+        old.joinpath("d").chmod(0o500)
+        with replacing(str(old)) as fresh:
+            fill(fresh)
+        assert tree(old.parent) == {"out/": None, "out/new": b"new"}
+
+    def test_a_fresh_folder_that_vanished_leaves_the_old_one(self, old):
+        with (
+            pytest.raises(LocalIOError, match="Creating output directory: rename"),
+            replacing(str(old)) as fresh,
+        ):
+            os.rmdir(fresh)
+        assert tree(old.parent) == {"out/": None, "out/d/": None, "out/d/old": b"old"}
+
+    def test_an_interrupted_process_leaves_the_old_folder_and_nothing_else(self, old):
+        program = (
+            "import sys, time\n"
+            "from imgpkg.content.unpack import replacing\n"
+            "with replacing(sys.argv[1]) as fresh:\n"
+            "    open(fresh + '/new', 'w').close()\n"
+            "    print('ready', flush=True)\n"
+            "    time.sleep(60)\n"
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-c", program, str(old)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        with child:
+            assert child.stdout.readline() == b"ready\n"
+            child.send_signal(signal.SIGINT)
+            child.wait(30)
+        assert tree(old.parent) == {"out/": None, "out/d/": None, "out/d/old": b"old"}
