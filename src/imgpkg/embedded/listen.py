@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import ssl
 
 _BACKLOG = 256
+_BUFFER = 2 << 20
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -24,6 +26,10 @@ def listen(host: str, port: int) -> socket.socket:
         raise UsageError(f"cannot listen on {host}:{port}: no such port")
     with local_io("listen", f"{host}:{port}"):
         listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        # Accepted connections inherit it; systems with a lower limit may refuse.
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
     listener.setblocking(False)
     return listener
 
