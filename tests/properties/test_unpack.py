@@ -51,7 +51,7 @@ def parent_folder():
 @given(st.lists(tars, max_size=3))
 @settings(max_examples=150, deadline=None)
 def test_nothing_outside_the_output_folder_ever_changes(layers):
-    """Spec 10, FIX 20: `..` in entry names escapes the output directory - fail; FIX 17: extract, then swap."""
+    """Spec 10, FIX 20: `..` in entry names escapes the output directory - fail; FIX 17: then swap."""
     with parent_folder() as parent:
         before = tree(parent)
         try:

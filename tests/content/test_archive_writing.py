@@ -1,0 +1,263 @@
+"""A tar file appears when it is whole; what was copied before an interruption is not copied again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.content.archives import item, layers, never, opener, parsed, write, writer
+from tests.servers.images import make_image
+
+from imgpkg.content.archive import Archive
+from imgpkg.errors import ArchiveError, LocalIOError, UnpackError, VerificationError
+
+IMAGES = [make_image([bytes([number]) * 3000 * number, b"shared" * 100]) for number in range(1, 6)]
+BLOBS = layers(*IMAGES)
+EXTRA = make_image([b"extra" * 500])
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.tar"
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """The bytes that the file must have in the end."""
+    (tmp_path / "whole").mkdir()
+    write(tmp_path / "whole" / "a.tar", *IMAGES)
+    return (tmp_path / "whole" / "a.tar").read_bytes()
+
+
+def interrupted(path, count):
+    """Write the first `count` blobs, then fail."""
+    with writer(path, *IMAGES) as target:
+        for blob, data in BLOBS[:count]:
+            target.write(blob, opener(data))
+        raise UnpackError("the network is gone")
+
+
+def files(folder):
+    return sorted(each.name for each in folder.iterdir() if each.is_file())
+
+
+class TestWriting:
+    def test_the_file_appears_when_all_of_it_is_there(self, path):
+        with writer(path, *IMAGES) as target:
+            for blob, data in BLOBS:
+                assert not target.has(blob)
+                target.write(blob, opener(data))
+                assert target.has(blob)
+                assert files(path.parent) == ["a.tar.partial"]
+        assert files(path.parent) == ["a.tar"]
+        with Archive(str(path)) as archive:
+            archive.verify(blob for blob, _ in BLOBS)
+
+    def test_a_blob_is_read_once(self, path):
+        with writer(path, *IMAGES) as target:
+            for blob, data in BLOBS:
+                target.write(blob, opener(data))
+                target.write(blob, never)
+
+    def test_what_has_no_place_in_the_file_is_not_asked_for(self, path):
+        blob, _ = layers(EXTRA)[0]
+        with writer(path) as target:
+            assert target.has(blob)
+            target.write(blob, never)
+
+    def test_a_blob_that_was_never_written_is_an_error_and_no_file(self, path):
+        blob, data = BLOBS[0]
+        with pytest.raises(ArchiveError, match="not found in tar"), writer(path, *IMAGES) as target:
+            target.write(blob, opener(data))
+        assert files(path.parent) == ["a.tar.partial"]
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [lambda data: data[:-1], lambda data: data + b"x", lambda data: b"\xff" + data[1:], lambda _: b""],
+        ids=["short", "long", "other", "nothing"],
+    )
+    def test_wrong_bytes_are_refused_and_may_be_written_again(self, path, wrong, whole):
+        blob, data = BLOBS[0]
+        bad = wrong(data)
+        with writer(path, *IMAGES) as target:
+            with pytest.raises(VerificationError):
+                target.write(blob, opener(bad))
+            assert not target.has(blob)
+            for each, right in BLOBS:
+                target.write(each, opener(right))
+        assert path.read_bytes() == whole
+
+    def test_the_mode_is_what_the_umask_leaves(self, path):
+        before = os.umask(0o027)
+        try:
+            write(path, EXTRA)
+        finally:
+            os.umask(before)
+        assert path.stat().st_mode & 0o7777 == 0o640
+
+    def test_a_link_keeps_leading_to_the_file(self, path):
+        link = path.parent / "link.tar"
+        link.symlink_to("a.tar")
+        write(link, EXTRA)
+        assert link.is_symlink()
+        with Archive(str(path)) as archive:
+            assert archive.items == (item(EXTRA),)
+
+    def test_only_its_own_manifests_can_be_published(self, path):
+        with writer(path, make_image([])) as target:
+            target.publish(parsed(make_image([])), ["v1"])
+            with pytest.raises(ArchiveError, match="is not among the images"):
+                target.publish(parsed(EXTRA), [])
+
+    def test_outside_its_block_nothing_can_be_written(self, path):
+        blob, data = BLOBS[0]
+        target = writer(path, *IMAGES)
+        assert target.held == frozenset()
+        assert not target.has(blob)
+        with pytest.raises(ArchiveError, match="is not being written"):
+            target.write(blob, opener(data))
+        target.__exit__(None, None, None)
+        assert files(path.parent) == []
+
+    def test_devices_and_folders_are_left_alone(self, tmp_path):
+        with pytest.raises(LocalIOError, match="not a regular file"):
+            write("/dev/null", EXTRA)
+        with pytest.raises(LocalIOError, match=rf"^open {tmp_path}: is a directory$"):
+            write(tmp_path, EXTRA)
+        assert files(tmp_path) == []
+
+    def test_a_missing_folder_is_named(self, tmp_path):
+        with pytest.raises(LocalIOError, match=r"open .*nowhere/a\.tar\.partial: no such file or directory"):
+            write(tmp_path / "nowhere" / "a.tar", EXTRA)
+
+    def test_two_copies_into_one_file_do_not_mix(self, path):
+        with writer(path, EXTRA) as target:
+            for resume in (False, True):
+                with pytest.raises(LocalIOError, match="another copy is writing it"):
+                    write(path, *IMAGES, resume=resume)
+            for blob, data in layers(EXTRA):
+                target.write(blob, opener(data))
+        with Archive(str(path)) as archive:
+            assert archive.items == (item(EXTRA),)
+
+
+class TestFailing:
+    def test_the_old_file_stays_as_it_was(self, path):
+        path.write_bytes(b"precious")
+        with pytest.raises(UnpackError):
+            interrupted(path, 2)
+        assert path.read_bytes() == b"precious"
+
+    def test_a_partial_file_with_a_blob_stays_and_the_error_says_how_to_go_on(self, path):
+        with pytest.raises(UnpackError) as caught:
+            interrupted(path, 1)
+        assert files(path.parent) == ["a.tar.partial"]
+        assert caught.value.hints == (f"With --resume the copy goes on from {path}.partial.",)
+
+    def test_a_partial_file_without_a_blob_goes(self, path):
+        with pytest.raises(UnpackError) as caught:
+            interrupted(path, 0)
+        assert files(path.parent) == []
+        assert caught.value.hints == ()
+
+    def test_without_resume_everything_is_written_anew(self, path, whole):
+        with pytest.raises(UnpackError):
+            interrupted(path, 3)
+        assert len(write(path, *IMAGES)) == len(BLOBS)
+        assert path.read_bytes() == whole
+
+
+class TestResuming:
+    def test_nothing_to_resume_is_fine(self, path, whole):
+        assert len(write(path, *IMAGES, resume=True)) == len(BLOBS)
+        assert path.read_bytes() == whole
+
+    def test_a_whole_file_is_reused_whole(self, path, whole):
+        write(path, *IMAGES)
+        assert write(path, *IMAGES, resume=True) == []
+        assert path.read_bytes() == whole
+
+    @pytest.mark.parametrize("count", range(1, len(BLOBS) + 1))
+    def test_every_blob_of_a_partial_file_is_reused(self, path, whole, count):
+        with pytest.raises(UnpackError):
+            interrupted(path, count)
+        assert write(path, *IMAGES, resume=True) == [blob.digest for blob, _ in BLOBS[count:]]
+        assert path.read_bytes() == whole
+        assert files(path.parent) == ["a.tar"]
+
+    def test_a_corrupt_blob_is_written_again(self, path, whole):
+        write(path, *IMAGES)
+        path.write_bytes(whole.replace(b"shared", b"SHARED", 1))
+        assert len(write(path, *IMAGES, resume=True)) == 1
+        assert path.read_bytes() == whole
+
+    @pytest.mark.parametrize("place", ["a.tar", "a.tar.partial"])
+    def test_what_is_left_of_a_truncated_file_is_reused(self, path, whole, place):
+        path.with_name(place).write_bytes(whole[: len(whole) * 2 // 3])
+        written = write(path, *IMAGES, resume=True)
+        assert 0 < len(written) < len(BLOBS)
+        assert path.read_bytes() == whole
+        assert files(path.parent) == ["a.tar"]
+
+    def test_blobs_come_from_the_file_and_the_partial_file_together(self, path, whole):
+        write(path, IMAGES[0])
+        with pytest.raises(UnpackError):
+            interrupted(path, 3)
+        written = write(path, *IMAGES, resume=True)
+        there = {blob.digest for blob, _ in layers(IMAGES[0])} | {blob.digest for blob, _ in BLOBS[:3]}
+        assert written == [blob.digest for blob, _ in BLOBS if blob.digest not in there]
+        assert path.read_bytes() == whole
+
+    def test_the_blobs_of_another_selection_are_reused(self, path, whole):
+        with pytest.raises(UnpackError):
+            interrupted(path, 4)
+        left = write(path, *IMAGES[:3], EXTRA, resume=True)
+        assert {blob.digest for blob, _ in layers(EXTRA)} <= set(left)
+        assert not {blob.digest for blob, _ in BLOBS[:4]} & set(left)
+        assert write(path, *IMAGES, resume=True) == [
+            blob.digest
+            for blob, _ in BLOBS
+            if blob.digest not in {each.digest for each, _ in layers(*IMAGES[:3])}
+        ]
+        assert path.read_bytes() == whole
+
+    def test_a_partial_file_of_noise_is_written_anew(self, path, whole):
+        path.with_name("a.tar.partial").write_bytes(b"noise" * 1000)
+        assert len(write(path, *IMAGES, resume=True)) == len(BLOBS)
+        assert path.read_bytes() == whole
+
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            (b"short", "unexpected EOF"),
+            (b"x" * 2000, "archive/tar: invalid tar header"),
+            (bytes(1024), "file manifest.json not found in tar .*"),
+        ],
+    )
+    def test_a_file_that_is_no_tar_is_an_error_and_stays(self, path, data, text):
+        path.write_bytes(data)
+        with pytest.raises(ArchiveError, match=rf"^Reading previously created tar '{path}': {text}$"):
+            write(path, *IMAGES, resume=True)
+        assert path.read_bytes() == data
+        assert files(path.parent) == ["a.tar"]
+
+    def test_a_process_killed_in_the_middle_can_be_resumed(self, path, whole):
+        program = (
+            "import sys, time\n"
+            "from tests.content.test_archive_writing import BLOBS, IMAGES, opener, writer\n"
+            "with writer(sys.argv[1], *IMAGES) as target:\n"
+            "    for blob, data in BLOBS[:3]:\n"
+            "        target.write(blob, opener(data))\n"
+            "    print('ready', flush=True)\n"
+            "    time.sleep(60)\n"
+        )
+        child = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+        with child:
+            assert child.stdout.readline() == b"ready\n"
+            child.send_signal(signal.SIGKILL)
+            child.wait(30)
+        assert write(path, *IMAGES, resume=True) == [blob.digest for blob, _ in BLOBS[3:]]
+        assert path.read_bytes() == whole

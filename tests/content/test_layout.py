@@ -1,0 +1,208 @@
+"""An OCI image layout folder: other tools read what is written, and what they write is read."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.content.archives import layers, never, opener, parsed
+from tests.content.tars import tree
+from tests.servers.images import make_image
+
+from imgpkg.content.layout import Layout
+from imgpkg.content.layout_index import REFERENCE_NAME
+from imgpkg.errors import ArchiveError, InvalidManifest, LocalIOError, VerificationError
+from imgpkg.oci.digest import Digest
+
+IMAGE, OTHER = make_image(), make_image([b"other"], labels={"a": "b"})
+
+
+def fill(layout, image, *tags):
+    """Publish an image and all that is in it."""
+    for child in image.images:
+        fill(layout, child)
+    if not image.images:
+        config = parsed(image).config
+        for blob, data in [*layers(image), (config, image.config)]:
+            layout.write(blob, opener(data))
+    layout.publish(parsed(image), tags)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "layout"
+
+
+def index_of(path):
+    return json.loads((path / "index.json").read_bytes())
+
+
+def names(layout):
+    return {root.annotations[REFERENCE_NAME]: str(root.digest) for root in layout.roots()}
+
+
+def test_a_new_layout_is_empty_and_well_formed(path):
+    assert Layout.create(str(path)).roots() == ()
+    assert json.loads((path / "oci-layout").read_bytes()) == {"imageLayoutVersion": "1.0.0"}
+    assert index_of(path)["schemaVersion"] == 2
+
+
+def test_creating_again_keeps_what_is_there(path):
+    fill(Layout.create(str(path)), IMAGE, "v1")
+    assert names(Layout.create(str(path))) == {"v1": IMAGE.digest}
+
+
+def test_a_folder_of_something_else_is_not_written_into(tmp_path):
+    (tmp_path / "precious").write_bytes(b"1")
+    with pytest.raises(ArchiveError, match="is neither empty nor an OCI image layout"):
+        Layout.create(str(tmp_path))
+    assert tree(tmp_path) == {"precious": b"1"}
+
+
+def test_blobs_and_manifests_lie_where_the_specification_says(path):
+    fill(Layout.create(str(path)), IMAGE, "v1")
+    found = {name for name, data in tree(path).items() if data is not None}
+    blobs = (IMAGE.manifest, IMAGE.config, *IMAGE.layers)
+    assert found == {"oci-layout", "index.json"} | {f"blobs/sha256/{Digest.of(data).hex}" for data in blobs}
+
+
+def test_a_tag_leaves_what_it_named(path):
+    layout = Layout.create(str(path))
+    fill(layout, IMAGE, "v1", "latest")
+    fill(layout, OTHER, "latest")
+    assert names(layout) == {"v1": IMAGE.digest, "latest": OTHER.digest}
+
+
+def test_what_is_published_without_a_tag_is_stored_and_not_listed(path):
+    layout = Layout.create(str(path))
+    fill(layout, IMAGE)
+    assert layout.roots() == ()
+    assert layout.manifest(parsed(IMAGE).digest).raw == IMAGE.manifest
+
+
+def test_annotations_go_beside_the_tag(path):
+    layout = Layout.create(str(path))
+    layout.publish(parsed(IMAGE), ["v1"], annotations={"x": "y"})
+    assert layout.roots()[0].annotations == {"x": "y", REFERENCE_NAME: "v1"}
+
+
+def test_entries_of_other_tools_are_kept_as_they_are(path):
+    layout = Layout.create(str(path))
+    entry = {
+        "mediaType": "x",
+        "digest": f"sha256:{'0' * 64}",
+        "size": 1,
+        "strange": [1],
+        "platform": {"os": "z"},
+    }
+    document = {**index_of(path), "annotations": {"k": "v"}, "manifests": [entry]}
+    (path / "index.json").write_text(json.dumps(document))
+    layout.publish(parsed(IMAGE), ["v1"])
+    assert index_of(path)["manifests"][0] == entry
+    assert index_of(path)["annotations"] == {"k": "v"}
+
+
+def test_many_threads_lose_no_tag(path):
+    layout = Layout.create(str(path))
+    with ThreadPoolExecutor(8) as workers:
+        list(workers.map(lambda number: layout.publish(parsed(IMAGE), [f"v{number}"]), range(40)))
+    assert len(layout.roots()) == 40
+
+
+def test_no_file_of_a_failed_blob_stays(path):
+    layout = Layout.create(str(path))
+    blob, data = layers(IMAGE)[0]
+    with pytest.raises(VerificationError):
+        layout.write(blob, opener(data[:-1]))
+    assert tree(path / "blobs") == {"sha256/": None}
+
+
+def test_a_blob_of_the_wrong_size_is_written_again(path):
+    layout = Layout.create(str(path))
+    fill(layout, IMAGE)
+    blob, data = layers(IMAGE)[0]
+    place = path / "blobs" / "sha256" / blob.digest.hex
+    place.write_bytes(data[:5])
+    layout.write(blob, opener(data))
+    assert place.read_bytes() == data
+    layout.write(blob, never)
+
+
+def test_a_changed_manifest_is_not_believed(path):
+    layout = Layout.create(str(path))
+    fill(layout, IMAGE)
+    digest = parsed(IMAGE).digest
+    (path / "blobs" / "sha256" / digest.hex).write_bytes(IMAGE.manifest + b" ")
+    with pytest.raises(VerificationError):
+        layout.manifest(digest)
+
+
+def test_a_blob_that_is_no_manifest_is_none(path):
+    layout = Layout.create(str(path))
+    fill(layout, IMAGE)
+    with pytest.raises(InvalidManifest):
+        layout.manifest(layers(IMAGE)[0][0].digest)
+
+
+def test_an_enormous_manifest_is_not_read(path):
+    layout = Layout.create(str(path))
+    digest = Digest("sha256", "0" * 64)
+    (path / "blobs" / "sha256").mkdir(parents=True)
+    with (path / "blobs" / "sha256" / digest.hex).open("wb") as file:
+        file.truncate((100 << 20) + 1)
+    with pytest.raises(ArchiveError, match="too large"):
+        layout.manifest(digest)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "text"),
+    [
+        ("oci-layout", "{", "is damaged"),
+        ("oci-layout", "[]", "not a JSON object"),
+        ("oci-layout", '{"imageLayoutVersion":"2.0.0"}', "version 2.0.0, which is unknown"),
+        ("index.json", "nul", "is damaged"),
+        ("index.json", '{"manifests":[{"size":-1}]}', "is damaged"),
+    ],
+)
+def test_damaged_documents_are_named(path, name, content, text):
+    Layout.create(str(path))
+    (path / name).write_text(content)
+    with pytest.raises(ArchiveError, match=text):
+        Layout(str(path)).roots()
+
+
+def test_a_folder_that_is_no_layout_is_refused(tmp_path):
+    with pytest.raises(LocalIOError, match=r"open .*oci-layout: no such file or directory"):
+        Layout(str(tmp_path))
+
+
+def test_a_failed_replacement_of_the_index_leaves_the_old_one(path):
+    layout = Layout.create(str(path))
+    with pytest.raises(TypeError):
+        layout.publish(parsed(IMAGE), ["v1"], annotations={"x": object()})
+    assert layout.roots() == ()
+    assert {each.name for each in path.iterdir()} == {"blobs", "index.json", "oci-layout"}
+
+
+@pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo")
+class TestWithSkopeo:
+    def copy(self, source, target):
+        command = ["skopeo", "--insecure-policy", "copy", "--all", "--preserve-digests", "-q", source, target]
+        subprocess.run(command, check=True, capture_output=True)
+
+    def test_skopeo_reads_what_was_written(self, path, tmp_path):
+        fill(Layout.create(str(path)), make_image(index=[IMAGE, OTHER]), "v1")
+        self.copy(f"oci:{path}:v1", f"oci:{tmp_path / 'copy'}:v2")
+        assert names(Layout(str(tmp_path / "copy"))) == {"v2": make_image(index=[IMAGE, OTHER]).digest}
+
+    def test_what_skopeo_wrote_is_read(self, path, tmp_path):
+        fill(Layout.create(str(path)), IMAGE, "v1")
+        self.copy(f"oci:{path}:v1", f"oci:{tmp_path / 'copy'}:v1")
+        layout = Layout(str(tmp_path / "copy"))
+        manifest = layout.manifest(layout.roots()[0].digest)
+        for blob in manifest.blobs():
+            with layout.blob(blob) as stream:
+                assert len(b"".join(iter(lambda: stream.read(100), b""))) == blob.size
