@@ -1,0 +1,71 @@
+"""Completion scripts, and the protocol they call back with (imgpkg-spec 1.11)."""
+
+from __future__ import annotations
+
+import sys
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from imgpkg.cli.commands import ROOT, Command, children, find
+from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imgpkg.cli.context import Context
+
+_NO_FILES = 4
+_FILES = 0
+
+
+def run(context: Context) -> None:
+    """Write the script of the shell that is named."""
+    script = files("imgpkg.cli").joinpath("shells", f"{context.flags.words[0]}.txt").read_text("utf-8")
+    sys.stdout.write(script)
+
+
+def complete(words: Sequence[str], *, described: bool) -> int:
+    """Answer a shell: a candidate per line, then the directive; the last word is the one being typed."""
+    *before, typed = words or [""]
+    directive = _FILES if _wants_value(before) else _NO_FILES
+    if directive == _NO_FILES:
+        for name, text in _candidates(before, typed):
+            sys.stdout.write(f"{name}\t{text}\n" if described else f"{name}\n")
+    sys.stdout.write(f":{directive}\n")
+    kind = "NoFileComp" if directive == _NO_FILES else "Default"
+    sys.stderr.write(f"Completion ended with directive: ShellCompDirective{kind}\n")
+    return 0
+
+
+def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
+    command = _command(before)
+    if typed.startswith("-"):
+        shown = (
+            *sorted(GLOBAL, key=lambda flag: flag.name),
+            *sorted(_local(command), key=lambda flag: flag.name),
+        )
+        pairs = [(f"--{flag.name}", flag.usage) for flag in shown if not flag.hidden]
+    elif command.name == "completion":
+        pairs = [(shell, "") for shell in ("bash", "fish", "powershell", "zsh")]
+    else:
+        pairs = [(child.name, child.short) for child in children(command.path)]
+    yield from (pair for pair in pairs if pair[0].startswith(typed))
+
+
+def _local(command: Command) -> tuple[Flag, ...]:
+    return (*command.flags, switch("help", f"help for {command.name}", short="h"))
+
+
+def _command(words: Sequence[str]) -> Command:
+    command = ROOT
+    for word in words:
+        below = None if word.startswith("-") else find(command.path, word)
+        command = below or command
+    return command
+
+
+def _wants_value(before: Sequence[str]) -> bool:
+    """Tell whether the word being typed is the value of the flag before it."""
+    last = before[-1] if before else ""
+    flags = (*GLOBAL, *_local(_command(before)))
+    return any(last in (f"--{flag.name}", f"-{flag.short}") and flag.kind is not Kind.BOOL for flag in flags)

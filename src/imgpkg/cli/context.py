@@ -1,0 +1,74 @@
+"""What a running command gets: its flags, somewhere to speak, and a session when it asks for one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgpkg.cli.arguments import Parsed
+    from imgpkg.cli.output import Output
+    from imgpkg.cli.watch import Watch
+    from imgpkg.session import Session
+    from imgpkg.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One run of one command."""
+
+    flags: Parsed
+    output: Output
+    watch: Watch
+
+    def session(self) -> Session:
+        """Open a session with the registry flags and the environment; the caller closes it."""
+        from imgpkg.session import Session  # noqa: PLC0415 - commands without a registry start faster
+
+        trace = self.watch.trace if self.flags.is_on("debug") else None
+        return Session(self.settings(), on_event=self.watch, trace=trace)
+
+    def settings(self) -> Settings:
+        """Turn the registry flags into settings."""
+        from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
+
+        flags = self.flags
+        timeout, concurrency = (
+            flags.values["registry-response-header-timeout"],
+            flags.values.get("concurrency", 5),
+        )
+        return Settings.from_environment(
+            login=Login(
+                username=self._given("registry-username"),
+                password=self._password(),
+                token=self._given("registry-token"),
+                anonymous=flags.is_on("registry-anon") if "registry-anon" in flags.given else None,
+            ),
+            ca_cert_paths=flags.texts("registry-ca-cert-path"),
+            verify_certs=flags.is_on("registry-verify-certs"),
+            insecure=flags.is_on("registry-insecure"),
+            response_header_timeout=timeout,
+            retry_count=flags.number("registry-retry-count"),
+            concurrency=concurrency,
+        )
+
+    def _given(self, name: str) -> str | None:
+        return self.flags.text(name) if name in self.flags.given else None
+
+    def _password(self) -> str | None:
+        if not self.flags.is_on("registry-password-stdin"):
+            return self._given("registry-password")
+        if "registry-password" in self.flags.given:
+            raise UsageError("Expected only one of --registry-password and --registry-password-stdin")
+        return read_password()
+
+
+def read_password() -> str:
+    """Read a password from standard input, less one newline at its end."""
+    data = sys.stdin.buffer.read()
+    text = os.fsdecode(data)
+    return text.removesuffix("\n").removesuffix("\r")

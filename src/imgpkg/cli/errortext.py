@@ -1,0 +1,39 @@
+"""How an error's text is laid out for people (imgpkg-spec 1.9)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+_OPEN, _CLOSE = "([{", ")]}"
+
+
+def laid_out(text: str) -> str:
+    """Break the first line after each `: ` before a capital letter and indent by two more blanks each time.
+
+    Text in brackets, and between `...|` and `|...`, is left in one piece; nothing is ever dropped.
+    """
+    first, newline, rest = text.partition("\n")
+    cuts = [0, *_cuts(first), len(first)]
+    chunks = [first[start:end] for start, end in pairwise(cuts)]
+    lines = ["  " * depth + chunk.removesuffix(" ") for depth, chunk in enumerate(chunks[:-1])]
+    lines.append("  " * (len(chunks) - 1) + chunks[-1])
+    return "\n".join(lines) + newline + rest
+
+
+def _cuts(line: str) -> list[int]:
+    """Return where the line is cut: after the blank of `: X` outside of every group."""
+    cuts, depth, at = [], 0, 0
+    while at < len(line):
+        if line.startswith("...|", at) and at + 4 < len(line):
+            end = line.find("|...", at + 4)
+            at = len(line) if end < 0 else end + 4
+            continue
+        letter = line[at]
+        if letter in _OPEN:
+            depth += 1
+        elif letter in _CLOSE:
+            depth = max(0, depth - 1)
+        elif depth == 0 and line.startswith(": ", at) and "A" <= line[at + 2 : at + 3] <= "Z":
+            cuts.append(at + 2)
+        at += 1
+    return cuts

@@ -1,0 +1,82 @@
+"""Help in the original's layout (imgpkg-spec 1.10)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.cli.commands import COMMANDS, Command, children
+from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def help_of(command: Command) -> str:
+    """Return all of a command's help, with a newline at its end."""
+    below = children(command.path)
+    sections = [command.short.rstrip(), "Usage:\n" + "\n".join(_usages(command, bool(below)))]
+    if command.aliases:
+        sections.append(f"Aliases:\n  {', '.join((command.name, *command.aliases))}")
+    if command.example:
+        sections.append(f"Examples:\n\n{command.example}")
+    if below:
+        lines = [f"  {child.name:11} {child.short}" for child in below]
+        sections.append("Available Commands:\n" + "\n".join(lines))
+    help_flag = switch("help", f"help for {command.name}", short="h")
+    if command.path:
+        sections.append("Flags:\n" + _lines((*command.flags, help_flag)))
+        sections.append("Global Flags:\n" + _lines(GLOBAL))
+    else:
+        sections.append("Flags:\n" + _lines((*command.flags, help_flag, *GLOBAL)))
+    if below:
+        more = f'Use "{command.full_name} [command] --help" for more information about a command.'
+        sections.append(more)
+    return "\n\n".join(sections) + "\n"
+
+
+def _usages(command: Command, has_children: bool) -> Iterable[str]:
+    if command.home or not command.path:
+        words = f" {command.words}" if command.words else ""
+        yield f"  {command.full_name}{words}{'' if command.words.startswith('[bash') else ' [flags]'}"
+    if has_children:
+        yield f"  {command.full_name} [command]"
+
+
+def _lines(flags: Iterable[Flag]) -> str:
+    shown = sorted((flag for flag in flags if not flag.hidden), key=lambda flag: flag.name)
+    heads = [_head(flag) for flag in shown]
+    width = max(map(len, heads)) + 3
+    return "\n".join(
+        f"{head:{width}}{flag.usage}{_default(flag)}" for head, flag in zip(heads, shown, strict=True)
+    )
+
+
+def _head(flag: Flag) -> str:
+    short = f"-{flag.short}, " if flag.short else "    "
+    kind = f" {flag.kind.value}" if flag.kind.value else ""
+    return f"  {short}--{flag.name}{kind}"
+
+
+def _default(flag: Flag) -> str:
+    value = flag.initial
+    if flag.kind is Kind.LABELS:
+        return " (default [])"
+    if not value:
+        return ""
+    match flag.kind:
+        case Kind.STRING:
+            return f' (default "{value}")'
+        case Kind.STRINGS if isinstance(value, tuple):
+            return f" (default [{','.join(value)}])"
+        case Kind.DURATION:
+            return f" (default {value:g}s)"
+        case Kind.BOOL:
+            return " (default true)"
+        case _:
+            return f" (default {value})"
+
+
+def lookup(words: Iterable[str]) -> Command | None:
+    """Return the command that `words` name, None when there is none."""
+    path = tuple(words)
+    return next((command for command in COMMANDS if command.path == path), None)

@@ -1,0 +1,162 @@
+"""Find the command, read its flags, run it, and turn every error into a message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from imgpkg.cli.arguments import Parsed, Parser
+from imgpkg.cli.commands import ROOT, Command, children, find
+from imgpkg.cli.flags import GLOBAL, Kind
+from imgpkg.errors import ImgpkgError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imgpkg.cli.output import Output
+
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 1 for any error, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(words)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("imgpkg: Error: interrupted\n")
+        return _INTERRUPTED
+    return code
+
+
+def _run(argv: list[str]) -> int:
+    if argv[:1] in (["__complete"], ["__completeNoDesc"]):
+        from imgpkg.cli.completion import complete  # noqa: PLC0415 - only for shells
+
+        return complete(argv[1:], described=argv[0] == "__complete")
+    command, rest = locate(argv)
+    try:
+        parsed = Parser(command.all_flags).parse(rest)
+        for note in parsed.notes:
+            sys.stderr.write(f"{note}\n")
+        if _answered(command, parsed):
+            return 0
+        _check_words(command, parsed)
+    except UsageError as error:
+        return _report(error, None)
+    return _execute(command, parsed)
+
+
+def locate(argv: Sequence[str]) -> tuple[Command, list[str]]:
+    """Find the command that `argv` names, past flags in front of its name; return the other words."""
+    command, rest = ROOT, list(argv)
+    takes_value = {f"--{flag.name}" for flag in GLOBAL if flag.kind is not Kind.BOOL}
+    at = 0
+    while at < len(rest):
+        word = rest[at]
+        if word == "--":
+            break
+        if word.startswith("-"):
+            at += 2 if word in takes_value else 1
+            continue
+        below = find(command.path, word)
+        if below is None:
+            break
+        command = below
+        del rest[at]
+    return command, rest
+
+
+def _answered(command: Command, parsed: Parsed) -> bool:
+    """Answer `--help` and `--version`, which need no set-up."""
+    if parsed.is_on("help"):
+        from imgpkg.cli.helptext import help_of  # noqa: PLC0415 - only for help
+
+        sys.stdout.write(f"{help_of(command)}\nSucceeded\n")
+        return True
+    if command is ROOT and parsed.is_on("version"):
+        from imgpkg.version import VERSION  # noqa: PLC0415 - a name, not a cost
+
+        sys.stdout.write(f"imgpkg version {VERSION}\n\nSucceeded\n")
+        return True
+    return False
+
+
+def _check_words(command: Command, parsed: Parsed) -> None:
+    missing = [flag.name for flag in command.flags if flag.required and flag.name not in parsed.given]
+    if missing:
+        names = ", ".join(f'"{name}"' for name in missing)
+        raise UsageError(f"required flag(s) {names} not set")
+    words = parsed.words
+    if command.name == "completion":
+        if len(words) != 1:
+            raise UsageError(f"accepts 1 arg(s), received {len(words)}")
+        if words[0] not in ("bash", "zsh", "fish", "powershell"):
+            raise UsageError(f'invalid argument "{words[0]}" for "imgpkg completion"')
+    elif command.words == "REPOSITORY":
+        if len(words) != 1:
+            raise UsageError(f"accepts 1 arg(s), received {len(words)}")
+    elif words and not command.words:
+        raise UsageError(f"command '{command.full_name}' does not accept extra arguments '{words[0]}'")
+    elif not command.home:
+        _group(command)
+
+
+def _group(command: Command) -> None:
+    """A group alone is an error; the root shows its help first."""
+    if command is not ROOT:
+        names = ", ".join(child.name for child in children(command.path))
+        raise UsageError(f"Use one of available subcommands: {names}")
+    from imgpkg.cli.helptext import help_of  # noqa: PLC0415 - only here
+
+    sys.stdout.write(f"{help_of(ROOT)}\n")
+    sys.stdout.flush()
+    raise UsageError("Invalid command - see available commands/subcommands above")
+
+
+def _execute(command: Command, parsed: Parsed) -> int:
+    from imgpkg.cli.context import Context  # noqa: PLC0415 - `version` is fast without
+    from imgpkg.cli.terminal import make_output, make_watch  # noqa: PLC0415 - likewise
+
+    output = make_output(parsed)
+    watch = make_watch(parsed, output)
+    try:
+        command.run(Context(parsed, output, watch))
+        watch.close()
+        if command.name != "help":
+            output.line("Succeeded")
+        output.finish()
+    except ImgpkgError as error:
+        watch.close()
+        return _report(error, output)
+    except (BrokenPipeError, KeyboardInterrupt):
+        watch.close()
+        raise
+    except Exception as error:
+        watch.close()
+        if parsed.is_on("debug"):
+            import traceback  # noqa: PLC0415 - only for what must not happen
+
+            traceback.print_exc()
+        hint = "this is a defect of imgpkg; --debug shows where it happened"
+        return _report(ImgpkgError(f"internal error: {type(error).__name__}: {error}", hints=(hint,)), output)
+    return 0
+
+
+def _report(error: ImgpkgError, output: Output | None) -> int:
+    from imgpkg.cli.errortext import laid_out  # noqa: PLC0415 - only for errors
+
+    text = f"imgpkg: Error: {laid_out(str(error))}"
+    hints = "".join(f"\nhint: {hint}" for hint in error.hints)
+    if output is None:
+        sys.stderr.write(f"{text}{hints}\n")
+    else:
+        output.error(f"{text}{hints}")
+        output.finish()
+    return 1

@@ -1,0 +1,195 @@
+"""What a command says: the layers of the original's own output (imgpkg-spec 1.6, 1.7, 6.6)."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+from imgpkg.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
+# Go's encoder makes its output safe inside HTML and JavaScript.
+_GO_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows under titles; `columns` are shown unless the user names others."""
+
+    title: str
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    columns: tuple[str, ...] = ()
+
+    def filtered(self, wanted: Sequence[str]) -> Table:
+        """Show only the columns named, in the table's own order; raise UsageError for one it has not."""
+        keys = [column_key(title) for title in self.titles]
+        names = [column_key(name) for name in wanted]
+        for name, given in zip(names, wanted, strict=True):
+            if name not in keys:
+                raise UsageError(f"Failed to find header: {given}")
+        shown = names or [column_key(name) for name in self.columns] or keys
+        at = [index for index, key in enumerate(keys) if key in shown]
+        rows = tuple(tuple(row[index] for index in at) for row in self.rows)
+        return Table(self.title, tuple(self.titles[index] for index in at), rows)
+
+
+def column_key(title: str) -> str:
+    """Turn a title into the key that JSON and `--column` use."""
+    return re.sub(r"[^a-z0-9]+", "_", title.lower())
+
+
+class Output(Protocol):
+    """Takes what a command says, primitive by primitive."""
+
+    def text(self, text: str) -> None:
+        """Progress and log text, with its own newlines; only terminals see it."""
+        ...
+
+    def line(self, text: str) -> None:
+        """A line of its own that only terminals see, such as `Succeeded`."""
+        ...
+
+    def block(self, text: str) -> None:
+        """A result, byte by byte, wherever the output goes."""
+        ...
+
+    def table(self, table: Table) -> None:
+        """A table of results."""
+        ...
+
+    def error(self, text: str) -> None:
+        """An error, on standard error."""
+        ...
+
+    def finish(self) -> None:
+        """Say what was kept back until the end."""
+        ...
+
+
+class TextOutput:
+    """Says everything at once, as text."""
+
+    def __init__(
+        self, out: TextIO, err: TextIO, *, terminal: bool, color: bool, columns: Sequence[str]
+    ) -> None:
+        self._out = out
+        self._err = err
+        self._terminal = terminal
+        self._color = color
+        self._columns = columns
+        self._was_raw: bool | None = None
+
+    def text(self, text: str) -> None:
+        if self._terminal:
+            self._pad(raw=True)
+            self._out.write(text)
+
+    def line(self, text: str) -> None:
+        if self._terminal:
+            self._pad(raw=False)
+            self._out.write(f"{text}\n")
+
+    def block(self, text: str) -> None:
+        self._pad(raw=True)
+        self._out.write(text)
+
+    def error(self, text: str) -> None:
+        self._pad(raw=False)
+        self._out.flush()
+        self._err.write(f"{_RED}{text}{_PLAIN}\n" if self._color else f"{text}\n")
+
+    def table(self, table: Table) -> None:
+        shown = table.filtered(self._columns)
+        self._pad(raw=False)
+        self._out.write(self._people(shown) if self._terminal else _scripts(shown))
+
+    def finish(self) -> None:
+        self._out.flush()
+
+    def _pad(self, *, raw: bool) -> None:
+        if self._was_raw is not None and not (self._was_raw and raw):
+            self._out.write("\n")
+        self._was_raw = raw
+
+    def _people(self, table: Table) -> str:
+        widths = _widths([table.titles, *table.rows])
+        head = "".join(
+            self._bold(title.ljust(width)) + "  " for title, width in zip(table.titles, widths, strict=True)
+        )
+        rows = [
+            "".join(f"{cell.ljust(width)}  " for cell, width in zip(_dashes(row), widths, strict=True))
+            for row in table.rows
+        ]
+        lines = [table.title.capitalize(), "", head, *rows, "", f"{len(table.rows)} {table.title}"]
+        return "".join(f"{line}\n" for line in lines)
+
+    def _bold(self, text: str) -> str:
+        return f"{_BOLD}{text}{_PLAIN}" if self._color else text
+
+
+def _scripts(table: Table) -> str:
+    widths = _widths(table.rows)[:-1] + [0]
+    return "".join(
+        "".join(f"{cell.ljust(width)}\t" for cell, width in zip(_dashes(row), widths, strict=True)) + "\n"
+        for row in table.rows
+    )
+
+
+def _dashes(row: Sequence[str]) -> list[str]:
+    return [cell or "-" for cell in row]
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*(_dashes(row) for row in rows), strict=True)] or [0]
+
+
+@dataclass
+class JSONOutput:
+    """Collects everything and says it as one JSON document at the end (imgpkg-spec 1.7)."""
+
+    out: TextIO
+    err: TextIO
+    columns: Sequence[str]
+    tables: list[Mapping[str, object]] = field(default_factory=list)
+    blocks: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    has_failed: bool = False
+
+    def text(self, text: str) -> None:
+        self.lines.append(text)
+
+    def line(self, text: str) -> None:
+        self.lines.append(text)
+
+    def block(self, text: str) -> None:
+        self.blocks.append(text)
+
+    def error(self, text: str) -> None:
+        self.has_failed = True
+        self.err.write(f"{text}\n")
+
+    def table(self, table: Table) -> None:
+        shown = table.filtered(self.columns)
+        keys = [column_key(title) for title in shown.titles]
+        self.tables.append(
+            {
+                "Content": shown.title,
+                "Header": dict(sorted(zip(keys, shown.titles, strict=True))),
+                "Rows": [dict(sorted(zip(keys, row, strict=True))) for row in shown.rows],
+                "Notes": None,
+            }
+        )
+
+    def finish(self) -> None:
+        if self.has_failed or not (self.tables or self.blocks or self.lines):
+            return
+        document = {"Tables": self.tables or None, "Blocks": self.blocks or None, "Lines": self.lines or None}
+        text = json.dumps(document, indent=4, ensure_ascii=False)
+        self.out.write(text.translate(_GO_ESCAPES))
+        self.out.flush()

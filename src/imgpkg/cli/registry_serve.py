@@ -1,0 +1,57 @@
+"""`imgpkg registry serve`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from imgpkg.cli.context import read_password
+from imgpkg.errors import UsageError
+
+if TYPE_CHECKING:
+    from imgpkg.cli.arguments import Parsed
+    from imgpkg.cli.context import Context
+
+
+def run(context: Context) -> None:
+    """Serve until interrupted; the address is said as soon as it is open."""
+    from imgpkg.embedded.server import serve  # noqa: PLC0415 - only here
+    from imgpkg.embedded.storage import Storage  # noqa: PLC0415 - likewise
+
+    flags = context.flags
+    host, port = _address(flags.text("address"))
+    folder = flags.text("storage")
+    server = serve(
+        host,
+        port,
+        storage=Storage(folder) if folder else None,
+        login=_login(flags),
+        token_service=flags.is_on("token-service"),
+        tls=_tls(flags),
+        keep_requests=0,
+    )
+    with server:
+        context.output.block(f"Serving a registry for demonstrations and tests at {server.url}\n")
+        sys.stdout.flush()
+        server.wait()
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the largest port
+        raise UsageError(f"Expected --address to be HOST:PORT, but was {text}")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
+def _login(flags: Parsed) -> tuple[str, str] | None:
+    username, has_password = flags.text("username"), flags.is_on("password-stdin")
+    if bool(username) != has_password:
+        raise UsageError("Expected --username and --password-stdin together")
+    return (username, read_password()) if username else None
+
+
+def _tls(flags: Parsed) -> tuple[str, str] | None:
+    certificate, key = flags.text("tls-cert"), flags.text("tls-key")
+    if bool(certificate) != bool(key):
+        raise UsageError("Expected --tls-cert and --tls-key together")
+    return (certificate, key) if certificate else None

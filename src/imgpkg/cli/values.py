@@ -1,0 +1,128 @@
+"""Read the values of flags as Go's pflag does, with its texts for what is wrong (imgpkg-spec 1.5)."""
+
+from __future__ import annotations
+
+import re
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([a-zµμ]*)")
+
+
+class BadValue(ValueError):
+    """A value that cannot be read; its text is Go's."""
+
+
+def quoted(text: str) -> str:
+    """Quote `text` as Go's %q does."""
+    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+    return '"' + "".join(escapes.get(c, c if c.isprintable() else f"\\u{ord(c):04x}") for c in text) + '"'
+
+
+def boolean(value: str) -> bool:
+    """Read one of Go's words for true and false."""
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise BadValue(f"strconv.ParseBool: parsing {quoted(value)}: invalid syntax")
+
+
+def integer(value: str) -> int:
+    """Read an integer with Go's prefixes: 0x, 0b, 0o, a leading 0 for octal, and _ between digits."""
+    digits = value.lstrip("+-")
+    try:
+        if value[:1] in ("+", "-") and value[1:2] in ("+", "-"):
+            raise ValueError(value)
+        if re.fullmatch(r"0[0-7_]+", digits):
+            number = int(digits, 8)
+        else:
+            number = int(digits, 0)
+    except ValueError as error:
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax") from error
+    number = -number if value.startswith("-") else number
+    if not -(1 << 63) <= number < 1 << 63:
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: value out of range")
+    return number
+
+
+def duration(value: str) -> float:
+    """Read a Go duration, such as `1.5h` or `2h45m`, in seconds."""
+    rest = value[1:] if value[:1] in ("+", "-") else value
+    sign = -1.0 if value.startswith("-") else 1.0
+    if rest == "0":
+        return 0.0
+    if not rest:
+        raise BadValue(f"time: invalid duration {quoted(value)}")
+    seconds, at = 0.0, 0
+    while at < len(rest):
+        part = _PART.match(rest, at)
+        if part is None:
+            raise BadValue(f"time: invalid duration {quoted(value)}")
+        number, unit = part.groups()
+        if not unit:
+            raise BadValue(f"time: missing unit in duration {quoted(value)}")
+        if unit not in _UNITS:
+            raise BadValue(f"time: unknown unit {quoted(unit)} in duration {quoted(value)}")
+        seconds += float(number) * _UNITS[unit]
+        at = part.end()
+    return sign * seconds
+
+
+def csv_record(value: str) -> tuple[str, ...]:
+    """Read one CSV record (RFC 4180); an empty value is an empty record."""
+    if not value:
+        return ()
+    fields, at = [], 0
+    while True:
+        if value.startswith('"', at):
+            field, at = _quoted_field(value, at)
+        else:
+            end = value.find(",", at)
+            end = len(value) if end < 0 else end
+            field = value[at:end]
+            if '"' in field:
+                column = len(value[: at + field.index('"')].encode()) + 1
+                raise BadValue(f'parse error on line 1, column {column}: bare " in non-quoted-field')
+            at = end
+        fields.append(field)
+        if at >= len(value):
+            return tuple(fields)
+        at += 1
+        if at == len(value):
+            return (*fields, "")
+
+
+def _quoted_field(value: str, start: int) -> tuple[str, int]:
+    """Return the field whose opening quote is at `start`, and where it ends."""
+    pieces, at = [], start + 1
+    while True:
+        end = value.find('"', at)
+        if end < 0:
+            column = len(value.encode()) + 1
+            raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
+        pieces.append(value[at:end])
+        if value.startswith('""', end):
+            pieces.append('"')
+            at = end + 2
+            continue
+        if end + 1 == len(value) or value[end + 1] == ",":
+            return "".join(pieces), end + 1
+        column = len(value[:end].encode()) + 1
+        raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
+
+
+def labels(value: str) -> dict[str, str]:
+    """Read `key=value`, or a CSV record of them when there is more than one `=`."""
+    count = value.count("=")
+    if not count:
+        raise BadValue(f"{value} must be formatted as key=value")
+    pairs = (value.strip('"'),) if count == 1 else csv_record(value)
+    read = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise BadValue(f"{pair} must be formatted as key=value")
+        read[key] = text
+    return read

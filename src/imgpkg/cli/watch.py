@@ -1,0 +1,127 @@
+"""Watches the core work: its lines go to the output, its warnings and progress to standard error."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Event, Message, Planned, Warned
+
+if TYPE_CHECKING:
+    from imgpkg.cli.output import Output
+
+_SPARSE_SECONDS = 10.0
+
+
+class Watch:
+    """The event hook of the command line; safe from many threads.
+
+    On a terminal a progress display follows the bytes; elsewhere a line every ten seconds tells that the work
+    goes on.
+    """
+
+    def __init__(self, output: Output, err: TextIO, *, shows_log: bool, draws: bool) -> None:
+        self._output = output
+        self._err = err
+        self._shows_log = shows_log
+        self._lock = threading.Lock()
+        self._progress: Progress = Drawn(err) if draws else Sparse(err)
+        self._warned: set[str] = set()
+
+    def __call__(self, event: Event) -> None:
+        """Take one event."""
+        with self._lock:
+            if isinstance(event, Message):
+                self._progress.pause()
+                self._output.text(event.text)
+            elif isinstance(event, Warned):
+                self._warn(event)
+            else:
+                self._progress.take(event)
+
+    def trace(self, line: str) -> None:
+        """Write a line of `--debug`."""
+        with self._lock:
+            self._err.write(line if line.endswith("\n") else f"{line}\n")
+
+    def close(self) -> None:
+        """Remove the display."""
+        self._progress.close()
+
+    def _warn(self, event: Warned) -> None:
+        if event.text in self._warned or (event.is_logged and self._shows_log):
+            return
+        self._warned.add(event.text)
+        self._progress.pause()
+        self._err.write(f"imgpkg: warning: {event.text}\n")
+
+
+class Progress:
+    """Counts bytes and blobs; what it shows is its children's business."""
+
+    def __init__(self, err: TextIO) -> None:
+        self.err = err
+        self.blobs = self.size = self.done = self.moved = 0
+
+    def take(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, Planned):
+            self.blobs += event.blobs
+            self.size += event.size
+        elif isinstance(event, BlobAdvanced):
+            self.moved += event.count
+        elif isinstance(event, BlobFinished):
+            self.done += 1
+        self.show(event)
+
+    def show(self, event: Event) -> None:
+        """Show the counts."""
+
+    def pause(self) -> None:
+        """Make room for a line of text."""
+
+    def close(self) -> None:
+        """Remove what is shown."""
+
+
+class Sparse(Progress):
+    """A line every ten seconds, for logs."""
+
+    def __init__(self, err: TextIO) -> None:
+        super().__init__(err)
+        self._next = time.monotonic() + _SPARSE_SECONDS
+
+    def show(self, event: Event) -> None:
+        """Write a line when it is time for one."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SPARSE_SECONDS
+            share = f" of {self.size >> 20}" if self.size else ""
+            self.err.write(f"imgpkg: {self.done} of {self.blobs} blobs, {self.moved >> 20}{share} MiB\n")
+            self.err.flush()
+
+
+class Drawn(Progress):
+    """A bar on a terminal, drawn by rich once there is something to wait for."""
+
+    def __init__(self, err: TextIO) -> None:
+        super().__init__(err)
+        self._bar: object = None
+
+    def show(self, event: Event) -> None:
+        """Draw the bar anew."""
+        from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
+
+        if self._bar is None and isinstance(event, BlobStarted | BlobAdvanced) and self.size:
+            self._bar = Bar(self.err)
+        if isinstance(self._bar, Bar):
+            self._bar.update(self.done, self.blobs, self.moved, self.size)
+
+    def close(self) -> None:
+        """Remove the bar."""
+        from imgpkg.cli.bar import Bar  # noqa: PLC0415 - likewise
+
+        if isinstance(self._bar, Bar):
+            self._bar.close()
+            self._bar = None
