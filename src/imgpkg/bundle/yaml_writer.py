@@ -1,0 +1,163 @@
+"""The YAML normal form of files that imgpkg writes (imgpkg-spec 7.2): the same bytes for the same value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import TypeAlias
+
+from imgpkg.bundle.natural import natural_order
+from imgpkg.bundle.yaml_scalar import reads_as_itself
+
+Node: TypeAlias = "Mapping[str, Node] | Sequence[Node] | str | bool | int | None"
+
+_WIDTH = 80
+_INDENT = 2
+_MAX_SIMPLE_KEY = 128
+
+_BREAKS = "\n\u2028\u2029"
+_MULTILINE = re.compile(f"[\r\x85{_BREAKS}]")
+_BREAK = re.compile(f"[{_BREAKS}]")
+_SPECIAL = re.compile("[^\n\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]")
+_SPACE_THEN_BREAK = re.compile(f" [{_BREAKS}]")
+_BREAK_THEN_SPACE = re.compile(f"[{_BREAKS}] ")
+_INDICATOR = re.compile(r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|\Z)""")
+_INDICATOR_INSIDE = re.compile(r":(?:[ \t]|\Z)| #")
+_ESCAPED = re.compile('[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd]|["\\\\\u2028\u2029]')
+_SHORT_ESCAPES = dict(zip('\0\a\b\t\n\v\f\r\x1b"\\\x85\u2028\u2029', '0abtnvfre"\\NLP', strict=True))
+
+
+class _Style(Enum):
+    PLAIN = "plain"
+    SINGLE = "single"
+    DOUBLE = "double"
+    LITERAL = "literal"
+
+
+def dump(document: Mapping[str, Node]) -> str:
+    """Write `document` with its keys in natural order, ending in a newline; no `---` in front."""
+    return f"{_node(document, 0, _INDENT)}\n"
+
+
+def _node(node: Node, column: int, indent: int) -> str:
+    """Write a value that begins at `column`; lines after the first are indented as its block asks.
+
+    A block begins at `column`; `indent` is what the further lines of a scalar get.
+    """
+    if isinstance(node, str):
+        return _text(node, _style(node), column, indent)
+    if node is None:
+        return "null"
+    if isinstance(node, (bool, int)):
+        return str(node).lower()
+    if isinstance(node, Mapping):
+        return _mapping(node, column) if node else "{}"
+    return _sequence(node, column) if node else "[]"
+
+
+def _mapping(mapping: Mapping[str, Node], indent: int) -> str:
+    return f"\n{' ' * indent}".join(_entry(key, mapping[key], indent) for key in natural_order(mapping))
+
+
+def _entry(key: str, value: Node, indent: int) -> str:
+    inner = indent + _INDENT
+    if _MULTILINE.search(key) or len(key.encode("utf-8", "surrogatepass")) > _MAX_SIMPLE_KEY:
+        written = _text(key, _style(key), inner, inner)
+        return f"? {written}\n{' ' * indent}: {_node(value, inner, inner)}"
+    written = _unfolded(key, _style(key))
+    if isinstance(value, Mapping) and value:
+        return f"{written}:\n{' ' * inner}{_mapping(value, inner)}"
+    if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        return f"{written}:\n{' ' * indent}{_sequence(value, indent)}"
+    return f"{written}: {_node(value, indent + len(written) + 2, inner)}"
+
+
+def _sequence(items: Sequence[Node], indent: int) -> str:
+    inner = indent + _INDENT
+    return f"\n{' ' * indent}".join(f"- {_node(item, inner, inner)}" for item in items)
+
+
+def _style(text: str) -> _Style:
+    is_special = bool(_SPECIAL.search(text) or _SPACE_THEN_BREAK.search(text))
+    if "\n" in text:
+        # A literal ends in the newline that the next key needs, or in none.
+        is_literal = not is_special and not text.endswith((" ", "\u2028", "\u2029"))
+        return _Style.LITERAL if is_literal else _Style.DOUBLE
+    if is_special or _BREAK_THEN_SPACE.search(text) or not reads_as_itself(text):
+        return _Style.DOUBLE
+    if _BREAK.search(text) or text != text.strip(" ") or _has_indicators(text):
+        return _Style.SINGLE
+    return _Style.PLAIN
+
+
+def _has_indicators(text: str) -> bool:
+    return bool(_INDICATOR.match(text) or _INDICATOR_INSIDE.search(text))
+
+
+def _text(text: str, style: _Style, column: int, indent: int) -> str:
+    if style is _Style.LITERAL:
+        return _literal(text, indent)
+    return _folded(_unfolded(text, style), style, column, indent)
+
+
+def _unfolded(text: str, style: _Style) -> str:
+    if style is _Style.PLAIN:
+        return text
+    if style is _Style.SINGLE:
+        return "'" + text.replace("'", "''") + "'"
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+def _escape(match: re.Match[str]) -> str:
+    character = match[0]
+    if character in _SHORT_ESCAPES:
+        return f"\\{_SHORT_ESCAPES[character]}"
+    code = ord(character)
+    if code <= 0xFF:  # noqa: PLR2004 - what two digits hold
+        return f"\\x{code:02X}"
+    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"  # noqa: PLR2004 - what four digits hold
+
+
+def _literal(text: str, indent: int) -> str:
+    hint = str(_INDENT) if text[0] == " " or text[0] in _BREAKS else ""
+    keep = "-" if text[-1] not in _BREAKS else "+" if len(text) == 1 or text[-2] in _BREAKS else ""
+    lines = re.split(f"(?<=[{_BREAKS}])", text)
+    pad = " " * indent
+    body = "".join(line if not line or line[0] in _BREAKS else pad + line for line in lines)
+    # The break after the last line is the caller's.
+    return f"|{hint}{keep}\n{body.removesuffix(chr(10))}"
+
+
+def _folded(written: str, style: _Style, column: int, indent: int) -> str:
+    """Break the line at the first space after column 80, again and again."""
+    if column + len(written) <= _WIDTH and not _BREAK.search(written):
+        return written
+    edge = 0 if style is _Style.PLAIN else 1
+    last = len(written) - 1 - edge
+    pieces: list[str] = []
+    previous = ""
+    for at, character in enumerate(written):
+        piece = character
+        if character == " ":
+            if previous != " " and column > _WIDTH and edge < at < last:
+                piece = _fold(style, written[at + 1], indent)
+        elif previous and previous in _BREAKS and character not in _BREAKS and at <= last:
+            piece = " " * indent + character
+        pieces.append(piece)
+        column = _column_after(piece, column)
+        previous = character
+    return "".join(pieces)
+
+
+def _fold(style: _Style, following: str, indent: int) -> str:
+    """Return what stands for a space where a line may end; only double quotes can break before another."""
+    if following != " ":
+        return f"\n{' ' * indent}"
+    return f"\n{' ' * indent}\\" if style is _Style.DOUBLE else " "
+
+
+def _column_after(piece: str, column: int) -> int:
+    if piece in _BREAKS:
+        return 0
+    return len(piece) - 1 if piece[0] == "\n" else column + len(piece)
