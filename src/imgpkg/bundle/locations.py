@@ -1,0 +1,84 @@
+"""The record of a copied bundle: every image it names is in its own repository (imgpkg-spec 5.9, 7.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.fields import Found
+from imgpkg.bundle.header import API_VERSION, HEADER, Header
+from imgpkg.bundle.yaml_reader import look_at, read_document
+from imgpkg.bundle.yaml_writer import dump
+from imgpkg.errors import doing
+
+if TYPE_CHECKING:
+    from imgpkg.bundle.yaml_writer import Node
+
+FILE_NAME = "image-locations.yml"
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """An image as the bundle's images lock names it, and whether it is a bundle itself."""
+
+    image: str
+    is_bundle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLocations:
+    """The images that a bundle names directly."""
+
+    images: tuple[Location, ...] = ()
+
+    @classmethod
+    def parse(cls, data: bytes, name: str = FILE_NAME) -> ImageLocations:
+        """Read a record; unknown fields are passed over, and references are not looked at.
+
+        Raises InvalidLock; hints say where in `name`.
+        """
+        images: tuple[Location, ...] = ()
+        with doing("Unmarshaling image locations config"):
+            value = read_document(data, name, strict=False)
+            header = Header(look_at(name, value.line))
+            known = (*HEADER, "images")
+            for key, found in Found(value, name).fields("bundle.ImageLocationsConfig", known, strict=False):
+                if key == "images":
+                    images = tuple(_location(item) for item in found.items("bundle.ImageLocation"))
+                else:
+                    header.take(key, found)
+        header.check("ImageLocations")
+        return cls(images)
+
+    def plain_images(self) -> frozenset[str]:
+        """Return the references of the images that are no bundles."""
+        return frozenset(location.image for location in self.images if not location.is_bundle)
+
+    def to_bytes(self) -> bytes:
+        """Write the record: one entry per digest, the first of several, sorted by reference.
+
+        The bytes are the original's, so that the same record has the same digest everywhere.
+        """
+        first: dict[str, Location] = {}
+        for location in self.images:
+            first.setdefault(location.image.rpartition("@")[2], location)
+        images: list[Node] = [
+            {"image": location.image, "isBundle": location.is_bundle}
+            for location in sorted(first.values(), key=lambda location: location.image)
+        ]
+        document: dict[str, Node] = {
+            "apiVersion": API_VERSION,
+            "images": images or None,
+            "kind": "ImageLocations",
+        }
+        return f"---\n{dump(document)}".encode()
+
+
+def _location(item: Found) -> Location:
+    image, is_bundle = "", False
+    for key, found in item.fields("bundle.ImageLocation", ("image", "isBundle"), strict=False):
+        if key == "image":
+            image = found.string()
+        else:
+            is_bundle = found.boolean()
+    return Location(image, is_bundle)
