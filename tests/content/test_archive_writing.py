@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -142,6 +143,38 @@ class TestWriting:
                 target.write(blob, opener(data))
         with Archive(str(path)) as archive:
             assert archive.items == (item(EXTRA),)
+
+
+@pytest.fixture
+def full_disk():
+    """Let no file grow beyond 2000 bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+class TestNoRoom:
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_a_file_that_does_not_fit_is_noticed_at_once_and_nothing_stays(self, path, full_disk, resume):
+        with pytest.raises(LocalIOError, match=rf"^write {path}\.partial: file too large$"):
+            write(path, *IMAGES, resume=resume)
+        assert files(path.parent) == []
+
+    def test_an_old_partial_file_stays_when_a_new_one_does_not_fit(self, path, request):
+        path.with_name("a.tar.partial").write_bytes(b"noise")
+        request.getfixturevalue("full_disk")
+        with pytest.raises(LocalIOError, match="file too large"):
+            write(path, *IMAGES, resume=True)
+        assert files(path.parent) == ["a.tar.partial"]
+        assert path.with_name("a.tar.partial").read_bytes() == b"noise"
+
+    def test_a_partial_file_that_nobody_may_replace_is_an_error(self, path):
+        path.with_name("a.tar.partial.new").mkdir()
+        path.with_name("a.tar.partial").write_bytes(b"noise")
+        with pytest.raises(LocalIOError, match=r"open .*\.partial\.new: is a directory"):
+            write(path, *IMAGES, resume=True)
+        assert path.with_name("a.tar.partial").read_bytes() == b"noise"
 
 
 class TestFailing:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
-from tests.content.tars import tree
+from tests.content.tars import file, tar, tree, unpack
 
 from imgpkg.content.unpack import check_output, replacing
 from imgpkg.errors import LocalIOError, UnpackError, UsageError
 
+_NOBODY = 65534
 REFUSED = r"^Disallowed output directory \(trying to avoid accidental deletion\)$"
 
 
@@ -73,8 +77,8 @@ class TestCheckOutput:
     def test_a_link_to_the_current_directory_is_fine_as_only_the_link_is_replaced(self, inside):
         (inside / "self").symlink_to(inside)
         check_output("self")
-        with replacing("self") as fresh, open(f"{fresh}/a", "w") as file:
-            file.write("1")
+        with replacing("self") as fresh, open(f"{fresh}/a", "w") as new:
+            new.write("1")
         assert not (inside / "self").is_symlink()
         assert (inside / "self" / "a").read_text() == "1"
 
@@ -89,8 +93,8 @@ def old(tmp_path):
 
 
 def fill(fresh):
-    with open(os.path.join(fresh, "new"), "wb") as file:
-        file.write(b"new")
+    with open(os.path.join(fresh, "new"), "wb") as new:
+        new.write(b"new")
 
 
 def fail_with(error, output):
@@ -163,12 +167,6 @@ class TestReplacing:
         with pytest.raises(LocalIOError, match=text), replacing(str(tmp_path / "file" / "out")):
             raise AssertionError("never entered")
 
-    def test_old_folders_that_forbid_removal_are_removed(self, old):
-        old.joinpath("d").chmod(0o500)
-        with replacing(str(old)) as fresh:
-            fill(fresh)
-        assert tree(old.parent) == {"out/": None, "out/new": b"new"}
-
     def test_a_fresh_folder_that_vanished_leaves_the_old_one(self, old):
         with (
             pytest.raises(LocalIOError, match="Creating output directory: rename"),
@@ -194,3 +192,71 @@ class TestReplacing:
             child.send_signal(signal.SIGINT)
             child.wait(30)
         assert tree(old.parent) == {"out/": None, "out/d/": None, "out/d/old": b"old"}
+
+
+@pytest.fixture
+def nobody():
+    """Be an ordinary user for the time of a test, with a folder of one's own."""
+    folder = Path(tempfile.mkdtemp())
+    user = os.getresuid()
+    if user[1] == 0:
+        os.chown(folder, _NOBODY, -1)
+        os.setresuid(_NOBODY, _NOBODY, 0)
+    yield folder
+    os.setresuid(*user)
+    shutil.rmtree(folder)
+
+
+class TestAsAnOrdinaryUser:
+    def test_old_folders_that_forbid_removal_are_removed(self, nobody):
+        (nobody / "out" / "d").mkdir(parents=True)
+        (nobody / "out" / "d" / "old").write_bytes(b"old")
+        (nobody / "out" / "d").chmod(0o500)
+        (nobody / "out").chmod(0o000)
+        with replacing(str(nobody / "out")) as fresh:
+            fill(fresh)
+        assert tree(nobody) == {"out/": None, "out/new": b"new"}
+
+    def test_a_place_that_is_not_ours_is_refused_and_left_alone(self, nobody):
+        (nobody / "out").mkdir()
+        nobody.chmod(0o500)
+        try:
+            with pytest.raises(LocalIOError, match=r"Creating output directory: mkdir .*: permission denied"):
+                fail_with(AssertionError("never entered"), nobody / "out")
+        finally:
+            nobody.chmod(0o700)
+
+    def test_files_belong_to_whom_unpacks_them(self, nobody):
+        (nobody / "out").mkdir()
+        unpack(nobody / "out", tar(file("a", b"1", uid=4321, gid=1234)))
+        assert (nobody / "out" / "a").stat().st_uid == os.geteuid()
+
+
+@pytest.fixture
+def overlay(tmp_path):
+    """Mount an overlay file system, as containers have it, with `out` in its lower layer."""
+    lower, upper, work, merged = (tmp_path / name for name in ("lower", "upper", "work", "merged"))
+    for folder in (lower / "out", upper, work, merged):
+        folder.mkdir(parents=True)
+    (lower / "out" / "old").write_bytes(b"old")
+    options = f"lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off"
+    command = ["mount", "-t", "overlay", "overlay", "-o", options, str(merged)]
+    if subprocess.run(command, check=False, capture_output=True).returncode != 0:
+        pytest.skip("mounting needs root")
+    yield merged
+    subprocess.run(["umount", str(merged)], check=True)
+
+
+def test_a_folder_of_a_container_image_is_replaced_although_it_cannot_be_renamed(overlay):
+    with pytest.raises(OSError, match="cross-device"):
+        os.rename(overlay / "out", overlay / "other")
+    with replacing(str(overlay / "out")) as fresh:
+        fill(fresh)
+    assert tree(overlay) == {"out/": None, "out/new": b"new"}
+
+
+def test_a_mounted_folder_that_cannot_be_replaced_stays(overlay):
+    text = r"^Removing output directory: rename .*: device or resource busy$"
+    with pytest.raises(LocalIOError, match=text), replacing(str(overlay)) as fresh:
+        fill(fresh)
+    assert tree(overlay) == {"out/": None, "out/old": b"old"}

@@ -103,8 +103,10 @@ class PartialFile:
         self._for_missing(copy)
 
     def close(self) -> None:
-        """Close the file, which unlocks it."""
-        os.close(self.descriptor)
+        """Close the file, which unlocks it; closing again does nothing."""
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def _lock(self) -> None:
         fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

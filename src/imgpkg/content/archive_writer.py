@@ -143,6 +143,8 @@ def _begin(file: PartialFile) -> PartialFile:
     try:
         file.lay_out()
     except BaseException:
+        with suppress(OSError):
+            os.unlink(file.path)
         file.close()
         raise
     return file
