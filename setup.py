@@ -5,6 +5,11 @@ from setuptools import Extension, setup
 setup(
     ext_modules=[
         # Without a compiler the installation succeeds and the pure-Python encoder is used.
-        Extension("imgpkg.content._deflate", ["src/imgpkg/content/_deflate.c"], optional=True),
+        Extension(
+            "imgpkg.content._deflate",
+            ["src/imgpkg/content/_deflate.c"],
+            extra_compile_args=["-O3", "-std=c99"],
+            optional=True,
+        ),
     ],
 )
