@@ -120,7 +120,7 @@ class _Walk:
         with doing(*trail):
             with doing("Reading ImagesLock file"):
                 lock = fetch_images_lock(self._client, image)
-            return _Read(image, lock, fetch_locations(self._client, image.reference))
+            return _Read(image, lock, fetch_locations(self._client, image))
 
     def _unknown(self, read: _Read) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()

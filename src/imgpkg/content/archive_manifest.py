@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from imgpkg.content import go_json
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest, verify
@@ -16,11 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.oci.manifest import Descriptor
-
-# Go's encoder makes its output safe inside HTML and JavaScript.
-_GO_ESCAPES = str.maketrans(
-    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +85,7 @@ def encode(items: Iterable[ArchiveItem]) -> bytes:
         }
         for item in ordered
     ]
-    text = json.dumps(document or None, ensure_ascii=False, separators=(",", ":"))
-    return text.translate(_GO_ESCAPES).encode("utf-8", "replace")
+    return go_json.encode(document or None)
 
 
 def decode(data: bytes) -> tuple[ArchiveItem, ...]:

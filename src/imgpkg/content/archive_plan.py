@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imgpkg.content.archive_header import BLOCK, END, member_header, padded
 from imgpkg.content.archive_index import MANIFEST, Member, member_name
 from imgpkg.content.archive_manifest import encode
+from imgpkg.content.tar_header import BLOCK, END, member_header, padded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,14 +29,14 @@ class ArchivePlan:
 def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> ArchivePlan:
     """Lay out manifest.json for `items`, then `blobs`, each digest once, in the order of their digests."""
     manifest = encode(items)
-    start = member_header(MANIFEST, len(manifest)) + padded(manifest)
+    start = member_header(MANIFEST.encode(), len(manifest)) + padded(manifest)
     fixed = [(0, start)]
     places: dict[Digest, Member] = {}
     at = len(start)
     distinct = {blob.digest: blob for blob in blobs}
     for digest in sorted(distinct, key=str):
         size = distinct[digest].size
-        header = member_header(member_name(digest), size)
+        header = member_header(member_name(digest).encode(), size)
         fixed.append((at, header))
         places[digest] = Member(at + len(header), size)
         end = at + len(header) + size

@@ -87,7 +87,7 @@ class _Walk:
         path = os.path.join(folder, IMAGES_LOCK)
         shown = os.path.normpath(os.path.join(self.output, where, IMAGES_LOCK))
         lock = ImagesLock.from_path(path, shown=shown)
-        locations = fetch_locations(self.client, image.reference)
+        locations = fetch_locations(self.client, image)
         hosted = locations is not None or self._hosts_all(image.reference, lock)
         nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
         if hosted:

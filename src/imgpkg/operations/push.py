@@ -92,7 +92,7 @@ def _check_contents(
 ) -> None:
     if is_bundle:
         find_bundle(files, exclusions)
-    elif holds_bundle(files, exclusions):
+    elif holds_bundle(files):
         raise UsageError(
             "Images cannot be pushed with '.imgpkg' directories, consider using --bundle (-b) option"
         )

@@ -1,0 +1,248 @@
+"""The fixed deflate encoder, readable: what `_deflate.c` must equal byte for byte (imgpkg-spec 3.6).
+
+The digest of a layer is that of its compressed bytes, so these must never change: not with the version of
+zlib, of Python or of this package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from imgpkg.content.huffman import MANY_ZEROS, REPEAT, ZEROS, code_lengths, code_words, run_lengths
+from imgpkg.content.matches import LAST_LITERAL, REACH, Matcher, length_and_distance
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BLOCK = 65535
+
+_STORED_BELOW, _HUFFMAN_BELOW = 17, 128
+_LITERALS, _DISTANCES = 286, 30
+_END_OF_BLOCK, _FIRST_LENGTH = 256, 257
+_MAX_LENGTH, _MAX_CODE_LENGTH = 15, 7
+_FEWEST_CODES = 4
+_DYNAMIC = 4
+_FLUSH_BITS = 1 << 12
+
+_LENGTH_EXTRA = (0,) * 8 + tuple(bits for bits in range(1, 6) for _ in range(4)) + (0,)
+_DISTANCE_EXTRA = (0, 0) + tuple(bits for bits in range(14) for _ in range(2))
+_RUN_EXTRA = {REPEAT: 2, ZEROS: 3, MANY_ZEROS: 7}
+_CODE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
+
+
+def _bases(first: int, extra: Sequence[int]) -> tuple[int, ...]:
+    bases = [first]
+    for bits in extra[:-1]:
+        bases.append(bases[-1] + (1 << bits))
+    return tuple(bases)
+
+
+# RFC 1951 gives the longest match a symbol of its own, although the one before could express it.
+_LENGTH_BASE = (*_bases(3, _LENGTH_EXTRA)[:-1], 258)
+_DISTANCE_BASE = _bases(1, _DISTANCE_EXTRA)
+
+
+def _symbols(bases: Sequence[int], largest: int) -> list[int]:
+    """Return, by value, the symbol with the largest base that is not above it."""
+    symbols: list[int] = []
+    for symbol, end in enumerate((*bases[1:], largest + 1)):
+        symbols += [symbol] * (end - len(symbols))
+    return symbols
+
+
+_LENGTH_SYMBOL = _symbols(_LENGTH_BASE, 258)
+_DISTANCE_SYMBOL = _symbols(_DISTANCE_BASE, REACH)
+
+
+class Encoder:
+    """Compresses a stream given in pieces of any size; the same stream gives the same bytes."""
+
+    def __init__(self) -> None:
+        self._bits = _Bits()
+        self._matcher = Matcher()
+        self._waiting = bytearray()
+
+    def compress(self, data: bytes) -> bytes:
+        """Take `data` in; return the bytes that are certain by now, perhaps none."""
+        self._waiting += data
+        while len(self._waiting) >= BLOCK:
+            self._put_block(bytes(self._waiting[:BLOCK]))
+            del self._waiting[:BLOCK]
+        return self._bits.taken()
+
+    def finish(self) -> bytes:
+        """Return the rest: the last block, and an empty one that says so."""
+        if self._waiting:
+            self._put_block(bytes(self._waiting))
+            self._waiting.clear()
+        self._bits.put(1, 3)
+        self._bits.put_bytes(b"\0\0\xff\xff")
+        return self._bits.taken()
+
+    def _put_block(self, block: bytes) -> None:
+        if len(block) < _STORED_BELOW:
+            self._put_stored(block)
+        elif len(block) < _HUFFMAN_BELOW:
+            self._put_huffman(block, _Tokens(block, is_plain=True))
+        else:
+            tokens = self._matcher.tokens(block)
+            is_plain = len(tokens) > len(block) - (len(block) >> 4)
+            self._put_huffman(block, _Tokens(block if is_plain else tokens, is_plain=is_plain))
+        self._matcher.advance(block)
+
+    def _put_stored(self, block: bytes) -> None:
+        self._bits.put(0, 3)
+        size = len(block)
+        self._bits.put_bytes(size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + block)
+
+    def _put_huffman(self, block: bytes, tokens: _Tokens) -> None:
+        size = tokens.size
+        if (len(block) + 5) * 8 < size + (size >> 4):
+            self._put_stored(block)
+            return
+        tokens.write_codes(self._bits)
+        tokens.write(self._bits)
+
+
+class _Bits:
+    """Bits packed from the low end of each byte."""
+
+    def __init__(self) -> None:
+        self._done = bytearray()
+        self._bits = 0
+        self._count = 0
+
+    def put(self, value: int, count: int) -> None:
+        self._bits |= value << self._count
+        self._count += count
+        if self._count >= _FLUSH_BITS:
+            self._flush()
+
+    def put_bytes(self, data: bytes) -> None:
+        """Fill up to a whole byte with zeros, then append `data`."""
+        self._count += -self._count % 8
+        self._flush()
+        self._done += data
+
+    def taken(self) -> bytes:
+        """Return the whole bytes so far and forget them."""
+        self._flush()
+        done = bytes(self._done)
+        self._done.clear()
+        return done
+
+    def _flush(self) -> None:
+        size, rest = divmod(self._count, 8)
+        self._done += (self._bits & ((1 << 8 * size) - 1)).to_bytes(size, "little")
+        self._bits >>= 8 * size
+        self._count = rest
+
+
+class _Code:
+    """A Huffman code made for the frequencies of its symbols."""
+
+    def __init__(self, frequencies: Sequence[int], limit: int) -> None:
+        self.lengths = code_lengths(frequencies, limit)
+        self.words = code_words(self.lengths)
+        self.size = sum(count * length for count, length in zip(frequencies, self.lengths, strict=True))
+
+    def put(self, symbol: int, bits: _Bits) -> None:
+        bits.put(self.words[symbol], self.lengths[symbol])
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """The tokens of one block and the three codes that say them in the fewest bits."""
+
+    tokens: Sequence[int]
+    is_plain: bool
+
+    @cached_property
+    def frequencies(self) -> tuple[list[int], list[int]]:
+        literals, distances = [0] * _LITERALS, [0] * _DISTANCES
+        for token in self.tokens:
+            if token <= LAST_LITERAL:
+                literals[token] += 1
+            else:
+                length, distance = length_and_distance(token)
+                literals[_FIRST_LENGTH + _LENGTH_SYMBOL[length]] += 1
+                distances[_DISTANCE_SYMBOL[distance]] += 1
+        literals[_END_OF_BLOCK] = 1
+        if not any(distances):
+            distances[0] = 1
+        return literals, distances
+
+    @cached_property
+    def literals(self) -> _Code:
+        return _Code(self.frequencies[0], _MAX_LENGTH)
+
+    @cached_property
+    def distances(self) -> _Code:
+        return _Code(self.frequencies[1], _MAX_LENGTH)
+
+    @cached_property
+    def counts(self) -> tuple[int, int]:
+        """How many literal and distance lengths are written; the unused ones at the end are not."""
+        literals = _FIRST_LENGTH if self.is_plain else _used(self.frequencies[0])
+        return literals, _used(self.frequencies[1])
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        literals, distances = self.counts
+        return run_lengths(self.literals.lengths[:literals] + self.distances.lengths[:distances])
+
+    @cached_property
+    def run_frequencies(self) -> list[int]:
+        counts = [0] * len(_CODE_ORDER)
+        for symbol, _ in self.runs:
+            counts[symbol] += 1
+        return counts
+
+    @cached_property
+    def codes(self) -> _Code:
+        return _Code(self.run_frequencies, _MAX_CODE_LENGTH)
+
+    @cached_property
+    def code_count(self) -> int:
+        return max(_FEWEST_CODES, _used([self.codes.lengths[symbol] for symbol in _CODE_ORDER]))
+
+    @property
+    def size(self) -> int:
+        """The bits that the choice between stored and compressed goes by; those of long matches are left out."""
+        extra = sum(self.run_frequencies[symbol] * bits for symbol, bits in _RUN_EXTRA.items())
+        header = 3 + 5 + 5 + 4 + 3 * self.code_count
+        return header + self.codes.size + self.literals.size + self.distances.size + extra
+
+    def write_codes(self, bits: _Bits) -> None:
+        literals, distances = self.counts
+        bits.put(_DYNAMIC, 3)
+        bits.put(literals - _FIRST_LENGTH, 5)
+        bits.put(distances - 1, 5)
+        bits.put(self.code_count - _FEWEST_CODES, 4)
+        for symbol in _CODE_ORDER[: self.code_count]:
+            bits.put(self.codes.lengths[symbol], 3)
+        for symbol, value in self.runs:
+            self.codes.put(symbol, bits)
+            bits.put(value, _RUN_EXTRA.get(symbol, 0))
+
+    def write(self, bits: _Bits) -> None:
+        for token in self.tokens:
+            if token <= LAST_LITERAL:
+                self.literals.put(token, bits)
+            else:
+                self._write_match(*length_and_distance(token), bits)
+        self.literals.put(_END_OF_BLOCK, bits)
+
+    def _write_match(self, length: int, distance: int, bits: _Bits) -> None:
+        symbol = _LENGTH_SYMBOL[length]
+        self.literals.put(_FIRST_LENGTH + symbol, bits)
+        bits.put(length - _LENGTH_BASE[symbol], _LENGTH_EXTRA[symbol])
+        symbol = _DISTANCE_SYMBOL[distance]
+        self.distances.put(symbol, bits)
+        bits.put(distance - _DISTANCE_BASE[symbol], _DISTANCE_EXTRA[symbol])
+
+
+def _used(counts: Sequence[int]) -> int:
+    return max(index for index, count in enumerate(counts) if count) + 1

@@ -1,0 +1,15 @@
+"""JSON in the bytes that Go's encoder writes, on which digests depend (imgpkg-spec 3.7, 5.7)."""
+
+from __future__ import annotations
+
+import json
+
+# Go's encoder makes its output safe inside HTML and JavaScript, and shows what is no text.
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+_ESCAPES |= dict.fromkeys(range(0xD800, 0xE000), "\\ufffd")
+
+
+def encode(value: object) -> bytes:
+    """Encode plain dicts, lists, strings and numbers without spaces, keys in the order they have."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    return text.translate(_ESCAPES).encode()

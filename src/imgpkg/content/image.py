@@ -1,0 +1,67 @@
+"""The image around one packed layer: configuration and manifest, byte for byte (imgpkg-spec 3.7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from imgpkg.content import go_json
+from imgpkg.oci import media
+from imgpkg.oci.digest import Digest
+from imgpkg.oci.manifest import Descriptor, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_EPOCH = "0001-01-01T00:00:00Z"
+_HISTORY = ({"author": "imgpkg", "created": _EPOCH, "created_by": "imgpkg"},)
+
+
+class Layer(Protocol):
+    """What an image says of its layer."""
+
+    @property
+    def diff_id(self) -> Digest:
+        """The digest of the uncompressed bytes."""
+
+    @property
+    def descriptor(self) -> Descriptor:
+        """Media type, digest and size of the compressed bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltImage:
+    """A manifest and the configuration it names, with its exact bytes."""
+
+    manifest: Manifest
+    config: bytes = field(repr=False)
+    config_descriptor: Descriptor
+
+
+def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
+    """Wrap `layer`; the same layer and labels give the same digest everywhere."""
+    # Go sorts keys by their UTF-8 bytes, which Python's order of strings equals.
+    config = go_json.encode(
+        {
+            "architecture": "",
+            "created": _EPOCH,
+            "history": _HISTORY,
+            "os": "",
+            "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id)]},
+            "config": {"Labels": dict(sorted(labels.items()))} if labels else {},
+        }
+    )
+    descriptor = Descriptor(media.DOCKER_CONFIG, Digest.of(config), len(config))
+    manifest = go_json.encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": media.DOCKER_MANIFEST,
+            "config": _fields(descriptor),
+            "layers": [_fields(layer.descriptor)],
+        }
+    )
+    return BuiltImage(Manifest.parse(manifest), config, descriptor)
+
+
+def _fields(blob: Descriptor) -> dict[str, object]:
+    return {"mediaType": blob.media_type, "size": blob.size, "digest": str(blob.digest)}

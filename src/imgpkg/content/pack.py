@@ -1,0 +1,138 @@
+"""Pack files into one layer in a single pass: tar, digest, deflate, digest, temporary file (imgpkg-spec 3.4-3.6)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from imgpkg.content.deflate import open_writer
+from imgpkg.content.tar_header import BLOCK, END, FILE, FOLDER, member_header
+from imgpkg.content.walk import list_entries
+from imgpkg.errors import LocalIOError, local_io
+from imgpkg.events import Hook, Message, silent
+from imgpkg.oci import media
+from imgpkg.oci.digest import Digest
+from imgpkg.oci.manifest import Descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from imgpkg.content.deflate import Encoder
+    from imgpkg.content.walk import PackedEntry
+
+_PIECE = 1 << 20
+_OWNER = 0o700
+_PERMISSIONS = 0o777
+# The bits of Go's file modes, whose numbers the original writes into headers.
+_GO_FOLDER = 1 << 31
+_GO_SPECIAL = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLayer:
+    """A layer in a temporary file: the digest of its tar, and what a manifest says of its compressed bytes."""
+
+    diff_id: Digest
+    descriptor: Descriptor
+    path: str
+
+    def open(self) -> BinaryIO:
+        """Open the compressed bytes, from the start at each call."""
+        return open(self.path, "rb")
+
+
+@contextmanager
+def pack_layer(
+    inputs: Sequence[str | os.PathLike[str]],
+    *,
+    exclusions: Collection[str],
+    preserve_permissions: bool = False,
+    on_event: Hook = silent,
+    encoder: Callable[[], Encoder] | None = None,
+) -> Iterator[PackedLayer]:
+    """Pack folders and files; the layer's file is there until the block ends.
+
+    `exclusions` are names in the layer. Without `preserve_permissions` only the owner's bits are kept. The
+    same files give the same bytes everywhere, whatever the `encoder`. Raises UsageError, LocalIOError.
+    """
+    entries = list_entries(inputs, exclusions)
+    with local_io("create", tempfile.gettempdir()):
+        handle, path = tempfile.mkstemp(prefix="imgpkg-layer-")
+    try:
+        with os.fdopen(handle, "wb") as file, local_io("write", path):
+            packed = _Packed(file, encoder)
+            for entry in entries:
+                _write(entry, packed, preserve_permissions=preserve_permissions, on_event=on_event)
+            layer = packed.finish(path)
+        yield layer
+    finally:
+        os.unlink(path)
+
+
+class _Packed:
+    """A tar on its way through two digests into a file."""
+
+    def __init__(self, file: BinaryIO, encoder: Callable[[], Encoder] | None) -> None:
+        self._file = file
+        self._compressed = hashlib.sha256()
+        self._tar = hashlib.sha256()
+        self._gzip = open_writer(self, encoder)
+
+    def write(self, data: bytes) -> None:
+        """Take compressed bytes."""
+        self._compressed.update(data)
+        self._file.write(data)
+
+    def add(self, data: bytes) -> None:
+        """Take bytes of the tar."""
+        self._tar.update(data)
+        self._gzip.write(data)
+
+    def finish(self, path: str) -> PackedLayer:
+        """End the tar, and say what became of it."""
+        self.add(END)
+        self._gzip.close()
+        digest = Digest("sha256", self._compressed.hexdigest())
+        descriptor = Descriptor(media.DOCKER_LAYER, digest, self._file.tell())
+        return PackedLayer(Digest("sha256", self._tar.hexdigest()), descriptor, path)
+
+
+def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, on_event: Hook) -> None:
+    name = os.fsencode(entry.name)
+    mode = _go_mode(entry) if preserve_permissions else entry.mode & _OWNER
+    if entry.is_folder:
+        on_event(Message(f"dir: {entry.name}\n"))
+        packed.add(member_header(name, 0, mode=mode if preserve_permissions else _OWNER, kind=FOLDER))
+        return
+    on_event(Message(f"file: {entry.name}\n"))
+    with local_io("open", entry.path), open(entry.path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        packed.add(member_header(name, size, mode=mode, kind=FILE))
+        for data in _content(file, size, entry.path):
+            packed.add(data)
+    packed.add(bytes(-size % BLOCK))
+
+
+def _content(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
+    """Yield exactly as many bytes as the header promised."""
+    left = size
+    while left:
+        data = file.read(min(left, _PIECE))
+        if not data:
+            raise LocalIOError(f"read {path}: the file became shorter while it was packed")
+        left -= len(data)
+        yield data
+    if file.read(1):
+        raise LocalIOError(f"read {path}: the file became longer while it was packed")
+
+
+def _go_mode(entry: PackedEntry) -> int:
+    """Return the number that Go has for a mode; a folder gets that of its input, as the original has it."""
+    mode = entry.root_mode if entry.is_folder else entry.mode
+    special = sum(number for bit, number in _GO_SPECIAL if mode & bit)
+    return (mode & _PERMISSIONS) | special | (_GO_FOLDER if entry.is_folder else 0)

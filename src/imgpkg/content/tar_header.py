@@ -1,0 +1,111 @@
+"""Headers of tar members in the bytes of Go's writer: USTAR, else PAX, else GNU (imgpkg-spec 3.5, 5.7).
+
+Everybody is user 0 and everything dates from 1970; a layer's digest depends on each of these bytes.
+"""
+
+from __future__ import annotations
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+FILE, FOLDER = b"0", b"5"
+
+_NAME, _PREFIX = 100, 155
+_LARGEST_MODE = 0o7777777
+_LARGEST_SIZE = 0o77777777777
+_POSIX, _GNU = b"ustar\x0000", b"ustar  \0"
+_DEVICE = b"0000000\0"
+_NO_DEVICE = bytes(8)
+_SLASH = ord("/")
+
+
+def member_header(name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FILE) -> bytes:
+    """Return what stands before the content of a member: one block, or more where one cannot say it.
+
+    `size` in bytes; `mode` may have more bits than USTAR knows, which makes the header GNU's.
+    """
+    if mode > _LARGEST_MODE:
+        return _gnu(name, size, mode, kind)
+    fits = name.isascii() and size <= _LARGEST_SIZE
+    if fits and len(name) <= _NAME:
+        return _block(name, size, kind, mode)
+    prefix, last = _split(name)
+    if fits and prefix:
+        return _block(last, size, kind, mode, prefix=prefix)
+    return _pax(name, size, mode, kind)
+
+
+def padded(data: bytes) -> bytes:
+    """Fill up to whole blocks with zeros."""
+    return data + bytes(-len(data) % BLOCK)
+
+
+def _split(name: bytes) -> tuple[bytes, bytes]:
+    """Part a long name so that both parts fit USTAR's fields; the prefix is empty when they cannot."""
+    slash = name.rfind(b"/", 0, _PREFIX + 1)
+    prefix, last = name[: max(slash, 0)], name[slash + 1 :]
+    return (prefix, last) if 0 < len(last) <= _NAME else (b"", name)
+
+
+def _pax(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
+    records = []
+    if len(name) > _NAME or not name.isascii():
+        records.append((b"path", name))
+    if size > _LARGEST_SIZE:
+        records.append((b"size", b"%d" % size))
+        size = 0
+    body = b"".join(_record(key, value) for key, value in records)
+    folder, slash, last = name.rpartition(b"/")
+    shown = _ascii(folder + slash + b"PaxHeaders.0/" + last)[:_NAME].rstrip(b"/")
+    extra = _block(shown, len(body), b"x", 0, device=_NO_DEVICE)
+    return extra + padded(body) + _block(_ascii(name), size, kind, mode)
+
+
+def _record(key: bytes, value: bytes) -> bytes:
+    """Encode `LENGTH KEY=VALUE` and a newline; the length counts its own digits."""
+    rest = b" %b=%b\n" % (key, value)
+    length = len(rest) + len(str(len(rest)))
+    return b"%d%b" % (len(rest) + len(str(length)), rest)
+
+
+def _gnu(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
+    block = _block(name, size, kind, mode, magic=_GNU)
+    if len(name) <= _NAME:
+        return block
+    body = name + b"\0"
+    link = _block(b"././@LongLink", len(body), b"L", 0, magic=_GNU, device=_NO_DEVICE)
+    return link + padded(body) + block
+
+
+def _block(  # noqa: PLR0913 - the fields of one header
+    name: bytes,
+    size: int,
+    kind: bytes,
+    mode: int,
+    *,
+    prefix: bytes = b"",
+    magic: bytes = _POSIX,
+    device: bytes = _DEVICE,
+) -> bytes:
+    start = _name(name) + _number(mode, 8) + _number(0, 8) * 2 + _number(size, 12) + _number(0, 12)
+    end = kind + bytes(100) + magic + bytes(64) + device * 2 + prefix.ljust(167, b"\0")
+    checksum = sum(start) + sum(end) + 8 * ord(" ")
+    return start + b"%06o\0 " % checksum + end
+
+
+def _name(name: bytes) -> bytes:
+    """Cut to the field; a slash at the cut would make old readers see a folder."""
+    field = name[:_NAME]
+    if len(name) > _NAME and field[-1] == _SLASH:
+        field = field[:-1]
+    return field.ljust(_NAME, b"\0")
+
+
+def _number(value: int, width: int) -> bytes:
+    """Write octal digits and a NUL, or GNU's base 256 for what does not fit."""
+    if value < 8 ** (width - 1):
+        return b"%0*o\0" % (width - 1, value)
+    return b"\x80" + value.to_bytes(width - 1, "big")
+
+
+def _ascii(name: bytes) -> bytes:
+    return bytes(byte for byte in name if byte < 0x80)  # noqa: PLR2004 - the end of ASCII

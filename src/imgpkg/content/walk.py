@@ -1,0 +1,101 @@
+"""Which files go into a layer, in which order and under which names (imgpkg-spec 3.2-3.4): a plan, no bytes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import LocalIOError, UsageError, doing, local_io
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+ROOT = "."
+
+
+@dataclass(frozen=True, slots=True)
+class PackedEntry:
+    """A folder or regular file: its name in the layer, where it is, and its mode as stat gives it.
+
+    `root_mode` is the mode of the input it was found in.
+    """
+
+    name: str
+    path: str
+    mode: int
+    root_mode: int
+
+    @property
+    def is_folder(self) -> bool:
+        """True for a folder, whose content follows as entries of their own."""
+        return stat.S_ISDIR(self.mode)
+
+
+def list_entries(
+    inputs: Sequence[str | os.PathLike[str]], exclusions: Collection[str]
+) -> tuple[PackedEntry, ...]:
+    """List what `inputs` hold, less names that equal an exclusion and what is below such a folder.
+
+    Names are relative to their input; within a folder they are sorted by bytes. Raises UsageError for names
+    that come from two inputs, LocalIOError for what cannot be read or is neither folder nor regular file.
+    """
+    entries = tuple(entry for item in inputs for entry in _input(os.fspath(item), frozenset(exclusions)))
+    _check_duplicates(entries)
+    return entries
+
+
+def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
+    with local_io("lstat", path):
+        mode = os.lstat(path).st_mode
+    with doing(f"Adding file '{path}' to tar"):
+        if stat.S_ISDIR(mode):
+            if ROOT not in exclusions:
+                yield PackedEntry(ROOT, path, mode, mode)
+                yield from _folder(path, "", mode, exclusions)
+            return
+        name = os.path.basename(path)
+        if name in exclusions:
+            return
+        with local_io("stat", path):
+            mode = os.stat(path).st_mode
+        _check_regular(path, mode)
+        yield PackedEntry(name, path, mode, mode)
+
+
+def _folder(path: str, prefix: str, root_mode: int, exclusions: Collection[str]) -> Iterator[PackedEntry]:
+    with local_io("open", path), os.scandir(path) as found:
+        inside = sorted(found, key=lambda entry: os.fsencode(entry.name))
+    for entry in inside:
+        name = prefix + entry.name
+        if name in exclusions:
+            continue
+        where = os.path.normpath(entry.path)
+        with local_io("lstat", where):
+            mode = entry.stat(follow_symlinks=False).st_mode
+        if not stat.S_ISDIR(mode):
+            _check_regular(where, mode)
+        yield PackedEntry(name, where, mode, root_mode)
+        if stat.S_ISDIR(mode):
+            yield from _folder(entry.path, f"{name}/", root_mode, exclusions)
+
+
+def _check_regular(path: str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        raise LocalIOError(f"Expected file '{path}' to be a regular file")
+
+
+def _check_duplicates(entries: Sequence[PackedEntry]) -> None:
+    """Refuse names given twice, unless each is a folder: the layer has then two entries of one folder."""
+    by_name: dict[str, list[PackedEntry]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.name, []).append(entry)
+    paths = [
+        entry.path
+        for _, group in sorted(by_name.items())
+        if len(group) > 1 and not all(entry.is_folder for entry in group)
+        for entry in group
+    ]
+    if paths:
+        raise UsageError(f"Found duplicate paths: {', '.join(paths)}")
