@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from imgpkg.bundle.lock import BundleLock
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, thirty
 
 from imgpkg import errors
+from imgpkg.bundle.lock import BundleLock
 from imgpkg.events import Message
 from imgpkg.operations.copy import copy_to_repository
 from imgpkg.operations.copy_values import CopySource

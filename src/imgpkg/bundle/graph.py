@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from imgpkg.bundle.image import Reader
-    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference

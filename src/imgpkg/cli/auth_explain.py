@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imgpkg.cli import decided
+
 if TYPE_CHECKING:
     from imgpkg.cli.context import Context
 
@@ -14,4 +16,4 @@ def run(context: Context) -> None:
 
     with context.session() as session:
         decision = explain(context.flags.words[0], session=session)
-    context.output.block(f"{decision.explain()}\n")
+    context.output.document(f"{decision.explain()}\n", decided.json(decision))

@@ -87,6 +87,8 @@ def _preview(context: Context, session: Session, source: CopySource, options: Co
     from imgpkg.cli import previewed  # noqa: PLC0415 - likewise
     from imgpkg.operations.preview import preview_copy  # noqa: PLC0415 - likewise
 
-    preview = preview_copy(source, context.flags.text("to-repo"), session=session, options=options)
-    for line in previewed.text(preview):
-        context.output.block(line)
+    flags = context.flags
+    preview = preview_copy(source, flags.text("to-repo"), session=session, options=options)
+    destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
+    text = "".join(previewed.text(preview, destination))
+    context.output.document(text, previewed.json(preview))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from imgpkg.cli import described
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,15 +35,15 @@ def run(context: Context) -> None:
             cosign_artifacts=flags.is_on("cosign-artifacts"),
             referrers=flags.is_on("referrers"),
         )
+    if kind == "json":
+        value = described.json(description)
+        context.output.document(json.dumps(value, indent=2, ensure_ascii=False) + "\n", value)
+        return
     for block in _blocks(description, kind, layers=flags.is_on("layers")):
         context.output.block(block)
 
 
 def _blocks(description: Description, kind: str, *, layers: bool) -> Iterable[str]:
-    from imgpkg.cli import described  # noqa: PLC0415 - likewise
-
     if kind == "yaml":
         return [described.yaml(description)]
-    if kind == "json":
-        return [json.dumps(described.json(description), indent=2, ensure_ascii=False) + "\n"]
-    return described.tree(description) if kind == "tree" else described.text(description, layers)
+    return described.tree(description) if kind == "tree" else described.text(description, layers=layers)

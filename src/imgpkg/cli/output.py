@@ -63,6 +63,10 @@ class Output(Protocol):
         """A table of results."""
         ...
 
+    def document(self, text: str, value: Mapping[str, object]) -> None:
+        """A result that has a form for people and one for programs, which `--json` asks for."""
+        ...
+
     def error(self, text: str) -> None:
         """An error, on standard error."""
         ...
@@ -98,6 +102,10 @@ class TextOutput:
     def block(self, text: str) -> None:
         self._pad(raw=True)
         self._out.write(text)
+
+    def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for programs
+        """Say the text."""
+        self.block(text)
 
     def error(self, text: str) -> None:
         self._pad(raw=False)
@@ -160,6 +168,7 @@ class JSONOutput:
     blocks: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     has_failed: bool = False
+    value: Mapping[str, object] | None = None
 
     def text(self, text: str) -> None:
         self.lines.append(text)
@@ -169,6 +178,10 @@ class JSONOutput:
 
     def block(self, text: str) -> None:
         self.blocks.append(text)
+
+    def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for people
+        """Keep the value, which replaces the document of the original's layers."""
+        self.value = value
 
     def error(self, text: str) -> None:
         self.has_failed = True
@@ -187,9 +200,13 @@ class JSONOutput:
         )
 
     def finish(self) -> None:
-        if self.has_failed or not (self.tables or self.blocks or self.lines):
+        document: Mapping[str, object] = self.value or {
+            "Tables": self.tables or None,
+            "Blocks": self.blocks or None,
+            "Lines": self.lines or None,
+        }
+        if self.has_failed or not any(document.values()):
             return
-        document = {"Tables": self.tables or None, "Blocks": self.blocks or None, "Lines": self.lines or None}
         text = json.dumps(document, indent=4, ensure_ascii=False)
         self.out.write(text.translate(_GO_ESCAPES))
         self.out.flush()

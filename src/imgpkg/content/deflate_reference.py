@@ -27,7 +27,7 @@ _DYNAMIC = 4
 _FLUSH_BITS = 1 << 12
 
 _LENGTH_EXTRA = (0,) * 8 + tuple(bits for bits in range(1, 6) for _ in range(4)) + (0,)
-_DISTANCE_EXTRA = (0, 0) + tuple(bits for bits in range(14) for _ in range(2))
+_DISTANCE_EXTRA = (0, 0, *(bits for bits in range(14) for _ in range(2)))
 _RUN_EXTRA = {REPEAT: 2, ZEROS: 3, MANY_ZEROS: 7}
 _CODE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 
@@ -210,7 +210,7 @@ class _Tokens:
 
     @property
     def size(self) -> int:
-        """The bits that the choice between stored and compressed goes by; those of long matches are left out."""
+        """The bits by which stored or compressed is chosen; extra bits of matches do not count."""
         extra = sum(self.run_frequencies[symbol] * bits for symbol, bits in _RUN_EXTRA.items())
         header = 3 + 5 + 5 + 4 + 3 * self.code_count
         return header + self.codes.size + self.literals.size + self.distances.size + extra

@@ -81,7 +81,7 @@ class Matcher:
         return at
 
     def _candidate(self, block: bytes, at: int) -> int | None:
-        """Remember the four bytes at `at`; return where the same were seen, counted from the block's start."""
+        """Remember the four bytes at `at`; return where the same were seen, relative to the block."""
         word = int.from_bytes(block[at : at + _SHORTEST], "little")
         slot = (word * _MULTIPLIER & _WORD) >> _TABLE_SHIFT
         here = self._position + at

@@ -1,4 +1,4 @@
-"""Pack files into one layer in a single pass: tar, digest, deflate, digest, temporary file (imgpkg-spec 3.4-3.6)."""
+"""Pack files into one layer in a single pass: tar, digest, deflate, digest, file (imgpkg-spec 3.4-3.6)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GO_SPECIAL = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 
 
 @dataclass(frozen=True, slots=True)
 class PackedLayer:
-    """A layer in a temporary file: the digest of its tar, and what a manifest says of its compressed bytes."""
+    """A layer in a temporary file: the digest of its tar, and what a manifest says of it compressed."""
 
     diff_id: Digest
     descriptor: Descriptor

@@ -76,7 +76,7 @@ def _gnu(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
     return link + padded(body) + block
 
 
-def _block(  # noqa: PLR0913 - the fields of one header
+def _block(
     name: bytes,
     size: int,
     kind: bytes,

@@ -1,4 +1,4 @@
-"""Which files go into a layer, in which order and under which names (imgpkg-spec 3.2-3.4): a plan, no bytes."""
+"""Which files go into a layer, in which order, under which names: a plan, no bytes (imgpkg-spec 3.3, 3.4)."""
 
 from __future__ import annotations
 

@@ -48,7 +48,8 @@ def _node(item: ArchiveItem) -> Node:
     reference = repository.digest(item.manifest.digest)
     if isinstance(item, ArchiveImage):
         return Node(Image(reference, item.manifest, item.config_raw))
-    children = {_node(child).manifest.digest: _node(child) for child in (*item.images, *item.indexes)}
+    below: tuple[ArchiveItem, ...] = (*item.images, *item.indexes)
+    children = {child.manifest.digest: _node(child) for child in below}
     listed = [children[child.digest] for child in item.manifest.manifests if child.digest in children]
     return Node(Image(reference, item.manifest), tuple(listed))
 
