@@ -89,7 +89,7 @@ def test_nothing_found_is_said_in_as_many_words():
     decision = resolve("other.io/p/i", {})
     assert decision.credential == ANONYMOUS
     assert decision.winner is None
-    assert decision.summary() == "no credential found for other.io/p/i; the request was anonymous"
+    assert decision.summary() == "no credential found for other.io/p/i; requests are anonymous"
 
 
 def test_a_credential_without_user_has_no_user_in_its_summary():

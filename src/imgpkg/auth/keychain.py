@@ -77,7 +77,7 @@ class Decision:
         """Say in one line which source gave the credential: what a 401 message shows first."""
         winner = self.winner
         if winner is None:
-            return f"no credential found for {self.repository}; the request was anonymous"
+            return f"no credential found for {self.repository}; requests are anonymous"
         user = f" (user {self.credential.username!r})" if self.credential.username else ""
         return f"credential for {self.repository} from {winner.source}: {winner.origin}{user}"
 

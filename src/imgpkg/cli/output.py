@@ -208,5 +208,5 @@ class JSONOutput:
         if self.has_failed or not any(document.values()):
             return
         text = json.dumps(document, indent=4, ensure_ascii=False)
-        self.out.write(text.translate(_GO_ESCAPES))
+        self.out.write(text.translate(_GO_ESCAPES) + ("\n" if self.value else ""))
         self.out.flush()
