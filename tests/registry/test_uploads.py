@@ -334,24 +334,6 @@ class TestSources:
         with pytest.raises(VerificationError, match="wrong bytes"):
             push(bench(STARTED, retry_count=3), lambda: Broken(b""))
 
-    def test_may_be_closed_without_being_entered(self):
-        closed = []
-
-        class Wary(Wire):
-            def send(self, request):
-                if request.method == "PUT":
-                    source = request.body.open()
-                    source.close()
-                    closed.append(True)
-                    return Said(201)
-                return super().send(request)
-
-        made = Bench(Wary(lambda asked: Said(202, headers=SESSION)))
-        source = io.BytesIO(DATA)
-        made.client.push_blob(A, BLOB, lambda: source, check=False)
-        assert closed == [True]
-        assert source.closed
-
     def test_that_are_not_opened_are_not_needed(self):
         with pytest.raises(Forbidden):
             push(bench(Said(403)), lambda: pytest.fail("opened"))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
+from imgpkg.content.store import OpenedBlob
 from imgpkg.events import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from contextlib import AbstractContextManager
-
-    from typing_extensions import Self
 
     from imgpkg.content.store import Opener
     from imgpkg.events import Hook
@@ -54,32 +53,10 @@ class RepositoryStore:
 
     def write(self, blob: Descriptor, open: Opener) -> None:  # noqa: A002 - it is what it does
         """Send the blob, unless it is there."""
-        self._client.push_blob(
-            self._repository, blob, lambda: cast(BinaryIO, _Opened(open())), on_event=self._on_event
-        )
+        self._client.push_blob(self._repository, blob, lambda: OpenedBlob(open()), on_event=self._on_event)
 
     def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:
         """Send the manifest under each of `tags`, or by its digest when there are none."""
         references = [self._repository.tag(tag) for tag in tags]
         for reference in references or [self._repository.digest(manifest.digest)]:
             self._client.push_manifest(reference, manifest)
-
-
-class _Opened:
-    """A blob of a source in the shape of a file that is read once and closed."""
-
-    def __init__(self, context: AbstractContextManager[Readable]) -> None:
-        self._context = context
-        self._stream = context.__enter__()
-
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        return self._stream.read(size)
-
-    def close(self) -> None:
-        self._context.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()

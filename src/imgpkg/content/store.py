@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
+    from typing_extensions import Self
+
     from imgpkg.oci.digest import Digest, Readable
     from imgpkg.oci.manifest import Descriptor, Manifest
 
@@ -46,3 +48,21 @@ class Target(Protocol):
     def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:
         """Make the manifest readable by its digest, and by `tags`; its blobs must have been written."""
         ...
+
+
+class OpenedBlob:
+    """A blob on its way from a source to whoever sends it: read once, then closed."""
+
+    def __init__(self, context: AbstractContextManager[Readable]) -> None:
+        self._context = context
+        self._stream = context.__enter__()
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
+        return self._stream.read(size)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._context.__exit__(None, None, None)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.events import BlobFinished, BlobStarted, Outcome, Planned
 from imgpkg.operations.extract import Counted
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,17 +38,17 @@ def fill(
     missing.sort(key=lambda move: -move.descriptor.size)
     log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
 
-    def write(move: BlobMove) -> None:
-        started = time.monotonic()
-        blob = move.descriptor
-        log.on_event(BlobStarted(blob.digest, blob.size, "save"))
-        target.write(blob, lambda: counted(open_blob(move), blob, log.on_event))
-        log.on_event(BlobFinished(blob.digest, Outcome.MOVED))
-        log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent(started)})")
+    with working(jobs, log.on_event) as work:
 
-    with ThreadPoolExecutor(jobs) as workers:
-        for _ in workers.map(write, missing):
-            pass
+        def write(move: BlobMove) -> None:
+            started = time.monotonic()
+            blob = move.descriptor
+            work.on_event(BlobStarted(blob.digest, blob.size, "save"))
+            target.write(blob, lambda: counted(open_blob(move), blob, work.on_event))
+            work.on_event(BlobFinished(blob.digest, Outcome.MOVED))
+            log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent(started)})")
+
+        work.each(missing, write)
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
-from imgpkg.operations.export import export
+from imgpkg.operations.origin import opened
 
 if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision
     from imgpkg.oci.reference import Reference
-    from imgpkg.operations.plan import LeftOut, Root, TransferPlan
+    from imgpkg.operations.origin import Origin
+    from imgpkg.operations.plan import LeftOut, Root
     from imgpkg.session import Session
 
 
@@ -63,14 +64,15 @@ def preview_copy(
     if to_repo:
         with doing("Building import repository ref"):
             repository = Repository.parse(to_repo)
-    _, plan = export(session, source, options, Log(on_event), with_configs=False)
-    return _preview(plan, repository, session)
+    with opened(session, source, options, Log(on_event), fallback=repository) as origin:
+        return _preview(origin, repository, session)
 
 
-def _preview(plan: TransferPlan, to: Repository | None, session: Session) -> CopyPreview:
-    registry = to.registry if to is not None else ""
+def _preview(origin: Origin, to: Repository | None, session: Session) -> CopyPreview:
+    plan = origin.plan
+    registry = to.registry if to is not None and not origin.is_local else ""
     mountable = [move for move in plan.blobs.values() if move.origin.registry == registry]
-    asked = {root.item.reference.repository for root in plan.roots}
+    asked = set() if origin.is_local else {root.item.reference.repository for root in plan.roots}
     places = [*sorted(asked), *([to] if to is not None else [])]
     return CopyPreview(
         tuple(_previewed(root) for root in plan.roots),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.tagging import internal_tag, repository_based_tag
 from imgpkg.errors import doing
 from imgpkg.operations.copy_values import Copied, CopyResult
 from imgpkg.operations.record import write_locations
-from imgpkg.operations.transfer import Destination, Work, transfer
+from imgpkg.operations.transfer import Destination, transfer
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from imgpkg.oci.reference import Reference, Repository
@@ -36,8 +36,7 @@ def publish(
     tag_of = _repository_based if options.repo_based_tags else _by_digest
     to = Destination(session.client, repository, tag_of, mounts=not origin.is_local)
     log(f"importing {len(plan.roots)} images...")
-    with ThreadPoolExecutor(session.settings.concurrency) as workers:
-        work = Work(workers, log.on_event)
+    with working(session.settings.concurrency, log.on_event) as work:
         is_fresh = transfer(plan, to, origin.open_blob, work)
         work.each(collected.records, lambda record: write_locations(record, to, is_fresh=is_fresh))
         log("Tagging images")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.lookup import fetch_locations
+from imgpkg.content.folder import remove_tree
 from imgpkg.content.output import replacing
 from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 from imgpkg.events import Hook, Message
@@ -81,7 +82,11 @@ class _Walk:
         kind = "nested bundle" if depth else "bundle"
         self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
         folder = os.path.normpath(os.path.join(self.folder, where))
-        os.makedirs(folder, exist_ok=True)
+        if depth:
+            # The outer bundle may have brought a folder of this name along.
+            if os.path.lexists(folder):
+                remove_tree(folder)
+            os.makedirs(folder)
         with doing("Extracting bundle into directory"):
             extract(self.client, image, folder, self.on_event, f"{indent}  ")
         path = os.path.join(folder, IMAGES_LOCK)

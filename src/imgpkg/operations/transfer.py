@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
+from imgpkg.content.store import OpenedBlob
 from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from concurrent.futures import Executor
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
-    from types import TracebackType
-
-    from typing_extensions import Self
 
     from imgpkg.events import Hook
     from imgpkg.oci.digest import Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.operations.plan import BlobMove, Node, Root, TransferPlan
+    from imgpkg.operations.work import Work
     from imgpkg.registry.client import RegistryClient
 
 # Below this many bytes asking whether a blob is there costs as much as sending it.
@@ -62,19 +60,6 @@ class Destination:
                 raise
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Who does the work and who watches."""
-
-    workers: Executor
-    on_event: Hook
-
-    def each(self, things: Iterable[object], act: Callable[..., None]) -> None:
-        """Act on each thing, several at a time; the first failure is raised when the running ones ended."""
-        for _ in self.workers.map(act, things):
-            pass
-
-
 def transfer(
     plan: TransferPlan,
     to: Destination,
@@ -106,7 +91,7 @@ def _has_last(plan: TransferPlan, to: Destination) -> bool:
 
 def _missing(roots: Sequence[Root], to: Destination, work: Work) -> tuple[Root, ...]:
     with doing("Checking what is there"):
-        held = work.workers.map(lambda root: to.holds(to.reference(root), root.node.manifest.digest), roots)
+        held = work.each(roots, lambda root: to.holds(to.reference(root), root.node.manifest.digest))
         return tuple(root for root, is_held in zip(roots, held, strict=True) if not is_held)
 
 
@@ -128,7 +113,7 @@ def _send(
     to.client.push_blob(
         to.repository,
         move.descriptor,
-        lambda: cast(BinaryIO, io.BytesIO(data) if data is not None else Streamed(open_blob(move))),
+        lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
         mount_from=move.origin if to.mounts and move.origin.registry == to.repository.registry else None,
         check=not is_fresh or move.descriptor.size >= WORTH_ASKING,
         on_event=on_event,
@@ -147,27 +132,3 @@ def _levels(roots: Sequence[Root]) -> list[list[Node]]:
 
 def _child(node: Node, to: Destination) -> Reference:
     return to.repository.digest(node.manifest.digest)
-
-
-class Streamed:
-    """A blob on its way from a source, in the shape of a file that is read once and closed."""
-
-    def __init__(self, context: AbstractContextManager[Readable]) -> None:
-        self._context = context
-        self._stream = context.__enter__()
-
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end."""
-        return self._stream.read(size)
-
-    def close(self) -> None:
-        """Let go of the source."""
-        self._context.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._context.__exit__(kind, error, trace)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING
 
 from imgpkg.events import BlobAdvanced
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from imgpkg.events import Hook
     from imgpkg.oci.digest import Digest
+    from imgpkg.transport.message import OpenBody
 
 
 class Progress:
@@ -23,12 +24,12 @@ class Progress:
         self._on_event = on_event
         self._count = 0
 
-    def watch(self, source: BinaryIO) -> BinaryIO:
+    def watch(self, source: OpenBody) -> OpenBody:
         """Return `source`, watched from its start."""
         if self._count:
             self._on_event(BlobAdvanced(self._digest, -self._count))
         self._count = 0
-        return cast(BinaryIO, _Watched(source, self))
+        return _Watched(source, self)
 
     def add(self, count: int) -> None:
         """Hear that `count` more bytes were read."""
@@ -39,18 +40,15 @@ class Progress:
 class _Watched:
     """A file that reports what is read from it."""
 
-    def __init__(self, source: BinaryIO, progress: Progress) -> None:
+    def __init__(self, source: OpenBody, progress: Progress) -> None:
         self._source = source
         self._progress = progress
 
-    def read(self, size: int = -1, /) -> bytes:
+    def read(self, size: int, /) -> bytes:
         data = self._source.read(size)
         if data:
             self._progress.add(len(data))
         return data
-
-    def close(self) -> None:
-        self._source.close()
 
     def __enter__(self) -> Self:
         return self

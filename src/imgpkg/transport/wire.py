@@ -6,7 +6,7 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
-from typing import TYPE_CHECKING, BinaryIO, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 from urllib.parse import quote, urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
     from urllib3.response import HTTPResponse
 
-    from imgpkg.transport.message import Body, Origin, Request
+    from imgpkg.transport.message import Body, OpenBody, Origin, Request
     from imgpkg.transport.proxy import Proxy
 
 BLOCK_SIZE = 1 << 20
@@ -280,7 +280,7 @@ def _host_text(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _blocks(source: BinaryIO, body: Body) -> Iterator[bytes]:
+def _blocks(source: OpenBody, body: Body) -> Iterator[bytes]:
     left = body.length
     while left:
         with local_io("read", "request body"):
