@@ -21,17 +21,36 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision as Decision
     from imgpkg.auth.keychain import Finding as Finding
     from imgpkg.auth.keychain import Keychain as Keychain
+    from imgpkg.bundle.graph import Bundle as Bundle
+    from imgpkg.bundle.graph import Member as Member
+    from imgpkg.bundle.locations import ImageLocations as ImageLocations
+    from imgpkg.bundle.locations import Location as Location
+    from imgpkg.bundle.lock import BundleLock as BundleLock
+    from imgpkg.bundle.lock import ImagesLock as ImagesLock
+    from imgpkg.bundle.lock import LockedImage as LockedImage
+    from imgpkg.bundle.lock import read_lock as read_lock
     from imgpkg.errors import ImgpkgError as ImgpkgError
+    from imgpkg.events import BlobAdvanced as BlobAdvanced
+    from imgpkg.events import BlobFinished as BlobFinished
+    from imgpkg.events import BlobStarted as BlobStarted
+    from imgpkg.events import Event as Event
+    from imgpkg.events import Hook as Hook
+    from imgpkg.events import Message as Message
+    from imgpkg.events import Planned as Planned
+    from imgpkg.events import Warned as Warned
     from imgpkg.oci.digest import Digest as Digest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.copy import copy as copy
     from imgpkg.operations.copy import copy_to_layout as copy_to_layout
     from imgpkg.operations.copy import copy_to_repository as copy_to_repository
     from imgpkg.operations.copy import copy_to_tar as copy_to_tar
+    from imgpkg.operations.copy_values import Copied as Copied
     from imgpkg.operations.copy_values import CopyOptions as CopyOptions
     from imgpkg.operations.copy_values import CopyResult as CopyResult
     from imgpkg.operations.copy_values import CopySource as CopySource
     from imgpkg.operations.describe import Description as Description
+    from imgpkg.operations.describe import ImageInfo as ImageInfo
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.explain import explain as explain
     from imgpkg.operations.preview import CopyPreview as CopyPreview
@@ -40,6 +59,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.pull_values import PullResult as PullResult
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
+    from imgpkg.operations.read import read_bundle as read_bundle
     from imgpkg.operations.tag import Tag as Tag
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
@@ -50,6 +70,12 @@ if TYPE_CHECKING:
     from imgpkg.settings import Settings as Settings
 
 _HOMES = {
+    "BlobAdvanced": "events",
+    "BlobFinished": "events",
+    "BlobStarted": "events",
+    "Bundle": "bundle.graph",
+    "BundleLock": "bundle.lock",
+    "Copied": "operations.copy_values",
     "CopyOptions": "operations.copy_values",
     "CopyPreview": "operations.preview",
     "CopyResult": "operations.copy_values",
@@ -59,10 +85,20 @@ _HOMES = {
     "Decision": "auth.keychain",
     "Description": "operations.describe",
     "Digest": "oci.digest",
+    "Event": "events",
     "Finding": "auth.keychain",
+    "Hook": "events",
+    "ImageInfo": "operations.describe",
+    "ImageLocations": "bundle.locations",
+    "ImagesLock": "bundle.lock",
     "ImgpkgError": "errors",
     "Keychain": "auth.keychain",
+    "Location": "bundle.locations",
+    "LockedImage": "bundle.lock",
     "Login": "settings",
+    "Member": "bundle.graph",
+    "Message": "events",
+    "Planned": "events",
     "PullResult": "operations.pull_values",
     "PushResult": "operations.push",
     "Reference": "oci.reference",
@@ -72,6 +108,8 @@ _HOMES = {
     "Settings": "settings",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "Warned": "events",
+    "copy": "operations.copy",
     "copy_to_layout": "operations.copy",
     "copy_to_repository": "operations.copy",
     "copy_to_tar": "operations.copy",
@@ -81,6 +119,8 @@ _HOMES = {
     "preview_copy": "operations.preview",
     "pull": "operations.pull",
     "push": "operations.push",
+    "read_bundle": "operations.read",
+    "read_lock": "bundle.lock",
     "resolve": "operations.tag",
 }
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use

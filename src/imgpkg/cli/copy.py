@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import UsageError
-
 if TYPE_CHECKING:
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
@@ -17,8 +15,7 @@ def run(context: Context) -> None:
     """Copy what is named, or say what would be copied."""
     flags = context.flags
     source, options = _source(flags), _options(flags)
-    source.check()
-    _check_destination(flags)
+    _check(flags, source)
     with context.session() as session:
         if flags.is_on("dry-run"):
             _preview(context, session, source, options)
@@ -49,38 +46,33 @@ def _options(flags: Parsed) -> CopyOptions:
     )
 
 
-def _check_destination(flags: Parsed) -> None:
-    given = [name for name in ("to-tar", "to-repo", "to-oci-layout") if flags.text(name)]
-    if len(given) != 1:
-        raise UsageError("Expected either --to-tar or --to-repo")
-    if given == ["to-tar"] and flags.text("tar"):
-        raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
-    if given != ["to-repo"] and flags.text("lock-output"):
-        raise UsageError("Cannot output lock file with tar destination")
-    if given != ["to-tar"] and flags.is_on("resume"):
-        raise UsageError("Flag --resume can only be used when copying to tar")
+def _check(flags: Parsed, source: CopySource) -> None:
+    """Find what does not go together before anything is read, a password on standard input included."""
+    from imgpkg.operations.copy import check_destination  # noqa: PLC0415 - likewise
+
+    check_destination(
+        source,
+        to_repo=flags.text("to-repo"),
+        to_tar=flags.text("to-tar"),
+        to_layout=flags.text("to-oci-layout"),
+    )
 
 
 def _copy(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
-    from imgpkg.operations.copy import (  # noqa: PLC0415 - likewise
-        copy_to_layout,
-        copy_to_repository,
-        copy_to_tar,
-    )
+    from imgpkg.operations.copy import copy  # noqa: PLC0415 - likewise
 
-    flags, watch = context.flags, context.watch
-    if flags.text("to-tar"):
-        resume = flags.is_on("resume")
-        copy_to_tar(
-            source, flags.text("to-tar"), session=session, options=options, resume=resume, on_event=watch
-        )
-    elif flags.text("to-oci-layout"):
-        copy_to_layout(source, flags.text("to-oci-layout"), session=session, options=options, on_event=watch)
-    else:
-        lock = flags.text("lock-output")
-        copy_to_repository(
-            source, flags.text("to-repo"), session=session, options=options, lock_output=lock, on_event=watch
-        )
+    flags = context.flags
+    copy(
+        source,
+        session=session,
+        to_repo=flags.text("to-repo"),
+        to_tar=flags.text("to-tar"),
+        to_layout=flags.text("to-oci-layout"),
+        options=options,
+        lock_output=flags.text("lock-output"),
+        resume=flags.is_on("resume"),
+        on_event=context.watch,
+    )
 
 
 def _preview(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:

@@ -26,6 +26,46 @@ if TYPE_CHECKING:
     from imgpkg.session import Session
 
 
+def copy(
+    source: CopySource,
+    *,
+    session: Session,
+    to_repo: str = "",
+    to_tar: str = "",
+    to_layout: str = "",
+    options: CopyOptions = DEFAULT_OPTIONS,
+    lock_output: str = "",
+    resume: bool = False,
+    on_event: Hook = silent,
+) -> CopyResult:
+    """Copy to the one destination that is set; see `copy_to_repository`, `copy_to_tar`, `copy_to_layout`.
+
+    `lock_output` goes with a repository and `resume` with a tar file. Raises UsageError for what does not go
+    together, and whatever the copy raises.
+    """
+    check_destination(source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout)
+    if not to_repo and lock_output:
+        raise UsageError("Cannot output lock file with tar destination")
+    if not to_tar and resume:
+        raise UsageError("Flag --resume can only be used when copying to tar")
+    if to_tar:
+        return copy_to_tar(source, to_tar, session=session, options=options, resume=resume, on_event=on_event)
+    if to_layout:
+        return copy_to_layout(source, to_layout, session=session, options=options, on_event=on_event)
+    return copy_to_repository(
+        source, to_repo, session=session, options=options, lock_output=lock_output, on_event=on_event
+    )
+
+
+def check_destination(source: CopySource, *, to_repo: str, to_tar: str, to_layout: str) -> None:
+    """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to."""
+    source.check()
+    if sum(1 for text in (to_repo, to_tar, to_layout) if text) != 1:
+        raise UsageError("Expected either --to-tar or --to-repo")
+    if to_tar and source.is_local:
+        raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
+
+
 def copy_to_repository(
     source: CopySource,
     to_repo: str,
@@ -67,9 +107,8 @@ def copy_to_tar(
     an earlier file, whole or not, has and that verifies. Raises what `copy_to_repository` raises, and
     LocalIOError.
     """
+    check_destination(source, to_repo="", to_tar=os.fspath(path), to_layout="")
     _check(source, session)
-    if source.is_local:
-        raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         items = [_archived(root.item, root.node) for root in origin.plan.roots]
