@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from tests.operations.making import make_bundle, make_image, make_index, thirty
+from tests.servers.faults import always, refusing
 
 from imgpkg import errors
+from imgpkg.embedded.server import serve
 from imgpkg.operations.copy import copy_to_repository
 from imgpkg.operations.copy_values import CopySource
 from imgpkg.operations.describe import ImageType, describe
@@ -100,3 +102,24 @@ class TestADescription:
         with pytest.raises(errors.InvalidReference) as caught:
             describe("", session=session)
         assert str(caught.value) == "Unable to check if  is a bundle: could not parse reference: "
+
+    def test_lists_what_is_attached_when_asked(self, embedded_registry, session, tmp_path):
+        address = embedded_registry.address
+        image = make_image(session, f"{address}/app/attached")
+        manifest = session.client.manifest(image)
+        subject = {"mediaType": manifest.media_type, "digest": str(image.digest), "size": len(manifest.raw)}
+        sbom = make_image(session, f"{address}/app/attached", ["sbom"], subject=subject)
+        bundle = make_bundle(session, f"{address}/bundles/attached", {image: {}}, tmp_path / "b")
+        found = describe(str(bundle), session=session, referrers=True)
+        (info,) = [info for info in found.images if info.image_type is ImageType.REFERRER]
+        assert info.image == str(sbom)
+        assert info.annotations["subject"] == str(image.digest)
+        assert ImageType.REFERRER not in {i.image_type for i in describe(str(bundle), session=session).images}
+
+    def test_shows_a_signature_that_it_may_not_see(self, tmp_path, open_session):
+        with serve(faults=always(refusing(403, "DENIED", "no"), path=r"\.sig$")) as server:
+            session = open_session()
+            bundle = make_bundle(session, f"{server.address}/bundles/refused", {}, tmp_path / "b")
+            (info,) = describe(str(bundle), session=session).images
+        assert (info.image, info.error) == ("", "access denied")
+        assert info.key == f"{bundle.repository}:sha256-{bundle.digest.hex}.sig"

@@ -51,3 +51,24 @@ class MySource:
 
 source: imgpkg.CredentialSource = MySource()
 keychain = imgpkg.Keychain([source])
+
+
+def inside(session: imgpkg.Session) -> list[tuple[str, bool]]:
+    bundle: imgpkg.Bundle = imgpkg.read_bundle("host/a/bundle", session=session)
+    return [(str(member.reference), member.bundle is not None) for member in bundle.members]
+
+
+def every_destination(session: imgpkg.Session) -> imgpkg.CopyResult:
+    def watch(event: imgpkg.Event) -> None:
+        if isinstance(event, imgpkg.BlobAdvanced) and event.count > 1 << 30:
+            raise imgpkg.errors.Cancelled
+
+    source = imgpkg.CopySource(lock="bundle.lock.yml")
+    return imgpkg.copy(source, session=session, to_tar="bundle.tar", resume=True, on_event=watch)
+
+
+def locks() -> str:
+    lock = imgpkg.read_lock("images.yml")
+    if isinstance(lock, imgpkg.BundleLock):
+        return lock.tag
+    return ", ".join(str(image.reference) for image in lock.images)

@@ -1,0 +1,109 @@
+"""Copies to registries that refuse, fail in the middle, or keep tags as they are."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from tests.operations.making import make_bundle, make_image, thirty
+from tests.servers.faults import always, refusing
+
+from imgpkg import errors
+from imgpkg.embedded.server import serve
+from imgpkg.events import BlobStarted
+from imgpkg.oci.reference import Repository
+from imgpkg.operations.copy import copy_to_repository, copy_to_tar
+from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.work import working
+
+
+class KeepsTags:
+    """A registry with immutable tags: the second PUT of a tag is refused, whatever it brings."""
+
+    def __init__(self):
+        self.lock, self.put = threading.Lock(), set()
+
+    def __call__(self, request):
+        if request.method != "PUT" or "/manifests/" not in request.path or "sha256:" in request.path:
+            return None
+        with self.lock:
+            if request.path in self.put:
+                return refusing(400, "TAG_INVALID", "the tag is immutable")
+            self.put.add(request.path)
+        return None
+
+
+class TestImmutableTags:
+    def test_let_the_same_copy_be_made_again(self, embedded_registry, session, tmp_path):
+        image = make_image(session, f"{embedded_registry.address}/kept/app")
+        bundle = make_bundle(session, f"{embedded_registry.address}/kept/b:v1", {image: {}}, tmp_path / "b")
+        with serve(faults=KeepsTags()) as server:
+            for _ in range(2):
+                result = copy_to_repository(
+                    CopySource(bundle=f"{bundle.repository}:v1"), f"{server.address}/copy/b", session=session
+                )
+        assert result.bundle.tag == "v1"
+
+    def test_keep_the_record_that_is_there(self, embedded_registry, session, tmp_path):
+        address = embedded_registry.address
+        image = make_image(session, f"{address}/kept/app")
+        bundle = make_bundle(session, f"{address}/kept/r:v1", {image: {}}, tmp_path / "b")
+        with serve(faults=KeepsTags()) as server:
+            to = Repository.parse(f"{server.address}/copy/r")
+            tag = to.tag(f"sha256-{bundle.digest.hex}.image-locations.imgpkg")
+            other = make_image(session, str(to), ["an older record"], tag=tag.tag)
+            copy_to_repository(CopySource(bundle=f"{bundle.repository}:v1"), str(to), session=session)
+            assert session.client.resolve(tag).digest == other.digest
+
+    def test_refuse_to_name_something_else(self, embedded_registry, session):
+        image = make_image(session, f"{embedded_registry.address}/kept/new", ["new"], tag="v1")
+        with serve(faults=KeepsTags()) as server:
+            to = f"{server.address}/copy/new"
+            make_image(session, to, ["old"], tag="v1")
+            with pytest.raises(errors.RegistryError, match="the tag is immutable"):
+                copy_to_repository(CopySource(image=f"{image.repository}:v1"), to, session=session)
+
+
+class TestAFailureInTheMiddle:
+    def test_publishes_no_tag_and_ends_the_other_workers(self, embedded_registry, open_session, tmp_path):
+        session = open_session(concurrency=2)
+        bundle = thirty(session, embedded_registry.address, tmp_path / "b", count=20)
+        started = []
+
+        def watch(event):
+            if isinstance(event, BlobStarted):
+                started.append(event.digest)
+
+        with serve(faults=always(refusing(403, "DENIED", "full"), method="POST")) as server:
+            to = f"{server.address}/copy/broken"
+            with pytest.raises(errors.Forbidden, match="full"):
+                copy_to_repository(CopySource(bundle=str(bundle)), to, session=session, on_event=watch)
+            assert [r.path for r in server.requests if r.method == "PUT"] == []
+        assert len(started) < 10
+
+    def test_names_an_image_of_the_old_schema(self, session):
+        with (
+            serve(faults=always(refusing(404, "MANIFEST_UNKNOWN", "gone"), path="sha256:aaaa")) as server,
+            pytest.raises(errors.NotFound, match=r"gone"),
+        ):
+            copy_to_tar(CopySource(image=f"{server.address}/a/b@sha256:{'a' * 64}"), "x.tar", session=session)
+
+
+class TestWork:
+    def test_tells_the_hook_of_no_more_events_after_a_failure(self):
+        seen = []
+
+        def act(number):
+            if number == 0:
+                raise errors.NotFound("no", method="GET", url="u", status=404)
+            while True:
+                work.on_event(number)
+
+        with working(2, seen.append) as work, pytest.raises(errors.NotFound):
+            work.each([0, 1], act)
+        with pytest.raises(errors.Cancelled):
+            work.on_event("late")
+
+    def test_gives_the_results_in_order(self):
+        with working(3, print) as work:
+            assert work.each(range(10), lambda number: number * number) == [n * n for n in range(10)]

@@ -1,0 +1,84 @@
+"""Dry runs: what would move, and nothing does."""
+
+from __future__ import annotations
+
+import pytest
+from tests.operations.making import make_bundle, make_image
+
+from imgpkg import errors
+from imgpkg.oci import media
+from imgpkg.operations.copy import copy_to_tar
+from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.explain import explain
+from imgpkg.operations.preview import preview_copy
+
+
+@pytest.fixture
+def bundle(embedded_registry, session, tmp_path):
+    image = make_image(session, f"{embedded_registry.address}/seen/app", ["one", "two"])
+    return make_bundle(session, f"{embedded_registry.address}/seen/bundle:v1", {image: {}}, tmp_path / "b")
+
+
+def test_writes_nothing_and_counts_each_blob_once(bundle, another_registry, session):
+    before = len(another_registry.requests)
+    to = f"{another_registry.address}/x/y"
+    preview = preview_copy(CopySource(bundle=f"{bundle.repository}:v1"), to, session=session)
+    assert len(another_registry.requests) == before
+    assert [(image.tag, image.blobs) for image in preview.images] == [("", 3), ("v1", 2)]
+    assert preview.blobs == 5
+    assert preview.size == sum(image.size for image in preview.images)
+    assert (preview.mountable, preview.mountable_size) == (0, 0)
+
+
+def test_knows_what_can_be_mounted(bundle, session):
+    preview = preview_copy(
+        CopySource(bundle=str(bundle)), f"{bundle.repository.registry}/x/y", session=session
+    )
+    assert (preview.mountable, preview.mountable_size) == (preview.blobs, preview.size)
+
+
+def test_names_the_credential_of_each_repository(bundle, another_registry, open_session):
+    session = open_session(environ={})
+    to = f"{another_registry.address}/x/y"
+    preview = preview_copy(CopySource(bundle=str(bundle)), to, session=session)
+    assert [str(decision.repository) for decision in preview.credentials] == [
+        f"{bundle.repository.registry}/seen/app",
+        f"{bundle.repository.registry}/seen/bundle",
+        to,
+    ]
+
+
+def test_reads_tar_files_without_asking_any_registry(
+    bundle, embedded_registry, another_registry, session, tmp_path
+):
+    copy_to_tar(CopySource(bundle=str(bundle)), tmp_path / "b.tar", session=session)
+    before = len(embedded_registry.requests), len(another_registry.requests)
+    to = f"{another_registry.address}/x/y"
+    preview = preview_copy(CopySource(tar=str(tmp_path / "b.tar")), to, session=session)
+    assert (len(embedded_registry.requests), len(another_registry.requests)) == before
+    assert len(preview.images) == 2
+    assert [str(decision.repository) for decision in preview.credentials] == [to]
+
+
+def test_tells_what_stays_behind(embedded_registry, session):
+    image = make_image(
+        session, f"{embedded_registry.address}/seen/foreign", ["x"], layer_type=media.DOCKER_FOREIGN_LAYER
+    )
+    preview = preview_copy(CopySource(image=str(image)), session=session)
+    assert [left.reference for left in preview.left_out] == [image]
+    assert preview.credentials[-1].repository == image.repository
+
+
+def test_refuses_what_the_copy_would_refuse(session):
+    with pytest.raises(errors.UsageError):
+        preview_copy(CopySource(), session=session)
+    with pytest.raises(errors.InvalidReference):
+        preview_copy(CopySource(image="a/b"), "a/b:tag", session=session)
+
+
+def test_explaining_a_credential_asks_nobody(session, embedded_registry):
+    before = len(embedded_registry.requests)
+    decision = explain(f"{embedded_registry.address}/team/app:v1", session=session)
+    assert decision.winner is None
+    assert str(decision.repository) == f"{embedded_registry.address}/team/app"
+    assert len(embedded_registry.requests) == before

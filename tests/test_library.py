@@ -1,0 +1,82 @@
+"""The library as a program meets it: one name for each thing, nothing loaded before it is used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.operations.making import make_bundle, make_image
+
+import imgpkg
+from imgpkg.transport.message import Request
+
+
+@pytest.fixture
+def session():
+    with imgpkg.Session() as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", imgpkg.__all__)
+def test_every_name_is_there(name):
+    assert getattr(imgpkg, name) is not None
+    assert name in dir(imgpkg)
+
+
+def test_other_names_are_not():
+    with pytest.raises(AttributeError, match="has no attribute 'nosuch'"):
+        _ = imgpkg.nosuch
+
+
+def test_importing_it_loads_nothing_else():
+    code = "import sys, imgpkg, json; print(json.dumps(sorted(m for m in sys.modules if 'imgpkg' in m)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["imgpkg"]
+
+
+def test_a_session_is_anonymous_and_deaf_to_the_environment_unless_told(monkeypatch):
+    monkeypatch.setenv("IMGPKG_USERNAME", "somebody")
+    monkeypatch.setenv("IMGPKG_PASSWORD", "s3cret-word")
+    with imgpkg.Session() as session:
+        assert imgpkg.explain("host/a/b", session=session).credential.is_anonymous
+    with imgpkg.Session(imgpkg.Settings.from_environment()) as session:
+        decision = imgpkg.explain("host/a/b", session=session)
+    assert decision.credential.username == "somebody"
+    assert "s3cret-word" not in repr(decision) + decision.explain()
+
+
+def test_warnings_come_once_each_through_the_hook():
+    seen = []
+    environ = {"IMGPKG_ENABLE_IAAS_AUTH": "true"}
+    with imgpkg.Session(imgpkg.Settings(environ=environ), on_event=seen.append) as session:
+        for name in ("host/a/b", "host/c/d"):
+            imgpkg.explain(name, session=session)
+    assert [type(event) for event in seen] == [imgpkg.Warned]
+    assert "IMGPKG_ENABLE_IAAS_AUTH" in seen[0].text
+
+
+def test_a_trace_tells_every_request(embedded_registry):
+    lines = []
+    with imgpkg.Session(trace=lines.append) as session:
+        session._pool.send(Request("GET", f"{embedded_registry.url}/v2/")).close()
+    assert any("GET" in line and "/v2/" in line for line in lines)
+
+
+def test_a_bundle_is_read_with_all_it_names(embedded_registry, session, tmp_path):
+    address = embedded_registry.address
+    image = make_image(session, f"{address}/lib/app")
+    inner = make_bundle(session, f"{address}/lib/inner:v1", {image: {"k": "v"}}, tmp_path / "inner")
+    make_bundle(session, f"{address}/lib/outer:v1", {inner: {}, image: {}}, tmp_path / "outer")
+    bundle = imgpkg.read_bundle(f"{address}/lib/outer:v1", session=session)
+    assert [member.bundle is not None for member in bundle.members] == [True, False]
+    (below,) = bundle.members[0].bundle.members
+    assert dict(below.locked.annotations) == {"k": "v"}
+    assert [len(found.members) for found in bundle.bundles()] == [2, 1]
+
+
+def test_a_plain_image_is_no_bundle(embedded_registry, session):
+    image = make_image(session, f"{embedded_registry.address}/lib/plain")
+    with pytest.raises(imgpkg.errors.NotABundle):
+        imgpkg.read_bundle(str(image), session=session)
