@@ -6,6 +6,7 @@ import os
 
 import pytest
 from tests.servers.fixtures import (  # noqa: F401 - fixtures are used by their names
+    another_registry,
     docker_registry,
     docker_registry_htpasswd,
     docker_registry_tls,
@@ -13,7 +14,9 @@ from tests.servers.fixtures import (  # noqa: F401 - fixtures are used by their 
     embedded_login,
     embedded_registry,
     embedded_token,
+    open_session,
     reverse_proxy,
+    session,
 )
 
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTEST_XDIST_WORKER")

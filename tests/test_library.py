@@ -13,12 +13,6 @@ import imgpkg
 from imgpkg.transport.message import Request
 
 
-@pytest.fixture
-def session():
-    with imgpkg.Session() as opened:
-        yield opened
-
-
 @pytest.mark.parametrize("name", imgpkg.__all__)
 def test_every_name_is_there(name):
     assert getattr(imgpkg, name) is not None

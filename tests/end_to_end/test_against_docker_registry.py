@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-IMGPKG = str(Path(sys.executable).with_name("imgpkg"))
 TREE = {"config/app.yml": "greeting: hello\n", "README.txt": "read me\n", "run.sh": "#!/bin/sh\n"}
 
 
@@ -22,28 +17,6 @@ def tree(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     return root
-
-
-@pytest.fixture
-def imgpkg(tmp_path):
-    """Run the command with these arguments and variables; check that no secret shows in what it prints."""
-
-    def run(*arguments, secrets=(), stdin="", **variables):
-        done = subprocess.run(
-            [IMGPKG, *map(str, arguments)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={**os.environ, **variables},
-            timeout=60,
-            check=False,
-        )
-        for secret in secrets:
-            assert secret not in done.stdout + done.stderr
-        return done
-
-    return run
 
 
 def round_trip(imgpkg, image, tree, tmp_path, *flags, **options):

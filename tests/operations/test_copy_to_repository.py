@@ -140,6 +140,17 @@ class TestABundle:
         assert any("bundles/broken" in hint for hint in caught.value.hints)
 
 
+    def test_of_two_hundred_images_arrives_whole(self, two, open_session, tmp_path):
+        here, there = two
+        bundle = thirty(open_session(), here.address, tmp_path / "b", count=200, layers=1)
+        session = open_session(concurrency=50)
+        to = f"{there.address}/copy/many"
+        result = copy_to_repository(CopySource(bundle=str(bundle)), to, session=session)
+        assert len(result.images) == 201
+        pulled = pull(tmp_path / "out", bundle=f"{to}@{bundle.digest}", session=session)
+        assert pulled.images_lock.is_updated
+
+
 class TestAnImage:
     def test_that_is_an_index_brings_every_platform(self, two, session):
         here, there = two

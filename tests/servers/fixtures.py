@@ -14,6 +14,8 @@ from tests.servers.logging_proxy import LoggingProxy
 from tests.servers.token_service import TokenService, User
 
 from imgpkg.embedded.server import serve
+from imgpkg.session import Session
+from imgpkg.settings import Login, Settings
 
 USERNAME = "testuser"
 PASSWORD = "pass:w/ord+é $1"
@@ -94,3 +96,32 @@ def reverse_proxy():
     yield started
     for proxy in proxies:
         proxy.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def another_registry():
+    """A second embedded registry."""
+    with serve() as server:
+        yield RunningRegistry(server.address, server=server)
+
+
+@pytest.fixture
+def open_session():
+    """Open a session with these settings; `username` and `password` become flags."""
+    sessions = []
+
+    def opened(*, username=None, password=None, on_event=None, **options):
+        settings = Settings(login=Login(username, password), **options)
+        session = Session(settings, on_event=on_event) if on_event else Session(settings)
+        sessions.append(session)
+        return session
+
+    yield opened
+    for session in sessions:
+        session.close()
+
+
+@pytest.fixture
+def session(open_session):
+    """An anonymous session."""
+    return open_session()

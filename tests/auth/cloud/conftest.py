@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.servers.cloud import Clock, serving
 from tests.servers.raw import RawServer, proxying
 
+from imgpkg.embedded.server import serve
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -86,3 +88,17 @@ def internet(certificates, tmp_path):
         net = Internet(certificates, ca_file, stack)
         net.proxy = stack.enter_context(RawServer(proxying(names=net.names)))
         yield net
+
+
+@pytest.fixture
+def registry(internet, tmp_path):
+    """Put embedded registries on the internet of the test."""
+
+    def put(host, **options):
+        certificate = internet.authority.issue_cert(host)
+        chain, key = tmp_path / f"{host}.pem", tmp_path / f"{host}.key"
+        chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+        certificate.private_key_pem.write_to_path(str(key))
+        return internet.put(host, serve(tls=(str(chain), str(key)), **options))
+
+    return put

@@ -6,15 +6,12 @@ import base64
 import io
 
 import pytest
+from tests.auth.cloud.azure_access import AcrAccess
 from tests.servers.cloud import AzureRegistry, Clock, Ecr, EntraId, GoogleMetadata, serving
-from tests.servers.raw import Received
 
 from imgpkg.auth.cloud.ecr import EcrSource
 from imgpkg.auth.keychain import Keychain
 from imgpkg.embedded.access import Account, LoginAccess
-from imgpkg.embedded.message import Response
-from imgpkg.embedded.server import serve
-from imgpkg.embedded.tokens import TokenAccess
 from imgpkg.errors import Unauthorized
 from imgpkg.events import Outcome
 from imgpkg.oci.digest import Digest
@@ -38,38 +35,6 @@ SECRET = {
     "AZURE_CLIENT_ID": "client-id",
     "AZURE_CLIENT_SECRET": "client-secret",
 }
-
-
-class AcrAccess(TokenAccess):
-    """Tokens as an Azure registry gives them: the exchange gives refresh tokens, these give access tokens."""
-
-    def __init__(self, exchange):
-        super().__init__([Account("acr", "nobody knows it")])
-        self.exchange = exchange
-        self.forms = []
-
-    def endpoint(self, request):
-        if request.path == "/oauth2/exchange":
-            lines = tuple(request.headers.items())
-            received = Received(request.method, request.path, lines, request.read_all(1 << 16))
-            self.exchange.refresh_token = self.issue_refresh("acr")
-            said = self.exchange(received)
-            return Response(said.status, (("Content-Type", "application/json"),), said.body)
-        return super().endpoint(request)
-
-
-@pytest.fixture
-def registry(internet, tmp_path):
-    """Put embedded registries on the internet of the test."""
-
-    def put(host, **options):
-        certificate = internet.authority.issue_cert(host)
-        chain, key = tmp_path / f"{host}.pem", tmp_path / f"{host}.key"
-        chain.write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
-        certificate.private_key_pem.write_to_path(str(key))
-        return internet.put(host, serve(tls=(str(chain), str(key)), **options))
-
-    return put
 
 
 @pytest.fixture
