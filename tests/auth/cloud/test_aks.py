@@ -175,6 +175,35 @@ def test_off_the_cloud_the_metadata_service_is_looked_for_once_for_all_images(az
     assert len(azure.warnings) == 1
 
 
+def test_a_metadata_service_that_says_nothing_is_given_up_soon(azure):
+    """A proxy accepts every connection; without a limit of its own only the deadline would end the wait."""
+
+    def silent(conversation):
+        conversation.receive()
+        conversation.pause()
+
+    with RawServer(silent) as nobody:
+        finding = azure.source({"HTTP_PROXY": nobody.url, "NO_PROXY": ""}).lookup(HERE)
+    assert finding.outcome is Outcome.FAILED
+    assert "no response from the IMDS endpoint" in finding.detail
+    assert nobody.connections == 1
+
+
+def test_a_metadata_service_that_was_found_may_take_its_time(azure):
+    """The first request only looks whether there is one; the second one brings the token."""
+    identity, asked = ManagedIdentity(), []
+
+    def service(received):
+        asked.append(received.header("Metadata"))
+        return identity(received)
+
+    azure.registry(tenant=None)
+    with serving(service) as proxy:
+        finding = azure.source({"HTTP_PROXY": proxy.url, "NO_PROXY": ""}).lookup(HERE)
+    assert finding.outcome is Outcome.MATCHED, finding.detail
+    assert asked == [None, "true"]
+
+
 def test_a_registry_that_wants_its_own_audience_gets_it(azure):
     registry = azure.registry(audiences=(OWN,))
     finding = azure.source(SECRET).lookup(HERE)

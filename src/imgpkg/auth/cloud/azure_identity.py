@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Three attempts end well before the deadline of a keychain, so that their reason is heard.
 _LIMITS = {"connection_timeout": 5, "read_timeout": 15, "retry_total": 2}
+# Where the platform names the service, nobody has to look for it.
+_NAMED_SERVICES = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def choose_identity(environ: Mapping[str, str], cloud: AzureCloud) -> Identity:
         from azure.identity import WorkloadIdentityCredential  # noqa: PLC0415 - one of four
 
         return Identity(WorkloadIdentityCredential(**options), "workload identity")
-    return _managed(client)
+    return _managed(environ, client)
 
 
 def _certificate(
@@ -70,9 +72,14 @@ def _certificate(
     )
 
 
-def _managed(client: str) -> Identity:
+def _managed(environ: Mapping[str, str], client: str) -> Identity:
     from azure.identity import ChainedTokenCredential, ManagedIdentityCredential  # noqa: PLC0415 - one of four
 
-    managed = ManagedIdentityCredential(client_id=client or None, retry_total=_LIMITS["retry_total"])
+    options: dict[str, Any] = {"retry_total": _LIMITS["retry_total"]}
+    if not any(environ.get(variable) for variable in _NAMED_SERVICES):
+        from imgpkg.auth.cloud.azure_probe import ProbingTransport  # noqa: PLC0415 - it loads azure-core
+
+        options["transport"] = ProbingTransport(read_timeout=_LIMITS["read_timeout"])
+    managed = ManagedIdentityCredential(client_id=client or None, **options)
     # Only as part of a chain it looks for the metadata service before it waits for it.
     return Identity(ChainedTokenCredential(managed), f"managed identity {client}".rstrip())
