@@ -9,7 +9,7 @@ from azure.core.pipeline.transport import RequestsTransport
 PROBE_SECONDS = 1.0
 
 
-class ProbingTransport(RequestsTransport):  # type: ignore[misc] - azure-core names it lazily, without a type
+class ProbingTransport(RequestsTransport):  # type: ignore[misc]  # named lazily, so untyped
     """Waits for the answer to its first request no longer than `PROBE_SECONDS`.
 
     azure-identity's first request only looks whether the service is there. It limits how long it takes to
