@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from tests.auth.programs import answering
 
+from imgpkg.auth.activation import active_sources
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.explicit import ExplicitSource
 from imgpkg.auth.keychain import Keychain
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login
+from imgpkg.transport.pool import Pool
 
 PAGE = Path(__file__).parents[2] / "docs" / "authentication.md"
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -61,17 +63,21 @@ def flags_of(words):
 def test_a_trail_on_the_page_is_what_its_example_gives(given, trail, tmp_path):
     environ, flags = environment_and_flags(given, tmp_path)
     warnings = []
-    sources = (
-        EnvironmentSource(environ, warnings.append),
-        ExplicitSource(flags, environ),
-        DockerConfigSource(environ, warnings.append),
-    )
     repository = re.search(r"(?:credential|found) for ([^ ;]+)", trail)[1]
-    decision = Keychain(sources).resolve(Repository.parse(repository))
+    with Pool() as pool:
+        # Without a home the SDKs would look into that of whoever runs the tests.
+        keychains = active_sources({"HOME": str(tmp_path), **environ}, pool, lambda _: None)
+        sources = (
+            EnvironmentSource(environ, warnings.append),
+            *keychains,
+            ExplicitSource(flags, environ),
+            DockerConfigSource(environ, warnings.append),
+        )
+        decision = Keychain(sources).resolve(Repository.parse(repository))
     assert decision.explain().replace(str(tmp_path), "/home/me") == trail.rstrip("\n")
     assert warnings == []
 
 
 def test_the_page_has_an_example_per_source():
     winners = {re.search(r" from ([a-z ]+):|no credential", trail)[1] for _, trail in examples()}
-    assert winners == {"environment", "flags", "docker config", None}
+    assert winners == {"environment", "github", "flags", "docker config", None}

@@ -56,16 +56,21 @@ typedef struct {
     uint32_t position;
 } Slot;
 
+/* Where bits go: at most 31 of them wait in `bits` for the rest of their 32. */
+typedef struct {
+    uint64_t bits;
+    unsigned count;
+    uint8_t *next;
+} Bits;
+
 typedef struct {
     PyObject_HEAD
     Slot *table;
     uint8_t *window;
     uint32_t *tokens;
     uint8_t *out;
-    size_t out_size;
     size_t out_room;
-    uint64_t bits;
-    unsigned bit_count;
+    Bits bits;
     size_t filled;
     uint32_t base;
     int has_previous;
@@ -75,42 +80,46 @@ typedef struct {
 
 /* ---- bits ---------------------------------------------------------------------------------------------- */
 
-static inline void put(Encoder *e, uint32_t value, unsigned count)
+/* Write the low `count` bits of `value`, at most 32; the others are zero. */
+static inline void put(Bits *b, uint32_t value, unsigned count)
 {
-    e->bits |= (uint64_t)value << e->bit_count;
-    e->bit_count += count;
-    while (e->bit_count >= 8) {
-        e->out[e->out_size++] = (uint8_t)e->bits;
-        e->bits >>= 8;
-        e->bit_count -= 8;
+    b->bits |= (uint64_t)value << b->count;
+    b->count += count;
+    if (b->count >= 32) {
+        b->next[0] = (uint8_t)b->bits;
+        b->next[1] = (uint8_t)(b->bits >> 8);
+        b->next[2] = (uint8_t)(b->bits >> 16);
+        b->next[3] = (uint8_t)(b->bits >> 24);
+        b->next += 4;
+        b->bits >>= 32;
+        b->count -= 32;
     }
 }
 
-static void align(Encoder *e)
+static void align(Bits *b)
 {
-    if (e->bit_count > 0) {
-        e->out[e->out_size++] = (uint8_t)e->bits;
+    for (unsigned written = 0; written < b->count; written += 8) {
+        *b->next++ = (uint8_t)(b->bits >> written);
     }
-    e->bits = 0;
-    e->bit_count = 0;
+    b->bits = 0;
+    b->count = 0;
 }
 
-static void put_stored(Encoder *e, const uint8_t *data, uint32_t size)
+static void put_stored(Bits *b, const uint8_t *data, uint32_t size)
 {
-    put(e, 0, 3);
-    align(e);
-    put(e, size, 16);
-    put(e, size ^ 0xffffu, 16);
-    memcpy(e->out + e->out_size, data, size);
-    e->out_size += size;
+    put(b, 0, 3);
+    align(b);
+    put(b, size | (size ^ 0xffffu) << 16, 32);
+    memcpy(b->next, data, size);
+    b->next += size;
 }
 
 static int make_room(Encoder *e)
 {
     uint8_t *larger;
-    size_t room = e->out_room ? e->out_room : 2 * (size_t)ROOM;
+    size_t room = e->out_room ? e->out_room : 2 * (size_t)ROOM, size = (size_t)(e->bits.next - e->out);
 
-    while (room - e->out_size < ROOM) {
+    while (room - size < ROOM) {
         room *= 2;
     }
     if (room == e->out_room) {
@@ -121,6 +130,7 @@ static int make_room(Encoder *e)
         return -1;
     }
     e->out = larger;
+    e->bits.next = larger + size;
     e->out_room = room;
     return 0;
 }
@@ -348,45 +358,82 @@ static uint64_t build_codes(Huffman *h)
     return size;
 }
 
-static void put_codes(Encoder *e, const Huffman *h)
+static void put_codes(Bits *b, const Huffman *h)
 {
-    put(e, 4, 3);
-    put(e, (uint32_t)h->literals - 257, 5);
-    put(e, (uint32_t)h->distances - 1, 5);
-    put(e, (uint32_t)h->code_count - 4, 4);
+    put(b, 4, 3);
+    put(b, (uint32_t)h->literals - 257, 5);
+    put(b, (uint32_t)h->distances - 1, 5);
+    put(b, (uint32_t)h->code_count - 4, 4);
     for (int at = 0; at < h->code_count; at++) {
-        put(e, h->code_lengths[CODE_ORDER[at]], 3);
+        put(b, h->code_lengths[CODE_ORDER[at]], 3);
     }
     for (int at = 0; at < h->run_count; at++) {
         uint8_t symbol = h->runs[at][0];
 
-        put(e, h->codes[symbol], h->code_lengths[symbol]);
+        put(b, h->codes[symbol], h->code_lengths[symbol]);
         if (symbol >= 16) {
-            put(e, h->runs[at][1], symbol == 16 ? 2 : symbol == 17 ? 3 : 7);
+            put(b, h->runs[at][1], symbol == 16 ? 2 : symbol == 17 ? 3 : 7);
         }
     }
 }
 
-static inline void put_token(Encoder *e, const Huffman *h, uint32_t token)
-{
-    uint32_t length, distance, symbol;
+/* A word of a Huffman code and its length, for one look-up where there would be two. */
+#define WORD(code, length) ((uint32_t)(length) << 16 | (code))
 
-    if (!(token & MATCH)) {
-        put(e, h->literal_codes[token], h->literal_lengths[token]);
-        return;
+static inline void put_word(Bits *b, uint32_t word)
+{
+    put(b, word & 0xffffu, word >> 16);
+}
+
+/* Write a word and, above it, the extra bits that its symbol asks for. */
+static inline void put_extended(Bits *b, uint32_t word, uint32_t extra, unsigned extra_count)
+{
+    unsigned length = word >> 16;
+
+    put(b, (word & 0xffffu) | extra << length, length + extra_count);
+}
+
+static void put_tokens(Bits *to, const Huffman *h, const uint32_t *tokens, size_t count)
+{
+    uint32_t literals[LITERALS], distances[DISTANCES];
+    /* A copy that nothing else points to can stay in registers. */
+    Bits b = *to;
+
+    for (size_t symbol = 0; symbol < LITERALS; symbol++) {
+        literals[symbol] = WORD(h->literal_codes[symbol], h->literal_lengths[symbol]);
     }
-    length = LENGTH_OF(token);
-    distance = DISTANCE_OF(token);
-    symbol = length_symbol[length];
-    put(e, h->literal_codes[257 + symbol], h->literal_lengths[257 + symbol]);
-    put(e, length - LENGTH_BASE[symbol], LENGTH_EXTRA[symbol]);
-    symbol = distance_symbol[distance];
-    put(e, h->distance_codes[symbol], h->distance_lengths[symbol]);
-    put(e, distance - DISTANCE_BASE[symbol], DISTANCE_EXTRA[symbol]);
+    for (size_t symbol = 0; symbol < DISTANCES; symbol++) {
+        distances[symbol] = WORD(h->distance_codes[symbol], h->distance_lengths[symbol]);
+    }
+    for (size_t at = 0; at < count; at++) {
+        uint32_t token = tokens[at], length, distance, symbol;
+
+        if (!(token & MATCH)) {
+            put_word(&b, literals[token]);
+            continue;
+        }
+        length = LENGTH_OF(token);
+        symbol = length_symbol[length];
+        put_extended(&b, literals[257 + symbol], length - LENGTH_BASE[symbol], LENGTH_EXTRA[symbol]);
+        distance = DISTANCE_OF(token);
+        symbol = distance_symbol[distance];
+        put_extended(&b, distances[symbol], distance - DISTANCE_BASE[symbol], DISTANCE_EXTRA[symbol]);
+    }
+    *to = b;
+}
+
+static void put_bytes(Bits *to, const Huffman *h, const uint8_t *data, size_t size)
+{
+    Bits b = *to;
+
+    for (size_t at = 0; at < size; at++) {
+        put(&b, h->literal_codes[data[at]], h->literal_lengths[data[at]]);
+    }
+    *to = b;
 }
 
 /* Write a block with codes of its own; `tokens` is NULL when every byte is a literal. */
-static void put_huffman(Encoder *e, const uint8_t *data, size_t size, const uint32_t *tokens, size_t count)
+static void put_huffman(Bits *b, const uint8_t *data, size_t size, const uint32_t *tokens, size_t count)
 {
     Huffman h;
     uint64_t bits;
@@ -394,20 +441,16 @@ static void put_huffman(Encoder *e, const uint8_t *data, size_t size, const uint
     count_symbols(&h, data, size, tokens, count);
     bits = build_codes(&h);
     if ((size + 5) * 8 < bits + (bits >> 4)) {
-        put_stored(e, data, (uint32_t)size);
+        put_stored(b, data, (uint32_t)size);
         return;
     }
-    put_codes(e, &h);
+    put_codes(b, &h);
     if (tokens == NULL) {
-        for (size_t at = 0; at < size; at++) {
-            put(e, h.literal_codes[data[at]], h.literal_lengths[data[at]]);
-        }
+        put_bytes(b, &h, data, size);
     } else {
-        for (size_t at = 0; at < count; at++) {
-            put_token(e, &h, tokens[at]);
-        }
+        put_tokens(b, &h, tokens, count);
     }
-    put(e, h.literal_codes[END_OF_BLOCK], h.literal_lengths[END_OF_BLOCK]);
+    put(b, h.literal_codes[END_OF_BLOCK], h.literal_lengths[END_OF_BLOCK]);
 }
 
 /* ---- matches ------------------------------------------------------------------------------------------- */
@@ -422,11 +465,23 @@ static inline uint32_t slot_of(uint32_t value)
     return (value * 0x1e35a7bdu) >> (32 - TABLE_BITS);
 }
 
+/* Return how many bytes are the same, at most `limit`; eight at a time while they are. */
 static inline size_t common(const uint8_t *left, const uint8_t *right, size_t limit)
 {
     size_t count = 0;
 
-    while (count + 8 <= limit && memcmp(left + count, right + count, 8) == 0) {
+    while (count + 8 <= limit) {
+        uint64_t one, other;
+
+        memcpy(&one, left + count, 8);
+        memcpy(&other, right + count, 8);
+        if (one != other) {
+#if defined(__GNUC__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+            return count + (size_t)__builtin_ctzll(one ^ other) / 8;
+#else
+            break;
+#endif
+        }
         count += 8;
     }
     while (count < limit && left[count] == right[count]) {
@@ -439,7 +494,7 @@ static inline size_t common(const uint8_t *left, const uint8_t *right, size_t li
 static size_t find_matches(Encoder *e, const uint8_t *data, size_t size)
 {
     Slot *table = e->table;
-    uint32_t *tokens = e->tokens, base = e->base;
+    uint32_t *restrict tokens = e->tokens, base = e->base;
     size_t limit = size - MARGIN, emitted = 0, at = 0, count = 0;
     size_t earlier = e->has_previous ? BLOCK : 0;
     uint32_t value = load(data), slot = slot_of(value);
@@ -532,16 +587,16 @@ static void encode_block(Encoder *e)
     size_t size = e->filled;
 
     if (size <= 16) {
-        put_stored(e, data, (uint32_t)size);
+        put_stored(&e->bits, data, (uint32_t)size);
     } else if (size < 128) {
-        put_huffman(e, data, size, NULL, 0);
+        put_huffman(&e->bits, data, size, NULL, 0);
     } else {
         size_t count = find_matches(e, data, size);
 
         if (count > size - (size >> 4)) {
-            put_huffman(e, data, size, NULL, 0);
+            put_huffman(&e->bits, data, size, NULL, 0);
         } else {
-            put_huffman(e, data, size, e->tokens, count);
+            put_huffman(&e->bits, data, size, e->tokens, count);
         }
     }
     memcpy(e->window, e->window + BLOCK, size);
@@ -583,10 +638,9 @@ static int finish(Encoder *e)
     if (make_room(e) < 0) {
         return -1;
     }
-    put(e, 1, 3);
-    align(e);
-    put(e, 0, 16);
-    put(e, 0xffff, 16);
+    put(&e->bits, 1, 3);
+    align(&e->bits);
+    put(&e->bits, 0xffff0000u, 32);
     return 0;
 }
 
@@ -594,10 +648,11 @@ static int finish(Encoder *e)
 
 static PyObject *taken(Encoder *e)
 {
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)e->out, (Py_ssize_t)e->out_size);
+    size_t size = (size_t)(e->bits.next - e->out);
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)e->out, (Py_ssize_t)size);
 
     if (bytes != NULL) {
-        e->out_size = 0;
+        e->bits.next = e->out;
     }
     return bytes;
 }
