@@ -13,7 +13,7 @@ from imgpkg.auth.activation import AVAILABLE
 PAGE = (Path(__file__).parents[3] / "docs" / "authentication.md").read_text()
 SECTIONS = dict(re.findall(r"^### (\w+): [^\n]+\n(.*?)(?=^##)", PAGE, re.MULTILINE | re.DOTALL))
 CODE = [path.read_text() for path in Path(imgpkg.auth.cloud.__file__).parent.glob("*.py")]
-# Other names that variables of the platforms have, which people never set themselves.
+# What platforms set by themselves; nobody types them.
 UNDOCUMENTED = {"IDENTITY_ENDPOINT", "MSI_ENDPOINT", "GCE_METADATA_ROOT", "AZURE_POD_IDENTITY_AUTHORITY_HOST"}
 
 
