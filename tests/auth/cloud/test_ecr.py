@@ -6,13 +6,16 @@ import base64
 import hashlib
 import json
 import logging
+import os
 import stat
+import subprocess
+import sys
 import threading
 from datetime import datetime, timezone
 
 import pytest
 from moto.server import ThreadedMotoServer
-from tests.servers.cloud import Answer, Ecr, Imds, serving
+from tests.servers.cloud import Answer, Ecr, Imds, query_of, serving
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.ecr import EcrSource
@@ -135,11 +138,24 @@ def test_moto_gives_a_token_that_is_used_once_because_it_has_ended_already(tmp_p
     [
         # Both names are AWS's own; versions of botocore differ in which they ask.
         ("dkr.ecr-fips.us-east-1.amazonaws.com", ("ecr-fips.us-east-1", "api.ecr-fips.us-east-1")),
+        (
+            "dkr.ecr-fips.us-gov-west-1.amazonaws.com",
+            ("ecr-fips.us-gov-west-1", "api.ecr-fips.us-gov-west-1"),
+        ),
         ("dkr-ecr.us-east-1.on.aws", ("ecr.us-east-1.api.aws",)),
+        ("dkr-ecr-fips.us-east-1.on.aws", ("ecr-fips.us-east-1.api.aws",)),
+        ("dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", ("ecr.cn-north-1.api.amazonwebservices.com.cn",)),
+        ("dkr.ecr.us-gov-west-1.amazonaws.com", ("api.ecr.us-gov-west-1",)),
+        ("dkr.ecr.cn-north-1.amazonaws.com.cn", ("api.ecr.cn-north-1.amazonaws.com.cn",)),
+        ("dkr.ecr.eusc-de-east-1.amazonaws.eu", ("api.ecr.eusc-de-east-1.amazonaws.eu",)),
+        ("dkr.ecr.us-iso-east-1.c2s.ic.gov", ("api.ecr.us-iso-east-1.c2s.ic.gov",)),
+        ("dkr.ecr.us-isob-east-1.sc2s.sgov.gov", ("api.ecr.us-isob-east-1.sc2s.sgov.gov",)),
+        ("dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", ("api.ecr.eu-isoe-west-1.cloud.adc-e.uk",)),
+        ("dkr.ecr.us-isof-south-1.csp.hci.ic.gov", ("api.ecr.us-isof-south-1.csp.hci.ic.gov",)),
     ],
 )
-def test_the_host_name_chooses_the_fips_or_dual_stack_endpoint(registry, endpoints, tmp_path, internet):
-    names = [name if name.endswith(".aws") else f"{name}.amazonaws.com" for name in endpoints]
+def test_the_host_name_chooses_partition_fips_and_dual_stack(registry, endpoints, tmp_path, internet):
+    names = [name if name.count(".") > 2 else f"{name}.amazonaws.com" for name in endpoints]
     for name in names:
         internet.host(name, Ecr())
     environ = {**internet.environ, **OFFLINE, **KEYS, "HOME": str(tmp_path)}
@@ -159,6 +175,40 @@ def test_keys_of_a_profile_are_found(tmp_path):
         finding = EcrSource(environ, print).lookup(HERE)
     assert login(finding) == ("AWS", "ecr-password")
     assert "shared-credentials-file" in finding.origin
+
+
+def test_keys_of_a_single_sign_on_are_fetched_with_its_token(tmp_path):
+    """A process of its own: botocore looks for the home that holds the token when it is imported."""
+    start = "https://team.awsapps.example/start"
+    cached = tmp_path / ".aws" / "sso" / "cache"
+    cached.mkdir(parents=True)
+    token = {"startUrl": start, "accessToken": "token-of-the-login", "expiresAt": "2099-01-01T00:00:00Z"}
+    (cached / f"{hashlib.sha1(start.encode()).hexdigest()}.json").write_text(json.dumps(token))
+    (tmp_path / ".aws" / "config").write_text(
+        f"[profile office]\nsso_start_url = {start}\nsso_region = eu-west-1\n"
+        "sso_account_id = 123456789012\nsso_role_name = puller\n"
+    )
+
+    def portal(received):
+        asked = (query_of(received), received.header("x-amz-sso_bearer_token"))
+        if asked != ({"role_name": "puller", "account_id": "123456789012"}, "token-of-the-login"):
+            return Answer(401, {"message": "Session token not found or invalid"})
+        keys = {"accessKeyId": "AKIDROLE", "secretAccessKey": "role-key", "sessionToken": "s"}
+        return Answer(200, {"roleCredentials": {**keys, "expiration": 4_000_000_000_000}})
+
+    with serving(portal) as sso, serving(Ecr({"AKIDROLE": "role-key"})) as server:
+        environ = pointing(server, tmp_path, {"AWS_PROFILE": "office", "AWS_ENDPOINT_URL_SSO": sso.url})
+        done = subprocess.run(
+            [sys.executable, "-m", "imgpkg", "auth", "explain", f"{HOST}/team/app"],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **environ, "IMGPKG_ACTIVE_KEYCHAINS": "ecr"},
+            check=True,
+            timeout=120,
+        )
+    first = done.stdout.splitlines()[0]
+    assert first == f"credential for {HOST}/team/app from ecr: AWS credentials (sso) (user 'AWS')"
+    assert "token-of-the-login" not in done.stdout + done.stderr
 
 
 def test_a_missing_profile_is_a_failure_with_its_name(tmp_path):

@@ -193,6 +193,37 @@ def test_a_workload_of_another_cloud_exchanges_its_token(tmp_path, internet):
     assert internet.asked == ["sts.googleapis.com:443"]
 
 
+def test_a_service_account_is_impersonated_by_a_user(tmp_path, internet):
+    robot = "robot@project.iam.gserviceaccount.com"
+    asked = []
+
+    def iam(received):
+        asked.append((received.header("Authorization"), json.loads(received.body)["scope"]))
+        return Answer(200, {"accessToken": "ya29.robot", "expireTime": "2099-01-01T00:00:00Z"})
+
+    internet.host("oauth2.googleapis.com", GoogleTokens())
+    internet.host("iamcredentials.googleapis.com", iam)
+    user = {
+        "type": "authorized_user",
+        "client_id": "client",
+        "client_secret": "client-secret",
+        "refresh_token": "refresh",
+    }
+    url = f"https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{robot}:generateAccessToken"
+    account = {
+        "type": "impersonated_service_account",
+        "service_account_impersonation_url": url,
+        "source_credentials": user,
+    }
+    path = tmp_path / "impersonated.json"
+    path.write_text(json.dumps(account))
+    environ = {**internet.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(path), "PATH": ""}
+    finding = GkeSource(environ, print).lookup(HERE)
+    assert finding.credential is not None, finding.detail
+    assert finding.credential.password == "ya29.robot"
+    assert asked == [("Bearer ya29.tokens", [CLOUD_PLATFORM])]
+
+
 def test_a_key_file_that_is_not_there_stops_the_search_before_the_metadata_server(tmp_path):
     with serving(GoogleMetadata()) as server:
         environ = {
