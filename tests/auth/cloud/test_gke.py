@@ -175,6 +175,54 @@ def test_a_user_is_asked_for_at_google_through_the_proxy(tmp_path, internet):
     assert len(server.requests) == 1
 
 
+def test_the_login_of_a_user_needs_no_gcloud(tmp_path, internet, monkeypatch):
+    """google-auth would run one, from the current folder too, to learn a project that nobody asks for."""
+    internet.host("oauth2.googleapis.com", GoogleTokens())
+    environ = gcloud(tmp_path / "bin", "echo project")
+    monkeypatch.chdir(tmp_path / "bin")
+    fields = {"client_id": "client", "client_secret": "client-secret", "refresh_token": "refresh"}
+    config = tmp_path / "application_default_credentials.json"
+    config.write_text(json.dumps({"type": "authorized_user", **fields}))
+    places = [{"PATH": environ["PATH"]}, {"PATH": ""}, {"PATH": "."}, {}]
+    programs = {"PATH": ".:bin", "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
+    for place in (*places, programs):
+        given = {**internet.environ, "CLOUDSDK_CONFIG": str(tmp_path), **place}
+        assert GkeSource(given, print).lookup(HERE).credential.password == "ya29.tokens"
+    assert not (tmp_path / "bin" / "calls").exists()
+
+
+@pytest.mark.parametrize(("allowed", "outcome"), [("1", Outcome.MATCHED), ("0", Outcome.FAILED)])
+def test_a_workload_may_get_its_token_from_a_program(allowed, outcome, tmp_path, internet):
+    internet.host("sts.googleapis.com", GoogleTokens())
+    program = tmp_path / "give-token"
+    answer = {
+        "version": 1,
+        "success": True,
+        "token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "id_token": "token-of-the-workload",
+        "expiration_time": 4_000_000_000,
+    }
+    program.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    program.chmod(0o755)
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    account = {
+        "type": "external_account",
+        "audience": WORKLOAD_POOL,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"executable": {"command": str(program), "timeout_millis": 10000}},
+    }
+    (tmp_path / "external.json").write_text(json.dumps(account))
+    environ = {
+        **internet.environ,
+        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "external.json"),
+        "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": allowed,
+        "PATH": f".:{tmp_path}:/usr/bin:/bin",
+    }
+    finding = GkeSource(environ, lambda _: None).lookup(HERE)
+    assert finding.outcome is outcome, finding.detail
+
+
 def test_a_workload_of_another_cloud_exchanges_its_token(tmp_path, internet):
     internet.host("sts.googleapis.com", GoogleTokens())
     (tmp_path / "subject").write_text("token-of-the-workload")

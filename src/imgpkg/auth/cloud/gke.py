@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from calendar import timegm
 from contextlib import closing
@@ -69,10 +70,22 @@ def is_google(host: str) -> bool:
 
 
 def _for_google(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keep from google-auth what it would remember for the whole process, or ask the network about."""
+    """Keep from google-auth what it would remember for the whole process, ask the network about, or run."""
     # GoogleRequest heeds NO_GCE_CHECK itself; a registry has no use for a project.
     kept = {name: value for name, value in environ.items() if name != "NO_GCE_CHECK"}
-    return {"GOOGLE_CLOUD_PROJECT": "unused", **kept}
+    return {"GOOGLE_CLOUD_PROJECT": "unused", **kept, "PATH": _path(environ)}
+
+
+def _path(environ: Mapping[str, str]) -> str:
+    """Hide gcloud, which google-auth would ask for the project of a user, from any folder and without an end.
+
+    Only an external account whose token comes from a program needs a search path.
+    """
+    if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != "1":
+        # Not empty: that would be the current folder.
+        return os.devnull
+    folders = environ.get("PATH", "").split(os.pathsep)
+    return os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull
 
 
 def _default(environ: Mapping[str, str], scope: str) -> Grant:
