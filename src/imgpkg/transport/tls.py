@@ -106,11 +106,17 @@ def _load_system_folders(context: SSLContext, chosen: str) -> None:
         return
     for name in filter(None, chosen.split(":")):
         with suppress(OSError):
-            for path in sorted(Path(name).iterdir()):
+            # Such folders have links by hash beside their files, which are the same certificates again.
+            for path in sorted({entry.resolve() for entry in Path(name).iterdir()}):
                 _load_file(context, path)
 
 
 def _load_file(context: SSLContext, path: Path) -> None:
-    if path.is_file():
+    if not path.is_file():
+        return
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError:
+        # Something in it is no certificate; the others count all the same.
         for certificate in _usable(path.read_text("ascii", errors="replace")):
             context.load_verify_locations(cadata=certificate)

@@ -11,6 +11,7 @@ import pytest
 import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tests.auth.cloud.commands import Cloud
 from tests.servers.cloud import Clock, serving
 from tests.servers.raw import RawServer, proxying
 
@@ -102,3 +103,18 @@ def registry(internet, tmp_path):
         return internet.put(host, serve(tls=(str(chain), str(key)), **options))
 
     return put
+
+
+@pytest.fixture
+def cloud(internet, registry, tmp_path):
+    """The command, and registries of clouds that it reaches."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return Cloud(internet, registry, folder)
+
+
+@pytest.fixture
+def here():
+    """Put servers on loopback for the time of a test."""
+    with ExitStack() as stack:
+        yield lambda answer: stack.enter_context(serving(answer))

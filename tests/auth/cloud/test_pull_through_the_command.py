@@ -3,122 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import ssl
-import subprocess
-import sys
-import time
-from contextlib import ExitStack
 
 import pytest
 from tests.auth.cloud.azure_access import AcrAccess
+from tests.auth.cloud.commands import ECR_HOST, KEYS, SECRET
 from tests.servers.client import basic
-from tests.servers.cloud import AzureRegistry, Ecr, EntraId, GoogleMetadata, GoogleTokens, serving
-from tests.servers.images import make_image, tar_layer, upload
+from tests.servers.cloud import AzureRegistry, Ecr, EntraId, GoogleMetadata, GoogleTokens
 
 from imgpkg.auth.activation import DEPRECATION
-from imgpkg.embedded.access import Account, LoginAccess, OpenAccess
-from imgpkg.embedded.faults import NO_FAULT, Fault
+from imgpkg.embedded.access import Account
+from imgpkg.embedded.tokens import TokenAccess
 
-ECR_HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "AKIDTEST",
-    "AWS_SECRET_ACCESS_KEY": "secret-key",
-    "AWS_EC2_METADATA_DISABLED": "true",
-}
-SECRET = {
-    "AZURE_TENANT_ID": "tenant-id",
-    "AZURE_CLIENT_ID": "client-id",
-    "AZURE_CLIENT_SECRET": "client-secret",
-}
 NOWHERE = {"NO_GCE_CHECK": "true", "PATH": "/nowhere"}
-HALF_A_LIFE = 1.0
-
-
-class Stocking:
-    """Lets everything pass while the test fills the shelves, then leaves it to another access."""
-
-    def __init__(self, access):
-        self.access = access
-        self.is_open = True
-
-    def check(self, request, needs):
-        (OpenAccess() if self.is_open else self.access).check(request, needs)
-
-    def endpoint(self, request):
-        return self.access.endpoint(request)
-
-
-class Cloud:
-    """A cloud on the internet of the test: its registries have an image `team/app:v1`."""
-
-    def __init__(self, internet, registry, folder):
-        self.internet, self.registry, self.folder = internet, registry, folder
-        self.context = ssl.create_default_context(cafile=str(internet.ca_file))
-        # The test puts its images in under the number of the host, not under its name.
-        self.context.check_hostname = False
-
-    def stock(self, host, access, image=None, **options):
-        """Start a registry; what it is asked from now on is in `shown` and `statuses`."""
-        stocking = Stocking(access)
-        self.server = self.registry(host, access=stocking, **options)
-        upload(image or make_image(), self.server.address, "team/app", "v1", context=self.context)
-        stocking.is_open = False
-        self.seen = len(self.server.requests)
-
-    def demand(self, host, username, password):
-        """Start a registry that wants a login."""
-        self.stock(host, LoginAccess([Account(username, password)]))
-
-    @property
-    def requests(self):
-        return self.server.requests[self.seen :]
-
-    @property
-    def shown(self):
-        """Every Authorization that the registry has seen."""
-        return {record.authorization for record in self.requests} - {""}
-
-    @property
-    def statuses(self):
-        return [record.status for record in self.requests]
-
-    def run(self, *arguments, **variables):
-        """Run the command; only its flag tells it about the authority of the registries."""
-        known = {name: value for name, value in self.internet.environ.items() if name != "SSL_CERT_FILE"}
-        return subprocess.run(
-            [sys.executable, "-m", "imgpkg", *arguments, "--registry-ca-cert-path", self.internet.ca_file],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
-            env={**os.environ, **known, **variables},
-            timeout=120,
-            check=False,
-        )
-
-    def pull(self, host, keychains, **variables):
-        active = {"IMGPKG_ACTIVE_KEYCHAINS": keychains} if keychains else {}
-        return self.run("pull", "-i", f"{host}/team/app:v1", "-o", "out", **active, **variables)
-
-    def has_arrived(self, done):
-        assert (done.returncode, done.stdout) == (0, ""), done.stderr
-        return {path.name: path.read_text() for path in (self.folder / "out").iterdir()} == {
-            "hello.txt": "hello\n"
-        }
-
-
-@pytest.fixture
-def cloud(internet, registry, tmp_path):
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return Cloud(internet, registry, folder)
-
-
-@pytest.fixture
-def here():
-    """Put servers on loopback for the time of a test."""
-    with ExitStack() as stack:
-        yield lambda answer: stack.enter_context(serving(answer))
 
 
 @pytest.mark.parametrize("host", ["gcr.io", "eu.gcr.io", "europe-docker.pkg.dev"])
@@ -206,6 +102,23 @@ def test_github_pulls_with_the_token_of_the_workflow(cloud):
     assert cloud.has_arrived(done)
     assert done.stderr == ""
     assert cloud.shown == {basic("octocat", "ghs_token")}
+
+
+@pytest.mark.parametrize(
+    ("name", "host", "login"),
+    [("gke", "gcr.io", ("_token", "ya29.metadata")), ("github", "ghcr.io", ("unset", "ghs_token"))],
+)
+def test_a_token_service_alone_is_shown_the_login(name, host, login, cloud, here):
+    """The registries of Google and GitHub ask for tokens of their own; so does this one."""
+    cloud.stock(host, TokenAccess([Account(*login)]))
+    variables = {"GCE_METADATA_HOST": here(GoogleMetadata()).address, "GITHUB_TOKEN": "ghs_token"}
+    assert cloud.has_arrived(cloud.pull(host, name, **variables))
+    by_path = {
+        record.path == "/token": record.authorization for record in cloud.requests if record.authorization
+    }
+    assert by_path[True] == basic(*login)
+    assert by_path[False].startswith("Bearer ")
+    assert [record.authorization for record in cloud.requests].count(basic(*login)) == 1
 
 
 def test_an_environment_set_comes_before_a_keychain_and_a_keychain_before_flags(cloud):
@@ -325,82 +238,3 @@ def test_debug_shows_requests_and_no_secret(cloud, internet):
     sent = {value.removeprefix("Bearer ") for value in cloud.shown}
     sent |= {"client-secret", "aad for", access.exchange.refresh_token}
     assert not any(secret in printed for secret in sent)
-
-
-class Living:
-    """Takes each password until its end; `issued` has them all, oldest first."""
-
-    def __init__(self, username):
-        self.username = username
-        self.issued = []
-
-    def issue(self, lifetime):
-        self.issued.append((f"password-{len(self.issued)}", time.time() + lifetime))
-        return self.issued[-1][0]
-
-    def check(self, request, needs):
-        live = [Account(self.username, password) for password, end in self.issued if time.time() < end]
-        LoginAccess(live).check(request, needs)
-
-    def endpoint(self, request):
-        return None
-
-
-class AgingMetadata(GoogleMetadata):
-    """A metadata server whose every token is another one."""
-
-    def __init__(self, living):
-        super().__init__(lifetime=int(2 * HALF_A_LIFE))
-        self.living = living
-
-    def __call__(self, received):
-        if "/token" in received.target:
-            self.token = self.living.issue(self.lifetime)
-        return super().__call__(received)
-
-
-class AgingEcr(Ecr):
-    """An API of AWS whose every token is another one."""
-
-    def __init__(self, living):
-        super().__init__(lifetime=2 * HALF_A_LIFE)
-        self.living = living
-
-    def __call__(self, received):
-        self.password = self.living.issue(self.lifetime)
-        return super().__call__(received)
-
-
-@pytest.mark.parametrize(
-    ("name", "host", "username", "aging"),
-    [("gke", "gcr.io", "_token", AgingMetadata), ("ecr", ECR_HOST, "AWS", AgingEcr)],
-)
-def test_a_copy_that_outlives_its_token_is_never_refused(
-    name, host, username, aging, cloud, here, embedded_registry
-):
-    living, waited = Living(username), []
-
-    def slow(request):
-        """Give the first layers only when half of the life of a token is over."""
-        if request.method != "GET" or "/blobs/" not in request.path or len(waited) == 3:
-            return NO_FAULT
-        waited.append(request.path)
-        return Fault(delay=1.1 * HALF_A_LIFE)
-
-    layers = [tar_layer({f"{name}-{n}.txt": str(n).encode()}) for n in range(6)]
-    cloud.stock(host, living, make_image(layers), faults=slow)
-    service = here(aging(living))
-    places = {
-        "gke": {"GCE_METADATA_HOST": service.address},
-        "ecr": {**KEYS, "AWS_ENDPOINT_URL_ECR": service.url},
-    }
-    target = f"{embedded_registry.address}/{name}/copy"
-    copying = ("copy", "-i", f"{host}/team/app:v1", "--to-repo", target, "--concurrency", "1")
-    done = cloud.run(*copying, **places[name], IMGPKG_ACTIVE_KEYCHAINS=name)
-    assert done.returncode == 0, done.stderr
-    assert len(waited) == 3
-    # Only the very first request came without a token, to learn that one is wanted.
-    assert cloud.statuses.count(401) == 1
-    assert cloud.requests[0].status == 401
-    assert len(living.issued) >= 4
-    assert cloud.requests[-1].authorization == basic(username, living.issued[-1][0])
