@@ -1,4 +1,4 @@
-"""The command table: names, flags and help texts; what runs is imported when it runs (imgpkg-spec 1.1, 1.4)."""
+"""The command table: names, flags and help texts; what runs is imported only then (imgpkg-spec 1.1, 1.4)."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ COPY = Command(
         _LOCK,
         text(
             "lock-output",
-            "Location to output the generated lockfile. Option only available when using --bundle or --lock flags",
+            "Location to output the generated lockfile. "
+            "Option only available when using --bundle or --lock flags",
         ),
         text("to-repo", "Location to upload assets"),
         text("to-tar", "Location to write a tar file containing assets"),
@@ -134,7 +135,8 @@ COPY = Command(
         text("from-oci-layout", "Path to an OCI image layout folder which contains assets to be copied"),
         switch(
             "resume",
-            "Resume the copy to tar. When set to true will try to read the tar and only download the missing blobs",
+            "Resume the copy to tar. "
+            "When set to true will try to read the tar and only download the missing blobs",
         ),
         _CONCURRENCY,
         switch(

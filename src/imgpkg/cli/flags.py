@@ -84,7 +84,8 @@ REGISTRY = (
     Flag(
         "registry-response-header-timeout",
         Kind.DURATION,
-        "Maximum time to allow a request to wait for a server's response headers from the registry (ms|s|m|h)",
+        "Maximum time to allow a request to wait for a server's response headers "
+        "from the registry (ms|s|m|h)",
         default=30.0,
     ),
     Flag(

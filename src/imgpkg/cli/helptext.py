@@ -59,21 +59,20 @@ def _head(flag: Flag) -> str:
 
 def _default(flag: Flag) -> str:
     value = flag.initial
-    if flag.kind is Kind.LABELS:
-        return " (default [])"
-    if not value:
+    if not value and flag.kind is not Kind.LABELS:
         return ""
     match flag.kind:
         case Kind.STRING:
-            return f' (default "{value}")'
+            shown = f'"{value}"'
         case Kind.STRINGS if isinstance(value, tuple):
-            return f" (default [{','.join(value)}])"
+            shown = f"[{','.join(value)}]"
         case Kind.DURATION:
-            return f" (default {value:g}s)"
-        case Kind.BOOL:
-            return " (default true)"
+            shown = f"{value:g}s"
+        case Kind.LABELS:
+            shown = "[]"
         case _:
-            return f" (default {value})"
+            shown = str(value).lower()
+    return f" (default {shown})"
 
 
 def lookup(words: Iterable[str]) -> Command | None:

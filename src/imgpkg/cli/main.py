@@ -109,7 +109,7 @@ def _check_words(command: Command, parsed: Parsed) -> None:
 
 
 def _group(command: Command) -> None:
-    """A group alone is an error; the root shows its help first."""
+    """Refuse a group alone; the root shows its help first."""
     if command is not ROOT:
         names = ", ".join(child.name for child in children(command.path))
         raise UsageError(f"Use one of available subcommands: {names}")
@@ -138,7 +138,7 @@ def _execute(command: Command, parsed: Parsed) -> int:
     except (BrokenPipeError, KeyboardInterrupt):
         watch.close()
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a user sees a message, never a traceback
         watch.close()
         if parsed.is_on("debug"):
             import traceback  # noqa: PLC0415 - only for what must not happen

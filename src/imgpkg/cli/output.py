@@ -52,23 +52,23 @@ class Output(Protocol):
         ...
 
     def line(self, text: str) -> None:
-        """A line of its own that only terminals see, such as `Succeeded`."""
+        """Say a line of its own that only terminals see, such as `Succeeded`."""
         ...
 
     def block(self, text: str) -> None:
-        """A result, byte by byte, wherever the output goes."""
+        """Say a result, byte by byte, wherever the output goes."""
         ...
 
     def table(self, table: Table) -> None:
-        """A table of results."""
+        """Say a table of results."""
         ...
 
     def document(self, text: str, value: Mapping[str, object]) -> None:
-        """A result that has a form for people and one for programs, which `--json` asks for."""
+        """Say a result that has a form for people and one for programs, which `--json` asks for."""
         ...
 
     def error(self, text: str) -> None:
-        """An error, on standard error."""
+        """Say an error, on standard error."""
         ...
 
     def finish(self) -> None:
@@ -90,16 +90,19 @@ class TextOutput:
         self._was_raw: bool | None = None
 
     def text(self, text: str) -> None:
+        """Say it to a terminal."""
         if self._terminal:
             self._pad(raw=True)
             self._out.write(text)
 
     def line(self, text: str) -> None:
+        """Say it to a terminal."""
         if self._terminal:
             self._pad(raw=False)
             self._out.write(f"{text}\n")
 
     def block(self, text: str) -> None:
+        """Say it as it is."""
         self._pad(raw=True)
         self._out.write(text)
 
@@ -108,16 +111,19 @@ class TextOutput:
         self.block(text)
 
     def error(self, text: str) -> None:
+        """Say it after everything else, in red where colours are."""
         self._pad(raw=False)
         self._out.flush()
         self._err.write(f"{_RED}{text}{_PLAIN}\n" if self._color else f"{text}\n")
 
     def table(self, table: Table) -> None:
+        """Say it with titles and a count to people, in bare rows to scripts."""
         shown = table.filtered(self._columns)
         self._pad(raw=False)
         self._out.write(self._people(shown) if self._terminal else _scripts(shown))
 
     def finish(self) -> None:
+        """Let everything out."""
         self._out.flush()
 
     def _pad(self, *, raw: bool) -> None:
@@ -142,7 +148,7 @@ class TextOutput:
 
 
 def _scripts(table: Table) -> str:
-    widths = _widths(table.rows)[:-1] + [0]
+    widths = [*_widths(table.rows)[:-1], 0]
     return "".join(
         "".join(f"{cell.ljust(width)}\t" for cell, width in zip(_dashes(row), widths, strict=True)) + "\n"
         for row in table.rows
@@ -171,12 +177,15 @@ class JSONOutput:
     value: Mapping[str, object] | None = None
 
     def text(self, text: str) -> None:
+        """Keep it among the lines."""
         self.lines.append(text)
 
     def line(self, text: str) -> None:
+        """Keep it among the lines."""
         self.lines.append(text)
 
     def block(self, text: str) -> None:
+        """Keep it among the blocks."""
         self.blocks.append(text)
 
     def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for people
@@ -184,10 +193,12 @@ class JSONOutput:
         self.value = value
 
     def error(self, text: str) -> None:
+        """Say it at once, as text; the document is dropped."""
         self.has_failed = True
         self.err.write(f"{text}\n")
 
     def table(self, table: Table) -> None:
+        """Keep the columns that are shown."""
         shown = table.filtered(self.columns)
         keys = [column_key(title) for title in shown.titles]
         self.tables.append(
@@ -200,6 +211,7 @@ class JSONOutput:
         )
 
     def finish(self) -> None:
+        """Write the document, unless it is empty or something failed."""
         document: Mapping[str, object] = self.value or {
             "Tables": self.tables or None,
             "Blocks": self.blocks or None,

@@ -31,14 +31,12 @@ def boolean(value: str) -> bool:
 
 def integer(value: str) -> int:
     """Read an integer with Go's prefixes: 0x, 0b, 0o, a leading 0 for octal, and _ between digits."""
-    digits = value.lstrip("+-")
+    digits = value[1:] if value[:1] in ("+", "-") else value
+    # Python takes blanks, signs and other alphabets' digits where Go takes none.
+    if not re.fullmatch(r"[0-9a-zA-Z_]+", digits):
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax")
     try:
-        if value[:1] in ("+", "-") and value[1:2] in ("+", "-"):
-            raise ValueError(value)
-        if re.fullmatch(r"0[0-7_]+", digits):
-            number = int(digits, 8)
-        else:
-            number = int(digits, 0)
+        number = int(digits, 8 if re.fullmatch(r"0[0-7_]+", digits) else 0)
     except ValueError as error:
         raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax") from error
     number = -number if value.startswith("-") else number

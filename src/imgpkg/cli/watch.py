@@ -92,7 +92,7 @@ class Sparse(Progress):
         super().__init__(err)
         self._next = time.monotonic() + _SPARSE_SECONDS
 
-    def show(self, event: Event) -> None:
+    def show(self, event: Event) -> None:  # noqa: ARG002 - any event may be the one
         """Write a line when it is time for one."""
         now = time.monotonic()
         if now >= self._next:

@@ -36,7 +36,7 @@ def publish(
     tag_of = _repository_based if options.repo_based_tags else _by_digest
     to = Destination(session.client, repository, tag_of, mounts=not origin.is_local)
     log(f"importing {len(plan.roots)} images...")
-    with working(session.settings.concurrency, log.on_event) as work:
+    with working(_jobs(origin, session, repository), log.on_event) as work:
         is_fresh = transfer(plan, to, origin.open_blob, work)
         work.each(collected.records, lambda record: write_locations(record, to, is_fresh=is_fresh))
         log("Tagging images")
@@ -45,6 +45,13 @@ def publish(
             work.each(tagged, lambda root: _tag(root, to, is_fresh=is_fresh))
     report_left_out(plan, options, log, repository)
     return result_of(collected, plan, repository)
+
+
+def _jobs(origin: Origin, session: Session, repository: Repository) -> int:
+    """Return how many requests to have under way; where nothing but names moves there may be more of them."""
+    registries = {move.origin.registry for move in origin.plan.blobs.values()}
+    is_mounting = not origin.is_local and registries == {repository.registry}
+    return session.settings.concurrency * (2 if is_mounting else 1)
 
 
 def result_of(collected: Collected, plan: TransferPlan, repository: Repository | None) -> CopyResult:
