@@ -21,6 +21,7 @@ from tests.servers.cloud import (
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.aks import AksSource
+from imgpkg.auth.cloud.azure_probe import PROBE_SECONDS
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.keychain import Keychain, Outcome
 from imgpkg.oci.reference import Repository
@@ -175,7 +176,7 @@ def test_off_the_cloud_the_metadata_service_is_looked_for_once_for_all_images(az
     assert len(azure.warnings) == 1
 
 
-def test_a_metadata_service_that_says_nothing_is_given_up_soon(azure):
+def test_a_metadata_service_that_says_nothing_is_given_up_soon_for_all_registries(azure, clock):
     """A proxy accepts every connection; without a limit of its own only the deadline would end the wait."""
 
     def silent(conversation):
@@ -183,10 +184,18 @@ def test_a_metadata_service_that_says_nothing_is_given_up_soon(azure):
         conversation.pause()
 
     with RawServer(silent) as nobody:
-        finding = azure.source({"HTTP_PROXY": nobody.url, "NO_PROXY": ""}).lookup(HERE)
-    assert finding.outcome is Outcome.FAILED
-    assert "no response from the IMDS endpoint" in finding.detail
-    assert nobody.connections == 1
+        source = azure.source({"HTTP_PROXY": nobody.url, "NO_PROXY": ""})
+        registries = ["one.azurecr.io", "two.azurecr.io", "three.azurecr.us"]
+        findings = [source.lookup(Repository(host, "team/app")) for host in registries]
+        connections = nobody.connections
+        clock.now += 61
+        source.lookup(HERE)
+        again = nobody.connections
+    assert {finding.outcome for finding in findings} == {Outcome.FAILED}
+    assert all("no response from the IMDS endpoint" in finding.detail for finding in findings)
+    # azure-identity limits the time to connect to one second; the time to answer is ours.
+    assert connections * (1 + PROBE_SECONDS) <= 2
+    assert (connections, again) == (1, 2)
 
 
 def test_a_metadata_service_that_was_found_may_take_its_time(azure):

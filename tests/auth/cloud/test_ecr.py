@@ -13,6 +13,7 @@ import sys
 import threading
 from datetime import datetime, timezone
 
+import botocore.session
 import pytest
 from moto.server import ThreadedMotoServer
 from tests.servers.cloud import Answer, Ecr, Imds, query_of, serving
@@ -280,18 +281,32 @@ def test_a_web_identity_assumes_its_role(tmp_path):
     assert login(finding) == ("AWS", "ecr-password")
 
 
-def test_off_the_cloud_metadata_is_looked_for_once_for_all_images(tmp_path):
+def test_off_the_cloud_metadata_is_looked_for_once_for_all_images_and_registries(tmp_path, clock):
     def silent(conversation):
         conversation.receive()
         conversation.pause()
 
     with RawServer(silent) as nobody:
         environ = {"HOME": str(tmp_path), "AWS_EC2_METADATA_SERVICE_ENDPOINT": nobody.url}
-        source = EcrSource(environ, lambda _: None)
+        source = EcrSource(environ, lambda _: None, clock=clock)
         findings = [source.lookup(Repository(HOST, f"team/app{n}")) for n in range(20)]
-    assert {finding.outcome for finding in findings} == {Outcome.FAILED}
-    # One attempt for a session, one without: a second each.
-    assert nobody.connections <= 2
+        findings += [source.lookup(Repository(f"{n}{HOST[1:]}", "team/app")) for n in range(2, 9)]
+        public = source.lookup(PUBLIC)
+        connections = nobody.connections
+        clock.now += 61
+        source.lookup(HERE)
+        again = nobody.connections
+    assert {(finding.outcome, finding.detail) for finding in findings} == {
+        (Outcome.FAILED, "Unable to locate credentials")
+    }
+    assert public.outcome is Outcome.NOT_APPLICABLE
+    session = botocore.session.get_session()
+    seconds = session.get_config_variable("metadata_service_timeout")
+    attempts = session.get_config_variable("metadata_service_num_attempts")
+    # One attempt with a session of the service, one without.
+    assert connections == 2
+    assert connections * seconds * attempts <= 2
+    assert again == 2 * connections
 
 
 def test_the_token_is_kept_on_disk_for_others_as_the_helper_of_aws_does(tmp_path, clock):

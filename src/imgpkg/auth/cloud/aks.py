@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
+from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.azure_cloud import REGISTRY_SCOPE, cloud_of, is_azure
 from imgpkg.auth.cloud.azure_exchange import Refused, exchange
 from imgpkg.auth.cloud.renewal import Grant, Renewal
@@ -44,6 +45,7 @@ class AksSource:
         self._transport = transport
         self._clock = clock
         self._sleep = sleep
+        self._absence = Absence(clock)
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -61,7 +63,7 @@ class AksSource:
             return self._authorize(registry, cloud, REGISTRY_SCOPE)
 
     def _authorize(self, registry: str, cloud: AzureCloud, scope: str) -> Grant:
-        token, origin = sdk.call(self._environ, lambda: _access_token(self._environ, cloud, scope))
+        token, origin = sdk.call(self._environ, lambda: self._access_token(cloud, scope))
         refresh = self._exchange(registry, token)
         return Grant(Credential(identity_token=refresh.token), origin, refresh.expires_at)
 
@@ -69,10 +71,9 @@ class AksSource:
         tenant = self._environ.get("AZURE_TENANT_ID", "")
         return exchange(self._transport, registry, access_token, tenant, sleep=self._sleep, now=self._clock())
 
+    def _access_token(self, cloud: AzureCloud, scope: str) -> tuple[str, str]:
+        from imgpkg.auth.cloud.azure_identity import choose_identity  # noqa: PLC0415 - in the SDK's time
 
-def _access_token(environ: Mapping[str, str], cloud: AzureCloud, scope: str) -> tuple[str, str]:
-    from imgpkg.auth.cloud.azure_identity import choose_identity  # noqa: PLC0415 - inside of the SDK's time
-
-    identity = choose_identity(environ, cloud)
-    with identity.credential as credential:
-        return credential.get_token(scope).token, identity.origin
+        identity = choose_identity(self._environ, cloud, self._absence)
+        with identity.credential as credential:
+            return credential.get_token(scope).token, identity.origin

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
+from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.ecr_cache import CachedToken, EcrCache
 from imgpkg.auth.cloud.ecr_registry import EcrRegistry
 from imgpkg.auth.cloud.renewal import Grant, Nothing, Renewal
@@ -43,6 +44,7 @@ class EcrSource:
     ) -> None:
         self._environ = environ
         self._clock = clock
+        self._absence = Absence(clock)
         self._renewal: Renewal[EcrRegistry] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -59,7 +61,7 @@ class EcrSource:
         import botocore.session  # noqa: PLC0415 - only for a registry of AWS
 
         session = botocore.session.get_session()
-        keys = session.get_credentials()
+        keys = self._keys(session)
         if keys is None and registry.is_public:
             return Nothing("there are no AWS credentials, and public.ecr.aws can be read without")
         if keys is None:
@@ -67,6 +69,15 @@ class EcrSource:
         cache = EcrCache(self._environ, keys.get_frozen_credentials().access_key)
         token, place = self._token(session, registry, cache)
         return Grant(_decode(token.token), f"AWS credentials ({keys.method}){place}", token.expires_at)
+
+    def _keys(self, session: Any) -> Any:
+        """Give AWS credentials; None when there are none, which ends with a look for metadata."""
+        if self._absence.is_known:
+            return None
+        keys = session.get_credentials()
+        if keys is None:
+            self._absence.learn()
+        return keys
 
     def _token(self, session: Any, registry: EcrRegistry, cache: EcrCache) -> tuple[CachedToken, str]:
         """Take the token from the cache, or from the API; an old one serves when the API fails."""
