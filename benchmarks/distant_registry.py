@@ -1,6 +1,6 @@
 """Serve the embedded registry with a delay before each answer; print its address.
 
-    python benchmarks/distant_registry.py MILLISECONDS
+python benchmarks/distant_registry.py MILLISECONDS
 """
 
 from __future__ import annotations

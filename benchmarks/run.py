@@ -1,15 +1,16 @@
-"""Time and weigh the command against real servers on loopback; print a Markdown table.
+"""Time and weigh the command against real servers on loopback; print Markdown tables.
 
     .venv/bin/python benchmarks/run.py [--size MB] [--runs N]
 
-Needs Debian's docker-registry; skopeo is measured beside it when it is there.
+Needs Debian's docker-registry; skopeo is measured beside it when it is there. Bundles are made as the tests
+make them.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import os
+import json
 import random
 import shutil
 import socket
@@ -18,8 +19,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tests.operations.making import thirty  # noqa: E402 - found only now
+
+from imgpkg.content.deflate import FastEncoder  # noqa: E402
+from imgpkg.content.deflate_reference import Encoder  # noqa: E402
+from imgpkg.embedded.server import serve  # noqa: E402
+from imgpkg.session import Session  # noqa: E402
+from imgpkg.settings import Settings  # noqa: E402
 
 IMGPKG = str(Path(sys.executable).with_name("imgpkg"))
 
@@ -33,20 +46,30 @@ class Measured:
     peak: float
 
 
+# A small process between us and the command: the peak of a child begins with that of whoever started it.
+_WATCHER = """
+import json, os, sys, time
+started = time.perf_counter()
+pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
+                      file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
+_, status, usage = os.wait4(pid, 0)
+wall = time.perf_counter() - started
+cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, peak]))
+"""
+
+
 def measure(argv: list[str], runs: int, before=lambda: None) -> Measured:
-    walls, cpus, peaks = [], [], []
+    measured = []
     for _ in range(runs):
         before()
-        started = time.perf_counter()
-        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        walls.append(time.perf_counter() - started)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"{' '.join(argv)} ended with {process.returncode}")
-        cpus.append(usage.ru_utime + usage.ru_stime)
-        peaks.append(usage.ru_maxrss / 1024)
-    return Measured(statistics.median(walls), statistics.median(cpus), max(peaks))
+        watched = [sys.executable, "-S", "-c", _WATCHER, *argv]
+        done = subprocess.run(watched, stdout=subprocess.PIPE, text=True, check=True)
+        code, *numbers = json.loads(done.stdout)
+        if code:
+            sys.exit(f"{' '.join(argv)} ended with {code}")
+        measured.append(Measured(*numbers))
+    return _middle(measured)
 
 
 def make_tree(folder: Path, megabytes: int) -> None:
@@ -141,6 +164,72 @@ def _skopeo(work: Path, image: str, runs: int) -> Measured:
     return measure(argv, runs, lambda: shutil.rmtree(target, ignore_errors=True))
 
 
+@contextlib.contextmanager
+def distant_registry(milliseconds: int):
+    """Run the embedded registry in a process of its own, each answer late; yield its address."""
+    script = str(ROOT / "benchmarks" / "distant_registry.py")
+    process = subprocess.Popen([sys.executable, script, str(milliseconds)], stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def distance(work: Path, milliseconds: int, runs: int) -> list[tuple[str, Measured]]:
+    numbers = iter(range(10_000))
+    with distant_registry(milliseconds) as address, Session(Settings(concurrency=20)) as session:
+        bundle = thirty(session, address, work / "thirty")
+        copies = [
+            measure([IMGPKG, "copy", "-b", str(bundle), "--to-repo", f"{address}/copy/{next(numbers)}"], 1)
+            for _ in range(runs)
+        ]
+        hosted = f"{address}/copy/0@{bundle.digest}"
+        out = str(work / "out-bundle")
+        return [
+            ("`copy`, 30 images of two layers, one registry", _middle(copies)),
+            ("`describe` of them, not collocated", measure([IMGPKG, "describe", "-b", str(bundle)], runs)),
+            ("`describe` of them, collocated", measure([IMGPKG, "describe", "-b", hosted], runs)),
+            ("`pull -b`, collocated", measure([IMGPKG, "pull", "-b", hosted, "-o", out], runs)),
+        ]
+
+
+def count(work: Path) -> list[tuple[str, int]]:
+    """Count requests: what the original needs, and the floor, are in the README."""
+    with serve() as server, Session() as session:
+        bundle = thirty(session, server.address, work / "counted")
+        to = f"{server.address}/copy/thirty"
+        rows = []
+        for name, argv in (
+            ("`copy`, 30 images of two layers, one registry", ["copy", "-b", str(bundle), "--to-repo", to]),
+            ("the same again, nothing to do", ["copy", "-b", str(bundle), "--to-repo", to]),
+            ("`describe`, not collocated", ["describe", "-b", str(bundle)]),
+            ("`describe`, collocated", ["describe", "-b", f"{to}@{bundle.digest}"]),
+        ):
+            before = len(server.requests)
+            measure([IMGPKG, *argv], 1)
+            rows.append((name, len(server.requests) - before))
+    return rows
+
+
+def encoders() -> list[tuple[str, float]]:
+    """Measure the deflate encoders in MB/s of input, beside zlib's fastest level, on text-like data."""
+    chance = random.Random(7)
+    words = [
+        bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 10))) for _ in range(4000)
+    ]
+    text = b" ".join(chance.choices(words, k=3_000_000))
+    makers = [("pure Python", Encoder, 1 << 20), ("zlib level 1", lambda: zlib.compressobj(1), len(text))]
+    if FastEncoder is not None:
+        makers.insert(0, ("C extension", FastEncoder, len(text)))
+    rows = []
+    for name, make, size in makers:
+        started = time.perf_counter()
+        make().compress(text[:size])
+        rows.append((name, size / 1e6 / (time.perf_counter() - started)))
+    return rows
+
+
 def _middle(measured: list[Measured]) -> Measured:
     return Measured(
         statistics.median(m.wall for m in measured),
@@ -149,16 +238,29 @@ def _middle(measured: list[Measured]) -> Measured:
     )
 
 
+def show(title: str, rows: list[tuple[str, Measured]]) -> None:
+    print(f"\n| {title} | wall s | CPU s | peak MB |\n|---|--:|--:|--:|")
+    for name, m in rows:
+        print(f"| {name} | {m.wall:.3f} | {m.cpu:.3f} | {m.peak:.0f} |")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=150, help="megabytes of the tree")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--latency", type=int, default=20, help="milliseconds before each answer")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*start_up(4 * options.runs), *traffic(Path(folder), options.size, options.runs)]
-    print("| command | wall s | CPU s | peak MB |\n|---|--:|--:|--:|")
-    for name, m in rows:
-        print(f"| {name} | {m.wall:.3f} | {m.cpu:.3f} | {m.peak:.0f} |")
+        work = Path(folder)
+        show("start-up", start_up(4 * options.runs))
+        show("traffic with docker-registry", traffic(work, options.size, options.runs))
+        show(f"{options.latency} ms before each answer", distance(work, options.latency, options.runs))
+        print("\n| requests | number |\n|---|--:|")
+        for name, number in count(work):
+            print(f"| {name} | {number} |")
+        print("\n| deflate encoder | MB/s |\n|---|--:|")
+        for name, rate in encoders():
+            print(f"| {name} | {rate:.1f} |")
 
 
 if __name__ == "__main__":
