@@ -13,8 +13,14 @@ ACCOUNT = "123456789012"
     ("host", "expected"),
     [
         (f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com", EcrRegistry(ACCOUNT, "us-east-1")),
-        (f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn", EcrRegistry(ACCOUNT, "cn-north-1")),
-        (f"{ACCOUNT}.dkr.ecr.eusc-de-east-1.amazonaws.eu", EcrRegistry(ACCOUNT, "eusc-de-east-1")),
+        (
+            f"{ACCOUNT}.dkr.ecr.cn-north-1.amazonaws.com.cn",
+            EcrRegistry(ACCOUNT, "cn-north-1", domain="amazonaws.com.cn"),
+        ),
+        (
+            f"{ACCOUNT}.dkr.ecr.eusc-de-east-1.amazonaws.eu",
+            EcrRegistry(ACCOUNT, "eusc-de-east-1", domain="amazonaws.eu"),
+        ),
         (
             f"{ACCOUNT}.dkr.ecr-fips.us-gov-west-1.amazonaws.com",
             EcrRegistry(ACCOUNT, "us-gov-west-1", is_fips=True),
@@ -26,12 +32,24 @@ ACCOUNT = "123456789012"
         ),
         (
             f"{ACCOUNT}.dkr-ecr.cn-north-1.on.amazonwebservices.com.cn",
-            EcrRegistry(ACCOUNT, "cn-north-1", is_dual_stack=True),
+            EcrRegistry(ACCOUNT, "cn-north-1", is_dual_stack=True, domain="amazonaws.com.cn"),
         ),
-        (f"{ACCOUNT}.dkr.ecr.us-iso-east-1.c2s.ic.gov", EcrRegistry(ACCOUNT, "us-iso-east-1")),
-        (f"{ACCOUNT}.dkr.ecr.us-isob-east-1.sc2s.sgov.gov", EcrRegistry(ACCOUNT, "us-isob-east-1")),
-        (f"{ACCOUNT}.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk", EcrRegistry(ACCOUNT, "eu-isoe-west-1")),
-        (f"{ACCOUNT}.dkr.ecr.us-isof-south-1.csp.hci.ic.gov", EcrRegistry(ACCOUNT, "us-isof-south-1")),
+        (
+            f"{ACCOUNT}.dkr.ecr.us-iso-east-1.c2s.ic.gov",
+            EcrRegistry(ACCOUNT, "us-iso-east-1", domain="c2s.ic.gov"),
+        ),
+        (
+            f"{ACCOUNT}.dkr.ecr.us-isob-east-1.sc2s.sgov.gov",
+            EcrRegistry(ACCOUNT, "us-isob-east-1", domain="sc2s.sgov.gov"),
+        ),
+        (
+            f"{ACCOUNT}.dkr.ecr.eu-isoe-west-1.cloud.adc-e.uk",
+            EcrRegistry(ACCOUNT, "eu-isoe-west-1", domain="cloud.adc-e.uk"),
+        ),
+        (
+            f"{ACCOUNT}.dkr.ecr.us-isof-south-1.csp.hci.ic.gov",
+            EcrRegistry(ACCOUNT, "us-isof-south-1", domain="csp.hci.ic.gov"),
+        ),
         ("public.ecr.aws", EcrRegistry("", "us-east-1")),
         ("ecr-public.aws.com", EcrRegistry("", "us-east-1")),
     ],
@@ -60,6 +78,19 @@ def test_a_host_of_aws_says_account_region_and_endpoint(host, expected):
 )
 def test_any_other_host_is_none_of_aws(host):
     assert EcrRegistry.of(host) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "plain"),
+    [
+        ("dkr.ecr-fips.us-gov-west-1.amazonaws.com", "dkr.ecr.us-gov-west-1.amazonaws.com"),
+        ("dkr.ecr.cn-north-1.amazonaws.com.cn", "dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("dkr-ecr.cn-north-1.on.amazonwebservices.com.cn", "dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("dkr.ecr.us-iso-east-1.c2s.ic.gov", "dkr.ecr.us-iso-east-1.c2s.ic.gov"),
+    ],
+)
+def test_the_plain_name_is_below_the_domain_of_the_partition(host, plain):
+    assert EcrRegistry.of(f"{ACCOUNT}.{host}").host == f"{ACCOUNT}.{plain}"
 
 
 def test_the_plain_name_and_the_service_are_those_of_the_api():

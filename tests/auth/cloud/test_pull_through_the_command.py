@@ -85,7 +85,7 @@ def test_aks_pulls_with_a_token_for_its_refresh_token(cloud, internet):
     access = AcrAccess(AzureRegistry())
     cloud.stock("team.azurecr.io", access)
     internet.host("login.microsoftonline.com", EntraId())
-    done = cloud.pull("team.azurecr.io", "aks", **SECRET)
+    done = cloud.pull("team.azurecr.io", "aks", **SECRET, IMGPKG_REGISTRY_AZURE_CR_CONFIG="/etc/azure.json")
     assert cloud.has_arrived(done)
     assert done.stderr == ""
     refresh_token = access.exchange.refresh_token

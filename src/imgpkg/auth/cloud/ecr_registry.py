@@ -8,8 +8,9 @@ from dataclasses import dataclass
 PUBLIC_HOSTS = frozenset({"public.ecr.aws", "ecr-public.aws.com"})
 PUBLIC_REGION = "us-east-1"
 
+_COMMERCIAL = "amazonaws.com"
 _SUFFIXES = (
-    "amazonaws.com",
+    _COMMERCIAL,
     "amazonaws.com.cn",
     "amazonaws.eu",
     "on.aws",
@@ -19,20 +20,23 @@ _SUFFIXES = (
     "cloud.adc-e.uk",
     "csp.hci.ic.gov",
 )
+# Names of dual-stack endpoints are below other domains than those of their partition.
+_PLAIN = {"on.aws": _COMMERCIAL, "on.amazonwebservices.com.cn": "amazonaws.com.cn"}
 _PRIVATE = re.compile(
     r"(?P<account>[0-9]{12})\.dkr(?P<style>[.-])ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9][a-z0-9-]*)"
-    rf"\.(?:{'|'.join(map(re.escape, _SUFFIXES))})"
+    rf"\.(?P<domain>{'|'.join(map(re.escape, _SUFFIXES))})"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class EcrRegistry:
-    """A registry of AWS; the public one has no account."""
+    """A registry of AWS; the public one has no account. `domain` is that of its partition."""
 
     account: str
     region: str
     is_fips: bool = False
     is_dual_stack: bool = False
+    domain: str = _COMMERCIAL
 
     @classmethod
     def of(cls, host: str) -> EcrRegistry | None:
@@ -42,7 +46,9 @@ class EcrRegistry:
         match = _PRIVATE.fullmatch(host)
         if match is None:
             return None
-        return cls(match["account"], match["region"], match["fips"] is not None, match["style"] == "-")
+        is_fips, is_dual_stack = match["fips"] is not None, match["style"] == "-"
+        domain = _PLAIN.get(match["domain"], match["domain"])
+        return cls(match["account"], match["region"], is_fips, is_dual_stack, domain)
 
     @property
     def is_public(self) -> bool:
@@ -57,4 +63,4 @@ class EcrRegistry:
     @property
     def host(self) -> str:
         """The plain name of the registry, as the API and the shared cache file call it."""
-        return "public.ecr.aws" if self.is_public else f"{self.account}.dkr.ecr.{self.region}.amazonaws.com"
+        return "public.ecr.aws" if self.is_public else f"{self.account}.dkr.ecr.{self.region}.{self.domain}"
