@@ -14,9 +14,9 @@ from tests.servers.images import make_image, tar_layer
 from imgpkg.embedded.access import Account, LoginAccess
 from imgpkg.embedded.faults import NO_FAULT, Fault
 
-# A token lives for two seconds and is renewed when one remains.
-HALF_A_LIFE = 1.0
-WAITS = 3
+# A token lives for four seconds and is renewed when two remain, which leaves room for a busy machine.
+HALF_A_LIFE = 2.0
+WAITS = 2
 
 
 class Living:
