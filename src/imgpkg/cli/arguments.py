@@ -1,4 +1,4 @@
-"""Take argv apart as Go's pflag does (imgpkg-spec 1.5); click would read a third of its forms otherwise."""
+"""Take argv apart as the original does, in every form that it takes (imgpkg-spec 1.5)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Parser:
             if word.startswith("--"):
                 self._read_long(word[2:], rest, parsed)
             elif word.startswith("-") and word != "-":
-                self._read_short(word[1:], word, rest, parsed)
+                self._read_short(word[1:], rest, parsed)
             else:
                 parsed.words.append(word)
         return parsed
@@ -84,12 +84,13 @@ class Parser:
                 raise UsageError(f"flag needs an argument: --{name}")
         _set(flag, value, parsed)
 
-    def _read_short(self, letters: str, word: str, rest: list[str], parsed: Parsed) -> None:
+    def _read_short(self, letters: str, rest: list[str], parsed: Parsed) -> None:
         while letters:
+            where = f"'{letters[0]}' in -{letters}"
             letter, letters = letters[0], letters[1:]
             flag = self._short.get(letter)
             if flag is None:
-                raise UsageError(f"unknown shorthand flag: '{letter}' in {word}")
+                raise UsageError(f"unknown shorthand flag: {where}")
             if len(letters) > 1 and letters[0] == "=":
                 value, letters = letters[1:], ""
             elif flag.kind is Kind.BOOL:
@@ -99,7 +100,7 @@ class Parser:
             elif rest:
                 value = rest.pop(0)
             else:
-                raise UsageError(f"flag needs an argument: '{letter}' in {word}")
+                raise UsageError(f"flag needs an argument: {where}")
             _set(flag, value, parsed)
 
 

@@ -30,6 +30,8 @@ class Bar:
             TimeRemainingColumn(),
             console=Console(file=err),
             transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._task: TaskID = self._progress.add_task("", total=None)
         self._progress.start()

@@ -6,8 +6,9 @@ import sys
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import ROOT, Command, children, find
+from imgpkg.cli.commands import Command, children
 from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
+from imgpkg.cli.locate import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,7 +39,7 @@ def complete(words: Sequence[str], *, described: bool) -> int:
 
 
 def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
-    command = _command(before)
+    command, _ = locate(before)
     if typed.startswith("-"):
         shown = (
             *sorted(GLOBAL, key=lambda flag: flag.name),
@@ -56,16 +57,10 @@ def _local(command: Command) -> tuple[Flag, ...]:
     return (*command.flags, switch("help", f"help for {command.name}", short="h"))
 
 
-def _command(words: Sequence[str]) -> Command:
-    command = ROOT
-    for word in words:
-        below = None if word.startswith("-") else find(command.path, word)
-        command = below or command
-    return command
-
-
 def _wants_value(before: Sequence[str]) -> bool:
     """Tell whether the word being typed is the value of the flag before it."""
     last = before[-1] if before else ""
-    flags = (*GLOBAL, *_local(_command(before)))
-    return any(last in (f"--{flag.name}", f"-{flag.short}") and flag.kind is not Kind.BOOL for flag in flags)
+    command, _ = locate(before)
+    takers = [flag for flag in (*GLOBAL, *_local(command)) if flag.kind is not Kind.BOOL]
+    names = {f"--{flag.name}" for flag in takers} | {f"-{flag.short}" for flag in takers if flag.short}
+    return last in names

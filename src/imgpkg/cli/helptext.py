@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import COMMANDS, Command, children
+from imgpkg.cli.commands import Command, children
 from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
 
 if TYPE_CHECKING:
@@ -73,9 +73,3 @@ def _default(flag: Flag) -> str:
         case _:
             shown = str(value).lower()
     return f" (default {shown})"
-
-
-def lookup(words: Iterable[str]) -> Command | None:
-    """Return the command that `words` name, None when there is none."""
-    path = tuple(words)
-    return next((command for command in COMMANDS if command.path == path), None)

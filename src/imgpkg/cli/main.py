@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
+from imgpkg.cli import streams
 from imgpkg.cli.arguments import Parsed, Parser
-from imgpkg.cli.commands import ROOT, Command, children, find
-from imgpkg.cli.flags import GLOBAL, Kind
+from imgpkg.cli.commands import ROOT, Command, children
+from imgpkg.cli.locate import locate
 from imgpkg.errors import ImgpkgError, UsageError
 
 if TYPE_CHECKING:
@@ -22,13 +22,17 @@ _INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for any error, 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    streams.prepare()
     try:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough; the interpreter must not complain at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read the output has seen enough.
+        streams.silence_stdout()
         return 1
+    except OSError as error:
+        streams.silence_stdout()
+        return _report(ImgpkgError(_reason(error)), None)
     except KeyboardInterrupt:
         sys.stderr.write("imgpkg: Error: interrupted\n")
         return _INTERRUPTED
@@ -51,26 +55,6 @@ def _run(argv: list[str]) -> int:
     except UsageError as error:
         return _report(error, None)
     return _execute(command, parsed)
-
-
-def locate(argv: Sequence[str]) -> tuple[Command, list[str]]:
-    """Find the command that `argv` names, past flags in front of its name; return the other words."""
-    command, rest = ROOT, list(argv)
-    takes_value = {f"--{flag.name}" for flag in GLOBAL if flag.kind is not Kind.BOOL}
-    at = 0
-    while at < len(rest):
-        word = rest[at]
-        if word == "--":
-            break
-        if word.startswith("-"):
-            at += 2 if word in takes_value else 1
-            continue
-        below = find(command.path, word)
-        if below is None:
-            break
-        command = below
-        del rest[at]
-    return command, rest
 
 
 def _answered(command: Command, parsed: Parsed) -> bool:
@@ -135,18 +119,26 @@ def _execute(command: Command, parsed: Parsed) -> int:
     except ImgpkgError as error:
         watch.close()
         return _report(error, output)
-    except (BrokenPipeError, KeyboardInterrupt):
+    except KeyboardInterrupt:
         watch.close()
         raise
-    except Exception as error:  # noqa: BLE001 - a user sees a message, never a traceback
+    except Exception as error:
         watch.close()
         if parsed.is_on("debug"):
             import traceback  # noqa: PLC0415 - only for what must not happen
 
             traceback.print_exc()
+        if isinstance(error, OSError):
+            raise
         hint = "this is a defect of imgpkg; --debug shows where it happened"
         return _report(ImgpkgError(f"internal error: {type(error).__name__}: {error}", hints=(hint,)), output)
     return 0
+
+
+def _reason(error: OSError) -> str:
+    """Return what the system says, such as `no space left on device`, and on which file."""
+    text = (error.strerror or str(error)).lower()
+    return f"{text}: {error.filename}" if error.filename else text
 
 
 def _report(error: ImgpkgError, output: Output | None) -> int:

@@ -175,6 +175,7 @@ class JSONOutput:
     lines: list[str] = field(default_factory=list)
     has_failed: bool = False
     value: Mapping[str, object] | None = None
+    is_said: bool = False
 
     def text(self, text: str) -> None:
         """Keep it among the lines."""
@@ -211,14 +212,15 @@ class JSONOutput:
         )
 
     def finish(self) -> None:
-        """Write the document, unless it is empty or something failed."""
+        """Write the document once, unless it is empty or something failed."""
         document: Mapping[str, object] = self.value or {
             "Tables": self.tables or None,
             "Blocks": self.blocks or None,
             "Lines": self.lines or None,
         }
-        if self.has_failed or not any(document.values()):
+        if self.has_failed or self.is_said or not any(document.values()):
             return
+        self.is_said = True
         text = json.dumps(document, indent=4, ensure_ascii=False)
         self.out.write(text.translate(_GO_ESCAPES) + ("\n" if self.value else ""))
         self.out.flush()

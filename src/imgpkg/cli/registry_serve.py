@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.context import read_password
@@ -31,8 +30,9 @@ def run(context: Context) -> None:
         keep_requests=0,
     )
     with server:
-        context.output.block(f"Serving a registry for demonstrations and tests at {server.url}\n")
-        sys.stdout.flush()
+        text = f"Serving a registry for demonstrations and tests at {server.url}\n"
+        context.output.document(text, {"url": server.url, "address": server.address})
+        context.output.finish()
         server.wait()
 
 

@@ -7,7 +7,9 @@ import re
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([a-zµμ]*)")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
+_ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
+_LONGEST = (1 << 63) / 1e9
 
 
 class BadValue(ValueError):
@@ -16,8 +18,16 @@ class BadValue(ValueError):
 
 def quoted(text: str) -> str:
     """Quote `text` as Go's %q does."""
-    escapes = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
-    return '"' + "".join(escapes.get(c, c if c.isprintable() else f"\\u{ord(c):04x}") for c in text) + '"'
+    return '"' + "".join(_ESCAPES.get(c, c if c.isprintable() else _escaped(c)) for c in text) + '"'
+
+
+def _escaped(letter: str) -> str:
+    number = ord(letter)
+    if number < 0x80:  # noqa: PLR2004 - ASCII
+        return f"\\x{number:02x}"
+    if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - Python's stand-ins for bytes that are no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
 
 
 def boolean(value: str) -> bool:
@@ -65,6 +75,8 @@ def duration(value: str) -> float:
             raise BadValue(f"time: unknown unit {quoted(unit)} in duration {quoted(value)}")
         seconds += float(number) * _UNITS[unit]
         at = part.end()
+    if seconds >= _LONGEST:
+        raise BadValue(f"time: invalid duration {quoted(value)}")
     return sign * seconds
 
 

@@ -118,6 +118,10 @@ class Drawn(Progress):
         if isinstance(self._bar, Bar):
             self._bar.update(self.done, self.blobs, self.moved, self.size)
 
+    def pause(self) -> None:
+        """Remove the bar; what comes next draws it anew."""
+        self.close()
+
     def close(self) -> None:
         """Remove the bar."""
         from imgpkg.cli.bar import Bar  # noqa: PLC0415 - likewise
