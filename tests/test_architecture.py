@@ -29,7 +29,6 @@ ONE_HOME = {
     "urllib3": "transport",
     "yaml": "bundle",
     "subprocess": "auth",
-    "click": "cli",
     "rich": "cli",
     "isal": "content",
     "zstandard": "content",

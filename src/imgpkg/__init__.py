@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision as Decision
     from imgpkg.auth.keychain import Finding as Finding
     from imgpkg.auth.keychain import Keychain as Keychain
+    from imgpkg.auth.keychain import Outcome as Outcome
     from imgpkg.bundle.graph import Bundle as Bundle
     from imgpkg.bundle.graph import Member as Member
     from imgpkg.bundle.locations import ImageLocations as ImageLocations
@@ -98,6 +99,7 @@ _HOMES = {
     "Login": "settings",
     "Member": "bundle.graph",
     "Message": "events",
+    "Outcome": "auth.keychain",
     "Planned": "events",
     "PullResult": "operations.pull_values",
     "PushResult": "operations.push",

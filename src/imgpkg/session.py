@@ -16,7 +16,7 @@ from imgpkg.settings import Settings
 from imgpkg.transport.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from typing_extensions import Self
 
@@ -27,20 +27,21 @@ class Session:
     """One run: a keychain and a registry client that share what they learn; close it when done.
 
     `Session()` looks at nothing but its settings and is anonymous; `Session(Settings.from_environment())` is
-    what the command uses. Safe from many threads.
+    what the command uses. `sources` are asked for credentials before all others. Safe from many threads.
     """
 
     def __init__(
         self,
         settings: Settings | None = None,
         *,
+        sources: Iterable[CredentialSource] = (),
         on_event: Hook = silent,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self._warn = partial(_warn_once, set(), on_event)
         self._pool = self._open_pool(trace)
-        self.keychain = Keychain(self._sources())
+        self.keychain = Keychain([*sources, *self._sources()])
         self.client = RegistryClient(
             self._pool,
             self.keychain,

@@ -1,0 +1,97 @@
+"""The documentation does what it says: links lead somewhere, commands and programs run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import trustme
+from tests.operations.making import make_image
+
+from imgpkg.cli.arguments import Parser
+from imgpkg.cli.main import locate
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+OUTSIDE, INSIDE = "registry.example.com", "registry.inside.example"
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(text):
+    """Yield the words of each `imgpkg` command in a console block, without redirections."""
+    for line in text.replace("\\\n", " ").splitlines():
+        words = shlex.split(re.sub(r"[<>]\s*\S+|&$|\|.*", "", line.removeprefix("$ ")), comments=True)
+        if line.startswith("$ ") and words[:1] == ["imgpkg"]:
+            yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_flags_that_are_shown(page):
+    for text in blocks(page, "console"):
+        for words in commands(text):
+            command, rest = locate(words)
+            assert command.home or command.name == "imgpkg", words
+            Parser(command.all_flags).parse(rest)
+
+
+@pytest.fixture
+def places(embedded_registry, another_registry):
+    """Put real addresses where the documentation has the registries of its examples."""
+
+    def placed(text):
+        return text.replace(OUTSIDE, embedded_registry.address).replace(INSIDE, another_registry.address)
+
+    return placed
+
+
+def test_the_way_into_an_air_gapped_network_can_be_gone(places, session, tmp_path):
+    section = (
+        (ROOT / "README.md").read_text().partition("## Into an air-gapped network")[2].partition("\n## ")[0]
+    )
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"])
+    lock = re.search(r"```yaml\n(.*?)```", section, re.DOTALL)[1]
+    (tmp_path / "bundle/.imgpkg").mkdir(parents=True)
+    text = re.sub(r"sha256:[0-9a-f]{64}", str(image.digest), places(lock))
+    (tmp_path / "bundle/.imgpkg/images.yml").write_text(text)
+    lines = [
+        line[2:]
+        for text in re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+        for line in text.splitlines()
+    ]
+    assert len(lines) == 6
+    for line in lines:
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    inside = (tmp_path / "bundle-inside/.imgpkg/images.yml").read_text()
+    assert places(f"{INSIDE}/apps/bundle@{image.digest}") in inside
+
+
+def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeypatch):
+    make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
+    for name in ("config", "bundle"):
+        (tmp_path / name / ".imgpkg").mkdir(parents=True)
+        lock = tmp_path / name / ".imgpkg/images.yml"
+        lock.write_text("apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    monkeypatch.chdir(tmp_path)
+    names = {"stop": threading.Event(), "read_secret": lambda path: f"the secret of {path}"}
+    for text in blocks(ROOT / "docs/library.md", "python"):
+        exec(compile(places(text), "library.md", "exec"), names)
+    assert names["decision"].winner.source == "vault"
+    assert sorted(os.listdir()) == ["bundle", "bundle.tar", "ca.pem", "config", "images-inside.yml", "out"]
