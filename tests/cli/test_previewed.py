@@ -1,0 +1,87 @@
+"""What a dry run and `auth explain` print, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+
+from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Decision, Finding, Outcome
+from imgpkg.cli import decided, previewed
+from imgpkg.oci.digest import Digest
+from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.reference import Repository
+from imgpkg.operations.plan import LeftOut
+from imgpkg.operations.preview import CopyPreview, PreviewedImage
+
+APP = Repository.parse("registry.example/team/app")
+IMAGE, LAYER = APP.digest(Digest.of(b"image")), Descriptor("x", Digest.of(b"layer"), 4096)
+LOGIN = Credential("ci", "very-secret-word")
+FOUND = Finding("environment", Outcome.MATCHED, "IMGPKG_REGISTRY_HOSTNAME_0 matches", "set _0", LOGIN)
+DECISION = Decision(APP, LOGIN, (FOUND,))
+PREVIEW = CopyPreview(
+    (PreviewedImage(IMAGE, "v1", 1, 2, 2_000_000), PreviewedImage(IMAGE, "", 3, 1, 1)),
+    blobs=3,
+    size=2_000_001,
+    mountable=1,
+    mountable_size=1,
+    credentials=(DECISION,),
+    left_out=(LeftOut(IMAGE, LAYER),),
+)
+
+
+def test_people_read_totals_images_and_credentials():
+    assert (
+        "".join(previewed.text(PREVIEW, "inside.example/apps"))
+        == f"""\
+Would copy 2 images to inside.example/apps, 3 blobs with 2.0 MB
+  of which 1 blob with 1 byte can be mounted within the registry
+
+Images:
+  {IMAGE} as v1: 1 manifest, 2 blobs, 2.0 MB
+  {IMAGE}: 3 manifests, 1 blob, 1 byte
+
+Non-distributable layers that stay behind:
+  {LAYER.digest} 4.1 kB of {IMAGE}
+
+Credentials:
+  credential for {APP} from environment: set _0 (user 'ci')
+"""
+    )
+
+
+def test_a_copy_of_nothing_is_short():
+    nothing = CopyPreview((), 0, 0, 0, 0, ())
+    assert (
+        "".join(previewed.text(nothing, "x.tar"))
+        == "Would copy 0 images to x.tar, 0 blobs with 0 bytes\n\nImages:\n"
+    )
+
+
+def test_programs_read_the_same():
+    document = json.loads(json.dumps(previewed.json(PREVIEW)))
+    assert document["images"][0] == {
+        "image": str(IMAGE),
+        "tag": "v1",
+        "manifests": 1,
+        "blobs": 2,
+        "size": 2_000_000,
+    }
+    assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
+    assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)
+    assert document["credentials"] == [decided.json(DECISION)]
+
+
+def test_a_decision_names_its_source_and_no_secret():
+    document = decided.json(DECISION)
+    assert document["source"] == "environment"
+    assert document["credential"] == {"kind": "login", "username": "ci", "expiresAt": None}
+    assert LOGIN.password not in json.dumps(document)
+
+
+def test_a_decision_without_a_winner_is_nothing():
+    finding = Finding("flags", Outcome.NOT_APPLICABLE, "no flag is given")
+    document = decided.json(Decision(APP, Credential(), (finding,)))
+    assert (document["source"], document["origin"]) == (None, None)
+    assert document["trail"] == [
+        {"source": "flags", "outcome": "not applicable", "detail": "no flag is given"}
+    ]
