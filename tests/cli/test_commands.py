@@ -1,0 +1,269 @@
+"""Every command with every flag and its default, and words that are none (imgpkg-spec 1.1-1.4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpkg.cli.commands import COMMANDS, ROOT, find
+
+GLOBAL = {
+    "tty": (False, ""),
+    "color": (True, ""),
+    "json": (False, ""),
+    "yes": (False, "y"),
+    "column": ((), ""),
+    "debug": (False, ""),
+    "help": (False, "h"),
+}
+REGISTRY = {
+    "registry-ca-cert-path": ((), ""),
+    "registry-verify-certs": (True, ""),
+    "registry-insecure": (False, ""),
+    "registry-username": ("", ""),
+    "registry-password": ("", ""),
+    "registry-token": ("", ""),
+    "registry-anon": (False, ""),
+    "registry-response-header-timeout": (30.0, ""),
+    "registry-retry-count": (5, ""),
+    "registry-password-stdin": (False, ""),
+}
+BUNDLE, IMAGE = {"bundle": ("", "b")}, {"image": ("", "i")}
+OWN = {
+    "": {"version": (False, "v")},
+    "push": {
+        **BUNDLE,
+        **IMAGE,
+        **REGISTRY,
+        "file": ((), "f"),
+        "file-exclusion": ((".git",), ""),
+        "file-exclude-defaults": ((".git",), ""),
+        "preserve-permissions": (False, ""),
+        "lock-output": ("", ""),
+        "labels": ({}, "l"),
+    },
+    "pull": {
+        **BUNDLE,
+        **IMAGE,
+        **REGISTRY,
+        "output": ("", "o"),
+        "recursive": (False, "r"),
+        "lock": ("", ""),
+        "image-is-bundle-check": (True, ""),
+    },
+    "copy": {
+        **BUNDLE,
+        **IMAGE,
+        **REGISTRY,
+        "lock": ("", ""),
+        "lock-output": ("", ""),
+        "to-repo": ("", ""),
+        "to-tar": ("", ""),
+        "tar": ("", ""),
+        "to-oci-layout": ("", ""),
+        "from-oci-layout": ("", ""),
+        "resume": (False, ""),
+        "concurrency": (5, ""),
+        "include-non-distributable-layers": (False, ""),
+        "repo-based-tags": (False, ""),
+        "cosign-signatures": (False, ""),
+        "referrers": (False, ""),
+        "dry-run": (False, ""),
+    },
+    "describe": {
+        **BUNDLE,
+        **REGISTRY,
+        "output-type": ("text", "o"),
+        "layers": (True, ""),
+        "cosign-artifacts": (True, ""),
+        "referrers": (False, ""),
+        "concurrency": (5, ""),
+    },
+    "tag": {},
+    "tag list": {**IMAGE, **REGISTRY, "digests": (False, ""), "imgpkg-internal-tags": (False, "")},
+    "tag resolve": {**IMAGE, **REGISTRY},
+    "version": {"verbose": (False, "")},
+    "completion": {},
+    "help": {},
+    "auth": {},
+    "auth explain": REGISTRY,
+    "registry": {},
+    "registry serve": {
+        "address": ("127.0.0.1:5000", ""),
+        "storage": ("", ""),
+        "username": ("", ""),
+        "password-stdin": (False, ""),
+        "token-service": (False, ""),
+        "tls-cert": ("", ""),
+        "tls-key": ("", ""),
+    },
+}
+
+
+def named(path):
+    command = ROOT
+    for word in path.split():
+        command = find(command.path, word)
+    return command
+
+
+def test_there_are_exactly_these_commands():
+    assert {" ".join(command.path) for command in COMMANDS} == OWN.keys() - {""}
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_a_command_has_exactly_these_flags_with_their_defaults_and_letters(path):
+    flags = {flag.name: (flag.initial, flag.short) for flag in named(path).all_flags}
+    assert flags == {**OWN[path], **GLOBAL}
+
+
+@pytest.mark.parametrize("path", OWN)
+def test_every_flag_has_a_text_and_its_own_letter(path):
+    flags = named(path).all_flags
+    letters = [flag.short for flag in flags if flag.short]
+    assert len(set(letters)) == len(letters)
+    assert all(flag.usage for flag in flags)
+
+
+@pytest.mark.parametrize(
+    ("path", "short"),
+    [
+        (
+            "",
+            (
+                "imgpkg allows to store configuration and image references as OCI artifacts "
+                "(copy, describe, pull, push, tag, version)"
+            ),
+        ),
+        ("push", "Push files as image"),
+        ("pull", "Pull files from bundle, image, or bundle lock file"),
+        ("copy", "Copy a bundle from one location to another"),
+        ("describe", "Describe the images and bundles associated with a give bundle"),
+        ("tag", "Tag (list, resolve)"),
+        ("tag list", "List tags for image"),
+        ("tag ls", "List tags for image"),
+        ("tag resolve", "Resolve tag to digest for image"),
+        ("version", "Print client version"),
+        ("completion", "Generate completion script"),
+        ("help", "Help about any command"),
+    ],
+)
+def test_a_command_says_what_the_original_says_of_it(path, short):
+    assert named(path).short == short
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["foo"], "command 'imgpkg' does not accept extra arguments 'foo'"),
+        (["ver"], "command 'imgpkg' does not accept extra arguments 'ver'"),
+        (["list"], "command 'imgpkg' does not accept extra arguments 'list'"),
+        (["tag"], "Use one of available subcommands: list, resolve"),
+        (["tag", "foo"], "command 'imgpkg tag' does not accept extra arguments 'foo'"),
+        (["tag", "tag"], "command 'imgpkg tag' does not accept extra arguments 'tag'"),
+        (["auth"], "Use one of available subcommands: explain"),
+        (["registry"], "Use one of available subcommands: serve"),
+        (["push", "extra"], "command 'imgpkg push' does not accept extra arguments 'extra'"),
+        (["push", "one", "two"], "command 'imgpkg push' does not accept extra arguments 'one'"),
+        (["pull", "-o", "x", "extra"], "command 'imgpkg pull' does not accept extra arguments 'extra'"),
+        (["copy", "extra"], "command 'imgpkg copy' does not accept extra arguments 'extra'"),
+        (["describe", "extra"], "command 'imgpkg describe' does not accept extra arguments 'extra'"),
+        (["tag", "ls", "extra"], "command 'imgpkg tag list' does not accept extra arguments 'extra'"),
+        (["tag", "resolve", "a"], "command 'imgpkg tag resolve' does not accept extra arguments 'a'"),
+        (["version", "extra"], "command 'imgpkg version' does not accept extra arguments 'extra'"),
+        (["registry", "serve", "a"], "command 'imgpkg registry serve' does not accept extra arguments 'a'"),
+        (["pull"], 'required flag(s) "output" not set'),
+        (["pull", "extra"], 'required flag(s) "output" not set'),
+        (["pull", "--bogus"], "unknown flag: --bogus"),
+        (["completion"], "accepts 1 arg(s), received 0"),
+        (["completion", "foo"], 'invalid argument "foo" for "imgpkg completion"'),
+        (["completion", "bash", "extra"], "accepts 1 arg(s), received 2"),
+        (["auth", "explain"], "accepts 1 arg(s), received 0"),
+        (["auth", "explain", "a", "b"], "accepts 1 arg(s), received 2"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(refused, words, why):
+    assert refused(*words) == why
+
+
+def test_the_root_alone_shows_its_help_before_it_complains(run):
+    done = run()
+    assert done.code == 1
+    assert done.out == run("help").out + "\n"
+    assert done.err == "imgpkg: Error: Invalid command - see available commands/subcommands above\n"
+
+
+@pytest.mark.parametrize("command", ["copy", "describe"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_work_needs_somebody_to_do_it(refused, repository, command, number):
+    words = ["--to-repo", f"{repository}-copy"] if command == "copy" else []
+    text = refused(command, "-b", repository, *words, f"--concurrency={number}")
+    assert text == f"Expected --concurrency to be >= 1, but was {number}"
+
+
+@pytest.mark.parametrize("count", ["0", "-3", "1"])
+def test_at_least_one_attempt_is_made(run, image, count):
+    assert run("tag", "list", "-i", image, "--registry-retry-count", count).out == "latest\t\n"
+
+
+@pytest.mark.parametrize("time", ["0", "1h"])
+def test_a_header_timeout_of_nothing_waits_for_ever(run, image, time):
+    assert run("tag", "list", "-i", image, "--registry-response-header-timeout", time).code == 0
+
+
+def test_push_and_pull_and_copy_and_describe_work_together(run, folder, repository, tmp_path):
+    (folder / ".imgpkg").mkdir()
+    lock = "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n"
+    (folder / ".imgpkg" / "images.yml").write_text(lock)
+    pushed = run(
+        "push", "-b", f"{repository}:v1", "-f", folder, "-l", "team=a", "--lock-output", tmp_path / "b"
+    )
+    assert (pushed.code, pushed.out, pushed.err) == (0, "", "")
+    copied = run(
+        "copy", "--lock", tmp_path / "b", "--to-repo", f"{repository}-copy", "--lock-output", tmp_path / "c"
+    )
+    assert (copied.code, copied.out, copied.err) == (0, "", "")
+    pulled = run("pull", "-b", f"{repository}-copy:v1", "-o", tmp_path / "out", "-r")
+    assert (pulled.code, pulled.out, pulled.err) == (0, "", "")
+    assert (tmp_path / "out" / "a.txt").read_text() == "one\n"
+    described = run("describe", "-b", f"{repository}-copy:v1")
+    assert (described.code, described.err) == (0, "")
+    assert f"{repository}-copy@sha256:" in described.out
+
+
+@pytest.mark.parametrize("kind", ["text", "yaml", "json", "tree"])
+@pytest.mark.parametrize("layers", ["--layers", "--layers=false"])
+def test_a_bundle_is_described_in_each_form(run, folder, repository, kind, layers):
+    (folder / ".imgpkg").mkdir()
+    lock = "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n"
+    (folder / ".imgpkg" / "images.yml").write_text(lock)
+    run("push", "-b", repository, "-f", folder)
+    done = run("describe", "-b", repository, "-o", kind, layers)
+    assert (done.code, done.err) == (0, "")
+    assert f"{repository}@" in done.out
+
+
+def test_a_form_of_description_that_is_none_is_refused(refused, repository):
+    text = refused("describe", "-b", repository, "-o", "xml")
+    assert text == "--output-type can only have the following values [text, yaml, json, tree]"
+
+
+def test_a_copy_to_nowhere_is_refused_before_a_password_is_read(refused, repository):
+    text = refused("copy", "-i", repository, "--registry-password-stdin")
+    assert text.startswith("Expected either --to-")
+
+
+@pytest.mark.parametrize("words", [["--to-repo", "COPY"], ["--to-tar", "x.tar"], ["--to-oci-layout", "x"]])
+def test_a_dry_run_says_what_would_be_copied_and_copies_nothing(run, image, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    words = [word.replace("COPY", f"{image}-copy") for word in words]
+    before = sorted(tmp_path.iterdir())
+    done = run("copy", "-i", image, *words, "--dry-run")
+    assert (done.code, done.err) == (0, "")
+    assert image in done.out
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_the_version_names_its_parts_when_asked(run):
+    lines = run("version", "--verbose").out.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["imgpkg", "python", "deflate"]
+    assert run("version").out == f"{lines[0]}\n"
