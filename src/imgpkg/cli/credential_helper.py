@@ -1,0 +1,79 @@
+"""`docker-credential-imgpkg`: the environment sets and keychains for every tool that asks credential helpers.
+
+The protocol is that of docker-credential-helpers: one word as argument, the server on standard input, JSON or
+a message on standard output (auth-spec 5.6).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import ImgpkgError
+from imgpkg.events import Event, Warned
+from imgpkg.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imgpkg.auth.credential import Credential
+
+# The protocol's own words: callers compare them letter by letter.
+_NOT_FOUND = "credentials not found in native keychain"
+_NO_SERVER = "no credentials server URL"
+_TOKEN_USER = "<token>"  # noqa: S105 - what stands in the place of a user name
+_LONGEST_SERVER = 1 << 16
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Answer one request; return 0, or 1 with the message on standard output."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words == ["get"]:
+        return _get(os.fsdecode(sys.stdin.buffer.read(_LONGEST_SERVER)).strip())
+    if words == ["list"]:
+        return _say("{}")
+    if words in (["version"], ["--version"]):
+        return _say(f"docker-credential-imgpkg (imgpkg {VERSION})")
+    if words in (["store"], ["erase"]):
+        return _say(f"imgpkg keeps no credentials: nothing to {words[0]}; set IMGPKG_REGISTRY_* variables", 1)
+    return _say("usage: docker-credential-imgpkg <get|list|version>", 1)
+
+
+def _get(server: str) -> int:
+    if not server:
+        return _say(_NO_SERVER, 1)
+    from imgpkg.operations.offer import offer  # noqa: PLC0415 - the other requests need none of it
+    from imgpkg.session import Session  # noqa: PLC0415 - likewise
+    from imgpkg.settings import Settings  # noqa: PLC0415 - likewise
+
+    try:
+        with Session(Settings.from_environment(), on_event=_warn) as session:
+            credential = offer(server, session=session).credential
+    except ImgpkgError as error:
+        return _say(str(error), 1)
+    login = _login(credential)
+    if login is None:
+        return _say(_NOT_FOUND, 1)
+    username, secret = login
+    return _say(json.dumps({"ServerURL": server, "Username": username, "Secret": secret}))
+
+
+def _login(credential: Credential) -> tuple[str, str] | None:
+    """Return what the protocol can say: a login or an identity token; it has no word for registry tokens."""
+    if credential.registry_token:
+        return None
+    if credential.identity_token:
+        return _TOKEN_USER, credential.identity_token
+    return (credential.username, credential.password) if credential.has_login else None
+
+
+def _warn(event: Event) -> None:
+    if isinstance(event, Warned):
+        sys.stderr.write(f"docker-credential-imgpkg: warning: {event.text}\n")
+
+
+def _say(text: str, code: int = 0) -> int:
+    sys.stdout.write(f"{text}\n")
+    return code

@@ -1,0 +1,144 @@
+"""`docker-credential-imgpkg` speaks docker's protocol of credential helpers; other tools log in by it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.operations.making import make_image
+
+HELPER = str(Path(sys.executable).with_name("docker-credential-imgpkg"))
+SECRET = "a-secret-for-helpers"
+
+
+@pytest.fixture
+def helper(tmp_path):
+    """Run the helper with this argument, input and variables."""
+
+    def run(*words, server="", **variables):
+        return subprocess.run(
+            [HELPER, *words],
+            input=server,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, **variables},
+            check=False,
+        )
+
+    return run
+
+
+def login(where, user="ci", **more):
+    return {
+        "IMGPKG_REGISTRY_HOSTNAME_X": where,
+        "IMGPKG_REGISTRY_USERNAME_X": user,
+        "IMGPKG_REGISTRY_PASSWORD_X": SECRET,
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("where", "server"),
+    [
+        ("registry.example", "registry.example"),
+        ("registry.example", "https://registry.example/"),
+        ("https://registry.example:5000/v2/", "registry.example:5000"),
+        ("*.example", "registry.example"),
+        ("docker.io", "https://index.docker.io/v1/"),
+        ("index.docker.io", "docker.io"),
+        ("registry.example/team", "registry.example/team/app"),
+    ],
+)
+def test_gives_the_login_of_the_server(helper, where, server):
+    done = helper("get", server=server, **login(where))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"ServerURL": server, "Username": "ci", "Secret": SECRET}
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        login("other.example"),
+        login("registry.example/team"),
+        {"IMGPKG_USERNAME": "ci", "IMGPKG_PASSWORD": SECRET},
+        {"IMGPKG_REGISTRY_HOSTNAME": "registry.example"},
+        {"IMGPKG_REGISTRY_HOSTNAME": "registry.example", "IMGPKG_REGISTRY_REGISTRY_TOKEN": SECRET},
+    ],
+    ids=["nothing", "another host", "a part of it", "no host", "anonymous", "what has no words"],
+)
+def test_says_in_the_words_of_the_protocol_that_there_is_none(helper, variables):
+    done = helper("get", server="registry.example\n", **variables)
+    assert (done.returncode, done.stdout) == (1, "credentials not found in native keychain\n")
+
+
+def test_gives_an_identity_token_under_its_user_name(helper):
+    variables = {"IMGPKG_REGISTRY_HOSTNAME": "registry.example", "IMGPKG_REGISTRY_IDENTITY_TOKEN": SECRET}
+    answer = json.loads(helper("get", server="registry.example", **variables).stdout)
+    assert (answer["Username"], answer["Secret"]) == ("<token>", SECRET)
+
+
+def test_asks_active_keychains_and_passes_their_warnings_on(helper):
+    variables = {"IMGPKG_ENABLE_IAAS_AUTH": "true", "GITHUB_TOKEN": SECRET}
+    done = helper("get", server="ghcr.io", **variables)
+    assert json.loads(done.stdout)["Secret"] == SECRET
+    assert "docker-credential-imgpkg: warning: " in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["list"], 0, "{}"),
+        (["version"], 0, "docker-credential-imgpkg (imgpkg "),
+        (["get"], 1, "no credentials server URL"),
+        (["store"], 1, "imgpkg keeps no credentials"),
+        (["erase"], 1, "imgpkg keeps no credentials"),
+        (["nonsense"], 1, "usage: "),
+        ([], 1, "usage: "),
+    ],
+)
+def test_answers_every_request(helper, words, code, said):
+    done = helper(*words)
+    assert (done.returncode, done.stderr) == (code, "")
+    assert done.stdout.startswith(said)
+
+
+def test_says_what_is_wrong_with_the_variables(helper):
+    done = helper("get", server="registry.example", IMGPKG_REGISTRY_NONSENSE="x")
+    assert done.returncode == 1
+    assert "IMGPKG_REGISTRY_NONSENSE" in done.stdout
+
+
+def test_logs_skopeo_in(embedded_login, open_session, tmp_path):
+    server = embedded_login
+    session = open_session(username=server.username, password=server.password)
+    image = make_image(session, f"{server.address}/helped/app", tag="v1")
+    (tmp_path / "config.json").write_text(json.dumps({"credHelpers": {server.address: "imgpkg"}}))
+    done = subprocess.run(
+        [
+            "skopeo",
+            "inspect",
+            "--tls-verify=false",
+            "--authfile",
+            str(tmp_path / "config.json"),
+            "--format",
+            "{{.Digest}}",
+            f"docker://{server.address}/helped/app:v1",
+        ],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PATH": f"{Path(HELPER).parent}:{os.environ['PATH']}",
+            "IMGPKG_REGISTRY_HOSTNAME": server.address,
+            "IMGPKG_REGISTRY_USERNAME": server.username,
+            "IMGPKG_REGISTRY_PASSWORD": server.password,
+        },
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, str(image.digest)), done.stderr
