@@ -63,11 +63,16 @@ class Progress:
     def __init__(self, err: TextIO) -> None:
         self.err = err
         self.blobs = self.size = self.done = self.moved = 0
+        self._is_planned = False
 
     def take(self, event: Event) -> None:
         """Count one event."""
         if isinstance(event, Planned):
+            self._is_planned = True
             self.blobs += event.blobs
+            self.size += event.size
+        elif isinstance(event, BlobStarted) and not self._is_planned:
+            self.blobs += 1
             self.size += event.size
         elif isinstance(event, BlobAdvanced):
             self.moved += event.count

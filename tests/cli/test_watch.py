@@ -1,0 +1,125 @@
+"""Events become lines, warnings and progress, each in its place."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+
+from imgpkg.cli.output import TextOutput
+from imgpkg.cli.watch import Drawn, Sparse, Watch
+from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Message, Outcome, Planned, Warned
+from imgpkg.oci.digest import Digest
+
+DIGEST = Digest("sha256", "0" * 64)
+MIB = 1 << 20
+
+
+@pytest.fixture
+def said():
+    return io.StringIO(), io.StringIO()
+
+
+@pytest.fixture
+def make(said):
+    watches = []
+
+    def made(*, shows_log=True, draws=False):
+        output = TextOutput(*said, terminal=shows_log, color=False, columns=())
+        watches.append(Watch(output, said[1], shows_log=shows_log, draws=draws))
+        return watches[-1]
+
+    yield made
+    for watch in watches:
+        watch.close()
+
+
+def test_messages_are_text(make, said):
+    make()(Message("dir: .\n"))
+    assert [stream.getvalue() for stream in said] == ["dir: .\n", ""]
+
+
+def test_a_warning_is_said_once(make, said):
+    watch = make()
+    for text in ("one", "two", "one"):
+        watch(Warned(text))
+    assert said[1].getvalue() == "imgpkg: warning: one\nimgpkg: warning: two\n"
+
+
+@pytest.mark.parametrize(("shows_log", "err"), [(True, ""), (False, "imgpkg: warning: skipped\n")])
+def test_a_warning_that_is_in_the_log_is_repeated_only_to_those_who_do_not_see_it(make, said, shows_log, err):
+    make(shows_log=shows_log)(Warned("skipped", is_logged=True))
+    assert said[1].getvalue() == err
+
+
+@pytest.mark.parametrize("line", ["--> GET", "--> GET\n"])
+def test_a_trace_has_lines(make, said, line):
+    make().trace(line)
+    assert said[1].getvalue() == "--> GET\n"
+
+
+def test_everything_is_counted_from_many_threads():
+    progress = Sparse(io.StringIO())
+    watch = Watch(
+        TextOutput(io.StringIO(), io.StringIO(), terminal=True, color=False, columns=()),
+        io.StringIO(),
+        shows_log=True,
+        draws=False,
+    )
+    watch._progress = progress
+
+    def work():
+        for _ in range(100):
+            watch(Planned(1, 10))
+            watch(BlobStarted(DIGEST, 10, "uploading"))
+            watch(BlobAdvanced(DIGEST, 12))
+            watch(BlobAdvanced(DIGEST, -2))
+            watch(BlobFinished(DIGEST, Outcome.MOVED))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (progress.blobs, progress.size, progress.moved, progress.done) == (400, 4000, 4000, 400)
+
+
+@pytest.mark.parametrize(("size", "share"), [(0, "3 MiB"), (8 * MIB, "3 of 8 MiB")])
+def test_a_log_gets_a_line_from_time_to_time(size, share):
+    err = io.StringIO()
+    sparse = Sparse(err)
+    sparse.take(Planned(2, size))
+    sparse._next = 0
+    sparse.take(BlobAdvanced(DIGEST, 3 * MIB))
+    sparse.take(BlobFinished(DIGEST, Outcome.MOVED))
+    assert err.getvalue() == f"imgpkg: 0 of 2 blobs, {share}\n"
+
+
+def test_work_without_a_plan_is_counted_as_it_begins():
+    progress = Sparse(io.StringIO())
+    for size in (5, 7):
+        progress.take(BlobStarted(DIGEST, size, "push"))
+    assert (progress.blobs, progress.size) == (2, 12)
+
+
+class TestDrawn:
+    def test_nothing_is_drawn_before_there_is_something_to_wait_for(self):
+        err = io.StringIO()
+        drawn = Drawn(err)
+        drawn.take(Planned(1, MIB))
+        drawn.take(BlobFinished(DIGEST, Outcome.PRESENT))
+        drawn.close()
+        assert err.getvalue() == ""
+
+    def test_a_line_of_text_makes_the_bar_go_until_there_is_news(self, make):
+        watch = make(draws=True)
+        watch(Planned(1, MIB))
+        watch(BlobStarted(DIGEST, MIB, "uploading"))
+        assert watch._progress._bar is not None
+        watch(Message("file: a\n"))
+        assert watch._progress._bar is None
+        watch(BlobAdvanced(DIGEST, MIB))
+        assert watch._progress._bar is not None
+        watch(Warned("careful"))
+        assert watch._progress._bar is None
