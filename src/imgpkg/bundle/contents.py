@@ -59,16 +59,17 @@ def _walk(path: str) -> Iterator[str]:
     """Yield what is called `.imgpkg`, `path` itself included; a folder comes before what is in it."""
     with local_io("lstat", path):
         is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
-    if os.path.basename(path) == FOLDER:
+    if os.path.basename(path.rstrip("/")) == FOLDER:
         yield path
-    if not is_folder:
-        return
-    for folder, folders, names in os.walk(path, onerror=_refuse):
-        folders.sort(key=os.fsencode)
-        if FOLDER in folders or FOLDER in names:
-            yield os.path.join(folder, FOLDER)
+    if is_folder:
+        yield from _inside(path)
 
 
-def _refuse(error: OSError) -> None:
-    with local_io("open", error.filename):
-        raise error
+def _inside(folder: str) -> Iterator[str]:
+    with local_io("open", folder), os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
+    for entry in entries:
+        if entry.name == FOLDER:
+            yield entry.path
+        if entry.is_dir(follow_symlinks=False):
+            yield from _inside(entry.path)

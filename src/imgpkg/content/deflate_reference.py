@@ -63,9 +63,11 @@ class Encoder:
         self._bits = _Bits()
         self._matcher = Matcher()
         self._waiting = bytearray()
+        self._is_finished = False
 
     def compress(self, data: bytes) -> bytes:
-        """Take `data` in; return the bytes that are certain by now, perhaps none."""
+        """Take `data` in; return the bytes that are certain by now, perhaps none; not after `finish`."""
+        self._check_open()
         self._waiting += data
         while len(self._waiting) >= BLOCK:
             self._put_block(bytes(self._waiting[:BLOCK]))
@@ -73,13 +75,19 @@ class Encoder:
         return self._bits.taken()
 
     def finish(self) -> bytes:
-        """Return the rest: the last block, and an empty one that says so."""
+        """Return the rest: the last block, and an empty one that says so; ValueError the second time."""
+        self._check_open()
+        self._is_finished = True
         if self._waiting:
             self._put_block(bytes(self._waiting))
             self._waiting.clear()
         self._bits.put(1, 3)
         self._bits.put_bytes(b"\0\0\xff\xff")
         return self._bits.taken()
+
+    def _check_open(self) -> None:
+        if self._is_finished:
+            raise ValueError("the encoder is finished")
 
     def _put_block(self, block: bytes) -> None:
         if len(block) < _STORED_BELOW:

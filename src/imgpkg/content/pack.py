@@ -21,6 +21,7 @@ from imgpkg.oci.manifest import Descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from io import FileIO
 
     from imgpkg.content.deflate import Encoder
     from imgpkg.content.walk import PackedEntry
@@ -64,11 +65,12 @@ def pack_layer(
     with local_io("create", tempfile.gettempdir()):
         handle, path = tempfile.mkstemp(prefix="imgpkg-layer-")
     try:
-        with os.fdopen(handle, "wb") as file, local_io("write", path):
-            packed = _Packed(file, encoder)
+        # Unbuffered, so that nothing is left to write, and to fail, when it is closed.
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            packed = _Packed(file, path, encoder)
             for entry in entries:
                 _write(entry, packed, preserve_permissions=preserve_permissions, on_event=on_event)
-            layer = packed.finish(path)
+            layer = packed.finish()
         yield layer
     finally:
         os.unlink(path)
@@ -77,8 +79,10 @@ def pack_layer(
 class _Packed:
     """A tar on its way through two digests into a file."""
 
-    def __init__(self, file: BinaryIO, encoder: Callable[[], Encoder] | None) -> None:
+    def __init__(self, file: FileIO, path: str, encoder: Callable[[], Encoder] | None) -> None:
         self._file = file
+        self._path = path
+        self._size = 0
         self._compressed = hashlib.sha256()
         self._tar = hashlib.sha256()
         self._gzip = open_writer(self, encoder)
@@ -86,20 +90,26 @@ class _Packed:
     def write(self, data: bytes) -> None:
         """Take compressed bytes."""
         self._compressed.update(data)
-        self._file.write(data)
+        self._size += len(data)
+        left = memoryview(data)
+        with local_io("write", self._path):
+            while left:
+                left = left[self._file.write(left) :]
 
     def add(self, data: bytes) -> None:
         """Take bytes of the tar."""
         self._tar.update(data)
         self._gzip.write(data)
 
-    def finish(self, path: str) -> PackedLayer:
+    def finish(self) -> PackedLayer:
         """End the tar, and say what became of it."""
         self.add(END)
         self._gzip.close()
+        with local_io("write", self._path):
+            self._file.close()
         digest = Digest("sha256", self._compressed.hexdigest())
-        descriptor = Descriptor(media.DOCKER_LAYER, digest, self._file.tell())
-        return PackedLayer(Digest("sha256", self._tar.hexdigest()), descriptor, path)
+        descriptor = Descriptor(media.DOCKER_LAYER, digest, self._size)
+        return PackedLayer(Digest("sha256", self._tar.hexdigest()), descriptor, self._path)
 
 
 def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, on_event: Hook) -> None:
@@ -110,7 +120,7 @@ def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, o
         packed.add(member_header(name, 0, mode=mode if preserve_permissions else _OWNER, kind=FOLDER))
         return
     on_event(Message(f"file: {entry.name}\n"))
-    with local_io("open", entry.path), open(entry.path, "rb") as file:
+    with _open(entry.path) as file:
         size = os.fstat(file.fileno()).st_size
         packed.add(member_header(name, size, mode=mode, kind=FILE))
         for data in _content(file, size, entry.path):
@@ -118,11 +128,17 @@ def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, o
     packed.add(bytes(-size % BLOCK))
 
 
+def _open(path: str) -> BinaryIO:
+    with local_io("open", path):
+        return open(path, "rb")
+
+
 def _content(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
     """Yield exactly as many bytes as the header promised."""
     left = size
     while left:
-        data = file.read(min(left, _PIECE))
+        with local_io("read", path):
+            data = file.read(min(left, _PIECE))
         if not data:
             raise LocalIOError(f"read {path}: the file became shorter while it was packed")
         left -= len(data)

@@ -71,7 +71,7 @@ def _folder(path: str, prefix: str, root_mode: int, exclusions: Collection[str])
         name = prefix + entry.name
         if name in exclusions:
             continue
-        where = os.path.normpath(entry.path)
+        where = _tidy(entry.path)
         with local_io("lstat", where):
             mode = entry.stat(follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
@@ -79,6 +79,11 @@ def _folder(path: str, prefix: str, root_mode: int, exclusions: Collection[str])
         yield PackedEntry(name, where, mode, root_mode)
         if stat.S_ISDIR(mode):
             yield from _folder(entry.path, f"{name}/", root_mode, exclusions)
+
+
+def _tidy(path: str) -> str:
+    """Leave out what means nothing; `..` stays, because what is before it may be a link."""
+    return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
 def _check_regular(path: str, mode: int) -> None:
