@@ -1,0 +1,217 @@
+"""Starting and ending: what is imported when, and how interruptions and closed streams are taken."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from imgpkg.cli import commands
+from imgpkg.cli.commands import Command
+from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.server import serve
+from imgpkg.errors import UsageError
+
+HEAVY = ("urllib3", "yaml", "ssl", "rich", "google", "botocore", "azure", "click", "isal", "zstandard")
+CLOUDS = ("google", "botocore", "azure", "jwt", "cryptography")
+_SECONDS = 60
+
+
+def imported(*words):
+    """Run the command and return the top-level modules that were loaded by its end."""
+    program = (
+        "import sys\n"
+        "from imgpkg.cli.main import main\n"
+        f"code = main({list(words)!r})\n"
+        "sys.stderr.write('\\n'.join({name.partition('.')[0] for name in sys.modules}))\n"
+        "sys.exit(code)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=_SECONDS
+    )
+    return set(done.stderr.splitlines())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["version"],
+        ["--version"],
+        ["version", "--json"],
+        ["help"],
+        ["push", "--help"],
+        ["completion", "bash"],
+        ["__completeNoDesc", "push", "--l"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported_where_nothing_is_done(words):
+    assert not imported(*words) & set(HEAVY)
+
+
+@pytest.mark.parametrize(
+    "words", [["tag", "list", "-i", "IMAGE"], ["auth", "explain", "IMAGE"]], ids=" ".join
+)
+def test_no_cloud_is_imported_where_no_keychain_is_active(image, words):
+    assert not imported(*(word.replace("IMAGE", image) for word in words)) & {*CLOUDS, "rich", "yaml"}
+
+
+def test_pushing_an_image_reads_no_yaml(folder, repository):
+    assert "yaml" not in imported("push", "-i", repository, "-f", str(folder))
+
+
+def test_the_package_runs_as_a_module(program):
+    done = program("version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("imgpkg version ")
+
+
+def test_the_module_ends_with_the_code_of_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["imgpkg", "version", "--bogus"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("imgpkg", run_name="__main__")
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "imgpkg: Error: unknown flag: --bogus\n"
+
+
+def test_importing_the_module_runs_nothing(capsys):
+    runpy.run_module("imgpkg.__main__", run_name="imgpkg.__main__")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("words", [["--debug"], []])
+def test_an_interruption_ends_with_130_and_one_line(started, hanging, words):
+    process = started("tag", "list", "-i", f"{hanging.address}/a/b", *words)
+    hanging.wait()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=_SECONDS)
+    assert (process.returncode, out) == (130, b"")
+    assert err.endswith(b"imgpkg: Error: interrupted\n")
+    assert b"Traceback" not in err
+
+
+def test_an_interrupted_pull_leaves_the_old_output(started, hanging, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    process = started("pull", "-i", f"{hanging.address}/a/b", "-o", tmp_path / "out")
+    hanging.wait()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(_SECONDS) == 130
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+
+
+@pytest.fixture
+def run_failing(run, monkeypatch):
+    """Run a command more than the table has, which raises this error."""
+
+    def ran(error, *flags):
+        def fail(_context):
+            raise error
+
+        command = Command(("failing",), "Fail", home="failing")
+        monkeypatch.setitem(sys.modules, "imgpkg.cli.failing", SimpleNamespace(run=fail))
+        monkeypatch.setattr(commands, "COMMANDS", (*commands.COMMANDS, command))
+        return run("failing", *flags)
+
+    return ran
+
+
+def test_an_interruption_anywhere_is_told_in_one_line(run_failing):
+    done = run_failing(KeyboardInterrupt())
+    assert (done.code, done.out, done.err) == (130, "", "imgpkg: Error: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "words", [["help"], ["--help"], ["version"], ["tag", "list", "-i", "IMAGE"]], ids=" ".join
+)
+def test_a_reader_that_has_gone_is_no_reason_to_complain(started, image, words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = started(*(word.replace("IMAGE", image) for word in words), stdout=writer)
+    os.close(writer)
+    assert process.communicate(timeout=_SECONDS)[1] == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("words", [["help"], ["--help"], ["version"], ["version", "--json"]], ids=" ".join)
+def test_a_full_disk_is_told_in_one_line(started, words):
+    with open("/dev/full", "wb") as full:
+        process = started(*words, stdout=full)
+        err = process.communicate(timeout=_SECONDS)[1]
+    assert (process.returncode, err) == (1, b"imgpkg: Error: no space left on device\n")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_no_harm(tmp_path, closed):
+    script = f'exec "$0" -m imgpkg version --tty {closed}'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False, timeout=_SECONDS
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_closed_standard_input_is_an_empty_password(tmp_path):
+    words = "auth explain r.example.com/a --registry-username me --registry-password-stdin"
+    script = f'exec "$0" -m imgpkg {words} <&-'
+    done = subprocess.run(
+        ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False, timeout=_SECONDS
+    )
+    assert done.returncode == 1
+    assert "password" in done.stderr
+    assert "internal error" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(28, "No space left on device"), "no space left on device"),
+        (PermissionError(13, "Permission denied", "/x"), "permission denied: /x"),
+        (OSError("odd"), "odd"),
+        (ZeroDivisionError("by zero"), "internal error:\n  ZeroDivisionError: by zero"),
+    ],
+)
+@pytest.mark.parametrize("debug", [False, True])
+def test_an_error_nobody_thought_of_is_a_message_and_with_debug_a_traceback(run_failing, error, text, debug):
+    done = run_failing(error, f"--debug={str(debug).lower()}")
+    assert done.code == 1
+    assert f"imgpkg: Error: {text}\n" in done.err
+    assert ("Traceback" in done.err) is debug
+    assert ("hint: this is a defect of imgpkg" in done.err) is isinstance(error, ZeroDivisionError)
+
+
+def test_an_error_with_a_hint_gives_it_on_a_line_of_its_own(run_failing):
+    done = run_failing(UsageError("This: Failed", hints=("do that", "or this")))
+    assert done.err == "imgpkg: Error: This:\n  Failed\nhint: do that\nhint: or this\n"
+
+
+class Hanging:
+    """A registry that takes requests and answers none before it is let go."""
+
+    def __init__(self, address, requests):
+        self.address = address
+        self._requests = requests
+
+    def wait(self):
+        end = time.monotonic() + _SECONDS
+        while not self._requests and time.monotonic() < end:
+            time.sleep(0.01)
+        assert self._requests
+
+
+@pytest.fixture
+def hanging():
+    """A registry whose answers take longer than any test waits."""
+    requests = []
+
+    def delayed(request):
+        requests.append(request)
+        return Fault(delay=_SECONDS)
+
+    with serve(faults=delayed) as server:
+        yield Hanging(server.address, requests)
