@@ -1,0 +1,79 @@
+"""`auth explain`: which credential, and why, without a request to the registry."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+REPOSITORY = "registry.example.com/team/app"
+
+
+def test_the_winner_comes_first_and_then_what_each_source_said(run, monkeypatch):
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", "registry.example.com/team")
+    monkeypatch.setenv("IMGPKG_REGISTRY_USERNAME_0", "robot")
+    monkeypatch.setenv("IMGPKG_REGISTRY_PASSWORD_0", "s3cret")
+    done = run("auth", "explain", REPOSITORY)
+    first, *trail = done.out.splitlines()
+    variable = "IMGPKG_REGISTRY_HOSTNAME_0=registry.example.com/team"
+    assert first == f"credential for {REPOSITORY} from environment: {variable} (user 'robot')"
+    assert trail[0].startswith("  environment: matched: ")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_nothing_found_is_no_error(run):
+    done = run("auth", "explain", REPOSITORY)
+    first, *trail = done.out.splitlines()
+    assert first == f"no credential found for {REPOSITORY}; requests are anonymous"
+    assert [line.split(":")[0] for line in trail] == ["  environment", "  flags", "  docker config"]
+    assert done.code == 0
+
+
+@pytest.mark.parametrize("part", ["", ":v1", f"@sha256:{'0' * 64}"])
+def test_tag_and_digest_do_not_matter(run, part):
+    assert run("auth", "explain", REPOSITORY + part).out == run("auth", "explain", REPOSITORY).out
+
+
+def test_flags_count(run):
+    words = ["--registry-username", "me", "--registry-password", "s3cret"]
+    done = run("auth", "explain", REPOSITORY, *words)
+    assert done.out.startswith(f"credential for {REPOSITORY} from flags: --registry-username, ")
+    assert "s3cret" not in done.out
+
+
+def test_people_see_the_end(run):
+    assert run("auth", "explain", REPOSITORY, "--tty").out.endswith("\n\nSucceeded\n")
+
+
+def test_programs_get_a_document(run, monkeypatch):
+    monkeypatch.setenv("IMGPKG_TOKEN", "s3cret")
+    document = json.loads(run("auth", "explain", REPOSITORY, "--json").out)
+    assert document["repository"] == REPOSITORY
+    assert document["source"] == "flags"
+    assert document["origin"] == "$IMGPKG_TOKEN"
+    assert [finding["source"] for finding in document["trail"]] == ["environment", "flags"]
+    assert set(document["trail"][0]) == {"source", "outcome", "detail"}
+    assert "s3cret" not in json.dumps(document)
+
+
+def test_the_document_of_nothing_found_has_no_source(run):
+    document = json.loads(run("auth", "explain", REPOSITORY, "--json").out)
+    assert (document["source"], document["origin"]) == (None, None)
+    assert document["credential"]["username"] is None
+
+
+def test_nothing_is_asked_of_the_registry(run, embedded_login):
+    before = len(embedded_login.requests)
+    assert run("auth", "explain", f"{embedded_login.address}/team/app").code == 0
+    assert len(embedded_login.requests) == before
+
+
+def test_what_is_no_repository_is_refused(refused):
+    assert "could not parse reference" in refused("auth", "explain", "UPPER/x")
+
+
+def test_variables_that_mean_nothing_are_an_error(refused, monkeypatch):
+    monkeypatch.setenv("IMGPKG_REGISTRY_PASWORD_0", "s3cret")
+    text = refused("auth", "explain", REPOSITORY)
+    assert "IMGPKG_REGISTRY_PASWORD_0" in text
+    assert "s3cret" not in text

@@ -1,0 +1,109 @@
+"""`registry serve`: says where it is, serves, and stops when it is told to."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import socket
+
+import pytest
+import trustme
+from tests.servers.client import ask
+
+_SECONDS = 60
+SAYING = re.compile(r"Serving a registry for demonstrations and tests at (https?)://(\S+)\n")
+
+
+@pytest.fixture
+def serving(started):
+    """Start it on a free port; return the process, the scheme and the address."""
+
+    def serves(*words, stdin=b"", said=SAYING):
+        process = started("registry", "serve", "--address", "127.0.0.1:0", *words)
+        process.stdin.write(stdin)
+        process.stdin.close()
+        process.stdin = None
+        return process, *said.fullmatch(process.stdout.readline().decode()).groups()
+
+    return serves
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_it_is_told_to_stop(serving, number):
+    process, scheme, address = serving()
+    assert scheme == "http"
+    assert ask(address, "GET", "/v2/").status == 200
+    process.send_signal(number)
+    assert process.communicate(timeout=_SECONDS) == (b"", b"")
+    assert process.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        ask(address, "GET", "/v2/")
+
+
+def test_programs_get_the_address_while_it_serves(started):
+    process = started("registry", "serve", "--address", "127.0.0.1:0", "--json")
+    text = b"".join(process.stdout.readline() for _ in range(4))
+    document = json.loads(text)
+    assert document["url"] == f"http://{document['address']}"
+    assert ask(document["address"], "GET", "/v2/").status == 200
+    process.terminate()
+    assert process.communicate(timeout=_SECONDS) == (b"", b"")
+    assert process.returncode == 0
+
+
+def test_images_are_kept_in_a_folder(serving, run, folder, tmp_path):
+    kept = tmp_path / "kept"
+    process, _, address = serving("--storage", kept)
+    assert run("push", "-i", f"{address}/kept/app", "-f", folder).code == 0
+    process.terminate()
+    process.communicate(timeout=_SECONDS)
+    _, _, again = serving("--storage", kept)
+    assert run("tag", "list", "-i", f"{again}/kept/app").out == "latest\t\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--token-service"]])
+def test_a_login_is_asked_for(serving, run, folder, words):
+    _, _, address = serving("--username", "me", "--password-stdin", *words, stdin=b"pa55word\n")
+    push = ["push", "-i", f"{address}/login/app", "-f", folder]
+    assert run(*push).code == 1
+    done = run(*push, "--registry-username", "me", "--registry-password", "pa55word")
+    assert (done.code, done.err) == (0, "")
+
+
+def test_it_serves_https(serving, run, folder, tmp_path):
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    _, scheme, address = serving("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem")
+    assert scheme == "https"
+    words = ["--registry-ca-cert-path", tmp_path / "ca.pem"]
+    assert run("push", "-i", f"{address}/tls/app", "-f", folder, *words).code == 0
+
+
+@pytest.mark.parametrize("text", ["localhost", "127.0.0.1:http", ":-1", "127.0.0.1:65536", "", "[::1]"])
+def test_an_address_needs_a_port(refused, text):
+    assert refused("registry", "serve", "--address", text) == (
+        f"Expected --address to be HOST:PORT, but was {text}"
+    )
+
+
+@pytest.mark.parametrize("words", [["--username", "me"], ["--password-stdin"]])
+def test_a_login_has_two_halves(refused, words):
+    text = refused("registry", "serve", "--address", ":0", *words, stdin="x")
+    assert text == "Expected --username and --password-stdin together"
+
+
+@pytest.mark.parametrize("words", [["--tls-cert", "x"], ["--tls-key", "x"]])
+def test_tls_has_two_halves(refused, words):
+    assert refused("registry", "serve", "--address", ":0", *words) == (
+        "Expected --tls-cert and --tls-key together"
+    )
+
+
+def test_a_port_that_is_taken_is_told(refused):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        assert refused("registry", "serve", "--address", address).endswith("address already in use")
