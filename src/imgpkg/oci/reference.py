@@ -136,6 +136,11 @@ def _registry(text: str) -> str:
 def _is_authority(text: str) -> bool:
     try:
         split = urlsplit(f"//{text}")
+        if text.startswith("["):
+            from ipaddress import IPv6Address  # noqa: PLC0415 - slow to load and seldom needed
+
+            # Python 3.10 takes any text between the brackets.
+            IPv6Address(split.hostname or "")
         return split.netloc == text and (split.port or 0) >= 0
     except ValueError:
         return False
