@@ -239,7 +239,7 @@ def test_a_bundle_is_described_in_each_form(run, folder, repository, kind, layer
     run("push", "-b", repository, "-f", folder)
     done = run("describe", "-b", repository, "-o", kind, layers)
     assert (done.code, done.err) == (0, "")
-    assert f"{repository}@" in done.out
+    assert ("Bundle SHA: sha256:" if kind == "text" else f"{repository}@") in done.out
 
 
 def test_a_form_of_description_that_is_none_is_refused(refused, repository):
