@@ -41,6 +41,15 @@ def test_it_serves_until_it_is_told_to_stop(serving, number):
         ask(address, "GET", "/v2/")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_may_be_told_to_stop_as_soon_as_it_said_its_address(serving, number):
+    for _ in range(5):
+        process, _, _ = serving()
+        process.send_signal(number)
+        assert process.communicate(timeout=_SECONDS) == (b"", b"")
+        assert process.returncode == 0
+
+
 def test_programs_get_the_address_while_it_serves(started):
     process = started("registry", "serve", "--address", "127.0.0.1:0", "--json")
     text = b"".join(process.stdout.readline() for _ in range(4))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import runpy
 import signal
@@ -14,6 +16,7 @@ import pytest
 
 from imgpkg.cli import commands
 from imgpkg.cli.commands import Command
+from imgpkg.cli.main import main
 from imgpkg.embedded.faults import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.errors import UsageError
@@ -215,3 +218,12 @@ def hanging():
 
     with serve(faults=delayed) as server:
         yield Hanging(server.address, requests)
+
+
+def test_streams_that_are_no_files_are_written_to_as_well():
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        assert main(["version", "--json"]) == 0
+        assert main(["version", "--bogus"]) == 1
+    assert out.getvalue().startswith("{")
+    assert err.getvalue() == "imgpkg: Error: unknown flag: --bogus\n"

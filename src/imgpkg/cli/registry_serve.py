@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.context import read_password
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
 
@@ -29,11 +33,32 @@ def run(context: Context) -> None:
         tls=_tls(flags),
         keep_requests=0,
     )
-    with server:
+    with _until_told(), server:
         text = f"Serving a registry for demonstrations and tests at {server.url}\n"
         context.output.document(text, {"url": server.url, "address": server.address})
         context.output.finish()
         server.wait()
+
+
+class _Told(Exception):
+    """SIGINT or SIGTERM has come."""
+
+
+@contextmanager
+def _until_told() -> Iterator[None]:
+    """End the block quietly at SIGINT or SIGTERM: whoever has read the address may send one at once."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise _Told
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except _Told:
+        return
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _address(text: str) -> tuple[str, int]:
