@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,14 @@ from imgpkg.bundle.tagging import locations_tag
 from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgpkg.bundle.image import Image, Reader
     from imgpkg.bundle.locations import ImageLocations
     from imgpkg.bundle.lock import ImagesLock
-    from imgpkg.oci.manifest import Manifest
-    from imgpkg.oci.reference import Reference
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.reference import Reference, Repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +33,7 @@ class FoundLocations:
 def fetch_images_lock(client: Reader, bundle: Image) -> ImagesLock:
     """Read the images lock in the one layer of `bundle`; raise InvalidLock, or what reading raises."""
     layer = check_single_layer(bundle.manifest)
-    with client.blob(bundle.reference.repository, layer) as stream:
+    with _opened(client, bundle.reference.repository, layer, "bundle image") as stream:
         return read_images_lock(stream, bundle.manifest.digest)
 
 
@@ -47,6 +51,14 @@ def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
         return None
     with doing("Reading fetched location image"):
         layer = check_single_layer(manifest, LOCATIONS)
-        with client.blob(repository, layer) as stream:
+        with _opened(client, repository, layer, "locations image") as stream:
             record = read_image_locations(stream)
     return FoundLocations(repository.digest(manifest.digest), manifest, record)
+
+
+@contextmanager
+def _opened(client: Reader, repository: Repository, layer: Descriptor, what: str) -> Iterator[Readable]:
+    with ExitStack() as stack:
+        with doing(f"Could not read {what} layer contents"):
+            stream = stack.enter_context(client.blob(repository, layer))
+        yield stream
