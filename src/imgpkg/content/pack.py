@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +22,7 @@ from imgpkg.oci.manifest import Descriptor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from concurrent.futures import Executor, Future
     from io import FileIO
 
     from imgpkg.content.deflate import Encoder
@@ -66,8 +68,8 @@ def pack_layer(
         handle, path = tempfile.mkstemp(prefix="imgpkg-layer-")
     try:
         # Unbuffered, so that nothing is left to write, and to fail, when it is closed.
-        with os.fdopen(handle, "wb", buffering=0) as file:
-            packed = _Packed(file, path, encoder)
+        with os.fdopen(handle, "wb", buffering=0) as file, ThreadPoolExecutor(1) as worker:
+            packed = _Packed(file, path, worker, encoder)
             for entry in entries:
                 _write(entry, packed, preserve_permissions=preserve_permissions, on_event=on_event)
             layer = packed.finish()
@@ -77,11 +79,16 @@ def pack_layer(
 
 
 class _Packed:
-    """A tar on its way through two digests into a file."""
+    """A tar on its way through two digests into a file; a worker compresses while the next piece is read."""
 
-    def __init__(self, file: FileIO, path: str, encoder: Callable[[], Encoder] | None) -> None:
+    def __init__(
+        self, file: FileIO, path: str, worker: Executor, encoder: Callable[[], Encoder] | None
+    ) -> None:
         self._file = file
         self._path = path
+        self._worker = worker
+        self._gathered = bytearray()
+        self._compressing: Future[None] | None = None
         self._size = 0
         self._compressed = hashlib.sha256()
         self._tar = hashlib.sha256()
@@ -98,12 +105,27 @@ class _Packed:
 
     def add(self, data: bytes) -> None:
         """Take bytes of the tar."""
-        self._tar.update(data)
-        self._gzip.write(data)
+        self._gathered += data
+        if len(self._gathered) >= _PIECE:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        piece = bytes(self._gathered)
+        self._gathered.clear()
+        self._wait()
+        self._compressing = self._worker.submit(self._gzip.write, piece)
+        self._tar.update(piece)
+
+    def _wait(self) -> None:
+        """Wait for the piece that is being compressed; raise what it met."""
+        if self._compressing is not None:
+            self._compressing.result()
 
     def finish(self) -> PackedLayer:
         """End the tar, and say what became of it."""
         self.add(END)
+        self._hand_over()
+        self._wait()
         self._gzip.close()
         with local_io("write", self._path):
             self._file.close()
