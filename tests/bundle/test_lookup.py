@@ -109,7 +109,8 @@ class TestTheImagesLock:
         bundle = place.bundle({".imgpkg/images.yml": b"kind: ImagesLock\n"})
         assert refusal(fetch_images_lock, place.client, bundle) == (
             f"Unmarshalling ImagesLock from image with Digest '{bundle.manifest.digest}': "
-            "Validating images lock: Validating apiVersion: Unknown version (known: imgpkg.carvel.dev/v1alpha1)"
+            "Validating images lock: Validating apiVersion: "
+            "Unknown version (known: imgpkg.carvel.dev/v1alpha1)"
         )
 
     def test_that_is_not_there_is_told(self, place):

@@ -412,6 +412,25 @@ def somebody():
 
 
 class TestAFileThatChangesMeanwhile:
+    @pytest.mark.parametrize(("size", "word"), [(1 << 20, "shorter"), ((8 << 20) + 1, "longer")])
+    def test_is_refused_when_its_size_changes_while_it_is_read(self, size, word):
+        write("a", bytes(8 << 20))
+
+        class Meddling:
+            """Changes the file when its first bytes arrive; most of them have not been read then."""
+
+            def __init__(self):
+                self._encoder = Fast()
+
+            def compress(self, data):
+                os.truncate("a", size)
+                return self._encoder.compress(data)
+
+            def finish(self):
+                return self._encoder.finish()
+
+        assert refusal("a", encoder=Meddling) == f"read a: the file became {word} while it was packed"
+
     @pytest.mark.parametrize(
         ("path", "word"), [("/sys/kernel/uevent_seqnum", "shorter"), ("/proc/self/status", "longer")]
     )
