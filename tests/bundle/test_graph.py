@@ -171,8 +171,30 @@ class TestAGraph:
         assert [member.reference for member in found.members] == [first]
         assert len(found.lock.images) == 3
 
+    def test_asks_once_for_an_image_that_the_lock_names_in_the_bundle_s_own_repository(self, shelf):
+        image = shelf.add("r.io/bundles/one", text("a"))
+        found = shelf.walk(shelf.bundle("r.io/bundles/one", image))
+        assert found.members[0].reference == image
+        assert shelf.asked.count(str(image)) == 1
+
+    def test_asks_once_for_an_image_of_two_levels_in_one_repository(self, shelf):
+        image = shelf.add("r.io/all", text("a"))
+        inner = shelf.bundle("r.io/all", image)
+        found = shelf.walk(shelf.bundle("r.io/all", image, inner))
+        assert found.members[0].reference == found.members[1].bundle.members[0].reference == image
+        assert shelf.asked.count(str(image)) == 1
+
 
 class TestWhatGoesWrong:
+    def test_is_an_image_that_is_missing_in_the_only_place_that_there_is(self, shelf):
+        image = shelf.add("r.io/bundles/one", text("a"))
+        bundle = shelf.bundle("r.io/bundles/one", image)
+        del shelf.manifests[str(image)]
+        with pytest.raises(NotFound) as caught:
+            shelf.walk(bundle)
+        assert str(caught.value) == f"Checking image existence: no {image}"
+        assert caught.value.hints == ()
+
     def test_is_that_the_image_is_no_bundle(self, shelf):
         with pytest.raises(NotABundle, match="Not a Bundle"):
             shelf.walk(shelf.add("r.io/app/image", text("a")))
