@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.output import Output
     from imgpkg.cli.watch import Watch
@@ -17,13 +18,29 @@ if TYPE_CHECKING:
     from imgpkg.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
 class Context:
-    """One run of one command."""
+    """One run of one command; as a context manager it removes the progress display at the end."""
 
-    flags: Parsed
-    output: Output
-    watch: Watch
+    def __init__(self, flags: Parsed, output: Output) -> None:
+        self.flags = flags
+        self.output = output
+        self._watch: Watch | None = None
+
+    @property
+    def watch(self) -> Watch:
+        """Who follows the work, made when there is some."""
+        if self._watch is None:
+            from imgpkg.cli.terminal import make_watch  # noqa: PLC0415 - `version` is fast without
+
+            self._watch = make_watch(self.flags, self.output)
+        return self._watch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._watch is not None:
+            self._watch.close()
 
     def session(self) -> Session:
         """Open a session with the registry flags and the environment; the caller closes it."""

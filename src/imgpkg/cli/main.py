@@ -106,24 +106,18 @@ def _group(command: Command) -> None:
 
 def _execute(command: Command, parsed: Parsed) -> int:
     from imgpkg.cli.context import Context  # noqa: PLC0415 - `version` is fast without
-    from imgpkg.cli.terminal import make_output, make_watch  # noqa: PLC0415 - likewise
+    from imgpkg.cli.terminal import make_output  # noqa: PLC0415 - likewise
 
     output = make_output(parsed)
-    watch = make_watch(parsed, output)
     try:
-        command.run(Context(parsed, output, watch))
-        watch.close()
+        with Context(parsed, output) as context:
+            command.run(context)
         if command.name != "help":
             output.line("Succeeded")
         output.finish()
     except ImgpkgError as error:
-        watch.close()
         return _report(error, output)
-    except KeyboardInterrupt:
-        watch.close()
-        raise
     except Exception as error:
-        watch.close()
         if parsed.is_on("debug"):
             import traceback  # noqa: PLC0415 - only for what must not happen
 

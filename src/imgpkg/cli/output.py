@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
@@ -221,6 +220,8 @@ class JSONOutput:
         if self.has_failed or self.is_said or not any(document.values()):
             return
         self.is_said = True
+        import json  # noqa: PLC0415 - only for `--json`
+
         text = json.dumps(document, indent=4, ensure_ascii=False)
         self.out.write(text.translate(_GO_ESCAPES) + ("\n" if self.value else ""))
         self.out.flush()

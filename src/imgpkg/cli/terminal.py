@@ -7,10 +7,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.output import JSONOutput, Output, TextOutput
-from imgpkg.cli.watch import Watch
 
 if TYPE_CHECKING:
     from imgpkg.cli.arguments import Parsed
+    from imgpkg.cli.watch import Watch
 
 
 def make_output(flags: Parsed) -> Output:
@@ -29,6 +29,8 @@ def make_output(flags: Parsed) -> Output:
 
 def make_watch(flags: Parsed, output: Output) -> Watch:
     """Choose how to follow work: a bar only where standard error is a terminal."""
+    from imgpkg.cli.watch import Watch  # noqa: PLC0415 - only where there is work to follow
+
     draws = sys.stderr.isatty() and not flags.is_on("json") and not flags.is_on("debug")
     return Watch(output, sys.stderr, shows_log=is_terminal(flags) and not flags.is_on("json"), draws=draws)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Event, Message, Planned, Warned
 
 if TYPE_CHECKING:
+    from imgpkg.cli.bar import Bar
     from imgpkg.cli.output import Output
 
 _SPARSE_SECONDS = 10.0
@@ -112,16 +113,17 @@ class Drawn(Progress):
 
     def __init__(self, err: TextIO) -> None:
         super().__init__(err)
-        self._bar: object = None
+        self._bar: Bar | None = None
 
     def show(self, event: Event) -> None:
         """Draw the bar anew."""
-        from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
+        if self._bar is None:
+            if not isinstance(event, BlobStarted | BlobAdvanced) or not self.size:
+                return
+            from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
 
-        if self._bar is None and isinstance(event, BlobStarted | BlobAdvanced) and self.size:
             self._bar = Bar(self.err)
-        if isinstance(self._bar, Bar):
-            self._bar.update(self.done, self.blobs, self.moved, self.size)
+        self._bar.update(self.done, self.blobs, self.moved, self.size)
 
     def pause(self) -> None:
         """Remove the bar; what comes next draws it anew."""
@@ -129,8 +131,6 @@ class Drawn(Progress):
 
     def close(self) -> None:
         """Remove the bar."""
-        from imgpkg.cli.bar import Bar  # noqa: PLC0415 - likewise
-
-        if isinstance(self._bar, Bar):
+        if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -13,7 +13,7 @@ from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_layer
 from imgpkg.errors import UsageError, doing
-from imgpkg.events import Hook, silent
+from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def _send(
 ) -> None:
     repository = target.repository
     is_large = layer.descriptor.size >= _WORTH_ASKING
+    on_event(Planned(2, layer.descriptor.size + built.config_descriptor.size))
     client.push_blob(repository, layer.descriptor, layer.open, check=is_large, on_event=on_event)
     client.push_blob(
         repository,
