@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.flags import GLOBAL, REGISTRY, Flag, Kind, switch, text
+from imgpkg.cli.flags import EXAMPLE_PATH, GLOBAL, REGISTRY, Flag, Kind, switch, text
 
 if TYPE_CHECKING:
     from imgpkg.cli.context import Context
-
-_FOO = "/" + "tmp/foo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,12 @@ PUSH = Command(
     (
         _BUNDLE,
         _IMAGE,
-        Flag("file", Kind.STRINGS, f"Set file (format: {_FOO}) (can be specified multiple times)", short="f"),
+        Flag(
+            "file",
+            Kind.STRINGS,
+            f"Set file (format: {EXAMPLE_PATH}) (can be specified multiple times)",
+            short="f",
+        ),
         Flag("file-exclusion", Kind.STRINGS, _EXCLUSION, default=(".git",)),
         Flag(
             "file-exclude-defaults",

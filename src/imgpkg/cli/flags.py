@@ -70,13 +70,13 @@ GLOBAL = (
     switch("tty", "Force TTY-like output"),
     switch("yes", "Assume yes for any prompt", short="y"),
 )
-_FOO = "/" + "tmp/foo"
+EXAMPLE_PATH = "/tmp/foo"  # noqa: S108 - the path of the original's examples
 REGISTRY = (
     switch("registry-anon", "Set anonymous auth ($IMGPKG_ANON); environment sets and keychains still apply"),
     Flag(
         "registry-ca-cert-path",
         Kind.STRINGS,
-        f"Add CA certificates for registry API (format: {_FOO}) (can be specified multiple times)",
+        f"Add CA certificates for registry API (format: {EXAMPLE_PATH}) (can be specified multiple times)",
     ),
     switch("registry-insecure", "Allow the use of http when interacting with registries"),
     Flag("registry-password", Kind.STRING, "Set password for auth ($IMGPKG_PASSWORD)", secret=True),
