@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from tests.operations.conftest import read_tree
 from tests.operations.making import make_image
 
 from imgpkg.cli.arguments import Parser
@@ -95,3 +96,18 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         exec(compile(places(text), "library.md", "exec"), names)
     assert names["decision"].winner.source == "vault"
     assert sorted(os.listdir()) == ["bundle", "bundle.tar", "ca.pem", "config", "images-inside.yml", "out"]
+
+
+@pytest.mark.parametrize(("example", "flag"), [("hello", "-i"), ("bundle", "-b")])
+def test_the_examples_come_back_as_they_were(example, flag, embedded_registry, tmp_path):
+    image, folder = f"{embedded_registry.address}/examples/{example}:v1", ROOT / "examples" / example
+    for arguments in (["push", flag, image, "-f", str(folder)], ["pull", flag, image, "-o", "out"]):
+        argv = [sys.executable, "-m", "imgpkg", *arguments]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+    back = read_tree(tmp_path / "out")
+    assert back.keys() == read_tree(folder).keys()
+    # The images lock is written anew, for all its images, none, are in the bundle's repository.
+    assert {n: d for n, d in back.items() if n != ".imgpkg/images.yml"} == {
+        n: d for n, d in read_tree(folder).items() if n != ".imgpkg/images.yml"
+    }
