@@ -50,7 +50,8 @@ def installed(tmp_path_factory):
 
 def python(installed, *arguments):
     """Run Python on the installed package alone, without the one that is being developed."""
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    # Nothing of the tests' environment: the coverage of a copy would be taken for that of the project.
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed)}
     return run(sys.executable, *arguments, env=environment, cwd=installed.parent)
 
 
