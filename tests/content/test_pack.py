@@ -18,6 +18,7 @@ import pytest
 
 from imgpkg.content._deflate import Encoder as Fast
 from imgpkg.content.deflate_reference import Encoder as Reference
+from imgpkg.content.folder import remove_tree
 from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_layer
 from imgpkg.content.walk import list_entries
@@ -575,3 +576,15 @@ class TestAListOfEntries:
         assert [entry.is_folder for entry in (root, sub, file)] == [True, True, False]
         assert {entry.root_mode & 0o777 for entry in (root, sub, file)} == {0o750}
         assert file.mode & 0o777 == 0o640
+
+
+def test_folders_of_any_depth_are_packed():
+    deepest = "d"
+    for _ in range(1500):
+        os.mkdir(deepest)
+        deepest += "/x"
+    try:
+        assert [entry.name for entry in list_entries(["d"], ())][-1] == "/".join(["x"] * 1499)
+    finally:
+        # What the standard library removes trees with does not go as deep.
+        remove_tree("d")

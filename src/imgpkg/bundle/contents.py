@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from imgpkg.content.walk import walk_sorted
 from imgpkg.errors import UsageError, local_io
 
 if TYPE_CHECKING:
@@ -62,14 +63,4 @@ def _walk(path: str) -> Iterator[str]:
     if os.path.basename(path.rstrip("/")) == FOLDER:
         yield path
     if is_folder:
-        yield from _inside(path)
-
-
-def _inside(folder: str) -> Iterator[str]:
-    with local_io("open", folder), os.scandir(folder) as found:
-        entries = sorted(found, key=lambda entry: os.fsencode(entry.name))
-    for entry in entries:
-        if entry.name == FOLDER:
-            yield entry.path
-        if entry.is_dir(follow_symlinks=False):
-            yield from _inside(entry.path)
+        yield from (entry.path for _, entry in walk_sorted(path) if entry.name == FOLDER)

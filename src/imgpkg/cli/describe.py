@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from imgpkg.cli import described
+from imgpkg.content import go_json
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def run(context: Context) -> None:
         )
     if kind == "json":
         value = described.json(description)
-        context.output.document(json.dumps(value, indent=2, ensure_ascii=False) + "\n", value)
+        context.output.document(go_json.encode(value, indent=2).decode() + "\n", value)
         return
     for block in _blocks(description, kind, layers=flags.is_on("layers")):
         context.output.block(block)

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
-# Go's encoder makes its output safe inside HTML and JavaScript.
-_GO_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,8 +218,8 @@ class JSONOutput:
         if self.has_failed or self.is_said or not any(document.values()):
             return
         self.is_said = True
-        import json  # noqa: PLC0415 - only for `--json`
+        from imgpkg.content import go_json  # noqa: PLC0415 - only for `--json`
 
-        text = json.dumps(document, indent=4, ensure_ascii=False)
-        self.out.write(text.translate(_GO_ESCAPES) + ("\n" if self.value else ""))
+        text = go_json.encode(document, indent=4).decode()
+        self.out.write(text + ("\n" if self.value else ""))
         self.out.flush()

@@ -9,7 +9,11 @@ _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u20
 _ESCAPES |= dict.fromkeys(range(0xD800, 0xE000), "\\ufffd")
 
 
-def encode(value: object) -> bytes:
-    """Encode plain dicts, lists, strings and numbers without spaces, keys in the order they have."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+def encode(value: object, *, indent: int | None = None) -> bytes:
+    """Encode plain dicts, lists, strings and numbers, keys in the order they have.
+
+    Without `indent` there are no spaces; with it each entry has a line, indented by so many.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)
     return text.translate(_ESCAPES).encode()

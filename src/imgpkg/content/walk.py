@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.errors import LocalIOError, UsageError, doing, local_io
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 ROOT = "."
 
@@ -53,7 +53,7 @@ def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
         if stat.S_ISDIR(mode):
             if ROOT not in exclusions:
                 yield PackedEntry(ROOT, path, mode, mode)
-                yield from _folder(path, "", mode, exclusions)
+                yield from _folder(path, mode, exclusions)
             return
         name = os.path.basename(path)
         if name in exclusions:
@@ -64,21 +64,42 @@ def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
         yield PackedEntry(name, path, mode, mode)
 
 
-def _folder(path: str, prefix: str, root_mode: int, exclusions: Collection[str]) -> Iterator[PackedEntry]:
-    with local_io("open", path), os.scandir(path) as found:
-        inside = sorted(found, key=lambda entry: os.fsencode(entry.name))
-    for entry in inside:
-        name = prefix + entry.name
-        if name in exclusions:
+def walk_sorted(
+    path: str, is_left_out: Callable[[str], bool] = lambda _: False
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield (name relative to `path`, entry) of all that is below it, in the order of a layer, however deep.
+
+    In each folder names are sorted by bytes, and a folder comes before what is in it. Links are not followed;
+    what is left out is not looked into. Raises LocalIOError for a folder that cannot be read.
+    """
+    waiting = [("", _sorted(path))]
+    while waiting:
+        prefix, inside = waiting[-1]
+        entry = next(inside, None)
+        if entry is None:
+            waiting.pop()
             continue
+        name = prefix + entry.name
+        if is_left_out(name):
+            continue
+        yield name, entry
+        if entry.is_dir(follow_symlinks=False):
+            waiting.append((f"{name}/", _sorted(entry.path)))
+
+
+def _sorted(folder: str) -> Iterator[os.DirEntry[str]]:
+    with local_io("open", folder), os.scandir(folder) as found:
+        return iter(sorted(found, key=lambda entry: os.fsencode(entry.name)))
+
+
+def _folder(path: str, root_mode: int, exclusions: Collection[str]) -> Iterator[PackedEntry]:
+    for name, entry in walk_sorted(path, exclusions.__contains__):
         where = _tidy(entry.path)
         with local_io("lstat", where):
             mode = entry.stat(follow_symlinks=False).st_mode
         if not stat.S_ISDIR(mode):
             _check_regular(where, mode)
         yield PackedEntry(name, where, mode, root_mode)
-        if stat.S_ISDIR(mode):
-            yield from _folder(entry.path, f"{name}/", root_mode, exclusions)
 
 
 def _tidy(path: str) -> str:
