@@ -15,6 +15,8 @@ from imgpkg.embedded.server import serve
 def main() -> None:
     delay = Fault(delay=float(sys.argv[1]) / 1000)
     with serve(faults=lambda request: None if request.path == "/quick" else delay, keep_requests=0) as server:
+        # Told to stop, it removes its folder.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())
         print(server.address, flush=True)
         signal.pause()
 

@@ -52,7 +52,7 @@ def terminal():
 
 @pytest.fixture
 def started():
-    """Start `python -m imgpkg` and do not wait; what still runs at the end is killed."""
+    """Start `python -m imgpkg` and do not wait; what still runs at the end is told to stop."""
     processes = []
 
     def starts(*words, **options):
@@ -61,8 +61,9 @@ def started():
 
     yield starts
     for process in processes:
-        process.kill()
-        process.communicate()
+        # Not killed: it has a folder to remove.
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 @pytest.fixture
