@@ -18,6 +18,11 @@ MAX_DEPTH = 64
 _MAX_EXPANSION = 10
 _HARMLESS_SIZE = 100_000
 _TAG = "tag:yaml.org,2002:"
+# libyaml looks ahead, and since 0.2.6 meets its own bound of depth before ours.
+_SAID_OTHERWISE = {
+    "are not allowed here": "are not allowed in this context",
+    "exceeded maximum nesting depth": f"exceeded max depth of {MAX_DEPTH}",
+}
 _KINDS = {"int": Kind.NUMBER, "float": Kind.NUMBER, "bool": Kind.BOOL, "null": Kind.NULL}
 
 
@@ -91,7 +96,9 @@ def _syntax_error(error: Any, name: str) -> InvalidLock:
     mark = error.problem_mark or error.context_mark
     # The original does not name a line when it is the first one.
     where = f"line {mark.line + 1}: " if mark.line else ""
-    problem = str(error.problem).replace("are not allowed here", "are not allowed in this context")
+    problem = str(error.problem)
+    for libyaml, original in _SAID_OTHERWISE.items():
+        problem = problem.replace(libyaml, original)
     return _invalid(f"yaml: {where}{problem}", look_at(name, mark.line + 1, mark.column + 1))
 
 
