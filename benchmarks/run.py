@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/run.py [--size MB] [--runs N]
 
-Needs Debian's docker-registry; skopeo is measured beside it when it is there. Bundles are made as the tests
-make them.
+Needs Debian's docker-registry; skopeo and the steps of yardstick.go are measured beside it where they can be
+run. Bundles are made as the tests make them.
 """
 
 from __future__ import annotations
@@ -133,29 +133,42 @@ def start_up(runs: int) -> list[tuple[str, Measured]]:
 def traffic(work: Path, megabytes: int, runs: int) -> list[tuple[str, Measured]]:
     tree = work / "tree"
     make_tree(tree, megabytes)
-    rows = []
-    numbers = iter(range(10_000))
+    yardstick = _yardstick(work)
     with docker_registry(work) as address:
-
-        def fresh() -> str:
-            return f"{address}/bench/tree{next(numbers)}:v1"
-
-        pushes = [fresh() for _ in range(runs)]
-        targets = iter(pushes)
-        walls = [measure([IMGPKG, "push", "-i", next(targets), "-f", str(tree)], 1) for _ in range(runs)]
-        rows.append((f"`imgpkg push` of {megabytes} MB", _middle(walls)))
-        out = work / "out"
-        rows.append(
-            (
-                f"`imgpkg pull` of {megabytes} MB",
-                measure([IMGPKG, "pull", "-i", pushes[0], "-o", str(out)], runs),
-            )
-        )
+        # By turns, so that a busy moment of the machine meets all of them.
+        measured: dict[str, list[Measured]] = {}
+        for number in range(runs):
+            for name, argv in _transfers(work, address, number, yardstick):
+                measured.setdefault(name.format(megabytes), []).append(measure(argv, 1))
+        rows = [(name, _middle(each)) for name, each in measured.items()]
         if shutil.which("skopeo"):
-            rows.append(
-                ("`skopeo copy` of that image to a folder, not unpacked", _skopeo(work, pushes[0], runs))
-            )
+            image = f"{address}/bench/tree0:v1"
+            rows.append(("`skopeo copy` of that image to a folder, not unpacked", _skopeo(work, image, runs)))
     return rows
+
+
+def _transfers(work: Path, address: str, number: int, yardstick: str) -> list[tuple[str, list[str]]]:
+    tree, out = str(work / "tree"), str(work / "out")
+    image = f"{address}/bench/tree{number}:v1"
+    rows = [
+        ("`imgpkg push` of {} MB", [IMGPKG, "push", "-i", image, "-f", tree]),
+        ("`imgpkg pull` of {} MB", [IMGPKG, "pull", "-i", image, "-o", out]),
+    ]
+    if yardstick:
+        base = f"{address}/v2/bench/yardstick{number}"
+        rows.insert(1, ("the steps of the original's push, in Go", [yardstick, "push", base, tree]))
+        rows.append(("the steps of the original's pull, in Go", [yardstick, "pull", base, out]))
+    return rows
+
+
+def _yardstick(work: Path) -> str:
+    """Build yardstick.go; empty where there is no Go."""
+    if not shutil.which("go"):
+        return ""
+    built = str(work / "yardstick")
+    source = str(Path(__file__).with_name("yardstick.go"))
+    subprocess.run(["go", "build", "-o", built, source], check=True)
+    return built
 
 
 def _skopeo(work: Path, image: str, runs: int) -> Measured:
