@@ -15,6 +15,13 @@ install_debian() {
 python3 -c 'import ensurepip, venv' 2>/dev/null || install_debian python3-venv
 [ -x .venv/bin/python ] || python3 -m venv .venv
 
+# The tests compare the readable encoder with the one in C; without a compiler there is only the first.
+case "$extras" in *test*)
+    headers=$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h
+    command -v cc >/dev/null || install_debian gcc libc6-dev
+    [ -e "$headers" ] || install_debian python3-dev ;;
+esac
+
 stamp=.venv/installed-${extras:-base}
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ setup.py -nt "$stamp" ] \
     || [ src/imgpkg/content/_deflate.c -nt "$stamp" ]; then

@@ -143,6 +143,7 @@ def chained(*errors):
         (http.client.IncompleteRead(b"", 5), Phase.BODY, ConnectionFailed, "unexpected EOF"),
         (http.client.RemoteDisconnected("x"), Phase.HEADERS, HungUp, "EOF"),
         (ssl.SSLEOFError(8, "x"), Phase.BODY, ConnectionFailed, "unexpected EOF"),
+        (ssl.SSLZeroReturnError(6, "x"), Phase.HANDSHAKE, HungUp, "EOF"),
         (ssl.SSLError(1, "x"), Phase.HANDSHAKE, CertificateRejected, "tls: protocol error"),
         (TimeoutError("x"), Phase.BODY, TimedOut, "read: i/o timeout"),
         (chained(RuntimeError("outer"), TimeoutError("x")), Phase.HEADERS, TimedOut, Phase.HEADERS.value),

@@ -75,7 +75,8 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
     match cause:
         case TimeoutError():
             return TimedOut(request.method, url, _timeout(phase, peer))
-        case ssl.SSLEOFError() | RemoteDisconnected():
+        # Which of the two a closed handshake is depends on the release of Python.
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | RemoteDisconnected():
             return _hung_up(request.method, url, "EOF", phase)
         case ssl.SSLError():
             return _tls(request.method, url, cause, phase)
