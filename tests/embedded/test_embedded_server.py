@@ -214,11 +214,15 @@ class TestTheEnd:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_comes_with_a_signal(self, number):
         program = (
-            "import signal\n"
+            "import signal, threading, time\n"
             "from imgpkg.embedded.server import serve\n"
             "before = signal.getsignal(signal.SIGTERM)\n"
             "server = serve()\n"
-            "print(server.address, flush=True)\n"
+            "def tell():\n"
+            "    while signal.getsignal(signal.SIGTERM) is before:\n"
+            "        time.sleep(0.01)\n"
+            "    print(server.address, flush=True)\n"
+            "threading.Thread(target=tell).start()\n"
             "server.wait()\n"
             "assert signal.getsignal(signal.SIGTERM) is before\n"
             "print('ended', flush=True)\n"
