@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from imgpkg.events import Event as Event
     from imgpkg.events import Hook as Hook
     from imgpkg.events import Message as Message
+    from imgpkg.events import PackAdvanced as PackAdvanced
+    from imgpkg.events import PackStarted as PackStarted
     from imgpkg.events import Planned as Planned
     from imgpkg.events import Warned as Warned
     from imgpkg.oci.digest import Digest as Digest
@@ -100,6 +102,8 @@ _HOMES = {
     "Member": "bundle.graph",
     "Message": "events",
     "Outcome": "auth.keychain",
+    "PackAdvanced": "events",
+    "PackStarted": "events",
     "Planned": "events",
     "PullResult": "operations.pull_values",
     "PushResult": "operations.push",

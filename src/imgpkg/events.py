@@ -43,6 +43,20 @@ class Outcome(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class PackStarted:
+    """Files of `size` bytes in all are being packed into a layer; the upload is planned after that."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PackAdvanced:
+    """`count` more bytes of the files are packed."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """The totals, known before the first byte moves: blobs and bytes."""
 
@@ -75,7 +89,9 @@ class BlobFinished:
     outcome: Outcome
 
 
-Event: TypeAlias = Message | Warned | Planned | BlobStarted | BlobAdvanced | BlobFinished
+Event: TypeAlias = (
+    Message | Warned | PackStarted | PackAdvanced | Planned | BlobStarted | BlobAdvanced | BlobFinished
+)
 Hook: TypeAlias = "Callable[[Event], None]"
 
 

@@ -9,7 +9,17 @@ import pytest
 
 from imgpkg.cli.output import TextOutput
 from imgpkg.cli.watch import Drawn, Sparse, Watch
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Message, Outcome, Planned, Warned
+from imgpkg.events import (
+    BlobAdvanced,
+    BlobFinished,
+    BlobStarted,
+    Message,
+    Outcome,
+    PackAdvanced,
+    PackStarted,
+    Planned,
+    Warned,
+)
 from imgpkg.oci.digest import Digest
 
 DIGEST = Digest("sha256", "0" * 64)
@@ -103,7 +113,54 @@ def test_work_without_a_plan_is_counted_as_it_begins():
     assert (progress.blobs, progress.size) == (2, 12)
 
 
+def test_packing_is_counted_before_and_apart_from_the_upload():
+    err = io.StringIO()
+    sparse = Sparse(err)
+    for event in (
+        PackStarted(8 * MIB),
+        PackAdvanced(3 * MIB),
+        Planned(2, 5 * MIB),
+        BlobAdvanced(DIGEST, MIB),
+    ):
+        sparse._next = 0
+        sparse.take(event)
+    assert err.getvalue().splitlines() == [
+        "imgpkg: packing, 0 of 8 MiB",
+        "imgpkg: packing, 3 of 8 MiB",
+        "imgpkg: 0 of 2 blobs, 0 of 5 MiB",
+        "imgpkg: 0 of 2 blobs, 1 of 5 MiB",
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 class TestDrawn:
+    def test_a_bar_shows_what_is_packed_and_then_what_is_uploaded(self):
+        err = Terminal()
+        drawn = Drawn(err)
+        for event in (PackStarted(8 * MIB), PackAdvanced(8 * MIB), Planned(1, MIB), BlobAdvanced(DIGEST, 9)):
+            drawn.take(event)
+            if drawn._bar is not None:
+                drawn._bar._progress.refresh()
+        drawn.close()
+        shown = err.getvalue()
+        assert 0 < shown.index("packing") < shown.index("0 of 1 blobs")
+        assert "8.0/8.0 MiB" in shown
+
+    def test_many_lines_of_text_are_not_interrupted_by_the_bar(self):
+        drawn = Drawn(io.StringIO())
+        drawn.take(PackStarted(MIB))
+        drawn.pause()
+        drawn.take(PackAdvanced(1))
+        assert drawn._bar is None
+        drawn.take(Planned(1, MIB))
+        drawn.take(BlobAdvanced(DIGEST, 1))
+        assert drawn._bar is not None
+        drawn.close()
+
     def test_nothing_is_drawn_before_there_is_something_to_wait_for(self):
         err = io.StringIO()
         drawn = Drawn(err)
@@ -119,6 +176,7 @@ class TestDrawn:
         assert watch._progress._bar is not None
         watch(Message("file: a\n"))
         assert watch._progress._bar is None
+        watch._progress._rests_until = 0
         watch(BlobAdvanced(DIGEST, MIB))
         assert watch._progress._bar is not None
         watch(Warned("careful"))

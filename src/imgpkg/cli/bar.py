@@ -34,11 +34,16 @@ class Bar:
             redirect_stderr=False,
         )
         self._task: TaskID = self._progress.add_task("", total=None)
+        self._moved = 0
         self._progress.start()
 
-    def update(self, done: int, blobs: int, moved: int, size: int) -> None:
-        """Show that `done` of `blobs` and `moved` of `size` bytes are through."""
-        self._progress.update(self._task, description=f"{done}/{blobs} blobs", completed=moved, total=size)
+    def update(self, what: str, moved: int, size: int) -> None:
+        """Show that `moved` of `size` bytes of `what` are through."""
+        if moved < self._moved:
+            # Another count begins: its speed is not that of the one before.
+            self._progress.reset(self._task)
+        self._moved = moved
+        self._progress.update(self._task, description=what, completed=moved, total=size)
 
     def close(self) -> None:
         """Stop drawing and leave nothing behind."""

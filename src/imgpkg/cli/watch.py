@@ -6,13 +6,25 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Event, Message, Planned, Warned
+from imgpkg.events import (
+    BlobAdvanced,
+    BlobFinished,
+    BlobStarted,
+    Event,
+    Message,
+    PackAdvanced,
+    PackStarted,
+    Planned,
+    Warned,
+)
 
 if TYPE_CHECKING:
     from imgpkg.cli.bar import Bar
     from imgpkg.cli.output import Output
 
 _SPARSE_SECONDS = 10.0
+# A bar that is taken away for a line of text stays away for so long: many lines are progress enough.
+_REST_SECONDS = 0.3
 
 
 class Watch:
@@ -59,23 +71,32 @@ class Watch:
 
 
 class Progress:
-    """Counts bytes and blobs; what it shows is its children's business."""
+    """Counts bytes and blobs, first those that are packed; what it shows is its children's business."""
 
     def __init__(self, err: TextIO) -> None:
         self.err = err
         self.blobs = self.size = self.done = self.moved = 0
-        self._is_planned = False
+        self._is_planned = self._is_packing = False
+
+    @property
+    def what(self) -> str:
+        """Say what is being counted."""
+        return "packing" if self._is_packing else f"{self.done} of {self.blobs} blobs"
 
     def take(self, event: Event) -> None:
         """Count one event."""
-        if isinstance(event, Planned):
+        if isinstance(event, PackStarted):
+            self._is_packing, self.size, self.moved = True, event.size, 0
+        elif isinstance(event, Planned):
+            if self._is_packing:
+                self._is_packing, self.size, self.moved = False, 0, 0
             self._is_planned = True
             self.blobs += event.blobs
             self.size += event.size
         elif isinstance(event, BlobStarted) and not self._is_planned:
             self.blobs += 1
             self.size += event.size
-        elif isinstance(event, BlobAdvanced):
+        elif isinstance(event, BlobAdvanced | PackAdvanced):
             self.moved += event.count
         elif isinstance(event, BlobFinished):
             self.done += 1
@@ -104,7 +125,7 @@ class Sparse(Progress):
         if now >= self._next:
             self._next = now + _SPARSE_SECONDS
             share = f" of {self.size >> 20}" if self.size else ""
-            self.err.write(f"imgpkg: {self.done} of {self.blobs} blobs, {self.moved >> 20}{share} MiB\n")
+            self.err.write(f"imgpkg: {self.what}, {self.moved >> 20}{share} MiB\n")
             self.err.flush()
 
 
@@ -114,19 +135,25 @@ class Drawn(Progress):
     def __init__(self, err: TextIO) -> None:
         super().__init__(err)
         self._bar: Bar | None = None
+        self._rests_until = 0.0
 
     def show(self, event: Event) -> None:
         """Draw the bar anew."""
+        if isinstance(event, Planned):
+            self._rests_until = 0
         if self._bar is None:
-            if not isinstance(event, BlobStarted | BlobAdvanced) or not self.size:
+            if not isinstance(event, BlobStarted | BlobAdvanced | PackAdvanced) or not self.size:
+                return
+            if time.monotonic() < self._rests_until:
                 return
             from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
 
             self._bar = Bar(self.err)
-        self._bar.update(self.done, self.blobs, self.moved, self.size)
+        self._bar.update(self.what, self.moved, self.size)
 
     def pause(self) -> None:
-        """Remove the bar; what comes next draws it anew."""
+        """Remove the bar; what comes after a while draws it anew."""
+        self._rests_until = time.monotonic() + _REST_SECONDS
         self.close()
 
     def close(self) -> None:

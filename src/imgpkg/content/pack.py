@@ -15,7 +15,7 @@ from imgpkg.content.deflate import open_writer
 from imgpkg.content.tar_header import BLOCK, END, FILE, FOLDER, member_header
 from imgpkg.content.walk import list_entries
 from imgpkg.errors import LocalIOError, local_io
-from imgpkg.events import Hook, Message, silent
+from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, silent
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor
@@ -64,6 +64,7 @@ def pack_layer(
     same files give the same bytes everywhere, whatever the `encoder`. Raises UsageError, LocalIOError.
     """
     entries = list_entries(inputs, exclusions)
+    on_event(PackStarted(sum(entry.size for entry in entries)))
     with local_io("create", tempfile.gettempdir()):
         handle, path = tempfile.mkstemp(prefix="imgpkg-layer-")
     try:
@@ -147,6 +148,7 @@ def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, o
         packed.add(member_header(name, size, mode=mode, kind=FILE))
         for data in _content(file, size, entry.path):
             packed.add(data)
+            on_event(PackAdvanced(len(data)))
     packed.add(bytes(-size % BLOCK))
 
 

@@ -19,13 +19,14 @@ ROOT = "."
 class PackedEntry:
     """A folder or regular file: its name in the layer, where it is, and its mode as stat gives it.
 
-    `root_mode` is the mode of the input it was found in.
+    `root_mode` is the mode of the input it was found in; `size` is that of a file, in bytes.
     """
 
     name: str
     path: str
     mode: int
     root_mode: int
+    size: int = 0
 
     @property
     def is_folder(self) -> bool:
@@ -59,9 +60,9 @@ def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
         if name in exclusions:
             return
         with local_io("stat", path):
-            mode = os.stat(path).st_mode
-        _check_regular(path, mode)
-        yield PackedEntry(name, path, mode, mode)
+            found = os.stat(path)
+        _check_regular(path, found.st_mode)
+        yield PackedEntry(name, path, found.st_mode, found.st_mode, found.st_size)
 
 
 def walk_sorted(
@@ -96,10 +97,12 @@ def _folder(path: str, root_mode: int, exclusions: Collection[str]) -> Iterator[
     for name, entry in walk_sorted(path, exclusions.__contains__):
         where = _tidy(entry.path)
         with local_io("lstat", where):
-            mode = entry.stat(follow_symlinks=False).st_mode
-        if not stat.S_ISDIR(mode):
-            _check_regular(where, mode)
-        yield PackedEntry(name, where, mode, root_mode)
+            found = entry.stat(follow_symlinks=False)
+        if stat.S_ISDIR(found.st_mode):
+            yield PackedEntry(name, where, found.st_mode, root_mode)
+            continue
+        _check_regular(where, found.st_mode)
+        yield PackedEntry(name, where, found.st_mode, root_mode, found.st_size)
 
 
 def _tidy(path: str) -> str:
