@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import subprocess
 import sys
 
@@ -39,6 +41,25 @@ def test_a_session_is_anonymous_and_deaf_to_the_environment_unless_told(monkeypa
         decision = imgpkg.explain("host/a/b", session=session)
     assert decision.credential.username == "somebody"
     assert "s3cret-word" not in repr(decision) + decision.explain()
+
+
+@pytest.mark.parametrize("home", [None, ""])
+def test_without_a_home_the_one_of_the_user_database_counts(home, monkeypatch):
+    monkeypatch.delenv("HOME")
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    assert imgpkg.Settings.from_environment().environ["HOME"] == pwd.getpwuid(os.getuid()).pw_dir
+
+
+def test_a_user_whom_no_database_knows_has_no_home():
+    program = (
+        "import os, pwd; from imgpkg import Settings; os.setuid(54321); "
+        "print(Settings.from_environment().environ['HOME'])"
+    )
+    if os.getuid():
+        pytest.skip("only root can become another user")
+    done = subprocess.run([sys.executable, "-c", program], env={}, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_warnings_come_once_each_through_the_hook():

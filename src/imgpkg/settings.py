@@ -47,5 +47,19 @@ class Settings:
 
     @classmethod
     def from_environment(cls, **options: object) -> Settings:
-        """Take the process's environment as it is now, and `options` by their field names."""
-        return cls(environ=MappingProxyType(dict(os.environ)), **options)  # type: ignore[arg-type]
+        """Take the process's environment as it is now, and `options` by their field names.
+
+        Where it has no HOME, as under cron, that of the user database stands in.
+        """
+        environ = dict(os.environ)
+        environ["HOME"] = environ.get("HOME") or _home_of_user()
+        return cls(environ=MappingProxyType(environ), **options)  # type: ignore[arg-type]
+
+
+def _home_of_user() -> str:
+    import pwd  # noqa: PLC0415 - hardly ever needed
+
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return ""

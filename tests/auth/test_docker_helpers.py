@@ -159,6 +159,10 @@ def test_an_answer_that_another_try_cannot_change_fails_at_once(folder, clock, b
     [
         ("echo 'database is locked'; exit 3", "err: exit status 3, out: `database is locked`"),
         ("kill -9 $$", "err: signal 9, out: ``"),
+        (
+            """echo '{"Username":"u","Secret" : "hunter2"}'; exit 1""",
+            "err: exit status 1, out: `(not shown: it has a secret in it)`",
+        ),
         ("true", "err: the helper printed no credential: EOF, out: ``"),
         ("echo hunter2", "err: the helper printed no credential: line 1 column 1: Expecting value, out: ``"),
         ("echo '[]'", "err: the helper printed no credential: the answer must be an object, out: ``"),

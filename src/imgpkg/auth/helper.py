@@ -30,6 +30,8 @@ _NOT_FOUND = "credentials not found in native keychain"
 _NEVER_RETRIED = ("no credentials server URL", "no credentials username")
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name that marks one
 _LONGEST_MESSAGE = 1000
+# A helper that fails after it has answered.
+_SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ def _understand(reply: _Reply, expires_at: float) -> _Answer | _Failure:
     if reply.code == 0:
         # What was printed may be half a secret, so it is not shown.
         return _Failure(_failed(f"the helper printed no credential: {problem}"))
+    if _SECRET.search(message):
+        message = "(not shown: it has a secret in it)"
     status = f"exit status {reply.code}" if reply.code > 0 else f"signal {-reply.code}"
     transient = not any(text in message for text in _NEVER_RETRIED)
     return _Failure(_failed(status, message), transient)
