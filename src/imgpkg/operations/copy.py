@@ -43,11 +43,9 @@ def copy(
     `lock_output` goes with a repository and `resume` with a tar file. Raises UsageError for what does not go
     together, and whatever the copy raises.
     """
-    check_destination(source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout)
-    if not to_repo and lock_output:
-        raise UsageError("Cannot output lock file with tar destination")
-    if not to_tar and resume:
-        raise UsageError("Flag --resume can only be used when copying to tar")
+    check_destination(
+        source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, lock_output=lock_output, resume=resume
+    )
     if to_tar:
         return copy_to_tar(source, to_tar, session=session, options=options, resume=resume, on_event=on_event)
     if to_layout:
@@ -57,13 +55,28 @@ def copy(
     )
 
 
-def check_destination(source: CopySource, *, to_repo: str, to_tar: str, to_layout: str) -> None:
-    """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to."""
+def check_destination(
+    source: CopySource,
+    *,
+    to_repo: str,
+    to_tar: str,
+    to_layout: str,
+    lock_output: str = "",
+    resume: bool = False,
+) -> None:
+    """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to.
+
+    `lock_output` goes with a repository, `resume` with a tar file.
+    """
     source.check()
     if sum(1 for text in (to_repo, to_tar, to_layout) if text) != 1:
         raise UsageError("Expected either --to-tar or --to-repo")
     if to_tar and source.is_local:
         raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
+    if not to_repo and lock_output:
+        raise UsageError("Cannot output lock file with tar destination")
+    if not to_tar and resume:
+        raise UsageError("Flag --resume can only be used when copying to tar")
 
 
 def copy_to_repository(
@@ -81,7 +94,7 @@ def copy_to_repository(
     layout the destination alone is contacted. `lock_output` names a lock file to write. Raises UsageError,
     IsABundle, NotABundle, InvalidLock, VerificationError, ArchiveError, or an error of either registry.
     """
-    _check(source, session)
+    source.check()
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
     log = Log(on_event)
@@ -108,7 +121,7 @@ def copy_to_tar(
     LocalIOError.
     """
     check_destination(source, to_repo="", to_tar=os.fspath(path), to_layout="")
-    _check(source, session)
+    source.check()
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         items = [_archived(root.item, root.node) for root in origin.plan.roots]
@@ -133,7 +146,7 @@ def copy_to_layout(
 
     Blobs that are there are not fetched again. Raises what `copy_to_repository` raises, and LocalIOError.
     """
-    _check(source, session)
+    source.check()
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         layout = Layout.create(os.fspath(path))
@@ -146,12 +159,6 @@ def copy_to_layout(
             layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
-
-
-def _check(source: CopySource, session: Session) -> None:
-    source.check()
-    if session.settings.concurrency < 1:
-        raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
 
 
 def _archived(item: Item, node: Node) -> ArchiveItem:

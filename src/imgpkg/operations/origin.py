@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.content.archive import Archive
 from imgpkg.content.layout import Layout
+from imgpkg.errors import UsageError
 from imgpkg.operations.export import export
 from imgpkg.operations.import_archive import read_archive
 from imgpkg.operations.import_layout import read_layout
@@ -48,8 +49,11 @@ def opened(
 ) -> Iterator[Origin]:
     """Read what `source` stands for; a tar file or layout stays open until the block ends.
 
-    `fallback` names the images of a layout that does not say where it is from.
+    `fallback` names the images of a layout that does not say where it is from. Raises UsageError for a
+    session without workers.
     """
+    if session.settings.concurrency < 1:
+        raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
     if source.tar:
         with Archive(source.tar) as archive:
             yield _local(*read_archive(archive), archive, options)
