@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 from tests.operations.making import make_bundle, make_image, make_index
-from tests.servers.faults import always, refusing
+from tests.servers.faults import always, any_of, refusing
 
 from imgpkg.embedded.faults import Fault
 from imgpkg.embedded.message import Response
@@ -147,3 +147,25 @@ class TestOneManifestInTwoPlaces:
         copy_to_repository(CopySource(image=str(outer)), to, session=session)
         puts = [r.path for r in another_registry.requests[before:] if r.method == "PUT"]
         assert len(puts) == len(set(puts))
+
+
+class TestAnImageThatIsAlsoInAnIndex:
+    def test_is_there_before_the_index_begins(self, embedded_registry, session, tmp_path):
+        where = f"{embedded_registry.address}/twice/app"
+        image = make_image(session, where, ["one"])
+        inner = make_index(session, where, {"linux/amd64": image})
+        outer = make_index(session, where, {"linux/amd64": inner})
+        bundle = make_bundle(session, f"{where}/bundle", {outer: {}, inner: {}, image: {}}, tmp_path / "b")
+        slow = any_of(
+            always(Fault(delay=0.2), method="PUT", path=image.digest.hex),
+            always(Fault(delay=0.2), method="PUT", path=inner.digest.hex),
+        )
+        with serve(faults=slow) as server:
+            copy_of(bundle, f"{server.address}/twice/copy", session)
+            puts = [r.path for r in server.requests if r.method == "PUT" and "/manifests/" in r.path]
+        order = [
+            next(at for at, path in enumerate(puts) if d.digest.hex in path) for d in (image, inner, outer)
+        ]
+        assert order == sorted(order)
+        # Its upload tag names it for the index as well: nothing is written twice.
+        assert sum(inner.digest.hex in path for path in puts) == 1

@@ -74,9 +74,11 @@ def transfer(
     found = survey(plan, to, work)
     work.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
     work.each(found.moves, lambda move: _send(move, to, open_blob, work.on_event, found.is_fresh))
+    tagged: dict[Digest, list[Root]] = {}
+    for root in found.roots:
+        tagged.setdefault(root.node.manifest.digest, []).append(root)
     for level in _levels(found.roots):
-        work.each(level, lambda node: to.client.push_manifest(_child(node, to), node.manifest))
-    work.each(found.roots, lambda root: to.put(to.reference(root), root.node.manifest, is_fresh=True))
+        work.each(level, lambda node: _publish(node, tagged.get(node.manifest.digest, ()), to))
     return found.is_fresh
 
 
@@ -102,14 +104,24 @@ def _send(
 
 
 def _levels(roots: Sequence[Root]) -> list[list[Node]]:
-    """List the nodes below the roots, each digest once, deepest level first."""
-    levels: list[dict[Digest, Node]] = []
-    current = {child.manifest.digest: child for root in roots for child in root.node.children}
-    while current:
-        levels.append(current)
-        current = {child.manifest.digest: child for node in current.values() for child in node.children}
-    return [list(level.values()) for level in reversed(levels)]
+    """List the nodes of all trees, each digest once, those that list nothing first.
+
+    A manifest is then whole at the registry before anything that lists it begins, also when it is a root
+    itself: registries check what an index lists, and may not find what is being written again.
+    """
+    heights: dict[Digest, int] = {}
+    levels: dict[int, list[Node]] = {}
+    for node in (node for root in roots for node in root.node.walk()):
+        if node.manifest.digest not in heights:
+            height = 1 + max((heights[child.manifest.digest] for child in node.children), default=-1)
+            heights[node.manifest.digest] = height
+            levels.setdefault(height, []).append(node)
+    return [levels[height] for height in sorted(levels)]
 
 
-def _child(node: Node, to: Destination) -> Reference:
-    return to.repository.digest(node.manifest.digest)
+def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
+    """Write a manifest under the upload tags of its `roots`, or by its digest when it is none itself."""
+    for root in roots:
+        to.put(to.reference(root), node.manifest, is_fresh=True)
+    if not roots:
+        to.client.push_manifest(to.repository.digest(node.manifest.digest), node.manifest)
