@@ -9,7 +9,7 @@ from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.content.layout import Layout
-from imgpkg.errors import UsageError, doing
+from imgpkg.errors import ArchiveError, UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopyResult, CopySource, Log
@@ -21,9 +21,12 @@ from imgpkg.operations.publish import publish, report_left_out, result_of
 
 if TYPE_CHECKING:
     from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.operations.plan import Item, Node, TransferPlan
     from imgpkg.session import Session
+
+_MOST_LISTED = 100_000
 
 
 def copy(
@@ -124,6 +127,7 @@ def copy_to_tar(
     source.check()
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
+        _check_listable(origin.plan)
         items = [_archived(root.item, root.node) for root in origin.plan.roots]
         log("writing layers...")
         with ArchiveWriter(os.fspath(path), items, _layers(origin.plan), resume=resume) as tar:
@@ -159,6 +163,16 @@ def copy_to_layout(
             layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
+
+
+def _check_listable(plan: TransferPlan) -> None:
+    """Raise ArchiveError for indexes that list the same without end: manifest.json repeats all of it."""
+    for root in plan.roots:
+        sizes: dict[Digest, int] = {}
+        for node in root.node.walk():
+            sizes[node.manifest.digest] = 1 + sum(sizes[child.manifest.digest] for child in node.children)
+        if sizes[root.node.manifest.digest] > _MOST_LISTED:
+            raise ArchiveError(f"{root.item.reference} lists more than {_MOST_LISTED} manifests")
 
 
 def _archived(item: Item, node: Node) -> ArchiveItem:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.errors import ImgpkgError, RegistryError, doing
+from imgpkg.errors import ImgpkgError, InvalidManifest, RegistryError, doing
 from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Reference, Repository
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
+# Nobody nests indexes further than two or three deep, but a hostile registry.
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,17 @@ class Node:
         return self.image.manifest
 
     def walk(self) -> Iterator[Node]:
-        """Yield every node below, children first, then this one: the order to publish in."""
-        for child in self.children:
-            yield from child.walk()
-        yield self
+        """Yield every node below, each digest once, children first, then this one."""
+        seen: dict[Digest, Node] = {}
+        _gather(self, seen)
+        yield from seen.values()
+
+
+def _gather(node: Node, seen: dict[Digest, Node]) -> None:
+    if node.manifest.digest not in seen:
+        for child in node.children:
+            _gather(child, seen)
+        seen[node.manifest.digest] = node
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +115,8 @@ def read_roots(
     """Fetch the manifests that are still unknown, each once; the roots come in the order of their references.
 
     `with_configs` fetches every configuration too, for a destination that keeps them beside the manifests.
-    Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front.
+    Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front, and
+    InvalidManifest for indexes inside indexes without end.
     """
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
@@ -149,11 +159,15 @@ class _MetadataReader:
         self._workers = workers
         self._with_configs = with_configs
         self._images: dict[Reference, Image] = {}
+        self._nodes: dict[Reference, Node] = {}
 
     def nodes(self, wanted: list[tuple[Reference, Image | None]]) -> list[Node]:
         roots = list(self._workers.map(lambda pair: self._complete(*pair), wanted))
-        level = roots
+        level, depth = roots, 0
         while level:
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise InvalidManifest(f"{level[0].reference}: indexes are nested more than {_MAX_DEPTH} deep")
             for image in level:
                 self._images[image.reference] = image
             missing = {child for image in level for child in _children(image)} - self._images.keys()
@@ -174,7 +188,10 @@ class _MetadataReader:
             raise
 
     def _assemble(self, image: Image) -> Node:
-        return Node(image, tuple(self._assemble(self._images[child]) for child in _children(image)))
+        if image.reference not in self._nodes:
+            children = tuple(self._assemble(self._images[child]) for child in _children(image))
+            self._nodes[image.reference] = Node(image, children)
+        return self._nodes[image.reference]
 
 
 def _children(image: Image) -> list[Reference]:
