@@ -46,6 +46,17 @@ class TestATarFile:
         assert files["f"] == b"x"
         assert files[".imgpkg/images.yml"].decode().count(f"image: {to}@sha256:") == 3
 
+    def test_tells_of_each_member_in_the_words_of_the_original(self, nested, session, tmp_path):
+        seen = []
+        tar = tmp_path / "said.tar"
+        copy_to_tar(CopySource(bundle=str(nested)), tar, session=session, on_event=seen.append)
+        said = [event.text for event in seen if isinstance(event, Message)]
+        done = [text for text in said[said.index("copy | writing layers...\n") + 1 :] if "done" in text]
+        with tarfile.open(tar) as whole:
+            names = whole.getnames()
+        assert done[0].startswith("copy | done: file 'manifest.json' (")
+        assert sorted(text.split("'")[1] for text in done) == sorted(names)
+
     def test_asks_the_destination_alone_when_it_is_imported(
         self, nested, embedded_registry, another_registry, session, open_session, tmp_path
     ):
@@ -123,6 +134,19 @@ class TestATarFile:
         with pytest.raises(errors.VerificationError):
             copy_to_repository(CopySource(tar=str(tar)), str(to), session=session)
         assert session.client.exists(to.tag("v1")) is None
+
+    def test_with_a_damaged_layer_is_named(self, embedded_registry, another_registry, session, tmp_path):
+        tar = tmp_path / "damaged.tar"
+        image = make_image(session, f"{embedded_registry.address}/app/damaged", ["whole"])
+        copy_to_tar(CopySource(image=str(image)), tar, session=session)
+        layer = session.client.manifest(image).layers[0]
+        tar.write_bytes(tar.read_bytes().replace(b"\x1f\x8b", b"\x1f\x00"))
+        with pytest.raises(
+            errors.VerificationError, match=f"^Reading blob {layer.digest} of {tar}: error verifying sha256"
+        ):
+            copy_to_repository(
+                CopySource(tar=str(tar)), f"{another_registry.address}/from-tar/named", session=session
+            )
 
     def test_without_the_left_out_layers_cannot_be_imported_with_them(
         self, embedded_registry, another_registry, session, tmp_path

@@ -89,6 +89,46 @@ class TestAFailureInTheMiddle:
             copy_to_tar(CopySource(image=f"{server.address}/a/b@sha256:{'a' * 64}"), "x.tar", session=session)
 
 
+class Gone:
+    """A registry that has lost the images whose paths are in `paths`."""
+
+    def __init__(self):
+        self.paths = ()
+
+    def __call__(self, request):
+        is_lost = request.method == "GET" and any(path in request.path for path in self.paths)
+        return refusing(404, "MANIFEST_UNKNOWN", "gone") if is_lost else None
+
+
+class TestAnImageThatIsGoneFromItsBundlesRepository:
+    """The locations record says that it is there; the images lock knows where it was before."""
+
+    @pytest.fixture
+    def copied(self, session, tmp_path):
+        gone = Gone()
+        with serve(faults=gone) as server:
+            image = make_image(session, f"{server.address}/gone/app")
+            bundle = make_bundle(session, f"{server.address}/gone/b", {image: {}}, tmp_path / "b")
+            to = f"{server.address}/gone/copy"
+            copy_to_repository(CopySource(bundle=str(bundle)), to, session=session)
+            gone.paths = (f"/gone/copy/manifests/{image.digest}",)
+            yield gone, image, CopySource(bundle=f"{to}@{bundle.digest}")
+
+    def test_is_read_where_the_lock_names_it(self, copied, another_registry, session, tmp_path):
+        _, image, source = copied
+        to = f"{another_registry.address}/gone/again"
+        result = copy_to_repository(source, to, session=session)
+        assert image.digest in {each.destination.digest for each in result.images}
+        copy_to_tar(source, tmp_path / "gone.tar", session=session)
+
+    def test_is_nowhere_with_both_places(self, copied, another_registry, session):
+        gone, image, source = copied
+        gone.paths = (f"/manifests/{image.digest}",)
+        with pytest.raises(errors.NotFound, match="gone/app") as caught:
+            copy_to_repository(source, f"{another_registry.address}/gone/never", session=session)
+        assert any("gone/copy" in hint for hint in caught.value.hints)
+
+
 class TestWork:
     def test_tells_the_hook_of_no_more_events_after_a_failure(self):
         seen = []

@@ -98,8 +98,10 @@ def decode(data: bytes) -> tuple[ArchiveItem, ...]:
         return tuple(_item(_folded(item)) for item in items)
     except ImgpkgError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArchiveError(f"file manifest.json in tar is damaged: {error}") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ArchiveError("file manifest.json in tar is damaged: it is no list of images") from error
 
 
 def _image_object(image: ArchiveImage) -> dict[str, Any]:

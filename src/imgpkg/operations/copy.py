@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.tagging import internal_tag
+from imgpkg.content.archive_index import MANIFEST
 from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.content.layout import Layout
@@ -13,7 +15,7 @@ from imgpkg.errors import ArchiveError, UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopyResult, CopySource, Log
-from imgpkg.operations.fill import fill
+from imgpkg.operations.fill import fill, spent_since
 from imgpkg.operations.import_layout import marks_of
 from imgpkg.operations.lock_output import write_lock
 from imgpkg.operations.origin import opened
@@ -130,9 +132,11 @@ def copy_to_tar(
         _check_listable(origin.plan)
         items = [_archived(root.item, root.node) for root in origin.plan.roots]
         log("writing layers...")
+        started = time.monotonic()
         with ArchiveWriter(os.fspath(path), items, _layers(origin.plan), resume=resume) as tar:
             if resume and tar.held:
                 log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
+            log(f"done: file '{MANIFEST}' ({spent_since(started)})")
             fill(origin.plan, tar, origin.open_blob, jobs=session.settings.concurrency, log=log)
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)

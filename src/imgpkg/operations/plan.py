@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.errors import ImgpkgError, InvalidManifest, RegistryError, doing
+from imgpkg.errors import ImgpkgError, InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Item:
 
     `origin` is the reference as the bundle's lock wrote it, empty when nobody wrote one. `image` holds what
     was fetched already. `tag` is the tag to set at the destination besides imgpkg's own, empty for none.
+    `elsewhere` is another place to read it from, should it be gone from the first.
     """
 
     reference: Reference
@@ -36,6 +37,7 @@ class Item:
     origin: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     image: Image | None = None
+    elsewhere: Reference | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -121,7 +123,7 @@ def read_roots(
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
     reader = _MetadataReader(client, workers, with_configs)
-    nodes = reader.nodes([(item.reference, item.image) for item in ordered])
+    nodes = reader.nodes(ordered)
     return tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
 
 
@@ -161,8 +163,8 @@ class _MetadataReader:
         self._images: dict[Reference, Image] = {}
         self._nodes: dict[Reference, Node] = {}
 
-    def nodes(self, wanted: list[tuple[Reference, Image | None]]) -> list[Node]:
-        roots = list(self._workers.map(lambda pair: self._complete(*pair), wanted))
+    def nodes(self, items: list[Item]) -> list[Node]:
+        roots = list(self._workers.map(self._root, items))
         level, depth = roots, 0
         while level:
             depth += 1
@@ -173,6 +175,19 @@ class _MetadataReader:
             missing = {child for image in level for child in _children(image)} - self._images.keys()
             level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
         return [self._assemble(image) for image in roots]
+
+    def _root(self, item: Item) -> Image:
+        try:
+            return self._complete(item.reference, item.image)
+        except NotFound as first:
+            if item.elsewhere is None:
+                raise
+            # The locations record may be older than a deletion: the original place is still worth asking.
+            try:
+                return self._complete(item.elsewhere, None)
+            except RegistryError as last:
+                last.hints = (*last.hints, f"it was looked for before at {item.reference}: {first}")
+                raise
 
     def _complete(self, reference: Reference, image: Image | None) -> Image:
         if image is not None and (image.config_raw or not self._with_configs):
