@@ -192,3 +192,25 @@ class TestALayout:
             CopySource(bundle=str(nested)), tmp_path / "oci", session=session, on_event=seen.append
         )
         assert [event for event in seen if isinstance(event, BlobStarted)] == []
+
+    def test_of_two_bundles_brings_both_and_knows_no_root(
+        self, nested, embedded_registry, another_registry, session, tmp_path
+    ):
+        other = make_bundle(
+            session, f"{embedded_registry.address}/bundles/second:v2", {}, tmp_path / "second"
+        )
+        for bundle in (nested, other):
+            copy_to_layout(CopySource(bundle=str(bundle)), tmp_path / "oci", session=session)
+        to = f"{another_registry.address}/from-layout/two"
+        with pytest.raises(errors.UsageError, match="Unable to determine correct root bundle"):
+            copy_to_repository(
+                CopySource(layout=str(tmp_path / "oci")),
+                to,
+                session=session,
+                lock_output=str(tmp_path / "lock.yml"),
+            )
+        for bundle in (nested, other):
+            pulled = pull(tmp_path / "out", bundle=f"{to}@{bundle.digest}", session=session)
+            assert pulled.is_cacheable
+            tag = Repository.parse(to).tag(f"sha256-{bundle.digest.hex}.image-locations.imgpkg")
+            assert session.client.exists(tag) is not None

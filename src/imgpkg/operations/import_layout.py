@@ -32,8 +32,9 @@ def marks_of(item: Item) -> dict[str, str]:
 
 
 def read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `layout`, and the records of the bundles below its root bundle.
+    """Return the roots of `layout`, and the records of its root bundles and the bundles below them.
 
+    With several root bundles, as after several copies into one folder, none is the root of the whole.
     Images of a layout that another tool made are named as if they came from `fallback`.
     """
     merged: dict[tuple[Digest, str], Item] = {}
@@ -44,11 +45,14 @@ def read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected,
     items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
     with ThreadPoolExecutor(_JOBS) as workers:
         roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
-    top = next((root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
+    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records = () if top is None else tuple(records_below(layout, top.node.image, bundles))
-    has_other = top is None and bool(bundles)
-    return Collected(items, top.item if top else None, records, has_other_bundles=has_other), roots
+    records = {
+        record.bundle: record for top in tops for record in records_below(layout, top.node.image, bundles)
+    }
+    root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
+    has_other = root is None and bool(bundles)
+    return Collected(items, root, tuple(records.values()), has_other_bundles=has_other), roots
 
 
 def _item(descriptor: Descriptor, fallback: Repository) -> Item:
