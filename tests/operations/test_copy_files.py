@@ -10,8 +10,12 @@ from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index
 
 from imgpkg import errors
+from imgpkg.content.archive_manifest import ArchiveImage, Marks
+from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.events import BlobStarted, Message
 from imgpkg.oci import media
+from imgpkg.oci.digest import Digest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopyOptions, CopySource
@@ -165,6 +169,26 @@ class TestATarFile:
                 session=session,
                 options=CopyOptions(include_non_distributable_layers=True),
             )
+
+    @pytest.mark.parametrize(
+        ("reference", "error", "text"),
+        [
+            ("host/some/bundle", errors.InvalidLock, "Expected bundle to only have a single layer, got 0"),
+            ("x", errors.InvalidReference, r"^file manifest\.json in tar: repository must be"),
+        ],
+        ids=["a bundle without a layer", "a reference that is none"],
+    )
+    def test_made_by_hand_is_checked(self, session, tmp_path, reference, error, text):
+        config = json.dumps({"config": {"Labels": {"dev.carvel.imgpkg.bundle": ""}}}).encode()
+        blob = {"mediaType": media.DOCKER_CONFIG, "digest": str(Digest.of(config)), "size": len(config)}
+        raw = json.dumps({"schemaVersion": 2, "config": blob, "layers": []}).encode()
+        marks = Marks(reference, labels={"dev.carvel.imgpkg.copy.root-bundle": ""})
+        image = ArchiveImage(Manifest.parse(raw, media.DOCKER_MANIFEST), config, marks)
+        tar = str(tmp_path / "made.tar")
+        with ArchiveWriter(tar, [image], []):
+            pass
+        with pytest.raises(error, match=text):
+            copy_to_repository(CopySource(tar=tar), "host:1/a/b", session=session)
 
     def test_is_no_way_from_file_to_file(self, session, tmp_path):
         with pytest.raises(errors.UsageError, match="Cannot use tar source"):

@@ -191,9 +191,9 @@ def _image(item: dict[str, Any]) -> ArchiveImage:
 
 
 def _manifest(item: dict[str, Any]) -> Manifest:
-    digest = Digest.parse(item["digest"])
     raw = item["raw"].encode("utf-8", "replace")
     with doing("file manifest.json in tar"):
+        digest = Digest.parse(item["digest"])
         verify(raw, digest)
         return Manifest.parse(raw, item.get("mediatype") or "", digest)
 
