@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import ArchiveError
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
 from imgpkg.operations.collect import Collected
 from imgpkg.operations.import_archive import records_below
@@ -72,10 +71,7 @@ class _LayoutReader:
 
     def manifest(self, reference: Reference) -> Manifest:
         assert reference.digest is not None  # noqa: S101 - items and children are digest references
-        manifest = self._layout.manifest(reference.digest)
-        if manifest.config is None and not manifest.is_index:
-            raise ArchiveError(f'unsupported MediaType: "{manifest.media_type}" of {manifest.digest}')
-        return manifest
+        return self._layout.manifest(reference.digest)
 
     def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
         return self._layout.blob(blob)

@@ -118,7 +118,7 @@ def read_roots(
 
     `with_configs` fetches every configuration too, for a destination that keeps them beside the manifests.
     Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front, and
-    InvalidManifest for indexes inside indexes without end.
+    InvalidManifest for indexes inside indexes without end, and for what is neither image nor index.
     """
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
@@ -190,11 +190,12 @@ class _MetadataReader:
                 raise
 
     def _complete(self, reference: Reference, image: Image | None) -> Image:
-        if image is not None and (image.config_raw or not self._with_configs):
-            return image
         try:
             with doing("Collecting packaging metadata", f"Working with {reference}"):
                 manifest = image.manifest if image is not None else self._client.manifest(reference)
+                _check_kind(manifest)
+                if image is not None and (image.config_raw or not self._with_configs):
+                    return image
                 if not self._with_configs:
                     return Image(reference, manifest)
                 return with_config(self._client, reference.repository, manifest)
@@ -207,6 +208,15 @@ class _MetadataReader:
             children = tuple(self._assemble(self._images[child]) for child in _children(image))
             self._nodes[image.reference] = Node(image, children)
         return self._nodes[image.reference]
+
+
+def _check_kind(manifest: Manifest) -> None:
+    """Refuse what lists its parts in a way of its own: they would be left behind."""
+    if manifest.config is None and not manifest.is_index:
+        raise InvalidManifest(
+            f'unsupported MediaType: "{manifest.media_type}", '
+            "see https://github.com/google/go-containerregistry/issues/377"
+        )
 
 
 def _children(image: Image) -> list[Reference]:
