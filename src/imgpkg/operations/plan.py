@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.errors import ImgpkgError, InvalidManifest, NotFound, RegistryError, doing
+from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
@@ -104,11 +104,6 @@ class TransferPlan:
     blobs: Mapping[Digest, BlobMove]
     left_out: tuple[LeftOut, ...] = ()
     has_non_distributable: bool = False
-
-    @property
-    def size(self) -> int:
-        """The bytes of all blobs."""
-        return sum(move.descriptor.size for move in self.blobs.values())
 
 
 def read_roots(
@@ -224,8 +219,8 @@ def _children(image: Image) -> list[Reference]:
     return [repository.digest(child.digest) for child in image.manifest.manifests]
 
 
-def _explain_unknown(error: ImgpkgError) -> None:
-    if isinstance(error, RegistryError) and "MANIFEST_UNKNOWN" in error.codes:
+def _explain_unknown(error: RegistryError) -> None:
+    if "MANIFEST_UNKNOWN" in error.codes:
         error.message = (
             "Encountered an error most likely because this image is in Docker Registry v1 format; only v2 or "
             f"OCI image format is supported (underlying error: {error.message})"
