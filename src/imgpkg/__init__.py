@@ -54,9 +54,12 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy_values import CopySource as CopySource
     from imgpkg.operations.describe import Description as Description
     from imgpkg.operations.describe import ImageInfo as ImageInfo
+    from imgpkg.operations.describe import ImageType as ImageType
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.explain import explain as explain
+    from imgpkg.operations.plan import LeftOut as LeftOut
     from imgpkg.operations.preview import CopyPreview as CopyPreview
+    from imgpkg.operations.preview import PreviewedImage as PreviewedImage
     from imgpkg.operations.preview import preview_copy as preview_copy
     from imgpkg.operations.pull import pull as pull
     from imgpkg.operations.pull_values import PullResult as PullResult
@@ -92,10 +95,12 @@ _HOMES = {
     "Finding": "auth.keychain",
     "Hook": "events",
     "ImageInfo": "operations.describe",
+    "ImageType": "operations.describe",
     "ImageLocations": "bundle.locations",
     "ImagesLock": "bundle.lock",
     "ImgpkgError": "errors",
     "Keychain": "auth.keychain",
+    "LeftOut": "operations.plan",
     "Location": "bundle.locations",
     "LockedImage": "bundle.lock",
     "Login": "settings",
@@ -105,6 +110,7 @@ _HOMES = {
     "PackAdvanced": "events",
     "PackStarted": "events",
     "Planned": "events",
+    "PreviewedImage": "operations.preview",
     "PullResult": "operations.pull_values",
     "PushResult": "operations.push",
     "Reference": "oci.reference",

@@ -19,7 +19,7 @@ LOGIN = Credential("ci", "very-secret-word")
 FOUND = Finding("environment", Outcome.MATCHED, "IMGPKG_REGISTRY_HOSTNAME_0 matches", "set _0", LOGIN)
 DECISION = Decision(APP, LOGIN, (FOUND,))
 PREVIEW = CopyPreview(
-    (PreviewedImage(IMAGE, "v1", 1, 2, 2_000_000), PreviewedImage(IMAGE, "", 3, 1, 1)),
+    (PreviewedImage(IMAGE, "v1", 1, 2, 2_000_000), PreviewedImage(IMAGE, "", 3, 1, 1, is_there=True)),
     blobs=3,
     size=2_000_001,
     mountable=1,
@@ -33,12 +33,13 @@ def test_people_read_totals_images_and_credentials():
     assert (
         "".join(previewed.text(PREVIEW, "inside.example/apps"))
         == f"""\
-Would copy 2 images to inside.example/apps, 3 blobs with 2.0 MB
+Would copy 1 image to inside.example/apps, 3 blobs with 2.0 MB
+  besides 1 image already there
   of which 1 blob with 1 byte can be mounted within the registry
 
 Images:
   {IMAGE} as v1: 1 manifest, 2 blobs, 2.0 MB
-  {IMAGE}: 3 manifests, 1 blob, 1 byte
+  {IMAGE}: 3 manifests, 1 blob, 1 byte, already there
 
 Non-distributable layers that stay behind:
   {LAYER.digest} 4.1 kB of {IMAGE}
@@ -65,6 +66,7 @@ def test_programs_read_the_same():
         "manifests": 1,
         "blobs": 2,
         "size": 2_000_000,
+        "alreadyThere": False,
     }
     assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
     assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)

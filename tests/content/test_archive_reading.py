@@ -168,8 +168,9 @@ class TestWhatIsWrong:
     )
     def test_a_manifest_json_that_is_none(self, path, text):
         with_manifest(path, text)
-        with pytest.raises(ImgpkgError, match=r"manifest\.json"):
+        with pytest.raises(ImgpkgError, match=r"manifest\.json") as caught:
             Archive(str(path))
+        assert "object" not in str(caught.value)
 
     def test_a_missing_member(self, path):
         write(path, ONE)

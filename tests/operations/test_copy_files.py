@@ -10,8 +10,12 @@ from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index
 
 from imgpkg import errors
+from imgpkg.content.archive_manifest import ArchiveImage, Marks
+from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.events import BlobStarted, Message
 from imgpkg.oci import media
+from imgpkg.oci.digest import Digest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopyOptions, CopySource
@@ -45,6 +49,17 @@ class TestATarFile:
         files = read_tree(tmp_path / "out")
         assert files["f"] == b"x"
         assert files[".imgpkg/images.yml"].decode().count(f"image: {to}@sha256:") == 3
+
+    def test_tells_of_each_member_in_the_words_of_the_original(self, nested, session, tmp_path):
+        seen = []
+        tar = tmp_path / "said.tar"
+        copy_to_tar(CopySource(bundle=str(nested)), tar, session=session, on_event=seen.append)
+        said = [event.text for event in seen if isinstance(event, Message)]
+        done = [text for text in said[said.index("copy | writing layers...\n") + 1 :] if "done" in text]
+        with tarfile.open(tar) as whole:
+            names = whole.getnames()
+        assert done[0].startswith("copy | done: file 'manifest.json' (")
+        assert sorted(text.split("'")[1] for text in done) == sorted(names)
 
     def test_asks_the_destination_alone_when_it_is_imported(
         self, nested, embedded_registry, another_registry, session, open_session, tmp_path
@@ -124,6 +139,19 @@ class TestATarFile:
             copy_to_repository(CopySource(tar=str(tar)), str(to), session=session)
         assert session.client.exists(to.tag("v1")) is None
 
+    def test_with_a_damaged_layer_is_named(self, embedded_registry, another_registry, session, tmp_path):
+        tar = tmp_path / "damaged.tar"
+        image = make_image(session, f"{embedded_registry.address}/app/damaged", ["whole"])
+        copy_to_tar(CopySource(image=str(image)), tar, session=session)
+        layer = session.client.manifest(image).layers[0]
+        tar.write_bytes(tar.read_bytes().replace(b"\x1f\x8b", b"\x1f\x00"))
+        with pytest.raises(
+            errors.VerificationError, match=f"^Reading blob {layer.digest} of {tar}: error verifying sha256"
+        ):
+            copy_to_repository(
+                CopySource(tar=str(tar)), f"{another_registry.address}/from-tar/named", session=session
+            )
+
     def test_without_the_left_out_layers_cannot_be_imported_with_them(
         self, embedded_registry, another_registry, session, tmp_path
     ):
@@ -141,6 +169,26 @@ class TestATarFile:
                 session=session,
                 options=CopyOptions(include_non_distributable_layers=True),
             )
+
+    @pytest.mark.parametrize(
+        ("reference", "error", "text"),
+        [
+            ("host/some/bundle", errors.InvalidLock, "Expected bundle to only have a single layer, got 0"),
+            ("x", errors.InvalidReference, r"^file manifest\.json in tar: repository must be"),
+        ],
+        ids=["a bundle without a layer", "a reference that is none"],
+    )
+    def test_made_by_hand_is_checked(self, session, tmp_path, reference, error, text):
+        config = json.dumps({"config": {"Labels": {"dev.carvel.imgpkg.bundle": ""}}}).encode()
+        blob = {"mediaType": media.DOCKER_CONFIG, "digest": str(Digest.of(config)), "size": len(config)}
+        raw = json.dumps({"schemaVersion": 2, "config": blob, "layers": []}).encode()
+        marks = Marks(reference, labels={"dev.carvel.imgpkg.copy.root-bundle": ""})
+        image = ArchiveImage(Manifest.parse(raw, media.DOCKER_MANIFEST), config, marks)
+        tar = str(tmp_path / "made.tar")
+        with ArchiveWriter(tar, [image], []):
+            pass
+        with pytest.raises(error, match=text):
+            copy_to_repository(CopySource(tar=tar), "host:1/a/b", session=session)
 
     def test_is_no_way_from_file_to_file(self, session, tmp_path):
         with pytest.raises(errors.UsageError, match="Cannot use tar source"):
@@ -168,3 +216,25 @@ class TestALayout:
             CopySource(bundle=str(nested)), tmp_path / "oci", session=session, on_event=seen.append
         )
         assert [event for event in seen if isinstance(event, BlobStarted)] == []
+
+    def test_of_two_bundles_brings_both_and_knows_no_root(
+        self, nested, embedded_registry, another_registry, session, tmp_path
+    ):
+        other = make_bundle(
+            session, f"{embedded_registry.address}/bundles/second:v2", {}, tmp_path / "second"
+        )
+        for bundle in (nested, other):
+            copy_to_layout(CopySource(bundle=str(bundle)), tmp_path / "oci", session=session)
+        to = f"{another_registry.address}/from-layout/two"
+        with pytest.raises(errors.UsageError, match="Unable to determine correct root bundle"):
+            copy_to_repository(
+                CopySource(layout=str(tmp_path / "oci")),
+                to,
+                session=session,
+                lock_output=str(tmp_path / "lock.yml"),
+            )
+        for bundle in (nested, other):
+            pulled = pull(tmp_path / "out", bundle=f"{to}@{bundle.digest}", session=session)
+            assert pulled.is_cacheable
+            tag = Repository.parse(to).tag(f"sha256-{bundle.digest.hex}.image-locations.imgpkg")
+            assert session.client.exists(tag) is not None

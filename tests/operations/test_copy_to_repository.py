@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index, thirty
+from tests.servers.faults import always, refusing
 
 from imgpkg import errors
+from imgpkg.embedded.server import serve
 from imgpkg.events import Message, Warned
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
@@ -227,6 +229,31 @@ class TestSignatures:
             options=CopyOptions(cosign_signatures=True),
         )
         assert session.client.resolve(repository.tag(tag)).digest == signature.digest
+
+    @pytest.mark.parametrize(("status", "code"), [(404, "MANIFEST_UNKNOWN"), (403, "DENIED")])
+    def test_that_may_not_be_seen_are_none(self, two, session, status, code):
+        with serve(faults=always(refusing(status, code, "no"), path=r"\.sig$")) as server:
+            image = make_image(session, f"{server.address}/app/unsigned")
+            result = copy_to_repository(
+                CopySource(image=str(image)),
+                f"{two[1].address}/copy/unsigned",
+                session=session,
+                options=CopyOptions(cosign_signatures=True),
+            )
+        assert [copied.source for copied in result.images] == [image]
+
+    def test_that_need_another_login_are_an_error(self, two, session):
+        refused = always(refusing(401, "UNAUTHORIZED", "no"), path=r"\.sig$")
+        with serve(faults=refused) as server:
+            image = make_image(session, f"{server.address}/app/hidden")
+            with pytest.raises(errors.Unauthorized) as caught:
+                copy_to_repository(
+                    CopySource(image=str(image)),
+                    f"{two[1].address}/copy/hidden",
+                    session=session,
+                    options=CopyOptions(cosign_signatures=True),
+                )
+        assert str(caught.value).startswith(f"Fetching signature for image '{image}': ")
 
     def test_attached_by_subject_travel_when_asked_for(self, two, session):
         here, there = two

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -9,8 +10,11 @@ from tests.operations.making import make_bundle, make_image, thirty
 from tests.servers.faults import always, refusing
 
 from imgpkg import errors
+from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted
+from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopySource
@@ -81,12 +85,78 @@ class TestAFailureInTheMiddle:
             assert [r.path for r in server.requests if r.method == "PUT"] == []
         assert len(started) < 10
 
-    def test_names_an_image_of_the_old_schema(self, session):
+    def test_names_an_image_that_is_not_there(self, session):
         with (
             serve(faults=always(refusing(404, "MANIFEST_UNKNOWN", "gone"), path="sha256:aaaa")) as server,
             pytest.raises(errors.NotFound, match=r"gone"),
         ):
             copy_to_tar(CopySource(image=f"{server.address}/a/b@sha256:{'a' * 64}"), "x.tar", session=session)
+
+
+class TestAnImageOfTheOldSchema:
+    """Its layers are named in a way of its own: a copy of the manifest alone would be worth nothing."""
+
+    @pytest.fixture
+    def old(self):
+        kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+        raw = json.dumps({"schemaVersion": 1, "name": "old/app", "fsLayers": []}).encode()
+        answer = Fault(answer=Response(200, (("Content-Type", kind),), raw))
+        with serve(faults=always(answer, method="GET", path="/old/app/manifests/")) as server:
+            yield f"{server.address}/old/app@{Digest.of(raw)}"
+
+    def test_is_refused_with_the_text_of_the_original(self, old, another_registry, session, tmp_path):
+        text = (
+            f"Collecting packaging metadata: Working with {old}: unsupported MediaType: "
+            '"application/vnd.docker.distribution.manifest.v1+prettyjws", '
+            "see https://github.com/google/go-containerregistry/issues/377"
+        )
+        source, to = CopySource(image=old), f"{another_registry.address}/old/copy"
+        with pytest.raises(errors.InvalidManifest) as caught:
+            copy_to_repository(source, to, session=session)
+        assert str(caught.value) == text
+        with pytest.raises(errors.InvalidManifest):
+            copy_to_tar(source, tmp_path / "old.tar", session=session)
+        assert list(tmp_path.iterdir()) == []
+
+
+class Gone:
+    """A registry that has lost the images whose paths are in `paths`."""
+
+    def __init__(self):
+        self.paths = ()
+
+    def __call__(self, request):
+        is_lost = request.method == "GET" and any(path in request.path for path in self.paths)
+        return refusing(404, "MANIFEST_UNKNOWN", "gone") if is_lost else None
+
+
+class TestAnImageThatIsGoneFromItsBundlesRepository:
+    """The locations record says that it is there; the images lock knows where it was before."""
+
+    @pytest.fixture
+    def copied(self, session, tmp_path):
+        gone = Gone()
+        with serve(faults=gone) as server:
+            image = make_image(session, f"{server.address}/gone/app")
+            bundle = make_bundle(session, f"{server.address}/gone/b", {image: {}}, tmp_path / "b")
+            to = f"{server.address}/gone/copy"
+            copy_to_repository(CopySource(bundle=str(bundle)), to, session=session)
+            gone.paths = (f"/gone/copy/manifests/{image.digest}",)
+            yield gone, image, CopySource(bundle=f"{to}@{bundle.digest}")
+
+    def test_is_read_where_the_lock_names_it(self, copied, another_registry, session, tmp_path):
+        _, image, source = copied
+        to = f"{another_registry.address}/gone/again"
+        result = copy_to_repository(source, to, session=session)
+        assert image.digest in {each.destination.digest for each in result.images}
+        copy_to_tar(source, tmp_path / "gone.tar", session=session)
+
+    def test_is_nowhere_with_both_places(self, copied, another_registry, session):
+        gone, image, source = copied
+        gone.paths = (f"/manifests/{image.digest}",)
+        with pytest.raises(errors.NotFound, match="gone/app") as caught:
+            copy_to_repository(source, f"{another_registry.address}/gone/never", session=session)
+        assert any("gone/copy" in hint for hint in caught.value.hints)
 
 
 class TestWork:

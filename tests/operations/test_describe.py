@@ -123,3 +123,20 @@ class TestADescription:
             (info,) = describe(str(bundle), session=session).images
         assert (info.image, info.error) == ("", "access denied")
         assert info.key == f"{bundle.repository}:sha256-{bundle.digest.hex}.sig"
+
+    def test_of_an_image_that_is_gone_names_it(self, embedded_registry, session, tmp_path):
+        image = make_image(session, f"{embedded_registry.address}/app/gone")
+        bundle = make_bundle(
+            session, f"{embedded_registry.address}/bundles/gone", {image: {}}, tmp_path / "b"
+        )
+        gone = always(refusing(404, "MANIFEST_UNKNOWN", "gone"), method="GET", path=str(image.digest))
+        with serve(faults=gone) as server:
+            to = f"{server.address}/copy/gone"
+            copy_to_repository(CopySource(bundle=str(bundle)), to, session=session)
+            found = describe(f"{to}@{bundle.digest}", session=session, layers=False)
+            assert str(image.digest) in {info.key for info in found.images}
+            with pytest.raises(errors.NotFound) as caught:
+                describe(f"{to}@{bundle.digest}", session=session)
+        text = str(caught.value)
+        assert text.startswith("Error: GET ")
+        assert text.endswith(f" in getting remote access of image {to}@{image.digest}")

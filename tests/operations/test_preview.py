@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.operations.making import make_bundle, make_image
+from tests.operations.making import make_bundle, make_image, thirty
 
 from imgpkg import errors
+from imgpkg.events import BlobFinished, Outcome
 from imgpkg.oci import media
-from imgpkg.operations.copy import copy_to_tar
+from imgpkg.operations.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopySource
 from imgpkg.operations.explain import explain
 from imgpkg.operations.preview import preview_copy
@@ -23,7 +24,8 @@ def test_writes_nothing_and_counts_each_blob_once(bundle, another_registry, sess
     before = len(another_registry.requests)
     to = f"{another_registry.address}/x/y"
     preview = preview_copy(CopySource(bundle=f"{bundle.repository}:v1"), to, session=session)
-    assert len(another_registry.requests) == before
+    asked = {request.method for request in another_registry.requests[before:]}
+    assert asked <= {"GET", "HEAD"}
     assert [(image.tag, image.blobs) for image in preview.images] == [("", 3), ("v1", 2)]
     assert preview.blobs == 5
     assert preview.size == sum(image.size for image in preview.images)
@@ -48,14 +50,14 @@ def test_names_the_credential_of_each_repository(bundle, another_registry, open_
     ]
 
 
-def test_reads_tar_files_without_asking_any_registry(
+def test_reads_tar_files_without_asking_any_source(
     bundle, embedded_registry, another_registry, session, tmp_path
 ):
     copy_to_tar(CopySource(bundle=str(bundle)), tmp_path / "b.tar", session=session)
-    before = len(embedded_registry.requests), len(another_registry.requests)
+    before = len(embedded_registry.requests)
     to = f"{another_registry.address}/x/y"
     preview = preview_copy(CopySource(tar=str(tmp_path / "b.tar")), to, session=session)
-    assert (len(embedded_registry.requests), len(another_registry.requests)) == before
+    assert len(embedded_registry.requests) == before
     assert len(preview.images) == 2
     assert [str(decision.repository) for decision in preview.credentials] == [to]
 
@@ -69,11 +71,34 @@ def test_tells_what_stays_behind(embedded_registry, session):
     assert preview.credentials[-1].repository == image.repository
 
 
-def test_refuses_what_the_copy_would_refuse(session):
+def test_refuses_what_the_copy_would_refuse(session, open_session):
     with pytest.raises(errors.UsageError):
         preview_copy(CopySource(), session=session)
     with pytest.raises(errors.InvalidReference):
         preview_copy(CopySource(image="a/b"), "a/b:tag", session=session)
+    with pytest.raises(errors.UsageError, match="--concurrency to be >= 1"):
+        preview_copy(CopySource(image="a/b"), session=open_session(concurrency=0))
+
+
+def test_tells_what_the_destination_has_as_the_copy_will_find_it(
+    embedded_registry, another_registry, open_session, tmp_path
+):
+    address = embedded_registry.address
+    bundle = thirty(open_session(), address, tmp_path / "v1", count=10, layers=1)
+    to = f"{another_registry.address}/seen/versions"
+    copy_to_repository(CopySource(bundle=str(bundle)), to, session=open_session())
+    new = make_image(open_session(), f"{address}/seen/new", ["0-0", "new"])
+    later = make_bundle(open_session(), f"{address}/seen/later", {bundle: {}, new: {}}, tmp_path / "v2")
+    preview = preview_copy(CopySource(bundle=str(later)), to, session=open_session())
+    assert {image.reference for image in preview.images if not image.is_there} == {new, later}
+    planned = []
+    copy_to_repository(CopySource(bundle=str(later)), to, session=open_session(), on_event=planned.append)
+    moved = [event for event in planned if isinstance(event, BlobFinished) and event.outcome is Outcome.MOVED]
+    # Of the image a layer and the configuration, for the other layer is there; of the bundle both.
+    assert preview.blobs == len({event.digest for event in moved}) == 4
+    again = preview_copy(CopySource(bundle=str(later)), to, session=open_session())
+    assert (again.blobs, again.size) == (0, 0)
+    assert all(image.is_there for image in again.images)
 
 
 def test_explaining_a_credential_asks_nobody(session, embedded_registry):

@@ -25,10 +25,17 @@ def settings(environ: Mapping[str, str]) -> imgpkg.Settings:
 def copied(session: imgpkg.Session) -> imgpkg.CopyResult:
     source = imgpkg.CopySource(bundle="host/a/bundle")
     preview: imgpkg.CopyPreview = imgpkg.preview_copy(source, "host/b/bundle", session=session)
-    print(preview.size)
+    missing: list[imgpkg.PreviewedImage] = [image for image in preview.images if not image.is_there]
+    left: tuple[imgpkg.LeftOut, ...] = preview.left_out
+    print(preview.size, missing, left)
     return imgpkg.copy_to_repository(
         source, "host/b/bundle", options=imgpkg.CopyOptions(cosign_signatures=True), session=session
     )
+
+
+def signatures(session: imgpkg.Session) -> list[imgpkg.ImageInfo]:
+    images = imgpkg.describe("host/a/bundle", session=session).images
+    return [image for image in images if image.image_type is imgpkg.ImageType.SIGNATURE]
 
 
 def why(session: imgpkg.Session) -> str:

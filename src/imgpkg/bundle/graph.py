@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.bundle.lookup import fetch_images_lock, fetch_locations
-from imgpkg.errors import ImgpkgError, NotABundle, doing
+from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, doing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
+
+# Nobody nests bundles further than a few deep, but a hostile registry.
+_MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +95,11 @@ class _Walk:
         """Read level after level, so that no worker ever waits for another."""
         level = [root]
         trails: dict[Reference, tuple[str, ...]] = {root.reference: ()}
+        depth = 0
         while level:
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise InvalidLock(f"{level[0].reference}: bundles are nested more than {_MAX_DEPTH} deep")
             for read in self._workers.map(lambda image: self._documents(image, trails), level):
                 self._read[read.image.reference] = read
             wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}

@@ -55,6 +55,8 @@ def _check(flags: Parsed, source: CopySource) -> None:
         to_repo=flags.text("to-repo"),
         to_tar=flags.text("to-tar"),
         to_layout=flags.text("to-oci-layout"),
+        lock_output=flags.text("lock-output"),
+        resume=flags.is_on("resume"),
     )
 
 

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 def text(preview: CopyPreview, destination: str) -> Iterator[str]:
     """Yield the lines of a report for people, newlines included; `destination` is as the user gave it."""
-    yield f"Would copy {_count(len(preview.images), 'image')} to {destination}, "
+    there = sum(1 for image in preview.images if image.is_there)
+    yield f"Would copy {_count(len(preview.images) - there, 'image')} to {destination}, "
     yield f"{_count(preview.blobs, 'blob')} with {human(preview.size)}\n"
+    if there:
+        yield f"  besides {_count(there, 'image')} already there\n"
     if preview.mountable:
         yield f"  of which {_count(preview.mountable, 'blob')} with {human(preview.mountable_size)} "
         yield "can be mounted within the registry\n"
@@ -35,7 +38,8 @@ def text(preview: CopyPreview, destination: str) -> Iterator[str]:
 def _image(image: PreviewedImage) -> str:
     tag = f" as {image.tag}" if image.tag else ""
     blobs, manifests = _count(image.blobs, "blob"), _count(image.manifests, "manifest")
-    return f"  {image.reference}{tag}: {manifests}, {blobs}, {human(image.size)}\n"
+    there = ", already there" if image.is_there else ""
+    return f"  {image.reference}{tag}: {manifests}, {blobs}, {human(image.size)}{there}\n"
 
 
 def _count(number: int, noun: str) -> str:
@@ -52,6 +56,7 @@ def json(preview: CopyPreview) -> dict[str, object]:
                 "manifests": image.manifests,
                 "blobs": image.blobs,
                 "size": image.size,
+                "alreadyThere": image.is_there,
             }
             for image in preview.images
         ],

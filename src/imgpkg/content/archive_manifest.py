@@ -98,8 +98,10 @@ def decode(data: bytes) -> tuple[ArchiveItem, ...]:
         return tuple(_item(_folded(item)) for item in items)
     except ImgpkgError:
         raise
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise ArchiveError(f"file manifest.json in tar is damaged: {error}") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ArchiveError("file manifest.json in tar is damaged: it is no list of images") from error
 
 
 def _image_object(image: ArchiveImage) -> dict[str, Any]:
@@ -189,9 +191,9 @@ def _image(item: dict[str, Any]) -> ArchiveImage:
 
 
 def _manifest(item: dict[str, Any]) -> Manifest:
-    digest = Digest.parse(item["digest"])
     raw = item["raw"].encode("utf-8", "replace")
     with doing("file manifest.json in tar"):
+        digest = Digest.parse(item["digest"])
         verify(raw, digest)
         return Manifest.parse(raw, item.get("mediatype") or "", digest)
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive_index import FileRange, Member, member_name
-from imgpkg.errors import LocalIOError, VerificationError, local_io
+from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.digest import VerifiedReader
 
 if TYPE_CHECKING:
@@ -26,20 +26,21 @@ _JOBS = 4
 class PartialFile:
     """The file at `path`, opened or created, and locked against another process; close it.
 
-    `held` are the blobs of `plan` that are in it. Methods raise LocalIOError.
+    Errors of opening name `shown`, the file that it will be. `held` are the blobs of `plan` that are in it.
+    Methods raise LocalIOError.
     """
 
-    def __init__(self, path: str, plan: ArchivePlan) -> None:
+    def __init__(self, path: str, plan: ArchivePlan, shown: str) -> None:
         self.path = path
         self.held: set[Digest] = set()
         self._plan = plan
-        with local_io("open", path):
+        with doing(f"Creating file '{shown}'"), local_io("open", shown):
             self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PERMISSIONS)
         try:
             self._lock()
         except OSError as error:
             os.close(self.descriptor)
-            raise LocalIOError(f"open {path}: another copy is writing it") from error
+            raise LocalIOError(f"open {shown}: another copy is writing it") from error
 
     @property
     def is_empty(self) -> bool:

@@ -79,12 +79,13 @@ class ArchiveWriter:
             raise ArchiveError(f"manifest {manifest.digest} is not among the images of {self._path}")
 
     def __enter__(self) -> Self:
-        _check_place(self._path)
+        with doing(f"Creating file '{self._path}'"):
+            _check_place(self._path)
         if not self._resume:
-            self._file = _begin(PartialFile(self.partial, self._plan))
+            self._file = _begin(PartialFile(self.partial, self._plan, self._path))
             return self
         with _earlier(self._path) as earlier:
-            file = PartialFile(self.partial, self._plan)
+            file = PartialFile(self.partial, self._plan, self._path)
             try:
                 file = self._resumed(file)
                 if earlier is not None:
@@ -125,7 +126,8 @@ class ArchiveWriter:
             old.keep_own()
             return old
         # The old one keeps its name, for the case of being killed, until the new one has all of it.
-        new = PartialFile(f"{old.path}.new", self._plan)
+        path = f"{old.path}.new"
+        new = PartialFile(path, self._plan, path)
         try:
             _begin(new)
             new.copy_from(old.descriptor, old.path, read_members(old.descriptor, old.path, lenient=True))

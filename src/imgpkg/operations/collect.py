@@ -109,7 +109,9 @@ def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
     for bundle in root.bundles():
         for member in bundle.members:
             origin = str(member.locked.reference) if with_origin else ""
-            yield Item(member.reference, origin=origin, image=member.image)
+            is_moved = member.reference != member.locked.reference
+            elsewhere = member.locked.reference if is_moved else None
+            yield Item(member.reference, origin=origin, image=member.image, elsewhere=elsewhere)
 
 
 def _records(root: Bundle) -> tuple[Record, ...]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.tagging import internal_tag
+from imgpkg.content.archive_index import MANIFEST
 from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.content.layout import Layout
-from imgpkg.errors import UsageError, doing
+from imgpkg.errors import ArchiveError, UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopyResult, CopySource, Log
-from imgpkg.operations.fill import fill
+from imgpkg.operations.fill import fill, spent_since
 from imgpkg.operations.import_layout import marks_of
 from imgpkg.operations.lock_output import write_lock
 from imgpkg.operations.origin import opened
@@ -21,9 +23,12 @@ from imgpkg.operations.publish import publish, report_left_out, result_of
 
 if TYPE_CHECKING:
     from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.operations.plan import Item, Node, TransferPlan
     from imgpkg.session import Session
+
+_MOST_LISTED = 100_000
 
 
 def copy(
@@ -43,11 +48,9 @@ def copy(
     `lock_output` goes with a repository and `resume` with a tar file. Raises UsageError for what does not go
     together, and whatever the copy raises.
     """
-    check_destination(source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout)
-    if not to_repo and lock_output:
-        raise UsageError("Cannot output lock file with tar destination")
-    if not to_tar and resume:
-        raise UsageError("Flag --resume can only be used when copying to tar")
+    check_destination(
+        source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, lock_output=lock_output, resume=resume
+    )
     if to_tar:
         return copy_to_tar(source, to_tar, session=session, options=options, resume=resume, on_event=on_event)
     if to_layout:
@@ -57,13 +60,28 @@ def copy(
     )
 
 
-def check_destination(source: CopySource, *, to_repo: str, to_tar: str, to_layout: str) -> None:
-    """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to."""
+def check_destination(
+    source: CopySource,
+    *,
+    to_repo: str,
+    to_tar: str,
+    to_layout: str,
+    lock_output: str = "",
+    resume: bool = False,
+) -> None:
+    """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to.
+
+    `lock_output` goes with a repository, `resume` with a tar file.
+    """
     source.check()
     if sum(1 for text in (to_repo, to_tar, to_layout) if text) != 1:
         raise UsageError("Expected either --to-tar or --to-repo")
     if to_tar and source.is_local:
         raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
+    if not to_repo and lock_output:
+        raise UsageError("Cannot output lock file with tar destination")
+    if not to_tar and resume:
+        raise UsageError("Flag --resume can only be used when copying to tar")
 
 
 def copy_to_repository(
@@ -81,7 +99,7 @@ def copy_to_repository(
     layout the destination alone is contacted. `lock_output` names a lock file to write. Raises UsageError,
     IsABundle, NotABundle, InvalidLock, VerificationError, ArchiveError, or an error of either registry.
     """
-    _check(source, session)
+    source.check()
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
     log = Log(on_event)
@@ -108,14 +126,17 @@ def copy_to_tar(
     LocalIOError.
     """
     check_destination(source, to_repo="", to_tar=os.fspath(path), to_layout="")
-    _check(source, session)
+    source.check()
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
+        _check_listable(origin.plan)
         items = [_archived(root.item, root.node) for root in origin.plan.roots]
         log("writing layers...")
+        started = time.monotonic()
         with ArchiveWriter(os.fspath(path), items, _layers(origin.plan), resume=resume) as tar:
             if resume and tar.held:
                 log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
+            log(f"done: file '{MANIFEST}' ({spent_since(started)})")
             fill(origin.plan, tar, origin.open_blob, jobs=session.settings.concurrency, log=log)
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
@@ -133,7 +154,7 @@ def copy_to_layout(
 
     Blobs that are there are not fetched again. Raises what `copy_to_repository` raises, and LocalIOError.
     """
-    _check(source, session)
+    source.check()
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         layout = Layout.create(os.fspath(path))
@@ -148,10 +169,14 @@ def copy_to_layout(
     return result_of(origin.collected, origin.plan, None)
 
 
-def _check(source: CopySource, session: Session) -> None:
-    source.check()
-    if session.settings.concurrency < 1:
-        raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
+def _check_listable(plan: TransferPlan) -> None:
+    """Raise ArchiveError for indexes that list the same without end: manifest.json repeats all of it."""
+    for root in plan.roots:
+        sizes: dict[Digest, int] = {}
+        for node in root.node.walk():
+            sizes[node.manifest.digest] = 1 + sum(sizes[child.manifest.digest] for child in node.children)
+        if sizes[root.node.manifest.digest] > _MOST_LISTED:
+            raise ArchiveError(f"{root.item.reference} lists more than {_MOST_LISTED} manifests")
 
 
 def _archived(item: Item, node: Node) -> ArchiveItem:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import walk
 from imgpkg.bundle.image import fetch_image
-from imgpkg.errors import Forbidden, NotABundle, doing
+from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.manifest import EMPTY
 from imgpkg.oci.reference import parse_any
 
@@ -136,7 +136,7 @@ class _Facts:
             if info is not None and not info.error:
                 known.setdefault(parse_any(info.image), None)
         unknown = [reference for reference, manifest in known.items() if manifest is None]
-        known.update(zip(unknown, self.workers.map(self.client.manifest, unknown), strict=True))
+        known.update(zip(unknown, self.workers.map(self._manifest, unknown), strict=True))
         read = self.workers.map(self._layers, known.items())
         self.layers.update(zip(known, read, strict=True))
 
@@ -147,8 +147,16 @@ class _Facts:
             child = next((c for c in manifest.manifests if c.platform == "linux/amd64"), None)
             if child is None:
                 return ()
-            manifest = self.client.manifest(reference.repository.digest(child.digest))
+            manifest = self._manifest(reference.repository.digest(child.digest))
         return () if manifest is None else tuple(layer.digest for layer in manifest.layers)
+
+    def _manifest(self, reference: Reference) -> Manifest:
+        try:
+            with doing("Error"):
+                return self.client.manifest(reference)
+        except ImgpkgError as error:
+            error.message = f"{error.message} in getting remote access of image {reference}"
+            raise
 
     def _signature(self, place: Reference) -> ImageInfo | None:
         tag = place.repository.tag(signature_tag(_digest(place)))

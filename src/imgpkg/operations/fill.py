@@ -46,7 +46,7 @@ def fill(
             work.on_event(BlobStarted(blob.digest, blob.size, "save"))
             target.write(blob, lambda: counted(open_blob(move), blob, work.on_event))
             work.on_event(BlobFinished(blob.digest, Outcome.MOVED))
-            log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent(started)})")
+            log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({spent_since(started)})")
 
         work.each(missing, write)
 
@@ -60,8 +60,8 @@ def counted(
         yield Counted(stream, blob, on_event)
 
 
-def _spent(started: float) -> str:
-    """Write the time since `started` as the original writes durations: `8.222µs`, `71.3ms`, `1.5s`."""
+def spent_since(started: float) -> str:
+    """Write the time since `started` (monotonic) as the original writes durations: `8.222µs`, `1.5s`."""
     seconds = time.monotonic() - started
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:

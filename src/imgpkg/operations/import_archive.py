@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image
-from imgpkg.bundle.layer import read_images_lock
+from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.content.archive_manifest import ArchiveImage
 from imgpkg.errors import doing
 from imgpkg.oci.reference import Reference
@@ -44,7 +44,8 @@ def _root(item: ArchiveItem) -> Root:
 
 
 def _node(item: ArchiveItem) -> Node:
-    repository = Reference.parse(item.marks.reference).repository
+    with doing("file manifest.json in tar"):
+        repository = Reference.parse(item.marks.reference).repository
     reference = repository.digest(item.manifest.digest)
     if isinstance(item, ArchiveImage):
         return Node(Image(reference, item.manifest, item.config_raw))
@@ -73,5 +74,8 @@ def records_below(store: Source, top: Image, bundles: Mapping[Digest, Image]) ->
 
 
 def _lock(store: Source, bundle: Image) -> ImagesLock:
-    with doing("Reading ImagesLock file"), store.blob(bundle.manifest.layers[0]) as stream:
-        return read_images_lock(stream)
+    with (
+        doing("Reading ImagesLock file"),
+        store.blob(check_single_layer(bundle.manifest)) as stream,
+    ):
+        return read_images_lock(stream, bundle.manifest.digest)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import Image, read_stream
-from imgpkg.errors import ArchiveError
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
 from imgpkg.operations.collect import Collected
 from imgpkg.operations.import_archive import records_below
-from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Node, Root
+from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Root, read_roots
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from imgpkg.content.layout import Layout
-    from imgpkg.oci.digest import Digest
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.digest import Digest, Readable
+    from imgpkg.oci.manifest import Descriptor, Manifest
 
 TAG = "org.opencontainers.image.ref.name"
 SOURCE = "dev.carvel.imgpkg.copy.source"
 ORIGIN = "dev.carvel.imgpkg.copy.origin"
 INTERNAL_SUFFIX = ".imgpkg"
+_JOBS = 4
 
 
 def marks_of(item: Item) -> dict[str, str]:
@@ -29,42 +31,47 @@ def marks_of(item: Item) -> dict[str, str]:
 
 
 def read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `layout`, and the records of the bundles below its root bundle.
+    """Return the roots of `layout`, and the records of its root bundles and the bundles below them.
 
+    With several root bundles, as after several copies into one folder, none is the root of the whole.
     Images of a layout that another tool made are named as if they came from `fallback`.
     """
-    merged: dict[tuple[Digest, str], Root] = {}
+    merged: dict[tuple[Digest, str], Item] = {}
     for descriptor in layout.roots():
-        root = _root(layout, descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
-        merged.setdefault((descriptor.digest, root.item.tag), root)
+        item = _item(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
+        merged.setdefault((descriptor.digest, item.tag), item)
     tagged = {digest for digest, tag in merged if tag}
-    roots = tuple(root for (digest, tag), root in merged.items() if tag or digest not in tagged)
-    top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
+    items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
+    with ThreadPoolExecutor(_JOBS) as workers:
+        roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
+    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records = () if top is None or top.image is None else tuple(records_below(layout, top.image, bundles))
-    has_other = top is None and bool(bundles)
-    return Collected(tuple(r.item for r in roots), top, records, has_other_bundles=has_other), roots
+    records = {
+        record.bundle: record for top in tops for record in records_below(layout, top.node.image, bundles)
+    }
+    root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
+    has_other = root is None and bool(bundles)
+    return Collected(items, root, tuple(records.values()), has_other_bundles=has_other), roots
 
 
-def _root(layout: Layout, descriptor: Descriptor, fallback: Repository) -> Root:
+def _item(descriptor: Descriptor, fallback: Repository) -> Item:
     notes = descriptor.annotations
     source = Reference.parse(notes[SOURCE]).repository if SOURCE in notes else fallback
-    node = _node(layout, descriptor.digest, source)
     name = notes.get(TAG, "").rpartition(":")[2]
     tag = "" if name.endswith(INTERNAL_SUFFIX) else name
     labels = {ROOT_BUNDLE_LABEL: ""} if ROOT_BUNDLE_LABEL in notes else {}
-    return Root(Item(node.image.reference, tag, notes.get(ORIGIN, ""), labels, node.image), node)
+    return Item(source.digest(descriptor.digest), tag, notes.get(ORIGIN, ""), labels)
 
 
-def _node(layout: Layout, digest: Digest, source: Repository) -> Node:
-    manifest = layout.manifest(digest)
-    reference = source.digest(digest)
-    if manifest.config is not None:
-        with layout.blob(manifest.config) as stream:
-            return Node(Image(reference, manifest, read_stream(stream, manifest.config)))
-    if not manifest.is_index:
-        raise ArchiveError(f'unsupported MediaType: "{manifest.media_type}" of {digest}')
-    return Node(
-        Image(reference, manifest),
-        tuple(_node(layout, child.digest, source) for child in manifest.manifests),
-    )
+class _LayoutReader:
+    """Reads a layout as a registry is read: it is in every repository."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def manifest(self, reference: Reference) -> Manifest:
+        assert reference.digest is not None  # noqa: S101 - items and children are digest references
+        return self._layout.manifest(reference.digest)
+
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
+        return self._layout.blob(blob)

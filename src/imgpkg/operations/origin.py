@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.content.archive import Archive
 from imgpkg.content.layout import Layout
+from imgpkg.errors import UsageError, doing
 from imgpkg.operations.export import export
 from imgpkg.operations.import_archive import read_archive
 from imgpkg.operations.import_layout import read_layout
@@ -48,24 +49,51 @@ def opened(
 ) -> Iterator[Origin]:
     """Read what `source` stands for; a tar file or layout stays open until the block ends.
 
-    `fallback` names the images of a layout that does not say where it is from.
+    `fallback` names the images of a layout that does not say where it is from. Raises UsageError for a
+    session without workers.
     """
+    if session.settings.concurrency < 1:
+        raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
     if source.tar:
         with Archive(source.tar) as archive:
-            yield _local(*read_archive(archive), archive, options)
+            yield _local(*read_archive(archive), archive, source.tar, options)
     elif source.layout:
         layout = Layout(source.layout)
-        yield _local(*read_layout(layout, fallback), layout, options)
+        yield _local(*read_layout(layout, fallback), layout, source.layout, options)
     else:
         collected, plan = export(session, source, options, log, with_configs=with_configs)
         use_urls = options.include_non_distributable_layers
         yield Origin(
             collected,
             plan,
-            lambda move: session.client.blob(move.origin, move.descriptor, use_urls=use_urls),
+            lambda move: _named(
+                session.client.blob(move.origin, move.descriptor, use_urls=use_urls), move, str(move.origin)
+            ),
         )
 
 
-def _local(collected: Collected, roots: tuple[Root, ...], store: Source, options: CopyOptions) -> Origin:
+def _local(
+    collected: Collected, roots: tuple[Root, ...], store: Source, path: str, options: CopyOptions
+) -> Origin:
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
-    return Origin(collected, plan, lambda move: store.blob(move.descriptor), is_local=True)
+    return Origin(
+        collected, plan, lambda move: _named(store.blob(move.descriptor), move, path), is_local=True
+    )
+
+
+@contextmanager
+def _named(context: AbstractContextManager[Readable], move: BlobMove, place: str) -> Iterator[Readable]:
+    with context as stream:
+        yield _NamedStream(stream, f"Reading blob {move.descriptor.digest} of {place}")
+
+
+class _NamedStream:
+    """A blob that fails with the place where it is: who receives it cannot know."""
+
+    def __init__(self, stream: Readable, what: str) -> None:
+        self._stream = stream
+        self._what = what
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        with doing(self._what):
+            return self._stream.read(size)

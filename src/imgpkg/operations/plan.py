@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.errors import ImgpkgError, RegistryError, doing
+from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Reference, Repository
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
+# Nobody nests indexes further than two or three deep, but a hostile registry.
+_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class Item:
 
     `origin` is the reference as the bundle's lock wrote it, empty when nobody wrote one. `image` holds what
     was fetched already. `tag` is the tag to set at the destination besides imgpkg's own, empty for none.
+    `elsewhere` is another place to read it from, should it be gone from the first.
     """
 
     reference: Reference
@@ -34,6 +37,7 @@ class Item:
     origin: str = ""
     labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
     image: Image | None = None
+    elsewhere: Reference | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -54,10 +58,17 @@ class Node:
         return self.image.manifest
 
     def walk(self) -> Iterator[Node]:
-        """Yield every node below, children first, then this one: the order to publish in."""
-        for child in self.children:
-            yield from child.walk()
-        yield self
+        """Yield every node below, each digest once, children first, then this one."""
+        seen: dict[Digest, Node] = {}
+        _gather(self, seen)
+        yield from seen.values()
+
+
+def _gather(node: Node, seen: dict[Digest, Node]) -> None:
+    if node.manifest.digest not in seen:
+        for child in node.children:
+            _gather(child, seen)
+        seen[node.manifest.digest] = node
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +105,6 @@ class TransferPlan:
     left_out: tuple[LeftOut, ...] = ()
     has_non_distributable: bool = False
 
-    @property
-    def size(self) -> int:
-        """The bytes of all blobs."""
-        return sum(move.descriptor.size for move in self.blobs.values())
-
 
 def read_roots(
     client: Reader, items: Iterable[Item], workers: Executor, *, with_configs: bool
@@ -106,12 +112,13 @@ def read_roots(
     """Fetch the manifests that are still unknown, each once; the roots come in the order of their references.
 
     `with_configs` fetches every configuration too, for a destination that keeps them beside the manifests.
-    Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front.
+    Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front, and
+    InvalidManifest for indexes inside indexes without end, and for what is neither image nor index.
     """
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
     reader = _MetadataReader(client, workers, with_configs)
-    nodes = reader.nodes([(item.reference, item.image) for item in ordered])
+    nodes = reader.nodes(ordered)
     return tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
 
 
@@ -149,23 +156,41 @@ class _MetadataReader:
         self._workers = workers
         self._with_configs = with_configs
         self._images: dict[Reference, Image] = {}
+        self._nodes: dict[Reference, Node] = {}
 
-    def nodes(self, wanted: list[tuple[Reference, Image | None]]) -> list[Node]:
-        roots = list(self._workers.map(lambda pair: self._complete(*pair), wanted))
-        level = roots
+    def nodes(self, items: list[Item]) -> list[Node]:
+        roots = list(self._workers.map(self._root, items))
+        level, depth = roots, 0
         while level:
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise InvalidManifest(f"{level[0].reference}: indexes are nested more than {_MAX_DEPTH} deep")
             for image in level:
                 self._images[image.reference] = image
             missing = {child for image in level for child in _children(image)} - self._images.keys()
             level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
         return [self._assemble(image) for image in roots]
 
+    def _root(self, item: Item) -> Image:
+        try:
+            return self._complete(item.reference, item.image)
+        except NotFound as first:
+            if item.elsewhere is None:
+                raise
+            # The locations record may be older than a deletion: the original place is still worth asking.
+            try:
+                return self._complete(item.elsewhere, None)
+            except RegistryError as last:
+                last.hints = (*last.hints, f"it was looked for before at {item.reference}: {first}")
+                raise
+
     def _complete(self, reference: Reference, image: Image | None) -> Image:
-        if image is not None and (image.config_raw or not self._with_configs):
-            return image
         try:
             with doing("Collecting packaging metadata", f"Working with {reference}"):
                 manifest = image.manifest if image is not None else self._client.manifest(reference)
+                _check_kind(manifest)
+                if image is not None and (image.config_raw or not self._with_configs):
+                    return image
                 if not self._with_configs:
                     return Image(reference, manifest)
                 return with_config(self._client, reference.repository, manifest)
@@ -174,7 +199,19 @@ class _MetadataReader:
             raise
 
     def _assemble(self, image: Image) -> Node:
-        return Node(image, tuple(self._assemble(self._images[child]) for child in _children(image)))
+        if image.reference not in self._nodes:
+            children = tuple(self._assemble(self._images[child]) for child in _children(image))
+            self._nodes[image.reference] = Node(image, children)
+        return self._nodes[image.reference]
+
+
+def _check_kind(manifest: Manifest) -> None:
+    """Refuse what lists its parts in a way of its own: they would be left behind."""
+    if manifest.config is None and not manifest.is_index:
+        raise InvalidManifest(
+            f'unsupported MediaType: "{manifest.media_type}", '
+            "see https://github.com/google/go-containerregistry/issues/377"
+        )
 
 
 def _children(image: Image) -> list[Reference]:
@@ -182,8 +219,8 @@ def _children(image: Image) -> list[Reference]:
     return [repository.digest(child.digest) for child in image.manifest.manifests]
 
 
-def _explain_unknown(error: ImgpkgError) -> None:
-    if isinstance(error, RegistryError) and "MANIFEST_UNKNOWN" in error.codes:
+def _explain_unknown(error: RegistryError) -> None:
+    if "MANIFEST_UNKNOWN" in error.codes:
         error.message = (
             "Encountered an error most likely because this image is in Docker Registry v1 format; only v2 or "
             f"OCI image format is supported (underlying error: {error.message})"

@@ -10,29 +10,38 @@ from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
 from imgpkg.operations.origin import opened
+from imgpkg.operations.publish import destination, jobs
+from imgpkg.operations.survey import survey
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.origin import Origin
-    from imgpkg.operations.plan import LeftOut, Root
+    from imgpkg.operations.plan import BlobMove, LeftOut, Root
+    from imgpkg.operations.transfer import Destination
+    from imgpkg.operations.work import Work
     from imgpkg.session import Session
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewedImage:
-    """One thing that would be copied; `size` is the bytes of its blobs, shared ones included."""
+    """One thing to copy; `size` is the bytes of its blobs, shared ones included.
+
+    `is_there` tells that the destination has it already.
+    """
 
     reference: Reference
     tag: str
     manifests: int
     blobs: int
     size: int
+    is_there: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class CopyPreview:
-    """What a copy would move: each blob is counted once, `size` in bytes.
+    """What a copy would move: each blob that the destination lacks is counted once, `size` in bytes.
 
     `mountable` blobs are in the destination's registry already and need not move. `credentials` has a
     decision for each repository that would be asked, the destination last.
@@ -57,35 +66,61 @@ def preview_copy(
 ) -> CopyPreview:
     """Read the manifests that a copy would read and tell what it would move; nothing is written anywhere.
 
-    Without `to_repo` the copy would go to a file. Raises what the copy itself would raise while reading.
+    The destination is asked what it has. Without `to_repo` the copy would go to a file, of which nothing is
+    looked at. Raises what the copy itself would raise while reading.
     """
     source.check()
     repository = None
     if to_repo:
         with doing("Building import repository ref"):
             repository = Repository.parse(to_repo)
-    with opened(session, source, options, Log(on_event), fallback=repository) as origin:
-        return _preview(origin, repository, session)
+    log = Log(on_event)
+    with opened(session, source, options, log, fallback=repository) as origin:
+        if repository is None:
+            return _preview(origin, session, tuple(origin.plan.blobs.values()))
+        to = destination(origin, session, repository, options)
+        with working(jobs(origin, session, repository), on_event) as work:
+            found = survey(origin.plan, to, work)
+            moves = found.moves if found.is_fresh else _missing(found.moves, to, work)
+        missing = frozenset(to.tag_of(root) for root in found.roots)
+        there = frozenset(root.item.key for root in origin.plan.roots if to.tag_of(root) not in missing)
+        return _preview(origin, session, moves, to, there)
 
 
-def _preview(origin: Origin, to: Repository | None, session: Session) -> CopyPreview:
-    plan = origin.plan
-    registry = to.registry if to is not None and not origin.is_local else ""
-    mountable = [move for move in plan.blobs.values() if move.origin.registry == registry]
-    asked = set() if origin.is_local else {root.item.reference.repository for root in plan.roots}
-    places = [*sorted(asked), *([to] if to is not None else [])]
+def _missing(moves: tuple[BlobMove, ...], to: Destination, work: Work) -> tuple[BlobMove, ...]:
+    """Leave out what the copy will find at the destination; what it can mount it will not ask for."""
+
+    def is_missing(move: BlobMove) -> bool:
+        return to.may_mount(move) or not to.client.has_blob(to.repository, move.descriptor.digest)
+
+    answers = work.each(moves, is_missing)
+    return tuple(move for move, is_needed in zip(moves, answers, strict=True) if is_needed)
+
+
+def _preview(
+    origin: Origin,
+    session: Session,
+    moves: tuple[BlobMove, ...],
+    to: Destination | None = None,
+    there: frozenset[tuple[str, str]] = frozenset(),
+) -> CopyPreview:
+    roots = origin.plan.roots
+    mountable = [move for move in moves if to is not None and to.may_mount(move)]
+    asked = set() if origin.is_local else {root.item.reference.repository for root in roots}
+    places = [*sorted(asked), *([to.repository] if to is not None else [])]
     return CopyPreview(
-        tuple(_previewed(root) for root in plan.roots),
-        len(plan.blobs),
-        plan.size,
+        tuple(_previewed(root, root.item.key in there) for root in roots),
+        len(moves),
+        sum(move.descriptor.size for move in moves),
         len(mountable),
         sum(move.descriptor.size for move in mountable),
         tuple(session.keychain.resolve(place) for place in places),
-        plan.left_out,
+        origin.plan.left_out,
     )
 
 
-def _previewed(root: Root) -> PreviewedImage:
+def _previewed(root: Root, is_there: bool) -> PreviewedImage:
     nodes = list(root.node.walk())
     blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.blobs()}
-    return PreviewedImage(root.item.reference, root.item.tag, len(nodes), len(blobs), sum(blobs.values()))
+    size = sum(blobs.values())
+    return PreviewedImage(root.item.reference, root.item.tag, len(nodes), len(blobs), size, is_there)

@@ -33,10 +33,9 @@ def publish(
 ) -> CopyResult:
     """Write the plan into `repository`, a locations record for each bundle, and the tags that users know."""
     collected, plan = origin.collected, origin.plan
-    tag_of = _repository_based if options.repo_based_tags else _by_digest
-    to = Destination(session.client, repository, tag_of, mounts=not origin.is_local)
+    to = destination(origin, session, repository, options)
     log(f"importing {len(plan.roots)} images...")
-    with working(_jobs(origin, session, repository), log.on_event) as work:
+    with working(jobs(origin, session, repository), log.on_event) as work:
         is_fresh = transfer(plan, to, origin.open_blob, work)
         work.each(collected.records, lambda record: write_locations(record, to, is_fresh=is_fresh))
         log("Tagging images")
@@ -47,7 +46,15 @@ def publish(
     return result_of(collected, plan, repository)
 
 
-def _jobs(origin: Origin, session: Session, repository: Repository) -> int:
+def destination(
+    origin: Origin, session: Session, repository: Repository, options: CopyOptions
+) -> Destination:
+    """Say how the images of `origin` are to be written to `repository`."""
+    tag_of = _repository_based if options.repo_based_tags else _by_digest
+    return Destination(session.client, repository, tag_of, mounts=not origin.is_local)
+
+
+def jobs(origin: Origin, session: Session, repository: Repository) -> int:
     """Return how many requests to have under way; where nothing but names moves there may be more of them."""
     registries = {move.origin.registry for move in origin.plan.blobs.values()}
     is_mounting = not origin.is_local and registries == {repository.registry}

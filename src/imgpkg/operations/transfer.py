@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.content.store import OpenedBlob
-from imgpkg.errors import RegistryError, doing
+from imgpkg.errors import RegistryError
 from imgpkg.events import Planned
+from imgpkg.operations.survey import WORTH_ASKING, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
     from imgpkg.operations.plan import BlobMove, Node, Root, TransferPlan
     from imgpkg.operations.work import Work
     from imgpkg.registry.client import RegistryClient
-
-# Below this many bytes asking whether a blob is there costs as much as sending it.
-WORTH_ASKING = 1 << 20
-# From this many parts on, one question whether the destination has them all pays for itself.
-_WORTH_PROBING = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,10 @@ class Destination:
         """Ask whether `reference` names `digest` already."""
         found = self.client.exists(reference)
         return found is not None and found.digest == digest
+
+    def may_mount(self, move: BlobMove) -> bool:
+        """Tell whether the registry may have the blob without its being sent."""
+        return self.mounts and move.origin.registry == self.repository.registry
 
     def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> None:
         """Make `reference` name `manifest`; a tag that names it already is not written again.
@@ -68,38 +68,18 @@ def transfer(
 ) -> bool:
     """Write the blobs of `plan`, then its manifests, children first, each root under its upload tag.
 
-    What the destination has already is left alone. Returns whether the destination was taken for fresh: the
-    last root was not there. Raises an error of either registry; nothing is published before its parts.
+    What the destination has already is left alone. Returns whether the destination was taken for fresh.
+    Raises an error of either registry; nothing is published before its parts.
     """
-    is_fresh = not _has_last(plan, to)
-    roots = plan.roots if is_fresh else _missing(plan.roots, to, work)
-    needed = _needed(plan, roots)
-    work.on_event(Planned(len(needed), sum(move.descriptor.size for move in needed)))
-    work.each(needed, lambda move: _send(move, to, open_blob, work.on_event, is_fresh))
-    for level in _levels(roots):
-        work.each(level, lambda node: to.client.push_manifest(_child(node, to), node.manifest))
-    work.each(roots, lambda root: to.put(to.reference(root), root.node.manifest, is_fresh=True))
-    return is_fresh
-
-
-def _has_last(plan: TransferPlan, to: Destination) -> bool:
-    if len(plan.blobs) + len(plan.roots) < _WORTH_PROBING:
-        return False
-    last = next((root for root in plan.roots if root.item.labels), plan.roots[-1])
-    return to.holds(to.reference(last), last.node.manifest.digest)
-
-
-def _missing(roots: Sequence[Root], to: Destination, work: Work) -> tuple[Root, ...]:
-    with doing("Checking what is there"):
-        held = work.each(roots, lambda root: to.holds(to.reference(root), root.node.manifest.digest))
-        return tuple(root for root, is_held in zip(roots, held, strict=True) if not is_held)
-
-
-def _needed(plan: TransferPlan, roots: Sequence[Root]) -> list[BlobMove]:
-    """List the blobs of `roots` that the plan moves, largest first so that no long one starts last."""
-    digests = {blob.digest for root in roots for node in root.node.walk() for blob in node.manifest.blobs()}
-    moves = [move for digest, move in plan.blobs.items() if digest in digests]
-    return sorted(moves, key=lambda move: -move.descriptor.size)
+    found = survey(plan, to, work)
+    work.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
+    work.each(found.moves, lambda move: _send(move, to, open_blob, work.on_event, found.is_fresh))
+    tagged: dict[Digest, list[Root]] = {}
+    for root in found.roots:
+        tagged.setdefault(root.node.manifest.digest, []).append(root)
+    for level in _levels(found.roots):
+        work.each(level, lambda node: _publish(node, tagged.get(node.manifest.digest, ()), to))
+    return found.is_fresh
 
 
 def _send(
@@ -110,25 +90,38 @@ def _send(
     is_fresh: bool,
 ) -> None:
     data = move.data
+    mounts = to.may_mount(move)
+    # Where a mount comes first, the question is asked only when that brought nothing.
+    is_asked = not is_fresh or (mounts and move.descriptor.size >= WORTH_ASKING)
     to.client.push_blob(
         to.repository,
         move.descriptor,
         lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
-        mount_from=move.origin if to.mounts and move.origin.registry == to.repository.registry else None,
-        check=not is_fresh or move.descriptor.size >= WORTH_ASKING,
+        mount_from=move.origin if mounts else None,
+        check=is_asked,
         on_event=on_event,
     )
 
 
 def _levels(roots: Sequence[Root]) -> list[list[Node]]:
-    """List the nodes below the roots, each digest once, deepest level first."""
-    levels: list[dict[Digest, Node]] = []
-    current = {child.manifest.digest: child for root in roots for child in root.node.children}
-    while current:
-        levels.append(current)
-        current = {child.manifest.digest: child for node in current.values() for child in node.children}
-    return [list(level.values()) for level in reversed(levels)]
+    """List the nodes of all trees, each digest once, those that list nothing first.
+
+    A manifest is then whole at the registry before anything that lists it begins, also when it is a root
+    itself: registries check what an index lists, and may not find what is being written again.
+    """
+    heights: dict[Digest, int] = {}
+    levels: dict[int, list[Node]] = {}
+    for node in (node for root in roots for node in root.node.walk()):
+        if node.manifest.digest not in heights:
+            height = 1 + max((heights[child.manifest.digest] for child in node.children), default=-1)
+            heights[node.manifest.digest] = height
+            levels.setdefault(height, []).append(node)
+    return [levels[height] for height in sorted(levels)]
 
 
-def _child(node: Node, to: Destination) -> Reference:
-    return to.repository.digest(node.manifest.digest)
+def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
+    """Write a manifest under the upload tags of its `roots`, or by its digest when it is none itself."""
+    for root in roots:
+        to.put(to.reference(root), node.manifest, is_fresh=True)
+    if not roots:
+        to.client.push_manifest(to.repository.digest(node.manifest.digest), node.manifest)

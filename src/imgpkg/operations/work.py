@@ -19,9 +19,10 @@ R = TypeVar("R")
 
 
 class Work:
-    """Who does the work and who watches; whatever moves bytes gets `on_event`, by which it is stopped."""
+    """Who does the work, `jobs` at a time, and who watches; whatever moves bytes is stopped by `on_event`."""
 
-    def __init__(self, workers: Executor, hook: Hook) -> None:
+    def __init__(self, workers: Executor, hook: Hook, jobs: int) -> None:
+        self.jobs = jobs
         self._workers = workers
         self._hook = hook
         self._is_over = False
@@ -45,4 +46,4 @@ class Work:
 def working(jobs: int, hook: Hook) -> Iterator[Work]:
     """Open work for `jobs` at a time; it is all done, or given up, when the block ends."""
     with ThreadPoolExecutor(jobs) as workers:
-        yield Work(workers, hook)
+        yield Work(workers, hook, jobs)

@@ -76,24 +76,28 @@ class Uploads:
         return outcome
 
     def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> Outcome:
-        if check and self._blobs.has(job.repository, job.blob.digest):
+        source = mount_from if mount_from is not None and self._may_mount(job, mount_from) else None
+        # A mount is its own question: one is asked only when it brought nothing.
+        if source is None and check and self._blobs.has(job.repository, job.blob.digest):
             return Outcome.PRESENT
-        session = self._mount(job, mount_from) if mount_from is not None else self._start(job)
+        session = self._start(job) if source is None else self._mount(job, source)
         if session.response.status == _CREATED:
             check_stored(session, job.blob.digest)
-            return Outcome.MOUNTED if mount_from is not None else Outcome.PRESENT
+            return Outcome.PRESENT if source is None else Outcome.MOUNTED
+        if source is not None and check and self._blobs.has(job.repository, job.blob.digest):
+            return Outcome.PRESENT
         self._send(job, session)
         return Outcome.MOVED
 
+    def _may_mount(self, job: _Job, source: Repository) -> bool:
+        is_same = source.registry == job.repository.registry
+        is_refused = (job.repository, source) in self._not_mounted
+        return not is_refused and (is_same or job.repository.registry != DOCKER_HUB)
+
     def _mount(self, job: _Job, source: Repository) -> Answer:
         """Ask for a mount: done (201), or a session to go on with (202); a refusal is asked again without."""
-        is_same = source.registry == job.repository.registry
-        if (job.repository, source) in self._not_mounted or (
-            not is_same and job.repository.registry == DOCKER_HUB
-        ):
-            return self._start(job)
         query = {"from": source.path, "mount": str(job.blob.digest), "origin": source.registry}
-        sources = (source,) if is_same else ()
+        sources = (source,) if source.registry == job.repository.registry else ()
         try:
             return self._post(with_query(job.path, **query), Access.write(job.repository, *sources))
         except (RegistryError, ChallengeError) as error:
