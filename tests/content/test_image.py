@@ -44,6 +44,11 @@ class TestAConfiguration:
         expected = '"B":"4","a":"3","a.b":"2","b":"1","é":"","\uffee":"6","\U0001f600":"5"'
         assert labelled(**labels) == CONFIG % f'"Labels":{{{expected}}}'
 
+    def test_sorts_labels_that_are_no_text_by_their_bytes_too(self):
+        labels = {"\udcff": "1", "\udc80": "2", "é": "3", "\uffee": "4", "\ud800": "5"}
+        expected = r'"Labels":{"\ufffd":"2","é":"3","%s":"4","\ufffd":"5","\ufffd":"1"}' % "\uffee"
+        assert labelled(**labels) == CONFIG % expected
+
     def test_is_the_same_in_whatever_order_labels_come(self):
         assert labelled(a="1", b="2") == labelled(b="2", a="1")
 
