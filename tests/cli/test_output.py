@@ -225,9 +225,9 @@ class TestTables:
         assert self.said(capsys, self.TABLE, terminal=True).split("\n") == [
             "Tags",
             "",
-            "Name    Digest    ",
+            "Name    Digest  ",
             "a       sha256:1  ",
-            "longer  -         ",
+            "longer  -  ",
             "",
             "2 tags",
             "",
@@ -238,7 +238,7 @@ class TestTables:
 
     def test_headers_are_bold_where_there_is_colour(self, capsys):
         said = self.said(capsys, self.TABLE, terminal=True, color=True)
-        assert f"\n{BOLD}Name  {PLAIN}  {BOLD}Digest  {PLAIN}  \n" in said
+        assert f"\n{BOLD}Name  {PLAIN}  {BOLD}Digest{PLAIN}  \n" in said
 
     def test_a_column_that_is_not_there_is_named(self):
         with pytest.raises(UsageError, match=r"^Failed to find header: What$"):
@@ -333,7 +333,7 @@ class TestOnATerminal:
 
     def test_headers_are_bold(self, terminal, image):
         done = terminal("tag", "list", "-i", image)
-        assert done.out == f"Tags\n\n{BOLD}Name  {PLAIN}  \nlatest  \n\n1 tags\n\nSucceeded\n"
+        assert done.out == f"Tags\n\n{BOLD}Name{PLAIN}  \nlatest  \n\n1 tags\n\nSucceeded\n"
         assert done.err == ""
 
     @pytest.mark.parametrize(
