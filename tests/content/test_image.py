@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -45,8 +46,11 @@ class TestAConfiguration:
         assert labelled(**labels) == CONFIG % f'"Labels":{{{expected}}}'
 
     def test_sorts_labels_that_are_no_text_by_their_bytes_too(self):
-        labels = {"\udcff": "1", "\udc80": "2", "é": "3", "\uffee": "4", "\ud800": "5"}
-        expected = r'"Labels":{"\ufffd":"2","é":"3","%s":"4","\ufffd":"5","\ufffd":"1"}' % "\uffee"
+        labels = {
+            os.fsdecode(key): value for key, value in ((b"\xff", "1"), (b"\x80", "2"), (b"\xc3\xa9", "3"))
+        }
+        expected = r'"Labels":{"\ufffd":"2","é":"3","\ufffd":"4","\ufffd":"1"}'
+        labels[chr(0xD800)] = "4"
         assert labelled(**labels) == CONFIG % expected
 
     def test_is_the_same_in_whatever_order_labels_come(self):
