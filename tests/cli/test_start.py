@@ -13,6 +13,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tests.servers.raw import RawServer
 
 from imgpkg.cli import commands
 from imgpkg.cli.commands import Command
@@ -218,6 +219,25 @@ def hanging():
 
     with serve(faults=delayed) as server:
         yield Hanging(server.address, requests)
+
+
+def test_a_file_name_that_is_no_text_is_said_byte_by_byte(started):
+    process = started("push", "-i", "localhost:1/a/b", "-f", os.fsdecode(b"no\xff"))
+    err = process.communicate(timeout=_SECONDS)[1]
+    assert err == b"imgpkg: Error: lstat no\xff: no such file or directory\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--tty"], ["--json"]])
+def test_tags_that_are_no_text_are_listed(started, words):
+    def answers(conversation):
+        while conversation.receive():
+            conversation.respond(rb'{"tags": ["a\ud800b"]}')
+
+    with RawServer(answers) as server:
+        process = started("tag", "list", "-i", f"{server.address}/a/b", *words)
+        out, err = process.communicate(timeout=_SECONDS)
+    assert (process.returncode, err) == (0, b"")
+    assert ("a\ufffdb" if words != ["--json"] else r"a\ufffdb") in out.decode()
 
 
 def test_streams_that_are_no_files_are_written_to_as_well():
