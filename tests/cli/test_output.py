@@ -349,6 +349,14 @@ class TestOnATerminal:
     def test_colour_can_be_declined(self, terminal, flags, environ):
         assert ESCAPE not in terminal("describe", *flags, environ=environ).err
 
+    def test_colour_can_be_declined_for_the_progress_bar_too(self, terminal, image, tmp_path):
+        words = ["pull", "-i", image, "-o", tmp_path / "out"]
+        color = re.compile(r"\x1b\[[0-9;]*m")
+        assert color.search(terminal(*words).err)
+        plain = terminal(*words, "--color=false")
+        assert "1/1 blobs" in plain.err
+        assert not color.search(plain.err)
+
     @pytest.mark.parametrize("value", ["1", "2", "3", "true"])
     def test_colour_can_be_forced_on_pipes(self, program, value):
         assert program("describe", environ={"FORCE_COLOR": value}).err.startswith(RED)

@@ -106,7 +106,7 @@ def test_work_without_a_plan_is_counted_as_it_begins():
 class TestDrawn:
     def test_nothing_is_drawn_before_there_is_something_to_wait_for(self):
         err = io.StringIO()
-        drawn = Drawn(err)
+        drawn = Drawn(err, color=True)
         drawn.take(Planned(1, MIB))
         drawn.take(BlobFinished(DIGEST, Outcome.PRESENT))
         drawn.close()

@@ -22,12 +22,14 @@ class Watch:
     goes on.
     """
 
-    def __init__(self, output: Output, err: TextIO, *, shows_log: bool, draws: bool) -> None:
+    def __init__(
+        self, output: Output, err: TextIO, *, shows_log: bool, draws: bool, color: bool = True
+    ) -> None:
         self._output = output
         self._err = err
         self._shows_log = shows_log
         self._lock = threading.Lock()
-        self._progress: Progress = Drawn(err) if draws else Sparse(err)
+        self._progress: Progress = Drawn(err, color=color) if draws else Sparse(err)
         self._warned: set[str] = set()
 
     def __call__(self, event: Event) -> None:
@@ -111,8 +113,9 @@ class Sparse(Progress):
 class Drawn(Progress):
     """A bar on a terminal, drawn by rich once there is something to wait for."""
 
-    def __init__(self, err: TextIO) -> None:
+    def __init__(self, err: TextIO, *, color: bool) -> None:
         super().__init__(err)
+        self._color = color
         self._bar: Bar | None = None
 
     def show(self, event: Event) -> None:
@@ -122,7 +125,7 @@ class Drawn(Progress):
                 return
             from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
 
-            self._bar = Bar(self.err)
+            self._bar = Bar(self.err, color=self._color)
         self._bar.update(self.done, self.blobs, self.moved, self.size)
 
     def pause(self) -> None:
