@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 
@@ -125,6 +126,7 @@ def test_a_list_is_read_as_csv_and_grows_with_each_flag(words, files):
         ('"w4/z', r"\"w4/z", f"parse error on line 1, column 6: {UNBALANCED}"),
         ('"a"b', r"\"a\"b", f"parse error on line 1, column 3: {UNBALANCED}"),
         ('"é"b', r"\"é\"b", f"parse error on line 1, column 4: {UNBALANCED}"),
+        (os.fsdecode(b'"\xff"b'), r"\"\xff\"b", f"parse error on line 1, column 3: {UNBALANCED}"),
         ('a"b', r"a\"b", f"parse error on line 1, column 2: {BARE}"),
         ('x,a"b', r"x,a\"b", f"parse error on line 1, column 4: {BARE}"),
     ],
@@ -255,6 +257,7 @@ def test_a_duration_has_the_units_of_go(value, seconds):
         ("5", 'time: missing unit in duration "5"'),
         ("1h5", 'time: missing unit in duration "1h5"'),
         ("x", 'time: invalid duration "x"'),
+        ("ä", r'time: invalid duration "\xc3\xa4"'),
         ("", 'time: invalid duration ""'),
         ("-", 'time: invalid duration "-"'),
         (".", 'time: invalid duration "."'),

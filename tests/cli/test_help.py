@@ -186,6 +186,11 @@ class TestCompletionScripts:
             ("imgpkg push --lab", ["--labels"]),
             ("imgpkg completion ba", ["bash"]),
             ("imgpkg push -f conf", ["config"]),
+            ("imgpkg push --file = conf", ["config"]),
+            ("imgpkg push --file =", ["config", "script"]),
+            ("imgpkg push --tty = f", []),
+            ("imgpkg --json = true tag l", ["list"]),
+            ("imgpkg help ta", ["tag"]),
         ],
     )
     def test_bash_completes_words(self, run, folder, tmp_path, typed, replies):
@@ -206,7 +211,7 @@ class TestCompletionScripts:
             cwd=folder.parent,
             env={**os.environ, "PATH": path},
         )
-        assert done.stdout.split() == replies
+        assert sorted(done.stdout.split()) == replies
 
 
 class TestCompletionProtocol:
@@ -236,6 +241,8 @@ class TestCompletionProtocol:
             (["--column", "name", "tag", ""], ["list", "resolve"]),
             (["auth", ""], ["explain"]),
             (["completion", ""], ["bash", "fish", "powershell", "zsh"]),
+            (["help", "p"], ["pull", "push"]),
+            (["help", "tag", ""], ["list", "resolve"]),
             (["push", "--l"], ["--labels", "--lock-output"]),
             (["push", "--file"], ["--file", "--file-exclusion"]),
             (["tag", "ls", "--d"], ["--debug", "--digests"]),
@@ -260,17 +267,22 @@ class TestCompletionProtocol:
             "list\tList tags for image\nresolve\tResolve tag to digest for image\n:4\n"
         )
 
+    def test_what_has_no_description_is_alone_on_its_line(self, run):
+        assert run("__complete", "completion", "b").out == "bash\n:4\n"
+
     def test_global_flags_come_first_and_each_group_is_sorted(self, run):
         names = run("__completeNoDesc", "version", "--").out.splitlines()[:-1]
         assert names == ["--color", "--column", "--debug", "--json", "--tty", "--yes", "--help", "--verbose"]
 
-    @pytest.mark.parametrize("words", [["push", "-f", ""], ["push", "--file", "x"], ["--column", ""]])
+    @pytest.mark.parametrize(
+        "words", [["push", "-f", ""], ["push", "--file", "x"], ["push", "--file=x"], ["--column", ""]]
+    )
     def test_the_value_of_a_flag_may_be_a_file(self, run, words):
         done = run("__complete", *words)
         assert done.out == ":0\n"
         assert done.err == "Completion ended with directive: ShellCompDirectiveDefault\n"
 
-    @pytest.mark.parametrize("words", [["tag", "-", ""], ["-y", ""], ["tag", "--json", ""]])
+    @pytest.mark.parametrize("words", [["tag", "-", ""], ["-y", ""], ["tag", "--json", ""], ["--tty="]])
     def test_a_switch_has_no_value(self, run, words):
         assert run("__complete", *words).out.endswith(":4\n")
 

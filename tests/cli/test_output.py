@@ -225,9 +225,9 @@ class TestTables:
         assert self.said(capsys, self.TABLE, terminal=True).split("\n") == [
             "Tags",
             "",
-            "Name    Digest    ",
+            "Name    Digest  ",
             "a       sha256:1  ",
-            "longer  -         ",
+            "longer  -  ",
             "",
             "2 tags",
             "",
@@ -238,7 +238,7 @@ class TestTables:
 
     def test_headers_are_bold_where_there_is_colour(self, capsys):
         said = self.said(capsys, self.TABLE, terminal=True, color=True)
-        assert f"\n{BOLD}Name  {PLAIN}  {BOLD}Digest  {PLAIN}  \n" in said
+        assert f"\n{BOLD}Name  {PLAIN}  {BOLD}Digest{PLAIN}  \n" in said
 
     def test_a_column_that_is_not_there_is_named(self):
         with pytest.raises(UsageError, match=r"^Failed to find header: What$"):
@@ -333,7 +333,7 @@ class TestOnATerminal:
 
     def test_headers_are_bold(self, terminal, image):
         done = terminal("tag", "list", "-i", image)
-        assert done.out == f"Tags\n\n{BOLD}Name  {PLAIN}  \nlatest  \n\n1 tags\n\nSucceeded\n"
+        assert done.out == f"Tags\n\n{BOLD}Name{PLAIN}  \nlatest  \n\n1 tags\n\nSucceeded\n"
         assert done.err == ""
 
     @pytest.mark.parametrize(
@@ -348,6 +348,14 @@ class TestOnATerminal:
     )
     def test_colour_can_be_declined(self, terminal, flags, environ):
         assert ESCAPE not in terminal("describe", *flags, environ=environ).err
+
+    def test_colour_can_be_declined_for_the_progress_bar_too(self, terminal, image, tmp_path):
+        words = ["pull", "-i", image, "-o", tmp_path / "out"]
+        color = re.compile(r"\x1b\[[0-9;]*m")
+        assert color.search(terminal(*words).err)
+        plain = terminal(*words, "--color=false")
+        assert "1/1 blobs" in plain.err
+        assert not color.search(plain.err)
 
     @pytest.mark.parametrize("value", ["1", "2", "3", "true"])
     def test_colour_can_be_forced_on_pipes(self, program, value):

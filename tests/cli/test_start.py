@@ -9,10 +9,12 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
 import pytest
+from tests.servers.raw import RawServer
 
 from imgpkg.cli import commands
 from imgpkg.cli.commands import Command
@@ -24,6 +26,8 @@ from imgpkg.errors import UsageError
 HEAVY = ("urllib3", "yaml", "ssl", "rich", "google", "botocore", "azure", "click", "isal", "zstandard")
 CLOUDS = ("google", "botocore", "azure", "jwt", "cryptography")
 _SECONDS = 60
+# The layer of a push without files.
+EMPTY_LAYER = "sha256:89732bc7504122601f40269fc9ddfb70982e633ea9caf641ae45736f2846b004"
 
 
 def imported(*words):
@@ -107,6 +111,39 @@ def test_an_interrupted_pull_leaves_the_old_output(started, hanging, tmp_path):
     process.send_signal(signal.SIGINT)
     assert process.wait(_SECONDS) == 130
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_pull_that_is_told_to_stop_while_it_unpacks_leaves_the_old_output_alone(
+    started, tmp_path, number, code
+):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old").write_text("old")
+    unpacking = threading.Event()
+
+    def delayed(request):
+        if request.method == "GET" and EMPTY_LAYER in request.path:
+            unpacking.set()
+            return Fault(delay=_SECONDS)
+        return None
+
+    with serve(faults=delayed) as server:
+        assert main(["push", "-i", f"{server.address}/a/b"]) == 0
+        process = started("pull", "-i", f"{server.address}/a/b", "-o", tmp_path / "out")
+        assert unpacking.wait(_SECONDS)
+        process.send_signal(number)
+        err = process.communicate(timeout=_SECONDS)[1]
+    assert (process.returncode, err) == (code, b"imgpkg: Error: interrupted\n")
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+
+
+def test_a_command_in_another_thread_leaves_signals_alone():
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["version"])))
+    thread.start()
+    thread.join(_SECONDS)
+    assert codes == [0]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 @pytest.fixture
@@ -218,6 +255,25 @@ def hanging():
 
     with serve(faults=delayed) as server:
         yield Hanging(server.address, requests)
+
+
+def test_a_file_name_that_is_no_text_is_said_byte_by_byte(started):
+    process = started("push", "-i", "localhost:1/a/b", "-f", os.fsdecode(b"no\xff"))
+    err = process.communicate(timeout=_SECONDS)[1]
+    assert err == b"imgpkg: Error: lstat no\xff: no such file or directory\n"
+
+
+@pytest.mark.parametrize("words", [[], ["--tty"], ["--json"]])
+def test_tags_that_are_no_text_are_listed(started, words):
+    def answers(conversation):
+        while conversation.receive():
+            conversation.respond(rb'{"tags": ["a\ud800b"]}')
+
+    with RawServer(answers) as server:
+        process = started("tag", "list", "-i", f"{server.address}/a/b", *words)
+        out, err = process.communicate(timeout=_SECONDS)
+    assert (process.returncode, err) == (0, b"")
+    assert ("a\ufffdb" if words != ["--json"] else r"a\ufffdb") in out.decode()
 
 
 def test_streams_that_are_no_files_are_written_to_as_well():

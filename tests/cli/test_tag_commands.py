@@ -77,8 +77,8 @@ class TestList:
 
     def test_people_get_a_table_with_a_count(self, run, tagged):
         said = run("tag", "list", "-i", tagged, "--tty").out
-        rows = "".join(f"{tag.ljust(6)}  \n" for tag in TAGS)
-        assert said == f"Tags\n\nName    \n{rows}\n8 tags\n\nSucceeded\n"
+        rows = "".join(f"{tag}  \n" for tag in TAGS)
+        assert said == f"Tags\n\nName  \n{rows}\n8 tags\n\nSucceeded\n"
 
     def test_programs_get_a_document(self, run, tagged):
         document = json.loads(run("tag", "list", "-i", tagged, "--json", "--digests").out)

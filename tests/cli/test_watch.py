@@ -140,7 +140,7 @@ class Terminal(io.StringIO):
 class TestDrawn:
     def test_a_bar_shows_what_is_packed_and_then_what_is_uploaded(self):
         err = Terminal()
-        drawn = Drawn(err)
+        drawn = Drawn(err, color=True)
         for event in (PackStarted(8 * MIB), PackAdvanced(8 * MIB), Planned(1, MIB), BlobAdvanced(DIGEST, 9)):
             drawn.take(event)
             if drawn._bar is not None:
@@ -151,7 +151,7 @@ class TestDrawn:
         assert "8.0/8.0 MiB" in shown
 
     def test_many_lines_of_text_are_not_interrupted_by_the_bar(self):
-        drawn = Drawn(io.StringIO())
+        drawn = Drawn(io.StringIO(), color=True)
         drawn.take(PackStarted(MIB))
         drawn.pause()
         drawn.take(PackAdvanced(1))
@@ -163,7 +163,7 @@ class TestDrawn:
 
     def test_nothing_is_drawn_before_there_is_something_to_wait_for(self):
         err = io.StringIO()
-        drawn = Drawn(err)
+        drawn = Drawn(err, color=True)
         drawn.take(Planned(1, MIB))
         drawn.take(BlobFinished(DIGEST, Outcome.PRESENT))
         drawn.close()
@@ -176,7 +176,6 @@ class TestDrawn:
         assert watch._progress._bar is not None
         watch(Message("file: a\n"))
         assert watch._progress._bar is None
-        watch._progress._rests_until = 0
         watch(BlobAdvanced(DIGEST, MIB))
         assert watch._progress._bar is not None
         watch(Warned("careful"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 
 import pytest
@@ -43,6 +44,14 @@ class TestAConfiguration:
         labels = {"b": "1", "a.b": "2", "a": "3", "B": "4", "\U0001f600": "5", "\uffee": "6", "é": ""}
         expected = '"B":"4","a":"3","a.b":"2","b":"1","é":"","\uffee":"6","\U0001f600":"5"'
         assert labelled(**labels) == CONFIG % f'"Labels":{{{expected}}}'
+
+    def test_sorts_labels_that_are_no_text_by_their_bytes_too(self):
+        labels = {
+            os.fsdecode(key): value for key, value in ((b"\xff", "1"), (b"\x80", "2"), (b"\xc3\xa9", "3"))
+        }
+        expected = r'"Labels":{"\ufffd":"2","é":"3","\ufffd":"4","\ufffd":"1"}'
+        labels[chr(0xD800)] = "4"
+        assert labelled(**labels) == CONFIG % expected
 
     def test_is_the_same_in_whatever_order_labels_come(self):
         assert labelled(a="1", b="2") == labelled(b="2", a="1")

@@ -177,6 +177,8 @@ class TestPAX:
             ("d" * 99 + "/ü" + "x" * 9, b"d" * 99, b"d" * 99),
             ("d" * 99 + "/" + "x" * 120, b"d" * 99, b"d" * 99),
             ("d" * 86 + "/" + "ü" * 120, b"d" * 86 + b"/PaxHeaders.0", b"d" * 86 + b"/"),
+            ("d" * 97 + "/日/本/x語", b"d" * 97, b"d" * 97 + b"\0//"),
+            ("d" * 98 + "/日/x", b"d" * 98, b"d" * 98 + b"\0/"),
         ],
     )
     def test_shows_old_readers_what_is_left_of_a_name(self, name, shown, cut):

@@ -161,6 +161,11 @@ class TestReplacing:
             raise LocalIOError(f"open {fresh}/a: file name too long")
         assert str(caught.value) == f"open {old}/a: file name too long"
 
+    def test_errors_speak_of_a_relative_output_too(self, inside):
+        with pytest.raises(LocalIOError) as caught, replacing("out") as fresh:
+            raise LocalIOError(f"open {os.path.normpath(fresh)}/a: file name too long")
+        assert str(caught.value) == "open out/a: file name too long"
+
     def test_a_parent_that_is_a_file_is_named(self, tmp_path):
         (tmp_path / "file").write_bytes(b"")
         text = r"Creating output directory: mkdir .*/file/out: not a directory"
@@ -216,6 +221,22 @@ class TestAsAnOrdinaryUser:
         with replacing(str(nobody / "out")) as fresh:
             fill(fresh)
         assert tree(nobody) == {"out/": None, "out/new": b"new"}
+
+    def test_what_is_left_of_the_old_folder_is_named(self, nobody):
+        (nobody / "out" / "theirs").mkdir(parents=True)
+        (nobody / "out" / "theirs" / "old").write_bytes(b"old")
+        if os.getresuid()[2] != 0:
+            pytest.skip("needs a folder of somebody else")
+        os.seteuid(0)
+        os.chown(nobody / "out" / "theirs", 0, 0)
+        os.seteuid(_NOBODY)
+        with pytest.raises(LocalIOError) as caught, replacing(str(nobody / "out")) as fresh:
+            fill(fresh)
+        (left,) = nobody.glob(".imgpkg-*")
+        assert tree(left) == {"theirs/": None, "theirs/old": b"old"}
+        assert tree(nobody / "out") == {"new": b"new"}
+        assert str(caught.value).startswith(f"Removing output directory: remove {left}: ")
+        assert str(left) in caught.value.hints[0]
 
     def test_a_place_that_is_not_ours_is_refused_and_left_alone(self, nobody):
         (nobody / "out").mkdir()

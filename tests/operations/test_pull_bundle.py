@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, thirty
@@ -94,6 +96,18 @@ class TestABundle:
         )
         assert BundleLock.from_path(str(lock)).reference == pushed.reference
         assert pull(tmp_path / "out", lock=str(lock), session=session).reference == pushed.reference
+
+    def test_is_pulled_to_where_a_path_through_a_link_leads(
+        self, embedded_registry, session, tmp_path, monkeypatch
+    ):
+        bundle = make_bundle(session, f"{embedded_registry.address}/bundles/b:v1", {}, tmp_path / "b")
+        (tmp_path / "far" / "away").mkdir(parents=True)
+        (tmp_path / "here").mkdir()
+        (tmp_path / "here" / "link").symlink_to(tmp_path / "far" / "away")
+        monkeypatch.chdir(tmp_path / "here")
+        pull("link/../out", bundle=str(bundle), session=session)
+        assert (tmp_path / "far" / "out" / ".imgpkg" / "images.yml").is_file()
+        assert os.listdir() == ["link"]
 
     def test_asked_for_as_an_image_is_refused(self, embedded_registry, session, tmp_path):
         bundle = make_bundle(session, f"{embedded_registry.address}/bundles/i", {}, tmp_path / "b")

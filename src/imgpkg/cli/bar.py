@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 class Bar:
     """One line for bytes and blobs; gone when it is closed."""
 
-    def __init__(self, err: TextIO) -> None:
+    def __init__(self, err: TextIO, *, color: bool) -> None:
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
             TransferSpeedColumn(),
             TimeRemainingColumn(),
-            console=Console(file=err),
+            console=Console(file=err, no_color=None if color else True),
             transient=True,
             redirect_stdout=False,
             redirect_stderr=False,

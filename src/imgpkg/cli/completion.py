@@ -6,7 +6,7 @@ import sys
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import Command, children
+from imgpkg.cli.commands import HELP, Command, children
 from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
 from imgpkg.cli.locate import locate
 
@@ -28,10 +28,10 @@ def run(context: Context) -> None:
 def complete(words: Sequence[str], *, described: bool) -> int:
     """Answer a shell: a candidate per line, then the directive; the last word is the one being typed."""
     *before, typed = words or [""]
-    directive = _FILES if _wants_value(before) else _NO_FILES
+    directive = _FILES if _is_value(before, typed) else _NO_FILES
     if directive == _NO_FILES:
         for name, text in _candidates(before, typed):
-            sys.stdout.write(f"{name}\t{text}\n" if described else f"{name}\n")
+            sys.stdout.write(f"{name}\t{text}\n" if described and text else f"{name}\n")
     sys.stdout.write(f":{directive}\n")
     kind = "NoFileComp" if directive == _NO_FILES else "Default"
     sys.stderr.write(f"Completion ended with directive: ShellCompDirective{kind}\n")
@@ -39,7 +39,9 @@ def complete(words: Sequence[str], *, described: bool) -> int:
 
 
 def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
-    command, _ = locate(before)
+    command, words = locate(before)
+    if command is HELP:
+        command, _ = locate(words)
     if typed.startswith("-"):
         shown = (
             *sorted(GLOBAL, key=lambda flag: flag.name),
@@ -57,10 +59,11 @@ def _local(command: Command) -> tuple[Flag, ...]:
     return (*command.flags, switch("help", f"help for {command.name}", short="h"))
 
 
-def _wants_value(before: Sequence[str]) -> bool:
-    """Tell whether the word being typed is the value of the flag before it."""
-    last = before[-1] if before else ""
+def _is_value(before: Sequence[str], typed: str) -> bool:
+    """Tell whether a flag's value is being typed, in a word of its own or behind an equals sign."""
+    name, equals, _ = typed.partition("=")
+    flag = name if equals else (before or [""])[-1]
     command, _ = locate(before)
     takers = [flag for flag in (*GLOBAL, *_local(command)) if flag.kind is not Kind.BOOL]
     names = {f"--{flag.name}" for flag in takers} | {f"-{flag.short}" for flag in takers if flag.short}
-    return last in names
+    return flag in names

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from imgpkg.cli.output import Output
 
-_INTERRUPTED = 130
+_INTERRUPTED, _TERMINATED = 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for any error, 130 when interrupted."""
+    """Run the command line and return its exit code: 0, 1 for any error, 130 or 143 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     streams.prepare()
     try:
@@ -33,9 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         streams.silence_stdout()
         return _report(ImgpkgError(_reason(error)), None)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         sys.stderr.write("imgpkg: Error: interrupted\n")
-        return _INTERRUPTED
+        return _INTERRUPTED if type(interruption) is KeyboardInterrupt else _TERMINATED
     return code
 
 
@@ -106,11 +106,12 @@ def _group(command: Command) -> None:
 
 def _execute(command: Command, parsed: Parsed) -> int:
     from imgpkg.cli.context import Context  # noqa: PLC0415 - `version` is fast without
+    from imgpkg.cli.ending import terminable  # noqa: PLC0415 - likewise
     from imgpkg.cli.terminal import make_output  # noqa: PLC0415 - likewise
 
     output = make_output(parsed)
     try:
-        with Context(parsed, output) as context:
+        with terminable(), Context(parsed, output) as context:
             command.run(context)
         if command.name != "help":
             output.line("Succeeded")

@@ -129,7 +129,7 @@ class TextOutput:
         self._was_raw = raw
 
     def _people(self, table: Table) -> str:
-        widths = _widths([table.titles, *table.rows])
+        widths = _widths((table.titles, *table.rows))
         head = "".join(
             self._bold(title.ljust(width)) + "  " for title, width in zip(table.titles, widths, strict=True)
         )
@@ -145,7 +145,7 @@ class TextOutput:
 
 
 def _scripts(table: Table) -> str:
-    widths = [*_widths(table.rows)[:-1], 0]
+    widths = _widths(table.rows)
     return "".join(
         "".join(f"{cell.ljust(width)}\t" for cell, width in zip(_dashes(row), widths, strict=True)) + "\n"
         for row in table.rows
@@ -157,7 +157,9 @@ def _dashes(row: Sequence[str]) -> list[str]:
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    return [max(map(len, column)) for column in zip(*(_dashes(row) for row in rows), strict=True)] or [0]
+    """Return how far each column is padded; the last is not."""
+    widths = [max(map(len, column)) for column in zip(*(_dashes(row) for row in rows), strict=True)]
+    return [*widths[:-1], 0]
 
 
 @dataclass

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
 import sys
+
+_BYTE_BY_BYTE = "imgpkg-bytes"
 
 
 def prepare() -> None:
@@ -13,10 +16,18 @@ def prepare() -> None:
     sys.stdin = sys.stdin or _nowhere("r")
     sys.stdout = sys.stdout or _nowhere("w")
     sys.stderr = sys.stderr or _nowhere("w")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    if isinstance(sys.stderr, io.TextIOWrapper):
-        sys.stderr.reconfigure(encoding="utf-8", errors="backslashreplace")
+    codecs.register_error(_BYTE_BY_BYTE, _as_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=_BYTE_BY_BYTE)
+
+
+def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
+    """Give a file name its own bytes back; what was never bytes, as JSON may hold it, is shown as no text."""
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - nothing else is registered
+    byte = ord(error.object[error.start]) - 0xDC00
+    known = 0x80 <= byte <= 0xFF  # noqa: PLR2004 - Python's stand-ins for bytes that are no UTF-8
+    return (bytes([byte]) if known else "\ufffd".encode()), error.start + 1
 
 
 def _nowhere(mode: str) -> io.TextIOWrapper:

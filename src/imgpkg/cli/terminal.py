@@ -32,7 +32,8 @@ def make_watch(flags: Parsed, output: Output) -> Watch:
     from imgpkg.cli.watch import Watch  # noqa: PLC0415 - only where there is work to follow
 
     draws = sys.stderr.isatty() and not flags.is_on("json") and not flags.is_on("debug")
-    return Watch(output, sys.stderr, shows_log=is_terminal(flags) and not flags.is_on("json"), draws=draws)
+    shows_log = is_terminal(flags) and not flags.is_on("json")
+    return Watch(output, sys.stderr, shows_log=shows_log, draws=draws, color=flags.is_on("color"))
 
 
 def is_terminal(flags: Parsed) -> bool:

@@ -62,22 +62,34 @@ def duration(value: str) -> float:
     if rest == "0":
         return 0.0
     if not rest:
-        raise BadValue(f"time: invalid duration {quoted(value)}")
+        raise BadValue(f"time: invalid duration {_in_ascii(value)}")
     seconds, at = 0.0, 0
     while at < len(rest):
         part = _PART.match(rest, at)
         if part is None:
-            raise BadValue(f"time: invalid duration {quoted(value)}")
+            raise BadValue(f"time: invalid duration {_in_ascii(value)}")
         number, unit = part.groups()
         if not unit:
-            raise BadValue(f"time: missing unit in duration {quoted(value)}")
+            raise BadValue(f"time: missing unit in duration {_in_ascii(value)}")
         if unit not in _UNITS:
-            raise BadValue(f"time: unknown unit {quoted(unit)} in duration {quoted(value)}")
+            raise BadValue(f"time: unknown unit {_in_ascii(unit)} in duration {_in_ascii(value)}")
         seconds += float(number) * _UNITS[unit]
         at = part.end()
     if seconds >= _LONGEST:
-        raise BadValue(f"time: invalid duration {quoted(value)}")
+        raise BadValue(f"time: invalid duration {_in_ascii(value)}")
     return sign * seconds
+
+
+def _in_ascii(text: str) -> str:
+    """Quote `text` as Go's durations do: byte by byte."""
+    data = text.encode("utf-8", "surrogateescape")
+    return '"' + "".join(_ascii(byte) for byte in data) + '"'
+
+
+def _ascii(byte: int) -> str:
+    if byte in b'"\\':
+        return f"\\{byte:c}"
+    return f"{byte:c}" if ord(" ") <= byte < 0x80 else f"\\x{byte:02x}"  # noqa: PLR2004 - ASCII
 
 
 def csv_record(value: str) -> tuple[str, ...]:
@@ -93,7 +105,7 @@ def csv_record(value: str) -> tuple[str, ...]:
             end = len(value) if end < 0 else end
             field = value[at:end]
             if '"' in field:
-                column = len(value[: at + field.index('"')].encode()) + 1
+                column = _column(value, at + field.index('"'))
                 raise BadValue(f'parse error on line 1, column {column}: bare " in non-quoted-field')
             at = end
         fields.append(field)
@@ -110,7 +122,7 @@ def _quoted_field(value: str, start: int) -> tuple[str, int]:
     while True:
         end = value.find('"', at)
         if end < 0:
-            column = len(value.encode()) + 1
+            column = _column(value, len(value))
             raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
         pieces.append(value[at:end])
         if value.startswith('""', end):
@@ -119,8 +131,13 @@ def _quoted_field(value: str, start: int) -> tuple[str, int]:
             continue
         if end + 1 == len(value) or value[end + 1] == ",":
             return "".join(pieces), end + 1
-        column = len(value[:end].encode()) + 1
+        column = _column(value, end)
         raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
+
+
+def _column(value: str, at: int) -> int:
+    """Return where a letter stands as Go counts: in bytes, from 1."""
+    return len(value[:at].encode("utf-8", "surrogateescape")) + 1
 
 
 def labels(value: str) -> dict[str, str]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imgpkg.cli.output import Output
 
 _SPARSE_SECONDS = 10.0
-# A bar that is taken away for a line of text stays away for so long: many lines are progress enough.
+# While files are packed each has a line, and many lines are progress enough: only a long one gets a bar.
 _REST_SECONDS = 0.3
 
 
@@ -34,12 +34,14 @@ class Watch:
     goes on.
     """
 
-    def __init__(self, output: Output, err: TextIO, *, shows_log: bool, draws: bool) -> None:
+    def __init__(
+        self, output: Output, err: TextIO, *, shows_log: bool, draws: bool, color: bool = True
+    ) -> None:
         self._output = output
         self._err = err
         self._shows_log = shows_log
         self._lock = threading.Lock()
-        self._progress: Progress = Drawn(err) if draws else Sparse(err)
+        self._progress: Progress = Drawn(err, color=color) if draws else Sparse(err)
         self._warned: set[str] = set()
 
     def __call__(self, event: Event) -> None:
@@ -132,8 +134,9 @@ class Sparse(Progress):
 class Drawn(Progress):
     """A bar on a terminal, drawn by rich once there is something to wait for."""
 
-    def __init__(self, err: TextIO) -> None:
+    def __init__(self, err: TextIO, *, color: bool) -> None:
         super().__init__(err)
+        self._color = color
         self._bar: Bar | None = None
         self._rests_until = 0.0
 
@@ -148,12 +151,13 @@ class Drawn(Progress):
                 return
             from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
 
-            self._bar = Bar(self.err)
+            self._bar = Bar(self.err, color=self._color)
         self._bar.update(self.what, self.moved, self.size)
 
     def pause(self) -> None:
-        """Remove the bar; what comes after a while draws it anew."""
-        self._rests_until = time.monotonic() + _REST_SECONDS
+        """Remove the bar; what comes next, or among packed files after a while, draws it anew."""
+        if self._is_packing:
+            self._rests_until = time.monotonic() + _REST_SECONDS
         self.close()
 
     def close(self) -> None:

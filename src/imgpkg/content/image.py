@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _EPOCH = "0001-01-01T00:00:00Z"
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _HISTORY = ({"author": "imgpkg", "created": _EPOCH, "created_by": "imgpkg"},)
 
 
@@ -40,7 +42,6 @@ class BuiltImage:
 
 def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
     """Wrap `layer`; the same layer and labels give the same digest everywhere."""
-    # Go sorts keys by their UTF-8 bytes, which Python's order of strings equals.
     config = go_json.encode(
         {
             "architecture": "",
@@ -48,7 +49,7 @@ def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
             "history": _HISTORY,
             "os": "",
             "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id)]},
-            "config": {"Labels": dict(sorted(labels.items()))} if labels else {},
+            "config": {"Labels": dict(sorted(labels.items(), key=_in_bytes))} if labels else {},
         }
     )
     descriptor = Descriptor(media.DOCKER_CONFIG, Digest.of(config), len(config))
@@ -61,6 +62,11 @@ def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
         }
     )
     return BuiltImage(Manifest.parse(manifest), config, descriptor)
+
+
+def _in_bytes(label: tuple[str, str]) -> bytes:
+    """Return what Go sorts labels by: their keys' bytes, also those that are no text."""
+    return _NO_BYTE.sub("\ufffd", label[0]).encode("utf-8", "surrogateescape")
 
 
 def _fields(blob: Descriptor) -> dict[str, object]:

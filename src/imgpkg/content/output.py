@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from imgpkg.content.folder import remove_tree
-from imgpkg.errors import ImgpkgError, UsageError, local_io
+from imgpkg.errors import ImgpkgError, LocalIOError, UsageError, local_io
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,11 +50,10 @@ def replacing(output: str) -> Iterator[str]:
     the fresh folder is gone. A link at `output` is replaced, not followed. Raises LocalIOError.
     """
     output = output.rstrip("/") or "/"
-    parent = os.path.dirname(output) or "."
-    fresh = os.path.join(parent, f".imgpkg-{secrets.token_hex(8)}")
+    fresh = _beside(output)
     with local_io("Creating output directory: mkdir", output):
         with suppress(FileExistsError):
-            os.makedirs(parent)
+            os.makedirs(os.path.dirname(fresh) or ".")
         os.mkdir(fresh, _ALL)
     try:
         yield fresh
@@ -67,8 +66,12 @@ def replacing(output: str) -> Iterator[str]:
         raise
 
 
+def _beside(output: str) -> str:
+    return os.path.join(os.path.dirname(output), f".imgpkg-{secrets.token_hex(8)}")
+
+
 def _swap(fresh: str, output: str) -> None:
-    old = f"{fresh}-old"
+    old = _beside(output)
     with local_io("Removing output directory: rename", output):
         is_aside = _move_aside(output, old)
     try:
@@ -79,8 +82,18 @@ def _swap(fresh: str, output: str) -> None:
             os.rename(old, output)
         raise
     if is_aside:
+        _remove_old(old, output)
+
+
+def _remove_old(old: str, output: str) -> None:
+    try:
         with local_io("Removing output directory: remove", old):
             remove_tree(old)
+    except LocalIOError as error:
+        error.hints += (
+            f"the new files are in place at {output}; remove what is left of the old ones at {old}",
+        )
+        raise
 
 
 def _move_aside(output: str, old: str) -> bool:

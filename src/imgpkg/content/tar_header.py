@@ -93,11 +93,14 @@ def _block(
 
 
 def _name(name: bytes) -> bytes:
-    """Cut to the field; a slash at the cut would make old readers see a folder."""
-    field = name[:_NAME]
+    """Cut to the field; a slash at the cut would make old readers see a folder.
+
+    Of several slashes there, which folders without ASCII in their names leave, only the first becomes NUL.
+    """
+    field = bytearray(name[:_NAME].ljust(_NAME, b"\0"))
     if len(name) > _NAME and field[-1] == _SLASH:
-        field = field[:-1]
-    return field.ljust(_NAME, b"\0")
+        field[len(field.rstrip(b"/"))] = 0
+    return bytes(field)
 
 
 def _number(value: int, width: int) -> bytes:

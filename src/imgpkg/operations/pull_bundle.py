@@ -85,7 +85,7 @@ class _Walk:
         indent = "  " * depth
         kind = "nested bundle" if depth else "bundle"
         self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
-        folder = os.path.normpath(os.path.join(self.folder, where))
+        folder = os.path.join(self.folder, where) if depth else self.folder
         if depth:
             # The outer bundle may have brought a folder of this name along.
             if os.path.lexists(folder):
