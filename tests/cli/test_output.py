@@ -354,7 +354,7 @@ class TestOnATerminal:
         color = re.compile(r"\x1b\[[0-9;]*m")
         assert color.search(terminal(*words).err)
         plain = terminal(*words, "--color=false")
-        assert "1/1 blobs" in plain.err
+        assert "1 of 1 blobs" in plain.err
         assert not color.search(plain.err)
 
     @pytest.mark.parametrize("value", ["1", "2", "3", "true"])
