@@ -138,7 +138,7 @@ class TestAToken:
             assert 'error="invalid_token"' in ended.headers["www-authenticate"]
 
     def test_names_a_realm_that_no_header_can_break(self, embedded_token):
-        reply = ask(embedded_token.address, "GET", "/v2/", Host='evil",service="x')
+        reply = ask(embedded_token.address, "GET", "/v2/", Host='evil" service="x')
         assert 'realm="http://localhost/token"' in reply.headers["www-authenticate"]
 
 

@@ -104,6 +104,11 @@ class TestARange:
         assert (reply.status, reply.body) == (206, DATA[start:end])
         assert reply.headers["content-range"] == f"bytes {start}-{end - 1}/{len(DATA)}"
 
+    @pytest.mark.parametrize("asked", [f"bytes={'9' * 5000}-", f"bytes=-{'9' * 5000}"])
+    def test_of_absurd_numbers_is_ignored(self, filled, asked):
+        reply = ask(filled.address, "GET", BLOB, range=asked)
+        assert (reply.status, reply.body) == (200, DATA)
+
     @pytest.mark.parametrize("asked", [f"bytes={len(DATA)}-", "bytes=999999999-", "bytes=-0"])
     def test_outside_of_the_blob_cannot_be_satisfied(self, filled, asked):
         reply = ask(filled.address, "GET", BLOB, range=asked)

@@ -151,6 +151,7 @@ class TestAChunkedBody:
         b"nonsense\r\n\r\n",
         b"GET /v2/ HTTP/2.0\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         b"GET v2 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",

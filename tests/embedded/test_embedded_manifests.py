@@ -247,6 +247,14 @@ class TestReferrers:
         ]
         assert sorted(listed.json["manifests"], key=str) == sorted(expected, key=str)
 
+    def test_may_say_what_no_utf_8_can(self, server):
+        image = make_image()
+        upload(image, server.address, "team/app", "v1")
+        more = {"artifactType": "test/odd", "annotations": {"a": "\ud800"}}
+        odd, _ = self.attach(server, image, **more)
+        listed = ask(server.address, "GET", f"{REPOSITORY}/referrers/{image.digest}")
+        assert listed.json["manifests"] == [odd.descriptor(**more)]
+
     def test_can_be_filtered_by_type(self, server):
         image = make_image()
         for kind in ("test/signature", "test/sbom"):

@@ -77,9 +77,15 @@ def test_copies_an_index_out_and_into_another_repository(skopeo, source, tmp_pat
 
 def test_mounts_what_the_registry_has_in_another_repository(skopeo, source):
     server, index = source
-    here, there = (f"docker://{server.address}/{path}" for path in ("from/here:v1", "from/mounted:v1"))
-    skopeo(*FROM, "--dest-tls-verify=false", here, there)
-    assert ask(server.address, "GET", "/v2/from/mounted/manifests/v1").body == index.manifest
+    # skopeo mounts what it has once seen itself put somewhere.
+    for path in ("from/first", "from/mounted"):
+        here, there = (f"docker://{server.address}/{path}:v1" for path in ("from/here", path))
+        skopeo(*FROM, "--dest-tls-verify=false", here, there)
+        assert ask(server.address, "GET", f"/v2/{path}/manifests/v1").body == index.manifest
+    posts = [r for r in server.requests if r.method == "POST" and r.path.startswith("/v2/from/mounted/")]
+    mounts = [post for post in posts if ("from", "from/first") in post.query]
+    assert mounts
+    assert {post.status for post in mounts} == {201}
 
 
 @pytest.mark.parametrize("kind", ["embedded_login", "embedded_token"])

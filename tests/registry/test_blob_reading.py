@@ -78,6 +78,9 @@ class TestAskingWhetherOneIsThere:
 
 
 class TestReading:
+    def test_takes_no_notice_of_a_length_that_no_blob_can_have(self):
+        assert read(bench(Said(200, DATA, {"Content-Length": "9" * 5000}))) == DATA
+
     def test_gives_verified_bytes(self):
         made = bench(Said(200, DATA, SIZED))
         assert read(made) == DATA

@@ -92,6 +92,11 @@ class TestTags:
         with pytest.raises(RegistryError, match=text):
             tags(bench(Said(200, body)))
 
+    @pytest.mark.parametrize("tag", ["a\nb", "a\x1b[2Jb", "\ud800", "a\u202eb"])
+    def test_that_would_write_more_than_their_name_are_refused(self, tag):
+        with pytest.raises(RegistryError, match="a tag of the list has unprintable characters"):
+            tags(bench(page(["v1", tag])))
+
     def test_are_refused_when_they_are_too_many(self, monkeypatch):
         monkeypatch.setattr(paging, "MAX_PAGE", 100)
         with pytest.raises(RegistryError, match="the page is larger than"):

@@ -61,6 +61,7 @@ class TestAskingWhetherOneIsThere:
             {"Content-Length": ""},
             {"Content-Length": "-1"},
             {"Content-Length": "²"},
+            {"Content-Length": "9" * 5000},
         ],
     )
     def test_reads_the_manifest_when_head_does_not_say_all(self, missing):

@@ -190,6 +190,13 @@ class TestHints:
         assert second == "flags: matched: was told so"
         assert "IMGPKG_REGISTRY_HOSTNAME_0" in last
 
+    def test_say_where_a_proxy_finds_its_login(self):
+        made = bench(lambda asked: Said(407))
+        with pytest.raises(RegistryError, match="407 Proxy Authentication Required") as caught:
+            made.exchange.call(GET, Access.read(A), (200,))
+        (hint,) = caught.value.hints
+        assert "HTTPS_PROXY" in hint
+
     def test_say_that_the_request_was_anonymous(self):
         first, second = self.hints(401, None, name="environment")
         assert "no credential found for r.example/a/b" in first

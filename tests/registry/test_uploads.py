@@ -226,6 +226,12 @@ class TestMounting:
         assert push(made, mount_from=B) is Outcome.MOVED
         assert made.transport.lines == [self.MOUNT, POST, PUT]
 
+    def test_waits_when_the_registry_asks_for_patience(self):
+        made = bench(Said(429, headers={"Retry-After": "3"}), Said(201), retry_count=2)
+        assert push(made, mount_from=B) is Outcome.MOUNTED
+        assert made.transport.lines == [self.MOUNT, self.MOUNT]
+        assert made.clock.slept == [3.0]
+
     def test_refuses_another_blob(self):
         made = bench(Said(201, headers={"Docker-Content-Digest": str(Digest.of(b"x"))}))
         with pytest.raises(VerificationError):

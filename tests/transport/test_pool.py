@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 import threading
 
@@ -88,6 +89,17 @@ def test_a_redirect_is_an_answer(pool):
     with RawServer(answering(status="307 Temporary Redirect", headers=[("Location", "/other")])) as server:
         assert get(pool, server.url)[0] == 307
     assert len(server.requests) == 1
+
+
+def test_interim_answers_are_passed_over(pool):
+    def talk(conversation):
+        conversation.receive()
+        conversation.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n")
+        conversation.respond(b"final", headers=[("X-Name", "value")])
+
+    with RawServer(talk) as server, pool.send(Request("GET", server.url)) as response:
+        assert (response.status, response.read()) == (200, b"final")
+        assert list(response.headers) == ["Content-Length", "X-Name"]
 
 
 def test_a_failing_status_is_an_answer_and_is_not_repeated(pool):
@@ -409,6 +421,17 @@ class TestBodiesThatBreak:
         with RawServer(talk) as server, pool.send(Request("GET", server.url)) as response, broken:
             response.read()
 
+    @pytest.mark.parametrize("size", [b"-1", b"-5", b"zz"])
+    def test_a_chunk_of_an_impossible_size_is_an_error_and_no_more_of_it_is_read(self, pool, size):
+        def talk(conversation):
+            conversation.receive()
+            conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n")
+            conversation.pause()
+
+        broken = pytest.raises(ConnectionFailed, match="unexpected EOF")
+        with RawServer(talk) as server, pool.send(Request("GET", server.url)) as response, broken:
+            response.read(1000)
+
     def test_a_reset_within_the_body_is_an_error(self, pool):
         def talk(conversation):
             conversation.receive()
@@ -456,6 +479,31 @@ class TestWaitingForHeaders:
         with Pool(header_timeout=0.2) as pool, RawServer(talk) as server, late as caught:
             pool.send(Request("HEAD", f"{server.url}/v2/a"))
         assert str(caught.value) == f'Head "{server.url}/v2/a": net/http: timeout awaiting response headers'
+
+    @pytest.mark.parametrize(
+        ("pieces", "pause"), [([b"H", b"T", b"T", b"P"], 0.05), ([b"HTTP/1.1 100 Continue\r\n\r\n"], 0)]
+    )
+    def test_headers_that_drip_or_never_end_time_out_all_the_same(self, pieces, pause):
+        def talk(conversation):
+            conversation.receive()
+            for piece in itertools.cycle(pieces):
+                conversation.send(piece)
+                if conversation.server.stopping.wait(pause):
+                    return
+
+        late = pytest.raises(TimedOut, match="timeout awaiting response headers")
+        with Pool(header_timeout=0.3) as pool, RawServer(talk) as server, late:
+            pool.send(Request("GET", server.url))
+
+    def test_a_connection_used_again_has_the_whole_time_again(self):
+        def talk(conversation):
+            while conversation.receive() is not None:
+                conversation.server.stopping.wait(0.2)
+                conversation.respond(b"slow")
+
+        with Pool(header_timeout=0.3) as pool, RawServer(talk) as server:
+            assert [get(pool, server.url)[1] for _ in range(3)] == [b"slow"] * 3
+            assert server.connections == 1
 
     def test_zero_waits_as_long_as_it_takes(self):
         def talk(conversation):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imgpkg.embedded.storage import Storage, Stored
     from imgpkg.embedded.uploads import Upload
 
-_RANGE = re.compile(r"bytes=([0-9]*)-([0-9]*)")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 
 

@@ -98,5 +98,6 @@ def json_response(
     document: object, *, status: int = 200, headers: Pairs = (), media_type: str = "application/json"
 ) -> Response:
     """Answer with a JSON document."""
-    body = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    # In ASCII also half a surrogate pair can be said again, which clients may push.
+    body = json.dumps(document, separators=(",", ":")).encode("ascii")
     return Response(status, (("Content-Type", media_type), *headers), body)

@@ -112,8 +112,8 @@ def read_request(
         raise _malformed("the first line")
     headers = _fields(file)
     is_current = first[3] == "1"
-    if is_current and "host" not in headers:
-        raise _malformed("no Host")
+    if is_current and ("host" not in headers or "," in headers["host"]):
+        raise _malformed("no Host, or two")
     length = _length(headers)
     expects = is_current and headers.get("expect", "").lower() == "100-continue"
     body = RequestBody(file, length, send_continue if expects else None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import ConnectionFailed, ImgpkgError, TransportError, VerificationError
 from imgpkg.oci.digest import Digest, VerifiedReader, verify
+from imgpkg.registry.body import said_length
 from imgpkg.registry.failure import unusable
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request
@@ -169,8 +170,8 @@ def _at(answer: Answer, offset: int, size: int) -> Answer:
 
 
 def _check_length(answer: Answer, expected: int) -> None:
-    length = answer.response.headers.get("Content-Length", "")
-    if length.isascii() and length.isdigit() and int(length) != expected:
+    length = said_length(answer.response.headers)
+    if length is not None and length != expected:
         raise VerificationError(
             f"{answer.request.method} {redact_url(answer.request.url)}: Content-Length header {length} does "
             f"not match expected size {expected}"

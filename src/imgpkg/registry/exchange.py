@@ -12,6 +12,7 @@ from imgpkg.registry.failure import failure, unusable
 from imgpkg.registry.realm import absolute, check_url, resolve_location
 from imgpkg.registry.token_service import MOST_REDIRECTS, REDIRECTS
 from imgpkg.transport.message import Origin, Request
+from imgpkg.transport.proxy import LOGIN_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_WITH_HINTS = frozenset({401, 403})
+_WITH_HINTS = frozenset({401, 403, 407})
+_PROXY_LOGIN = 407
 _READING = frozenset({"GET", "HEAD"})
 _KEEPS_METHOD = frozenset({307, 308})
 
@@ -120,6 +122,8 @@ class Exchange:
         return Origin.of(url) == self._authorizer.known(repository.registry).origin
 
     def _hints(self, answer: Answer, access: Access) -> tuple[str, ...]:
+        if answer.response.status == _PROXY_LOGIN:
+            return (LOGIN_HINT,)
         if self.is_own(answer.request.url, access.repository):
             return self._authorizer.hints(access)
         host = Origin.of(answer.request.url).host

@@ -8,7 +8,7 @@ from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, Verificat
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor, Manifest
-from imgpkg.registry.body import read_at_most
+from imgpkg.registry.body import read_at_most, said_length
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body
 
@@ -129,10 +129,10 @@ def _path(reference: Reference) -> str:
 def _described(response: Response) -> Descriptor | None:
     digest, headers = content_digest(response), response.headers
     kind = headers.get("Content-Type", "").partition(";")[0].strip()
-    length = headers.get("Content-Length", "")
-    if digest is None or not kind or not (length.isascii() and length.isdigit()):
+    length = said_length(headers)
+    if digest is None or not kind or length is None:
         return None
-    return Descriptor(kind, digest, int(length))
+    return Descriptor(kind, digest, length)
 
 
 def _digest(raw: bytes, kind: str, response: Response) -> Digest:

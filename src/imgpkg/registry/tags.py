@@ -34,4 +34,7 @@ def _names(answer: Answer, body: bytes) -> list[str]:
     tags = (document.get("tags") or []) if isinstance(document, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise unusable(answer.request, answer.response, "the answer is no list of tags")
+    # They are shown in terminals and read by scripts, line by line.
+    if not all(tag.isprintable() for tag in tags):
+        raise unusable(answer.request, answer.response, "a tag of the list has unprintable characters")
     return tags

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from imgpkg.registry.present import Present
     from imgpkg.transport.message import Opener
 
-_CREATED = 201
+_CREATED, _TOO_MANY_REQUESTS = 201, 429
 _STARTED = frozenset({201, 202})
 _PATCHED = frozenset({201, 202, 204})
 _STORED = frozenset({200, 201, 204})
@@ -101,6 +101,9 @@ class Uploads:
         try:
             return self._post(with_query(job.path, **query), Access.write(job.repository, *sources))
         except (RegistryError, ChallengeError) as error:
+            if isinstance(error, RegistryError) and error.status == _TOO_MANY_REQUESTS:
+                # Whoever asks for patience is not helped by the whole blob instead.
+                raise
             if isinstance(error, (Unauthorized, Forbidden)):
                 self._not_mounted.add((job.repository, source))
             return self._start(job)

@@ -11,6 +11,7 @@ from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
+from imgpkg.transport.proxy import LOGIN_HINT
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _HINT_TIME = "Check this machine's clock; if it is right, the registry needs a n
 _HINT_OFF = (
     "--registry-verify-certs=false turns verification off: anybody on the way can then read everything."
 )
-_HINT_PROXY = "The proxy wants a login: write HTTPS_PROXY and HTTP_PROXY as http://USER:PASSWORD@HOST:PORT."
 
 
 class Phase(Enum):
@@ -84,7 +84,7 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
             return _hung_up(request.method, url, _reason(cause), phase)
         case _:
             reason = _other(cause, phase, peer)
-            hints = (_HINT_PROXY,) if peer.is_proxy and "407" in reason else ()
+            hints = (LOGIN_HINT,) if peer.is_proxy and "407" in reason else ()
             return ConnectionFailed(request.method, url, reason, hints=hints)
 
 

@@ -42,9 +42,9 @@ class Pool:
     One exception, as in Go: an idempotent request on a kept connection that turns out closed, before any byte
     of a response, is sent once more. Safe from many threads.
 
-    Seconds: `connect_timeout` bounds dialling and each receive of the TLS handshake, `header_timeout` each
-    receive while waiting for response headers (0: for ever), `block_timeout` each 1 MiB written and each
-    receive of a body, which as a whole may take any time. `max_connections` are kept per host, more are
+    Seconds: `connect_timeout` bounds dialling and each receive of the TLS handshake, `header_timeout` the
+    whole wait for response headers (0: for ever), `block_timeout` each 1 MiB written and each receive of a
+    body, which as a whole may take any time. `max_connections` are kept per host, more are
     opened on demand. `environ` gives proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a
     useless CA file.
     """

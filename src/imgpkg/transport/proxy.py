@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Address: TypeAlias = "IPv4Address | IPv6Address"
 
+LOGIN_HINT = "The proxy wants a login: write HTTPS_PROXY and HTTP_PROXY as http://USER:PASSWORD@HOST:PORT."
+
 _VARIABLES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
 _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 

@@ -15,6 +15,7 @@ from urllib3.util import Url, parse_url
 
 from imgpkg.errors import LocalIOError, TransportError, local_io
 from imgpkg.transport.failures import Peer, Phase, translate
+from imgpkg.transport.reply import Reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -76,6 +77,7 @@ class Link:
         self.route = route
         self._limits = limits
         self._connection = _connection(route, limits, context)
+        self._connection.response_class = Reply
         self._is_cut_short = False
 
     @property
