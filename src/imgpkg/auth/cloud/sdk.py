@@ -36,7 +36,8 @@ _SECRET_VARIABLES = (
 # JSON web tokens of any issuer, access tokens of Google, and the values of fields that hold tokens.
 _TOKEN_FIELD = r"(?<=[_-][Tt]oken)['\"]?\s*[:=]\s*['\"]?[^\s'\",}]+|(?<=assertion)=[^&\s]+"  # noqa: S105 - a pattern
 _TOKENS = re.compile(rf"eyJ[\w-]{{5,}}(?:\.[\w-]*)*|\bya29\.[\w.-]+|{_TOKEN_FIELD}")
-_LONGEST_REASON = 500
+# An error of AWS that repeats the request is whole.
+_LONGEST_REASON = 2000
 
 
 def call(environ: Mapping[str, str], work: Callable[[], T], *, deadline: float = DEADLINE) -> T:
