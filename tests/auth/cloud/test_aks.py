@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -50,12 +52,13 @@ class Azure:
         self.internet.host(host, registry)
         return registry
 
-    def source(self, environ):
+    def source(self, environ, **options):
         environ = {**self.internet.environ, **environ}
         self.pool = self.internet.stack.enter_context(
             Pool(environ=environ, ca_cert_paths=[str(self.internet.ca_file)])
         )
-        return AksSource(environ, self.pool, self.warnings.append, clock=self.clock, sleep=self.slept.append)
+        options = {"clock": self.clock, "sleep": self.slept.append, **options}
+        return AksSource(environ, self.pool, self.warnings.append, **options)
 
 
 @pytest.fixture
@@ -325,6 +328,7 @@ def test_what_may_pass_is_tried_again(azure):
         ([Answer(200, [])], "no refresh token in the answer"),
         ([Answer(200, {"refresh_token": ""})], "no refresh token in the answer"),
         ([Answer(200, {"refresh_token": 5})], "no refresh token in the answer"),
+        ([Answer(200, b"[" * 100_000)], "no refresh token in the answer"),
     ],
 )
 def test_an_exchange_that_fails_says_why(answers, why, azure):
@@ -348,12 +352,32 @@ def test_a_registry_that_cannot_be_reached_says_so(azure):
 
 
 @pytest.mark.parametrize(
-    "token", ["a.b.c", "a.e30.c", "a.eyJleHAiOiAieCJ9.c", "a.eyJleHAiOiBudWxsfQ.c", "é.é"]
+    "token",
+    ["a.b.c", "a.e30.c", "a.eyJleHAiOiAieCJ9.c", "a.eyJleHAiOiBudWxsfQ.c", "é.é", f"a.{'W1tb' * 30_000}.c"],
+    ids=lambda token: token[:12],
 )
 def test_a_token_that_does_not_say_its_end_is_trusted_for_an_hour(token, azure, clock):
     azure.registry(refresh_token=token)
     finding = azure.source(SECRET).lookup(HERE)
     assert finding.credential.expires_at == clock.now + 3600 - 300
+
+
+def test_a_registry_that_says_nothing_is_given_up_in_the_time_of_a_keychain(azure):
+    def silent(conversation):
+        conversation.receive()
+        conversation.pause()
+
+    registry = azure.registry()
+    assert azure.source(SECRET).lookup(HERE).outcome is Outcome.MATCHED  # the SDK is loaded
+    assert len(registry.calls) == 1
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    azure.internet.authority.issue_cert(HOST).configure_cert(context)
+    azure.internet.put(HOST, RawServer(silent, context=context))
+    before = time.monotonic()
+    finding = azure.source(SECRET, seconds=2.0).lookup(HERE)
+    assert time.monotonic() - before < 3
+    assert finding.outcome is Outcome.FAILED
+    assert finding.detail.startswith(f"POST https://{HOST}/oauth2/exchange: no answer within ")
 
 
 def test_the_token_is_renewed_in_a_long_copy_and_many_threads_ask_once(azure, clock):

@@ -72,14 +72,24 @@ def test_a_stack_is_described_by_a_file(tmp_path):
     environ = {"AZURE_ENVIRONMENT": "AzureStackCloud", "AZURE_ENVIRONMENT_FILEPATH": str(path)}
     path.write_text(json.dumps(about))
     assert cloud_of("a.azurecr.io", environ) == AzureCloud(
-        "https://login.stack", "https://arm.stack/", is_known=False
+        "https://login.stack", "https://arm.stack", is_known=False
     )
     path.write_text(json.dumps({**about, "tokenAudience": "https://audience.stack"}))
     assert cloud_of("a.azurecr.io", environ).scope == "https://audience.stack/.default"
 
 
 @pytest.mark.parametrize(
-    "text", [None, "{", "[]", "{}", '{"activeDirectoryEndpoint": 5, "resourceManagerEndpoint": 6}']
+    "text",
+    [
+        None,
+        "{",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"activeDirectoryEndpoint": 5, "resourceManagerEndpoint": 6}',
+        '{"activeDirectoryEndpoint": "https://login.stack/", "resourceManagerEndpoint": 6}',
+    ],
+    ids=lambda text: str(text)[:30],
 )
 def test_a_file_that_describes_no_stack_is_an_error_with_its_name(text, tmp_path):
     path = tmp_path / "stack.json"

@@ -374,6 +374,20 @@ def test_an_old_token_serves_while_the_api_fails_but_not_past_its_end(tmp_path, 
     assert "out of order" in finding.detail
 
 
+def test_an_old_token_serves_while_the_api_says_nothing(tmp_path, clock):
+    def silent(conversation):
+        conversation.receive()
+        conversation.pause()
+
+    with serving(Ecr(clock=clock)) as server, RawServer(silent) as nobody:
+        EcrSource(pointing(server, tmp_path), print, clock=clock).lookup(HERE)
+        clock.now += 12 * 3600 - 200
+        source = EcrSource(pointing(nobody, tmp_path), print, clock=clock, api_seconds=0.5)
+        finding = source.lookup(HERE)
+    assert login(finding) == ("AWS", "ecr-password")
+    assert finding.origin.endswith(", token from cache because the API failed")
+
+
 def test_in_a_long_copy_the_token_is_renewed_and_many_threads_ask_once(tmp_path, clock):
     ecr = Ecr(clock=clock)
     with serving(ecr) as server:
@@ -443,3 +457,17 @@ def test_the_end_of_a_token_is_the_one_that_the_api_says(tmp_path, clock):
     entry = next(iter(cache_of(tmp_path)["Registries"].values()))
     end = datetime.fromisoformat(entry["ExpiresAt"].replace("Z", "+00:00"))
     assert end.tzinfo == timezone.utc
+
+
+def test_a_session_token_that_the_api_repeats_is_not_shown(tmp_path):
+    said = "The Canonical String should have been 'POST / x-amz-security-token:role-session x-amz-target:T'"
+    with serving(Imds(container_token="container-token")) as metadata, serving(Ecr(failing=said)) as server:
+        environ = {
+            **pointing(server, tmp_path, {}),
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{metadata.url}/role",
+            "AWS_CONTAINER_AUTHORIZATION_TOKEN": "container-token",
+        }
+        finding = EcrSource(environ, lambda _: None).lookup(HERE)
+    assert finding.outcome is Outcome.FAILED
+    assert "should have been" in finding.detail
+    assert "role-session" not in finding.detail

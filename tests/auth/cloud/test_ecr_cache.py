@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 
 import pytest
 
@@ -57,6 +59,31 @@ def test_entries_of_others_stay_in_the_file(tmp_path):
     document = json.loads((tmp_path / ".ecr" / "cache.json").read_text())
     assert document["Registries"]["theirs"] == ENTRY
     assert len(document["Registries"]) == 2
+
+
+@pytest.mark.parametrize("thing", ["pipe", "device"])
+def test_what_is_no_file_counts_as_empty_and_is_replaced(thing, tmp_path):
+    """Reading it would not end."""
+    path = tmp_path / ".ecr" / "cache.json"
+    path.parent.mkdir()
+    if thing == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    assert cache(tmp_path).get(REGISTRY) is None
+    cache(tmp_path).put(REGISTRY, TOKEN)
+    assert cache(tmp_path).get(REGISTRY) == TOKEN
+
+
+def test_a_link_is_replaced_and_what_it_leads_to_is_left_alone(tmp_path):
+    (tmp_path / "else").write_text("something else")
+    (tmp_path / ".ecr").mkdir()
+    (tmp_path / ".ecr" / "cache.json").symlink_to(tmp_path / "else")
+    cache(tmp_path).put(REGISTRY, TOKEN)
+    assert (tmp_path / "else").read_text() == "something else"
+    written = (tmp_path / ".ecr" / "cache.json").lstat()
+    assert stat.S_IMODE(written.st_mode) == 0o600
+    assert stat.S_ISREG(written.st_mode)
 
 
 @pytest.mark.parametrize(

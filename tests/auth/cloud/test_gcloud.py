@@ -112,3 +112,9 @@ def assert_ended(pid):
             return
         time.sleep(0.05)
     raise AssertionError(f"{pid} still runs")
+
+
+def test_an_answer_without_a_bottom_is_an_error(tmp_path):
+    (tmp_path / "deep").write_text("[" * 100_000)
+    with pytest.raises(CredentialError, match="printed no access token"):
+        access_token(program(tmp_path, f"cat {tmp_path}/deep"))

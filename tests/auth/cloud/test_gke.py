@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import threading
 
 import pytest
@@ -366,3 +367,55 @@ def test_a_failure_is_in_the_trail_and_the_chain_goes_on():
     assert decision.credential.is_anonymous
     assert "gke: failed: Application Default Credentials: " in decision.explain()
     assert CLOUD_PLATFORM not in decision.explain()
+
+
+def test_gcloud_does_not_look_for_a_metadata_server_that_was_not_there(tmp_path, clock):
+    """Where names are not answered, gcloud takes a minute to find out."""
+    asked = tmp_path / "asked"
+    body = f'echo "$CLOUDSDK_CORE_CHECK_GCE_METADATA" >> {asked}\n{printing("ya29.gcloud")}'
+    with RawServer(lambda conversation: conversation.reset()) as nobody:
+        off_cloud = {**gcloud(tmp_path / "bin", body), "NO_GCE_CHECK": "", "GCE_METADATA_IP": nobody.address}
+        for environ in (
+            off_cloud,
+            {**off_cloud, "NO_GCE_CHECK": "true"},
+            {**off_cloud, "CLOUDSDK_CORE_CHECK_GCE_METADATA": "True"},
+            {**off_cloud, "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "missing.json")},
+        ):
+            assert GkeSource(environ, print, clock=clock).lookup(HERE).outcome is Outcome.MATCHED
+    assert asked.read_text().splitlines() == ["false", "false", "True", ""]
+
+
+def test_other_threads_see_the_environment_as_it_is(tmp_path, internet, rsa_key, rsa_pem, monkeypatch):
+    """They may run programs, and have projects of their own."""
+    seen = []
+
+    def looking(received):
+        seen.append(dict(os.environ))
+        return GoogleTokens(rsa_key.public_key())(received)
+
+    with serving(looking) as server:
+        for name, value in service_account(tmp_path, rsa_pem, f"{server.url}/token").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("PATH", "/usr/bin:/bin")
+        before = dict(os.environ)
+        GkeSource(before, print).lookup(HERE)
+    assert seen == [before]
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_project_of_a_workload_is_not_asked_for(named, tmp_path, internet):
+    internet.host("sts.googleapis.com", GoogleTokens())
+    (tmp_path / "subject").write_text("token-of-the-workload")
+    path = tmp_path / "application_default_credentials.json"
+    account = {
+        "type": "external_account",
+        "audience": WORKLOAD_POOL,
+        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "token_url": "https://sts.googleapis.com/v1/token",
+        "credential_source": {"file": str(tmp_path / "subject")},
+    }
+    path.write_text(json.dumps(account))
+    place = {"GOOGLE_APPLICATION_CREDENTIALS": str(path)} if named else {"CLOUDSDK_CONFIG": str(tmp_path)}
+    finding = GkeSource({**internet.environ, **place, "PATH": ""}, print).lookup(HERE)
+    assert finding.credential is not None, finding.detail
+    assert internet.asked == ["sts.googleapis.com:443"]

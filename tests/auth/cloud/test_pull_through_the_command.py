@@ -104,6 +104,14 @@ def test_github_pulls_with_the_token_of_the_workflow(cloud):
     assert cloud.shown == {basic("octocat", "ghs_token")}
 
 
+def test_anonymous_access_by_flag_leaves_a_keychain_on(cloud):
+    cloud.demand("ghcr.io", "unset", "ghs_token")
+    variables = {"IMGPKG_ACTIVE_KEYCHAINS": "github", "GITHUB_TOKEN": "ghs_token"}
+    done = cloud.run("pull", "-i", "ghcr.io/team/app:v1", "-o", "out", "--registry-anon", **variables)
+    assert cloud.has_arrived(done)
+    assert cloud.shown == {basic("unset", "ghs_token")}
+
+
 @pytest.mark.parametrize(
     ("name", "host", "login"),
     [("gke", "gcr.io", ("_token", "ya29.metadata")), ("github", "ghcr.io", ("unset", "ghs_token"))],

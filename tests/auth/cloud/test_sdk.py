@@ -30,9 +30,20 @@ def test_the_environment_comes_back_after_a_failure(monkeypatch):
     assert os.environ["KEPT"] == "before"
 
 
-def test_what_an_sdk_has_set_itself_is_undone():
-    sdk.call({}, lambda: os.environ.update(LEFT="behind"))
-    assert "LEFT" not in os.environ
+def test_what_other_threads_change_meanwhile_stays(monkeypatch):
+    monkeypatch.setenv("KEPT", "before")
+    monkeypatch.setenv("GONE", "before")
+    monkeypatch.setenv("NEW", "before")
+    monkeypatch.delenv("NEW")
+
+    def meanwhile():
+        os.environ["NEW"] = "theirs"
+        del os.environ["GONE"]
+
+    sdk.call({"KEPT": "during", "GONE": "before"}, meanwhile)
+    assert os.environ["KEPT"] == "before"
+    assert os.environ["NEW"] == "theirs"
+    assert "GONE" not in os.environ
 
 
 def test_two_calls_never_overlap():
@@ -118,7 +129,8 @@ def test_an_error_carries_nothing_of_its_cause():
         (ValueError("got ya29.abc-DEF_1 back"), "got … back"),
         (ValueError("{'access_token': 'opaque', 'x': 1}"), "{'access_token…', 'x': 1}"),
         (ValueError("assertion=abc.def&x=1"), "assertion…&x=1"),
-        (ValueError("x" * 600), "x" * 500 + "…"),
+        (ValueError("x-amz-security-token:opaque x-amz-target:y"), "x-amz-security-token… x-amz-target:y"),
+        (ValueError("x" * 2001), "x" * 2000 + "…"),
     ],
 )
 def test_a_reason_is_one_line_without_secrets(error, expected):

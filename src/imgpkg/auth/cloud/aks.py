@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
 from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.azure_cloud import REGISTRY_SCOPE, cloud_of, is_azure
-from imgpkg.auth.cloud.azure_exchange import Refused, exchange
+from imgpkg.auth.cloud.azure_exchange import Refused, exchange, exchange_url
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
@@ -40,11 +41,13 @@ class AksSource:
         *,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        seconds: float = sdk.DEADLINE,
     ) -> None:
         self._environ = environ
         self._transport = transport
         self._clock = clock
         self._sleep = sleep
+        self._seconds = seconds
         self._absence = Absence(clock)
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
@@ -56,16 +59,23 @@ class AksSource:
 
     def _acquire(self, registry: str) -> Grant:
         cloud = cloud_of(Address.read(registry).host, self._environ)
+        ends = time.monotonic() + self._seconds
         try:
-            return self._authorize(registry, cloud, cloud.scope)
+            return self._authorize(registry, cloud, cloud.scope, ends)
         except Refused:
             # Registries can be set to take tokens only for their own audience.
-            return self._authorize(registry, cloud, REGISTRY_SCOPE)
+            return self._authorize(registry, cloud, REGISTRY_SCOPE, ends)
 
-    def _authorize(self, registry: str, cloud: AzureCloud, scope: str) -> Grant:
-        token, origin = sdk.call(self._environ, lambda: self._access_token(cloud, scope))
-        refresh = self._exchange(registry, token)
+    def _authorize(self, registry: str, cloud: AzureCloud, scope: str, ends: float) -> Grant:
+        work = partial(self._access_token, cloud, scope)
+        token, origin = sdk.call(self._environ, work, deadline=self._left(ends))
+        asking = f"POST {exchange_url(registry)}: "
+        refresh = sdk.within(self._left(ends), partial(self._exchange, registry, token), asking=asking)
         return Grant(Credential(identity_token=refresh.token), origin, refresh.expires_at)
+
+    def _left(self, ends: float) -> float:
+        # Another keychain may have been waited for first.
+        return max(ends - time.monotonic(), self._seconds / 6)
 
     def _exchange(self, registry: str, access_token: str) -> RefreshToken:
         tenant = self._environ.get("AZURE_TENANT_ID", "")

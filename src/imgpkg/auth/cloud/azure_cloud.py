@@ -92,8 +92,9 @@ def _stack(path: str) -> AzureCloud:
         with open(path, encoding="utf-8-sig") as file:
             document = json.load(file)
         authority, resource = document["activeDirectoryEndpoint"], document["resourceManagerEndpoint"]
-        return AzureCloud(authority.rstrip("/"), document.get("tokenAudience") or resource, is_known=False)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        audience = document.get("tokenAudience") or resource
+        return AzureCloud(authority.rstrip("/"), audience.rstrip("/"), is_known=False)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CredentialError(
             f"AZURE_ENVIRONMENT_FILEPATH={path}: this is no description of an Azure Stack"
         ) from error

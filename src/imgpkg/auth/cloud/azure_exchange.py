@@ -63,13 +63,18 @@ def exchange(
         raise CredentialError(str(error)) from error
 
 
+def exchange_url(registry: str) -> str:
+    """Say where a registry exchanges tokens."""
+    return f"https://{registry}/oauth2/exchange"
+
+
 def _request(registry: str, access_token: str, tenant: str) -> Request:
     form = {"grant_type": "access_token", "service": registry, "access_token": access_token}
     if tenant:
         form["tenant"] = tenant
     return Request(
         "POST",
-        f"https://{registry}/oauth2/exchange",
+        exchange_url(registry),
         {"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
         bytes_body(urlencode(form).encode(), secret=True),
         secret=True,
@@ -88,7 +93,7 @@ def _understand(url: str, status: int, body: bytes, now: float) -> RefreshToken:
         raise CredentialError(f"POST {url}: unexpected status {status}")
     try:
         token = json.loads(body)["refresh_token"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         token = None
     if not isinstance(token, str) or not token:
         # Outside of the handler, and without the body: it may hold a secret.
@@ -101,5 +106,5 @@ def _end(token: str, now: float) -> float:
     try:
         payload = token.split(".")[1]
         return float(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
-    except (ValueError, LookupError, TypeError, OverflowError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return now + LIFETIME

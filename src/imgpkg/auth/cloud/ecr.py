@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 15, 3
+# Less than a keychain has altogether, so that an old token can serve when the API says nothing.
+API_SECONDS = 20.0
 
 
 class EcrSource:
@@ -41,9 +43,11 @@ class EcrSource:
         warn: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.time,
+        api_seconds: float = API_SECONDS,
     ) -> None:
         self._environ = environ
         self._clock = clock
+        self._api_seconds = api_seconds
         self._absence = Absence(clock)
         self._renewal: Renewal[EcrRegistry] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
@@ -85,7 +89,7 @@ class EcrSource:
         if cached is not None and cached.is_fresh(self._clock()):
             return cached, ", token from cache"
         try:
-            token = _ask(session, registry, self._environ, self._clock())
+            token = sdk.within(self._api_seconds, lambda: self._ask(session, registry))
         except Exception:
             if cached is None or cached.expires_at <= self._clock():
                 raise
@@ -93,6 +97,9 @@ class EcrSource:
         if token.expires_at > self._clock():
             cache.put(registry, token)
         return token, ""
+
+    def _ask(self, session: Any, registry: EcrRegistry) -> CachedToken:
+        return _ask(session, registry, self._environ, self._clock())
 
 
 def _ask(session: Any, registry: EcrRegistry, environ: Mapping[str, str], now: float) -> CachedToken:

@@ -8,6 +8,7 @@ from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
+from stat import S_ISREG
 from tempfile import mkstemp
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 VERSION = "1.0"
 
+_LARGEST = 1 << 24
 # Older helpers wrote the MD5 of the empty string behind the key id, in place of a digest of it.
 _OLD_DIGEST = bytes.fromhex("d41d8cd98f00b204e9800998ecf8427e")
 
@@ -85,8 +87,7 @@ class EcrCache:
         if not self._folder:
             return {}
         try:
-            with open(self._path, encoding="utf-8") as file:
-                document = json.load(file)
+            document = json.loads(_text(self._path))
         except (OSError, ValueError, RecursionError):
             return {}
         if not isinstance(document, dict) or document.get("Version") != VERSION:
@@ -115,6 +116,13 @@ def _folder(environ: Mapping[str, str]) -> str:
     if named and not named.startswith("~/"):
         return named
     return os.path.join(home, named[2:] or ".ecr") if home else ""
+
+
+def _text(path: str) -> str:
+    """Read a regular file of a likely size; a pipe or a device would not end, whoever has put it there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, encoding="utf-8") as file:
+        return file.read(_LARGEST) if S_ISREG(os.fstat(descriptor).st_mode) else ""
 
 
 def _token(entry: object) -> CachedToken | None:

@@ -18,22 +18,30 @@ if TYPE_CHECKING:
 ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
 DEADLINE = 30.0
 
+_LOOK_FOR_METADATA = "CLOUDSDK_CORE_CHECK_GCE_METADATA"
 
-def access_token(environ: Mapping[str, str], *, deadline: float = DEADLINE) -> tuple[str, float]:
-    """Ask gcloud for an access token and the Unix time of its end; raise CredentialError without one."""
+
+def access_token(
+    environ: Mapping[str, str], *, has_metadata: bool = True, deadline: float = DEADLINE
+) -> tuple[str, float]:
+    """Ask gcloud for an access token and the Unix time of its end; raise CredentialError without one.
+
+    Where the metadata server is known to be absent, gcloud need not look for it, which can take it a minute.
+    """
     # A gcloud in the current folder could come with a bundle that was just pulled.
     folders = [folder for folder in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
     program = which("gcloud", path=os.pathsep.join(folders))
     if program is None:
         raise CredentialError("there is no gcloud on PATH")
-    return _understand(_run(program, environ, deadline))
+    given = dict(environ) if has_metadata else {_LOOK_FOR_METADATA: "false", **environ}
+    return _understand(_run(program, given, deadline))
 
 
 def _understand(printed: bytes) -> tuple[str, float]:
     try:
         credential = json.loads(printed)["credential"]
         token, expires_at = credential["access_token"], rfc3339.parse(credential["token_expiry"])
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         token, expires_at = None, 0.0
     if not isinstance(token, str) or not token:
         # What was printed may be half a secret, so it is not shown.
@@ -41,7 +49,7 @@ def _understand(printed: bytes) -> tuple[str, float]:
     return token, expires_at
 
 
-def _run(program: str, environ: Mapping[str, str], deadline: float) -> bytes:
+def _run(program: str, environ: dict[str, str], deadline: float) -> bytes:
     import subprocess  # noqa: PLC0415 - only where there is a gcloud
 
     try:
@@ -51,7 +59,7 @@ def _run(program: str, environ: Mapping[str, str], deadline: float) -> bytes:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=dict(environ),
+            env=environ,
             start_new_session=True,
         )
     except OSError as error:
@@ -67,7 +75,7 @@ def _run(program: str, environ: Mapping[str, str], deadline: float) -> bytes:
             raise
     # Outside of the handler: the cause would carry what gcloud had printed.
     if printed is None:
-        raise CredentialError(f"gcloud gave no answer in {deadline:g} s")
+        raise CredentialError(f"gcloud gave no answer in {deadline:.3g} s")
     if process.returncode != 0:
         raise CredentialError(f"gcloud ended with status {process.returncode}")
     return printed

@@ -6,10 +6,12 @@ import os
 import time
 from calendar import timegm
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
+from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.gcloud import access_token
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.reference import Repository
 
+# gcloud has what is left of the time of a keychain.
+DEFAULT_SECONDS = 20.0
 USERNAME = "_token"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -44,6 +48,7 @@ class GkeSource:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._environ = environ
+        self._absence = Absence(clock)
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -53,12 +58,17 @@ class GkeSource:
         return self._renewal.finding(SCOPE, repository)
 
     def _acquire(self, scope: str) -> Grant:
+        environ, ends = self._environ, time.monotonic() + sdk.DEADLINE
+        work = partial(_default, environ, self._absence, scope)
         try:
-            return sdk.call(_for_google(self._environ), lambda: _default(self._environ, scope))
+            return sdk.call(_for_google(environ), work, deadline=DEFAULT_SECONDS)
         except CredentialError as error:
             problem = f"Application Default Credentials: {error}"
+        seconds = max(ends - time.monotonic(), sdk.DEADLINE - DEFAULT_SECONDS)
         try:
-            token, expires_at = access_token(self._environ)
+            token, expires_at = access_token(
+                environ, has_metadata=not self._absence.is_known, deadline=seconds
+            )
         except CredentialError as error:
             raise CredentialError(f"{problem}; gcloud: {error}") from error
         return Grant(Credential(USERNAME, token), "gcloud", expires_at)
@@ -70,32 +80,21 @@ def is_google(host: str) -> bool:
 
 
 def _for_google(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keep from google-auth what it would remember for the whole process, ask the network about, or run."""
-    # GoogleRequest heeds NO_GCE_CHECK itself; a registry has no use for a project.
+    """Keep from google-auth what it would remember for the whole process, and what it would run anywhere."""
+    # GoogleRequest heeds NO_GCE_CHECK itself.
     kept = {name: value for name, value in environ.items() if name != "NO_GCE_CHECK"}
-    return {"GOOGLE_CLOUD_PROJECT": "unused", **kept, "PATH": _path(environ)}
-
-
-def _path(environ: Mapping[str, str]) -> str:
-    """Hide gcloud, which google-auth would ask for the project of a user, from any folder and without an end.
-
-    Only an external account whose token comes from a program needs a search path.
-    """
-    if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != "1":
+    if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "1":
+        folders = environ.get("PATH", "").split(os.pathsep)
         # Not empty: that would be the current folder.
-        return os.devnull
-    folders = environ.get("PATH", "").split(os.pathsep)
-    return os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull
+        kept["PATH"] = os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull
+    return kept
 
 
-def _default(environ: Mapping[str, str], scope: str) -> Grant:
-    import google.auth  # noqa: PLC0415 - only for a registry of Google
+def _default(environ: Mapping[str, str], absence: Absence, scope: str) -> Grant:
+    from imgpkg.auth.cloud.google_request import GoogleRequest  # noqa: PLC0415 - only for Google
 
-    from imgpkg.auth.cloud.google_request import GoogleRequest  # noqa: PLC0415 - likewise
-
-    with closing(GoogleRequest(environ)) as request:
-        found = google.auth.default(scopes=[scope], request=cast(Any, request))
-        credentials = cast(Any, found[0])
+    with closing(GoogleRequest(environ, absence)) as request:
+        credentials = _find(environ, request, scope)
         credentials.refresh(request)
     if not credentials.token or credentials.expiry is None:
         raise CredentialError(f"{type(credentials).__name__} gave no token with its time of expiry")
@@ -103,3 +102,21 @@ def _default(environ: Mapping[str, str], scope: str) -> Grant:
     expires_at = float(timegm(credentials.expiry.utctimetuple()))
     origin = f"Application Default Credentials ({type(credentials).__module__})"
     return Grant(Credential(USERNAME, credentials.token), origin, expires_at)
+
+
+def _find(environ: Mapping[str, str], request: Any, scope: str) -> Any:
+    """Give the Application Default Credentials.
+
+    Those of a file are not asked for through `google.auth.default`, which would also look for a project: a
+    registry has no use for one, and it takes a request, or a run of gcloud without an end.
+    """
+    import google.auth  # noqa: PLC0415 - only for a registry of Google
+    from google.auth._cloud_sdk import get_application_default_credentials_path  # noqa: PLC0415 - likewise
+    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - likewise
+
+    well_known = cast(Any, get_application_default_credentials_path)()
+    path = environ.get("GOOGLE_APPLICATION_CREDENTIALS") or (os.path.isfile(well_known) and well_known)
+    if path:
+        found = cast(Any, google.auth).load_credentials_from_file(path, request=request)
+        return cast(Any, with_scopes_if_required)(found[0], [scope])
+    return google.auth.default(scopes=[scope], request=request)[0]

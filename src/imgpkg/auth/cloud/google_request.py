@@ -9,6 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from imgpkg.auth.cloud.absence import Absence
+
 # To connect, and then to answer: off Google's cloud nobody does either.
 PROBE_SECONDS = (1.0, 1.0)
 
@@ -31,14 +33,15 @@ class GoogleRequest:
     """A `google.auth.transport.Request`.
 
     google-auth takes the place of the metadata server from the environment of its import, and looks for the
-    server three times, three seconds each; here it is `environ` that counts, once. Nobody is asked for the
-    project, which a registry does not need.
+    server three times, three seconds each; here it is `environ` that counts, once. `absence` learns that
+    there is no server. Nobody is asked for the project, which a registry does not need.
     """
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
+    def __init__(self, environ: Mapping[str, str], absence: Absence) -> None:
         from google.auth.transport.requests import Request  # noqa: PLC0415 - only when Google is asked
 
         self._environ = environ
+        self._absence = absence
         self._owner = Request()
         self.session = self._owner.session
 
@@ -66,7 +69,10 @@ class GoogleRequest:
         from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
 
         path = urlsplit(url).path
-        if self._environ.get("NO_GCE_CHECK") == "true" or path == _PROJECT:
+        if self._environ.get("NO_GCE_CHECK") == "true":
+            self._absence.learn()
+            return Reply(404)
+        if path == _PROJECT:
             return Reply(404)
         host, address = self._metadata_host(), self._environ.get("GCE_METADATA_IP", "")
         direct = {"no_proxy": "*"}
@@ -79,6 +85,7 @@ class GoogleRequest:
             return self._send(_at(address, url), method, body, headers, PROBE_SECONDS, proxies=direct)
         except TransportError:
             # google-auth would go on trying.
+            self._absence.learn()
             return Reply(503)
 
     def _metadata_host(self) -> str:

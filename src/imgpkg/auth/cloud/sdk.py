@@ -34,9 +34,10 @@ _SECRET_VARIABLES = (
     "MSI_SECRET",
 )
 # JSON web tokens of any issuer, access tokens of Google, and the values of fields that hold tokens.
-_TOKEN_FIELD = r"(?<=_token)['\"]?\s*[:=]\s*['\"]?[^\s'\",}]+|(?<=assertion)=[^&\s]+"  # noqa: S105 - a pattern
+_TOKEN_FIELD = r"(?<=[_-][Tt]oken)['\"]?\s*[:=]\s*['\"]?[^\s'\",}]+|(?<=assertion)=[^&\s]+"  # noqa: S105 - a pattern
 _TOKENS = re.compile(rf"eyJ[\w-]{{5,}}(?:\.[\w-]*)*|\bya29\.[\w.-]+|{_TOKEN_FIELD}")
-_LONGEST_REASON = 500
+# An error of AWS that repeats the request is whole.
+_LONGEST_REASON = 2000
 
 
 def call(environ: Mapping[str, str], work: Callable[[], T], *, deadline: float = DEADLINE) -> T:
@@ -44,14 +45,15 @@ def call(environ: Mapping[str, str], work: Callable[[], T], *, deadline: float =
 
     SDKs read the process's environment, some of it when they are imported, so `work` imports its SDK itself.
     Where the process's environment differs from `environ` it is made equal for the time of the call: other
-    threads of the process see that, which is why calls are short, rare, and never two at a time. Log records
+    threads of the process see that, which is why calls are short, rare, and never two at a time. What these
+    threads change meanwhile stays, unless it is a variable that was made equal. Log records
     and warnings of the SDKs are dropped for that time: they hold secrets, and they go to standard error.
 
     After `deadline` seconds the work is left alone in its thread, where its own time-outs end it.
     """
     with _LOCK, _silence(), _environment(environ):
         try:
-            return _within(deadline, work)
+            return within(deadline, work)
         except CredentialError:
             raise
         except Exception as error:  # noqa: BLE001 - an SDK may raise anything
@@ -72,7 +74,11 @@ def reason(error: BaseException, environ: Mapping[str, str]) -> str:
     return f"{line[:_LONGEST_REASON]}…" if len(line) > _LONGEST_REASON else line
 
 
-def _within(seconds: float, work: Callable[[], T]) -> T:
+def within(seconds: float, work: Callable[[], T], *, asking: str = "") -> T:
+    """Give what `work` gives, or raise what it raises; CredentialError when that takes longer than `seconds`.
+
+    The work is then left alone in its thread, where its own time-outs end it.
+    """
     future: Future[T] = Future()
 
     def run() -> None:
@@ -86,27 +92,28 @@ def _within(seconds: float, work: Callable[[], T]) -> T:
     thread.start()
     thread.join(seconds)
     if not future.done():
-        raise CredentialError(f"no answer within {seconds:g} s")
+        raise CredentialError(f"{asking}no answer within {seconds:.3g} s")
     return future.result()
 
 
 @contextmanager
 def _environment(environ: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
+    differing = {name for name in before.keys() | environ.keys() if before.get(name) != environ.get(name)}
     try:
-        _become(environ)
+        _take(differing, environ)
         yield
     finally:
-        _become(before)
+        _take(differing, before)
 
 
-def _become(environ: Mapping[str, str]) -> None:
+def _take(names: set[str], environ: Mapping[str, str]) -> None:
     """Change only what differs: other threads may be looking."""
-    for name in os.environ.keys() - environ.keys():
-        del os.environ[name]
-    for name, value in environ.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
+    for name in names:
+        if name in environ:
+            os.environ[name] = environ[name]
+        else:
+            os.environ.pop(name, None)
 
 
 @contextmanager
