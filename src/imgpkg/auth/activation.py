@@ -9,6 +9,7 @@ from imgpkg.errors import InvalidSettings, doing
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from imgpkg.auth.cloud.metadata import MetadataService
     from imgpkg.auth.keychain import CredentialSource
     from imgpkg.transport.message import Transport
 
@@ -30,7 +31,16 @@ def active_sources(
     are in any case. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all of them in its place, and `warn` hears that
     it is deprecated. Raises InvalidSettings for an unknown name.
     """
-    return tuple(_source(name, environ, transport, warn) for name in _names(environ, warn))
+    names = _names(environ, warn)
+    if not names:
+        return ()
+    import time  # noqa: PLC0415 - hardly anybody activates a keychain
+
+    from imgpkg.auth.cloud.metadata import MetadataService  # noqa: PLC0415 - likewise
+
+    # One for all: a machine in none of the clouds waits for it once.
+    metadata = MetadataService(time.time)
+    return tuple(_source(name, environ, transport, warn, metadata) for name in names)
 
 
 def _names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
@@ -49,19 +59,21 @@ def _known(part: str) -> str:
     return part.lower()
 
 
-def _source(name: str, environ: Mapping[str, str], transport: Transport, warn: Warn) -> CredentialSource:
+def _source(
+    name: str, environ: Mapping[str, str], transport: Transport, warn: Warn, metadata: MetadataService
+) -> CredentialSource:
     if name == "gke":
         from imgpkg.auth.cloud.gke import GkeSource  # noqa: PLC0415 - only what is active is loaded
 
-        return GkeSource(environ, warn)
+        return GkeSource(environ, warn, metadata=metadata)
     if name == "ecr":
         from imgpkg.auth.cloud.ecr import EcrSource  # noqa: PLC0415 - likewise
 
-        return EcrSource(environ, warn)
+        return EcrSource(environ, warn, metadata=metadata)
     if name == "aks":
         from imgpkg.auth.cloud.aks import AksSource  # noqa: PLC0415 - likewise
 
-        return AksSource(environ, transport, warn)
+        return AksSource(environ, transport, warn, metadata=metadata)
     from imgpkg.auth.cloud.github import GithubSource  # noqa: PLC0415 - likewise
 
     return GithubSource(environ)

@@ -11,6 +11,7 @@ from imgpkg.auth.cloud import sdk
 from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.azure_cloud import REGISTRY_SCOPE, cloud_of, is_azure
 from imgpkg.auth.cloud.azure_exchange import Refused, exchange, exchange_url
+from imgpkg.auth.cloud.metadata import MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
@@ -42,6 +43,7 @@ class AksSource:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
         seconds: float = sdk.DEADLINE,
+        metadata: MetadataService | None = None,
     ) -> None:
         self._environ = environ
         self._transport = transport
@@ -49,6 +51,7 @@ class AksSource:
         self._sleep = sleep
         self._seconds = seconds
         self._absence = Absence(clock)
+        self._metadata = metadata or MetadataService(clock)
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -84,6 +87,6 @@ class AksSource:
     def _access_token(self, cloud: AzureCloud, scope: str) -> tuple[str, str]:
         from imgpkg.auth.cloud.azure_identity import choose_identity  # noqa: PLC0415 - in the SDK's time
 
-        identity = choose_identity(self._environ, cloud, self._absence)
+        identity = choose_identity(self._environ, cloud, self._absence, self._metadata)
         with identity.credential as credential:
             return credential.get_token(scope).token, identity.origin

@@ -9,6 +9,7 @@ from azure.core.pipeline.transport import RequestsTransport
 
 if TYPE_CHECKING:
     from imgpkg.auth.cloud.absence import Absence
+    from imgpkg.auth.cloud.metadata import MetadataService
 
 PROBE_SECONDS = 1.0
 
@@ -21,9 +22,10 @@ class ProbingTransport(RequestsTransport):  # type: ignore[misc]  # named lazily
     once and has nothing to say. Has azure-core as its base, so it is imported only where that is used.
     """
 
-    def __init__(self, absence: Absence, **options: Any) -> None:
+    def __init__(self, absence: Absence, metadata: MetadataService, **options: Any) -> None:
         super().__init__(**options)
         self._absence = absence
+        self._metadata = metadata
         self._has_probed = False
 
     def send(self, request: Any, **options: Any) -> Any:
@@ -32,6 +34,9 @@ class ProbingTransport(RequestsTransport):  # type: ignore[misc]  # named lazily
             return super().send(request, **options)
         if self._absence.is_known:
             raise ServiceRequestError("there was no answer a short time ago")
+        if self._metadata.is_absent:
+            self._absence.learn()
+            raise ServiceRequestError("this machine has no metadata service")
         self._has_probed = True
         try:
             return super().send(request, **{**options, "read_timeout": PROBE_SECONDS})

@@ -12,6 +12,7 @@ from imgpkg.auth.cloud import sdk
 from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.ecr_cache import CachedToken, EcrCache
 from imgpkg.auth.cloud.ecr_registry import EcrRegistry
+from imgpkg.auth.cloud.metadata import MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Nothing, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
@@ -44,11 +45,13 @@ class EcrSource:
         *,
         clock: Callable[[], float] = time.time,
         api_seconds: float = API_SECONDS,
+        metadata: MetadataService | None = None,
     ) -> None:
         self._environ = environ
         self._clock = clock
         self._api_seconds = api_seconds
         self._absence = Absence(clock)
+        self._metadata = metadata or MetadataService(clock)
         self._renewal: Renewal[EcrRegistry] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -78,6 +81,7 @@ class EcrSource:
         """Give AWS credentials; None when there are none, which ends with a look for metadata."""
         if self._absence.is_known:
             return None
+        _look_first(session, self._metadata)
         keys = session.get_credentials()
         if keys is None:
             self._absence.learn()
@@ -100,6 +104,31 @@ class EcrSource:
 
     def _ask(self, session: Any, registry: EcrRegistry) -> CachedToken:
         return _ask(session, registry, self._environ, self._clock())
+
+
+class _RoleOfMachine:
+    """A provider of botocore in place of its last one, which waits for whole seconds, twice."""
+
+    METHOD = "iam-role-if-there"
+
+    def __init__(self, provider: Any, metadata: MetadataService) -> None:
+        self._provider = provider
+        self._metadata = metadata
+
+    def load(self) -> Any:
+        """Give the credentials of the machine's role, None where there is no metadata service."""
+        return None if self._metadata.is_absent else self._provider.load()
+
+
+def _look_first(session: Any, metadata: MetadataService) -> None:
+    """Have botocore ask the metadata service for a role only where one was found, or was named by hand."""
+    named = ("ec2_metadata_service_endpoint", "ec2_metadata_service_endpoint_mode")
+    if any(session.get_config_variable(name) for name in named):
+        return
+    chain = session.get_component("credential_provider")
+    name = "iam-role"
+    chain.insert_after(name, _RoleOfMachine(chain.get_provider(name), metadata))
+    chain.remove(name)
 
 
 def _ask(session: Any, registry: EcrRegistry, environ: Mapping[str, str], now: float) -> CachedToken:

@@ -13,6 +13,7 @@ from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
 from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.gcloud import access_token
+from imgpkg.auth.cloud.metadata import MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
@@ -46,8 +47,10 @@ class GkeSource:
         warn: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.time,
+        metadata: MetadataService | None = None,
     ) -> None:
         self._environ = environ
+        self._metadata = metadata or MetadataService(clock)
         self._absence = Absence(clock)
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
@@ -59,7 +62,7 @@ class GkeSource:
 
     def _acquire(self, scope: str) -> Grant:
         environ, ends = self._environ, time.monotonic() + sdk.DEADLINE
-        work = partial(_default, environ, self._absence, scope)
+        work = partial(_default, environ, self._absence, self._metadata, scope)
         try:
             return sdk.call(_for_google(environ), work, deadline=DEFAULT_SECONDS)
         except CredentialError as error:
@@ -90,10 +93,10 @@ def _for_google(environ: Mapping[str, str]) -> dict[str, str]:
     return kept
 
 
-def _default(environ: Mapping[str, str], absence: Absence, scope: str) -> Grant:
+def _default(environ: Mapping[str, str], absence: Absence, metadata: MetadataService, scope: str) -> Grant:
     from imgpkg.auth.cloud.google_request import GoogleRequest  # noqa: PLC0415 - only for Google
 
-    with closing(GoogleRequest(environ, absence)) as request:
+    with closing(GoogleRequest(environ, absence, metadata)) as request:
         credentials = _find(environ, request, scope)
         credentials.refresh(request)
     if not credentials.token or credentials.expiry is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit, urlunsplit
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from imgpkg.auth.cloud.absence import Absence
+    from imgpkg.auth.cloud.metadata import MetadataService
 
 # To connect, and then to answer: off Google's cloud nobody does either.
 PROBE_SECONDS = (1.0, 1.0)
@@ -17,6 +19,7 @@ PROBE_SECONDS = (1.0, 1.0)
 Timeout: TypeAlias = "float | tuple[float, float] | None"
 
 _FLAVOR = "metadata-flavor"
+_DIRECT = {"no_proxy": "*"}
 _PROJECT = "/computeMetadata/v1/project/project-id"
 
 
@@ -33,15 +36,17 @@ class GoogleRequest:
     """A `google.auth.transport.Request`.
 
     google-auth takes the place of the metadata server from the environment of its import, and looks for the
-    server three times, three seconds each; here it is `environ` that counts, once. `absence` learns that
-    there is no server. Nobody is asked for the project, which a registry does not need.
+    server three times, three seconds each; here it is `environ` that counts, once, and before that what is
+    known of `metadata`. `absence` learns that there is no server. Nobody is asked for the project, which a
+    registry does not need.
     """
 
-    def __init__(self, environ: Mapping[str, str], absence: Absence) -> None:
+    def __init__(self, environ: Mapping[str, str], absence: Absence, metadata: MetadataService) -> None:
         from google.auth.transport.requests import Request  # noqa: PLC0415 - only when Google is asked
 
         self._environ = environ
         self._absence = absence
+        self._metadata = metadata
         self._owner = Request()
         self.session = self._owner.session
 
@@ -66,8 +71,6 @@ class GoogleRequest:
     def _ask_metadata(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: Timeout
     ) -> Reply:
-        from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
-
         path = urlsplit(url).path
         if self._environ.get("NO_GCE_CHECK") == "true":
             self._absence.learn()
@@ -75,18 +78,22 @@ class GoogleRequest:
         if path == _PROJECT:
             return Reply(404)
         host, address = self._metadata_host(), self._environ.get("GCE_METADATA_IP", "")
-        direct = {"no_proxy": "*"}
         if path.strip("/"):
-            return self._send(_at(host, url), method, body, headers, timeout, proxies=direct)
+            return self._send(_at(host, url), method, body, headers, timeout, proxies=_DIRECT)
         if host and not address:
             # A host named by hand is one that is there.
             return Reply(200, {_FLAVOR: "Google"})
-        try:
-            return self._send(_at(address, url), method, body, headers, PROBE_SECONDS, proxies=direct)
-        except TransportError:
-            # google-auth would go on trying.
-            self._absence.learn()
-            return Reply(503)
+        return self._probe(address, url, headers)
+
+    def _probe(self, address: str, url: str, headers: Mapping[str, str] | None) -> Reply:
+        from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
+
+        if address or not self._metadata.is_absent:
+            with suppress(TransportError):
+                return self._send(_at(address, url), "GET", None, headers, PROBE_SECONDS, proxies=_DIRECT)
+        # Were it an error, google-auth would go on trying.
+        self._absence.learn()
+        return Reply(503)
 
     def _metadata_host(self) -> str:
         return self._environ.get("GCE_METADATA_HOST") or self._environ.get("GCE_METADATA_ROOT", "")
