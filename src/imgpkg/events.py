@@ -34,7 +34,7 @@ class Warned:
     is_logged: bool = False
 
 
-class Outcome(Enum):
+class BlobOutcome(Enum):
     """How the work on one blob ended."""
 
     MOVED = "moved"
@@ -86,7 +86,7 @@ class BlobFinished:
     """The blob is where it should be."""
 
     digest: Digest
-    outcome: Outcome
+    outcome: BlobOutcome
 
 
 Event: TypeAlias = (
