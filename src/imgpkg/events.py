@@ -66,7 +66,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class BlobStarted:
-    """Work on a blob begins; `size` in bytes."""
+    """Work on a blob begins; `size` in bytes, `verb` what is done with it, such as `push`."""
 
     digest: Digest
     size: int
