@@ -95,7 +95,18 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
     for text in blocks(ROOT / "docs/library.md", "python"):
         exec(compile(places(text), "library.md", "exec"), names)
     assert names["decision"].winner.source == "vault"
-    assert sorted(os.listdir()) == ["bundle", "bundle.tar", "ca.pem", "config", "images-inside.yml", "out"]
+    left = ["bundle", "bundle.tar", "ca.pem", "config", "images-inside.yml", "layer.tar.gz", "out"]
+    assert sorted(os.listdir()) == left
+
+
+def test_the_program_of_the_readme_runs(places, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/app.yml").write_text("replicas: 1\n")
+    (text,) = blocks(ROOT / "README.md", "python")
+    exec(compile(places(text), "README.md", "exec"), {})
+    assert read_tree(tmp_path / "config-copy") == read_tree(tmp_path / "config")
+    assert "requests are anonymous" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("example", "flag"), [("hello", "-i"), ("bundle", "-b")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import pwd
 import subprocess
 import sys
@@ -89,6 +90,35 @@ def test_a_bundle_is_read_with_all_it_names(embedded_registry, session, tmp_path
     (below,) = bundle.members[0].bundle.members
     assert dict(below.locked.annotations) == {"k": "v"}
     assert [len(found.members) for found in bundle.bundles()] == [2, 1]
+
+
+def test_an_error_comes_whole_from_a_worker_in_another_process(embedded_registry, session):
+    with pytest.raises(imgpkg.errors.NotFound) as caught:
+        imgpkg.pull("out", image=f"{embedded_registry.address}/lib/nosuch", session=session)
+    error = pickle.loads(pickle.dumps(caught.value))
+    assert type(error) is imgpkg.errors.NotFound
+    assert (str(error), error.status) == (str(caught.value), 404)
+    assert (error.codes, error.hints) == (caught.value.codes, caught.value.hints)
+
+
+def test_files_are_named_by_paths_everywhere(embedded_registry, session, tmp_path):
+    image = make_image(session, f"{embedded_registry.address}/paths/app")
+    make_bundle(session, f"{embedded_registry.address}/paths/bundle", {image: {}}, tmp_path / "in")
+    bundle, lock = f"{embedded_registry.address}/paths/bundle:v1", tmp_path / "lock.yml"
+    imgpkg.push([tmp_path / "in"], bundle=bundle, lock_output=lock, session=session)
+    imgpkg.pull(tmp_path / "out", lock=lock, session=session)
+    tar, layout = tmp_path / "bundle.tar", tmp_path / "layout"
+    imgpkg.copy(imgpkg.CopySource(lock=lock), to_tar=tar, session=session)
+    imgpkg.copy(imgpkg.CopySource(lock=lock), to_layout=layout, session=session)
+    for number, source in enumerate([imgpkg.CopySource(tar=tar), imgpkg.CopySource(layout=layout)]):
+        to, written = f"{embedded_registry.address}/paths/copy{number}", tmp_path / f"lock{number}.yml"
+        imgpkg.copy(source, to_repo=to, lock_output=written, session=session)
+        assert str(imgpkg.BundleLock.from_path(written).reference).startswith(f"{to}@")
+
+
+def test_one_name_is_no_list_of_files(session):
+    with pytest.raises(imgpkg.errors.UsageError, match="list of files"):
+        imgpkg.push("..", image="127.0.0.1:1/a/b", session=session)
 
 
 def test_a_plain_image_is_no_bundle(embedded_registry, session):

@@ -24,15 +24,18 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Outcome as Outcome
     from imgpkg.bundle.graph import Bundle as Bundle
     from imgpkg.bundle.graph import Member as Member
+    from imgpkg.bundle.image import Image as Image
     from imgpkg.bundle.locations import ImageLocations as ImageLocations
     from imgpkg.bundle.locations import Location as Location
     from imgpkg.bundle.lock import BundleLock as BundleLock
     from imgpkg.bundle.lock import ImagesLock as ImagesLock
     from imgpkg.bundle.lock import LockedImage as LockedImage
     from imgpkg.bundle.lock import read_lock as read_lock
+    from imgpkg.bundle.lookup import FoundLocations as FoundLocations
     from imgpkg.errors import ImgpkgError as ImgpkgError
     from imgpkg.events import BlobAdvanced as BlobAdvanced
     from imgpkg.events import BlobFinished as BlobFinished
+    from imgpkg.events import BlobOutcome as BlobOutcome
     from imgpkg.events import BlobStarted as BlobStarted
     from imgpkg.events import Event as Event
     from imgpkg.events import Hook as Hook
@@ -42,6 +45,10 @@ if TYPE_CHECKING:
     from imgpkg.events import Planned as Planned
     from imgpkg.events import Warned as Warned
     from imgpkg.oci.digest import Digest as Digest
+    from imgpkg.oci.digest import Readable as Readable
+    from imgpkg.oci.manifest import Descriptor as Descriptor
+    from imgpkg.oci.manifest import ImageConfig as ImageConfig
+    from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
     from imgpkg.operations.copy import copy as copy
@@ -62,6 +69,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.preview import PreviewedImage as PreviewedImage
     from imgpkg.operations.preview import preview_copy as preview_copy
     from imgpkg.operations.pull import pull as pull
+    from imgpkg.operations.pull_values import ImagesLockStatus as ImagesLockStatus
     from imgpkg.operations.pull_values import PullResult as PullResult
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
@@ -75,9 +83,12 @@ if TYPE_CHECKING:
     from imgpkg.settings import Login as Login
     from imgpkg.settings import Settings as Settings
 
+    __version__: str
+
 _HOMES = {
     "BlobAdvanced": "events",
     "BlobFinished": "events",
+    "BlobOutcome": "events",
     "BlobStarted": "events",
     "Bundle": "bundle.graph",
     "BundleLock": "bundle.lock",
@@ -90,20 +101,26 @@ _HOMES = {
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
     "Description": "operations.describe",
+    "Descriptor": "oci.manifest",
     "Digest": "oci.digest",
     "Event": "events",
     "Finding": "auth.keychain",
+    "FoundLocations": "bundle.lookup",
     "Hook": "events",
+    "Image": "bundle.image",
+    "ImageConfig": "oci.manifest",
     "ImageInfo": "operations.describe",
-    "ImageType": "operations.describe",
     "ImageLocations": "bundle.locations",
+    "ImageType": "operations.describe",
     "ImagesLock": "bundle.lock",
+    "ImagesLockStatus": "operations.pull_values",
     "ImgpkgError": "errors",
     "Keychain": "auth.keychain",
     "LeftOut": "operations.plan",
     "Location": "bundle.locations",
     "LockedImage": "bundle.lock",
     "Login": "settings",
+    "Manifest": "oci.manifest",
     "Member": "bundle.graph",
     "Message": "events",
     "Outcome": "auth.keychain",
@@ -113,6 +130,7 @@ _HOMES = {
     "PreviewedImage": "operations.preview",
     "PullResult": "operations.pull_values",
     "PushResult": "operations.push",
+    "Readable": "oci.digest",
     "Reference": "oci.reference",
     "RegistryClient": "registry.client",
     "Repository": "oci.reference",
@@ -138,16 +156,19 @@ _HOMES = {
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use
 
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        return import_module("imgpkg.version").VERSION
-    if name == "errors":
-        return import_module("imgpkg.errors")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'imgpkg' has no attribute {name!r}")
-    value = getattr(import_module(f"imgpkg.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:
+    # Type checkers would take any name for one that is there.
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return import_module("imgpkg.version").VERSION
+        if name == "errors":
+            return import_module("imgpkg.errors")
+        if name not in _HOMES:
+            raise AttributeError(f"module 'imgpkg' has no attribute {name!r}")
+        value = getattr(import_module(f"imgpkg.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -51,6 +51,14 @@ class ImgpkgError(Exception):
     def __str__(self) -> str:
         return ": ".join((*self.context, self.message))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers in other processes report errors as pickles, and the constructors take more than `args`.
+        return _unpickled, (type(self), self.args), self.__dict__
+
+
+def _unpickled(kind: type[ImgpkgError], arguments: tuple[object, ...]) -> ImgpkgError:
+    return kind.__new__(kind, *arguments)
+
 
 class UsageError(ImgpkgError):
     """Options that do not go together, or an argument that means nothing."""

@@ -34,7 +34,7 @@ class Warned:
     is_logged: bool = False
 
 
-class Outcome(Enum):
+class BlobOutcome(Enum):
     """How the work on one blob ended."""
 
     MOVED = "moved"
@@ -66,7 +66,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class BlobStarted:
-    """Work on a blob begins; `size` in bytes."""
+    """Work on a blob begins; `size` in bytes, `verb` what is done with it, such as `push`."""
 
     digest: Digest
     size: int
@@ -86,7 +86,7 @@ class BlobFinished:
     """The blob is where it should be."""
 
     digest: Digest
-    outcome: Outcome
+    outcome: BlobOutcome
 
 
 Event: TypeAlias = (

@@ -27,7 +27,9 @@ class Session:
     """One run: a keychain and a registry client that share what they learn; close it when done.
 
     `Session()` looks at nothing but its settings and is anonymous; `Session(Settings.from_environment())` is
-    what the command uses. `sources` are asked for credentials before all others. Safe from many threads.
+    what the command uses. `sources` are asked for credentials before all others. `on_event` hears the
+    warnings of the credential chain and the client, each once, and `trace` a text for each request and answer
+    without their secrets. Safe from many threads. Raises InvalidSettings.
     """
 
     def __init__(

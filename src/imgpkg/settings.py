@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from typing_extensions import Unpack
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 
@@ -27,13 +29,26 @@ class Login:
     anonymous: bool | None = None
 
 
+class Options(TypedDict, total=False):
+    """The fields of Settings besides the environment."""
+
+    login: Login
+    ca_cert_paths: tuple[str, ...]
+    verify_certs: bool
+    insecure: bool
+    response_header_timeout: float
+    retry_count: int
+    concurrency: int
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How registries are reached and where credentials come from.
 
     `environ` is the only environment that any part of the package looks at; it is empty by default, so that
-    a library user decides. `Settings.from_environment()` takes the process's own. `response_header_timeout`
-    is in seconds, 0 waits for ever; `retry_count` is the number of attempts, at least one is made.
+    a library user decides. `Settings.from_environment()` takes the process's own. `insecure` allows http.
+    `response_header_timeout` is in seconds, 0 and less wait for ever; `retry_count` is the number of
+    attempts, at least one is made; `concurrency` is how many workers a copy has.
     """
 
     login: Login = Login()
@@ -46,14 +61,14 @@ class Settings:
     concurrency: int = 5
 
     @classmethod
-    def from_environment(cls, **options: object) -> Settings:
+    def from_environment(cls, **options: Unpack[Options]) -> Settings:
         """Take the process's environment as it is now, and `options` by their field names.
 
         Where it has no HOME, as under cron, that of the user database stands in.
         """
         environ = dict(os.environ)
         environ["HOME"] = environ.get("HOME") or _home_of_user()
-        return cls(environ=MappingProxyType(environ), **options)  # type: ignore[arg-type]
+        return cls(environ=MappingProxyType(environ), **options)
 
 
 def _home_of_user() -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.bundle.cosign import attestation_tag, sbom_tag, signature_tag
+from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.tagging import internal_tag, locations_tag, repository_based_tag
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Repository
@@ -23,8 +23,6 @@ class TestTags:
             (internal_tag, ".imgpkg"),
             (locations_tag, ".image-locations.imgpkg"),
             (signature_tag, ".sig"),
-            (attestation_tag, ".att"),
-            (sbom_tag, ".sbom"),
         ],
     )
     def test_name_a_digest(self, tag_of, suffix):

@@ -12,9 +12,9 @@ from imgpkg.cli.watch import Drawn, Sparse, Watch
 from imgpkg.events import (
     BlobAdvanced,
     BlobFinished,
+    BlobOutcome,
     BlobStarted,
     Message,
-    Outcome,
     PackAdvanced,
     PackStarted,
     Planned,
@@ -85,7 +85,7 @@ def test_everything_is_counted_from_many_threads():
             watch(BlobStarted(DIGEST, 10, "uploading"))
             watch(BlobAdvanced(DIGEST, 12))
             watch(BlobAdvanced(DIGEST, -2))
-            watch(BlobFinished(DIGEST, Outcome.MOVED))
+            watch(BlobFinished(DIGEST, BlobOutcome.MOVED))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
@@ -102,7 +102,7 @@ def test_a_log_gets_a_line_from_time_to_time(size, share):
     sparse.take(Planned(2, size))
     sparse._next = 0
     sparse.take(BlobAdvanced(DIGEST, 3 * MIB))
-    sparse.take(BlobFinished(DIGEST, Outcome.MOVED))
+    sparse.take(BlobFinished(DIGEST, BlobOutcome.MOVED))
     assert err.getvalue() == f"imgpkg: 0 of 2 blobs, {share}\n"
 
 
@@ -165,7 +165,7 @@ class TestDrawn:
         err = io.StringIO()
         drawn = Drawn(err, color=True)
         drawn.take(Planned(1, MIB))
-        drawn.take(BlobFinished(DIGEST, Outcome.PRESENT))
+        drawn.take(BlobFinished(DIGEST, BlobOutcome.PRESENT))
         drawn.close()
         assert err.getvalue() == ""
 

@@ -91,6 +91,11 @@ class TestAnyReference:
         with pytest.raises(TypeError):
             assert Reference.parse("ab") < "ab"
 
+    @pytest.mark.parametrize("parts", [{}, {"tag": "v1", "digest": Digest.of(b"")}])
+    def test_has_a_tag_or_a_digest_and_never_both(self, parts):
+        with pytest.raises(InvalidReference, match="either a tag or a digest"):
+            Reference(Repository("registry.example.com", "team/app"), **parts)
+
 
 class TestATagReference:
     @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from tests.operations.making import make_bundle, make_image, thirty
 
 from imgpkg import errors
-from imgpkg.events import BlobFinished, Outcome
+from imgpkg.events import BlobFinished, BlobOutcome
 from imgpkg.oci import media
 from imgpkg.operations.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopySource
@@ -93,7 +93,9 @@ def test_tells_what_the_destination_has_as_the_copy_will_find_it(
     assert {image.reference for image in preview.images if not image.is_there} == {new, later}
     planned = []
     copy_to_repository(CopySource(bundle=str(later)), to, session=open_session(), on_event=planned.append)
-    moved = [event for event in planned if isinstance(event, BlobFinished) and event.outcome is Outcome.MOVED]
+    moved = [
+        event for event in planned if isinstance(event, BlobFinished) and event.outcome is BlobOutcome.MOVED
+    ]
     # Of the image a layer and the configuration, for the other layer is there; of the bundle both.
     assert preview.blobs == len({event.digest for event in moved}) == 4
     again = preview_copy(CopySource(bundle=str(later)), to, session=open_session())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgpkg.registry.scope import Scope, covers, merge, parse_scopes
@@ -45,6 +45,8 @@ def test_covering_is_reflexive_and_transitive(first, second, third):
 
 
 @given(st.text(max_size=30))
+@example("::")
+@example("repository::,")
 def test_any_text_is_a_scope(text):
     """What a server writes is kept, whatever it is."""
     for scope in parse_scopes(text):

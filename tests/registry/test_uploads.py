@@ -18,7 +18,7 @@ from imgpkg.errors import (
     RegistryError,
     VerificationError,
 )
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Outcome
+from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor
@@ -48,7 +48,7 @@ def push(made, open_=lambda: io.BytesIO(DATA), *, check=False, **options):
 class TestSending:
     def test_takes_a_post_and_a_put(self):
         made = bench(STARTED, STORED)
-        assert push(made) is Outcome.MOVED
+        assert push(made) is BlobOutcome.MOVED
         post, put = made.transport.asked
         assert (post.line, post.body, post.headers["Content-Type"]) == (POST, b"", "application/json")
         assert (put.line, put.body) == (PUT, DATA)
@@ -56,17 +56,17 @@ class TestSending:
 
     def test_asks_first_whether_it_is_there(self):
         made = bench(Said(200))
-        assert push(made, check=True) is Outcome.PRESENT
+        assert push(made, check=True) is BlobOutcome.PRESENT
         assert made.transport.lines == [f"HEAD https://r.example/v2/a/b/blobs/{BLOB.digest}"]
 
     def test_sends_what_is_not_there(self):
         made = bench(Said(404), STARTED, STORED)
-        assert push(made, check=True) is Outcome.MOVED
+        assert push(made, check=True) is BlobOutcome.MOVED
 
     def test_is_not_done_twice(self):
         made = bench(STARTED, STORED)
         push(made)
-        assert push(made, lambda: pytest.fail("opened again"), check=True) is Outcome.PRESENT
+        assert push(made, lambda: pytest.fail("opened again"), check=True) is BlobOutcome.PRESENT
         assert made.client.has_blob(A, BLOB.digest)
 
     def test_is_the_work_of_one_thread_when_many_want_it(self):
@@ -90,11 +90,11 @@ class TestSending:
         made = bench(Said(500), STARTED, STORED)
         with pytest.raises(RegistryError):
             push(made)
-        assert push(made) is Outcome.MOVED
+        assert push(made) is BlobOutcome.MOVED
 
     def test_starts_again_from_nothing_after_a_temporary_failure(self):
         made = bench(STARTED, Said(503), Said(404), STARTED, ConnectionFailed, Said(200), retry_count=5)
-        assert push(made) is Outcome.PRESENT
+        assert push(made) is BlobOutcome.PRESENT
         assert [asked.method for asked in made.transport.asked] == [
             "POST",
             "PUT",
@@ -114,7 +114,7 @@ class TestSending:
             push(bench(Said(202)))
 
     def test_takes_201_without_a_mount_for_present(self):
-        assert push(bench(Said(201))) is Outcome.PRESENT
+        assert push(bench(Said(201))) is BlobOutcome.PRESENT
 
     def test_sends_the_body_again_after_a_401(self):
         registry = TokenRegistry()
@@ -125,7 +125,7 @@ class TestSending:
         registry.content = content
         made = Bench(Wire(registry), Source(LOGIN))
         registry.wanted = lambda asked: {("a/b", "pull"), ("a/b", asked.method)}
-        assert push(made) is Outcome.MOVED
+        assert push(made) is BlobOutcome.MOVED
         puts = [asked for asked in made.transport.asked if asked.method == "PUT"]
         assert [asked.body for asked in puts] == [DATA, DATA]
 
@@ -169,7 +169,7 @@ class TestPatching:
     def test_follows_when_a_blob_in_one_piece_is_refused(self, status):
         patched = Said(202, headers={"Location": "/v2/a/b/blobs/uploads/2?_state=y"})
         made = bench(STARTED, Said(status), STARTED, patched, STORED)
-        assert push(made) is Outcome.MOVED
+        assert push(made) is BlobOutcome.MOVED
         assert [asked.line for asked in made.transport.asked] == [
             POST,
             PUT,
@@ -212,18 +212,18 @@ class TestMounting:
 
     def test_takes_one_request(self):
         made = bench(Said(201, headers={"Docker-Content-Digest": str(BLOB.digest)}))
-        assert push(made, mount_from=B) is Outcome.MOUNTED
+        assert push(made, mount_from=B) is BlobOutcome.MOUNTED
         assert made.transport.lines == [self.MOUNT]
 
     def test_goes_on_with_the_session_when_the_registry_would_rather_have_the_bytes(self):
         made = bench(STARTED, STORED)
-        assert push(made, mount_from=B) is Outcome.MOVED
+        assert push(made, mount_from=B) is BlobOutcome.MOVED
         assert made.transport.lines == [self.MOUNT, PUT]
 
     @pytest.mark.parametrize("status", [400, 404, 405, 500])
     def test_is_asked_again_without_when_it_fails(self, status):
         made = bench(Said(status), STARTED, STORED)
-        assert push(made, mount_from=B) is Outcome.MOVED
+        assert push(made, mount_from=B) is BlobOutcome.MOVED
         assert made.transport.lines == [self.MOUNT, POST, PUT]
 
     def test_waits_when_the_registry_asks_for_patience(self):
@@ -255,7 +255,7 @@ class TestMounting:
             blob = Descriptor(media.OCI_LAYER, Digest.of(data), len(data))
             assert (
                 made.client.push_blob(A, blob, lambda data=data: io.BytesIO(data), mount_from=B, check=False)
-                is Outcome.MOVED
+                is BlobOutcome.MOVED
             )
         assert sum("mount" in asked.query for asked in made.transport.asked) == 1
 
@@ -265,13 +265,13 @@ class TestMounting:
         )
         registry.refuses = lambda asked: Said(403) if "src/x" in asked.url else None
         made = Bench(Wire(registry), Source(LOGIN))
-        assert push(made, mount_from=B) is Outcome.MOVED
+        assert push(made, mount_from=B) is BlobOutcome.MOVED
 
     def test_from_another_registry_asks_for_no_scope_there(self):
         registry = TokenRegistry(content=lambda asked: Said(201))
         registry.wanted = lambda asked: {("a/b", "push")}
         made = Bench(Wire(registry), Source(LOGIN))
-        assert push(made, mount_from=Repository.parse("s.example/src/x")) is Outcome.MOUNTED
+        assert push(made, mount_from=Repository.parse("s.example/src/x")) is BlobOutcome.MOUNTED
         assert "origin=s.example" in made.transport.lines[0]
         wanted = "scope=repository%3Aa%2Fb%3Apull%2Cpush&service"
         assert wanted in made.transport.asked[1].url
@@ -294,12 +294,12 @@ class TestEvents:
         assert self.push(STARTED, STORED) == [
             BlobStarted(BLOB.digest, len(DATA), "push"),
             BlobAdvanced(BLOB.digest, len(DATA)),
-            BlobFinished(BLOB.digest, Outcome.MOVED),
+            BlobFinished(BLOB.digest, BlobOutcome.MOVED),
         ]
 
     def test_tell_how_a_blob_that_was_not_sent_ended(self):
-        assert self.push(Said(201), mount_from=B)[1:] == [BlobFinished(BLOB.digest, Outcome.MOUNTED)]
-        assert self.push(Said(200), check=True)[1:] == [BlobFinished(BLOB.digest, Outcome.PRESENT)]
+        assert self.push(Said(201), mount_from=B)[1:] == [BlobFinished(BLOB.digest, BlobOutcome.MOUNTED)]
+        assert self.push(Said(200), check=True)[1:] == [BlobFinished(BLOB.digest, BlobOutcome.PRESENT)]
 
     def test_take_back_what_has_to_be_sent_again(self):
         events = self.push(STARTED, Said(503), Said(404), STARTED, STORED)
@@ -315,7 +315,7 @@ class TestEvents:
         with pytest.raises(Cancelled):
             push(made, on_event=hook)
         made = bench(STARTED, STORED)
-        assert push(made) is Outcome.MOVED
+        assert push(made) is BlobOutcome.MOVED
 
 
 class TestSources:

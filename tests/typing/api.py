@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import imgpkg
 
@@ -51,9 +52,7 @@ class MySource:
         return "mine"
 
     def lookup(self, repository: imgpkg.Repository) -> imgpkg.Finding:
-        from imgpkg.auth.keychain import Outcome
-
-        return imgpkg.Finding(self.name, Outcome.NO_MATCH, f"nothing for {repository}")
+        return imgpkg.Finding(self.name, imgpkg.Outcome.NO_MATCH, f"nothing for {repository}")
 
 
 source: imgpkg.CredentialSource = MySource()
@@ -72,6 +71,34 @@ def every_destination(session: imgpkg.Session) -> imgpkg.CopyResult:
 
     source = imgpkg.CopySource(lock="bundle.lock.yml")
     return imgpkg.copy(source, session=session, to_tar="bundle.tar", resume=True, on_event=watch)
+
+
+def fetched(session: imgpkg.Session, text: str) -> int:
+    reference = imgpkg.Reference.parse(text)
+    manifest: imgpkg.Manifest = session.client.manifest(reference)
+    layer: imgpkg.Descriptor = manifest.layers[0]
+    with session.client.blob(reference.repository, layer) as stream:
+        blob: imgpkg.Readable = stream
+        return len(blob.read(1 << 20))
+
+
+def finished(event: imgpkg.Event) -> bool:
+    return isinstance(event, imgpkg.BlobFinished) and event.outcome is imgpkg.BlobOutcome.MOUNTED
+
+
+def places(session: imgpkg.Session) -> tuple[imgpkg.ImagesLockStatus | None, imgpkg.FoundLocations | None]:
+    pulled = imgpkg.pull(Path("out"), lock=Path("bundle.lock.yml"), session=session)
+    bundle = imgpkg.read_bundle("host/a/bundle", session=session)
+    image: imgpkg.Image = bundle.image
+    config: imgpkg.ImageConfig = image.config
+    print(config.labels, imgpkg.__version__)
+    return pulled.images_lock, bundle.locations
+
+
+def options() -> imgpkg.Settings:
+    imgpkg.Settings.from_environment(concurency=3)  # type: ignore[call-arg]
+    imgpkg.NoSuchName  # type: ignore[attr-defined]  # noqa: B018
+    return imgpkg.Settings.from_environment(login=imgpkg.Login("u", "p"), retry_count=3)
 
 
 def locks() -> str:

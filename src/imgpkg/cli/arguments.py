@@ -36,6 +36,12 @@ class Parsed:
         assert isinstance(value, int)  # noqa: S101 - the flag's kind says so
         return value
 
+    def seconds(self, name: str) -> float:
+        """Return the duration of a flag."""
+        value = self.values[name]
+        assert isinstance(value, float | int)  # noqa: S101 - likewise
+        return value
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Return the texts of a flag that may be repeated."""
         value = self.values[name]

@@ -54,10 +54,6 @@ class Context:
         from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
         flags = self.flags
-        timeout, concurrency = (
-            flags.values["registry-response-header-timeout"],
-            flags.values.get("concurrency", 5),
-        )
         return Settings.from_environment(
             login=Login(
                 username=self._given("registry-username"),
@@ -68,9 +64,9 @@ class Context:
             ca_cert_paths=flags.texts("registry-ca-cert-path"),
             verify_certs=flags.is_on("registry-verify-certs"),
             insecure=flags.is_on("registry-insecure"),
-            response_header_timeout=timeout,
+            response_header_timeout=flags.seconds("registry-response-header-timeout"),
             retry_count=flags.number("registry-retry-count"),
-            concurrency=concurrency,
+            concurrency=flags.number("concurrency") if "concurrency" in flags.values else 5,
         )
 
     def _given(self, name: str) -> str | None:

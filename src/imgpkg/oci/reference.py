@@ -60,11 +60,18 @@ class Repository:
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A tag or a digest in a repository: exactly one of the two is set; ordered by canonical name."""
+    """A tag or a digest in a repository: exactly one of the two is set; ordered by canonical name.
+
+    Any other use raises InvalidReference.
+    """
 
     repository: Repository
     tag: str | None = None
     digest: Digest | None = None
+
+    def __post_init__(self) -> None:
+        if (self.tag is None) == (self.digest is None):
+            raise InvalidReference(f"{self.repository}: expected either a tag or a digest")
 
     @classmethod
     def parse(cls, text: str) -> Reference:

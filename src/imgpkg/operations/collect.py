@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
+    from imgpkg.bundle.lock_file import Path
     from imgpkg.oci.digest import Digest
     from imgpkg.registry.client import RegistryClient
 
@@ -68,7 +69,7 @@ def collect_bundle(client: RegistryClient, text: str, workers: Executor) -> Coll
     return Collected((*_members(root, with_origin=True), item), item, _records(root))
 
 
-def collect_lock(client: RegistryClient, path: str, workers: Executor) -> Collected:
+def collect_lock(client: RegistryClient, path: Path, workers: Executor) -> Collected:
     """Collect what a BundleLock or an ImagesLock names."""
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)

@@ -22,6 +22,7 @@ from imgpkg.operations.origin import opened
 from imgpkg.operations.publish import publish, report_left_out, result_of
 
 if TYPE_CHECKING:
+    from imgpkg.bundle.lock_file import Path
     from imgpkg.content.archive_manifest import ArchiveItem
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor
@@ -36,10 +37,10 @@ def copy(
     *,
     session: Session,
     to_repo: str = "",
-    to_tar: str = "",
-    to_layout: str = "",
+    to_tar: Path = "",
+    to_layout: Path = "",
     options: CopyOptions = DEFAULT_OPTIONS,
-    lock_output: str = "",
+    lock_output: Path = "",
     resume: bool = False,
     on_event: Hook = silent,
 ) -> CopyResult:
@@ -64,9 +65,9 @@ def check_destination(
     source: CopySource,
     *,
     to_repo: str,
-    to_tar: str,
-    to_layout: str,
-    lock_output: str = "",
+    to_tar: Path,
+    to_layout: Path,
+    lock_output: Path = "",
     resume: bool = False,
 ) -> None:
     """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to.
@@ -90,7 +91,7 @@ def copy_to_repository(
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
-    lock_output: str = "",
+    lock_output: Path = "",
     on_event: Hook = silent,
 ) -> CopyResult:
     """Copy an image, a bundle with all it names, or what a lock or file holds into the repository `to_repo`.
@@ -112,7 +113,7 @@ def copy_to_repository(
 
 def copy_to_tar(
     source: CopySource,
-    path: str | os.PathLike[str],
+    path: Path,
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
@@ -125,8 +126,7 @@ def copy_to_tar(
     an earlier file, whole or not, has and that verifies. Raises what `copy_to_repository` raises, and
     LocalIOError.
     """
-    check_destination(source, to_repo="", to_tar=os.fspath(path), to_layout="")
-    source.check()
+    check_destination(source, to_repo="", to_tar=path, to_layout="")
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         _check_listable(origin.plan)
@@ -144,7 +144,7 @@ def copy_to_tar(
 
 def copy_to_layout(
     source: CopySource,
-    path: str | os.PathLike[str],
+    path: Path,
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,

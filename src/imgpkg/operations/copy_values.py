@@ -9,6 +9,7 @@ from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Message, Warned
 
 if TYPE_CHECKING:
+    from imgpkg.bundle.lock_file import Path
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.plan import LeftOut
 
@@ -19,9 +20,9 @@ class CopySource:
 
     image: str = ""
     bundle: str = ""
-    lock: str = ""
-    tar: str = ""
-    layout: str = ""
+    lock: Path = ""
+    tar: Path = ""
+    layout: Path = ""
 
     def check(self) -> None:
         """Raise UsageError unless exactly one is set."""

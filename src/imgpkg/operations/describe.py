@@ -42,7 +42,8 @@ class ImageType(Enum):
 class ImageInfo:
     """An image of a bundle: `image` is where it was found, `origin` what the lock says.
 
-    `error` is set, and `image` empty, for a signature that the registry refused to show.
+    `key` is its digest. For a signature that the registry refused to show it is the tag asked for, `image` is
+    empty, and `error` is set.
     """
 
     key: str

@@ -12,5 +12,8 @@ if TYPE_CHECKING:
 
 
 def explain(reference: str, *, session: Session) -> Decision:
-    """Decide for the repository of `reference`; the decision holds the whole trail and prints no secret."""
+    """Decide for the repository of `reference`; the decision holds the whole trail and prints no secret.
+
+    Sources may run programs and ask their cloud. Raises InvalidReference or CredentialError.
+    """
     return session.keychain.resolve(parse_any(reference).repository)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.content.unpack import unpack_layers
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobStarted, Message, Outcome, Planned
+from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Message, Planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def _opened(
         on_event(BlobStarted(layer.digest, layer.size, "pull"))
         with client.blob(image.reference.repository, layer) as stream:
             yield layer, Counted(stream, layer, on_event)
-        on_event(BlobFinished(layer.digest, Outcome.MOVED))
+        on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
 
 
 class Counted:

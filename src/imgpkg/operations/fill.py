@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from imgpkg.events import BlobFinished, BlobStarted, Outcome, Planned
+from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Planned
 from imgpkg.operations.extract import Counted
 from imgpkg.operations.work import working
 
@@ -45,7 +45,7 @@ def fill(
             blob = move.descriptor
             work.on_event(BlobStarted(blob.digest, blob.size, "save"))
             target.write(blob, lambda: counted(open_blob(move), blob, work.on_event))
-            work.on_event(BlobFinished(blob.digest, Outcome.MOVED))
+            work.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
             log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({spent_since(started)})")
 
         work.each(missing, write)

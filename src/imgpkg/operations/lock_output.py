@@ -9,11 +9,12 @@ from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
+    from imgpkg.bundle.lock_file import Path
     from imgpkg.operations.collect import Collected
     from imgpkg.operations.copy_values import CopyResult
 
 
-def write_lock(path: str, collected: Collected, result: CopyResult) -> None:
+def write_lock(path: Path, collected: Collected, result: CopyResult) -> None:
     """Write a BundleLock for the root bundle, or an ImagesLock of everything copied.
 
     Raises UsageError when bundles were copied and none of them is known to be the root.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,11 +56,13 @@ def opened(
     if session.settings.concurrency < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
     if source.tar:
-        with Archive(source.tar) as archive:
-            yield _local(*read_archive(archive), archive, source.tar, options)
+        path = os.fspath(source.tar)
+        with Archive(path) as archive:
+            yield _local(*read_archive(archive), archive, path, options)
     elif source.layout:
-        layout = Layout(source.layout)
-        yield _local(*read_layout(layout, fallback), layout, source.layout, options)
+        path = os.fspath(source.layout)
+        layout = Layout(path)
+        yield _local(*read_layout(layout, fallback), layout, path, options)
     else:
         collected, plan = export(session, source, options, log, with_configs=with_configs)
         use_urls = options.include_non_distributable_layers

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class PreviewedImage:
     """One thing to copy; `size` is the bytes of its blobs, shared ones included.
 
-    `is_there` tells that the destination has it already.
+    `is_there` tells that the destination is known to have it: a copy of a few images writes without asking.
     """
 
     reference: Reference
@@ -41,10 +41,10 @@ class PreviewedImage:
 
 @dataclass(frozen=True, slots=True)
 class CopyPreview:
-    """What a copy would move: each blob that the destination lacks is counted once, `size` in bytes.
+    """What a copy would move: each blob that the destination may lack is counted once, `size` in bytes.
 
-    `mountable` blobs are in the destination's registry already and need not move. `credentials` has a
-    decision for each repository that would be asked, the destination last.
+    `mountable` blobs are in the destination's registry, perhaps there already, and need not move.
+    `credentials` has a decision for each repository that would be asked, the destination last.
     """
 
     images: tuple[PreviewedImage, ...]

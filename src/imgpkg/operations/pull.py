@@ -15,16 +15,17 @@ from imgpkg.operations.pull_values import PullResult
 
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Image
+    from imgpkg.bundle.lock_file import Path
     from imgpkg.session import Session
 
 
 def pull(
-    output: str | os.PathLike[str],
+    output: Path,
     *,
     session: Session,
     image: str = "",
     bundle: str = "",
-    lock: str = "",
+    lock: Path = "",
     recursive: bool = False,
     image_is_bundle_check: bool = True,
     on_event: Hook = silent,
@@ -57,7 +58,7 @@ def pull(
     return pull_bundle(session, reference, found, folder, recursive=recursive, on_event=on_event)
 
 
-def _check_source(image: str, bundle: str, lock: str) -> None:
+def _check_source(image: str, bundle: str, lock: Path) -> None:
     given = sum(1 for source in (image, bundle, lock) if source)
     if given > 1:
         raise UsageError("Expected only one of image, bundle, or lock")
@@ -65,7 +66,7 @@ def _check_source(image: str, bundle: str, lock: str) -> None:
         raise UsageError("Expected either image or bundle reference")
 
 
-def _from_lock(path: str) -> Reference:
+def _from_lock(path: Path) -> Reference:
     from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is read
 
     return BundleLock.from_path(path).reference

@@ -17,9 +17,9 @@ from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Collection, Mapping, Sequence
 
+    from imgpkg.bundle.lock_file import Path
     from imgpkg.content.image import BuiltImage
     from imgpkg.content.pack import PackedLayer
     from imgpkg.registry.client import RegistryClient
@@ -40,7 +40,7 @@ class PushResult:
 
 
 def push(
-    files: Sequence[str | os.PathLike[str]],
+    files: Sequence[Path],
     *,
     session: Session,
     image: str = "",
@@ -48,7 +48,7 @@ def push(
     exclusions: Collection[str] = DEFAULT_EXCLUSIONS,
     preserve_permissions: bool = False,
     labels: Mapping[str, str] = _NO_LABELS,
-    lock_output: str = "",
+    lock_output: Path = "",
     on_event: Hook = silent,
 ) -> PushResult:
     """Pack `files` into one layer and push it as `image` or `bundle`, a tag reference.
@@ -71,7 +71,7 @@ def push(
     return result
 
 
-def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: str) -> Reference:
+def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Path) -> Reference:
     if BUNDLE_LABEL in labels:
         raise UsageError(
             f"label '{BUNDLE_LABEL}' is reserved and cannot be overriden. Please use a different key"
@@ -87,9 +87,9 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: str
         return Reference.parse_tag(text)
 
 
-def _check_contents(
-    files: Sequence[str | os.PathLike[str]], exclusions: Collection[str], *, is_bundle: bool
-) -> None:
+def _check_contents(files: Sequence[Path], exclusions: Collection[str], *, is_bundle: bool) -> None:
+    if isinstance(files, str):
+        raise UsageError(f"Expected a list of files, but was the one name '{files}'")
     if is_bundle:
         find_bundle(files, exclusions)
     elif holds_bundle(files):
@@ -137,7 +137,7 @@ def _tag(client: RegistryClient, target: Reference, built: BuiltImage) -> None:
         client.push_manifest(target, built.manifest)
 
 
-def _write_lock(result: PushResult, path: str) -> None:
+def _write_lock(result: PushResult, path: Path) -> None:
     from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is written
 
     BundleLock(result.reference, result.tag).write(path)

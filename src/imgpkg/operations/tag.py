@@ -54,6 +54,9 @@ def list_tags(image: str, *, session: Session, digests: bool = False) -> TagList
 
 
 def resolve(image: str, *, session: Session) -> Reference:
-    """Return the digest reference that `image` names now; a digest reference is checked for existence."""
+    """Return the digest reference that `image` names now; a digest reference is checked for existence.
+
+    Raises InvalidReference, or an error of the registry: NotFound when there is no such image.
+    """
     reference = parse_any(image)
     return reference.repository.digest(session.client.resolve(reference).digest)

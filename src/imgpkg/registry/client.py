@@ -6,7 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
-from imgpkg.events import Hook, Outcome, silent
+from imgpkg.events import BlobOutcome, Hook, silent
 from imgpkg.registry.authorizer import Authorizer
 from imgpkg.registry.blobs import Blobs
 from imgpkg.registry.exchange import Exchange
@@ -108,7 +108,7 @@ class RegistryClient:
         mount_from: Repository | None = None,
         check: bool = True,
         on_event: Hook = silent,
-    ) -> Outcome:
+    ) -> BlobOutcome:
         """Make the blob be in `repository`: it is there, is mounted from another, or is sent.
 
         `open` returns the bytes from their start, each time that it is called. `check` asks first whether the

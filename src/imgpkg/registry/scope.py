@@ -28,10 +28,9 @@ class Scope:
     def parse(cls, text: str) -> Scope:
         """Read one scope without blanks in it; the name may hold colons."""
         kind, _, rest = text.partition(":")
-        name, colon, actions = rest.rpartition(":")
-        if not colon:
-            return cls(text)
-        return cls(kind, name, frozenset(action for action in actions.split(",") if action))
+        name, _, listed = rest.rpartition(":")
+        actions = frozenset(action for action in listed.split(",") if action)
+        return cls(kind, name, actions) if ":" in rest and (name or actions) else cls(text)
 
     @property
     def resource(self) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
-from imgpkg.events import BlobFinished, BlobStarted, Hook, Outcome
+from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Hook
 from imgpkg.oci.reference import DOCKER_HUB
 from imgpkg.registry.failure import unusable
 from imgpkg.registry.manifests import check_stored
@@ -56,7 +56,7 @@ class Uploads:
         mount_from: Repository | None,
         check: bool,
         on_event: Hook,
-    ) -> Outcome:
+    ) -> BlobOutcome:
         """See `RegistryClient.push_blob`."""
         on_event(BlobStarted(blob.digest, blob.size, "push"))
         progress = Progress(blob.digest, on_event)
@@ -66,28 +66,28 @@ class Uploads:
         on_event(BlobFinished(blob.digest, outcome))
         return outcome
 
-    def _once(self, job: _Job, mount_from: Repository | None, *, check: bool) -> Outcome:
+    def _once(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
         if self._present.has_blob(job.repository, job.blob.digest):
-            return Outcome.PRESENT
+            return BlobOutcome.PRESENT
         # What broke off may have arrived all the same.
         checks = chain((check,), repeat(True))
         outcome = self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
         self._present.add_blob(job.repository, job.blob.digest)
         return outcome
 
-    def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> Outcome:
+    def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
         source = mount_from if mount_from is not None and self._may_mount(job, mount_from) else None
         # A mount is its own question: one is asked only when it brought nothing.
         if source is None and check and self._blobs.has(job.repository, job.blob.digest):
-            return Outcome.PRESENT
+            return BlobOutcome.PRESENT
         session = self._start(job) if source is None else self._mount(job, source)
         if session.response.status == _CREATED:
             check_stored(session, job.blob.digest)
-            return Outcome.PRESENT if source is None else Outcome.MOUNTED
+            return BlobOutcome.PRESENT if source is None else BlobOutcome.MOUNTED
         if source is not None and check and self._blobs.has(job.repository, job.blob.digest):
-            return Outcome.PRESENT
+            return BlobOutcome.PRESENT
         self._send(job, session)
-        return Outcome.MOVED
+        return BlobOutcome.MOVED
 
     def _may_mount(self, job: _Job, source: Repository) -> bool:
         is_same = source.registry == job.repository.registry

@@ -43,8 +43,8 @@ class Pool:
     of a response, is sent once more. Safe from many threads.
 
     Seconds: `connect_timeout` bounds dialling and each receive of the TLS handshake, `header_timeout` the
-    whole wait for response headers (0: for ever), `block_timeout` each 1 MiB written and each receive of a
-    body, which as a whole may take any time. `max_connections` are kept per host, more are
+    whole wait for response headers (0 and less: for ever), `block_timeout` each 1 MiB written and each
+    receive of a body, which as a whole may take any time. `max_connections` are kept per host, more are
     opened on demand. `environ` gives proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a
     useless CA file.
     """
@@ -65,7 +65,7 @@ class Pool:
     ) -> None:
         self._authorities = read_authorities(ca_cert_paths)
         self._verify_certs = verify_certs
-        self._timeouts = (connect_timeout, header_timeout or None, block_timeout)
+        self._timeouts = (connect_timeout, header_timeout if header_timeout > 0 else None, block_timeout)
         self._environ = environ
         self._max_connections = max_connections
         self._tracer = tracer

@@ -13,7 +13,7 @@ from imgpkg.auth.cloud.ecr import EcrSource
 from imgpkg.auth.keychain import Keychain
 from imgpkg.embedded.access import Account, LoginAccess
 from imgpkg.errors import Unauthorized
-from imgpkg.events import Outcome
+from imgpkg.events import BlobOutcome
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor
 from imgpkg.oci.reference import Repository
@@ -66,7 +66,7 @@ def shown(server):
 def test_the_token_of_a_workflow_arrives_as_a_login(registry, session):
     server = registry("ghcr.io", login=("octocat", "ghs_token"))
     run = session("github", {"GITHUB_TOKEN": "ghs_token", "GITHUB_ACTOR": "octocat"})
-    assert push(run.client, Repository("ghcr.io", "team/app")) is Outcome.MOVED
+    assert push(run.client, Repository("ghcr.io", "team/app")) is BlobOutcome.MOVED
     assert shown(server) == {basic("octocat", "ghs_token")}
 
 
@@ -85,7 +85,7 @@ def test_an_authorization_token_of_aws_arrives_as_a_login(registry, session):
     server = registry(ECR_HOST, login=("AWS", "ecr-password"))
     with serving(Ecr()) as api:
         run = session("ecr", {**KEYS, "AWS_ENDPOINT_URL_ECR": api.url})
-        assert push(run.client, Repository(ECR_HOST, "team/app")) is Outcome.MOVED
+        assert push(run.client, Repository(ECR_HOST, "team/app")) is BlobOutcome.MOVED
     assert shown(server) == {basic("AWS", "ecr-password")}
 
 
@@ -94,7 +94,7 @@ def test_a_refresh_token_of_azure_arrives_at_the_token_service_only(registry, se
     server = registry("team.azurecr.io", access=access)
     internet.host("login.microsoftonline.com", EntraId())
     run = session("aks", SECRET)
-    assert push(run.client, Repository("team.azurecr.io", "team/app")) is Outcome.MOVED
+    assert push(run.client, Repository("team.azurecr.io", "team/app")) is BlobOutcome.MOVED
     assert len(access.exchange.calls) == 1
     assert all(value.startswith("Bearer ") for value in shown(server))
     assert not any(access.exchange.refresh_token in value for value in shown(server))
