@@ -228,7 +228,7 @@ class TestMounting:
 
     def test_waits_when_the_registry_asks_for_patience(self):
         made = bench(Said(429, headers={"Retry-After": "3"}), Said(201), retry_count=2)
-        assert push(made, mount_from=B) is Outcome.MOUNTED
+        assert push(made, mount_from=B) is BlobOutcome.MOUNTED
         assert made.transport.lines == [self.MOUNT, self.MOUNT]
         assert made.clock.slept == [3.0]
 
