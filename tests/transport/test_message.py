@@ -5,13 +5,6 @@ import pytest
 from imgpkg.transport.message import Origin, Request, bytes_body
 
 
-def test_headers_are_added_to_a_copy_in_canonical_case():
-    request = Request("GET", "http://h/", {"Accept": "a/b"})
-    signed = request.with_headers(authorization="Bearer x", user_agent="y")
-    assert signed.headers == {"Accept": "a/b", "Authorization": "Bearer x", "User-Agent": "y"}
-    assert request.headers == {"Accept": "a/b"}
-
-
 def test_a_request_shows_no_header():
     assert repr(Request("GET", "http://h/", {"Authorization": "hunter2"})) == "Request(GET http://h/)"
 

@@ -117,7 +117,6 @@ class _Facts:
     signatures: dict[Reference, ImageInfo | None] = field(default_factory=dict)
     attached: dict[Reference, tuple[Descriptor, ...]] = field(default_factory=dict)
     layers: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)
-    has_layers: bool = False
 
     def find_signatures(self, places: list[Reference]) -> None:
         found = self.workers.map(self._signature, places)
@@ -131,7 +130,6 @@ class _Facts:
 
     def find_layers(self, graph: Bundle) -> None:
         """Take the layers from manifests at hand; fetch the manifests that were not needed before."""
-        self.has_layers = True
         known = _known_manifests(graph)
         for info in self.signatures.values():
             if info is not None and not info.error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -56,11 +56,6 @@ class Request:
     body: Body | None = None
     secret: bool = False
     patience: float | None = None
-
-    def with_headers(self, **headers: str) -> Request:
-        """Return a copy with more headers; `user_agent="x"` sets `User-Agent`."""
-        named = {name.replace("_", "-").title(): value for name, value in headers.items()}
-        return replace(self, headers={**self.headers, **named})
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url})"
