@@ -56,7 +56,10 @@ def test_an_empty_suffix_is_warned_about():
         ("IMGPKG_REGISTRY_USERNAMEX", "Did you mean IMGPKG_REGISTRY_USERNAME instead"),
         ("IMGPKG_REGISTRY_HOSTNAME-1", "Did you mean IMGPKG_REGISTRY_HOSTNAME_1 instead"),
         ("IMGPKG_REGISTRY_PASSWRD_0", "Did you mean IMGPKG_REGISTRY_PASSWORD_0 instead"),
-        ("IMGPKG_REGISTRY_TOKEN_0", "_TOKEN_0 instead"),
+        (
+            "IMGPKG_REGISTRY_TOKEN_0",
+            "Did you mean IMGPKG_REGISTRY_IDENTITY_TOKEN_0 or IMGPKG_REGISTRY_REGISTRY_TOKEN_0 instead",
+        ),
         ("IMGPKG_REGISTRY_hostname", "Did you mean IMGPKG_REGISTRY_HOSTNAME instead"),
         ("IMGPKG_REGISTRY_FOO", "is none of IMGPKG_REGISTRY_HOSTNAME, "),
         ("IMGPKG_REGISTRY_", "is none of IMGPKG_REGISTRY_HOSTNAME, "),
@@ -256,6 +259,14 @@ def test_a_set_without_hostname_matches_nothing_and_is_warned_about(hostname):
     ]
 
 
+def test_a_set_without_hostname_is_in_the_trail_of_a_miss():
+    environ = {"IMGPKG_REGISTRY_HOSTNAME_1": "quay.io", "IMGPKG_REGISTRY_PASSWORD_2": "hunter2"}
+    assert look_up(environ, "gcr.io/p/i")[0].detail == (
+        "IMGPKG_REGISTRY_HOSTNAME_1=quay.io: another host; "
+        "IMGPKG_REGISTRY_PASSWORD_2: there is no IMGPKG_REGISTRY_HOSTNAME_2, so this set is ignored"
+    )
+
+
 def test_a_set_of_empty_variables_is_ignored_in_silence():
     assert (
         look_up(dict.fromkeys(("IMGPKG_REGISTRY_HOSTNAME", "IMGPKG_REGISTRY_USERNAME"), ""), "a.io/b/c")[1]
@@ -292,6 +303,39 @@ def test_the_sets_that_were_less_specific_are_named():
     assert finding.detail == (
         "matches gcr.io/team/x; gives the login; IMGPKG_REGISTRY_HOSTNAME_1=gcr.io is less specific"
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "repository", "reason"),
+    [
+        ("*a.io", "a*.io", "aa.io/p/i", "_2=a*.io is as specific and comes later by its suffix"),
+        ("docker.io", "registry-1.docker.io", "ubuntu", "as specific and comes later by its suffix"),
+        ("*.docker.io", "docker.io", "ubuntu", "_2=docker.io: counts only where no set for index.docker.io"),
+        ("gcr.io", "gcr.io/p/x", "gcr.io/p/i", "_2=gcr.io/p/x: 'p/i' is not below 'p/x', compared by whole"),
+        ("gcr.io", "gcr.io:5000", "gcr.io/p/i", "_2=gcr.io:5000: its port is 5000, not 443"),
+    ],
+)
+def test_a_set_that_nearly_won_is_named_with_the_reason_why_it_did_not(first, second, repository, reason):
+    finding, _ = look_up(two_sets(first, second), repository)
+    assert finding.credential.username == "first"
+    assert reason in finding.detail
+
+
+def test_a_set_for_a_far_away_host_is_not_worth_a_word_beside_a_winner():
+    assert "quay.io" not in look_up(two_sets("gcr.io", "quay.io"), "gcr.io/p/i")[0].detail
+
+
+@pytest.mark.parametrize(
+    ("hostname", "image", "reason"),
+    [
+        ("docker.io/team", "ubuntu", "'library/ubuntu' is not below 'team', compared by whole segments"),
+        ("registry-1.docker.io:5000", "team/app", "its port is 5000, not 443"),
+        ("quay.io", "ubuntu", "another host"),
+    ],
+)
+def test_a_miss_on_docker_hub_takes_its_names_for_one(hostname, image, reason):
+    finding, _ = look_up({"IMGPKG_REGISTRY_HOSTNAME": hostname}, image)
+    assert finding.detail == f"IMGPKG_REGISTRY_HOSTNAME={hostname}: {reason}"
 
 
 def test_no_secret_is_in_any_representation_of_the_sets():
