@@ -204,9 +204,14 @@ def test_docker_hub_is_found_by_each_of_its_names(host, image):
     assert finding.outcome is Outcome.MATCHED
 
 
-def test_a_path_on_docker_hub_may_leave_out_library():
-    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io/ubuntu"}, "ubuntu")[0].credential is not None
-    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io/ubuntu"}, "debian")[0].credential is None
+@pytest.mark.parametrize("host", ["docker.io", "registry-1.docker.io", "index.docker.io"])
+@pytest.mark.parametrize("path", ["ubuntu", "library/ubuntu"])
+def test_a_path_on_docker_hub_may_leave_out_library(host, path):
+    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": f"{host}/{path}"}, "ubuntu")[0].credential is not None
+    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": f"{host}/{path}"}, "debian")[0].credential is None
+
+
+def test_a_match_by_another_name_of_docker_hub_is_called_one():
     assert (
         "another name of Docker Hub" in look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io"}, "ubuntu")[0].detail
     )
@@ -217,6 +222,11 @@ def test_a_path_on_docker_hub_may_leave_out_library():
     [
         ({"USERNAME": "u", "PASSWORD": "p", "IDENTITY_TOKEN": "i", "REGISTRY_TOKEN": "r"}, "registry token"),
         ({"USERNAME": "u", "PASSWORD": "p", "IDENTITY_TOKEN": "i"}, "identity token"),
+        ({"USERNAME": "u", "PASSWORD": "p", "REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"IDENTITY_TOKEN": "i", "REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"USERNAME": "u", "IDENTITY_TOKEN": "i"}, "identity token"),
+        ({"IDENTITY_TOKEN": "i"}, "identity token"),
         ({"USERNAME": "u", "PASSWORD": "p"}, "login"),
         ({"USERNAME": "u"}, "nothing"),
         ({"PASSWORD": "p"}, "nothing"),
@@ -225,8 +235,9 @@ def test_a_path_on_docker_hub_may_leave_out_library():
 )
 def test_a_set_becomes_the_credential_of_the_table(values, kind):
     environ = {f"IMGPKG_REGISTRY_{name}_0": value for name, value in values.items()}
-    finding, _ = look_up({"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", **environ}, "gcr.io/p/i")
+    finding, warnings = look_up({"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", **environ}, "gcr.io/p/i")
     assert finding.outcome is Outcome.MATCHED
+    assert bool(warnings) == (kind == "nothing" and bool(values))
     assert finding.credential.kind == kind
     assert ("anonymous" if kind == "nothing" else kind) in finding.detail
 
