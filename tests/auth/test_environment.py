@@ -247,6 +247,7 @@ def test_half_a_set_is_anonymous_and_warned_about_by_name(there, missing):
     environ = {"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", f"IMGPKG_REGISTRY_{there}_0": "hunter2"}
     finding, warnings = look_up(environ, "gcr.io/p/i")
     assert finding.credential.is_anonymous
+    assert f"there is no IMGPKG_REGISTRY_{missing}_0, so the access is anonymous" in finding.detail
     assert warnings == [
         (
             f"IMGPKG_REGISTRY_{there}_0 is set without IMGPKG_REGISTRY_{missing}_0: the registry of "

@@ -77,6 +77,8 @@ def test_a_value_of_the_table_becomes_its_key(text, host, port, path):
         ("g!cr.io", "character"),
         ("gcr.io,quay.io", "character"),
         ("münchen.example", "character"),
+        ("gcr.io/\x1b[31m", "control character"),
+        ("gcr.io/a\nb", "control character"),
     ],
 )
 def test_a_value_that_means_no_place_is_refused_without_repeating_it(text, reason):

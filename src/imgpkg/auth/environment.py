@@ -53,7 +53,9 @@ def _why(
 ) -> str:
     direct = winner.pattern.matches(Address.of(repository))
     reasons = [f"matches {repository}" if direct else f"matches {repository}, another name of Docker Hub"]
-    if winner.credential.is_anonymous:
+    if winner.missing:
+        reasons.append(f"there is no {winner.missing}, so the access is anonymous")
+    elif winner.credential.is_anonymous:
         reasons.append("has no complete credential, so the access is anonymous")
     else:
         reasons.append(f"gives the {winner.credential.kind}")

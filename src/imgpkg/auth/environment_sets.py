@@ -46,6 +46,15 @@ class EnvironmentSet:
         """Sort the winner first; among equals the set without suffix, then by code point (auth-spec 2.4)."""
         return (self.pattern.rank, self.suffix is not None, self.suffix or "")
 
+    @property
+    def missing(self) -> str:
+        """The variable that would make half a login whole; empty for all other sets."""
+        if not self.credential.is_anonymous:
+            return ""
+        if self.credential.username:
+            return variable(PASSWORD, self.suffix)
+        return variable(USERNAME, self.suffix) if self.credential.password else ""
+
     def mismatch(self, repository: Repository) -> str:
         """Say why the set is not for `repository`, the names of Docker Hub taken for one host."""
         target = Address.of(repository)

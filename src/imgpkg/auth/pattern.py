@@ -36,6 +36,8 @@ class Pattern:
         The text could hold a login that somebody put into the wrong place.
         """
         text = text.strip()
+        if not text.isprintable():
+            raise CredentialError("control characters are not allowed")
         authority, path = _without_scheme(text).partition("/")[::2]
         _refuse_what_is_no_place(authority, path)
         host, port = split_authority(authority)
