@@ -215,6 +215,7 @@ def test_a_key_is_for_a_repository(key, repository):
         ("registry.example.com:5000", "registry.example.com/p/i", "its port is 5000, not 443"),
         ("registry.example.com", "registry.example.com:5000/p/i", "its port is 443, not 5000"),
         ("registry.example.com", "quay.io/p/i", "no entry for this registry"),
+        ("h.io/\x1b[2J\n", "h.io/p/i", r'$DOCKER_AUTH_CONFIG: auths "h.io/\u001b[2J\n": '),
         ("*.example.com", "registry.example.com/p/i", "no entry for this registry"),
         ("ftp://quay.io", "quay.io/p/i", "no entry for this registry"),
         ("https://index.docker.io/v1/access-token", "ubuntu", "is not below 'access-token'"),

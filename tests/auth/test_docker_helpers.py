@@ -109,6 +109,25 @@ def test_a_helper_that_knows_nothing_is_followed_by_the_next_step(folder, config
     assert ("docker-credential-a has nothing for host.io" in finding.detail) == ("get host.io" in calls)
 
 
+@pytest.mark.parametrize(
+    ("config", "note"),
+    [
+        (
+            {"credHelpers": {"host.io": ""}, "credsStore": "a"},
+            'credHelpers "host.io" is empty, so no helper is asked',
+        ),
+        ({"credHelpers": {"host.io:5000": "a"}}, 'credHelpers "host.io:5000": its port is 5000, not 443'),
+        ({"credHelpers": {"host.io/q": "a"}}, """credHelpers "host.io/q": 'p/i' is not below 'q'"""),
+        ({"credHelpers": {"other.io": "a"}}, "no entry for this registry"),
+    ],
+)
+def test_a_helper_that_is_not_asked_is_named_with_the_reason(folder, config, note):
+    program = answering(folder, "a", "helped", "secret")
+    finding = look_up(folder, config)
+    assert (finding.credential, finding.detail) == (None, f"$DOCKER_AUTH_CONFIG: {note}")
+    assert program.calls == []
+
+
 def test_a_second_file_is_asked_after_a_helper_of_the_first_knows_nothing(folder, tmp_path):
     write_helper(folder, "a", NOT_FOUND)
     (tmp_path / "config.json").write_text(json.dumps({"auths": {"host.io": {"auth": "dTpw"}}}))

@@ -56,7 +56,10 @@ def test_an_empty_suffix_is_warned_about():
         ("IMGPKG_REGISTRY_USERNAMEX", "Did you mean IMGPKG_REGISTRY_USERNAME instead"),
         ("IMGPKG_REGISTRY_HOSTNAME-1", "Did you mean IMGPKG_REGISTRY_HOSTNAME_1 instead"),
         ("IMGPKG_REGISTRY_PASSWRD_0", "Did you mean IMGPKG_REGISTRY_PASSWORD_0 instead"),
-        ("IMGPKG_REGISTRY_TOKEN_0", "_TOKEN_0 instead"),
+        (
+            "IMGPKG_REGISTRY_TOKEN_0",
+            "Did you mean IMGPKG_REGISTRY_IDENTITY_TOKEN_0 or IMGPKG_REGISTRY_REGISTRY_TOKEN_0 instead",
+        ),
         ("IMGPKG_REGISTRY_hostname", "Did you mean IMGPKG_REGISTRY_HOSTNAME instead"),
         ("IMGPKG_REGISTRY_FOO", "is none of IMGPKG_REGISTRY_HOSTNAME, "),
         ("IMGPKG_REGISTRY_", "is none of IMGPKG_REGISTRY_HOSTNAME, "),
@@ -201,9 +204,14 @@ def test_docker_hub_is_found_by_each_of_its_names(host, image):
     assert finding.outcome is Outcome.MATCHED
 
 
-def test_a_path_on_docker_hub_may_leave_out_library():
-    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io/ubuntu"}, "ubuntu")[0].credential is not None
-    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io/ubuntu"}, "debian")[0].credential is None
+@pytest.mark.parametrize("host", ["docker.io", "registry-1.docker.io", "index.docker.io"])
+@pytest.mark.parametrize("path", ["ubuntu", "library/ubuntu"])
+def test_a_path_on_docker_hub_may_leave_out_library(host, path):
+    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": f"{host}/{path}"}, "ubuntu")[0].credential is not None
+    assert look_up({"IMGPKG_REGISTRY_HOSTNAME": f"{host}/{path}"}, "debian")[0].credential is None
+
+
+def test_a_match_by_another_name_of_docker_hub_is_called_one():
     assert (
         "another name of Docker Hub" in look_up({"IMGPKG_REGISTRY_HOSTNAME": "docker.io"}, "ubuntu")[0].detail
     )
@@ -214,6 +222,11 @@ def test_a_path_on_docker_hub_may_leave_out_library():
     [
         ({"USERNAME": "u", "PASSWORD": "p", "IDENTITY_TOKEN": "i", "REGISTRY_TOKEN": "r"}, "registry token"),
         ({"USERNAME": "u", "PASSWORD": "p", "IDENTITY_TOKEN": "i"}, "identity token"),
+        ({"USERNAME": "u", "PASSWORD": "p", "REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"IDENTITY_TOKEN": "i", "REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"REGISTRY_TOKEN": "r"}, "registry token"),
+        ({"USERNAME": "u", "IDENTITY_TOKEN": "i"}, "identity token"),
+        ({"IDENTITY_TOKEN": "i"}, "identity token"),
         ({"USERNAME": "u", "PASSWORD": "p"}, "login"),
         ({"USERNAME": "u"}, "nothing"),
         ({"PASSWORD": "p"}, "nothing"),
@@ -222,8 +235,9 @@ def test_a_path_on_docker_hub_may_leave_out_library():
 )
 def test_a_set_becomes_the_credential_of_the_table(values, kind):
     environ = {f"IMGPKG_REGISTRY_{name}_0": value for name, value in values.items()}
-    finding, _ = look_up({"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", **environ}, "gcr.io/p/i")
+    finding, warnings = look_up({"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", **environ}, "gcr.io/p/i")
     assert finding.outcome is Outcome.MATCHED
+    assert bool(warnings) == (kind == "nothing" and bool(values))
     assert finding.credential.kind == kind
     assert ("anonymous" if kind == "nothing" else kind) in finding.detail
 
@@ -233,6 +247,7 @@ def test_half_a_set_is_anonymous_and_warned_about_by_name(there, missing):
     environ = {"IMGPKG_REGISTRY_HOSTNAME_0": "gcr.io", f"IMGPKG_REGISTRY_{there}_0": "hunter2"}
     finding, warnings = look_up(environ, "gcr.io/p/i")
     assert finding.credential.is_anonymous
+    assert f"there is no IMGPKG_REGISTRY_{missing}_0, so the access is anonymous" in finding.detail
     assert warnings == [
         (
             f"IMGPKG_REGISTRY_{there}_0 is set without IMGPKG_REGISTRY_{missing}_0: the registry of "
@@ -254,6 +269,14 @@ def test_a_set_without_hostname_matches_nothing_and_is_warned_about(hostname):
             "this set is ignored; for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD"
         )
     ]
+
+
+def test_a_set_without_hostname_is_in_the_trail_of_a_miss():
+    environ = {"IMGPKG_REGISTRY_HOSTNAME_1": "quay.io", "IMGPKG_REGISTRY_PASSWORD_2": "hunter2"}
+    assert look_up(environ, "gcr.io/p/i")[0].detail == (
+        "IMGPKG_REGISTRY_HOSTNAME_1=quay.io: another host; "
+        "IMGPKG_REGISTRY_PASSWORD_2: there is no IMGPKG_REGISTRY_HOSTNAME_2, so this set is ignored"
+    )
 
 
 def test_a_set_of_empty_variables_is_ignored_in_silence():
@@ -292,6 +315,39 @@ def test_the_sets_that_were_less_specific_are_named():
     assert finding.detail == (
         "matches gcr.io/team/x; gives the login; IMGPKG_REGISTRY_HOSTNAME_1=gcr.io is less specific"
     )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "repository", "reason"),
+    [
+        ("*a.io", "a*.io", "aa.io/p/i", "_2=a*.io is as specific and comes later by its suffix"),
+        ("docker.io", "registry-1.docker.io", "ubuntu", "as specific and comes later by its suffix"),
+        ("*.docker.io", "docker.io", "ubuntu", "_2=docker.io: counts only where no set for index.docker.io"),
+        ("gcr.io", "gcr.io/p/x", "gcr.io/p/i", "_2=gcr.io/p/x: 'p/i' is not below 'p/x', compared by whole"),
+        ("gcr.io", "gcr.io:5000", "gcr.io/p/i", "_2=gcr.io:5000: its port is 5000, not 443"),
+    ],
+)
+def test_a_set_that_nearly_won_is_named_with_the_reason_why_it_did_not(first, second, repository, reason):
+    finding, _ = look_up(two_sets(first, second), repository)
+    assert finding.credential.username == "first"
+    assert reason in finding.detail
+
+
+def test_a_set_for_a_far_away_host_is_not_worth_a_word_beside_a_winner():
+    assert "quay.io" not in look_up(two_sets("gcr.io", "quay.io"), "gcr.io/p/i")[0].detail
+
+
+@pytest.mark.parametrize(
+    ("hostname", "image", "reason"),
+    [
+        ("docker.io/team", "ubuntu", "'library/ubuntu' is not below 'team', compared by whole segments"),
+        ("registry-1.docker.io:5000", "team/app", "its port is 5000, not 443"),
+        ("quay.io", "ubuntu", "another host"),
+    ],
+)
+def test_a_miss_on_docker_hub_takes_its_names_for_one(hostname, image, reason):
+    finding, _ = look_up({"IMGPKG_REGISTRY_HOSTNAME": hostname}, image)
+    assert finding.detail == f"IMGPKG_REGISTRY_HOSTNAME={hostname}: {reason}"
 
 
 def test_no_secret_is_in_any_representation_of_the_sets():

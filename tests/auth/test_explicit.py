@@ -56,6 +56,14 @@ def look_up(login, **environ):
         ),
         (Login(username="", anonymous=True), {}, ANONYMOUS, "--registry-anon"),
         (Login(password="p"), {ANON: "1"}, ANONYMOUS, "$IMGPKG_ANON"),
+        (Login(), {TOKEN: "t", ANON: "true"}, Credential(registry_token="t"), "$IMGPKG_TOKEN"),
+        (
+            Login(),
+            {USER: "u", PASSWORD: "p", ANON: "true"},
+            Credential("u", "p"),
+            "$IMGPKG_USERNAME, $IMGPKG_PASSWORD",
+        ),
+        (Login("u", "p"), {ANON: "true"}, Credential("u", "p"), "--registry-username, --registry-password"),
     ],
 )
 def test_a_combination_of_the_table_gives_its_credential(login, environ, credential, origin):

@@ -97,6 +97,13 @@ def test_a_credential_without_user_has_no_user_in_its_summary():
     assert decision.summary() == "credential for other.io/p/i from flags: $IMGPKG_TOKEN"
 
 
+@pytest.mark.parametrize("kind", ["REGISTRY_TOKEN", "IDENTITY_TOKEN", "USERNAME"])
+def test_a_user_who_is_not_sent_is_not_in_the_summary(kind):
+    environ = {"IMGPKG_REGISTRY_HOSTNAME": "other.io", "IMGPKG_REGISTRY_USERNAME": "bob"}
+    decision = resolve("other.io/p/i", {**environ, f"IMGPKG_REGISTRY_{kind}": "hunter2"})
+    assert decision.summary().endswith("from environment: IMGPKG_REGISTRY_HOSTNAME=other.io")
+
+
 def test_a_credential_knows_its_secrets_and_shows_none():
     credential = Credential("u", "p1", "i2", "r3")
     assert credential.secrets() == ("p1", "i2", "r3")

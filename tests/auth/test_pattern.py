@@ -71,10 +71,14 @@ def test_a_value_of_the_table_becomes_its_key(text, host, port, path):
         ("gcr].io", "syntax error in pattern"),
         ("g[]cr.io", "syntax error in pattern"),
         ("g[a.b]cr.io", "syntax error in pattern"),
+        ("g[z-a]cr.io", "syntax error in pattern"),
+        ("g[!a-c9-0]cr.io", "syntax error in pattern"),
         ("g cr.io", "character"),
         ("g!cr.io", "character"),
         ("gcr.io,quay.io", "character"),
         ("münchen.example", "character"),
+        ("gcr.io/\x1b[31m", "control character"),
+        ("gcr.io/a\nb", "control character"),
     ],
 )
 def test_a_value_that_means_no_place_is_refused_without_repeating_it(text, reason):
@@ -105,6 +109,7 @@ def test_a_value_that_means_no_place_is_refused_without_repeating_it(text, reaso
         ("[lm]ocalhost:5110", "localhost:5110/p/i"),
         ("g[!x]r.io", "gcr.io/p/i"),
         ("g[^x]r.io", "gcr.io/p/i"),
+        ("z-a[a-c_-]r.io", "z-abr.io/p/i"),
         ("127.*.*.1:5000", "127.0.0.1:5000/p/i"),
         ("[::1]:5000", "[::1]:5000/p/i"),
         ("[::1]", "[::1]:443/p/i"),
@@ -146,6 +151,8 @@ def test_a_pattern_that_does_not_match_says_why(pattern, repository, reason):
     ("better", "worse"),
     [
         ("gcr.io", "gcr*.io"),
+        ("gcr.io", "gcr.io*"),
+        ("gcr.io", "g[a-z]r.io"),
         ("r1.io", "r[0-9].io"),
         ("us.gcr.io", "*.gcr.io/p/i"),
         ("host.io/foo/bar", "host.io/foo"),

@@ -114,6 +114,21 @@ def test_says_what_is_wrong_with_the_variables(helper):
     assert "IMGPKG_REGISTRY_NONSENSE" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "variables", [{"IMGPKG_USERNAME": "half"}, {"IMGPKG_USERNAME": "a:b", "IMGPKG_PASSWORD": "x"}]
+)
+def test_does_not_mind_a_broken_login_for_all_registries(helper, variables):
+    done = helper("get", server="registry.example", **login("registry.example"), **variables)
+    assert (done.returncode, json.loads(done.stdout)["Secret"]) == (0, SECRET)
+
+
+def test_refuses_a_secret_that_is_not_utf8_and_does_not_show_it(helper):
+    variables = login("registry.example", IMGPKG_REGISTRY_PASSWORD_X="hunter2\udcfc")
+    done = helper("get", server="registry.example", **variables)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout == "the credential for registry.example is not UTF-8, and JSON has no words for it\n"
+
+
 def test_logs_skopeo_in(embedded_login, open_session, tmp_path):
     server = embedded_login
     session = open_session(username=server.username, password=server.password)

@@ -365,6 +365,11 @@ class TestTokens:
         assert str(caught.value).endswith("UNAUTHORIZED: wrong")
         assert "credential for r.example/a/b from flags: the test (user 'user')" in caught.value.hints
 
+    @pytest.mark.parametrize(("credential", "is_given"), [(LOGIN, True), (ANONYMOUS, False)])
+    def test_that_are_refused_come_with_a_word_about_sets_when_flags_gave_a_login(self, credential, is_given):
+        hints = bench(TokenRegistry(), credential).authorizer.hints(Access.read(A))
+        assert any("Credentials given by flags go to every registry" in hint for hint in hints) == is_given
+
     def test_unsupported_schemes_are_named_and_shown_nothing(self):
         made = bench(lambda asked: Said(401, headers=www("Negotiate")), LOGIN)
         with pytest.raises(ChallengeError, match="unsupported challenge Negotiate") as caught:

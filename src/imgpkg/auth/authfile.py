@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -31,6 +32,11 @@ class Key:
         return cls(written, Address.read(written).canonical())
 
     @property
+    def quoted(self) -> str:
+        """The key as written, for a person: on one line and without control characters."""
+        return json.dumps(self.written, ensure_ascii=False)
+
+    @property
     def has_path(self) -> bool:
         """True when the key is for a part of the registry."""
         return bool(self.address.segments)
@@ -55,7 +61,7 @@ class Entry:
 
     def credential(self) -> Credential | None:
         """Decode the entry; None when it says nothing; CredentialError naming the key when it is broken."""
-        what = f'entry "{self.key.written}"'
+        what = f"entry {self.key.quoted}"
         fields = fold(self.raw, what)
         values = {name: text(fields.get(name), f"{what}: {name}") for name in _FIELDS}
         username, password = values["username"], values["password"]

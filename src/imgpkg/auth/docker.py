@@ -84,9 +84,10 @@ class _Search:
     def _dedicated_helper(self, target: Address, server: str, spellings: tuple[str, str]) -> Finding | None:
         for key, helper in self.file.helpers_for(target, spellings):
             if not helper:
+                self.notes.append(f"credHelpers {key.quoted} is empty, so no helper is asked")
                 return None
             asked = key.written if key.has_path else server
-            found = self._ask(f'credHelpers "{key.written}"', helper, asked)
+            found = self._ask(f"credHelpers {key.quoted}", helper, asked)
             if found is not None:
                 return found
         return None
@@ -113,7 +114,7 @@ class _Search:
         for entry in entries:
             with doing(f"loading config file: {self.name}"):
                 credential = entry.credential()
-            label = f'auths "{entry.key.written}"'
+            label = f"auths {entry.key.quoted}"
             if credential is not None:
                 return self._found(label, f"the key is for {self.repository}", credential)
             self.notes.append(f"{label} is empty")
@@ -127,7 +128,9 @@ class _Search:
         return Finding(_NAME, Outcome.MATCHED, detail, f"{self.name}: {where}", credential)
 
     def _note_near_misses(self, target: Address) -> None:
-        for entry in self.file.entries:
-            reason = entry.key.mismatch(target)
-            if reason and entry.key.address.host == target.host:
-                self.notes.append(f'auths "{entry.key.written}": {reason}')
+        keys = [("auths", entry.key) for entry in self.file.entries]
+        keys += [("credHelpers", key) for key, _ in self.file.helpers]
+        for field_name, key in keys:
+            reason = key.mismatch(target)
+            if reason and key.address.host == target.host:
+                self.notes.append(f"{field_name} {key.quoted}: {reason}")

@@ -8,6 +8,7 @@ from imgpkg.auth.address import Address
 from imgpkg.auth.environment_sets import PREFIX, EnvironmentSet, EnvironmentSets, read_sets
 from imgpkg.auth.keychain import Finding, Outcome
 from imgpkg.auth.once import Once
+from imgpkg.auth.pattern import ANOTHER_HOST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,7 +38,7 @@ class EnvironmentSource:
         if not matching:
             return Finding(self.name, Outcome.NO_MATCH, _why_none(sets, repository))
         winner, *others = matching
-        detail = _why(winner, others, repository)
+        detail = _why(sets, winner, others, repository)
         return Finding(self.name, Outcome.MATCHED, detail, winner.origin, winner.credential)
 
     def _read(self) -> EnvironmentSets:
@@ -47,24 +48,36 @@ class EnvironmentSource:
         return sets
 
 
-def _why(winner: EnvironmentSet, others: list[EnvironmentSet], repository: Repository) -> str:
+def _why(
+    sets: EnvironmentSets, winner: EnvironmentSet, others: list[EnvironmentSet], repository: Repository
+) -> str:
     direct = winner.pattern.matches(Address.of(repository))
     reasons = [f"matches {repository}" if direct else f"matches {repository}, another name of Docker Hub"]
-    if winner.credential.is_anonymous:
+    if winner.missing:
+        reasons.append(f"there is no {winner.missing}, so the access is anonymous")
+    elif winner.credential.is_anonymous:
         reasons.append("has no complete credential, so the access is anonymous")
     else:
         reasons.append(f"gives the {winner.credential.kind}")
     reasons.extend(_passed_over(winner, other) for other in others)
+    missed = (one for one in sets.sets if one is not winner and one not in others)
+    reasons.extend(why for one in missed if (why := _missed(one, repository)))
     return "; ".join(reasons)
 
 
 def _passed_over(winner: EnvironmentSet, other: EnvironmentSet) -> str:
-    same = winner.pattern.address == other.pattern.address
-    return f"{other.origin} {'names the same place and is not used' if same else 'is less specific'}"
+    if winner.pattern.address == other.pattern.address:
+        return f"{other.origin} names the same place and is not used"
+    if winner.pattern.rank == other.pattern.rank:
+        return f"{other.origin} is as specific and comes later by its suffix"
+    return f"{other.origin} is less specific"
+
+
+def _missed(one: EnvironmentSet, repository: Repository) -> str:
+    reason = one.mismatch(repository)
+    return "" if reason == ANOTHER_HOST else f"{one.origin}: {reason}"
 
 
 def _why_none(sets: EnvironmentSets, repository: Repository) -> str:
-    if not sets.sets:
-        return f"no {PREFIX}HOSTNAME variable is set"
-    target = Address.of(repository)
-    return "; ".join(f"{one.origin}: {one.pattern.mismatch(target)}" for one in sets.sets)
+    reasons = [f"{one.origin}: {one.mismatch(repository)}" for one in sets.sets]
+    return "; ".join([*(reasons or [f"no {PREFIX}HOSTNAME variable is set"]), *sets.lost])

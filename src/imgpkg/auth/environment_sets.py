@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from imgpkg.auth.address import Address, docker_hub_aliases
 from imgpkg.auth.credential import Credential
-from imgpkg.auth.pattern import Pattern
+from imgpkg.auth.pattern import ANOTHER_HOST, Pattern
 from imgpkg.errors import CredentialError
+from imgpkg.oci.reference import DOCKER_HUB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -45,12 +46,30 @@ class EnvironmentSet:
         """Sort the winner first; among equals the set without suffix, then by code point (auth-spec 2.4)."""
         return (self.pattern.rank, self.suffix is not None, self.suffix or "")
 
+    @property
+    def missing(self) -> str:
+        """The variable that would make half a login whole; empty for all other sets."""
+        if not self.credential.is_anonymous:
+            return ""
+        if self.credential.username:
+            return variable(PASSWORD, self.suffix)
+        return variable(USERNAME, self.suffix) if self.credential.password else ""
+
+    def mismatch(self, repository: Repository) -> str:
+        """Say why the set is not for `repository`, the names of Docker Hub taken for one host."""
+        target = Address.of(repository)
+        reasons = [self.pattern.mismatch(place) for place in (target, *docker_hub_aliases(target))]
+        if "" in reasons:
+            return f"counts only where no set for {DOCKER_HUB} matches"
+        return next((reason for reason in reasons if reason != ANOTHER_HOST), ANOTHER_HOST)
+
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSets:
-    """Every set that can match, and what the user should know about the variables; no value in `warnings`."""
+    """Every set that can match, those `lost` for want of a hostname, and `warnings`; no value in either."""
 
     sets: tuple[EnvironmentSet, ...]
+    lost: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def matching(self, repository: Repository) -> tuple[EnvironmentSet, ...]:
@@ -67,8 +86,10 @@ def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
     """Read all sets; raise CredentialError for unknown names, or for hostnames that mean nothing."""
     groups = _groups(environ)
     sets = _sets(groups)
-    warnings = (*_group_warnings(groups), *_duplicate_warnings(sets))
-    return EnvironmentSets(sets, warnings)
+    lost = tuple(_lost(groups))
+    advice = (f"{text}; for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD" for text in lost)
+    warnings = (*_group_warnings(groups), *advice, *_duplicate_warnings(sets))
+    return EnvironmentSets(sets, lost, warnings)
 
 
 def variable(kind: str, suffix: str | None) -> str:
@@ -112,16 +133,18 @@ def _suggestion(name: str) -> str:
 
     rest = name.removeprefix(PREFIX)
     heads = [rest, *(rest[:i] for i, character in enumerate(rest) if not character.isalpha())]
-    ratio, kind, head = max(
-        ((SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in KINDS for head in heads),
-        key=lambda candidate: candidate[0],
-    )
-    if ratio < _CLOSE:
+    candidates = [
+        (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in KINDS for head in heads
+    ]
+    best = max(ratio for ratio, _, _ in candidates)
+    if best < _CLOSE:
         return (
             f"{name} is none of {', '.join(PREFIX + kind for kind in KINDS)}, each with or without _SUFFIX."
         )
-    suffix = rest[len(head) + 1 :]
-    return f"Did you mean {variable(kind, suffix or None)} instead of {name}?"
+    closest = dict.fromkeys(
+        variable(kind, rest[len(head) + 1 :] or None) for ratio, kind, head in candidates if ratio == best
+    )
+    return f"Did you mean {' or '.join(closest)} instead of {name}?"
 
 
 def _sets(groups: Mapping[str | None, Mapping[str, str]]) -> tuple[EnvironmentSet, ...]:
@@ -157,9 +180,7 @@ def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[
             names = ", ".join(variable(kind, suffix) for kind in KINDS if kind in values)
             yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"
         yield from _newline_warnings(suffix, values, given)
-        if not values.get(HOSTNAME, "").strip():
-            yield from _lost_warning(suffix, given)
-        elif given in ([USERNAME], [PASSWORD]):
+        if values.get(HOSTNAME, "").strip() and given in ([USERNAME], [PASSWORD]):
             yield _half_warning(suffix, given[0])
 
 
@@ -169,14 +190,11 @@ def _newline_warnings(suffix: str | None, values: Mapping[str, str], given: Iter
             yield f"{variable(kind, suffix)} ends in a newline, which is sent as a part of it"
 
 
-def _lost_warning(suffix: str | None, given: list[str]) -> Iterator[str]:
-    if not given:
-        return
-    names = ", ".join(variable(kind, suffix) for kind in given)
-    yield (
-        f"{names}: there is no {variable(HOSTNAME, suffix)}, so this set is ignored; "
-        "for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD"
-    )
+def _lost(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
+    for suffix, values in groups.items():
+        names = ", ".join(variable(kind, suffix) for kind in KINDS[1:] if values.get(kind))
+        if names and not values.get(HOSTNAME, "").strip():
+            yield f"{names}: there is no {variable(HOSTNAME, suffix)}, so this set is ignored"
 
 
 def _half_warning(suffix: str | None, there: str) -> str:

@@ -78,7 +78,7 @@ class Decision:
         winner = self.winner
         if winner is None:
             return f"no credential found for {self.repository}; requests are anonymous"
-        user = f" (user {self.credential.username!r})" if self.credential.username else ""
+        user = f" (user {self.credential.username!r})" if self.credential.kind == "login" else ""
         return f"credential for {self.repository} from {winner.source}: {winner.origin}{user}"
 
     def explain(self) -> str:

@@ -12,9 +12,11 @@ from imgpkg.errors import CredentialError
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
 _IPV6 = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
 _CLASS = re.compile(r"\[[!^]?[a-z0-9_-]+\]")
+_RANGE = re.compile(r"([a-z0-9_])-([a-z0-9_])")
 _WILDCARD = re.compile(rf"[*?]|{_CLASS.pattern}")
 _LITERAL = re.compile(r"[a-z0-9_.-]*")
 _MAX_PORT = 65535
+ANOTHER_HOST = "another host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class Pattern:
         The text could hold a login that somebody put into the wrong place.
         """
         text = text.strip()
+        if not text.isprintable():
+            raise CredentialError("control characters are not allowed")
         authority, path = _without_scheme(text).partition("/")[::2]
         _refuse_what_is_no_place(authority, path)
         host, port = split_authority(authority)
@@ -79,7 +83,7 @@ class Pattern:
     def _host_mismatch(self, host: str) -> str:
         if self.has_wildcard and fnmatchcase(host, self.address.host):
             return "a wildcard stays within one label of the host"
-        return "another host"
+        return ANOTHER_HOST
 
     def __str__(self) -> str:
         return self.text
@@ -118,7 +122,11 @@ def _check_host(host: str) -> None:
     if _IPV6.fullmatch(host):
         return
     rest = _WILDCARD.sub("", host)
-    if "[" in rest or "]" in rest:
+    if "[" in rest or "]" in rest or any(map(_has_backward_range, _CLASS.findall(host))):
         raise CredentialError("syntax error in pattern: a bracket without its partner, or an odd set")
     if not _LITERAL.fullmatch(rest):
         raise CredentialError("the host has a character that no host name has")
+
+
+def _has_backward_range(wildcard: str) -> bool:
+    return any(first > last for first, last in _RANGE.findall(wildcard))

@@ -46,10 +46,12 @@ def _get(server: str) -> int:
         return _say(_NO_SERVER, 1)
     from imgpkg.operations.offer import offer  # noqa: PLC0415 - the other requests need none of it
     from imgpkg.session import Session  # noqa: PLC0415 - likewise
-    from imgpkg.settings import Settings  # noqa: PLC0415 - likewise
+    from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
+    # Logins given by hand are never handed out, so a mistake in their variables must not matter.
+    none_by_hand = Login("", "", "", anonymous=False)
     try:
-        with Session(Settings.from_environment(), on_event=_warn) as session:
+        with Session(Settings.from_environment(login=none_by_hand), on_event=_warn) as session:
             credential = offer(server, session=session).credential
     except ImgpkgError as error:
         return _say(str(error), 1)
@@ -57,6 +59,8 @@ def _get(server: str) -> int:
     if login is None:
         return _say(_NOT_FOUND, 1)
     username, secret = login
+    if not _is_text(username + secret):
+        return _say(f"the credential for {server} is not UTF-8, and JSON has no words for it", 1)
     return _say(json.dumps({"ServerURL": server, "Username": username, "Secret": secret}))
 
 
@@ -67,6 +71,14 @@ def _login(credential: Credential) -> tuple[str, str] | None:
     if credential.identity_token:
         return _TOKEN_USER, credential.identity_token
     return (credential.username, credential.password) if credential.has_login else None
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _warn(event: Event) -> None:

@@ -33,7 +33,8 @@ def _sentences(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegist
     if challenge is not None and challenge.scheme == "bearer":
         yield f"requested scope: {' '.join(map(str, scopes))}"
         yield from _elsewhere(challenge.realm, known)
-    if decision.winner is not None and decision.winner.source == _FLAGS:
+    given = decision.winner is not None and decision.winner.source == _FLAGS
+    if given and not decision.credential.is_anonymous:
         yield (
             "Credentials given by flags go to every registry. Sets of IMGPKG_REGISTRY_HOSTNAME_0, "
             "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0 are for one registry each; a set with "
