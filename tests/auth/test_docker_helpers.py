@@ -179,6 +179,10 @@ def test_an_answer_that_another_try_cannot_change_fails_at_once(folder, clock, b
         ("echo 'database is locked'; exit 3", "err: exit status 3, out: `database is locked`"),
         ("kill -9 $$", "err: signal 9, out: ``"),
         (
+            r"""printf '\033[2Jlocked\r\nby \302\233me'; exit 1""",
+            "err: exit status 1, out: ` [2Jlocked \nby  me`",
+        ),
+        (
             """echo '{"Username":"u","Secret" : "hunter2"}'; exit 1""",
             "err: exit status 1, out: `(not shown: it has a secret in it)`",
         ),
@@ -424,7 +428,7 @@ def test_a_failing_helper_ends_the_search_and_tells_who_asked(folder):
         "out: `no credentials username`"
     )
     assert caught.value.hints == (
-        "docker-credential-a was asked for host.io because of credsStore in $DOCKER_AUTH_CONFIG.",
+        "credsStore in $DOCKER_AUTH_CONFIG says to ask docker-credential-a for host.io.",
     )
 
 

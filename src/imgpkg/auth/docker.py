@@ -103,7 +103,7 @@ class _Search:
         try:
             credential = self.helpers.get(helper, server)
         except CredentialError as error:
-            hint = f"{program} was asked for {server} because of {field_name} in {self.name}."
+            hint = f"{field_name} in {self.name} says to ask {program} for {server}."
             raise CredentialError(error.message, hints=(hint, *error.hints)) from error
         if credential is None:
             self.notes.append(f"{program} has nothing for {server}")

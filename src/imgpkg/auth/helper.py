@@ -32,6 +32,8 @@ _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name that marks one
 _LONGEST_MESSAGE = 1000
 # A helper that fails after it has answered.
 _SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
+# What a terminal would obey; lines stay lines.
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,8 @@ class Helpers:
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     from signal import SIGKILL  # noqa: PLC0415 - only a helper that hangs needs it
 
-    with suppress(ProcessLookupError):
+    # macOS says that it is not permitted where only a process is left that has ended already.
+    with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, SIGKILL)
     process.wait()
 
@@ -199,4 +202,5 @@ def _credential(stdout: bytes, expires_at: float) -> Credential | None:
 
 
 def _failed(reason: str, out: str = "") -> str:
-    return f"error getting credentials - err: {reason}, out: `{out[:_LONGEST_MESSAGE]}`"
+    shown = _CONTROL.sub(" ", out[:_LONGEST_MESSAGE])
+    return f"error getting credentials - err: {reason}, out: `{shown}`"
