@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from tests.operations.making import make_image
+
+from imgpkg.cli.credential_helper import main
 
 HELPER = str(Path(sys.executable).with_name("docker-credential-imgpkg"))
 SECRET = "a-secret-for-helpers"
@@ -106,6 +110,22 @@ def test_answers_every_request(helper, words, code, said):
     done = helper(*words)
     assert (done.returncode, done.stderr) == (code, "")
     assert done.stdout.startswith(said)
+
+
+@pytest.mark.parametrize("server", ["", " \n", "https://", "//", ":5000", "https:///path"])
+def test_wants_the_name_of_a_server(helper, server):
+    done = helper("get", server=server, **login("*"))
+    assert (done.returncode, done.stdout, done.stderr) == (1, "no credentials server URL\n", "")
+
+
+def test_ends_quietly_when_it_is_interrupted(monkeypatch, capfd):
+    reader, writer = os.pipe()
+    interrupt = threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))
+    with open(reader) as stdin, open(writer, "w"):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        interrupt.start()
+        assert main(["get"]) == 130
+    assert capfd.readouterr() == ("", "")
 
 
 def test_says_what_is_wrong_with_the_variables(helper):

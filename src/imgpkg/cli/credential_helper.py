@@ -25,11 +25,19 @@ _NOT_FOUND = "credentials not found in native keychain"
 _NO_SERVER = "no credentials server URL"
 _TOKEN_USER = "<token>"  # noqa: S105 - what stands in the place of a user name
 _LONGEST_SERVER = 1 << 16
+_INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer one request; return 0, or 1 with the message on standard output."""
+    """Answer one request; return 0, 1 with the message on standard output, or 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _answer(words)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _answer(words: list[str]) -> int:
     if words == ["get"]:
         return _get(os.fsdecode(sys.stdin.buffer.read(_LONGEST_SERVER)).strip())
     if words == ["list"]:
@@ -42,9 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _get(server: str) -> int:
-    if not server:
+    from imgpkg.auth.address import Address  # noqa: PLC0415 - the other requests need none of it
+
+    if not Address.read(server).host:
         return _say(_NO_SERVER, 1)
-    from imgpkg.operations.offer import offer  # noqa: PLC0415 - the other requests need none of it
+    from imgpkg.operations.offer import offer  # noqa: PLC0415 - likewise
     from imgpkg.session import Session  # noqa: PLC0415 - likewise
     from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
