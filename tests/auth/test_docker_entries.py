@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.keychain import Keychain, Outcome
-from imgpkg.auth.places import places
+from imgpkg.auth.places import Place, places
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 
@@ -372,6 +374,50 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path):
     with pytest.raises(CredentialError) as caught:
         source_of(DOCKER_CONFIG=str(tmp_path)).lookup(Repository.parse("host.io/p/i"))
     assert str(caught.value) == f"loading config file: {config}: open: too many levels of symbolic links"
+
+
+@pytest.fixture
+def closed():
+    """A readable folder with a folder and a file in it that are closed to us, root or not."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        written(folder / "inner", "config.json", {"auths": {"host.io": login("u")}})
+        (folder / "config.json").write_text("{}")
+        for path in ("inner", "config.json"):
+            (folder / path).chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)
+        yield folder
+        os.seteuid(user)
+        (folder / "inner").chmod(0o755)
+
+
+def test_a_file_that_is_closed_to_us_is_an_error(closed):
+    with pytest.raises(CredentialError) as caught:
+        source_of(DOCKER_CONFIG=str(closed)).lookup(Repository.parse("host.io/p/i"))
+    assert str(caught.value) == f"loading config file: {closed}/config.json: open: permission denied"
+
+
+@pytest.mark.parametrize("variable", ["DOCKER_CONFIG", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME", "HOME"])
+def test_a_file_in_a_folder_that_is_closed_to_us_is_passed_over_with_a_warning(closed, variable):
+    """HOME may be that of another user, after sudo; the original finds nothing there and goes on."""
+    warnings = []
+    source = source_of(warnings.append, **{variable: f"{closed}/inner"})
+    assert source.lookup(Repository.parse("host.io/p/i")).outcome is Outcome.NO_MATCH
+    assert len(warnings) == (2 if variable == "HOME" else 1)
+    assert warnings[0].startswith(f"{closed}/inner/")
+    assert warnings[0].endswith(" is in a folder that is closed to this user; it is passed over")
+
+
+def test_a_place_that_no_variable_names_may_be_closed_in_silence(closed):
+    """Without XDG_RUNTIME_DIR podman keeps logins below /run/containers, which often is root's alone."""
+    guesses = [place.name for place in places({"HOME": "/home/me"}) if place.is_guess]
+    assert guesses == [f"/run/containers/{os.getuid()}/auth.json"]
+    warnings = []
+    assert Place(f"{closed}/inner/config.json", is_guess=True).load(warnings.append) is None
+    assert warnings == []
 
 
 def test_a_file_is_read_once_and_only_when_a_lookup_needs_it(tmp_path):
