@@ -136,6 +136,7 @@ class TestADigestReference:
             ("ab@", "unsupported digest algorithm: "),
             (f"ab@sha256:{'A' * 64}", f"invalid checksum digest format: sha256:{'A' * 64}"),
             ("ab@sha256:abc", "invalid checksum digest length: sha256:abc"),
+            ("UPPER@sha256:abc", "invalid checksum digest length: sha256:abc"),
             (f"@sha256:{H}", "a repository name must be specified"),
             (f"UPPER@sha256:{H}", f"repository can only contain the characters `{PATH}`: UPPER"),
             (f"ab:b+d@sha256:{H}", f"repository can only contain the characters `{PATH}`: ab:b+d"),

@@ -98,11 +98,12 @@ class Reference:
             )
         if not digest.startswith("sha256:"):
             raise InvalidReference(f"unsupported digest algorithm: {digest}")
+        parsed = Digest.parse(digest)
         try:
             repository = cls.parse_tag(base).repository
         except InvalidReference:
             repository = Repository.parse(base)
-        return cls(repository, digest=Digest.parse(digest))
+        return cls(repository, digest=parsed)
 
     @property
     def identifier(self) -> str:
