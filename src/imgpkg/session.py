@@ -9,6 +9,7 @@ from imgpkg.auth.activation import active_sources
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import CredentialSource, Keychain
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.registry.client import RegistryClient
@@ -43,6 +44,7 @@ class Session:
         self.settings = settings or Settings()
         self._warn = partial(_warn_once, set(), on_event)
         self._pool = self._open_pool(trace)
+        self._helpers = Helpers(self.settings.environ)
         self.keychain = Keychain([*sources, *self._sources()])
         self.client = RegistryClient(
             self._pool,
@@ -57,7 +59,7 @@ class Session:
         yield EnvironmentSource(environ, self._warn)
         yield from active_sources(environ, self._pool, self._warn)
         yield ExplicitSource(self.settings.login, environ)
-        yield DockerConfigSource(environ, self._warn)
+        yield DockerConfigSource(environ, self._warn, helpers=self._helpers)
 
     def _open_pool(self, trace: Callable[[str], None] | None) -> Pool:
         return Pool(
@@ -68,6 +70,10 @@ class Session:
             max_connections=max(2 * self.settings.concurrency, 10),
             tracer=_tracer(trace),
         )
+
+    def stop(self) -> None:
+        """End what this run has other programs do, for good; signal handlers may call it."""
+        self._helpers.stop()
 
     def close(self) -> None:
         """Close every connection."""

@@ -14,7 +14,7 @@ from imgpkg.auth.credential import Credential
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Keychain, Outcome
-from imgpkg.errors import CredentialError
+from imgpkg.errors import Cancelled, CredentialError
 from imgpkg.oci.reference import Repository
 
 HUB = "https://index.docker.io/v1/"
@@ -302,6 +302,35 @@ def test_a_lookup_that_is_interrupted_ends_the_helper(folder, clock):
     assert is_gone(int(marker.read_text()))
     program = answering(folder, "a", "again", "p")
     assert helpers.get("a", "host.io").username == "again"
+
+
+def test_threads_that_wait_for_helpers_are_let_go_when_the_work_is_stopped(folder, clock):
+    program = write_helper(
+        folder, "a", f'sleep 300 & echo $! > "{folder}/new"; mv "{folder}/new" "{folder}/child"; wait'
+    )
+    write_helper(folder, "b", "echo '{}'")
+    helpers = helpers_of(program, clock)
+    cancelled = []
+
+    def ask(server):
+        with pytest.raises(Cancelled, match="the work was stopped"):
+            helpers.get("a", server)
+        cancelled.append(server)
+
+    threads = [threading.Thread(target=ask, args=(server,)) for server in ("host.io", "host.io", "other.io")]
+    for thread in threads:
+        thread.start()
+    while not (folder / "child").exists() and threads[0].is_alive():
+        time.sleep(0.01)
+    helpers.stop()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(cancelled) == ["host.io", "host.io", "other.io"]
+    assert is_gone(int((folder / "child").read_text()))
+    assert len(program.calls) == 1
+    assert clock.pauses == []
+    with pytest.raises(Cancelled):
+        helpers.get("b", "host.io")
 
 
 def test_the_server_comes_without_newline_and_the_environment_is_the_given_one(folder, clock):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import runpy
 import signal
@@ -14,6 +15,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from tests.auth.programs import write_helper
 from tests.servers.raw import RawServer
 
 from imgpkg.cli import commands
@@ -135,6 +137,27 @@ def test_a_pull_that_is_told_to_stop_while_it_unpacks_leaves_the_old_output_alon
         err = process.communicate(timeout=_SECONDS)[1]
     assert (process.returncode, err) == (code, b"imgpkg: Error: interrupted\n")
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "old"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_worker_that_waits_for_a_credential_helper_holds_up_nobody(
+    started, repository, tmp_path, monkeypatch, number, code
+):
+    running = tmp_path / "running"
+    helper = write_helper(tmp_path / "bin", "slow", f'echo > "{running}"; exec sleep 300')
+    monkeypatch.setenv("PATH", f"{helper.folder}:{os.environ['PATH']}")
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", '{"credHelpers": {"registry.example": "slow"}}')
+    images = {"images": [{"image": f"registry.example/a/b@sha256:{'0' * 64}"}]}
+    lock = {"apiVersion": "imgpkg.carvel.dev/v1alpha1", "kind": "ImagesLock", **images}
+    (tmp_path / "images.yml").write_text(json.dumps(lock))
+    process = started("copy", "--lock", tmp_path / "images.yml", "--to-repo", repository)
+    while not running.exists() and process.poll() is None:
+        time.sleep(0.01)
+    sent = time.monotonic()
+    process.send_signal(number)
+    err = process.communicate(timeout=_SECONDS)[1]
+    assert (process.returncode, err) == (code, b"imgpkg: Error: interrupted\n")
+    assert time.monotonic() - sent < _SECONDS / 2
 
 
 def test_a_command_in_another_thread_leaves_signals_alone():

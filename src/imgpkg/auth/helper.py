@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.jsonfile import decode, fold, text
 from imgpkg.auth.once import Once
-from imgpkg.errors import CredentialError
+from imgpkg.errors import Cancelled, CredentialError
 
 if TYPE_CHECKING:
     import subprocess
@@ -80,10 +80,21 @@ class Helpers:
         self._lock = Lock()
         self._answers: dict[tuple[str, str], Once[_Answer]] = {}
         self._running: defaultdict[str, Lock] = defaultdict(Lock)
+        self._processes: set[subprocess.Popen[bytes]] = set()
+        self._is_stopped = False
 
     def get(self, name: str, server: str) -> Credential | None:
         """Ask `docker-credential-NAME` for `server`; None for "not found"; CredentialError when it fails."""
         return self._question(name, server)().credential
+
+    def stop(self) -> None:
+        """End the helpers that run, and run none from now on: who waits for one gets Cancelled.
+
+        It takes no lock, for whoever is interrupted by the signal handler that calls it may hold one.
+        """
+        self._is_stopped = True
+        for process in tuple(self._processes):
+            _kill_group(process)
 
     def _question(self, name: str, server: str) -> Once[_Answer]:
         with self._lock:
@@ -112,8 +123,13 @@ class Helpers:
         with self._lock:
             running = self._running[name]
         with running:
+            self._check_stopped()
             reply = self._run(program, server)
         return _understand(reply, self._clock() + LIFETIME)
+
+    def _check_stopped(self) -> None:
+        if self._is_stopped:
+            raise Cancelled("no credential helper runs any more: the work was stopped")
 
     def _program(self, name: str) -> str:
         from shutil import which  # noqa: PLC0415 - only a configured helper needs it
@@ -147,8 +163,10 @@ class Helpers:
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise CredentialError(_failed(f"fork/exec {program}: {reason}")) from error
+        self._processes.add(process)
         with process:
             try:
+                self._check_stopped()
                 stdout, _ = process.communicate(server.encode(), timeout=self._timeout)
             except subprocess.TimeoutExpired:
                 _end_group(process)
@@ -156,18 +174,25 @@ class Helpers:
                 _end_group(process)
                 raise
             else:
+                self._check_stopped()
                 return _Reply(process.returncode, stdout)
+            finally:
+                self._processes.discard(process)
         # Outside of the handler: the cause would carry what the helper had printed.
         raise CredentialError(_failed(f"{os.path.basename(program)} gave no answer in {self._timeout:g} s"))
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:
+    _kill_group(process)
+    process.wait()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     from signal import SIGKILL  # noqa: PLC0415 - only a helper that hangs needs it
 
     # macOS says that it is not permitted where only a process is left that has ended already.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, SIGKILL)
-    process.wait()
 
 
 def _understand(reply: _Reply, expires_at: float) -> _Answer | _Failure:

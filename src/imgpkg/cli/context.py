@@ -25,6 +25,7 @@ class Context:
         self.flags = flags
         self.output = output
         self._watch: Watch | None = None
+        self._sessions: list[Session] = []
 
     @property
     def watch(self) -> Watch:
@@ -47,7 +48,14 @@ class Context:
         from imgpkg.session import Session  # noqa: PLC0415 - commands without a registry start faster
 
         trace = self.watch.trace if self.flags.is_on("debug") else None
-        return Session(self.settings(), on_event=self.watch, trace=trace)
+        session = Session(self.settings(), on_event=self.watch, trace=trace)
+        self._sessions.append(session)
+        return session
+
+    def stop(self) -> None:
+        """End what other programs do for the command; signal handlers may call it."""
+        for session in self._sessions:
+            session.stop()
 
     def settings(self) -> Settings:
         """Turn the registry flags into settings."""

@@ -111,7 +111,8 @@ def _execute(command: Command, parsed: Parsed) -> int:
 
     output = make_output(parsed)
     try:
-        with terminable(), Context(parsed, output) as context:
+        context = Context(parsed, output)
+        with terminable(context.stop), context:
             command.run(context)
         if command.name != "help":
             output.line("Succeeded")
