@@ -168,6 +168,15 @@ class TestRegistryTokens:
         assert send(made) == 401
         assert len(made.transport.asked) == 1
 
+    @pytest.mark.parametrize("token", ["hunter2\n", "a\r\nb: hunter2", "hunter2€", "hunter2\udcff"])
+    def test_that_no_header_can_hold_are_refused_with_their_source(self, token):
+        made = bench(lambda asked: Said(200), Credential(registry_token=token))
+        with pytest.raises(ChallengeError, match="holds a newline or another character") as caught:
+            send(made)
+        assert caught.value.hints[0] == "credential for r.example/a/b from flags: the test"
+        assert "hunter2" not in f"{caught.value}{caught.value.hints}"
+        assert made.transport.asked == []
+
     def test_that_were_renewed_are_sent(self):
         made = bench(
             lambda asked: Said(200 if asked.authorization == "Bearer new" else 401),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire
 
-from imgpkg.auth.credential import Credential
+from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, Forbidden, NotTLS, RegistryError, Unauthorized
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.scope import Access
@@ -198,9 +198,18 @@ class TestHints:
         assert "HTTPS_PROXY" in hint
 
     def test_say_that_the_request_was_anonymous(self):
-        first, second = self.hints(401, None, name="environment")
+        first, second, last = self.hints(401, None, name="environment")
         assert "no credential found for r.example/a/b" in first
         assert second == "environment: no match: knows nothing"
+        assert last == (
+            "To log in: docker login r.example, or set IMGPKG_REGISTRY_HOSTNAME_0=r.example with "
+            "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
+        )
+
+    def test_offer_nothing_to_somebody_who_wants_to_be_anonymous(self):
+        first, second = self.hints(401, ANONYMOUS)
+        assert first == "credential for r.example/a/b from flags: the test"
+        assert second == "flags: matched: was told so"
 
     def test_say_which_scope_was_asked_for_and_where(self):
         registry = TokenRegistry()

@@ -84,8 +84,8 @@ def _login(username: _Given, password: _Given) -> Finding:
         raise UsageError(f"{username.origin} must not contain a colon (RFC 7617)")
     if not password.value:
         raise UsageError(
-            f"password missing: {username.origin} is given, but neither --registry-password nor "
-            "$IMGPKG_PASSWORD"
+            f"password missing: {username.origin} is given without one; give --registry-password-stdin, "
+            "--registry-password or $IMGPKG_PASSWORD as well"
         )
     return _matched(Credential(username.value, password.value), f"{username.origin}, {password.origin}")
 

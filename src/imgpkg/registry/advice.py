@@ -33,8 +33,12 @@ def _sentences(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegist
     if challenge is not None and challenge.scheme == "bearer":
         yield f"requested scope: {' '.join(map(str, scopes))}"
         yield from _elsewhere(challenge.realm, known)
-    given = decision.winner is not None and decision.winner.source == _FLAGS
-    if given and not decision.credential.is_anonymous:
+    if decision.winner is None:
+        yield (
+            f"To log in: docker login {known.name}, or set IMGPKG_REGISTRY_HOSTNAME_0={known.name} with "
+            "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
+        )
+    elif decision.winner.source == _FLAGS and not decision.credential.is_anonymous:
         yield (
             "Credentials given by flags go to every registry. Sets of IMGPKG_REGISTRY_HOSTNAME_0, "
             "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0 are for one registry each; a set with "

@@ -15,7 +15,7 @@ from imgpkg.registry.choice import choose, is_insufficient, must_choose, named_s
 from imgpkg.registry.known import PREPARING, KnownRegistry
 from imgpkg.registry.scope import covers, merge
 from imgpkg.registry.stranger import visit
-from imgpkg.registry.token_service import Inquiry, basic, fetch_token, secrets_of
+from imgpkg.registry.token_service import Inquiry, basic, bearer, fetch_token, secrets_of
 from imgpkg.registry.tokens import Holder, Tokens
 from imgpkg.transport.message import Origin, Request
 from imgpkg.version import VERSION
@@ -157,7 +157,7 @@ class Authorizer:
         """Choose what to show: a registry token, a fetched one, the login, or nothing."""
         credential = decision.credential
         if credential.registry_token:
-            return Signature(f"Bearer {credential.registry_token}")
+            return Signature(bearer(credential))
         challenge = choose(known.challenges or (), credential)
         if challenge is not None and challenge.scheme == "bearer" and challenge.realm:
             return (yield from self._bearer(known, challenge, decision, scopes))

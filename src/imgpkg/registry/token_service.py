@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ CLIENT_ID = "imgpkg"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
 
+_HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff]*")
 _NOT_SUPPORTED = frozenset({404, 405})
 _NOT_ACCEPTED = frozenset({400, 401})
 
@@ -64,6 +66,15 @@ def basic(credential: Credential) -> str:
     """Return the Authorization header of a login (RFC 7617)."""
     login = f"{credential.username}:{credential.password}".encode(errors="surrogateescape")
     return f"Basic {b64encode(login).decode('ascii')}"
+
+
+def bearer(credential: Credential) -> str:
+    """Return the Authorization header of a registry token; raise ChallengeError if none can hold it."""
+    if not _HEADER_TEXT.fullmatch(credential.registry_token):
+        raise ChallengeError(
+            "the registry token cannot be sent: it holds a newline or another character that no header has"
+        )
+    return f"Bearer {credential.registry_token}"
 
 
 def fetch_token(inquiry: Inquiry) -> Generator[Request, Response, TokenReply]:
