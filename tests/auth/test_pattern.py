@@ -65,6 +65,7 @@ def test_a_value_of_the_table_becomes_its_key(text, host, port, path):
         ("localhost:abc", "port"),
         ("localhost:51*", "port"),
         ("localhost:70000", "port"),
+        ("gcr.io:[0-9]", "the port is not a number"),
         ("localhost:٣", "port"),
         ("::1", "IPv6 address stands in brackets"),
         ("g[cr.io", "syntax error in pattern"),

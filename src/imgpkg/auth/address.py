@@ -79,7 +79,7 @@ def split_scheme(text: str) -> tuple[str, str]:
 def split_authority(authority: str) -> tuple[str, str]:
     """Cut `host[:port]`; the port is whatever follows the last colon outside of brackets."""
     host, colon, port = authority.rpartition(":")
-    if not colon or authority.endswith("]"):
+    if not colon or (authority.startswith("[") and authority.endswith("]")):
         return authority.lower(), ""
     return host.lower(), "" if port == "443" else port
 
