@@ -187,6 +187,23 @@ def test_of_two_sets_for_one_place_the_first_suffix_wins_and_the_other_is_named(
     )
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "winner"),
+    [
+        ("docker.io", "index.docker.io", 2),
+        ("https://index.docker.io/v1/", "docker.io", 1),
+        ("docker.io/team", "registry-1.docker.io/team", 1),
+    ],
+)
+def test_two_names_of_docker_hub_are_one_place_to_warn_about(first, second, winner):
+    finding, warnings = look_up(two_sets(first, second), "team/app")
+    chosen, other = (f"IMGPKG_REGISTRY_HOSTNAME_{suffix}" for suffix in (winner, 3 - winner))
+    assert finding.origin.startswith(f"{chosen}=")
+    assert warnings == [
+        f"{chosen} and {other} name the same place with different credentials; {chosen} is used"
+    ]
+
+
 def test_two_sets_with_the_same_credential_are_no_reason_to_warn():
     environ = {**two_sets("gcr.io", "gcr.io"), "IMGPKG_REGISTRY_USERNAME_2": "first"}
     environ["IMGPKG_REGISTRY_PASSWORD_2"] = environ["IMGPKG_REGISTRY_PASSWORD_1"]

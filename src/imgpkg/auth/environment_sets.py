@@ -206,7 +206,10 @@ def _half_warning(suffix: str | None, there: str) -> str:
 
 
 def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
-    for first, second in combinations(sorted(sets, key=lambda one: one.order), 2):
-        if first.pattern.address == second.pattern.address and first.credential != second.credential:
+    # Docker Hub's own name is looked for before its other names.
+    ordered = sorted(sets, key=lambda one: (one.pattern.address.host != DOCKER_HUB, one.order))
+    for first, second in combinations(ordered, 2):
+        is_same = first.pattern.address.canonical() == second.pattern.address.canonical()
+        if is_same and first.credential != second.credential:
             winner, loser = variable(HOSTNAME, first.suffix), variable(HOSTNAME, second.suffix)
             yield f"{winner} and {loser} name the same place with different credentials; {winner} is used"
