@@ -112,14 +112,17 @@ def literal_count(host):
     return count
 
 
+HUB = "index.docker.io"
+
+
 def compare(one, other):
     """The tuple of 2.4, word by word; negative when `one` is better."""
-    (suffix, text), (other_suffix, other_text) = one, other
-    (host, _, path), (other_host, _, other_path) = cut(text), cut(other_text)
+    (suffix, text, length), (other_suffix, other_text, other_length) = one, other
+    host, other_host = cut(text)[0], cut(other_text)[0]
     if is_glob(host) != is_glob(other_host):
         return 1 if is_glob(host) else -1
-    if len(path) != len(other_path):
-        return len(other_path) - len(path)
+    if length != other_length:
+        return other_length - length
     if is_glob(host):
         wild = sum(map(is_glob, host.split("."))) - sum(map(is_glob, other_host.split(".")))
         if wild:
@@ -127,6 +130,8 @@ def compare(one, other):
         literal = literal_count(other_host) - literal_count(host)
         if literal:
             return literal
+    if (host == HUB) != (other_host == HUB):
+        return -1 if host == HUB else 1
     return -1 if suffix < other_suffix else 1
 
 
@@ -139,13 +144,20 @@ def aliases(target):
 
 
 def oracle(sets, repository):
-    """Try every set, sort by the rules: the suffix of the winner, None when nothing matches."""
+    """Try every set, sort by the rules: the suffix of the winner, None when nothing matches.
+
+    The names of Docker Hub are one host; a path that leaves out `library` is as long as with it.
+    """
     target = cut(str(repository))
-    for targets in ([target], aliases(target)):
-        found = [one for one in sets.items() if any(oracle_matches(one[1], t) for t in targets)]
-        if found:
-            return min(found, key=cmp_to_key(compare))[0]
-    return None
+    found = []
+    for suffix, text in sets.items():
+        lengths = [
+            len(cut(text)[2]) + len(target[2]) - len(place[2])
+            for place in [target, *aliases(target)]
+            if oracle_matches(text, place)
+        ]
+        found += [(suffix, text, length) for length in lengths[:1]]
+    return min(found, key=cmp_to_key(compare))[0] if found else None
 
 
 @st.composite

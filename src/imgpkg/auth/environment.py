@@ -59,16 +59,17 @@ def _why(
         reasons.append("has no complete credential, so the access is anonymous")
     else:
         reasons.append(f"gives the {winner.credential.kind}")
-    reasons.extend(_passed_over(winner, other) for other in others)
+    target = Address.of(repository)
+    reasons.extend(_passed_over(winner, other, target) for other in others)
     missed = (one for one in sets.sets if one is not winner and one not in others)
     reasons.extend(why for one in missed if (why := _missed(one, repository)))
     return "; ".join(reasons)
 
 
-def _passed_over(winner: EnvironmentSet, other: EnvironmentSet) -> str:
-    if winner.pattern.address == other.pattern.address:
+def _passed_over(winner: EnvironmentSet, other: EnvironmentSet, target: Address) -> str:
+    if winner.pattern.address.canonical() == other.pattern.address.canonical():
         return f"{other.origin} names the same place and is not used"
-    if winner.pattern.rank == other.pattern.rank:
+    if winner.rank(target) == other.rank(target):
         return f"{other.origin} is as specific and comes later by its suffix"
     return f"{other.origin} is less specific"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.auth.address import Address, docker_hub_aliases
 from imgpkg.auth.credential import Credential
@@ -27,6 +27,8 @@ _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
 _EXAMPLE = "(e.g. gcr.io, index.docker.io)"
 _CLOSE = 0.5
 
+Rank: TypeAlias = "tuple[bool | int, ...]"
+
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSet:
@@ -43,8 +45,8 @@ class EnvironmentSet:
 
     @property
     def order(self) -> tuple[object, ...]:
-        """Sort the winner first; among equals the set without suffix, then by code point (auth-spec 2.4)."""
-        return (self.pattern.rank, self.suffix is not None, self.suffix or "")
+        """Sort among equals: Docker Hub's own name, then the set without suffix, then by code point."""
+        return (self.pattern.address.host != DOCKER_HUB, self.suffix is not None, self.suffix or "")
 
     @property
     def missing(self) -> str:
@@ -59,9 +61,18 @@ class EnvironmentSet:
         """Say why the set is not for `repository`, the names of Docker Hub taken for one host."""
         target = Address.of(repository)
         reasons = [self.pattern.mismatch(place) for place in (target, *docker_hub_aliases(target))]
-        if "" in reasons:
-            return f"counts only where no set for {DOCKER_HUB} matches"
         return next((reason for reason in reasons if reason != ANOTHER_HOST), ANOTHER_HOST)
+
+    def rank(self, target: Address) -> Rank | None:
+        """Say how specific the set is for `target`, the best first; None when it does not match (spec 2.4).
+
+        The names of Docker Hub are one host, and a path without `library/` is as long as one with it.
+        """
+        for place in (target, *docker_hub_aliases(target)):
+            if self.pattern.matches(place):
+                wild, segments, *rest = self.pattern.rank
+                return (wild, segments - len(target.segments) + len(place.segments), *rest)
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +84,10 @@ class EnvironmentSets:
     warnings: tuple[str, ...]
 
     def matching(self, repository: Repository) -> tuple[EnvironmentSet, ...]:
-        """List the sets that match, winner first; aliases of Docker Hub only when its own name finds none."""
+        """List the sets that match, winner first."""
         target = Address.of(repository)
-        return self._matching((target,)) or self._matching(docker_hub_aliases(target))
-
-    def _matching(self, targets: tuple[Address, ...]) -> tuple[EnvironmentSet, ...]:
-        found = (one for one in self.sets if any(map(one.pattern.matches, targets)))
-        return tuple(sorted(found, key=lambda one: one.order))
+        ranked = [(rank, one.order, one) for one in self.sets if (rank := one.rank(target)) is not None]
+        return tuple(one for _, _, one in sorted(ranked, key=lambda item: item[:2]))
 
 
 def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
@@ -206,9 +214,7 @@ def _half_warning(suffix: str | None, there: str) -> str:
 
 
 def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
-    # Docker Hub's own name is looked for before its other names.
-    ordered = sorted(sets, key=lambda one: (one.pattern.address.host != DOCKER_HUB, one.order))
-    for first, second in combinations(ordered, 2):
+    for first, second in combinations(sorted(sets, key=lambda one: one.order), 2):
         is_same = first.pattern.address.canonical() == second.pattern.address.canonical()
         if is_same and first.credential != second.credential:
             winner, loser = variable(HOSTNAME, first.suffix), variable(HOSTNAME, second.suffix)
