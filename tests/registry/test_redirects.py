@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire
 
@@ -205,6 +208,26 @@ class TestHints:
             "To log in: docker login r.example, or set IMGPKG_REGISTRY_HOSTNAME_0=r.example with "
             "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
         )
+
+    @pytest.mark.parametrize(
+        ("claims", "said"),
+        [
+            (
+                {"iss": "https://id.example", "exp": 999},
+                "the registry token, issued by https://id.example, ended at 1970-01-01 00:16:39 UTC",
+            ),
+            ({"exp": 1e12}, None),
+            ({"exp": 4102444800}, "the registry token ends at 2100-01-01 00:00:00 UTC"),
+            ({"iss": "me"}, "the registry token is issued by me"),
+            ({"exp": 1e300}, None),
+            ({}, None),
+        ],
+    )
+    def test_say_what_a_token_says_of_itself(self, claims, said):
+        payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
+        hints = self.hints(401, Credential(registry_token=f"e30.{payload}.hunter2"))
+        assert [hint for hint in hints if hint.startswith("the registry token")] == [said] * bool(said)
+        assert "hunter2" not in str(hints)
 
     def test_offer_nothing_to_somebody_who_wants_to_be_anonymous(self):
         first, second = self.hints(401, ANONYMOUS)

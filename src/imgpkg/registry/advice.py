@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.web_token import claims_of
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.choice import choose
 from imgpkg.registry.realm import check_realm
@@ -13,6 +15,7 @@ from imgpkg.transport.redact import redact_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imgpkg.auth.credential import Credential
     from imgpkg.auth.keychain import Decision
     from imgpkg.registry.known import KnownRegistry
     from imgpkg.registry.scope import Scope
@@ -20,13 +23,21 @@ if TYPE_CHECKING:
 _FLAGS = "flags"
 
 
-def advice(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry) -> tuple[str, ...]:
-    """Return the hints of a 401 or 403, the most telling first; never a secret (auth-spec 6.9)."""
-    return tuple(_sentences(decision, scopes, known))
+def advice(
+    decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry, now: float
+) -> tuple[str, ...]:
+    """Return the hints of a 401 or 403, the most telling first; never a secret (auth-spec 6.9).
+
+    `now` is the Unix time in seconds.
+    """
+    return tuple(_sentences(decision, scopes, known, now))
 
 
-def _sentences(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry) -> Iterator[str]:
+def _sentences(
+    decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry, now: float
+) -> Iterator[str]:
     yield decision.summary()
+    yield from _own_words(decision.credential, now)
     for finding in decision.trail:
         yield f"{finding.source}: {finding.outcome.value}: {finding.detail}"
     challenge = choose(known.challenges or (), decision.credential)
@@ -44,6 +55,21 @@ def _sentences(decision: Decision, scopes: tuple[Scope, ...], known: KnownRegist
             "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0 are for one registry each; a set with "
             "only the hostname makes that registry anonymous."
         )
+
+
+def _own_words(credential: Credential, now: float) -> Iterator[str]:
+    """Tell what a token says of itself: who issued it, and when it ends or has ended."""
+    claims = claims_of(credential.registry_token or credential.identity_token)
+    by = f", issued by {claims.issuer}," if claims.issuer else ""
+    try:
+        end = None if claims.ends_at is None else datetime.fromtimestamp(claims.ends_at, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        end = None
+    if end is not None:
+        verb = "ends" if end.timestamp() > now else "ended"
+        yield f"the {credential.kind}{by} {verb} at {end:%Y-%m-%d %H:%M:%S} UTC"
+    elif by:
+        yield f"the {credential.kind} is issued by {claims.issuer}"
 
 
 def _elsewhere(realm: str, known: KnownRegistry) -> Iterator[str]:

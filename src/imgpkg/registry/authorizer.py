@@ -105,7 +105,7 @@ class Authorizer:
     def hints(self, access: Access) -> tuple[str, ...]:
         """Tell somebody who was turned away what was used."""
         known = self.known(access.repository.registry)
-        return advice(self.decision(access.repository), access.scopes, known)
+        return advice(self.decision(access.repository), access.scopes, known, self._clock())
 
     def secrets(self, repository: Repository) -> tuple[str, ...]:
         """Every secret that the registry has seen and might say again."""
@@ -191,7 +191,7 @@ class Authorizer:
             decision.credential,
             self._tokens.refresh_token(holder),
             _headers(session_id()),
-            advice(decision, scopes, known),
+            advice(decision, scopes, known, self._clock()),
         )
         with doing(*PREPARING):
             reply = yield from fetch_token(inquiry)

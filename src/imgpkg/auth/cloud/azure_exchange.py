@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from imgpkg.auth.web_token import claims_of
 from imgpkg.errors import CredentialError, TransportError
 from imgpkg.transport.message import Request, bytes_body
 
@@ -98,13 +98,5 @@ def _understand(url: str, status: int, body: bytes, now: float) -> RefreshToken:
     if not isinstance(token, str) or not token:
         # Outside of the handler, and without the body: it may hold a secret.
         raise CredentialError(f"POST {url}: no refresh token in the answer")
-    return RefreshToken(token, _end(token, now))
-
-
-def _end(token: str, now: float) -> float:
-    """Read the end of a JSON web token, unverified: it only decides when to ask again."""
-    try:
-        payload = token.split(".")[1]
-        return float(json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
-        return now + LIFETIME
+    ends_at = claims_of(token).ends_at
+    return RefreshToken(token, now + LIFETIME if ends_at is None else ends_at)
