@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Lock
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.jsonfile import decode, fold, text
 from imgpkg.auth.once import Once
+from imgpkg.auth.program import end_group, find, kill_group
 from imgpkg.errors import Cancelled, CredentialError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Helpers:
         """
         self._is_stopped = True
         for process in tuple(self._processes):
-            _kill_group(process)
+            kill_group(process)
 
     def _question(self, name: str, server: str) -> Once[_Answer]:
         with self._lock:
@@ -132,15 +132,9 @@ class Helpers:
             raise Cancelled("no credential helper runs any more: the work was stopped")
 
     def _program(self, name: str) -> str:
-        from shutil import which  # noqa: PLC0415 - only a configured helper needs it
-
         if not _NAME.fullmatch(name):
             raise CredentialError(f"{name!r} is no name of a credential helper")
-        # A helper in the current folder could come with a bundle that was just pulled.
-        folders = [
-            folder for folder in self._environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)
-        ]
-        program = which(f"docker-credential-{name}", path=os.pathsep.join(folders))
+        program = find(f"docker-credential-{name}", self._environ)
         if program is None:
             raise CredentialError(
                 _failed(f'exec: "docker-credential-{name}": executable file not found in $PATH'),
@@ -169,9 +163,9 @@ class Helpers:
                 self._check_stopped()
                 stdout, _ = process.communicate(server.encode(), timeout=self._timeout)
             except subprocess.TimeoutExpired:
-                _end_group(process)
+                end_group(process)
             except BaseException:
-                _end_group(process)
+                end_group(process)
                 raise
             else:
                 self._check_stopped()
@@ -180,19 +174,6 @@ class Helpers:
                 self._processes.discard(process)
         # Outside of the handler: the cause would carry what the helper had printed.
         raise CredentialError(_failed(f"{os.path.basename(program)} gave no answer in {self._timeout:g} s"))
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    _kill_group(process)
-    process.wait()
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    from signal import SIGKILL  # noqa: PLC0415 - only a helper that hangs needs it
-
-    # macOS says that it is not permitted where only a process is left that has ended already.
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, SIGKILL)
 
 
 def _understand(reply: _Reply, expires_at: float) -> _Answer | _Failure:

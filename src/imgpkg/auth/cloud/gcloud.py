@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
-from shutil import which
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.cloud import rfc3339
+from imgpkg.auth.program import end_group, find
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Mapping
 
 ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
@@ -28,9 +26,7 @@ def access_token(
 
     Where the metadata server is known to be absent, gcloud need not look for it, which can take it a minute.
     """
-    # A gcloud in the current folder could come with a bundle that was just pulled.
-    folders = [folder for folder in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(folder)]
-    program = which("gcloud", path=os.pathsep.join(folders))
+    program = find("gcloud", environ)
     if program is None:
         raise CredentialError("there is no gcloud on PATH")
     given = dict(environ) if has_metadata else {_LOOK_FOR_METADATA: "false", **environ}
@@ -69,9 +65,9 @@ def _run(program: str, environ: dict[str, str], deadline: float) -> bytes:
             printed, _ = process.communicate(timeout=deadline)
         except subprocess.TimeoutExpired:
             printed = None
-            _end_group(process)
+            end_group(process)
         except BaseException:
-            _end_group(process)
+            end_group(process)
             raise
     # Outside of the handler: the cause would carry what gcloud had printed.
     if printed is None:
@@ -79,11 +75,3 @@ def _run(program: str, environ: dict[str, str], deadline: float) -> bytes:
     if process.returncode != 0:
         raise CredentialError(f"gcloud ended with status {process.returncode}")
     return printed
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    from signal import SIGKILL  # noqa: PLC0415 - only a gcloud that hangs needs it
-
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, SIGKILL)
-    process.wait()

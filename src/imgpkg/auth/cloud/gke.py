@@ -17,6 +17,7 @@ from imgpkg.auth.cloud.metadata import MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.program import search_path
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ def _for_google(environ: Mapping[str, str]) -> dict[str, str]:
     # GoogleRequest heeds NO_GCE_CHECK itself.
     kept = {name: value for name, value in environ.items() if name != "NO_GCE_CHECK"}
     if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "1":
-        folders = environ.get("PATH", "").split(os.pathsep)
         # Not empty: that would be the current folder.
-        kept["PATH"] = os.pathsep.join(filter(os.path.isabs, folders)) or os.devnull
+        kept["PATH"] = search_path(environ) or os.devnull
     return kept
 
 
