@@ -72,6 +72,12 @@ class _Read:
     locations: FoundLocations | None
 
 
+def check_depth(reference: Reference, depth: int) -> None:
+    """Raise InvalidLock where the bundle at `reference` is nested too deep."""
+    if depth > _MAX_DEPTH:
+        raise InvalidLock(f"{reference}: bundles are nested more than {_MAX_DEPTH} deep")
+
+
 def walk(client: Reader, root: Image, workers: Executor) -> Bundle:
     """Read the bundle `root` and all that it names, at any depth; nothing is asked for twice.
 
@@ -98,8 +104,7 @@ class _Walk:
         depth = 0
         while level:
             depth += 1
-            if depth > _MAX_DEPTH:
-                raise InvalidLock(f"{level[0].reference}: bundles are nested more than {_MAX_DEPTH} deep")
+            check_depth(level[0].reference, depth)
             for read in self._workers.map(lambda image: self._documents(image, trails), level):
                 self._read[read.image.reference] = read
             wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}

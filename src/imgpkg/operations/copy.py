@@ -160,9 +160,9 @@ def copy_to_layout(
         layout = Layout.create(os.fspath(path))
         fill(origin.plan, layout, origin.open_blob, jobs=session.settings.concurrency, log=log)
         for root in origin.plan.roots:
-            for child in root.node.children:
-                for node in child.walk():
-                    layout.publish(node.manifest, ())
+            *below, _ = root.node.walk()
+            for node in below:
+                layout.publish(node.manifest, ())
             tag = root.item.tag or internal_tag(root.node.manifest.digest)
             layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
     report_left_out(origin.plan, options, log, None)

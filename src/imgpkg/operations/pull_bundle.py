@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.graph import check_depth
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.lookup import fetch_locations
 from imgpkg.content.folder import remove_tree
 from imgpkg.content.output import replacing
-from imgpkg.errors import Forbidden, InvalidLock, NotFound, Unauthorized, doing
+from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 from imgpkg.events import Hook, Message
 from imgpkg.operations.extract import extract
 from imgpkg.operations.pull_values import ImagesLockStatus, PullResult
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
 NESTED = os.path.join(".imgpkg", "bundles")
-# Nobody nests bundles further than a few deep, but a hostile registry.
-_MAX_DEPTH = 64
 
 
 def pull_bundle(
@@ -80,8 +79,7 @@ class _Walk:
 
     def bundle(self, image: Image, where: str, depth: int) -> PullResult:
         """Pull one bundle into `where`, relative to the root folder, then the bundles it names."""
-        if depth > _MAX_DEPTH:
-            raise InvalidLock(f"{image.reference}: bundles are nested more than {_MAX_DEPTH} deep")
+        check_depth(image.reference, depth)
         indent = "  " * depth
         kind = "nested bundle" if depth else "bundle"
         self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
