@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pickle
@@ -13,6 +14,7 @@ import pytest
 from tests.operations.making import make_bundle, make_image
 
 import imgpkg
+from imgpkg.settings import Options
 from imgpkg.transport.message import Request
 
 
@@ -42,6 +44,11 @@ def test_a_session_is_anonymous_and_deaf_to_the_environment_unless_told(monkeypa
         decision = imgpkg.explain("host/a/b", session=session)
     assert decision.credential.username == "somebody"
     assert "s3cret-word" not in repr(decision) + decision.explain()
+
+
+def test_every_setting_is_an_option_of_from_environment():
+    fields = {field.name for field in dataclasses.fields(imgpkg.Settings)}
+    assert set(Options.__annotations__) == fields - {"environ"}
 
 
 @pytest.mark.parametrize("home", [None, ""])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import InvalidSettings, doing
@@ -34,9 +35,7 @@ def active_sources(
     names = _names(environ, warn)
     if not names:
         return ()
-    import time  # noqa: PLC0415 - hardly anybody activates a keychain
-
-    from imgpkg.auth.cloud.metadata import MetadataService  # noqa: PLC0415 - likewise
+    from imgpkg.auth.cloud.metadata import MetadataService  # noqa: PLC0415 - hardly anybody activates one
 
     # One for all: a machine in none of the clouds waits for it once.
     metadata = MetadataService(time.time)

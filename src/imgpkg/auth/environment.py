@@ -51,7 +51,8 @@ class EnvironmentSource:
 def _why(
     sets: EnvironmentSets, winner: EnvironmentSet, others: list[EnvironmentSet], repository: Repository
 ) -> str:
-    direct = winner.pattern.matches(Address.of(repository))
+    target = Address.of(repository)
+    direct = winner.pattern.matches(target)
     reasons = [f"matches {repository}" if direct else f"matches {repository}, another name of Docker Hub"]
     if winner.missing:
         reasons.append(f"there is no {winner.missing}, so the access is anonymous")
@@ -59,7 +60,6 @@ def _why(
         reasons.append("has no complete credential, so the access is anonymous")
     else:
         reasons.append(f"gives the {winner.credential.kind}")
-    target = Address.of(repository)
     reasons.extend(_passed_over(winner, other, target) for other in others)
     missed = (one for one in sets.sets if one is not winner and one not in others)
     reasons.extend(why for one in missed if (why := _missed(one, repository)))

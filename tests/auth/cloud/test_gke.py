@@ -221,18 +221,24 @@ def test_a_workload_may_get_its_token_from_a_program(allowed, outcome, tmp_path,
     assert finding.outcome is outcome, finding.detail
 
 
-def test_a_workload_of_another_cloud_exchanges_its_token(tmp_path, internet):
+def workload(folder, internet, name):
+    """Write the account of a workload elsewhere, and serve who exchanges its token; return its path."""
     internet.host("sts.googleapis.com", GoogleTokens())
-    (tmp_path / "subject").write_text("token-of-the-workload")
-    path = tmp_path / "external.json"
+    (folder / "subject").write_text("token-of-the-workload")
     account = {
         "type": "external_account",
         "audience": WORKLOAD_POOL,
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_url": "https://sts.googleapis.com/v1/token",
-        "credential_source": {"file": str(tmp_path / "subject")},
+        "credential_source": {"file": str(folder / "subject")},
     }
+    path = folder / name
     path.write_text(json.dumps(account))
+    return path
+
+
+def test_a_workload_of_another_cloud_exchanges_its_token(tmp_path, internet):
+    path = workload(tmp_path, internet, "external.json")
     environ = {**internet.environ, "GOOGLE_APPLICATION_CREDENTIALS": str(path), "PATH": ""}
     finding = GkeSource(environ, print).lookup(HERE)
     assert finding.credential.password == "ya29.tokens", finding.detail
@@ -404,17 +410,7 @@ def test_other_threads_see_the_environment_as_it_is(tmp_path, internet, rsa_key,
 
 @pytest.mark.parametrize("named", [True, False])
 def test_the_project_of_a_workload_is_not_asked_for(named, tmp_path, internet):
-    internet.host("sts.googleapis.com", GoogleTokens())
-    (tmp_path / "subject").write_text("token-of-the-workload")
-    path = tmp_path / "application_default_credentials.json"
-    account = {
-        "type": "external_account",
-        "audience": WORKLOAD_POOL,
-        "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
-        "token_url": "https://sts.googleapis.com/v1/token",
-        "credential_source": {"file": str(tmp_path / "subject")},
-    }
-    path.write_text(json.dumps(account))
+    path = workload(tmp_path, internet, "application_default_credentials.json")
     place = {"GOOGLE_APPLICATION_CREDENTIALS": str(path)} if named else {"CLOUDSDK_CONFIG": str(tmp_path)}
     finding = GkeSource({**internet.environ, **place, "PATH": ""}, print).lookup(HERE)
     assert finding.credential is not None, finding.detail

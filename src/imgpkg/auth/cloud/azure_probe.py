@@ -35,7 +35,6 @@ class ProbingTransport(RequestsTransport):  # type: ignore[misc]  # named lazily
         if self._absence.is_known:
             raise ServiceRequestError("there was no answer a short time ago")
         if self._metadata.is_absent:
-            self._absence.learn()
             raise ServiceRequestError("this machine has no metadata service")
         self._has_probed = True
         try:

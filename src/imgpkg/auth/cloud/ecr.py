@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import time
 from base64 import b64decode
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.auth.address import Address
@@ -93,7 +94,8 @@ class EcrSource:
         if cached is not None and cached.is_fresh(self._clock()):
             return cached, ", token from cache"
         try:
-            token = sdk.within(self._api_seconds, lambda: self._ask(session, registry))
+            work = partial(_ask, session, registry, self._environ, self._clock())
+            token = sdk.within(self._api_seconds, work)
         except Exception:
             if cached is None or cached.expires_at <= self._clock():
                 raise
@@ -101,9 +103,6 @@ class EcrSource:
         if token.expires_at > self._clock():
             cache.put(registry, token)
         return token, ""
-
-    def _ask(self, session: Any, registry: EcrRegistry) -> CachedToken:
-        return _ask(session, registry, self._environ, self._clock())
 
 
 class _RoleOfMachine:
