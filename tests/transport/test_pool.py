@@ -452,7 +452,7 @@ class TestBodiesThatBreak:
             conversation.respond(b"abc", length=10)
             conversation.pause()
 
-        with Pool(block_timeout=0.2) as pool, RawServer(talk) as server:
+        with Pool(idle_timeout=0.2) as pool, RawServer(talk) as server:
             response = pool.send(Request("GET", server.url))
             with pytest.raises(TimedOut, match="read: i/o timeout"):
                 response.read()
@@ -512,7 +512,7 @@ class TestWaitingForHeaders:
             conversation.respond(b"late")
 
         with (
-            Pool(header_timeout=0, connect_timeout=0.2, block_timeout=0.2) as pool,
+            Pool(header_timeout=0, connect_timeout=0.2, idle_timeout=0.2) as pool,
             RawServer(talk) as server,
         ):
             assert get(pool, server.url)[1] == b"late"
@@ -535,7 +535,7 @@ class TestWaitingForHeaders:
             conversation.pause()
 
         late = pytest.raises(TimedOut, match="write: i/o timeout")
-        with Pool(block_timeout=0.2) as pool, RawServer(talk) as server, late:
+        with Pool(idle_timeout=0.2) as pool, RawServer(talk) as server, late:
             pool.send(Request("PUT", server.url, body=bytes_body(bytes(64 * MIB))))
 
 

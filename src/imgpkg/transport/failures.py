@@ -7,7 +7,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 from enum import Enum
-from http.client import BadStatusLine, IncompleteRead, RemoteDisconnected
+from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
@@ -16,6 +16,9 @@ from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
     from imgpkg.transport.message import Request
+
+# What a socket, TLS, a host name and the parser of responses raise.
+FAILURES = (OSError, HTTPException, UnicodeError)
 
 _NOT_TLS = frozenset(
     {
@@ -49,6 +52,20 @@ class Phase(Enum):
     REQUEST = "write: i/o timeout"
     HEADERS = "net/http: timeout awaiting response headers"
     BODY = "read: i/o timeout"
+
+    @property
+    def silence(self) -> str:
+        """What is missing while the peer is waited for."""
+        return _SILENCE[self]
+
+
+_SILENCE = {
+    Phase.DIAL: "no connection",
+    Phase.HANDSHAKE: "no TLS handshake",
+    Phase.REQUEST: "no data accepted",
+    Phase.HEADERS: "no response",
+    Phase.BODY: "no data received",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
-"""Carries requests over kept connections; urllib3 is in `wire`, loaded at the first request."""
+"""Carries requests over kept connections; what speaks HTTP is loaded at the first request."""
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import deque
@@ -10,6 +11,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import TransportError
 from imgpkg.transport.message import Origin
 from imgpkg.transport.proxy import Proxy, proxy_for
@@ -31,9 +33,14 @@ IDLE_SECONDS = 90.0
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _METHOD = re.compile(r"[A-Z]+")
+
+
+def _unheard(text: str) -> None:
+    """Announce nothing."""
 
 
 class Pool:
@@ -42,11 +49,13 @@ class Pool:
     One exception, as in Go: an idempotent request on a kept connection that turns out closed, before any byte
     of a response, is sent once more. Safe from many threads.
 
-    Seconds: `connect_timeout` bounds dialling and each receive of the TLS handshake, `header_timeout` the
-    whole wait for response headers (0 and less: for ever), `block_timeout` each 1 MiB written and each
-    receive of a body, which as a whole may take any time. `max_connections` are kept per host, more are
-    opened on demand. `environ` gives proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a
-    useless CA file.
+    Seconds: `connect_timeout` limits dialling, and then the handshakes; `header_timeout` the whole wait for
+    response headers (0 and less: no limit); `idle_timeout` how long a body may stand still, which as a whole
+    may take any time. `on_wait` gets a sentence when one of these waits has lasted five seconds. Cancelling
+    `cancellation`, or the scope that a thread works in, ends every wait at once with Cancelled.
+
+    `max_connections` are kept per host, more are opened on demand; a forked process opens its own. `environ`
+    gives proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a useless CA file.
     """
 
     def __init__(
@@ -56,21 +65,26 @@ class Pool:
         verify_certs: bool = True,
         header_timeout: float = 30.0,
         connect_timeout: float = 30.0,
-        block_timeout: float = 120.0,
+        idle_timeout: float = 60.0,
         environ: Mapping[str, str] = _EMPTY,
         max_connections: int = 10,
         tracer: Tracer | None = None,
         user_agent: str = f"imgpkg-py/{VERSION}",
         clock: Callable[[], float] = time.monotonic,
+        on_wait: Callable[[str], None] = _unheard,
+        cancellation: Cancellation | None = None,
     ) -> None:
         self._authorities = read_authorities(ca_cert_paths)
         self._verify_certs = verify_certs
-        self._timeouts = (connect_timeout, header_timeout if header_timeout > 0 else None, block_timeout)
+        self._timeouts = (connect_timeout, header_timeout if header_timeout > 0 else None, idle_timeout)
         self._environ = environ
         self._max_connections = max_connections
         self._tracer = tracer
         self._user_agent = user_agent
         self._clock = clock
+        self._on_wait = on_wait
+        self._cancellation = cancellation or Cancellation()
+        self._process = os.getpid()
         self._lock = Lock()
         self._idle: dict[Route, deque[tuple[Link, float]]] = {}
         self._context: SSLContext | None = None
@@ -114,10 +128,12 @@ class Pool:
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **request.headers}
         if request.body is not None:
             headers["Content-Length"] = str(request.body.length)
+        elif request.method in _WITH_CONTENT:
+            headers["Content-Length"] = "0"
         return replace(request, headers=headers)
 
     def _route(self, request: Request) -> Route:
-        from imgpkg.transport.wire import Route  # noqa: PLC0415 - loads urllib3
+        from imgpkg.transport.wire import Route  # noqa: PLC0415 - loads http.client
 
         try:
             origin, proxy = Origin.of(request.url), proxy_for(request.url, self._environ)
@@ -140,27 +156,23 @@ class Pool:
 
     def _exchange(self, request: Request, route: Route) -> Response:
         from imgpkg.transport.failures import HungUp  # noqa: PLC0415 - loads ssl
+        from imgpkg.transport.wire import Limits, Link  # noqa: PLC0415 - loads http.client
 
+        scope = current(self._cancellation)
         kept = self._take(route)
         if kept is not None:
             try:
-                return kept.exchange(request, self._keep)
+                return kept.exchange(request, self._keep, scope)
             except HungUp:
                 if request.method not in _IDEMPOTENT:
                     raise
-        return self._dial(request, route).exchange(request, self._keep)
-
-    def _dial(self, request: Request, route: Route) -> Link:
-        from imgpkg.transport.wire import Limits, Link  # noqa: PLC0415 - loads urllib3
-
-        connect, headers, block = self._timeouts
-        connect = connect if request.patience is None else min(connect, request.patience)
-        link = Link(route, Limits(connect, headers, block), self._tls_context)
-        link.connect(request)
-        return link
+        link = Link(route, Limits(*self._timeouts), self._on_wait)
+        link.connect(request, self._tls_context, scope)
+        return link.exchange(request, self._keep, scope)
 
     def _take(self, route: Route) -> Link | None:
         """Return the connection used last that is still good; close those that are not."""
+        self._own()
         while True:
             with self._lock:
                 kept = self._idle.get(route)
@@ -170,6 +182,12 @@ class Pool:
             if link.is_alive and self._clock() - since < IDLE_SECONDS:
                 return link
             link.close()
+
+    def _own(self) -> None:
+        """Start anew in a forked process: two that share a connection would get each other's answers."""
+        if self._process != os.getpid():
+            # A thread that does not exist here may have held the lock.
+            self._process, self._lock, self._idle = os.getpid(), Lock(), {}
 
     def _keep(self, link: Link) -> None:
         with self._lock:

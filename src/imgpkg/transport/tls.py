@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from imgpkg.errors import InvalidSettings, doing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    import socket
+    from collections.abc import Callable, Iterable, Mapping
     from ssl import SSLContext
+
+    from typing_extensions import Buffer
+
+R = TypeVar("R")
+
+_RECORDS = 1 << 16
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 _SYSTEM_BUNDLES = (
@@ -54,6 +61,60 @@ def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, 
     for certificate in added:
         context.load_verify_locations(cadata=certificate)
     return context
+
+
+class InnerTLS:
+    """TLS inside a TLS connection, for proxies reached over TLS: its records pass through memory.
+
+    A call that raises TimeoutError has lost nothing and may be repeated. What `send` takes leaves with the
+    next call of any method at the latest.
+    """
+
+    def __init__(self, context: SSLContext, outer: socket.socket, host: str) -> None:
+        import ssl  # noqa: PLC0415 - see client_context
+
+        self._outer = outer
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._wants_read, self._is_over = ssl.SSLWantReadError, ssl.SSLZeroReturnError
+        self._unsent = b""
+
+    def do_handshake(self) -> None:
+        """Agree on keys; raise ssl.SSLError without agreement."""
+        self._run(self._tls.do_handshake)
+        self._flush()
+
+    def send(self, data: Buffer, /) -> int:
+        """Take all of `data` and return its length."""
+        self._flush()
+        return self._tls.write(data)
+
+    def recv_into(self, buffer: Buffer, /) -> int:
+        """Read at least one byte; 0 at the end."""
+        view = memoryview(buffer).cast("B")
+        try:
+            return cast(int, self._run(lambda: self._tls.read(len(view), view)))
+        except self._is_over:
+            return 0
+
+    def _run(self, act: Callable[[], R]) -> R:
+        while True:
+            self._flush()
+            try:
+                return act()
+            except self._wants_read:
+                self._flush()
+                data = self._outer.recv(_RECORDS)
+                if data:
+                    self._incoming.write(data)
+                else:
+                    self._incoming.write_eof()
+
+    def _flush(self) -> None:
+        self._unsent += self._outgoing.read()
+        while self._unsent:
+            count = self._outer.send(self._unsent)
+            self._unsent = self._unsent[count:]
 
 
 def _read_file(path: str) -> list[str]:

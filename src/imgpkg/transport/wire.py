@@ -1,54 +1,40 @@
-"""One connection and the exchanges on it: the only module that imports urllib3."""
+"""HTTP/1.1 on one connection (RFC 9112): one exchange at a time, proxies and TLS included."""
 
 from __future__ import annotations
 
-import socket
-from contextlib import suppress
 from dataclasses import dataclass
-from http.client import HTTPException
-from typing import TYPE_CHECKING, TypedDict
+from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.exceptions import ConnectTimeoutError, HTTPError
-from urllib3.util import Url, parse_url
-
-from imgpkg.errors import LocalIOError, TransportError, local_io
-from imgpkg.transport.failures import Peer, Phase, translate
-from imgpkg.transport.reply import Reply
+from imgpkg.cancellation import STOPPED, Cancellation
+from imgpkg.errors import Cancelled, LocalIOError, local_io
+from imgpkg.transport.connection import Connection, Inbound, Wait, dial
+from imgpkg.transport.failures import FAILURES, Peer, Phase, translate
+from imgpkg.transport.redact import redact_url
+from imgpkg.transport.response import Answer, Head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from ssl import SSLContext
 
-    from typing_extensions import Self
-    from urllib3.response import HTTPResponse
-
+    from imgpkg.errors import ImgpkgError
     from imgpkg.transport.message import Body, OpenBody, Origin, Request
     from imgpkg.transport.proxy import Proxy
 
 BLOCK_SIZE = 1 << 20
-_DRAINED_AT_CLOSE = 1 << 16
-_DRAIN_SECONDS = 0.5
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
-_SOCKET_OPTIONS = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-_FAILURES = (OSError, HTTPException, HTTPError, UnicodeError)
-
-
-class _Options(TypedDict, total=False):
-    timeout: float
-    socket_options: list[tuple[int, int, int | bytes]]
-    proxy: Url
-    proxy_config: ProxyConfig
+_OK = 200
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: to connect, to wait for response headers (None for ever), and for each block moved."""
+    """Seconds: to connect, to wait for response headers (None for ever), and without progress of a body."""
 
     connect: float
     headers: float | None
-    block: float
+    idle: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,204 +55,179 @@ class Route:
         """True when the proxy reads the requests itself, instead of tunnelling bytes."""
         return self.proxy is not None and self.origin.scheme == "http"
 
+    @property
+    def authority(self) -> str:
+        """The host and port of the origin as a URL has them, the default port left out."""
+        host = _host_text(self.origin.host)
+        is_usual = self.origin.port == _DEFAULT_PORTS.get(self.origin.scheme)
+        return host if is_usual else f"{host}:{self.origin.port}"
+
 
 class Link:
-    """A connection to one origin; one exchange at a time, the next when the response has been read."""
+    """HTTP on a connection to one origin; one exchange at a time, the next when the response has been read.
 
-    def __init__(self, route: Route, limits: Limits, context: Callable[[], SSLContext]) -> None:
+    `announce` gets a text when a wait is long. A scope of cancellation ends the waits of its threads.
+    """
+
+    def __init__(self, route: Route, limits: Limits, announce: Callable[[str], None]) -> None:
         self.route = route
         self._limits = limits
-        self._connection = _connection(route, limits, context)
-        self._connection.response_class = Reply
+        self._announce = announce
+        self._connection: Connection | None = None
+        self._scope = Cancellation()
+        self._registration: object = None
         self._is_cut_short = False
 
     @property
     def is_alive(self) -> bool:
-        """False when the peer has closed the connection, or says something unasked."""
-        return self._connection.is_connected
+        """True while the next exchange may use it."""
+        return self._connection is not None and self._connection.is_usable
 
     @property
     def is_reusable(self) -> bool:
         """True when the connection is open after a whole exchange."""
-        return not (self._connection.is_closed or self._is_cut_short)
+        return self._connection is not None and not self._is_cut_short
 
-    def connect(self, request: Request) -> None:
-        """Dial, pass the proxy and shake hands on behalf of `request`; raise a TransportError."""
+    @property
+    def is_cancelled(self) -> bool:
+        """True when the work that the current exchange belongs to has been cancelled."""
+        return self._scope.is_cancelled
+
+    def connect(self, request: Request, context: Callable[[], SSLContext], scope: Cancellation) -> None:
+        """Dial, pass the proxy and shake hands for `request`; raise a TransportError or Cancelled."""
+        patience = self._limits.connect if request.patience is None else request.patience
+        self._scope = scope
+        wait = self.wait(request, Phase.DIAL, min(patience, self._limits.connect))
         try:
-            self._connection.connect()
-        except BaseException as error:
-            self.close()
-            if not isinstance(error, _FAILURES):
-                raise
-            phase = Phase.DIAL if isinstance(error, ConnectTimeoutError) else Phase.HANDSHAKE
-            raise translate(request, error, phase, self.route.peer) from error
-
-    def exchange(self, request: Request, release: Callable[[Link], None]) -> Answer:
-        """Send `request` and return the response; `release` gets the link when it is free again.
-
-        After an error the link is closed. Raises a TransportError, or what the body raises.
-        """
+            self._connection = dial(self.route.peer.host, self.route.peer.port, wait)
+        except FAILURES as error:
+            raise translate(request, error, Phase.DIAL, self.route.peer) from error
+        self._registration = scope.register(self.abort)
         try:
-            self._send(request)
-            return self._receive(request, release)
+            self._shake_hands(request, self._connection, context, min(patience, self._limits.connect))
+        except FAILURES as error:
+            raise self._failure(request, error, Phase.HANDSHAKE) from error
         except BaseException:
             self.close()
             raise
+        scope.forget(self._registration)
+
+    def exchange(self, request: Request, release: Callable[[Link], None], scope: Cancellation) -> Answer:
+        """Send `request` and return the response; `release` gets the link when it is free again.
+
+        After an error the link is closed. Raises a TransportError, Cancelled, or what the body raises.
+        """
+        assert self._connection is not None  # noqa: S101 - connect came first
+        self._scope = scope
+        self._registration = scope.register(self.abort)
+        try:
+            scope.check()
+            self._send(request, self._connection)
+            head = self._receive(request, self._connection)
+        except BaseException:
+            self.close()
+            raise
+        return Answer(self, request, head, release)
+
+    def rest(self) -> None:
+        """End an exchange: nobody waits on the connection until the next one."""
+        self._scope.forget(self._registration)
+
+    def abort(self) -> None:
+        """End what another thread waits for on the connection; it takes no lock."""
+        connection = self._connection
+        if connection is not None:
+            connection.abort()
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self.rest()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
-    def _send(self, request: Request) -> None:
-        self._connection.timeout = self._limits.block
+    def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
+        """Make the limit of one wait of `request`."""
+        return Wait(seconds, self._scope, partial(self._tell, request, phase, seconds))
+
+    def _tell(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
+        limit = "without a limit" if seconds is None else f"for up to {seconds:.0f} s"
+        url = redact_url(request.url)
+        self._announce(f"{request.method} {url}: {phase.silence} for {spent:.0f} s, waiting {limit}")
+
+    def _failure(self, request: Request, error: BaseException, phase: Phase) -> ImgpkgError:
+        """Close the link and return what to raise; a socket that was shut down on purpose is no failure."""
+        self.close()
+        if self._scope.is_cancelled:
+            return Cancelled(STOPPED)
+        return translate(request, error, phase, self.route.peer)
+
+    def _shake_hands(
+        self, request: Request, connection: Connection, context: Callable[[], SSLContext], seconds: float
+    ) -> None:
+        route, wait = self.route, self.wait(request, Phase.HANDSHAKE, seconds)
+        if route.proxy is not None and route.proxy.scheme == "https":
+            connection.start_tls(context(), route.proxy.host, wait)
+        if route.proxy is not None and not route.is_forwarded:
+            self._tunnel(connection, wait)
+        if route.origin.scheme == "https":
+            connection.start_tls(context(), route.origin.host, wait)
+
+    def _tunnel(self, connection: Connection, wait: Wait) -> None:
+        """Have the proxy open a tunnel (RFC 9110 9.3.6)."""
+        target = f"{_host_text(self.route.origin.host)}:{self.route.origin.port}"
+        lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
+        if self.route.proxy is not None and self.route.proxy.authorization:
+            lines.append(f"Proxy-Authorization: {self.route.proxy.authorization}")
+        connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"), lambda: wait)
+        # Unbuffered: what follows the answer belongs to TLS.
+        head = Head(Inbound(connection, lambda: wait), "CONNECT", buffer_size=1)
+        if head.response.status != _OK:
+            raise OSError(f"Tunnel connection failed: {head.response.status} {head.response.reason.strip()}")
+
+    def _send(self, request: Request, connection: Connection) -> None:
         if request.body is None:
-            self._put(request, None)
+            self._put(request, connection, iter(()))
             return
         with local_io("open", "request body"):
             source = request.body.open()
         with source:
-            self._put(request, _blocks(source, request.body))
+            self._put(request, connection, _blocks(source, request.body))
 
-    def _put(self, request: Request, blocks: Iterator[bytes] | None) -> None:
+    def _put(self, request: Request, connection: Connection, blocks: Iterator[bytes]) -> None:
+        wait = partial(self.wait, request, Phase.REQUEST, self._limits.idle)
         try:
-            self._connection.request(
-                request.method,
-                _target(request.url, self.route),
-                body=blocks,
-                headers={**request.headers, **_proxy_headers(self.route)},
-                preload_content=False,
-                decode_content=False,
-            )
-        except (BrokenPipeError, ConnectionResetError):
-            # A server that has said no stops reading; its answer may be there all the same.
+            connection.send(_head(request, self.route), wait)
+            for block in blocks:
+                connection.send(block, wait)
+        except (BrokenPipeError, ConnectionResetError) as error:
+            if self._scope.is_cancelled:
+                raise self._failure(request, error, Phase.REQUEST) from error
+            # A server that has refused stops reading; its answer may be there all the same.
             self._is_cut_short = True
-        except _FAILURES as error:
-            raise translate(request, error, Phase.REQUEST, self.route.peer) from error
+        except FAILURES as error:
+            raise self._failure(request, error, Phase.REQUEST) from error
 
-    def _receive(self, request: Request, release: Callable[[Link], None]) -> Answer:
-        connection = self._connection
-        connection.timeout = self._limits.headers
-        # The response keeps the socket even if the connection forgets it, after `Connection: close`.
-        sock = connection.sock
+    def _receive(self, request: Request, connection: Connection) -> Head:
+        # One wait for the whole head: a server that drips bytes would keep a client for ever otherwise.
+        wait = self.wait(request, Phase.HEADERS, self._limits.headers)
+        inbound = Inbound(connection, lambda: wait)
         try:
-            raw = connection.getresponse()
-            sock.settimeout(self._limits.block)
-        except _FAILURES as error:
-            raise translate(request, error, Phase.HEADERS, self.route.peer) from error
-        return Answer(self, request, raw, sock, release)
+            head = Head(inbound, request.method)
+        except FAILURES as error:
+            raise self._failure(request, error, Phase.HEADERS) from error
+        inbound.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
+        return head
 
 
-class Answer:
-    """A response whose body comes from the connection as it is read (the protocol `message.Response`)."""
-
-    def __init__(
-        self,
-        link: Link,
-        request: Request,
-        raw: HTTPResponse,
-        sock: socket.socket,
-        release: Callable[[Link], None],
-    ) -> None:
-        self._link = link
-        self._request = request
-        self._raw = raw
-        self._sock = sock
-        self._release = release
-        self._is_finished = False
-        if raw.length_remaining == 0:
-            self.read()
-
-    @property
-    def status(self) -> int:
-        """The status code."""
-        return self._raw.status
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers without regard to case, the lines of one name joined by `, `."""
-        return self._raw.headers
-
-    def header_list(self, name: str) -> list[str]:
-        """Return every line of the header `name`, in order."""
-        return self._raw.headers.getlist(name)
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return at most `size` more bytes of the body, all of it when negative, b"" at the end.
-
-        Raises a TransportError when the connection breaks before the body is whole, or stands still.
-        """
-        if self._is_finished:
-            return b""
-        try:
-            data = self._raw.read(None if size < 0 else size)
-        except _FAILURES as error:
-            self._drop()
-            raise translate(self._request, error, Phase.BODY, self._link.route.peer) from error
-        if self._raw.closed:
-            self._finish()
-        return data
-
-    def close(self) -> None:
-        """Give the connection back: drained if little is left of the body, else dropped."""
-        if self._is_finished:
-            return
-        left = self._raw.length_remaining
-        if self._link.is_reusable and (left is None or left <= _DRAINED_AT_CLOSE):
-            self._sock.settimeout(_DRAIN_SECONDS)
-            with suppress(TransportError):
-                self.read(_DRAINED_AT_CLOSE)
-        if not self._is_finished:
-            self._drop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"Answer({self.status} to {self._request!r})"
-
-    def _finish(self) -> None:
-        self._is_finished = True
-        if self._link.is_reusable:
-            self._release(self._link)
-        else:
-            self._drop()
-
-    def _drop(self) -> None:
-        self._is_finished = True
-        self._raw.close()
-        self._link.close()
-
-
-def _connection(route: Route, limits: Limits, context: Callable[[], SSLContext]) -> HTTPConnection:
-    proxy, peer = route.proxy, route.peer
-    options = _Options(timeout=limits.connect, socket_options=_SOCKET_OPTIONS)
-    if proxy is None:
-        if route.origin.scheme == "http":
-            return HTTPConnection(peer.host, peer.port, **options)
-        return HTTPSConnection(peer.host, peer.port, ssl_context=context(), **options)
-    options["proxy"] = parse_url(f"{proxy.scheme}://{_host_text(proxy.host)}:{proxy.port}")
-    options["proxy_config"] = ProxyConfig(
-        ssl_context=context() if proxy.scheme == "https" else None,
-        use_forwarding_for_https=False,
-        assert_hostname=None,
-        assert_fingerprint=None,
-    )
-    if route.is_forwarded:
-        kind = HTTPSConnection if proxy.scheme == "https" else HTTPConnection
-        return kind(peer.host, peer.port, **options)
-    connection = HTTPSConnection(peer.host, peer.port, ssl_context=context(), **options)
-    headers = {"Proxy-Authorization": proxy.authorization} if proxy.authorization else {}
-    connection.set_tunnel(route.origin.host, route.origin.port, headers, scheme=proxy.scheme)
-    return connection
-
-
-def _proxy_headers(route: Route) -> dict[str, str]:
-    if route.proxy is None or not route.is_forwarded or not route.proxy.authorization:
-        return {}
-    return {"Proxy-Authorization": route.proxy.authorization}
+def _head(request: Request, route: Route) -> bytes:
+    """Write the head of a request (RFC 9112 3), whose names and values the pool has checked."""
+    headers = {"Host": route.authority, **request.headers}
+    if route.is_forwarded and route.proxy is not None and route.proxy.authorization:
+        headers["Proxy-Authorization"] = route.proxy.authorization
+    lines = [f"{request.method} {_target(request.url, route)} HTTP/1.1"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def _target(url: str, route: Route) -> str:
