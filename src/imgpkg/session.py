@@ -11,6 +11,7 @@ from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.explicit import ExplicitSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import CredentialSource, Keychain
+from imgpkg.cancellation import Cancellation
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.registry.client import RegistryClient
 from imgpkg.settings import Settings
@@ -43,6 +44,7 @@ class Session:
     ) -> None:
         self.settings = settings or Settings()
         self._warn = partial(_warn_once, set(), on_event)
+        self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
         self._helpers = Helpers(self.settings.environ)
         self.keychain = Keychain([*sources, *self._sources()])
@@ -66,13 +68,20 @@ class Session:
             ca_cert_paths=self.settings.ca_cert_paths,
             verify_certs=self.settings.verify_certs,
             header_timeout=self.settings.response_header_timeout,
+            idle_timeout=self.settings.idle_timeout,
             environ=self.settings.environ,
             max_connections=max(2 * self.settings.concurrency, 10),
             tracer=_tracer(trace),
+            on_wait=self._warn,
+            cancellation=self.cancellation,
         )
 
     def stop(self) -> None:
-        """End what this run has other programs do, for good; signal handlers may call it."""
+        """End for good whatever the threads of this session wait for, which raises Cancelled in them.
+
+        Signal handlers may call it.
+        """
+        self.cancellation.cancel()
         self._helpers.stop()
 
     def close(self) -> None:

@@ -37,6 +37,7 @@ class Options(TypedDict, total=False):
     verify_certs: bool
     insecure: bool
     response_header_timeout: float
+    idle_timeout: float
     retry_count: int
     concurrency: int
 
@@ -47,8 +48,9 @@ class Settings:
 
     `environ` is the only environment that any part of the package looks at; it is empty by default, so that
     a library user decides. `Settings.from_environment()` takes the process's own. `insecure` allows http.
-    `response_header_timeout` is in seconds, 0 and less wait for ever; `retry_count` is the number of
-    attempts, at least one is made; `concurrency` is how many workers a copy has.
+    `response_header_timeout` is in seconds, 0 and less wait for ever; `idle_timeout` is how many seconds a
+    body may stand still in either direction; `retry_count` is the number of attempts, at least one is made;
+    `concurrency` is how many workers a copy has.
     """
 
     login: Login = Login()
@@ -57,6 +59,7 @@ class Settings:
     verify_certs: bool = True
     insecure: bool = False
     response_header_timeout: float = 30.0
+    idle_timeout: float = 60.0
     retry_count: int = 5
     concurrency: int = 5
 

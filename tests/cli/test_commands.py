@@ -20,6 +20,7 @@ REGISTRY = {
     "registry-verify-certs": (True, ""),
     "registry-insecure": (False, ""),
     "registry-username": ("", ""),
+    "registry-idle-timeout": (60.0, ""),
     "registry-password": ("", ""),
     "registry-token": ("", ""),
     "registry-anon": (False, ""),

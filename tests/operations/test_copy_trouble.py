@@ -160,7 +160,7 @@ class TestAnImageThatIsGoneFromItsBundlesRepository:
 
 
 class TestWork:
-    def test_tells_the_hook_of_no_more_events_after_a_failure(self):
+    def test_passes_no_more_events_to_the_hook_after_a_failure(self, session):
         seen = []
 
         def act(number):
@@ -169,11 +169,11 @@ class TestWork:
             while True:
                 work.on_event(number)
 
-        with working(2, seen.append) as work, pytest.raises(errors.NotFound):
-            work.each([0, 1], act)
+        with working(session, 2, seen.append) as work, pytest.raises(errors.NotFound):
+            work.map(act, [0, 1])
         with pytest.raises(errors.Cancelled):
             work.on_event("late")
 
-    def test_gives_the_results_in_order(self):
-        with working(3, print) as work:
-            assert work.each(range(10), lambda number: number * number) == [n * n for n in range(10)]
+    def test_returns_the_results_in_order(self, session):
+        with working(session, 3) as work:
+            assert work.map(lambda number: number * number, range(10)) == [n * n for n in range(10)]

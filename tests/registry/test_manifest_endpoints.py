@@ -102,9 +102,10 @@ class TestAskingWhetherOneIsThere:
         made = bench(Said(429, headers={"Retry-After": "9"}), TimedOut, Said(headers=HEAD), retry_count=3)
         assert made.client.resolve(TAG).digest == DIGEST
         assert made.clock.slept[0] == 9.0
-        (warning,) = made.warnings
+        warning, second = made.warnings
         assert warning.startswith("HEAD https://r.example/v2/a/b/manifests/v1: unexpected status code 429 ")
-        assert warning.endswith("; trying again in 9 s")
+        assert warning.endswith("; trying again in 9 s (attempt 2 of 3)")
+        assert second.endswith("; trying again now (attempt 3 of 3)")
 
     def test_refuses_another_digest_than_asked_for(self):
         other = Digest.of(b"other")
@@ -221,7 +222,10 @@ class TestWriting:
         made = bench(Said(503), Said(400, busy), Said(201), retry_count=5)
         made.client.push_manifest(TAG, self.MANIFEST)
         assert [asked.body for asked in made.transport.asked] == [RAW] * 3
-        assert made.warnings == []
+        assert [text.rpartition("; ")[2] for text in made.warnings] == [
+            "trying again now (attempt 2 of 5)",
+            "trying again now (attempt 3 of 5)",
+        ]
 
     @pytest.mark.parametrize("status", [204, 400, 409, 500])
     def test_tells_other_answers(self, status):

@@ -11,9 +11,8 @@ from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, doing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from concurrent.futures import Executor
 
-    from imgpkg.bundle.image import Reader
+    from imgpkg.bundle.image import Reader, Workers
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.oci.digest import Digest
@@ -78,7 +77,7 @@ def check_depth(reference: Reference, depth: int) -> None:
         raise InvalidLock(f"{reference}: bundles are nested more than {_MAX_DEPTH} deep")
 
 
-def walk(client: Reader, root: Image, workers: Executor) -> Bundle:
+def walk(client: Reader, root: Image, workers: Workers) -> Bundle:
     """Read the bundle `root` and all that it names, at any depth; nothing is asked for twice.
 
     Raises NotABundle, InvalidLock, or an error of the registry, with the way to the failing bundle in front.
@@ -91,7 +90,7 @@ def walk(client: Reader, root: Image, workers: Executor) -> Bundle:
 class _Walk:
     """One walk: what was read and found, by the reference where it was looked for first."""
 
-    def __init__(self, client: Reader, workers: Executor) -> None:
+    def __init__(self, client: Reader, workers: Workers) -> None:
         self._client = client
         self._workers = workers
         self._read: dict[Reference, _Read] = {}

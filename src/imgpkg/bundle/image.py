@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg.errors import InvalidManifest, doing
 from imgpkg.oci.manifest import Descriptor, ImageConfig, Manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from imgpkg.oci.digest import Readable
     from imgpkg.oci.reference import Reference, Repository
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
 MAX_CONFIG = 32 << 20
@@ -27,6 +31,14 @@ class Reader(Protocol):
 
     def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:
         """Open a blob as a verified stream."""
+        ...
+
+
+class Workers(Protocol):
+    """Whoever does many things of one kind, several at a time."""
+
+    def map(self, act: Callable[[T], R], things: Iterable[T], /) -> Iterable[R]:
+        """Act on each thing and return the results in order; raise the first failure."""
         ...
 
 

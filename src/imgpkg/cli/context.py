@@ -73,6 +73,7 @@ class Context:
             verify_certs=flags.is_on("registry-verify-certs"),
             insecure=flags.is_on("registry-insecure"),
             response_header_timeout=flags.seconds("registry-response-header-timeout"),
+            idle_timeout=flags.seconds("registry-idle-timeout"),
             retry_count=flags.number("registry-retry-count"),
             concurrency=flags.number("concurrency") if "concurrency" in flags.values else 5,
         )

@@ -79,6 +79,12 @@ REGISTRY = (
         f"Add CA certificates for registry API (format: {EXAMPLE_PATH}) (can be specified multiple times)",
     ),
     switch("registry-insecure", "Allow the use of http when interacting with registries"),
+    Flag(
+        "registry-idle-timeout",
+        Kind.DURATION,
+        "Maximum time a download or upload may stand still before it is tried again (ms|s|m|h)",
+        default=60.0,
+    ),
     Flag("registry-password", Kind.STRING, "Set password for auth ($IMGPKG_PASSWORD)", secret=True),
     switch("registry-password-stdin", "Read the password for auth from standard input"),
     Flag(

@@ -16,8 +16,8 @@ from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from concurrent.futures import Executor
 
+    from imgpkg.bundle.image import Workers
     from imgpkg.bundle.lock_file import Path
     from imgpkg.oci.digest import Digest
     from imgpkg.registry.client import RegistryClient
@@ -61,7 +61,7 @@ def collect_image(client: RegistryClient, text: str) -> Collected:
     return Collected((Item(found.reference, tag=asked.tag or "", image=found),))
 
 
-def collect_bundle(client: RegistryClient, text: str, workers: Executor) -> Collected:
+def collect_bundle(client: RegistryClient, text: str, workers: Workers) -> Collected:
     """Collect a bundle and everything it names, at any depth."""
     asked = parse_any(text)
     root = _root(client, asked, workers)
@@ -69,7 +69,7 @@ def collect_bundle(client: RegistryClient, text: str, workers: Executor) -> Coll
     return Collected((*_members(root, with_origin=True), item), item, _records(root))
 
 
-def collect_lock(client: RegistryClient, path: Path, workers: Executor) -> Collected:
+def collect_lock(client: RegistryClient, path: Path, workers: Workers) -> Collected:
     """Collect what a BundleLock or an ImagesLock names."""
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)
@@ -80,7 +80,7 @@ def collect_lock(client: RegistryClient, path: Path, workers: Executor) -> Colle
     return Collected((*_members(root, with_origin=False), item), item, _records(root))
 
 
-def signatures(client: RegistryClient, items: Sequence[Item], workers: Executor) -> list[Item]:
+def signatures(client: RegistryClient, items: Sequence[Item], workers: Workers) -> list[Item]:
     """Find the cosign signature of each item in its own repository; a refusal counts as none."""
     distinct = {item.reference: item for item in items}
     return [found for found in workers.map(lambda ref: _signature(client, ref), distinct) if found]
@@ -98,7 +98,7 @@ def _signature(client: RegistryClient, reference: Reference) -> Item | None:
     return None if found is None else Item(reference.repository.digest(found.digest), tag=tag)
 
 
-def _root(client: RegistryClient, asked: Reference, workers: Executor) -> Bundle:
+def _root(client: RegistryClient, asked: Reference, workers: Workers) -> Bundle:
     image = fetch_image(client, asked)
     if not image.is_bundle:
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
@@ -125,7 +125,7 @@ def _records(root: Bundle) -> tuple[Record, ...]:
     )
 
 
-def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Executor) -> Collected:
+def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers) -> Collected:
     distinct = tuple(dict.fromkeys(image.reference for image in lock.images))
     images = tuple(workers.map(lambda reference: fetch_image(client, reference), distinct))
     if any(image.is_bundle for image in images):

@@ -137,7 +137,7 @@ def copy_to_tar(
             if resume and tar.held:
                 log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
             log(f"done: file '{MANIFEST}' ({spent_since(started)})")
-            fill(origin.plan, tar, origin.open_blob, jobs=session.settings.concurrency, log=log)
+            fill(origin.plan, tar, origin.open_blob, session=session, log=log)
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
 
@@ -158,7 +158,7 @@ def copy_to_layout(
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         layout = Layout.create(os.fspath(path))
-        fill(origin.plan, layout, origin.open_blob, jobs=session.settings.concurrency, log=log)
+        fill(origin.plan, layout, origin.open_blob, session=session, log=log)
         for root in origin.plan.roots:
             *below, _ = root.node.walk()
             for node in below:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -13,12 +12,13 @@ from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.manifest import EMPTY
 from imgpkg.oci.reference import parse_any
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from concurrent.futures import Executor
 
     from imgpkg.bundle.graph import Bundle, Member
+    from imgpkg.bundle.image import Workers
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference
@@ -87,7 +87,7 @@ def describe(
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
     jobs = max(session.settings.concurrency, _METADATA_JOBS)
-    with ThreadPoolExecutor(jobs) as workers:
+    with working(session, jobs) as workers:
         with doing("Retrieving Images from bundle"):
             graph = walk(session.client, root, workers)
         facts = _Facts(session.client, workers)
@@ -113,7 +113,7 @@ class _Facts:
     """What was found out about each reference besides its manifest."""
 
     client: RegistryClient
-    workers: Executor
+    workers: Workers
     signatures: dict[Reference, ImageInfo | None] = field(default_factory=dict)
     attached: dict[Reference, tuple[Descriptor, ...]] = field(default_factory=dict)
     layers: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.operations.collect import Collected, collect_bundle, collect_image, collect_lock, signatures
 from imgpkg.operations.plan import Item, Root, TransferPlan, plan_of, read_roots
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
+    from imgpkg.bundle.image import Workers
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy_values import CopyOptions, CopySource, Log
     from imgpkg.registry.client import RegistryClient
@@ -29,7 +28,7 @@ def export(
     `with_configs` reads configurations too. Raises UsageError, IsABundle, NotABundle, InvalidLock, or an
     error of the registry.
     """
-    with ThreadPoolExecutor(max(session.settings.concurrency, _METADATA_JOBS)) as workers:
+    with working(session, max(session.settings.concurrency, _METADATA_JOBS)) as workers:
         collected = _collect(session, source, options, workers)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")
@@ -43,7 +42,7 @@ def export(
 
 
 def _with_referrers(
-    client: RegistryClient, roots: tuple[Root, ...], workers: Executor, *, with_configs: bool
+    client: RegistryClient, roots: tuple[Root, ...], workers: Workers, *, with_configs: bool
 ) -> tuple[Root, ...]:
     """Add whatever is attached to the roots and their children by `subject`, and to that again."""
     all_of = {root.item.key: root for root in roots}
@@ -66,7 +65,7 @@ def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
     return [Item(repository.digest(found.digest)) for found in client.referrers(repository, reference.digest)]
 
 
-def _collect(session: Session, source: CopySource, options: CopyOptions, workers: Executor) -> Collected:
+def _collect(session: Session, source: CopySource, options: CopyOptions, workers: Workers) -> Collected:
     client = session.client
     if source.lock:
         collected = collect_lock(client, source.lock, workers)

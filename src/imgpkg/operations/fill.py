@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.operations.copy_values import Log
     from imgpkg.operations.plan import BlobMove, TransferPlan
+    from imgpkg.session import Session
 
 
 def fill(
@@ -27,10 +28,10 @@ def fill(
     target: Target,
     open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
     *,
-    jobs: int,
+    session: Session,
     log: Log,
 ) -> None:
-    """Write the blobs of `plan` that `target` has no bytes of, `jobs` at a time, the largest first.
+    """Write the blobs of `plan` that `target` has no bytes of, several at a time, the largest first.
 
     Raises VerificationError, LocalIOError, or an error of the source; the first failure ends the work.
     """
@@ -38,7 +39,7 @@ def fill(
     missing.sort(key=lambda move: -move.descriptor.size)
     log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
 
-    with working(jobs, log.on_event) as work:
+    with working(session, session.settings.concurrency, log.on_event) as work:
 
         def write(move: BlobMove) -> None:
             started = time.monotonic()
@@ -48,7 +49,7 @@ def fill(
             work.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
             log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({spent_since(started)})")
 
-        work.each(missing, write)
+        work.map(write, missing)
 
 
 @contextmanager

@@ -11,9 +11,8 @@ from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from concurrent.futures import Executor
 
-    from imgpkg.bundle.image import Reader
+    from imgpkg.bundle.image import Reader, Workers
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference, Repository
@@ -107,7 +106,7 @@ class TransferPlan:
 
 
 def read_roots(
-    client: Reader, items: Iterable[Item], workers: Executor, *, with_configs: bool
+    client: Reader, items: Iterable[Item], workers: Workers, *, with_configs: bool
 ) -> tuple[Root, ...]:
     """Fetch the manifests that are still unknown, each once; the roots come in the order of their references.
 
@@ -151,7 +150,7 @@ def _moves(node: Node) -> Iterator[BlobMove]:
 class _MetadataReader:
     """Reads trees of manifests level by level, so that no worker waits for another."""
 
-    def __init__(self, client: Reader, workers: Executor, with_configs: bool) -> None:
+    def __init__(self, client: Reader, workers: Workers, with_configs: bool) -> None:
         self._client = client
         self._workers = workers
         self._with_configs = with_configs

@@ -79,7 +79,7 @@ def preview_copy(
         if repository is None:
             return _preview(origin, session, tuple(origin.plan.blobs.values()))
         to = destination(origin, session, repository, options)
-        with working(jobs(origin, session, repository), on_event) as work:
+        with working(session, jobs(origin, session, repository), on_event) as work:
             found = survey(origin.plan, to, work)
             moves = found.moves if found.is_fresh else _missing(found.moves, to, work)
         missing = frozenset(to.tag_of(root) for root in found.roots)
@@ -93,7 +93,7 @@ def _missing(moves: tuple[BlobMove, ...], to: Destination, work: Work) -> tuple[
     def is_missing(move: BlobMove) -> bool:
         return to.may_mount(move) or not to.client.has_blob(to.repository, move.descriptor.digest)
 
-    answers = work.each(moves, is_missing)
+    answers = work.map(is_missing, moves)
     return tuple(move for move, is_needed in zip(moves, answers, strict=True) if is_needed)
 
 

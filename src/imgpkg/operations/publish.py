@@ -35,13 +35,13 @@ def publish(
     collected, plan = origin.collected, origin.plan
     to = destination(origin, session, repository, options)
     log(f"importing {len(plan.roots)} images...")
-    with working(jobs(origin, session, repository), log.on_event) as work:
+    with working(session, jobs(origin, session, repository), log.on_event) as work:
         is_fresh = transfer(plan, to, origin.open_blob, work)
-        work.each(collected.records, lambda record: write_locations(record, to, is_fresh=is_fresh))
+        work.map(lambda record: write_locations(record, to, is_fresh=is_fresh), collected.records)
         log("Tagging images")
         with doing("Tagging images"):
             tagged = [root for root in plan.roots if root.item.tag]
-            work.each(tagged, lambda root: _tag(root, to, is_fresh=is_fresh))
+            work.map(lambda root: _tag(root, to, is_fresh=is_fresh), tagged)
     report_left_out(plan, options, log, repository)
     return result_of(collected, plan, repository)
 

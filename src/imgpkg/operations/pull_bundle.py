@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
 from imgpkg.events import Hook, Message
 from imgpkg.operations.extract import extract
 from imgpkg.operations.pull_values import ImagesLockStatus, PullResult
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -146,7 +146,7 @@ class _Walk:
             with doing("Checking if image is bundle"):
                 return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
 
-        with ThreadPoolExecutor(max(1, self.session.settings.concurrency)) as workers:
+        with working(self.session, self.session.settings.concurrency) as workers:
             found = list(workers.map(fetch, lock.images))
         for locked, image in zip(lock.images, found, strict=True):
             yield locked, None if locked.reference in self.met else image

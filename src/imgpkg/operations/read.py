@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.oci.reference import parse_any
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from imgpkg.session import Session
@@ -19,5 +19,5 @@ def read_bundle(bundle: str, *, session: Session) -> Bundle:
     Raises NotABundle, InvalidReference, InvalidLock, or an error of the registry.
     """
     root = fetch_image(session.client, parse_any(bundle))
-    with ThreadPoolExecutor(max(1, session.settings.concurrency)) as workers:
+    with working(session, session.settings.concurrency) as workers:
         return walk(session.client, root, workers)

@@ -70,7 +70,7 @@ def _tags(plan: TransferPlan, to: Destination) -> AbstractSet[str] | None:
 
 def _held(suspects: Sequence[Root], to: Destination, work: Work) -> AbstractSet[str]:
     """Return the upload tags that name what they should."""
-    answers = work.each(suspects, lambda root: to.holds(to.reference(root), root.node.manifest.digest))
+    answers = work.map(lambda root: to.holds(to.reference(root), root.node.manifest.digest), suspects)
     return {to.tag_of(root) for root, is_held in zip(suspects, answers, strict=True) if is_held}
 
 
@@ -86,4 +86,4 @@ def _has_any(moves: Sequence[BlobMove], to: Destination, work: Work) -> bool:
     large = [
         move for move in moves[: work.jobs] if move.descriptor.size >= WORTH_ASKING and not to.may_mount(move)
     ]
-    return any(work.each(large, lambda move: to.client.has_blob(to.repository, move.descriptor.digest)))
+    return any(work.map(lambda move: to.client.has_blob(to.repository, move.descriptor.digest), large))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.oci.reference import Reference, Repository, parse_any
+from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
     from imgpkg.oci.digest import Digest
@@ -49,7 +49,7 @@ def list_tags(image: str, *, session: Session, digests: bool = False) -> TagList
     def resolved(name: str) -> Tag:
         return Tag(name, session.client.resolve(repository.tag(name)).digest)
 
-    with ThreadPoolExecutor(max(1, session.settings.concurrency)) as workers:
+    with working(session, session.settings.concurrency) as workers:
         return TagList(repository, tuple(workers.map(resolved, names)))
 
 

@@ -73,12 +73,12 @@ def transfer(
     """
     found = survey(plan, to, work)
     work.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
-    work.each(found.moves, lambda move: _send(move, to, open_blob, work.on_event, found.is_fresh))
+    work.map(lambda move: _send(move, to, open_blob, work.on_event, found.is_fresh), found.moves)
     tagged: dict[Digest, list[Root]] = {}
     for root in found.roots:
         tagged.setdefault(root.node.manifest.digest, []).append(root)
     for level in _levels(found.roots):
-        work.each(level, lambda node: _publish(node, tagged.get(node.manifest.digest, ()), to))
+        work.map(lambda node: _publish(node, tagged.get(node.manifest.digest, ()), to), level)
     return found.is_fresh
 
 

@@ -6,6 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from imgpkg import cancellation
 from imgpkg.events import BlobOutcome, Hook, silent
 from imgpkg.registry.authorizer import Authorizer
 from imgpkg.registry.blobs import Blobs
@@ -15,20 +16,17 @@ from imgpkg.registry.present import Present
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.tags import list_tags
 from imgpkg.registry.uploads import Uploads
-from imgpkg.transport.retry import Retry
+from imgpkg.transport.retry import Repetition, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
     from imgpkg.auth.keychain import Decision, Keychain
-    from imgpkg.errors import ImgpkgError
     from imgpkg.oci.digest import Digest, Readable
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.transport.message import Opener, Transport
-
-_LONG_PAUSE = 5.0
 
 
 def _unheard(text: str) -> None:
@@ -40,7 +38,7 @@ class RegistryClient:
 
     A blob or manifest digest that was found in a repository is not asked for again. `retry_count` is the
     number of attempts, at least one is made. `clock` says the Unix time, `sleep` gets seconds, `random`
-    returns a fraction in [0, 1), and `warn` hears of long pauses that a registry asks for.
+    returns a fraction in [0, 1), and `warn` gets a sentence before each repetition.
 
     Every method raises TransportError without an answer, Unauthorized, Forbidden, NotFound or RegistryError
     for a wrong one, ChallengeError when a registry wants what must not be given, and CredentialError.
@@ -54,7 +52,7 @@ class RegistryClient:
         insecure: bool = False,
         retry_count: int = 5,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = cancellation.sleep,
         random: Callable[[], float] = random.random,
         warn: Callable[[str], None] = _unheard,
     ) -> None:
@@ -141,6 +139,5 @@ class RegistryClient:
         """Return which credential it would use for `repository`, and why, without a request."""
         return self._authorizer.decision(repository)
 
-    def _on_repeat(self, error: ImgpkgError, pause: float) -> None:
-        if pause >= _LONG_PAUSE:
-            self._warn(f"{error}; trying again in {pause:.0f} s")
+    def _on_repeat(self, repetition: Repetition) -> None:
+        self._warn(str(repetition))
