@@ -24,7 +24,6 @@ R = TypeVar("R")
 # What `getaddrinfo` returns: family, type, protocol, canonical name, socket address.
 Address: TypeAlias = "tuple[Any, ...]"
 
-ANNOUNCED_AFTER = 5.0
 # The longest single call of the system: the limits and the cancellation are looked at in between.
 _SLICE = 1.0
 _CONNECT_SLICE = 0.05
@@ -46,12 +45,18 @@ class Channel(Protocol):
 
 
 class Wait:
-    """A wait for the peer of at most `seconds`, None for ever; `announce` is called once when it is long."""
+    """A wait for the peer of at most `seconds`, None for ever; cancelling `scope` ends it.
 
-    def __init__(self, seconds: float | None, scope: Cancellation, announce: Callable[[float], None]) -> None:
+    `announce` is called once when it has lasted `quiet` seconds.
+    """
+
+    def __init__(
+        self, seconds: float | None, scope: Cancellation, quiet: float, announce: Callable[[float], None]
+    ) -> None:
         self._start = time.monotonic()
         self._seconds = seconds
         self._scope = scope
+        self._quiet = quiet
         self._announce = announce
         self._is_announced = False
 
@@ -61,7 +66,7 @@ class Wait:
         spent = time.monotonic() - self._start
         if self._seconds is not None and spent >= self._seconds:
             raise TimeoutError("timed out")
-        if spent >= ANNOUNCED_AFTER and not self._is_announced:
+        if spent >= self._quiet and not self._is_announced:
             self._is_announced = True
             self._announce(spent)
         return None if self._seconds is None else self._seconds - spent
@@ -69,7 +74,9 @@ class Wait:
     def slice(self, longest: float = _SLICE) -> float:
         """Return how long the next call of the system may take, in seconds; raise as `remaining` does."""
         remaining = self.remaining()
-        return longest if remaining is None else min(remaining, longest)
+        # Never more than the whole quiet time: the announcement comes between two calls.
+        slice_ = longest if self._is_announced else min(longest, self._quiet)
+        return slice_ if remaining is None else min(remaining, slice_)
 
 
 class Connection:

@@ -51,7 +51,7 @@ class Pool:
 
     Seconds: `connect_timeout` limits dialling, and then the handshakes; `header_timeout` the whole wait for
     response headers (0 and less: no limit); `idle_timeout` how long a body may stand still, which as a whole
-    may take any time. `on_wait` gets a sentence when one of these waits has lasted five seconds. Cancelling
+    may take any time. `on_wait` gets a sentence when one of these waits has lasted `quiet_time`. Cancelling
     `cancellation`, or the scope that a thread works in, ends every wait at once with Cancelled.
 
     `max_connections` are kept per host, more are opened on demand; a forked process opens its own. `environ`
@@ -66,6 +66,7 @@ class Pool:
         header_timeout: float = 30.0,
         connect_timeout: float = 30.0,
         idle_timeout: float = 60.0,
+        quiet_time: float = 5.0,
         environ: Mapping[str, str] = _EMPTY,
         max_connections: int = 10,
         tracer: Tracer | None = None,
@@ -76,7 +77,8 @@ class Pool:
     ) -> None:
         self._authorities = read_authorities(ca_cert_paths)
         self._verify_certs = verify_certs
-        self._timeouts = (connect_timeout, header_timeout if header_timeout > 0 else None, idle_timeout)
+        headers = header_timeout if header_timeout > 0 else None
+        self._timeouts = (connect_timeout, headers, idle_timeout, quiet_time)
         self._environ = environ
         self._max_connections = max_connections
         self._tracer = tracer

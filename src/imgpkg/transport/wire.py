@@ -30,11 +30,15 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds: to connect, to wait for response headers (None for ever), and without progress of a body."""
+    """Seconds: to connect, to wait for response headers (None for ever), and without progress of a body.
+
+    A wait that has lasted `quiet` seconds is announced.
+    """
 
     connect: float
     headers: float | None
     idle: float
+    quiet: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,7 @@ class Link:
 
     def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
         """Make the limit of one wait of `request`."""
-        return Wait(seconds, self._scope, partial(self._tell, request, phase, seconds))
+        return Wait(seconds, self._scope, self._limits.quiet, partial(self._tell, request, phase, seconds))
 
     def _tell(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
         limit = "without a limit" if seconds is None else f"for up to {seconds:.0f} s"
