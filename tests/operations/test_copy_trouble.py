@@ -18,7 +18,6 @@ from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopySource
-from imgpkg.operations.work import working
 
 
 class KeepsTags:
@@ -157,23 +156,3 @@ class TestAnImageThatIsGoneFromItsBundlesRepository:
         with pytest.raises(errors.NotFound, match="gone/app") as caught:
             copy_to_repository(source, f"{another_registry.address}/gone/never", session=session)
         assert any("gone/copy" in hint for hint in caught.value.hints)
-
-
-class TestWork:
-    def test_passes_no_more_events_to_the_hook_after_a_failure(self, session):
-        seen = []
-
-        def act(number):
-            if number == 0:
-                raise errors.NotFound("no", method="GET", url="u", status=404)
-            while True:
-                work.on_event(number)
-
-        with working(session, 2, seen.append) as work, pytest.raises(errors.NotFound):
-            work.map(act, [0, 1])
-        with pytest.raises(errors.Cancelled):
-            work.on_event("late")
-
-    def test_returns_the_results_in_order(self, session):
-        with working(session, 3) as work:
-            assert work.map(lambda number: number * number, range(10)) == [n * n for n in range(10)]

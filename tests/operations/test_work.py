@@ -1,0 +1,101 @@
+"""Several workers on one job: order, the first failure, and workers that nothing can end."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from tests.operations.making import make_image
+from tests.servers.stalling import BODY, StallingProxy
+
+from imgpkg import copy_to_tar
+from imgpkg.cancellation import current
+from imgpkg.errors import Cancelled, NotFound
+from imgpkg.events import BlobStarted
+from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.work import working
+
+SOON = 2.0
+
+
+def missing():
+    return NotFound("no", method="GET", url="u", status=404)
+
+
+class TestWork:
+    def test_passes_no_more_events_to_the_hook_after_a_failure(self, session):
+        def act(number):
+            if number == 0:
+                raise missing()
+            while True:
+                work.on_event(number)
+
+        with working(session, 2, lambda event: None) as work, pytest.raises(NotFound):
+            work.map(act, [0, 1])
+        with pytest.raises(Cancelled):
+            work.on_event("late")
+
+    def test_returns_the_results_in_order(self, session):
+        with working(session, 3) as work:
+            assert work.map(lambda number: number * number, range(10)) == [n * n for n in range(10)]
+
+    def test_does_one_thing_in_the_calling_thread(self, session):
+        with working(session, 3) as work:
+            assert work.map(lambda _: threading.current_thread(), [1]) == [threading.current_thread()]
+
+    def test_one_at_a_time_needs_no_other_thread(self, session):
+        with working(session, 0) as work:
+            assert set(work.map(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
+
+    def test_raises_what_fails_first_not_what_stands_first(self, session):
+        def act(number):
+            if number == 0:
+                current().sleep(30)
+            raise missing()
+
+        start = time.monotonic()
+        with working(session, 2) as work, pytest.raises(NotFound):
+            work.map(act, [0, 1])
+        assert time.monotonic() - start < SOON / 2
+
+    def test_leaves_a_worker_behind_that_nothing_can_end(self, session):
+        free = threading.Event()
+
+        def act(number):
+            if number:
+                raise missing()
+            free.wait(30)
+
+        start = time.monotonic()
+        with working(session, 2) as work, pytest.raises(NotFound):
+            work.map(act, [0, 1])
+        assert time.monotonic() - start < SOON
+        free.set()
+
+    def test_ends_when_the_session_is_stopped(self, session):
+        threading.Timer(0.2, session.stop).start()
+        start = time.monotonic()
+        with working(session, 2) as work, pytest.raises(Cancelled):
+            work.map(lambda _: current().sleep(30), [0, 1])
+        assert time.monotonic() - start < SOON
+
+
+def test_a_hook_that_cancels_ends_a_copy_whose_workers_wait(embedded_registry, open_session, tmp_path):
+    image = make_image(open_session(), f"{embedded_registry.address}/cancelled/app", ["a" * 5000, "b"])
+    large = open_session().client.manifest(image).layers[0].digest
+    with StallingProxy(embedded_registry.address, BODY, path=f"/blobs/{large}") as proxy:
+        started = []
+
+        def hook(event):
+            if isinstance(event, BlobStarted):
+                started.append(event)
+            if len(started) == 2:
+                raise Cancelled
+
+        source = CopySource(image=str(image).replace(embedded_registry.address, proxy.address))
+        start = time.monotonic()
+        with pytest.raises(Cancelled):
+            copy_to_tar(source, tmp_path / "x.tar", session=open_session(), on_event=hook)
+        assert time.monotonic() - start < SOON
+    assert not (tmp_path / "x.tar").exists()
