@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import threading
 
 from tests.servers.raw import RawServer
 
 # What it does with a request that it stalls.
 HEADERS, BODY, UPLOAD, PAUSE = "headers", "body", "upload", "pause"
+
+
+# The first byte of TLS, which clients try first.
+_HANDSHAKE = b"\x16"
 
 
 class StallingProxy(RawServer):
@@ -31,11 +36,10 @@ class StallingProxy(RawServer):
         self._refuse = refuse and re.compile(refuse)
 
     def _talk(self, conversation):
+        if conversation.sock.recv(1, socket.MSG_PEEK) == _HANDSHAKE:
+            conversation.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            return
         while (head := conversation.receive_head()) is not None:
-            if not head.method.isalpha():
-                # TLS is tried first.
-                conversation.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-                return
             if self._hangs(head):
                 if self.stage == UPLOAD:
                     self._hang(conversation)
