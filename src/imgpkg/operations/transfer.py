@@ -46,18 +46,21 @@ class Destination:
         """Tell whether the registry may have the blob without its being sent."""
         return self.mounts and move.origin.registry == self.repository.registry
 
-    def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> None:
+    def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> bool:
         """Make `reference` name `manifest`; a tag that names it already is not written again.
 
         Registries with immutable tags refuse even an equal manifest: what they have is then compared.
+        Returns whether the registry took the manifest, and was not asked whether it has it.
         """
         if not is_fresh and self.holds(reference, manifest.digest):
-            return
+            return False
         try:
             self.client.push_manifest(reference, manifest)
         except RegistryError:
             if not (is_fresh and self.holds(reference, manifest.digest)):
                 raise
+            return False
+        return True
 
 
 def transfer(
