@@ -10,7 +10,7 @@ from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index
 
 from imgpkg import errors
-from imgpkg.content.archive_manifest import ArchiveImage, Marks
+from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.events import BlobStarted, Message
 from imgpkg.oci import media
@@ -188,6 +188,18 @@ class TestATarFile:
         with ArchiveWriter(tar, [image], []):
             pass
         with pytest.raises(error, match=text):
+            copy_to_repository(CopySource(tar=tar), "host:1/a/b", session=session)
+
+    def test_without_a_manifest_that_an_index_lists_is_not_whole(self, session, tmp_path):
+        child = {"mediaType": media.OCI_MANIFEST, "digest": f"sha256:{'a' * 64}", "size": 2}
+        raw = json.dumps({"schemaVersion": 2, "manifests": [child]}).encode()
+        index = ArchiveIndex(Manifest.parse(raw, media.OCI_INDEX), (), (), Marks("host/some/index"))
+        tar = str(tmp_path / "made.tar")
+        with ArchiveWriter(tar, [index], []):
+            pass
+        with pytest.raises(
+            errors.ArchiveError, match=f"manifest {child['digest']}, which .* not found in tar"
+        ):
             copy_to_repository(CopySource(tar=tar), "host:1/a/b", session=session)
 
     def test_is_no_way_from_file_to_file(self, session, tmp_path):

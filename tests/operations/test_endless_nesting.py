@@ -59,6 +59,20 @@ def test_an_index_that_goes_too_deep_is_refused(embedded_registry, another_regis
         )
 
 
+def test_an_index_that_is_listed_at_the_top_and_in_the_deep_is_refused(embedded_registry, session, tmp_path):
+    """Reading it level by level takes two levels only, for all are listed at the top."""
+    where = f"{embedded_registry.address}/endless/known"
+    chain = [make_nested(session, where, depth) for depth in range(40)]
+    entries = [
+        {"mediaType": found.media_type, "digest": str(found.digest), "size": len(found.raw)}
+        for found in map(session.client.manifest, chain)
+    ]
+    document = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": entries}
+    index = put_manifest(session, Repository.parse(where), document)
+    with pytest.raises(errors.InvalidManifest, match="nested more than 32 deep"):
+        copy_to_tar(CopySource(image=str(index)), tmp_path / "x.tar", session=session)
+
+
 def test_bundles_that_go_too_deep_are_refused(embedded_registry, session, tmp_path):
     address = embedded_registry.address
     bundle = make_bundle(session, f"{address}/endless/b0", {}, tmp_path / "0")

@@ -195,8 +195,9 @@ def _layers(plan: TransferPlan) -> list[Descriptor]:
         plan.blobs[layer.digest].descriptor
         for root in plan.roots
         for node in root.node.walk()
-        for layer in node.manifest.layers
-        if layer.digest in plan.blobs
+        for layer in node.manifest.parts()
+        # Configurations are in manifest.json.
+        if layer.digest in plan.blobs and layer is not node.manifest.config
     ]
 
 

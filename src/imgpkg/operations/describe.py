@@ -143,7 +143,7 @@ class _Facts:
         """List the layers of an image, or of the image for linux/amd64 that an index lists."""
         reference, manifest = found
         if manifest is not None and manifest.is_index:
-            child = next((c for c in manifest.manifests if c.platform == "linux/amd64"), None)
+            child = next((c for c in manifest.children if c.platform == "linux/amd64"), None)
             if child is None:
                 return ()
             manifest = self._manifest(reference.repository.digest(child.digest))

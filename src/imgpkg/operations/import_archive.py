@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.content.archive_manifest import ArchiveImage
-from imgpkg.errors import doing
+from imgpkg.errors import ArchiveError, doing
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.collect import Collected, Record
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Node, Root
@@ -51,7 +51,10 @@ def _node(item: ArchiveItem) -> Node:
         return Node(Image(reference, item.manifest, item.config_raw))
     below: tuple[ArchiveItem, ...] = (*item.images, *item.indexes)
     children = {child.manifest.digest: _node(child) for child in below}
-    listed = [children[child.digest] for child in item.manifest.manifests if child.digest in children]
+    for child in item.manifest.children:
+        if child.digest not in children:
+            raise ArchiveError(f"manifest {child.digest}, which {reference} lists, not found in tar")
+    listed = [children[child.digest] for child in item.manifest.children]
     return Node(Image(reference, item.manifest), tuple(listed))
 
 

@@ -47,7 +47,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An image, or an index with the nodes it lists."""
+    """An image, or an index with the nodes it lists; what it lists besides manifests is among its blobs."""
 
     image: Image
     children: tuple[Node, ...] = ()
@@ -143,7 +143,7 @@ def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> Tran
 def _moves(node: Node) -> Iterator[BlobMove]:
     repository = node.image.reference.repository
     config = node.manifest.config
-    for blob in node.manifest.blobs():
+    for blob in node.manifest.parts():
         data = node.image.config_raw if blob is config else b""
         yield BlobMove(blob, repository, data or blob.data)
 
@@ -156,20 +156,19 @@ class _MetadataReader:
         self._workers = workers
         self._with_configs = with_configs
         self._images: dict[Reference, Image] = {}
-        self._nodes: dict[Reference, Node] = {}
+        self._nodes: dict[Reference, tuple[Node, int]] = {}
 
     def nodes(self, items: list[Item]) -> list[Node]:
         roots = list(self._workers.map(self._root, items))
         level, depth = roots, 0
         while level:
             depth += 1
-            if depth > _MAX_DEPTH:
-                raise InvalidManifest(f"{level[0].reference}: indexes are nested more than {_MAX_DEPTH} deep")
+            _check_depth(level[0].reference, depth)
             for image in level:
                 self._images[image.reference] = image
             missing = {child for image in level for child in _children(image)} - self._images.keys()
             level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
-        return [self._assemble(image) for image in roots]
+        return [self._assemble(image, 1)[0] for image in roots]
 
     def _root(self, item: Item) -> Image:
         try:
@@ -198,11 +197,25 @@ class _MetadataReader:
             _explain_unknown(error)
             raise
 
-    def _assemble(self, image: Image) -> Node:
+    def _assemble(self, image: Image, depth: int) -> tuple[Node, int]:
+        """Return the tree of `image`, and how many levels are below it.
+
+        What is listed near the top may be listed again further down: the levels of reading do not tell how
+        deep a tree is.
+        """
+        _check_depth(image.reference, depth)
         if image.reference not in self._nodes:
-            children = tuple(self._assemble(self._images[child]) for child in _children(image))
-            self._nodes[image.reference] = Node(image, children)
-        return self._nodes[image.reference]
+            below = [self._assemble(self._images[child], depth + 1) for child in _children(image)]
+            height = max((height + 1 for _, height in below), default=0)
+            self._nodes[image.reference] = Node(image, tuple(node for node, _ in below)), height
+        node, height = self._nodes[image.reference]
+        _check_depth(image.reference, depth + height)
+        return node, height
+
+
+def _check_depth(reference: Reference, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise InvalidManifest(f"{reference}: indexes are nested more than {_MAX_DEPTH} deep")
 
 
 def _check_kind(manifest: Manifest) -> None:
@@ -216,7 +229,7 @@ def _check_kind(manifest: Manifest) -> None:
 
 def _children(image: Image) -> list[Reference]:
     repository = image.reference.repository
-    return [repository.digest(child.digest) for child in image.manifest.manifests]
+    return [repository.digest(child.digest) for child in image.manifest.children]
 
 
 def _explain_unknown(error: RegistryError) -> None:

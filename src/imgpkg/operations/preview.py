@@ -121,6 +121,6 @@ def _preview(
 
 def _previewed(root: Root, is_there: bool) -> PreviewedImage:
     nodes = list(root.node.walk())
-    blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.blobs()}
+    blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.parts()}
     size = sum(blobs.values())
     return PreviewedImage(root.item.reference, root.item.tag, len(nodes), len(blobs), size, is_there)

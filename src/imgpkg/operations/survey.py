@@ -76,7 +76,7 @@ def _held(suspects: Sequence[Root], to: Destination, work: Work) -> AbstractSet[
 
 def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
     """List the blobs of `roots` that the plan moves, largest first so that no long one starts last."""
-    digests = {blob.digest for root in roots for node in root.node.walk() for blob in node.manifest.blobs()}
+    digests = {blob.digest for root in roots for node in root.node.walk() for blob in node.manifest.parts()}
     moves = [move for digest, move in plan.blobs.items() if digest in digests]
     return tuple(sorted(moves, key=lambda move: -move.descriptor.size))
 
