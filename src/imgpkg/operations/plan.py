@@ -81,11 +81,16 @@ class Root:
 
 @dataclass(frozen=True, slots=True)
 class BlobMove:
-    """One blob to move, once: where it can be read, and its bytes when they are at hand."""
+    """One blob to move, once: where it can be read, and its bytes when they are at hand.
+
+    `is_missing` tells that the file which is copied from does not hold it, as files do not hold the layers
+    that were left behind when they were made.
+    """
 
     descriptor: Descriptor
     origin: Repository
     data: bytes | None = field(default=None, repr=False)
+    is_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

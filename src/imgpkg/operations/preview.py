@@ -81,6 +81,7 @@ def preview_copy(
         to = destination(origin, session, repository, options)
         with working(jobs(origin, session, repository), on_event) as work:
             found = survey(origin.plan, to, work)
+            work.each(found.missing, lambda move: to.check_source(move, origin.open_blob))
             moves = found.moves if found.is_fresh else _missing(found.moves, to, work)
         missing = frozenset(to.tag_of(root) for root in found.roots)
         there = frozenset(root.item.key for root in origin.plan.roots if to.tag_of(root) not in missing)

@@ -35,6 +35,16 @@ class Survey:
     moves: tuple[BlobMove, ...]
     is_fresh: bool
 
+    @property
+    def missing(self) -> tuple[BlobMove, ...]:
+        """The blobs that the file which is copied from does not hold."""
+        return tuple(move for move in self.moves if move.is_missing)
+
+    @property
+    def at_hand(self) -> tuple[BlobMove, ...]:
+        """All others."""
+        return tuple(move for move in self.moves if not move.is_missing)
+
 
 def survey(plan: TransferPlan, to: Destination, work: Work) -> Survey:
     """Find out what of `plan` is missing at the destination; nothing is written.
