@@ -9,7 +9,7 @@ from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.content.archive_manifest import ArchiveImage
 from imgpkg.errors import ArchiveError, doing
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.collect import Collected, Record
+from imgpkg.operations.collect import Collected, Record, remembered_lock
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Node, Root
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
     records = () if top is None or top.image is None else tuple(records_below(archive, top.image, bundles))
     has_other = top is None and bool(bundles)
     items = tuple(root.item for root in roots)
-    return Collected(items, top, records, has_other_bundles=has_other), roots
+    return Collected(items, top, records, remembered_lock(items), has_other), roots
 
 
 def _root(item: ArchiveItem) -> Root:

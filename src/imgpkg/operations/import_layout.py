@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
-from imgpkg.operations.collect import Collected
+from imgpkg.operations.collect import LOCK_LABEL, Collected, remembered_lock
 from imgpkg.operations.import_archive import records_below
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Root, read_roots
 
@@ -51,7 +51,7 @@ def read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected,
     }
     root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
     has_other = root is None and bool(bundles)
-    return Collected(items, root, tuple(records.values()), has_other_bundles=has_other), roots
+    return Collected(items, root, tuple(records.values()), remembered_lock(items), has_other), roots
 
 
 def _item(descriptor: Descriptor, fallback: Repository) -> Item:
@@ -59,7 +59,7 @@ def _item(descriptor: Descriptor, fallback: Repository) -> Item:
     source = Reference.parse(notes[SOURCE]).repository if SOURCE in notes else fallback
     name = notes.get(TAG, "").rpartition(":")[2]
     tag = "" if name.endswith(INTERNAL_SUFFIX) else name
-    labels = {ROOT_BUNDLE_LABEL: ""} if ROOT_BUNDLE_LABEL in notes else {}
+    labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
     return Item(source.digest(descriptor.digest), tag, notes.get(ORIGIN, ""), labels)
 
 
