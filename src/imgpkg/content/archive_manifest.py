@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.manifest import Descriptor
 
+# In bytes; manifests and configurations are small, so this is thousands of images.
+LARGEST_MANIFEST = 1 << 30
+
 
 @dataclass(frozen=True, slots=True)
 class Marks:
@@ -76,7 +79,10 @@ ArchiveItem: TypeAlias = ArchiveImage | ArchiveIndex
 
 
 def encode(items: Iterable[ArchiveItem]) -> bytes:
-    """Return manifest.json for `items` in any order; raise ArchiveError for what JSON text cannot keep."""
+    """Return manifest.json for `items` in any order.
+
+    Raises ArchiveError for what JSON text cannot keep, and for more than is read again.
+    """
     ordered = sorted(items, key=lambda item: (item.sort_key, item.marks.reference, item.marks.tag))
     document = [
         {
@@ -85,7 +91,10 @@ def encode(items: Iterable[ArchiveItem]) -> bytes:
         }
         for item in ordered
     ]
-    return go_json.encode(document or None)
+    data = go_json.encode(document or None)
+    if len(data) > LARGEST_MANIFEST:
+        raise ArchiveError(f"file manifest.json would be larger than {LARGEST_MANIFEST >> 20} MiB")
+    return data
 
 
 def decode(data: bytes) -> tuple[ArchiveItem, ...]:

@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
+from imgpkg.errors import InvalidManifest
 from imgpkg.operations.collect import Collected, collect_bundle, collect_image, collect_lock, signatures
-from imgpkg.operations.plan import Item, Root, TransferPlan, plan_of, read_roots
+from imgpkg.operations.plan import Item, Root, TransferPlan, nodes_of, plan_of, read_roots
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # Reading metadata is all round trips: more of them at once than blobs.
 _METADATA_JOBS = 10
+# A signature of a document of an image: nobody goes much further, but a hostile registry.
+_LONGEST_CHAIN = 32
 
 
 def export(
@@ -45,11 +48,14 @@ def export(
 def _with_referrers(
     client: RegistryClient, roots: tuple[Root, ...], workers: Executor, *, with_configs: bool
 ) -> tuple[Root, ...]:
-    """Add whatever is attached to the roots and their children by `subject`, and to that again."""
+    """Add whatever is attached to the roots and their children by `subject`, and to that again.
+
+    Raises InvalidManifest for attachments to attachments without end.
+    """
     all_of = {root.item.key: root for root in roots}
     asked: set[Reference] = set()
-    while True:
-        nodes = {node.image.reference for root in all_of.values() for node in root.node.walk()} - asked
+    for _ in range(_LONGEST_CHAIN):
+        nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
         if not nodes:
             return tuple(all_of[key] for key in sorted(all_of))
         asked |= nodes
@@ -57,6 +63,9 @@ def _with_referrers(
         new = [item for key, item in found.items() if key not in all_of]
         for root in read_roots(client, new, workers, with_configs=with_configs):
             all_of[root.item.key] = root
+    raise InvalidManifest(
+        f"{min(nodes, key=str)}: more than {_LONGEST_CHAIN} manifests are attached one to the other"
+    )
 
 
 def _attached(client: RegistryClient, reference: Reference) -> list[Item]:

@@ -46,12 +46,10 @@ def read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected,
         roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
     tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records = {
-        record.bundle: record for top in tops for record in records_below(layout, top.node.image, bundles)
-    }
+    records = tuple(records_below(layout, (top.node.image for top in tops), bundles))
     root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
     has_other = root is None and bool(bundles)
-    return Collected(items, root, tuple(records.values()), remembered_lock(items), has_other), roots
+    return Collected(items, root, records, remembered_lock(items), has_other), roots
 
 
 def _item(descriptor: Descriptor, fallback: Repository) -> Item:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from concurrent.futures import Executor
 
     from imgpkg.bundle.image import Reader
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference, Repository
+
+T = TypeVar("T")
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
 # Nobody nests indexes further than two or three deep, but a hostile registry.
@@ -60,15 +62,15 @@ class Node:
     def walk(self) -> Iterator[Node]:
         """Yield every node below, each digest once, children first, then this one."""
         seen: dict[Digest, Node] = {}
-        _gather(self, seen)
+        _gather(self, seen, lambda node: node.manifest.digest)
         yield from seen.values()
 
 
-def _gather(node: Node, seen: dict[Digest, Node]) -> None:
-    if node.manifest.digest not in seen:
+def _gather(node: Node, seen: dict[T, Node], key: Callable[[Node], T]) -> None:
+    if key(node) not in seen:
         for child in node.children:
-            _gather(child, seen)
-        seen[node.manifest.digest] = node
+            _gather(child, seen, key)
+        seen[key(node)] = node
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,14 @@ class Root:
 
     item: Item
     node: Node
+
+
+def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
+    """Return the nodes of all trees, each once for each repository that it was read from, children first."""
+    seen: dict[Reference, Node] = {}
+    for root in roots:
+        _gather(root.node, seen, lambda node: node.image.reference)
+    return seen.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,16 +142,15 @@ def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> Tran
     blobs: dict[Digest, BlobMove] = {}
     left_out: dict[tuple[str, Digest], LeftOut] = {}
     has_any = False
-    for root in roots:
-        for node in root.node.walk():
-            for move in _moves(node):
-                has_any = has_any or not move.descriptor.is_distributable
-                if include_non_distributable or move.descriptor.is_distributable:
-                    blobs.setdefault(move.descriptor.digest, move)
-                else:
-                    reference = node.image.reference
-                    skipped = LeftOut(reference, move.descriptor)
-                    left_out.setdefault((str(reference), move.descriptor.digest), skipped)
+    for node in nodes_of(roots):
+        for move in _moves(node):
+            has_any = has_any or not move.descriptor.is_distributable
+            if include_non_distributable or move.descriptor.is_distributable:
+                blobs.setdefault(move.descriptor.digest, move)
+            else:
+                reference = node.image.reference
+                skipped = LeftOut(reference, move.descriptor)
+                left_out.setdefault((str(reference), move.descriptor.digest), skipped)
     return TransferPlan(roots, blobs, tuple(left_out.values()), has_any)
 
 

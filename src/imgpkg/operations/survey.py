@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import NotFound, RegistryError, doing
+from imgpkg.operations.plan import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +87,7 @@ def _held(suspects: Sequence[Root], to: Destination, work: Work) -> AbstractSet[
 
 def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
     """List the blobs of `roots` that the plan moves, largest first so that no long one starts last."""
-    digests = {blob.digest for root in roots for node in root.node.walk() for blob in node.manifest.parts()}
+    digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
     moves = [move for digest, move in plan.blobs.items() if digest in digests]
     return tuple(sorted(moves, key=lambda move: -move.descriptor.size))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from imgpkg.content.store import OpenedBlob
 from imgpkg.errors import ArchiveError, RegistryError
 from imgpkg.events import Planned
+from imgpkg.operations.plan import nodes_of
 from imgpkg.operations.survey import WORTH_ASKING, survey
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _levels(roots: Sequence[Root]) -> list[list[Node]]:
     """
     heights: dict[Digest, int] = {}
     levels: dict[int, list[Node]] = {}
-    for node in (node for root in roots for node in root.node.walk()):
+    for node in nodes_of(roots):
         if node.manifest.digest not in heights:
             height = 1 + max((heights[child.manifest.digest] for child in node.children), default=-1)
             heights[node.manifest.digest] = height
