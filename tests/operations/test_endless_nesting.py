@@ -23,10 +23,10 @@ from imgpkg.operations.read import read_bundle
 from imgpkg.session import Session
 
 
-def make_nested(session, where, depth, *, times=1):
+def make_nested(session, where, depth, *, times=1, **more):
     """Put an index in an index and so on, each naming the one before `times` times."""
     repository = Repository.parse(where)
-    reference = make_image(session, where, ["deep inside"])
+    reference = make_image(session, where, ["deep inside"], **more)
     for _ in range(depth):
         found = session.client.manifest(reference)
         child = {"mediaType": found.media_type, "digest": str(found.digest), "size": len(found.raw)}
@@ -52,6 +52,12 @@ class TestAnIndexThatListsTheSameAgainAndAgain:
     def test_finds_no_place_in_a_tar_file(self, doubled, session, tmp_path):
         with pytest.raises(errors.ArchiveError, match="lists more than 100000 manifests"):
             copy_to_tar(CopySource(image=str(doubled)), tmp_path / "x.tar", session=session)
+
+    def test_finds_no_place_in_a_tar_file_that_nobody_could_read(self, embedded_registry, session, tmp_path):
+        where = f"{embedded_registry.address}/endless/large"
+        large = make_nested(session, where, 10, times=2, annotations={"long": "x" * 2_000_000})
+        with pytest.raises(errors.ArchiveError, match=r"more than manifest\.json of a tar file can hold"):
+            copy_to_tar(CopySource(image=str(large)), tmp_path / "x.tar", session=session)
 
     def test_goes_to_a_layout_and_back(self, doubled, another_registry, session, tmp_path):
         copy_to_layout(CopySource(image=str(doubled)), tmp_path / "layout", session=session)

@@ -78,10 +78,10 @@ class ArchiveIndex:
 ArchiveItem: TypeAlias = ArchiveImage | ArchiveIndex
 
 
-def encode(items: Iterable[ArchiveItem]) -> bytes:
+def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> bytes:
     """Return manifest.json for `items` in any order.
 
-    Raises ArchiveError for what JSON text cannot keep, and for more than is read again.
+    Raises ArchiveError for what JSON text cannot keep, and for more than `most` bytes, which nobody reads.
     """
     ordered = sorted(items, key=lambda item: (item.sort_key, item.marks.reference, item.marks.tag))
     document = [
@@ -92,8 +92,8 @@ def encode(items: Iterable[ArchiveItem]) -> bytes:
         for item in ordered
     ]
     data = go_json.encode(document or None)
-    if len(data) > LARGEST_MANIFEST:
-        raise ArchiveError(f"file manifest.json would be larger than {LARGEST_MANIFEST >> 20} MiB")
+    if len(data) > most:
+        raise ArchiveError(f"file manifest.json would have {len(data)} bytes; at most {most} are read")
     return data
 
 
