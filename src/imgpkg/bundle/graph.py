@@ -1,4 +1,4 @@
-"""Walk a bundle and the bundles inside it, each read once, level by level (imgpkg-spec 8.1, 8.2)."""
+"""Walk a bundle and the bundles inside it, each read once, level by level."""
 
 from __future__ import annotations
 

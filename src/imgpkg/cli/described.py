@@ -1,4 +1,4 @@
-"""The forms in which `imgpkg describe` prints a bundle (imgpkg-spec 6.3, 6.4)."""
+"""The forms in which `imgpkg describe` prints a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn what a copy was asked for into items: an image, a bundle with all it names, or a lock (spec 5.2)."""
+"""Turn what a copy was asked for into items: an image, a bundle with all it names, or a lock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copy images, bundles and all they name between registries, tar files and layouts (imgpkg-spec 5)."""
+"""Copy images, bundles and all they name between registries, tar files and layouts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe a bundle: what it names, where each image is, what signs it (imgpkg-spec section 6)."""
+"""Describe a bundle: what it names, where each image is, what signs it."""
 
 from __future__ import annotations
 

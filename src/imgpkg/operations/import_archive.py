@@ -1,4 +1,4 @@
-"""What a tar file holds, as the roots and records of a copy; no registry is asked (spec 8.3)."""
+"""What a tar file holds, as the roots and records of a copy; no registry is asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lock file that a copy leaves behind (imgpkg-spec 5.10)."""
+"""The lock file that a copy leaves behind."""
 
 from __future__ import annotations
 
