@@ -105,6 +105,27 @@ origin: {HERE}@{ROOT}
         assert yaml.safe_load(described.yaml(OUTER)) == json.loads(json.dumps(described.json(OUTER)))
 
 
+class TestABundleThatIsOnlyNamedAgain:
+    REPEATED = Description(INNER, f"{HERE}@{INNER}", f"{HERE}@{INNER}", layers=(LAYER,), is_repeated=True)
+    WHOLE = Description(ROOT, "x", "x", bundles=(REPEATED,))
+
+    def test_says_so_in_the_text(self):
+        lines = list(described.text(self.WHOLE, layers=True))
+        assert lines[-3:] == [
+            "    Layers:\n",
+            f"      - Digest: {LAYER}\n",
+            "    Images: (listed above)\n",
+        ]
+
+    def test_says_so_in_yaml_and_json(self):
+        text = described.yaml(self.WHOLE)
+        assert yaml.safe_load(text)["content"]["bundles"][str(INNER)]["repeated"] is True
+        assert yaml.safe_load(text) == json.loads(json.dumps(described.json(self.WHOLE)))
+
+    def test_says_so_in_the_tree(self):
+        assert list(described.tree(self.WHOLE))[1] == f"└── Bundle {HERE}@{INNER.hex[:12]} (listed above)\n"
+
+
 def test_the_tree_draws_what_is_inside_what():
     unmoved = ImageInfo(str(SIG), f"other/x@{SIG}", ImageType.IMAGE, f"other/x@{SIG}")
     bundle = Description(ROOT, f"{HERE}@{ROOT}", "", bundles=(NESTED,), images=(B, unmoved, REFUSED))

@@ -77,6 +77,15 @@ def test_manifest_json_of_an_index_has_every_key_in_order():
     )
 
 
+def test_a_manifest_json_that_is_too_large_to_be_read_is_not_written():
+    whole = encode([item(ONE)])
+    assert encode([item(ONE)], most=len(whole)) == whole
+    with pytest.raises(
+        ArchiveError, match=f"would have {len(whole)} bytes; at most {len(whole) - 1} are read"
+    ):
+        encode([item(ONE)], most=len(whole) - 1)
+
+
 def test_no_images_are_written_as_null(tmp_path):
     assert encode([]) == b"null"
     write(tmp_path / "a.tar")

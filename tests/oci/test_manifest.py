@@ -85,6 +85,7 @@ class TestAnIndex:
         found = Manifest.parse(raw({"manifests": [child, descriptor()]}), media_type)
         assert (found.is_image, found.is_index, found.blobs()) == (False, True, ())
         assert [(m.digest, m.platform) for m in found.manifests] == [(CHILD, "linux/amd64"), (LAYER, "")]
+        assert found.children + found.parts() == found.manifests
 
 
 class TestAManifestWithoutAHeader:
@@ -179,6 +180,21 @@ class TestADescriptor:
     )
     def test_knows_whether_it_may_be_passed_on(self, media_type, expected):
         assert Descriptor(media_type, LAYER, 1).is_distributable is expected
+
+    @pytest.mark.parametrize(
+        ("media_type", "expected"),
+        [
+            (media.OCI_MANIFEST, True),
+            (f"{media.DOCKER_LIST}; charset=utf-8", True),
+            (media.DOCKER_SCHEMA_1, True),
+            (media.ORAS_ARTIFACT, True),
+            ("", True),
+            (media.OCI_LAYER_GZIP, False),
+            ("application/vnd.buildkit.cacheconfig.v0", False),
+        ],
+    )
+    def test_knows_whether_it_is_of_a_manifest(self, media_type, expected):
+        assert Descriptor(media_type, LAYER, 1).is_manifest is expected
 
 
 class TestMediaTypes:

@@ -10,8 +10,10 @@ from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index
 
 from imgpkg import errors
-from imgpkg.content.archive_manifest import ArchiveImage, Marks
+from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
+from imgpkg.embedded.features import Features
+from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted, Message
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
@@ -19,7 +21,10 @@ from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.preview import preview_copy
 from imgpkg.operations.pull import pull
+
+EVERYTHING = CopyOptions(include_non_distributable_layers=True)
 
 
 @pytest.fixture
@@ -162,13 +167,18 @@ class TestATarFile:
             layer_type=media.DOCKER_FOREIGN_LAYER,
         )
         copy_to_tar(CopySource(image=str(image)), tmp_path / "f.tar", session=session)
-        with pytest.raises(errors.ArchiveError, match="not found in tar"):
-            copy_to_repository(
-                CopySource(tar=str(tmp_path / "f.tar")),
-                f"{another_registry.address}/from-tar/foreign",
-                session=session,
-                options=CopyOptions(include_non_distributable_layers=True),
+        source, to = CopySource(tar=tmp_path / "f.tar"), f"{another_registry.address}/from-tar/foreign"
+        before = len(another_registry.requests)
+        for act in (copy_to_repository, preview_copy):
+            with pytest.raises(errors.ArchiveError, match="not found in tar") as caught:
+                act(source, to, session=session, options=EVERYTHING)
+            layer = session.client.manifest(image).layers[0]
+            assert caught.value.hints[-1] == (
+                f"{layer.digest} is not in {to} either: make the file again with "
+                "--include-non-distributable-layers, or copy it without that flag."
             )
+        # Nothing was begun at the destination.
+        assert {r.method for r in another_registry.requests[before:]} == {"HEAD"}
 
     @pytest.mark.parametrize(
         ("reference", "error", "text"),
@@ -190,6 +200,18 @@ class TestATarFile:
         with pytest.raises(error, match=text):
             copy_to_repository(CopySource(tar=tar), "host:1/a/b", session=session)
 
+    def test_without_a_manifest_that_an_index_lists_is_not_whole(self, session, tmp_path):
+        child = {"mediaType": media.OCI_MANIFEST, "digest": f"sha256:{'a' * 64}", "size": 2}
+        raw = json.dumps({"schemaVersion": 2, "manifests": [child]}).encode()
+        index = ArchiveIndex(Manifest.parse(raw, media.OCI_INDEX), (), (), Marks("host/some/index"))
+        tar = str(tmp_path / "made.tar")
+        with ArchiveWriter(tar, [index], []):
+            pass
+        with pytest.raises(
+            errors.ArchiveError, match=f"manifest {child['digest']}, which .* not found in tar"
+        ):
+            copy_to_repository(CopySource(tar=tar), "host:1/a/b", session=session)
+
     def test_is_no_way_from_file_to_file(self, session, tmp_path):
         with pytest.raises(errors.UsageError, match="Cannot use tar source"):
             copy_to_tar(CopySource(tar="x.tar"), tmp_path / "y.tar", session=session)
@@ -197,6 +219,53 @@ class TestATarFile:
     def test_is_missing(self, session):
         with pytest.raises(errors.LocalIOError, match=r"open nosuch\.tar: no such file or directory"):
             copy_to_repository(CopySource(tar="nosuch.tar"), "host:1/a/b", session=session)
+
+
+class TestALayerThatAFileWasMadeWithout:
+    """It may be at the destination, or where the image came from; only then is it missing."""
+
+    @pytest.fixture
+    def image(self, embedded_registry, session):
+        return make_image(
+            session,
+            f"{embedded_registry.address}/left/app",
+            ["not to be passed on"],
+            layer_type=media.DOCKER_FOREIGN_LAYER,
+        )
+
+    @pytest.fixture(params=["tar", "layout"])
+    def source(self, image, open_session, tmp_path, request):
+        if request.param == "tar":
+            copy_to_tar(CopySource(image=str(image)), tmp_path / "f.tar", session=open_session())
+            return CopySource(tar=tmp_path / "f.tar")
+        copy_to_layout(CopySource(image=str(image)), tmp_path / "oci", session=open_session())
+        return CopySource(layout=tmp_path / "oci")
+
+    def test_is_mounted_from_where_the_image_came_from(self, source, image, embedded_registry, open_session):
+        to = f"{embedded_registry.address}/left/{'tar' if source.tar else 'layout'}"
+        preview = preview_copy(source, to, session=open_session(), options=EVERYTHING)
+        assert preview.mountable == 1
+        copy_to_repository(source, to, session=open_session(), options=EVERYTHING)
+        session, repository = open_session(), Repository.parse(to)
+        layer = session.client.manifest(repository.digest(image.digest)).layers[0]
+        assert session.client.has_blob(repository, layer.digest)
+
+    def test_is_used_where_the_destination_has_it(self, source, image, another_registry, open_session):
+        to = f"{another_registry.address}/left/{'tar' if source.tar else 'layout'}"
+        make_image(open_session(), to, ["not to be passed on", "of another image"])
+        copy_to_repository(source, to, session=open_session(), options=EVERYTHING)
+        session, repository = open_session(), Repository.parse(to)
+        assert session.client.manifest(repository.digest(image.digest)).layers
+
+    def test_is_missing_where_it_cannot_be_mounted_either(self, session, tmp_path):
+        with serve(features=Features(mount=False)) as server:
+            where, kind = f"{server.address}/left/app", media.DOCKER_FOREIGN_LAYER
+            image = make_image(session, where, ["not to be passed on"], layer_type=kind)
+            copy_to_tar(CopySource(image=str(image)), tmp_path / "f.tar", session=session)
+            source, to = CopySource(tar=tmp_path / "f.tar"), f"{server.address}/left/nowhere"
+            with pytest.raises(errors.ArchiveError, match="not found in tar") as caught:
+                copy_to_repository(source, to, session=session, options=EVERYTHING)
+        assert f"is not in {to} either, and could not be mounted from {where}" in caught.value.hints[-1]
 
 
 class TestALayout:

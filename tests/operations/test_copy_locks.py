@@ -11,8 +11,9 @@ from tests.operations.making import make_bundle, make_image
 
 from imgpkg import errors
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
-from imgpkg.operations.copy import copy, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.oci.reference import Repository
+from imgpkg.operations.copy import copy, copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy_values import CopyOptions, CopySource
 from imgpkg.operations.pull import pull
 
 
@@ -42,6 +43,70 @@ class TestAnImagesLock:
         assert [(str(image.reference), dict(image.annotations)) for image in written.images] == [
             (f"{to}@{image.digest}", dict(image.annotations)) for image in images_lock.images
         ]
+
+    @pytest.mark.parametrize("way", ["tar", "layout"])
+    def test_comes_whole_through_a_file(self, way, images_lock, another_registry, session, tmp_path):
+        """With every annotation, in its order, and an image twice that stands in it twice."""
+        source, file = CopySource(lock=tmp_path / "images.yml"), tmp_path / "file"
+        copy(source, session=session, **{f"to_{way}": file})
+        to, out = f"{another_registry.address}/copy/lock-by-{way}", tmp_path / "out.yml"
+        copy_to_repository(CopySource(**{way: file}), to, session=session, lock_output=out)
+        assert ImagesLock.from_path(out) == images_lock.relocated(Repository.parse(to))
+        assert [dict(image.annotations) for image in ImagesLock.from_path(out).images] == [
+            {"x": "1"},
+            {},
+            {"x": "2"},
+        ]
+
+    def test_of_one_image_in_two_repositories_comes_whole_through_a_layout(
+        self, address, another_registry, session, tmp_path
+    ):
+        """The layout keeps one of the two, for both have one digest."""
+        twins = [make_image(session, f"{address}/locked/{name}", ["twin"]) for name in "ab"]
+        lock = ImagesLock(tuple(LockedImage(twin, {"n": twin.repository.path}) for twin in twins))
+        lock.write(tmp_path / "images.yml")
+        copy_to_layout(CopySource(lock=tmp_path / "images.yml"), tmp_path / "oci", session=session)
+        to, out = f"{another_registry.address}/copy/twins", tmp_path / "out.yml"
+        copy_to_repository(CopySource(layout=tmp_path / "oci"), to, session=session, lock_output=out)
+        notes = [dict(image.annotations) for image in ImagesLock.from_path(out).images]
+        assert notes == [{"n": "locked/a"}, {"n": "locked/b"}]
+
+    def test_with_signatures_comes_through_a_file_as_it_does_without_one(
+        self, address, images_lock, another_registry, session, tmp_path
+    ):
+        signed = images_lock.images[0]
+        tag = f"sha256-{signed.digest.hex}.sig"
+        make_image(session, str(signed.reference.repository), ["signature"], tag=tag)
+        source, tar = CopySource(lock=tmp_path / "images.yml"), tmp_path / "x.tar"
+        options = CopyOptions(cosign_signatures=True)
+        copy_to_tar(source, tar, session=session, options=options)
+        to = f"{another_registry.address}/copy/lock-signed"
+        for number, asked in enumerate([source, CopySource(tar=tar)]):
+            out = tmp_path / f"{number}.yml"
+            copy_to_repository(asked, to, session=session, options=options, lock_output=out)
+        assert (tmp_path / "0.yml").read_bytes() == (tmp_path / "1.yml").read_bytes()
+        assert session.client.exists(Repository.parse(to).tag(tag)) is not None
+
+    def test_without_annotations_leaves_no_label_in_a_file(self, address, session, tmp_path):
+        image = make_image(session, f"{address}/locked/bare")
+        ImagesLock((LockedImage(image),)).write(tmp_path / "images.yml")
+        copy_to_tar(CopySource(lock=tmp_path / "images.yml"), tmp_path / "x.tar", session=session)
+        with tarfile.open(tmp_path / "x.tar") as tar:
+            (item,) = json.load(tar.extractfile("manifest.json"))
+        assert item["Image"]["Labels"] is None
+
+    @pytest.mark.parametrize("label", ["x", "1", "[1]", '[["a",{}]]', "[[1,[]]]", "[" * 100_000])
+    def test_that_a_file_remembers_wrongly_is_an_error(
+        self, label, images_lock, another_registry, session, tmp_path
+    ):
+        tar = tmp_path / "x.tar"
+        copy_to_tar(CopySource(lock=tmp_path / "images.yml"), tar, session=session)
+        relabelled(tar, {"dev.carvel.imgpkg.copy.images-lock": label})
+        to = f"{another_registry.address}/copy/damaged"
+        with pytest.raises(
+            errors.ArchiveError, match=r"the label dev\.carvel\.imgpkg\.copy\.images-lock of .* is"
+        ):
+            copy_to_repository(CopySource(tar=tar), to, session=session)
 
     def test_without_images_copies_nothing(self, address, session, tmp_path):
         ImagesLock(()).write(tmp_path / "images.yml")
@@ -100,7 +165,7 @@ class TestTheLockThatIsWritten:
         bundle = make_bundle(session, f"{address}/locked/old:v1", {}, tmp_path / "b")
         tar = tmp_path / "old.tar"
         copy_to_tar(CopySource(bundle=str(bundle)), tar, session=session)
-        unlabelled(tar)
+        relabelled(tar, {})
         with pytest.raises(errors.UsageError, match="try re-generating the tarball"):
             copy_to_repository(
                 CopySource(tar=str(tar)), f"{address}/c/old", session=session, lock_output="out.yml"
@@ -111,8 +176,8 @@ class TestTheLockThatIsWritten:
         )
 
 
-def unlabelled(tar):
-    """Make a tar file as versions before the root label wrote it."""
+def relabelled(tar, labels):
+    """Give every image other labels; without any the file is as versions before the root label wrote it."""
     with tarfile.open(tar) as old:
         members = [(member, old.extractfile(member).read()) for member in old]
     with tarfile.open(tar, "w") as new:
@@ -120,7 +185,7 @@ def unlabelled(tar):
             if member.name == "manifest.json":
                 items = json.loads(data)
                 for item in items:
-                    (item["Image"] or item["ImageIndex"])["Labels"] = {}
+                    (item["Image"] or item["ImageIndex"])["Labels"] = labels
                 data = json.dumps(items).encode()  # noqa: PLW2901 - the rest goes as it came
             member.size = len(data)
             new.addfile(member, io.BytesIO(data))

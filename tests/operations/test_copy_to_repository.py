@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index, thirty
 from tests.servers.faults import always, refusing
 
 from imgpkg import errors
+from imgpkg.bundle.image import read_config
 from imgpkg.embedded.server import serve
 from imgpkg.events import Message, Warned
 from imgpkg.oci import media
@@ -184,6 +187,20 @@ class TestAnImage:
         warned = [event.text for event in seen if isinstance(event, Warned)]
         assert len(warned) == 1
         assert str(layer.digest) in warned[0]
+
+    def test_needs_no_layer_from_its_origin_that_the_destination_has(self, two, open_session):
+        """Registries need not keep the layers that they are asked not to pass on."""
+        here, there = two
+        session, to = open_session(), f"{there.address}/copy/w3"
+        image = make_image(session, to, ["base"], layer_type=media.DOCKER_FOREIGN_LAYER)
+        manifest, origin = session.client.manifest(image), Repository.parse(f"{here.address}/app/w3")
+        config = read_config(session.client, image.repository, manifest.config)
+        session.client.push_blob(origin, manifest.config, lambda: io.BytesIO(config))
+        session.client.push_manifest(origin.digest(image.digest), manifest)
+        everything = CopyOptions(include_non_distributable_layers=True)
+        source = CopySource(image=f"{origin}@{image.digest}")
+        result = copy_to_repository(source, to, session=open_session(), options=everything)
+        assert [str(copied.destination) for copied in result.images] == [f"{to}@{image.digest}"]
 
     def test_takes_non_distributable_layers_along_when_asked(self, two, session):
         here, there = two

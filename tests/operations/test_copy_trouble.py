@@ -7,10 +7,10 @@ import threading
 
 import pytest
 from tests.operations.making import make_bundle, make_image, thirty
-from tests.servers.faults import always, refusing
+from tests.servers.faults import always, any_of, first, refusing
 
 from imgpkg import errors
-from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.faults import NO_FAULT, Fault
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted
@@ -156,3 +156,55 @@ class TestAnImageThatIsGoneFromItsBundlesRepository:
         with pytest.raises(errors.NotFound, match="gone/app") as caught:
             copy_to_repository(source, f"{another_registry.address}/gone/never", session=session)
         assert any("gone/copy" in hint for hint in caught.value.hints)
+
+
+KEEPS_NOTHING = always(Fault(answer=Response(201)), method="PUT", path="/manifests/")
+
+
+class TestARegistryThatAcceptsManifestsAndKeepsNothing:
+    @pytest.fixture
+    def bundle(self, embedded_registry, session, tmp_path):
+        image = make_image(session, f"{embedded_registry.address}/believed/app")
+        return make_bundle(session, f"{embedded_registry.address}/believed/b:v1", {image: {}}, tmp_path / "b")
+
+    def test_is_not_believed(self, bundle, session, tmp_path):
+        lock = tmp_path / "lock.yml"
+        with serve(faults=KEEPS_NOTHING) as server:
+            to = f"{server.address}/copy/b"
+            source = CopySource(bundle=f"{bundle.repository}:v1")
+            with pytest.raises(errors.VerificationError) as caught:
+                copy_to_repository(source, to, session=session, lock_output=lock)
+        assert str(caught.value).endswith(
+            f": the registry accepted the manifest {bundle.digest} for {to}:v1 and does not have it"
+        )
+        assert caught.value.hints
+        assert not lock.exists()
+
+    def test_is_not_believed_where_the_tag_names_something_else(self, bundle, session):
+        keeps_the_first = any_of(
+            first(1, NO_FAULT, method="PUT", path="/manifests/v1"),
+            always(Fault(answer=Response(201)), method="PUT", path="/manifests/v1"),
+        )
+        with serve(faults=keeps_the_first) as server:
+            to = f"{server.address}/copy/b"
+            old = make_image(session, to, ["old"], tag="v1")
+            with pytest.raises(errors.VerificationError, match=f"but the tag names {old.digest}"):
+                copy_to_repository(CopySource(bundle=f"{bundle.repository}:v1"), to, session=session)
+
+    def test_is_asked_again_when_it_needs_a_moment(self, bundle, session):
+        late = first(1, refusing(404, "MANIFEST_UNKNOWN", "not yet"), method="HEAD", path="/manifests/v1")
+        with serve(faults=late) as server:
+            to = f"{server.address}/copy/b"
+            copy_to_repository(CopySource(bundle=f"{bundle.repository}:v1"), to, session=session)
+            asked = [r.path for r in server.requests if r.method == "HEAD"]
+        assert asked == ["/v2/copy/b/manifests/v1"] * 2
+
+    def test_is_believed_where_it_lets_nobody_read(self, bundle, session):
+        blind = any_of(
+            always(refusing(403, "DENIED", "write only"), method="HEAD"),
+            always(refusing(403, "DENIED", "write only"), method="GET"),
+        )
+        with serve(faults=blind) as server:
+            to = f"{server.address}/copy/b"
+            result = copy_to_repository(CopySource(bundle=f"{bundle.repository}:v1"), to, session=session)
+        assert result.bundle.tag == "v1"

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 from tests.operations.conftest import read_tree
+from tests.servers.faults import always
 
 from imgpkg import errors
+from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Response
+from imgpkg.embedded.server import serve
 from imgpkg.events import BlobAdvanced, Message
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.pull import pull
@@ -53,10 +57,25 @@ class TestPushOfAnImage:
         again = [request.method for request in embedded_registry.requests[before:]]
         assert again == ["HEAD", "HEAD"]
 
-    def test_of_something_new_costs_seven_requests(self, embedded_registry, session, write_tree):
+    def test_of_something_new_costs_seven_requests_and_one_for_the_tag(
+        self, embedded_registry, session, write_tree
+    ):
         before = len(embedded_registry.requests)
         push([write_tree({"a": "small"})], image=f"{embedded_registry.address}/team/seven", session=session)
-        assert len(embedded_registry.requests) - before <= 7
+        asked = [(r.method, r.path.rpartition("/")[2]) for r in embedded_registry.requests[before:]]
+        assert len(asked) <= 8
+        assert asked.count(("HEAD", "latest")) == 1
+
+    @pytest.mark.parametrize("is_there", [False, True], ids=["something new", "something that is there"])
+    def test_does_not_believe_a_registry_that_keeps_nothing(self, session, write_tree, is_there):
+        tree = write_tree(TREE)
+        forgetful = always(Fault(answer=Response(201)), method="PUT", path="/manifests/v1")
+        with serve(faults=forgetful) as server:
+            image = f"{server.address}/team/forgotten"
+            if is_there:
+                push([tree], image=f"{image}:v0", session=session)
+            with pytest.raises(errors.VerificationError, match=f"for {image}:v1 and does not have it"):
+                push([tree], image=f"{image}:v1", session=session)
 
     def test_tells_which_entries_it_packs(self, embedded_registry, session, write_tree):
         seen = []

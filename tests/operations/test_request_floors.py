@@ -47,6 +47,15 @@ def test_a_tar_file_of_ten_images(cost, ten, another_registry, tmp_path):
     assert cost(copy_to_repository, source, to) <= at_most(62)
 
 
+def test_a_tag_that_the_user_named_is_asked_for_once(cost, ten, another_registry):
+    to = f"{another_registry.address}/floors/named"
+    before = len(another_registry.requests)
+    cost(copy_to_repository, CopySource(bundle=f"{ten.repository}:v1"), to)
+    asked = [r for r in another_registry.requests[before:] if r.method == "HEAD" and "/manifests/" in r.path]
+    assert [r.path for r in asked] == ["/v2/floors/named/manifests/v1"]
+    assert cost(copy_to_repository, CopySource(bundle=f"{ten.repository}:v1"), to) <= at_most(47)
+
+
 @pytest.fixture
 def twenty_tags(embedded_registry, session):
     where = f"{embedded_registry.address}/floors/tags"

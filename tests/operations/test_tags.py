@@ -19,16 +19,23 @@ def image(embedded_registry, session):
 
 def test_are_listed_whatever_the_reference_says(image, session):
     listed = list_tags(f"{image.repository}:nosuch", session=session)
+    assert listed.tags == (Tag("v1"), Tag("v2"))
+
+
+def test_of_imgpkg_itself_are_listed_when_asked_for(image, session):
+    listed = list_tags(str(image), session=session, imgpkg_internal_tags=True)
     assert [tag.name for tag in listed.tags] == ["sha256-aa.imgpkg", "v1", "v2"]
     assert [tag.is_internal for tag in listed.tags] == [True, False, False]
     assert {tag.digest for tag in listed.tags} == {None}
 
 
-def test_are_listed_with_digests_for_one_request_each(embedded_registry, image, session):
+@pytest.mark.parametrize(("internal", "shown"), [(False, 2), (True, 3)])
+def test_are_listed_with_digests_for_one_request_each(embedded_registry, image, session, internal, shown):
     before = len(embedded_registry.requests)
-    listed = list_tags(str(image), session=session, digests=True)
-    assert listed.tags[1] == Tag("v1", image.digest)
-    assert len(embedded_registry.requests) - before <= 4
+    listed = list_tags(str(image), session=session, digests=True, imgpkg_internal_tags=internal)
+    assert Tag("v1", image.digest) in listed.tags
+    assert len(listed.tags) == shown
+    assert len(embedded_registry.requests) - before == 1 + shown
 
 
 def test_are_resolved_to_a_digest_reference(image, session):

@@ -1,4 +1,4 @@
-"""Find the bundle in files that are to be pushed (imgpkg-spec 3.2)."""
+"""Find the bundle in files that are to be pushed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Take typed values out of a YAML document; misfits fail with the original's texts (imgpkg-spec 7.0)."""
+"""Take typed values out of a YAML document; misfits fail with the original's texts."""
 
 from __future__ import annotations
 

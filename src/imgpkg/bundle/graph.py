@@ -1,8 +1,9 @@
-"""Walk a bundle and the bundles inside it, each read once, level by level (imgpkg-spec 8.1, 8.2)."""
+"""Walk a bundle and the bundles inside it, each read once, level by level."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
@@ -28,13 +29,14 @@ class Member:
     """One image that a bundle names: as its lock has it, where it is, and what was fetched there.
 
     `image` is None for an image that the locations record says is no bundle: it was not asked for.
-    `bundle` is set when the image is a bundle itself.
+    `bundle` is set when the image is a bundle itself. It is shared by all that name it, and neither shown nor
+    compared: the ways that lead to a bundle may be too many to follow each.
     """
 
     locked: LockedImage
     reference: Reference
     image: Image | None = None
-    bundle: Bundle | None = None
+    bundle: Bundle | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,9 @@ class Bundle:
     def bundles(self) -> Iterable[Bundle]:
         """Yield this bundle and every one inside it, each digest once, outermost first."""
         seen = set()
-        queue = [self]
+        queue = deque([self])
         while queue:
-            bundle = queue.pop(0)
+            bundle = queue.popleft()
             if bundle.image.manifest.digest in seen:
                 continue
             seen.add(bundle.image.manifest.digest)
@@ -113,7 +115,7 @@ class _Walk:
             found = self._workers.map(lambda item: self._search(item[0], *item[1]), wanted.items())
             self._found.update(zip(wanted, found, strict=True))
             level = self._next_level(level, trails)
-        return self._assemble(root, {})
+        return self._assemble(root, {}, 1)[0]
 
     def _next_level(self, level: list[Image], trails: dict[Reference, tuple[str, ...]]) -> list[Image]:
         deeper: dict[Reference, Image] = {}
@@ -161,17 +163,28 @@ class _Walk:
                 last.hints = (*last.hints, f"it was looked for before at {here}: {first}")
                 raise
 
-    def _assemble(self, image: Image, done: dict[Reference, Bundle]) -> Bundle:
-        if image.reference in done:
-            return done[image.reference]
-        read = self._read[image.reference]
-        members = []
-        for here, locked in _places(read):
-            found = self._found[here]
-            inner = self._assemble(found, done) if found is not None and found.is_bundle else None
-            members.append(Member(locked, found.reference if found is not None else here, found, inner))
-        done[image.reference] = Bundle(image, read.lock, read.locations, tuple(members))
-        return done[image.reference]
+    def _assemble(
+        self, image: Image, done: dict[Reference, tuple[Bundle, int]], depth: int
+    ) -> tuple[Bundle, int]:
+        """Return the bundle `image`, made once for all that name it, and how many levels are below it.
+
+        What is named near the top may be named again further down: the levels of reading do not tell how deep
+        bundles are nested.
+        """
+        check_depth(image.reference, depth)
+        if image.reference not in done:
+            read = self._read[image.reference]
+            members, height = [], 0
+            for here, locked in _places(read):
+                found, inner = self._found[here], None
+                if found is not None and found.is_bundle:
+                    inner, below = self._assemble(found, done, depth + 1)
+                    height = max(height, below + 1)
+                members.append(Member(locked, found.reference if found is not None else here, found, inner))
+            done[image.reference] = Bundle(image, read.lock, read.locations, tuple(members)), height
+        bundle, height = done[image.reference]
+        check_depth(image.reference, depth + height)
+        return bundle, height
 
 
 def _places(read: _Read) -> list[tuple[Reference, LockedImage]]:

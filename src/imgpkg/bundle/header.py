@@ -1,4 +1,4 @@
-"""The two fields that every file of imgpkg begins with: apiVersion and kind (imgpkg-spec 7.0)."""
+"""The two fields that every file of imgpkg begins with: apiVersion and kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find imgpkg's own files in the one layer of a bundle or a locations image (imgpkg-spec 5.9, 7.6)."""
+"""Find imgpkg's own files in the one layer of a bundle or a locations image."""
 
 from __future__ import annotations
 

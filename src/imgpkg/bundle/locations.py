@@ -1,4 +1,4 @@
-"""The record of a copied bundle: every image it names is in its own repository (imgpkg-spec 5.9, 7.4)."""
+"""The record of a copied bundle: every image it names is in its own repository."""
 
 from __future__ import annotations
 

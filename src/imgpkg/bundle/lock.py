@@ -1,4 +1,4 @@
-"""Lock files: an ImagesLock names images by digest, a BundleLock one bundle (imgpkg-spec 7.1, 7.2)."""
+"""Lock files: an ImagesLock names images by digest, a BundleLock one bundle."""
 
 from __future__ import annotations
 

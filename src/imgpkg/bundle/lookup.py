@@ -40,7 +40,7 @@ def fetch_images_lock(client: Reader, bundle: Image) -> ImagesLock:
 def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
     """Read the record beside `bundle`; None when there is none that may be seen.
 
-    Raises InvalidLock for a record that is damaged, or what reading raises (imgpkg-spec 5.9).
+    Raises InvalidLock for a record that is damaged, or what reading raises.
     """
     repository = bundle.reference.repository
     tag = locations_tag(bundle.manifest.digest)

@@ -1,4 +1,4 @@
-"""The natural order of keys in files that imgpkg writes (imgpkg-spec 7.2)."""
+"""The natural order of keys in files that imgpkg writes."""
 
 from __future__ import annotations
 

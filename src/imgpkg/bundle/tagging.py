@@ -1,4 +1,4 @@
-"""The tags that imgpkg writes besides those it was asked for (imgpkg-spec 5.6, 5.9)."""
+"""The tags that imgpkg writes besides those it was asked for."""
 
 from __future__ import annotations
 

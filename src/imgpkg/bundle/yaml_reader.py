@@ -1,4 +1,4 @@
-"""Read the first document of a YAML file into values that remember their lines (imgpkg-spec 7.0)."""
+"""Read the first document of a YAML file into values that remember their lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plain YAML scalar means to the original, and how its value reads as text (imgpkg-spec 7.0)."""
+"""What a plain YAML scalar means to the original, and how its value reads as text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YAML normal form of files that imgpkg writes (imgpkg-spec 7.2): the same bytes for the same value."""
+"""The YAML normal form of files that imgpkg writes: the same bytes for the same value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms in which `imgpkg describe` prints a bundle (imgpkg-spec 6.3, 6.4)."""
+"""The forms in which `imgpkg describe` prints a bundle."""
 
 from __future__ import annotations
 
@@ -39,6 +39,8 @@ def _content(bundle: Description, level: int, *, layers: bool) -> Iterator[str]:
         yield f"{entry}  Type: Bundle\n"
         yield f"{entry}  Origin: {inner.origin}\n"
         yield from _details(inner.layers, inner.annotations, f"{entry}  ", layers=layers)
+        if inner.is_repeated:
+            yield f"{entry}  Images: (listed above)\n"
         yield from _content(inner, level + 1, layers=layers)
     for image in bundle.images:
         yield from _image(image, entry, layers=layers)
@@ -90,7 +92,8 @@ def _bundle(bundle: Description) -> dict[str, Node]:
         "layers": _layers(bundle.layers),
         "origin": bundle.origin,
     }
-    return {**_filled(document), "content": content, "metadata": {}}
+    repeated: dict[str, Node] = {"repeated": True} if bundle.is_repeated else {}
+    return {**_filled(document), "content": content, "metadata": {}, **repeated}
 
 
 def _fields(image: ImageInfo) -> dict[str, Node]:
@@ -135,7 +138,9 @@ def _label(entry: Description | ImageInfo, bundle: Description) -> str:
         return f"{kind} {entry.key} ({entry.error})"
     is_here = _repository(entry.image) == _repository(bundle.image)
     is_moved = is_here and _repository(entry.origin) != _repository(entry.image)
-    return f"{kind} {_name(entry.origin)}{' (copied here)' if is_moved else ''}"
+    is_repeated = isinstance(entry, Description) and entry.is_repeated
+    notes = f"{' (copied here)' if is_moved else ''}{' (listed above)' if is_repeated else ''}"
+    return f"{kind} {_name(entry.origin)}{notes}"
 
 
 def _repository(reference: str) -> str:

@@ -17,8 +17,12 @@ def run(context: Context) -> None:
     flags = context.flags
     digests = flags.is_on("digests")
     with context.session() as session:
-        listed = list_tags(flags.text("image"), session=session, digests=digests)
-    shown = [tag for tag in listed.tags if flags.is_on("imgpkg-internal-tags") or not tag.is_internal]
-    rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in shown)
+        listed = list_tags(
+            flags.text("image"),
+            session=session,
+            digests=digests,
+            imgpkg_internal_tags=flags.is_on("imgpkg-internal-tags"),
+        )
+    rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in listed.tags)
     columns = ("Name", "Digest") if digests else ("Name",)
     context.output.table(Table("tags", ("Name", "Digest"), tuple(rows), columns))

@@ -1,4 +1,4 @@
-"""imgpkg's tar file as a source: indexed once, then read at any place by many threads (imgpkg-spec 5.7)."""
+"""imgpkg's tar file as a source: indexed once, then read at any place by many threads."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.content import archive_manifest
 from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_name, not_found, read_members
-from imgpkg.content.archive_manifest import ArchiveImage
+from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage
 from imgpkg.errors import ArchiveError, VerificationError, local_io
 from imgpkg.oci.digest import VerifiedReader
 
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Descriptor, Manifest
 
 _PIECE = 1 << 20
-# Manifests and configurations are small; this is thousands of images.
-_LARGEST_MANIFEST = 1 << 30
 
 
 class Archive:
@@ -97,7 +95,7 @@ class Archive:
         member = self._members.get(MANIFEST)
         if member is None:
             raise not_found(MANIFEST)
-        if member.size > _LARGEST_MANIFEST:
+        if member.size > LARGEST_MANIFEST:
             raise ArchiveError(f"file {MANIFEST} in {self._path} is too large")
         content = FileRange(self._descriptor, self._path, member)
         return b"".join(iter(lambda: content.read(_PIECE), b""))

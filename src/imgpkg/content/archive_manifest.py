@@ -1,4 +1,4 @@
-"""The `manifest.json` of imgpkg's tar files (imgpkg-spec 5.7): values, and the original's exact bytes."""
+"""The `manifest.json` of imgpkg's tar files: values, and the original's exact bytes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.oci.manifest import Descriptor
+
+# In bytes; manifests and configurations are small, so this is thousands of images.
+LARGEST_MANIFEST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +78,11 @@ class ArchiveIndex:
 ArchiveItem: TypeAlias = ArchiveImage | ArchiveIndex
 
 
-def encode(items: Iterable[ArchiveItem]) -> bytes:
-    """Return manifest.json for `items` in any order; raise ArchiveError for what JSON text cannot keep."""
+def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> bytes:
+    """Return manifest.json for `items` in any order.
+
+    Raises ArchiveError for what JSON text cannot keep, and for more than `most` bytes, which nobody reads.
+    """
     ordered = sorted(items, key=lambda item: (item.sort_key, item.marks.reference, item.marks.tag))
     document = [
         {
@@ -85,7 +91,10 @@ def encode(items: Iterable[ArchiveItem]) -> bytes:
         }
         for item in ordered
     ]
-    return go_json.encode(document or None)
+    data = go_json.encode(document or None)
+    if len(data) > most:
+        raise ArchiveError(f"file manifest.json would have {len(data)} bytes; at most {most} are read")
+    return data
 
 
 def decode(data: bytes) -> tuple[ArchiveItem, ...]:

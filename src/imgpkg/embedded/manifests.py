@@ -113,10 +113,10 @@ class Manifests:
         return self._storage.delete_manifest(name, wanted)
 
     def _check_parts(self, name: RepositoryName, manifest: Manifest) -> None:
-        for part in manifest.blobs():
+        for part in manifest.parts():
             if part.is_distributable and not part.urls and self._storage.blob(name, part.digest) is None:
                 raise _missing_part(part.digest)
-        for child in manifest.manifests:
+        for child in manifest.children:
             if self._storage.manifest(name, child.digest) is None:
                 raise _missing_part(child.digest)
 

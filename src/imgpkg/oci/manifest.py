@@ -35,6 +35,12 @@ class Descriptor:
         """False for layers that registries are asked not to pass on."""
         return self.media_type not in media.NON_DISTRIBUTABLE
 
+    @property
+    def is_manifest(self) -> bool:
+        """True for what an index lists as a manifest; without a media type it is taken for one."""
+        kind = self.media_type.partition(";")[0].strip()
+        return not kind or kind in media.MANIFESTS
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -101,9 +107,18 @@ class Manifest:
         """True for an OCI index or a Docker manifest list."""
         return self.media_type in media.INDEXES
 
+    @property
+    def children(self) -> tuple[Descriptor, ...]:
+        """The manifests that an index lists."""
+        return tuple(entry for entry in self.manifests if entry.is_manifest)
+
     def blobs(self) -> tuple[Descriptor, ...]:
         """Config and layers of an image, nothing for an index."""
         return () if self.config is None else (self.config, *self.layers)
+
+    def parts(self) -> tuple[Descriptor, ...]:
+        """Return the blobs that belong to it: those of an image, or the layers that a cache's index lists."""
+        return (*self.blobs(), *(entry for entry in self.manifests if not entry.is_manifest))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,14 @@ OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 OCI_RESTRICTED_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 OCI_RESTRICTED_LAYER_GZIP = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+# Manifests of their own kinds from before images could carry artifacts.
+OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
+ORAS_ARTIFACT = "application/vnd.cncf.oras.artifact.manifest.v1+json"
 
 IMAGES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
 INDEXES = frozenset({DOCKER_LIST, OCI_INDEX})
+# Whatever else an index lists is a blob to the registries that keep it: build caches list their layers.
+MANIFESTS = IMAGES | INDEXES | {DOCKER_SCHEMA_1, DOCKER_SCHEMA_1_SIGNED, OCI_ARTIFACT, ORAS_ARTIFACT}
 NON_DISTRIBUTABLE = frozenset({DOCKER_FOREIGN_LAYER, OCI_RESTRICTED_LAYER, OCI_RESTRICTED_LAYER_GZIP})
 LAYERS = NON_DISTRIBUTABLE | {
     DOCKER_LAYER,

@@ -1,27 +1,31 @@
-"""Turn what a copy was asked for into items: an image, a bundle with all it names, or a lock (spec 5.2)."""
+"""Turn what a copy was asked for into items: an image, a bundle with all it names, or a lock."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import Bundle, walk
-from imgpkg.bundle.image import Image, fetch_image
-from imgpkg.bundle.lock import ImagesLock, read_lock
-from imgpkg.errors import Forbidden, IsABundle, NotABundle, doing
+from imgpkg.bundle.image import fetch_image
+from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
+from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
+from imgpkg.oci.manifest import EMPTY
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imgpkg.bundle.image import Workers
     from imgpkg.bundle.lock_file import Path
     from imgpkg.oci.digest import Digest
     from imgpkg.registry.client import RegistryClient
 
+# What a file remembers of the images lock that it was made from: the places and annotations of each image.
+LOCK_LABEL = "dev.carvel.imgpkg.copy.images-lock"
 ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
 
 
@@ -132,8 +136,50 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers) 
         raise IsABundle(
             "Unable to copy bundles using an Images Lock file (hint: Create a bundle with these images)"
         )
-    return Collected(tuple(_plain(image) for image in images), images_lock=lock)
+    labels = _lock_labels(lock)
+    items = (
+        Item(image.reference, "", "", labels.get(image.manifest.digest, EMPTY), image) for image in images
+    )
+    return Collected(tuple(items), images_lock=lock)
 
 
-def _plain(image: Image) -> Item:
-    return Item(image.reference, image=image)
+def _lock_labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
+    """Return the label of each image; there are none for a lock without annotations, as in the original."""
+    if not any(image.annotations for image in lock.images):
+        return {}
+    entries: dict[Digest, list[tuple[int, dict[str, str]]]] = {}
+    for at, image in enumerate(lock.images):
+        entries.setdefault(image.digest, []).append((at, dict(image.annotations)))
+    return {
+        digest: MappingProxyType({LOCK_LABEL: json.dumps(found, sort_keys=True, separators=(",", ":"))})
+        for digest, found in entries.items()
+    }
+
+
+def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
+    """Make the images lock again of whose entries the `items` of a file remember something.
+
+    Images that were not in it follow its own, but not the signatures of those. None when no item remembers
+    anything. Raises ArchiveError for a label that is damaged.
+    """
+    all_items = sorted(items, key=lambda item: str(item.reference))
+    entries: dict[tuple[int, str], LockedImage] = {}
+    for item in all_items:
+        for at, notes in _lock_entries(item):
+            image = LockedImage(item.reference, notes)
+            entries.setdefault((at, str(image.digest)), image)
+    if not entries:
+        return None
+    locked = [entries[key] for key in sorted(entries)]
+    digests = {image.digest for image in locked}
+    signed = {signature_tag(digest) for digest in digests}
+    others = (item for item in all_items if item.reference.digest not in digests and item.tag not in signed)
+    return ImagesLock((*locked, *(LockedImage(item.reference) for item in others)))
+
+
+def _lock_entries(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:
+    try:
+        for at, notes in json.loads(item.labels.get(LOCK_LABEL, "[]")):
+            yield int(at), MappingProxyType({str(key): str(text) for key, text in notes.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ArchiveError(f"the label {LOCK_LABEL} of {item.reference} is damaged: {error}") from error

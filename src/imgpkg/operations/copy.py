@@ -1,4 +1,4 @@
-"""Copy images, bundles and all they name between registries, tar files and layouts (imgpkg-spec 5)."""
+"""Copy images, bundles and all they name between registries, tar files and layouts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.archive_index import MANIFEST
-from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.content.layout import Layout
 from imgpkg.errors import ArchiveError, UsageError, doing
@@ -19,17 +19,18 @@ from imgpkg.operations.fill import fill, spent_since
 from imgpkg.operations.import_layout import marks_of
 from imgpkg.operations.lock_output import write_lock
 from imgpkg.operations.origin import opened
+from imgpkg.operations.plan import nodes_of
 from imgpkg.operations.publish import publish, report_left_out, result_of
 
 if TYPE_CHECKING:
     from imgpkg.bundle.lock_file import Path
     from imgpkg.content.archive_manifest import ArchiveItem
-    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.reference import Reference
     from imgpkg.operations.plan import Item, Node, TransferPlan
     from imgpkg.session import Session
 
-_MOST_LISTED = 100_000
+_MOST_REPEATED = 100_000
 
 
 def copy(
@@ -159,10 +160,9 @@ def copy_to_layout(
     with opened(session, source, options, log, with_configs=True) as origin:
         layout = Layout.create(os.fspath(path))
         fill(origin.plan, layout, origin.open_blob, session=session, log=log)
+        for node in nodes_of(origin.plan.roots):
+            layout.publish(node.manifest, ())
         for root in origin.plan.roots:
-            *below, _ = root.node.walk()
-            for node in below:
-                layout.publish(node.manifest, ())
             tag = root.item.tag or internal_tag(root.node.manifest.digest)
             layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
     report_left_out(origin.plan, options, log, None)
@@ -171,12 +171,21 @@ def copy_to_layout(
 
 def _check_listable(plan: TransferPlan) -> None:
     """Raise ArchiveError for indexes that list the same without end: manifest.json repeats all of it."""
+    counts: dict[Reference, int] = {}
+    sizes: dict[Reference, int] = {}
+    for node in nodes_of(plan.roots):
+        below = [child.image.reference for child in node.children]
+        counts[node.image.reference] = 1 + sum(counts[place] for place in below)
+        own = len(node.manifest.raw) + len(node.image.config_raw)
+        sizes[node.image.reference] = own + sum(sizes[place] for place in below)
+    count = size = 0
     for root in plan.roots:
-        sizes: dict[Digest, int] = {}
-        for node in root.node.walk():
-            sizes[node.manifest.digest] = 1 + sum(sizes[child.manifest.digest] for child in node.children)
-        if sizes[root.node.manifest.digest] > _MOST_LISTED:
-            raise ArchiveError(f"{root.item.reference} lists more than {_MOST_LISTED} manifests")
+        count += counts[root.node.image.reference]
+        size += sizes[root.node.image.reference]
+        if count - len(counts) > _MOST_REPEATED:
+            raise ArchiveError(f"{root.item.reference} lists more than {_MOST_REPEATED} manifests again")
+        if size > LARGEST_MANIFEST:
+            raise ArchiveError(f"{root.item.reference} lists more than {MANIFEST} of a tar file can hold")
 
 
 def _archived(item: Item, node: Node) -> ArchiveItem:
@@ -195,8 +204,9 @@ def _layers(plan: TransferPlan) -> list[Descriptor]:
         plan.blobs[layer.digest].descriptor
         for root in plan.roots
         for node in root.node.walk()
-        for layer in node.manifest.layers
-        if layer.digest in plan.blobs
+        for layer in node.manifest.parts()
+        # Configurations are in manifest.json.
+        if layer.digest in plan.blobs and layer is not node.manifest.config
     ]
 
 

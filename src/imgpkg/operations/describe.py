@@ -1,4 +1,4 @@
-"""Describe a bundle: what it names, where each image is, what signs it (imgpkg-spec section 6)."""
+"""Describe a bundle: what it names, where each image is, what signs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imgpkg.oci.reference import parse_any
 from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.bundle.graph import Bundle, Member
     from imgpkg.bundle.image import Workers
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Reading metadata is all round trips: more of them at once than blobs.
 _METADATA_JOBS = 10
+# What is listed more than once is listed so often at most.
+_MOST_ENTRIES = 10_000
 
 
 class ImageType(Enum):
@@ -57,7 +59,11 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A bundle and its content, each entry once, in ascending order of digest."""
+    """A bundle and its content, each entry once, in ascending order of digest.
+
+    A bundle that is inside several others is described in each of them, up to ten thousand entries in all;
+    beyond that `is_repeated` tells of a bundle that it is described elsewhere, and its content is left out.
+    """
 
     digest: Digest
     image: str
@@ -66,6 +72,7 @@ class Description:
     layers: tuple[Digest, ...] = ()
     bundles: tuple[Description, ...] = ()
     images: tuple[ImageInfo, ...] = ()
+    is_repeated: bool = False
 
 
 def describe(
@@ -98,7 +105,7 @@ def describe(
             facts.find_referrers(places)
         if layers:
             facts.find_layers(graph)
-    return _describe(graph, str(graph.image.reference), EMPTY, facts)
+    return _Describing(facts).bundle(graph, str(graph.image.reference), EMPTY)
 
 
 def _places(graph: Bundle) -> Iterable[Reference]:
@@ -143,7 +150,7 @@ class _Facts:
         """List the layers of an image, or of the image for linux/amd64 that an index lists."""
         reference, manifest = found
         if manifest is not None and manifest.is_index:
-            child = next((c for c in manifest.manifests if c.platform == "linux/amd64"), None)
+            child = next((c for c in manifest.children if c.platform == "linux/amd64"), None)
             if child is None:
                 return ()
             manifest = self._manifest(reference.repository.digest(child.digest))
@@ -187,26 +194,53 @@ def _digest(reference: Reference) -> Digest:
     return reference.digest
 
 
-def _describe(bundle: Bundle, origin: str, annotations: Mapping[str, str], facts: _Facts) -> Description:
-    inner, images = [], []
-    for member in bundle.members:
-        if member.bundle is not None:
-            lock = member.locked
-            inner.append(_describe(member.bundle, str(lock.reference), lock.annotations, facts))
-        else:
-            images.append(_image(member, facts))
-    reference = bundle.image.reference
-    places = [reference, *(member.reference for member in bundle.members)]
-    images.extend(_artifacts(bundle, places, facts))
-    return Description(
-        _digest(reference),
-        str(reference),
-        origin,
-        annotations,
-        facts.layers.get(reference, ()),
-        tuple(sorted(inner, key=lambda description: str(description.digest))),
-        tuple(sorted(images, key=lambda info: info.key)),
-    )
+class _Describing:
+    """One description in the making: what each bundle holds is worked out once, and shared."""
+
+    def __init__(self, facts: _Facts) -> None:
+        self._facts = facts
+        self._done: dict[Reference, Description] = {}
+        # How many entries there are below a bundle when every one is listed wherever it is met.
+        self._sizes: dict[Reference, int] = {}
+        self._count = 0
+
+    def bundle(self, bundle: Bundle, origin: str, annotations: Mapping[str, str]) -> Description:
+        reference = bundle.image.reference
+        if reference in self._done:
+            found = replace(self._done[reference], origin=origin, annotations=annotations)
+            if self._count + self._sizes[reference] > _MOST_ENTRIES:
+                return replace(found, bundles=(), images=(), is_repeated=True)
+            # What fits now has fitted when it was worked out: it is whole.
+            self._count += self._sizes[reference]
+            return found
+        inner = self._inner(bundle)
+        images = sorted(self._images(bundle), key=lambda info: info.key)
+        self._count += len(images)
+        layers = self._facts.layers.get(reference, ())
+        found = Description(
+            _digest(reference), str(reference), origin, annotations, layers, inner, tuple(images)
+        )
+        self._done[reference] = found
+        below = (member.bundle.image.reference for member in bundle.members if member.bundle is not None)
+        self._sizes[reference] = len(images) + sum(1 + self._sizes[place] for place in below)
+        return found
+
+    def _inner(self, bundle: Bundle) -> tuple[Description, ...]:
+        """Describe the bundles that `bundle` names in the order in which they are listed."""
+        found = []
+        for member in sorted(bundle.members, key=lambda member: str(member.locked.digest)):
+            if member.bundle is not None:
+                self._count += 1
+                lock = member.locked
+                found.append(self.bundle(member.bundle, str(lock.reference), lock.annotations))
+        return tuple(found)
+
+    def _images(self, bundle: Bundle) -> Iterator[ImageInfo]:
+        for member in bundle.members:
+            if member.bundle is None:
+                yield _image(member, self._facts)
+        places = [bundle.image.reference, *(member.reference for member in bundle.members)]
+        yield from _artifacts(bundle, places, self._facts)
 
 
 def _image(member: Member, facts: _Facts) -> ImageInfo:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from imgpkg.errors import InvalidManifest
 from imgpkg.operations.collect import Collected, collect_bundle, collect_image, collect_lock, signatures
-from imgpkg.operations.plan import Item, Root, TransferPlan, plan_of, read_roots
+from imgpkg.operations.plan import Item, Root, TransferPlan, nodes_of, plan_of, read_roots
 from imgpkg.operations.work import working
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Reading metadata is all round trips: more of them at once than blobs.
 _METADATA_JOBS = 10
+# A signature of a document of an image: nobody goes much further, but a hostile registry.
+_LONGEST_CHAIN = 32
 
 
 def export(
@@ -44,11 +47,14 @@ def export(
 def _with_referrers(
     client: RegistryClient, roots: tuple[Root, ...], workers: Workers, *, with_configs: bool
 ) -> tuple[Root, ...]:
-    """Add whatever is attached to the roots and their children by `subject`, and to that again."""
+    """Add whatever is attached to the roots and their children by `subject`, and to that again.
+
+    Raises InvalidManifest for attachments to attachments without end.
+    """
     all_of = {root.item.key: root for root in roots}
     asked: set[Reference] = set()
-    while True:
-        nodes = {node.image.reference for root in all_of.values() for node in root.node.walk()} - asked
+    for _ in range(_LONGEST_CHAIN):
+        nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
         if not nodes:
             return tuple(all_of[key] for key in sorted(all_of))
         asked |= nodes
@@ -56,6 +62,9 @@ def _with_referrers(
         new = [item for key, item in found.items() if key not in all_of]
         for root in read_roots(client, new, workers, with_configs=with_configs):
             all_of[root.item.key] = root
+    raise InvalidManifest(
+        f"{min(nodes, key=str)}: more than {_LONGEST_CHAIN} manifests are attached one to the other"
+    )
 
 
 def _attached(client: RegistryClient, reference: Reference) -> list[Item]:

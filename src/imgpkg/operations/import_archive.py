@@ -1,19 +1,20 @@
-"""What a tar file holds, as the roots and records of a copy; no registry is asked (spec 8.3)."""
+"""What a tar file holds, as the roots and records of a copy; no registry is asked."""
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.content.archive_manifest import ArchiveImage
-from imgpkg.errors import doing
+from imgpkg.errors import ArchiveError, doing
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.collect import Collected, Record
+from imgpkg.operations.collect import Collected, Record, remembered_lock
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Node, Root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.content.archive import Archive
@@ -31,10 +32,11 @@ def read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
     roots = tuple(_root(item) for item in archive.items)
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
     top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
-    records = () if top is None or top.image is None else tuple(records_below(archive, top.image, bundles))
+    tops = () if top is None or top.image is None else (top.image,)
+    records = tuple(records_below(archive, tops, bundles))
     has_other = top is None and bool(bundles)
     items = tuple(root.item for root in roots)
-    return Collected(items, top, records, has_other_bundles=has_other), roots
+    return Collected(items, top, records, remembered_lock(items), has_other), roots
 
 
 def _root(item: ArchiveItem) -> Root:
@@ -51,15 +53,19 @@ def _node(item: ArchiveItem) -> Node:
         return Node(Image(reference, item.manifest, item.config_raw))
     below: tuple[ArchiveItem, ...] = (*item.images, *item.indexes)
     children = {child.manifest.digest: _node(child) for child in below}
-    listed = [children[child.digest] for child in item.manifest.manifests if child.digest in children]
+    for child in item.manifest.children:
+        if child.digest not in children:
+            raise ArchiveError(f"manifest {child.digest}, which {reference} lists, not found in tar")
+    listed = [children[child.digest] for child in item.manifest.children]
     return Node(Image(reference, item.manifest), tuple(listed))
 
 
-def records_below(store: Source, top: Image, bundles: Mapping[Digest, Image]) -> Iterator[Record]:
-    """Yield the record of each bundle that can be reached from `top` by what `store` holds, each once."""
-    queue, seen = [top], {top.manifest.digest}
+def records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest, Image]) -> Iterator[Record]:
+    """Yield the record of each bundle that can be reached from `tops` by what `store` holds, each once."""
+    queue = deque({top.manifest.digest: top for top in tops}.values())
+    seen = {top.manifest.digest for top in queue}
     while queue:
-        bundle = queue.pop(0)
+        bundle = queue.popleft()
         lock = _lock(store, bundle)
         first: dict[Digest, LockedImage] = {}
         for image in lock.images:

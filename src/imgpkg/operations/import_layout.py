@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
-from imgpkg.operations.collect import Collected
+from imgpkg.operations.collect import LOCK_LABEL, Collected, remembered_lock
 from imgpkg.operations.import_archive import records_below
 from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item, Root, read_roots
 
@@ -46,12 +46,10 @@ def read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected,
         roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
     tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records = {
-        record.bundle: record for top in tops for record in records_below(layout, top.node.image, bundles)
-    }
+    records = tuple(records_below(layout, (top.node.image for top in tops), bundles))
     root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
     has_other = root is None and bool(bundles)
-    return Collected(items, root, tuple(records.values()), has_other_bundles=has_other), roots
+    return Collected(items, root, records, remembered_lock(items), has_other), roots
 
 
 def _item(descriptor: Descriptor, fallback: Repository) -> Item:
@@ -59,7 +57,7 @@ def _item(descriptor: Descriptor, fallback: Repository) -> Item:
     source = Reference.parse(notes[SOURCE]).repository if SOURCE in notes else fallback
     name = notes.get(TAG, "").rpartition(":")[2]
     tag = "" if name.endswith(INTERNAL_SUFFIX) else name
-    labels = {ROOT_BUNDLE_LABEL: ""} if ROOT_BUNDLE_LABEL in notes else {}
+    labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
     return Item(source.digest(descriptor.digest), tag, notes.get(ORIGIN, ""), labels)
 
 

@@ -1,4 +1,4 @@
-"""The lock file that a copy leaves behind (imgpkg-spec 5.10)."""
+"""The lock file that a copy leaves behind."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def write_lock(path: Path, collected: Collected, result: CopyResult) -> None:
 
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:
-    places = {copied.source: copied.destination for copied in result.images}
-    return ImagesLock(tuple(replace(image, reference=places[image.reference]) for image in lock.images))
+    places = {copied.destination.digest: copied.destination for copied in result.images}
+    return ImagesLock(tuple(replace(image, reference=places[image.digest]) for image in lock.images))

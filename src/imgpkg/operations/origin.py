@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive import Archive
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from imgpkg.content.store import Source
     from imgpkg.oci.digest import Readable
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.collect import Collected
@@ -76,9 +75,13 @@ def opened(
 
 
 def _local(
-    collected: Collected, roots: tuple[Root, ...], store: Source, path: str, options: CopyOptions
+    collected: Collected, roots: tuple[Root, ...], store: Archive | Layout, path: str, options: CopyOptions
 ) -> Origin:
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+    moves = plan.blobs.values()
+    missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
+    blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
+    plan = replace(plan, blobs={**plan.blobs, **blobs})
     return Origin(
         collected, plan, lambda move: _named(store.blob(move.descriptor), move, path), is_local=True
     )

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.manifest import EMPTY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imgpkg.bundle.image import Reader, Workers
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference, Repository
+
+T = TypeVar("T")
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
 # Nobody nests indexes further than two or three deep, but a hostile registry.
@@ -46,7 +48,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An image, or an index with the nodes it lists."""
+    """An image, or an index with the nodes it lists; what it lists besides manifests is among its blobs."""
 
     image: Image
     children: tuple[Node, ...] = ()
@@ -59,15 +61,15 @@ class Node:
     def walk(self) -> Iterator[Node]:
         """Yield every node below, each digest once, children first, then this one."""
         seen: dict[Digest, Node] = {}
-        _gather(self, seen)
+        _gather(self, seen, lambda node: node.manifest.digest)
         yield from seen.values()
 
 
-def _gather(node: Node, seen: dict[Digest, Node]) -> None:
-    if node.manifest.digest not in seen:
+def _gather(node: Node, seen: dict[T, Node], key: Callable[[Node], T]) -> None:
+    if key(node) not in seen:
         for child in node.children:
-            _gather(child, seen)
-        seen[node.manifest.digest] = node
+            _gather(child, seen, key)
+        seen[key(node)] = node
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,26 @@ class Root:
     node: Node
 
 
+def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
+    """Return the nodes of all trees, each once for each repository that it was read from, children first."""
+    seen: dict[Reference, Node] = {}
+    for root in roots:
+        _gather(root.node, seen, lambda node: node.image.reference)
+    return seen.values()
+
+
 @dataclass(frozen=True, slots=True)
 class BlobMove:
-    """One blob to move, once: where it can be read, and its bytes when they are at hand."""
+    """One blob to move, once: where it can be read, and its bytes when they are at hand.
+
+    `is_missing` tells that the file which is copied from does not hold it, as files do not hold the layers
+    that were left behind when they were made.
+    """
 
     descriptor: Descriptor
     origin: Repository
     data: bytes | None = field(default=None, repr=False)
+    is_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +141,22 @@ def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> Tran
     blobs: dict[Digest, BlobMove] = {}
     left_out: dict[tuple[str, Digest], LeftOut] = {}
     has_any = False
-    for root in roots:
-        for node in root.node.walk():
-            for move in _moves(node):
-                has_any = has_any or not move.descriptor.is_distributable
-                if include_non_distributable or move.descriptor.is_distributable:
-                    blobs.setdefault(move.descriptor.digest, move)
-                else:
-                    reference = node.image.reference
-                    skipped = LeftOut(reference, move.descriptor)
-                    left_out.setdefault((str(reference), move.descriptor.digest), skipped)
+    for node in nodes_of(roots):
+        for move in _moves(node):
+            has_any = has_any or not move.descriptor.is_distributable
+            if include_non_distributable or move.descriptor.is_distributable:
+                blobs.setdefault(move.descriptor.digest, move)
+            else:
+                reference = node.image.reference
+                skipped = LeftOut(reference, move.descriptor)
+                left_out.setdefault((str(reference), move.descriptor.digest), skipped)
     return TransferPlan(roots, blobs, tuple(left_out.values()), has_any)
 
 
 def _moves(node: Node) -> Iterator[BlobMove]:
     repository = node.image.reference.repository
     config = node.manifest.config
-    for blob in node.manifest.blobs():
+    for blob in node.manifest.parts():
         data = node.image.config_raw if blob is config else b""
         yield BlobMove(blob, repository, data or blob.data)
 
@@ -155,20 +169,19 @@ class _MetadataReader:
         self._workers = workers
         self._with_configs = with_configs
         self._images: dict[Reference, Image] = {}
-        self._nodes: dict[Reference, Node] = {}
+        self._nodes: dict[Reference, tuple[Node, int]] = {}
 
     def nodes(self, items: list[Item]) -> list[Node]:
         roots = list(self._workers.map(self._root, items))
         level, depth = roots, 0
         while level:
             depth += 1
-            if depth > _MAX_DEPTH:
-                raise InvalidManifest(f"{level[0].reference}: indexes are nested more than {_MAX_DEPTH} deep")
+            _check_depth(level[0].reference, depth)
             for image in level:
                 self._images[image.reference] = image
             missing = {child for image in level for child in _children(image)} - self._images.keys()
             level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
-        return [self._assemble(image) for image in roots]
+        return [self._assemble(image, 1)[0] for image in roots]
 
     def _root(self, item: Item) -> Image:
         try:
@@ -197,11 +210,25 @@ class _MetadataReader:
             _explain_unknown(error)
             raise
 
-    def _assemble(self, image: Image) -> Node:
+    def _assemble(self, image: Image, depth: int) -> tuple[Node, int]:
+        """Return the tree of `image`, and how many levels are below it.
+
+        What is listed near the top may be listed again further down: the levels of reading do not tell how
+        deep a tree is.
+        """
+        _check_depth(image.reference, depth)
         if image.reference not in self._nodes:
-            children = tuple(self._assemble(self._images[child]) for child in _children(image))
-            self._nodes[image.reference] = Node(image, children)
-        return self._nodes[image.reference]
+            below = [self._assemble(self._images[child], depth + 1) for child in _children(image)]
+            height = max((height + 1 for _, height in below), default=0)
+            self._nodes[image.reference] = Node(image, tuple(node for node, _ in below)), height
+        node, height = self._nodes[image.reference]
+        _check_depth(image.reference, depth + height)
+        return node, height
+
+
+def _check_depth(reference: Reference, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise InvalidManifest(f"{reference}: indexes are nested more than {_MAX_DEPTH} deep")
 
 
 def _check_kind(manifest: Manifest) -> None:
@@ -215,7 +242,7 @@ def _check_kind(manifest: Manifest) -> None:
 
 def _children(image: Image) -> list[Reference]:
     repository = image.reference.repository
-    return [repository.digest(child.digest) for child in image.manifest.manifests]
+    return [repository.digest(child.digest) for child in image.manifest.children]
 
 
 def _explain_unknown(error: RegistryError) -> None:

@@ -81,6 +81,7 @@ def preview_copy(
         to = destination(origin, session, repository, options)
         with working(session, jobs(origin, session, repository), on_event) as work:
             found = survey(origin.plan, to, work)
+            work.map(lambda move: to.check_source(move, origin.open_blob), found.missing)
             moves = found.moves if found.is_fresh else _missing(found.moves, to, work)
         missing = frozenset(to.tag_of(root) for root in found.roots)
         there = frozenset(root.item.key for root in origin.plan.roots if to.tag_of(root) not in missing)
@@ -121,6 +122,6 @@ def _preview(
 
 def _previewed(root: Root, is_there: bool) -> PreviewedImage:
     nodes = list(root.node.walk())
-    blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.blobs()}
+    blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.parts()}
     size = sum(blobs.values())
     return PreviewedImage(root.item.reference, root.item.tag, len(nodes), len(blobs), size, is_there)

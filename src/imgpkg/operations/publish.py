@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.tagging import internal_tag, repository_based_tag
 from imgpkg.errors import doing
 from imgpkg.operations.copy_values import Copied, CopyResult
 from imgpkg.operations.record import write_locations
+from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.transfer import Destination, transfer
 from imgpkg.operations.work import working
 
@@ -41,7 +43,12 @@ def publish(
         log("Tagging images")
         with doing("Tagging images"):
             tagged = [root for root in plan.roots if root.item.tag]
-            work.map(lambda root: _tag(root, to, is_fresh=is_fresh), tagged)
+            # Tags of signatures are found by the images that were asked for; nobody named them.
+            unnamed = {signature_tag(root.node.manifest.digest) for root in plan.roots}
+            work.map(
+                lambda root: _tag(root, to, is_fresh=is_fresh, is_named=root.item.tag not in unnamed),
+                tagged,
+            )
     report_left_out(plan, options, log, repository)
     return result_of(collected, plan, repository)
 
@@ -98,9 +105,12 @@ def _copied(root: Root, repository: Repository | None) -> Copied:
     return Copied(root.item.reference, to, root.item.tag)
 
 
-def _tag(root: Root, to: Destination, *, is_fresh: bool) -> None:
+def _tag(root: Root, to: Destination, *, is_fresh: bool, is_named: bool) -> None:
+    """Write the tag of `root`; one that the user named is asked for afterwards."""
+    reference, manifest = to.repository.tag(root.item.tag), root.node.manifest
     with doing(f"Tagging image {root.item.reference}", "Tagging image"):
-        to.put(to.repository.tag(root.item.tag), root.node.manifest, is_fresh=is_fresh)
+        if to.put(reference, manifest, is_fresh=is_fresh) and is_named:
+            confirm_tag(to.client, reference, manifest.digest)
 
 
 def _by_digest(root: Root) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import check_depth
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from imgpkg.session import Session
 
 IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
+# A result that tells of the same bundles more than once tells of so many at most.
+_MOST_TOLD = 10_000
 NESTED = os.path.join(".imgpkg", "bundles")
 
 
@@ -72,6 +74,9 @@ class _Walk:
     on_event: Hook
     met: dict[Reference, PullResult | None] = field(default_factory=dict)
     announced: bool = False
+    # How many bundles the result of each tells of, and how many all do.
+    sizes: dict[Reference, int] = field(default_factory=dict)
+    told: int = 0
 
     @property
     def client(self) -> RegistryClient:
@@ -97,6 +102,7 @@ class _Walk:
         locations = fetch_locations(self.client, image)
         hosted = locations is not None or self._hosts_all(image.reference, lock)
         nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
+        self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
         if hosted:
             lock.relocated(image.reference.repository).write(path)
         return PullResult(image.reference, True, ImagesLockStatus(shown, hosted), nested)
@@ -125,10 +131,11 @@ class _Walk:
                 done = self.met.setdefault(locked.reference, None)
                 if done is not None:
                     self._say_again(locked, depth)
-                    pulled.append(done)
+                    pulled.append(self._told_again(done))
                 continue
             self._announce()
             where = os.path.join(NESTED, f"{locked.digest.algorithm}-{locked.digest.hex}")
+            self.told += 1
             result = self.bundle(image, where, depth + 1)
             self.met[locked.reference] = result
             pulled.append(result)
@@ -166,6 +173,14 @@ class _Walk:
         if not self.announced:
             self.announced = True
             self.on_event(Message("\nNested bundles\n"))
+
+    def _told_again(self, done: PullResult) -> PullResult:
+        """Return the result of a bundle that was pulled before; what is in it is told again up to a limit."""
+        size = 1 + self.sizes[done.reference]
+        if self.told + size > _MOST_TOLD:
+            return replace(done, nested=())
+        self.told += size
+        return done
 
     def _say_again(self, locked: LockedImage, depth: int) -> None:
         indent = "  " * (depth + 1)

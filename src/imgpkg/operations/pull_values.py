@@ -21,7 +21,9 @@ class ImagesLockStatus:
 class PullResult:
     """What was pulled: `reference` is its digest reference.
 
-    `is_cacheable` is true when pulling the same reference again is sure to give the same files.
+    `nested` are the bundles that it names; of a bundle that was met before those are left out when more than
+    ten thousand are told of in all. `is_cacheable` is true when pulling the same reference again is sure to
+    give the same files.
     """
 
     reference: Reference

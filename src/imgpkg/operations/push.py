@@ -15,6 +15,7 @@ from imgpkg.content.pack import pack_layer
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference
+from imgpkg.operations.tag import confirm_tag
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -108,6 +109,7 @@ def _publish(
         if not is_there:
             _send(client, target, layer, built, on_event)
             client.push_manifest(target, built.manifest)
+            confirm_tag(client, target, built.manifest.digest)
     with doing(f"Writing Tag '{internal}'"), doing("Tagging image"):
         if is_there:
             _tag(client, target, built)
@@ -135,6 +137,7 @@ def _tag(client: RegistryClient, target: Reference, built: BuiltImage) -> None:
     found = client.exists(target)
     if found is None or found.digest != built.manifest.digest:
         client.push_manifest(target, built.manifest)
+        confirm_tag(client, target, built.manifest.digest)
 
 
 def _write_lock(result: PushResult, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write the locations record of each copied bundle to its new repository (imgpkg-spec 5.9)."""
+"""Write the locations record of each copied bundle to its new repository."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import NotFound, RegistryError, doing
+from imgpkg.operations.plan import nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,16 @@ class Survey:
     roots: tuple[Root, ...]
     moves: tuple[BlobMove, ...]
     is_fresh: bool
+
+    @property
+    def missing(self) -> tuple[BlobMove, ...]:
+        """The blobs that the file which is copied from does not hold."""
+        return tuple(move for move in self.moves if move.is_missing)
+
+    @property
+    def at_hand(self) -> tuple[BlobMove, ...]:
+        """All others."""
+        return tuple(move for move in self.moves if not move.is_missing)
 
 
 def survey(plan: TransferPlan, to: Destination, work: Work) -> Survey:
@@ -76,7 +87,7 @@ def _held(suspects: Sequence[Root], to: Destination, work: Work) -> AbstractSet[
 
 def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
     """List the blobs of `roots` that the plan moves, largest first so that no long one starts last."""
-    digests = {blob.digest for root in roots for node in root.node.walk() for blob in node.manifest.blobs()}
+    digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
     moves = [move for digest, move in plan.blobs.items() if digest in digests]
     return tuple(sorted(moves, key=lambda move: -move.descriptor.size))
 

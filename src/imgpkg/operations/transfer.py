@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.content.store import OpenedBlob
-from imgpkg.errors import RegistryError
+from imgpkg.errors import ArchiveError, RegistryError
 from imgpkg.events import Planned
+from imgpkg.operations.plan import nodes_of
 from imgpkg.operations.survey import WORTH_ASKING, survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Callable, Iterator, Sequence
 
     from imgpkg.events import Hook
     from imgpkg.oci.digest import Digest, Readable
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from imgpkg.operations.plan import BlobMove, Node, Root, TransferPlan
     from imgpkg.operations.work import Work
     from imgpkg.registry.client import RegistryClient
+
+_FLAG = "--include-non-distributable-layers"
+
+OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[Readable]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,26 +49,40 @@ class Destination:
 
     def may_mount(self, move: BlobMove) -> bool:
         """Tell whether the registry may have the blob without its being sent."""
-        return self.mounts and move.origin.registry == self.repository.registry
+        return (self.mounts or move.is_missing) and move.origin.registry == self.repository.registry
 
-    def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> None:
+    def check_source(self, move: BlobMove, open_blob: OpenBlob) -> None:
+        """Raise ArchiveError for a blob that the copied file does not hold, nor the destination.
+
+        One that may be mounted is not asked for.
+        """
+        if move.is_missing and not self.may_mount(move):
+            if self.client.has_blob(self.repository, move.descriptor.digest):
+                return
+            with _explained(move, self), open_blob(move):
+                pass
+
+    def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> bool:
         """Make `reference` name `manifest`; a tag that names it already is not written again.
 
         Registries with immutable tags refuse even an equal manifest: what they have is then compared.
+        Returns whether the registry took the manifest, and was not asked whether it has it.
         """
         if not is_fresh and self.holds(reference, manifest.digest):
-            return
+            return False
         try:
             self.client.push_manifest(reference, manifest)
         except RegistryError:
             if not (is_fresh and self.holds(reference, manifest.digest)):
                 raise
+            return False
+        return True
 
 
 def transfer(
     plan: TransferPlan,
     to: Destination,
-    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
+    open_blob: OpenBlob,
     work: Work,
 ) -> bool:
     """Write the blobs of `plan`, then its manifests, children first, each root under its upload tag.
@@ -73,7 +92,9 @@ def transfer(
     """
     found = survey(plan, to, work)
     work.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
-    work.map(lambda move: _send(move, to, open_blob, work.on_event, found.is_fresh), found.moves)
+    # Whether those come to be there is known before anything is sent.
+    for moves in (found.missing, found.at_hand):
+        work.map(lambda move: _send(move, to, open_blob, work.on_event, found.is_fresh), moves)
     tagged: dict[Digest, list[Root]] = {}
     for root in found.roots:
         tagged.setdefault(root.node.manifest.digest, []).append(root)
@@ -85,22 +106,42 @@ def transfer(
 def _send(
     move: BlobMove,
     to: Destination,
-    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
+    open_blob: OpenBlob,
     on_event: Hook,
     is_fresh: bool,
 ) -> None:
-    data = move.data
+    data, blob = move.data, move.descriptor
+    to.check_source(move, open_blob)
     mounts = to.may_mount(move)
-    # Where a mount comes first, the question is asked only when that brought nothing.
-    is_asked = not is_fresh or (mounts and move.descriptor.size >= WORTH_ASKING)
-    to.client.push_blob(
-        to.repository,
-        move.descriptor,
-        lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
-        mount_from=move.origin if mounts else None,
-        check=is_asked,
-        on_event=on_event,
-    )
+    # Where a mount comes first, the question is asked only when that brought nothing. Layers that are not to
+    # be passed on may be there although their origin has them no more.
+    is_asked = not is_fresh or not blob.is_distributable or (mounts and blob.size >= WORTH_ASKING)
+    with _explained(move, to):
+        to.client.push_blob(
+            to.repository,
+            blob,
+            lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
+            mount_from=move.origin if mounts else None,
+            check=is_asked or move.is_missing,
+            on_event=on_event,
+        )
+
+
+@contextmanager
+def _explained(move: BlobMove, to: Destination) -> Iterator[None]:
+    """Say of a blob that the copied file does not hold where else it was looked for, and what to do."""
+    try:
+        yield
+    except ArchiveError as error:
+        if move.is_missing:
+            error.hints = (*error.hints, _nowhere(move, to))
+        raise
+
+
+def _nowhere(move: BlobMove, to: Destination) -> str:
+    mounted = f", and could not be mounted from {move.origin}" if to.may_mount(move) else ""
+    advice = "" if move.descriptor.is_distributable else f" with {_FLAG}, or copy it without that flag"
+    return f"{move.descriptor.digest} is not in {to.repository} either{mounted}: make the file again{advice}."
 
 
 def _levels(roots: Sequence[Root]) -> list[list[Node]]:
@@ -111,7 +152,7 @@ def _levels(roots: Sequence[Root]) -> list[list[Node]]:
     """
     heights: dict[Digest, int] = {}
     levels: dict[int, list[Node]] = {}
-    for node in (node for root in roots for node in root.node.walk()):
+    for node in nodes_of(roots):
         if node.manifest.digest not in heights:
             height = 1 + max((heights[child.manifest.digest] for child in node.children), default=-1)
             heights[node.manifest.digest] = height
