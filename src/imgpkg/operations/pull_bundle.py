@@ -1,4 +1,4 @@
-"""Pull a bundle, and with it the bundles it names (imgpkg-spec 4.5)."""
+"""Pull a bundle, and with it the bundles it names."""
 
 from __future__ import annotations
 

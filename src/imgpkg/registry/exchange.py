@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.errors import TransportError
 from imgpkg.registry.authorizer import Answer
+from imgpkg.registry.body import decoded
 from imgpkg.registry.failure import failure, unusable
 from imgpkg.registry.realm import absolute, check_url, resolve_location
 from imgpkg.registry.token_service import MOST_REDIRECTS, REDIRECTS
@@ -102,7 +103,7 @@ class Exchange:
         for _ in range(MOST_REDIRECTS + 1):
             check_url(url, registry, "layer URL")
             request = Request("GET", url, headers)
-            answer = Answer(request, self._transport.send(request))
+            answer = Answer(request, decoded(request, self._transport.send(request)))
             location = answer.response.headers.get("Location")
             if answer.response.status in accept:
                 return answer
@@ -151,7 +152,7 @@ class Exchange:
             request = next(flow)
             while True:
                 try:
-                    response = self._transport.send(request)
+                    response = decoded(request, self._transport.send(request))
                 except TransportError as error:  # noqa: PERF203 - the flow decides on each
                     request = flow.throw(error)
                 else:

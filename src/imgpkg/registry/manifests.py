@@ -1,14 +1,15 @@
-"""Manifests of a registry: ask whether they are there, read them verified, write them (spec 8.4)."""
+"""Manifests of a registry: ask whether they are there, read them verified, write them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, VerificationError
+from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryError, VerificationError
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor, Manifest
 from imgpkg.registry.body import read_at_most, said_length
+from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.authorizer import Answer
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.registry.present import Present
     from imgpkg.transport.message import Response
 
 MAX_MANIFEST = 100 << 20
@@ -33,9 +33,8 @@ _WRITTEN = frozenset({200, 201, 202})
 class Manifests:
     """The manifest endpoints of every registry."""
 
-    def __init__(self, exchange: Exchange, present: Present) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._present = present
 
     def resolve(self, reference: Reference) -> Descriptor:
         """See `RegistryClient.resolve`."""
@@ -52,24 +51,26 @@ class Manifests:
         except NotFound:
             return None
 
+    def names(self, reference: Reference, digest: Digest) -> bool:
+        """See `RegistryClient.names`."""
+        try:
+            found = self.exists(reference)
+        except RegistryError as error:
+            if not decides_nothing(error):
+                raise
+            return False
+        return found is not None and found.digest == digest
+
     def read(self, reference: Reference) -> Manifest:
         """See `RegistryClient.manifest`."""
-        manifest = self._exchange.repeat(lambda: self._read(reference))
-        self._present.add_manifest(reference.repository, manifest.descriptor)
-        return manifest
+        return self._exchange.repeat(lambda: self._read(reference))
 
     def write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
         """Put `manifest` and return the headers of the answer; raise VerificationError for another digest."""
-        headers = self._exchange.repeat(lambda: self._write(reference, manifest))
-        self._present.add_manifest(reference.repository, manifest.descriptor)
-        return headers
+        return self._exchange.repeat(lambda: self._write(reference, manifest))
 
     def _look(self, reference: Reference) -> Descriptor:
-        found = self._present.manifest(reference)
-        if found is None:
-            found = self._exchange.repeat(lambda: self._head(reference))
-            self._present.add_manifest(reference.repository, found)
-        return found
+        return self._exchange.repeat(lambda: self._head(reference))
 
     def _head(self, reference: Reference) -> Descriptor:
         access = Access.read(reference.repository)
@@ -105,6 +106,11 @@ class Manifests:
         if manifest.media_type != media.DOCKER_SCHEMA_1_SIGNED:
             check_stored(answer, manifest.digest)
         return answer.response.headers
+
+
+def misses_a_blob(error: RegistryError) -> bool:
+    """Tell whether a manifest was refused because a blob of it is not in the repository."""
+    return error.status == _NOT_FOUND or any(code.endswith("BLOB_UNKNOWN") for code in error.codes)
 
 
 def check_stored(answer: Answer, digest: Digest) -> None:
