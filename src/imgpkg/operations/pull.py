@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from imgpkg.errors import ImgpkgError
     from imgpkg.session import Session
 
+_SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
+
 
 def pull(
     output: Path,
@@ -73,9 +75,6 @@ def _from_lock(path: Path) -> Reference:
     from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is read
 
     return BundleLock.from_path(path).reference
-
-
-_SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 
 
 def _refuse_schema_1(found: Image, kind: type[ImgpkgError]) -> None:

@@ -24,6 +24,7 @@ _GZIP = frozenset({"gzip", "x-gzip"})
 _UNREADABLE = frozenset(
     {"br", "compress", "dcb", "dcz", "deflate", "exi", "pack200-gzip", "x-compress", "zstd"}
 )
+_HINT = "the registry, or a proxy before it, encodes its answers: for clients of registries it must not"
 _GZIP_START = b"\x1f\x8b"
 _GZIP_MEMBER = 31
 # Small enough to go on with what has come, while more is on its way.
@@ -109,7 +110,9 @@ class Decoded:
     def _open(self) -> Readable:
         if len(self._names) > 1 or self._names[0] in _UNREADABLE:
             names = ", ".join(self._names)
-            raise self._failure(f"the body came with the encoding {names}, which was not asked for")
+            raise self._failure(
+                f"the body came encoded as {names}, which was not asked for and is not supported"
+            )
         start = read_at_most(self.encoded, len(_GZIP_START))
         kind = _Inflated if start == _GZIP_START else _Plain
         return kind(start, self.encoded)
@@ -117,7 +120,9 @@ class Decoded:
     def _failure(self, reason: str) -> RegistryError:
         self.close()
         method, url = self._request.method, redact_url(self._request.url)
-        return RegistryError(f"{method} {url}: {reason}", method=method, url=url, status=self.status)
+        return RegistryError(
+            f"{method} {url}: {reason}", method=method, url=url, status=self.status, hints=(_HINT,)
+        )
 
 
 class _WithoutLength(Mapping[str, str]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryError, VerificationError
+from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryError, VerificationError, doing
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor, Manifest
@@ -12,6 +12,7 @@ from imgpkg.registry.body import read_at_most, said_length
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -95,7 +96,8 @@ class Manifests:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = _digest(raw, kind, response)
         _check(digest, reference)
-        return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
+        with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
+            return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
 
     def _write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
         request = Request(

@@ -114,16 +114,16 @@ class Referrers:
         missing behind 403.
         """
         tag = _tag(repository, digest)
-        try:
-            index = self._manifests.read(tag)
-        except NotFound:
-            return None
-        except (Unauthorized, Forbidden):
-            if not self._manifests.names(repository.digest(neighbour), neighbour):
-                raise
-            return None
-        if index.digest != digest:
-            with doing(f"The list of referrers at {tag}"):
+        with doing(f"The list of referrers at {tag}"):
+            try:
+                index = self._manifests.read(tag)
+            except NotFound:
+                return None
+            except (Unauthorized, Forbidden):
+                if not self._manifests.names(repository.digest(neighbour), neighbour):
+                    raise
+                return None
+            if index.digest != digest:
                 _entries(index)
         return index
 
