@@ -241,6 +241,10 @@ class TestMounting:
         assert push(made, mount_from=B) is BlobOutcome.MOVED
         assert made.transport.lines == [self.MOUNT, POST, PUT]
 
+    def test_that_brings_nothing_is_followed_by_the_question_whether_it_is_there(self):
+        made = bench(STARTED, Said(200))
+        assert push(made, mount_from=B, check=True) is BlobOutcome.PRESENT
+
     def test_waits_when_the_registry_asks_for_patience(self):
         made = bench(Said(429, headers={"Retry-After": "3"}), Said(201), retry_count=2)
         assert push(made, mount_from=B) is BlobOutcome.MOUNTED
