@@ -148,7 +148,8 @@ def _guess(document: dict[str, Any]) -> str:
         return named
     if document.get("schemaVersion") == 1:
         return media.DOCKER_SCHEMA_1_SIGNED
-    return media.OCI_INDEX if "manifests" in document else media.OCI_MANIFEST
+    lists_manifests = "manifests" in document and document.get("config") is None
+    return media.OCI_INDEX if lists_manifests else media.OCI_MANIFEST
 
 
 def _check_kind(kind: str, document: dict[str, Any]) -> None:
