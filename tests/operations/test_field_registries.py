@@ -17,6 +17,7 @@ from tests.servers.faults import always, refusing
 
 from imgpkg import errors
 from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.features import Features
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
@@ -24,7 +25,8 @@ from imgpkg.events import Warned
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.describe import ImageType, describe
 from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push
 from imgpkg.operations.tag import resolve
@@ -168,6 +170,71 @@ class TestASessionThatLivesLong:
         assert read_tree(tmp_path / "out") == LARGE
         texts = [event.text for event in warned if isinstance(event, Warned)]
         assert len([text for text in texts if text.endswith("and then missed them: sent again")]) == 1
+
+
+class ReadsTagsAsDigests:
+    """GitLab: the tag `sha256-HEX` is the digest `sha256:HEX`, and there is no referrers API."""
+
+    def __init__(self):
+        self.manifests = {}
+
+    def __call__(self, request):
+        name = request.path.rpartition("/")[2]
+        found = self.manifests.get(name.replace("sha256-", "sha256:"))
+        if found is None or not name.startswith("sha256-"):
+            return None
+        if request.method == "PUT":
+            return refusing(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+        headers = (("Content-Type", found.media_type), ("Docker-Content-Digest", str(found.digest)))
+        return Fault(answer=Response(200, headers, found.raw))
+
+
+class TestReferrersWhereATagIsReadAsADigest:
+    @pytest.fixture
+    def gitlab(self, session, tmp_path):
+        """A registry like GitLab's with a bundle of one image; (server, the bundle)."""
+        faults = ReadsTagsAsDigests()
+        with serve(faults=faults, features=Features(referrers=False)) as server:
+            image = make_image(session, f"{server.address}/git/lab")
+            bundle = make_bundle(session, f"{server.address}/git/lab:v1", {image: {}}, tmp_path / "b")
+            for reference in (image, bundle):
+                faults.manifests[str(reference.digest)] = session.client.manifest(reference)
+            yield server, bundle
+
+    def test_a_copy_finds_none(self, gitlab, session, embedded_registry):
+        _, bundle = gitlab
+        to = f"{embedded_registry.address}/from/gitlab"
+        options = CopyOptions(referrers=True)
+        result = copy_to_repository(CopySource(bundle=str(bundle)), to, session=session, options=options)
+        assert len(result.images) == 2
+
+    def test_a_description_finds_none(self, gitlab, session):
+        _, bundle = gitlab
+        found = describe(str(bundle), session=session, referrers=True)
+        assert [info.image_type for info in found.images] == [ImageType.IMAGE]
+
+    def test_a_copy_writes_what_refers_to_an_image_and_warns_that_it_is_in_no_list(
+        self, gitlab, open_session, embedded_registry
+    ):
+        server, bundle = gitlab
+        warned = []
+        session = open_session(on_event=warned.append)
+        where = f"{embedded_registry.address}/to/gitlab"
+        subject = session.client.manifest(bundle)
+        named = {
+            "mediaType": subject.media_type,
+            "digest": str(subject.digest),
+            "size": len(subject.raw),
+        }
+        artifact = make_image(session, where, ["signature"], subject=named)
+        to = f"{server.address}/git/lab"
+        copy_to_repository(CopySource(image=str(artifact)), to, session=session)
+        texts = [event.text for event in warned if isinstance(event, Warned)]
+        assert [text for text in texts if "is found by its digest only" in text]
+        assert (
+            session.client.manifest(artifact).raw
+            == ask(server.address, "GET", f"/v2/git/lab/manifests/{artifact.digest}").body
+        )
 
 
 class TestAnImageOfSchema1:
