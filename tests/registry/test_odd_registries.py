@@ -107,6 +107,7 @@ class TestWhereAMissingTagIsForbidden:
     def test_a_tag_is_not_known_to_be_there(self, client, status):
         with Server(Manifests(missing=status)) as server:
             assert client.names(where(server).tag("v1"), SUBJECT.digest) is False
+            assert [asked.method for asked in server.asked] == ["HEAD"]
             with pytest.raises((Unauthorized, Forbidden)):
                 client.exists(where(server).tag("v1"))
 

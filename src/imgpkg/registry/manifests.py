@@ -15,7 +15,7 @@ from imgpkg.transport.message import Request, bytes_body
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.authorizer import Answer
@@ -28,6 +28,8 @@ _ACCEPT = {"Accept": ",".join(media.MANIFEST_ACCEPT)}
 _OK, _NOT_FOUND = 200, 404
 # Other answers to HEAD are asked for again with GET, which can say why.
 _FINAL_FOR_HEAD = frozenset({404, 408, 429})
+# Nobody is told why, and a login that is not enough is not shown more often than need be.
+_FINAL_FOR_A_QUESTION = _FINAL_FOR_HEAD | {401, 403}
 _WRITTEN = frozenset({200, 201, 202})
 
 
@@ -55,12 +57,12 @@ class Manifests:
     def names(self, reference: Reference, digest: Digest) -> bool:
         """See `RegistryClient.names`."""
         try:
-            found = self.exists(reference)
+            found = self._exchange.repeat(lambda: self._head(reference, _FINAL_FOR_A_QUESTION))
         except RegistryError as error:
-            if not decides_nothing(error):
+            if error.status != _NOT_FOUND and not decides_nothing(error):
                 raise
             return False
-        return found is not None and found.digest == digest
+        return found.digest == digest
 
     def read(self, reference: Reference) -> Manifest:
         """See `RegistryClient.manifest`."""
@@ -71,13 +73,13 @@ class Manifests:
         return self._exchange.repeat(lambda: self._write(reference, manifest))
 
     def _look(self, reference: Reference) -> Descriptor:
-        return self._exchange.repeat(lambda: self._head(reference))
+        return self._exchange.repeat(lambda: self._head(reference, _FINAL_FOR_HEAD))
 
-    def _head(self, reference: Reference) -> Descriptor:
+    def _head(self, reference: Reference, final: Collection[int]) -> Descriptor:
         access = Access.read(reference.repository)
         answer = self._exchange.send(Request("HEAD", _path(reference), _ACCEPT), access)
         response = answer.response
-        if response.status in _FINAL_FOR_HEAD:
+        if response.status in final:
             raise self._exchange.failure(answer, access)
         response.close()
         found = _described(response) if response.status == _OK else None
