@@ -105,6 +105,16 @@ class TestAManifest:
         upload(image, server.address, "team/app")
         assert put(server, "v1", image.manifest, OCI_INDEX).code == "MANIFEST_INVALID"
 
+    @pytest.mark.parametrize("kind", [OCI_MANIFEST, OCI_INDEX, None])
+    def test_that_is_an_image_and_an_index_is_refused(self, server, kind):
+        image = make_image()
+        upload(image, server.address, "team/app")
+        document = {**json.loads(image.manifest), "manifests": []}
+        document.pop("mediaType")
+        reply = put(server, "v1", json.dumps(document).encode(), kind)
+        assert (reply.status, reply.code) == (400, "MANIFEST_INVALID")
+        assert "as an image and as an index" in reply.json["errors"][0]["message"]
+
     def test_that_does_not_say_its_type_has_that_of_the_request(self, server):
         image = make_image()
         upload(image, server.address, "team/app")

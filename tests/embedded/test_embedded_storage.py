@@ -37,6 +37,14 @@ class TestAFolder:
             layer = index.images[0].layers[0]
             assert ask(server.address, "GET", f"/v2/team/app/blobs/{sha256(layer)}").body == layer
 
+    def test_may_hold_a_manifest_that_is_refused_today_and_lose_it(self, tmp_path):
+        image = make_image()
+        with serve(storage=Storage(tmp_path)) as server:
+            upload(image, server.address, "team/app", "v1")
+            (tmp_path / "blobs" / image.digest.replace(":", "/")).write_bytes(b'{"layers":[],"manifests":[]}')
+            assert ask(server.address, "DELETE", f"/v2/team/app/manifests/{image.digest}").status == 202
+            assert ask(server.address, "GET", "/v2/team/app/manifests/v1").status == 404
+
     def test_holds_each_content_once_and_nothing_else(self, tmp_path):
         image = make_image()
         with serve(storage=Storage(tmp_path)) as server:

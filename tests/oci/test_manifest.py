@@ -108,6 +108,52 @@ class TestAManifestWithoutAHeader:
         assert (found.is_image, found.is_index, found.blobs()) == (False, False, ())
 
 
+class TestAManifestThatIsTwoThings:
+    """CVE-2021-41190: one digest, and two programs that see two different things."""
+
+    @pytest.mark.parametrize("media_type", ["", *sorted(media.IMAGES | media.INDEXES), "x/y"])
+    @pytest.mark.parametrize(
+        "document",
+        [
+            image(manifests=[]),
+            {"layers": [], "manifests": []},
+            {"config": descriptor(), "manifests": []},
+            {"Layers": [], "manifests": []},
+            {**image(), "MANIFESTS": []},
+        ],
+    )
+    def test_is_none_whatever_it_came_as(self, document, media_type):
+        assert refusal(document, media_type).endswith(
+            ": it can be read as an image and as an index, and so is neither"
+        )
+
+    @pytest.mark.parametrize("media_type", sorted(media.INDEXES))
+    @pytest.mark.parametrize("document", [{"layers": []}, {"config": descriptor()}])
+    def test_is_no_index_when_it_looks_like_an_image(self, document, media_type):
+        assert "neither" in refusal(document, media_type)
+
+    def test_is_no_image_when_it_lists_manifests(self):
+        assert "neither" in refusal({"manifests": []}, media.OCI_MANIFEST)
+
+    @pytest.mark.parametrize(
+        ("own", "came_as"),
+        [
+            (media.OCI_INDEX, media.OCI_MANIFEST),
+            (media.OCI_MANIFEST, media.DOCKER_MANIFEST),
+            (media.OCI_MANIFEST, media.DOCKER_SCHEMA_1_SIGNED),
+            ("x/y", media.OCI_MANIFEST),
+        ],
+    )
+    def test_is_refused_when_it_came_as_another_type_than_its_own(self, own, came_as):
+        text = refusal({**image(), "mediaType": own}, came_as)
+        assert text.endswith(f": it came as {came_as}, and says itself that it is {own}")
+
+    def test_is_not_what_says_nothing_in_the_place_of_the_other(self):
+        assert Manifest.parse(raw(image(manifests=None))).is_image
+        assert Manifest.parse(raw({"manifests": [], "layers": None, "config": None})).is_index
+        assert Manifest.parse(raw({**image(), "mediaType": ""}), media.DOCKER_MANIFEST).is_image
+
+
 class TestAMalformedManifest:
     @pytest.mark.parametrize(
         ("data", "message"),

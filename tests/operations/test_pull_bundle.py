@@ -57,6 +57,20 @@ class TestABundle:
             "One or more images not found in bundle repo; skipping lock file update\n"
         )
 
+    def test_that_hosts_its_images_without_a_record_has_its_lock_rewritten(
+        self, embedded_registry, session, tmp_path
+    ):
+        where = f"{embedded_registry.address}/bundles/own"
+        image = make_image(session, where)
+        inner = make_bundle(session, f"{where}:inner", {image: {}}, tmp_path / "inner")
+        bundle = make_bundle(session, f"{where}:v1", {image: {}, inner: {}}, tmp_path / "b")
+        before = len(embedded_registry.requests)
+        result = pull(tmp_path / "out", bundle=str(bundle), session=session, recursive=True)
+        assert result.images_lock.is_updated
+        assert result.nested[0].images_lock.is_updated
+        heads = [request for request in embedded_registry.requests[before:] if request.method == "HEAD"]
+        assert len(heads) == 2
+
     def test_with_bundles_inside_brings_each_once(self, embedded_registry, session, tmp_path):
         address = embedded_registry.address
         deep = make_bundle(session, f"{address}/bundles/l2", {}, tmp_path / "l2", files={"h": "2"})

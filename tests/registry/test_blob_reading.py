@@ -14,7 +14,6 @@ from imgpkg.errors import (
     NotFound,
     RegistryError,
     TimedOut,
-    Unauthorized,
     VerificationError,
 )
 from imgpkg.oci import media
@@ -53,28 +52,39 @@ def part(offset, cut=None, **headers):
 
 
 class TestAskingWhetherOneIsThere:
-    def test_takes_one_head_and_is_remembered(self):
-        made = bench(Said(200))
+    def test_takes_one_head_each_time(self):
+        made = bench(Said(200), Said(404))
         assert made.client.has_blob(A, BLOB.digest)
-        assert made.client.has_blob(A, BLOB.digest)
-        assert made.transport.lines == [f"HEAD https://r.example{PATH}"]
+        assert not made.client.has_blob(A, BLOB.digest)
+        assert made.transport.lines == [f"HEAD https://r.example{PATH}"] * 2
         made.transport.assert_all_closed()
 
     @pytest.mark.parametrize("status", [404, 405])
-    def test_does_not_remember_absence(self, status):
+    def test_takes_these_answers_for_no(self, status):
         made = bench(Said(status), Said(200))
         assert not made.client.has_blob(A, BLOB.digest)
         assert made.client.has_blob(A, BLOB.digest)
 
-    def test_tells_other_answers(self):
-        with pytest.raises(Unauthorized, match="HEAD responses have no body"):
-            bench(Said(401), Said(401), Said(401)).client.has_blob(A, BLOB.digest)
+    @pytest.mark.parametrize("status", [400, 401, 403, 406, 451, 501])
+    def test_takes_a_refused_question_for_no(self, status):
+        made = Bench(Wire(lambda asked: Said(status)), retry_count=3)
+        assert not made.client.has_blob(A, BLOB.digest)
+        assert made.clock.slept == []
+        made.transport.assert_all_closed()
 
-    def test_is_answered_by_having_read_it(self):
-        made = bench(Said(200, DATA, SIZED))
-        read(made)
+    @pytest.mark.parametrize("status", [408, 429, 500, 503])
+    def test_tells_that_the_registry_is_out_of_order(self, status):
+        with pytest.raises(RegistryError, match="HEAD responses have no body"):
+            bench(*[Said(status)] * 3).client.has_blob(A, BLOB.digest)
+
+    def test_is_asked_with_the_login_before_a_refusal_counts(self):
+        def handle(asked):
+            if not asked.authorization:
+                return Said(401, headers=www('Basic realm="r"'))
+            return Said(200)
+
+        made = Bench(Wire(handle), Source(Credential("u", "p")))
         assert made.client.has_blob(A, BLOB.digest)
-        assert len(made.transport.asked) == 1
 
 
 class TestReading:
@@ -174,17 +184,49 @@ class TestResuming:
         made = bench(Said(200, DATA, SIZED, cut=1000), *cuts, part(10_000), retry_count=2)
         assert read(made) == DATA
 
-    def test_refuses_a_part_that_begins_elsewhere(self):
-        wrong = Said(206, DATA[2000:], {"Content-Range": "bytes 2000-10239/10240"})
-        made = bench(Said(200, DATA, SIZED, cut=3000), wrong)
-        with pytest.raises(RegistryError, match="asked for bytes from 3000, got 'bytes 2000-10239/10240'"):
+    @pytest.mark.parametrize("status", [400, 416, 501])
+    def test_asks_for_a_range_with_an_end_where_one_without_is_refused(self, status):
+        made = bench(Said(200, DATA, SIZED, cut=3000), Said(status), part(3000))
+        assert read(made) == DATA
+        assert ranges(made) == ["", "bytes=3000-", f"bytes=3000-{len(DATA) - 1}"]
+
+    @pytest.mark.parametrize("status", [400, 416, 501])
+    def test_starts_again_and_skips_where_every_range_is_refused(self, status):
+        made = bench(Said(200, DATA, SIZED, cut=3000), Said(status), Said(status), Said(200, DATA, SIZED))
+        assert read(made) == DATA
+        assert ranges(made) == ["", "bytes=3000-", f"bytes=3000-{len(DATA) - 1}", ""]
+
+    def test_tells_why_the_blob_cannot_be_had_any_more(self):
+        made = bench(Said(200, DATA, SIZED, cut=3000), Said(416), Said(416), Said(404))
+        with pytest.raises(NotFound, match=r"^GET .*404"):
             read(made)
         made.transport.assert_all_closed()
 
-    def test_refuses_a_part_of_another_length(self):
-        made = bench(Said(200, DATA, SIZED, cut=3000), part(3000, **{"Content-Length": 1}))
-        with pytest.raises(VerificationError, match="does not match expected size 7240"):
-            read(made)
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"Content-Range": "bytes 2000-10239/10240"},
+            {"Content-Range": ""},
+            {"Content-Range": "bytes 3000-10239/10240", "Content-Length": len(DATA)},
+            {"Content-Range": "bytes 3000-10239/10240", "Content-Encoding": "gzip"},
+        ],
+    )
+    def test_starts_again_where_the_part_is_another_one(self, wrong):
+        parts = [Said(206, DATA[2000:], wrong), Said(206, DATA[2000:], wrong)]
+        made = bench(Said(200, DATA, SIZED, cut=3000), *parts, Said(200, DATA, SIZED))
+        assert read(made) == DATA
+        assert ranges(made)[-1] == ""
+
+    def test_takes_a_part_that_is_shorter_than_asked_for_and_goes_on(self):
+        short = Said(206, DATA[3000:5000], {"Content-Range": "bytes 3000-4999/10240", "Content-Length": 2000})
+        made = bench(Said(200, DATA, SIZED, cut=3000), short, part(5000))
+        assert read(made) == DATA
+        assert ranges(made) == ["", "bytes=3000-", "bytes=5000-"]
+
+    def test_does_not_ask_for_what_is_behind_the_end(self):
+        made = bench(Said(200, DATA, cut=len(DATA)))
+        assert read(made) == DATA
+        assert ranges(made) == [""]
 
     def test_verifies_the_whole_over_all_parts(self):
         changed = DATA[3000:-1] + b"?"
@@ -260,7 +302,6 @@ class TestForeignUrls:
         made = self.bench(lambda asked: answers.pop(0), retry_count=2)
         assert read(made, self.FOREIGN, use_urls=True) == DATA
         assert [asked.host for asked in made.transport.asked] == ["r.example", "one.example", "one.example"]
-        assert not made.client._present.has_blob(A, BLOB.digest)
 
     def test_may_redirect_ten_times(self):
         count = iter(range(100))

@@ -63,21 +63,36 @@ class TestSending:
         made = bench(Said(404), STARTED, STORED)
         assert push(made, check=True) is BlobOutcome.MOVED
 
-    def test_is_not_done_twice(self):
-        made = bench(STARTED, STORED)
-        push(made)
-        assert push(made, lambda: pytest.fail("opened again"), check=True) is BlobOutcome.PRESENT
-        assert made.client.has_blob(A, BLOB.digest)
-
-    def test_is_the_work_of_one_thread_when_many_want_it(self):
-        opened, ready = [], threading.Barrier(5)
-
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_follows_where_the_question_is_refused(self, status):
         def handle(asked):
+            if asked.method == "HEAD":
+                return Said(status)
             return Said(202, headers=SESSION) if asked.method == "POST" else Said(201)
 
+        assert push(Bench(Wire(handle)), check=True) is BlobOutcome.MOVED
+
+    def test_is_done_again_when_it_was_deleted_since(self):
+        made = bench(STARTED, STORED, Said(404), STARTED, STORED)
+        push(made)
+        assert push(made, check=True) is BlobOutcome.MOVED
+
+    def test_is_the_work_of_one_thread_when_many_want_it(self):
+        opened, waiting = [], threading.Semaphore(0)
+
+        def handle(asked):
+            if asked.method == "POST":
+                assert all(waiting.acquire(timeout=10) for _ in range(5))
+                return Said(202, headers=SESSION)
+            return Said(201)
+
         def work(_):
-            ready.wait(10)
-            return made.client.push_blob(A, BLOB, lambda: opened.append(1) or io.BytesIO(DATA), check=False)
+            def told(event):
+                if isinstance(event, BlobStarted):
+                    waiting.release()
+
+            source = lambda: opened.append(1) or io.BytesIO(DATA)  # noqa: E731
+            return made.client.push_blob(A, BLOB, source, check=False, on_event=told)
 
         made = Bench(Wire(handle))
         with ThreadPoolExecutor(5) as pool:
@@ -225,6 +240,10 @@ class TestMounting:
         made = bench(Said(status), STARTED, STORED)
         assert push(made, mount_from=B) is BlobOutcome.MOVED
         assert made.transport.lines == [self.MOUNT, POST, PUT]
+
+    def test_that_brings_nothing_is_followed_by_the_question_whether_it_is_there(self):
+        made = bench(STARTED, Said(200))
+        assert push(made, mount_from=B, check=True) is BlobOutcome.PRESENT
 
     def test_waits_when_the_registry_asks_for_patience(self):
         made = bench(Said(429, headers={"Retry-After": "3"}), Said(201), retry_count=2)

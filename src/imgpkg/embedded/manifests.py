@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -144,15 +143,11 @@ def _parse(request: Request, wanted: TagName | Digest) -> Manifest:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip()
     try:
         verify(raw, digest)
-        manifest = Manifest.parse(raw, content_type, digest)
+        return Manifest.parse(raw, content_type, digest)
     except VerificationError as error:
         raise Refused(400, "DIGEST_INVALID", "provided digest did not match uploaded content") from error
     except InvalidManifest as error:
         raise Refused(400, "MANIFEST_INVALID", str(error)) from error
-    named = json.loads(raw).get("mediaType")
-    if named not in (None, "", manifest.media_type):
-        raise Refused(400, "MANIFEST_INVALID", f"the manifest is {named}, not {content_type}")
-    return manifest
 
 
 def _unknown(name: RepositoryName, reference: str) -> Refused:

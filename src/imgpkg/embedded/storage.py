@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from imgpkg.embedded.files import FileWriter, remove
 from imgpkg.embedded.names import RepositoryName, TagName
 from imgpkg.embedded.uploads import Upload, Uploads
-from imgpkg.errors import VerificationError, local_io
+from imgpkg.errors import InvalidManifest, VerificationError, local_io
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Manifest
 
@@ -127,10 +127,11 @@ class Storage:
             for tag in self.tags(repository) or ():
                 if self._tagged(repository, tag) == digest:
                     remove(self._tag(repository, tag))
-            with open(stored.path, "rb") as file:
+            with open(stored.path, "rb") as file, contextlib.suppress(InvalidManifest):
+                # What is refused today may have been taken by an earlier version.
                 subject = Manifest.parse(file.read(), stored.media_type, digest).subject
-            if subject is not None:
-                remove(self._referrer(repository, subject.digest, digest))
+                if subject is not None:
+                    remove(self._referrer(repository, subject.digest, digest))
             return remove(self._own(repository, "_manifests", digest))
 
     def delete_tag(self, repository: RepositoryName, tag: TagName) -> bool:

@@ -44,7 +44,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An image manifest or an image index, with the exact bytes it came as.
+    """An image manifest or an image index, with the exact bytes it came as; never both in one.
 
     `descriptor.digest` is the digest of `raw`. `config` and `layers` are set for images, `manifests` for
     indexes; all are empty for media types that are neither, such as Docker's schema 1.
@@ -63,7 +63,9 @@ class Manifest:
     def parse(cls, raw: bytes, media_type: str = "", digest: Digest | None = None) -> Manifest:
         """Read a manifest of `media_type` (by default the one it names); raise InvalidManifest.
 
-        `digest` must already have been verified against `raw`; without it SHA-256 is computed.
+        What names another type itself, or can be read as an image and as an index, is refused: two programs
+        would see two different things under one digest (CVE-2021-41190). `digest` must already have been
+        verified against `raw`; without it SHA-256 is computed.
         """
         document = _object(raw)
         kind = media_type.partition(";")[0].strip() or _guess(document)
@@ -77,6 +79,7 @@ class Manifest:
 
     @classmethod
     def _derive(cls, descriptor: Descriptor, raw: bytes, document: dict[str, Any]) -> Manifest:
+        _check_kind(descriptor.media_type, document)
         common = (_optional(document.get("subject")), _strings(document.get("annotations")))
         artifact_type = str(document.get("artifactType") or "")
         if descriptor.media_type in media.INDEXES:
@@ -160,7 +163,20 @@ def _guess(document: dict[str, Any]) -> str:
         return named
     if document.get("schemaVersion") == 1:
         return media.DOCKER_SCHEMA_1_SIGNED
-    return media.OCI_INDEX if "manifests" in document else media.OCI_MANIFEST
+    lists_manifests = "manifests" in document and document.get("config") is None
+    return media.OCI_INDEX if lists_manifests else media.OCI_MANIFEST
+
+
+def _check_kind(kind: str, document: dict[str, Any]) -> None:
+    named = document.get("mediaType")
+    if isinstance(named, str) and named not in ("", kind):
+        raise InvalidManifest(f"it came as {kind}, and says itself that it is {named}")
+    # Programs in Go read keys in any case.
+    keys = {key.lower() for key, value in document.items() if value is not None}
+    is_image = not keys.isdisjoint(("config", "layers")) or kind in media.IMAGES
+    is_index = "manifests" in keys or kind in media.INDEXES
+    if is_image and is_index:
+        raise InvalidManifest("it can be read as an image and as an index, and so is neither")
 
 
 def _list(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:

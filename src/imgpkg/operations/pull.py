@@ -1,4 +1,4 @@
-"""Pull an image or a bundle into a folder (imgpkg-spec section 4)."""
+"""Pull an image or a bundle into a folder."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from imgpkg.bundle.image import fetch_image
 from imgpkg.content.output import check_output, replacing
 from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
 from imgpkg.events import Hook, Message, silent
+from imgpkg.oci import media
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.extract import extract
 from imgpkg.operations.pull_values import PullResult
@@ -16,7 +17,10 @@ from imgpkg.operations.pull_values import PullResult
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Image
     from imgpkg.bundle.lock_file import Path
+    from imgpkg.errors import ImgpkgError
     from imgpkg.session import Session
+
+_SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 
 
 def pull(
@@ -51,6 +55,7 @@ def pull(
         with doing("Extracting image into directory"), replacing(folder) as fresh:
             extract(session.client, found, fresh, on_event)
         return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
+    _refuse_schema_1(found, NotABundle)
     if not found.is_bundle:
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
     from imgpkg.operations.pull_bundle import pull_bundle  # noqa: PLC0415 - YAML only for bundles
@@ -72,7 +77,18 @@ def _from_lock(path: Path) -> Reference:
     return BundleLock.from_path(path).reference
 
 
+def _refuse_schema_1(found: Image, kind: type[ImgpkgError]) -> None:
+    """Tell of an image of the oldest format that it is one: `no image` and `no bundle` explain nothing."""
+    if found.manifest.media_type in _SCHEMA_1:
+        raise kind(
+            f"Unable to pull '{found.reference}': it is an image of Docker's manifest schema 1 "
+            f"({found.manifest.media_type}), which has been given up and is not supported "
+            "(hint: build or push the image again with a current tool, which writes schema 2 or OCI)"
+        )
+
+
 def _refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
+    _refuse_schema_1(found, UsageError)
     if not found.manifest.is_image:
         raise UsageError(
             "Unable to pull non-images, such as image indexes. "

@@ -1,4 +1,4 @@
-"""Pull a bundle, and with it the bundles it names (imgpkg-spec 4.5)."""
+"""Pull a bundle, and with it the bundles it names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.lookup import fetch_locations
 from imgpkg.content.folder import remove_tree
 from imgpkg.content.output import replacing
-from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
+from imgpkg.errors import NotFound, doing
 from imgpkg.events import Hook, Message
 from imgpkg.operations.extract import extract
 from imgpkg.operations.pull_values import ImagesLockStatus, PullResult
@@ -73,6 +73,7 @@ class _Walk:
     recursive: bool
     on_event: Hook
     met: dict[Reference, PullResult | None] = field(default_factory=dict)
+    hosted: set[Reference] = field(default_factory=set)
     announced: bool = False
     # How many bundles the result of each tells of, and how many all do.
     sizes: dict[Reference, int] = field(default_factory=dict)
@@ -111,10 +112,10 @@ class _Walk:
         return all(self._hosts(bundle, image) for image in lock.images)
 
     def _hosts(self, bundle: Reference, image: LockedImage) -> bool:
-        try:
-            return self.client.exists(bundle.repository.digest(image.digest)) is not None
-        except (Unauthorized, Forbidden):
-            return False
+        here = bundle.repository.digest(image.digest)
+        if here not in self.hosted and self.client.names(here, image.digest):
+            self.hosted.add(here)
+        return here in self.hosted
 
     def _nested(
         self,

@@ -1,4 +1,4 @@
-"""Push files as an image or a bundle (imgpkg-spec section 3)."""
+"""Push files as an image or a bundle."""
 
 from __future__ import annotations
 
@@ -103,18 +103,18 @@ def _publish(
     client: RegistryClient, target: Reference, layer: PackedLayer, built: BuiltImage, on_event: Hook
 ) -> None:
     internal = target.repository.tag(internal_tag(built.manifest.digest))
-    with doing(f"Writing '{target}'"), doing("Writing image"):
-        found = client.exists(internal)
-        is_there = found is not None and found.digest == built.manifest.digest
+    with doing(f"Writing '{target}'", "Writing image"):
+        is_there = client.names(internal, built.manifest.digest)
         if not is_there:
             _send(client, target, layer, built, on_event)
             client.push_manifest(target, built.manifest)
             confirm_tag(client, target, built.manifest.digest)
-    with doing(f"Writing Tag '{internal}'"), doing("Tagging image"):
-        if is_there:
-            _tag(client, target, built)
-        else:
-            client.push_manifest(internal, built.manifest)
+    tag = target if is_there else internal
+    with doing(f"Writing Tag '{tag}'", "Tagging image"):
+        if not (is_there and client.names(target, built.manifest.digest)):
+            client.push_manifest(tag, built.manifest)
+            if is_there:
+                confirm_tag(client, target, built.manifest.digest)
 
 
 def _send(
@@ -131,13 +131,6 @@ def _send(
         check=False,
         on_event=on_event,
     )
-
-
-def _tag(client: RegistryClient, target: Reference, built: BuiltImage) -> None:
-    found = client.exists(target)
-    if found is None or found.digest != built.manifest.digest:
-        client.push_manifest(target, built.manifest)
-        confirm_tag(client, target, built.manifest.digest)
 
 
 def _write_lock(result: PushResult, path: Path) -> None:

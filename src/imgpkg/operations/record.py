@@ -57,5 +57,5 @@ def _push(bundle: Digest, built: BuiltImage, to: Destination, *, is_fresh: bool)
     try:
         to.put(tag, built.manifest, is_fresh=True)
     except RegistryError as error:
-        if "immutable" not in str(error) or to.client.exists(tag) is None:
+        if "immutable" not in str(error) or not to.has(tag):
             raise

@@ -44,8 +44,14 @@ class Destination:
 
     def holds(self, reference: Reference, digest: Digest) -> bool:
         """Ask whether `reference` names `digest` already."""
-        found = self.client.exists(reference)
-        return found is not None and found.digest == digest
+        return self.client.names(reference, digest)
+
+    def has(self, reference: Reference) -> bool:
+        """Tell whether `reference` names anything; a registry that refuses the question counts as a no."""
+        try:
+            return self.client.exists(reference) is not None
+        except RegistryError:
+            return False
 
     def may_mount(self, move: BlobMove) -> bool:
         """Tell whether the registry may have the blob without its being sent."""

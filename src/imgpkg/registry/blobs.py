@@ -1,48 +1,49 @@
-"""Blobs of a registry: ask whether they are there, and read them as verified, resumed streams (spec 8.4)."""
+"""Blobs of a registry: ask whether they are there, and read them as verified, resumed streams."""
 
 from __future__ import annotations
 
 import io
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import ConnectionFailed, ImgpkgError, TransportError, VerificationError
+from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
 from imgpkg.oci.digest import Digest, VerifiedReader, verify
-from imgpkg.registry.body import said_length
-from imgpkg.registry.failure import unusable
+from imgpkg.registry.body import Decoded, said_length
+from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from imgpkg.oci.digest import Readable
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.authorizer import Answer
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.registry.present import Present
 
 _BLOCK = 1 << 20
 _OK, _PARTIAL = 200, 206
 _ABSENT = frozenset({404, 405})
+_NO_RANGES = frozenset({400, 416, 501})
 
 
 class Blobs:
     """The blob endpoints of every registry, as far as they read."""
 
-    def __init__(self, exchange: Exchange, present: Present) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._present = present
 
     def has(self, repository: Repository, digest: Digest) -> bool:
         """See `RegistryClient.has_blob`."""
-        if not self._present.has_blob(repository, digest):
-            if not self._exchange.repeat(lambda: self._head(repository, digest)):
-                return False
-            self._present.add_blob(repository, digest)
-        return True
+        try:
+            return self._exchange.repeat(lambda: self._head(repository, digest))
+        except RegistryError as error:
+            if not decides_nothing(error):
+                raise
+            return False
 
     @contextmanager
     def open(self, repository: Repository, blob: Descriptor, *, use_urls: bool) -> Iterator[Readable]:
@@ -65,20 +66,19 @@ class Blobs:
     def _stream(self, repository: Repository, blob: Descriptor, *, use_urls: bool) -> BlobStream:
         """Open the blob in its repository, or else at the first URL that has it; the first error counts."""
         try:
-            stream = BlobStream(lambda offset: self._open(repository, blob, offset), blob, self._exchange)
+            return BlobStream(lambda headers: self._get(repository, blob, headers), blob, self._exchange)
         except ImgpkgError:
             elsewhere = self._elsewhere(repository, blob) if use_urls else None
             if elsewhere is None:
                 raise
             return elsewhere
-        self._present.add_blob(repository, blob.digest)
-        return stream
 
     def _elsewhere(self, repository: Repository, blob: Descriptor) -> BlobStream | None:
+        access = Access.read(repository)
         for url in blob.urls:
             try:
                 return BlobStream(
-                    lambda offset, url=url: self._visit(url, repository, blob, offset),  # type: ignore[misc]
+                    lambda headers, url=url: self._exchange.visit(url, headers, access, _expected(headers)),  # type: ignore[misc]
                     blob,
                     self._exchange,
                 )
@@ -86,29 +86,26 @@ class Blobs:
                 continue
         return None
 
-    def _open(self, repository: Repository, blob: Descriptor, offset: int) -> Answer:
-        request = Request("GET", _path(repository, blob.digest), _range(offset))
-        answer = self._exchange.call(request, Access.read(repository), _expected(offset))
-        return _at(answer, offset, blob.size)
-
-    def _visit(self, url: str, repository: Repository, blob: Descriptor, offset: int) -> Answer:
-        answer = self._exchange.visit(url, _range(offset), Access.read(repository), _expected(offset))
-        return _at(answer, offset, blob.size)
+    def _get(self, repository: Repository, blob: Descriptor, headers: Mapping[str, str]) -> Answer:
+        request = Request("GET", _path(repository, blob.digest), headers)
+        return self._exchange.call(request, Access.read(repository), _expected(headers))
 
 
 class BlobStream:
     """The bytes of a blob, unverified; a connection that breaks is replaced where the bytes ended.
 
-    `open_at` returns an answer whose body begins at the offset that it is given.
+    `get` asks for the blob with more headers, which may have a Range.
     """
 
-    def __init__(self, open_at: Callable[[int], Answer], blob: Descriptor, exchange: Exchange) -> None:
-        self._open_at = open_at
-        self._size = blob.size
+    def __init__(
+        self, get: Callable[[Mapping[str, str]], Answer], blob: Descriptor, exchange: Exchange
+    ) -> None:
+        self._get = get
+        self._blob = blob
         self._exchange = exchange
         self._count = 0
         self._breaks = 0
-        self._answer = exchange.repeat(lambda: open_at(0))
+        self._answer = exchange.repeat(self._whole)
 
     def read(self, size: int = _BLOCK, /) -> bytes:
         """Return at most `size` more bytes, b"" at the end; raise the last failure when nothing helps."""
@@ -116,15 +113,17 @@ class BlobStream:
             try:
                 data = self._answer.response.read(size)
             except TransportError as error:
+                if self._count >= self._blob.size:
+                    return b""
                 self._resume(error)
                 continue
             if data:
                 self._count += len(data)
                 self._breaks = 0
                 return data
-            if self._count >= self._size:
+            if self._count >= self._blob.size:
                 return b""
-            self._resume(self._cut_short())
+            self._resume(_cut_short(self._answer))
 
     def close(self) -> None:
         """Give the connection back."""
@@ -134,39 +133,63 @@ class BlobStream:
         self._breaks += 1
         if self._breaks >= self._exchange.attempts:
             raise error
+        self._exchange.announce(error, self._breaks + 1)
         self._answer.response.close()
-        self._answer = self._exchange.repeat(lambda: self._open_at(self._count))
+        # A range of an encoded body would be one of its encoded bytes.
+        may_ask_for_a_part = self._count and not isinstance(self._answer.response, Decoded)
+        self._answer = self._exchange.repeat(self._rest if may_ask_for_a_part else self._whole)
 
-    def _cut_short(self) -> ConnectionFailed:
-        request = self._answer.request
-        return ConnectionFailed(request.method, redact_url(request.url), "unexpected EOF")
+    def _rest(self) -> Answer:
+        """Ask for a range in the forms that registries know, else for the whole blob.
+
+        Some answer 416 to a range without an end, some to every range.
+        """
+        for last in ("", self._blob.size - 1):
+            answer = self._get({"Range": f"bytes={self._count}-{last}"})
+            status = answer.response.status
+            if status == _OK:
+                return self._skipped(answer)
+            if status == _PARTIAL and self._is_the_rest(answer):
+                return answer
+            answer.response.close()
+        return self._whole()
+
+    def _whole(self) -> Answer:
+        return self._skipped(self._get({}))
+
+    def _is_the_rest(self, answer: Answer) -> bool:
+        response = answer.response
+        begins_here = response.headers.get("Content-Range", "").startswith(f"bytes {self._count}-")
+        is_longer = (said_length(response.headers) or 0) > self._blob.size - self._count
+        return begins_here and not is_longer and not isinstance(response, Decoded)
+
+    def _skipped(self, answer: Answer) -> Answer:
+        """Return the answer, which has the whole blob, with its body where the bytes ended."""
+        try:
+            answer = _labelled_right(answer, self._blob)
+            _check_length(answer, self._blob.size)
+            _skip(answer, self._count)
+        except BaseException:
+            answer.response.close()
+            raise
+        return answer
 
 
 def _path(repository: Repository, digest: Digest) -> str:
     return f"/v2/{repository.path}/blobs/{digest}"
 
 
-def _range(offset: int) -> dict[str, str]:
-    return {"Range": f"bytes={offset}-"} if offset else {}
+def _expected(headers: Mapping[str, str]) -> tuple[int, ...]:
+    return (_OK, _PARTIAL, *_NO_RANGES) if headers else (_OK,)
 
 
-def _expected(offset: int) -> tuple[int, ...]:
-    return (_OK, _PARTIAL) if offset else (_OK,)
-
-
-def _at(answer: Answer, offset: int, size: int) -> Answer:
-    """Return the answer with its body at `offset`, skipping there when the server ignored the range."""
-    is_partial = answer.response.status == _PARTIAL
-    try:
-        _check_length(answer, size - offset if is_partial else size)
-        if is_partial:
-            _check_range(answer, offset)
-        else:
-            _skip(answer, offset)
-    except BaseException:
-        answer.response.close()
-        raise
-    return answer
+def _labelled_right(answer: Answer, blob: Descriptor) -> Answer:
+    """Undo the decoding of a layer that is gzip itself, and that a server calls encoded for that reason."""
+    response = answer.response
+    if not isinstance(response, Decoded) or not blob.media_type.endswith("gzip"):
+        return answer
+    is_whole = said_length(response.encoded.headers) == blob.size
+    return replace(answer, response=response.encoded) if is_whole else answer
 
 
 def _check_length(answer: Answer, expected: int) -> None:
@@ -178,18 +201,16 @@ def _check_length(answer: Answer, expected: int) -> None:
         )
 
 
-def _check_range(answer: Answer, offset: int) -> None:
-    said = answer.response.headers.get("Content-Range", "")
-    if not said.startswith(f"bytes {offset}-"):
-        raise unusable(answer.request, answer.response, f"asked for bytes from {offset}, got {said!r}")
-
-
 def _skip(answer: Answer, count: int) -> None:
     while count:
         data = answer.response.read(min(count, _BLOCK))
         if not data:
-            raise ConnectionFailed(answer.request.method, redact_url(answer.request.url), "unexpected EOF")
+            raise _cut_short(answer)
         count -= len(data)
+
+
+def _cut_short(answer: Answer) -> ConnectionFailed:
+    return ConnectionFailed(answer.request.method, redact_url(answer.request.url), "unexpected EOF")
 
 
 def _is_inline(blob: Descriptor) -> bool:

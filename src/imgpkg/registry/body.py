@@ -1,17 +1,36 @@
-"""The size that a response says, and reading a body that must fit into memory."""
+"""The body of a response: its size, its content without a Content-Encoding, and as much as fits in memory."""
 
 from __future__ import annotations
 
 import re
+import zlib
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from imgpkg.errors import ConnectionFailed, RegistryError
+from imgpkg.transport.redact import redact_url
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from typing_extensions import Self
 
     from imgpkg.oci.digest import Readable
+    from imgpkg.transport.message import Request, Response
 
 _BLOCK = 1 << 20
 _LENGTH = re.compile(r"[0-9]{1,18}")
+# IANA's list of content codings. Other words that stand in that header, such as `utf-8` or `aws-chunked`,
+# say nothing about the body.
+_GZIP = frozenset({"gzip", "x-gzip"})
+_UNREADABLE = frozenset(
+    {"br", "compress", "dcb", "dcz", "deflate", "exi", "pack200-gzip", "x-compress", "zstd"}
+)
+_HINT = "the registry, or a proxy before it, encodes its answers: for clients of registries it must not"
+_GZIP_START = b"\x1f\x8b"
+_GZIP_MEMBER = 31
+# Small enough to go on with what has come, while more is on its way.
+_ENCODED_BLOCK = 1 << 16
+# Empty gzip members and empty blocks in them are cheap to send without end.
+_MOST_WITHOUT_CONTENT = 1 << 20
 
 
 def said_length(headers: Mapping[str, str]) -> int | None:
@@ -27,3 +46,150 @@ def read_at_most(stream: Readable, limit: int) -> bytes:
         blocks.append(block)
         left -= len(block)
     return b"".join(blocks)
+
+
+def decoded(request: Request, response: Response) -> Response:
+    """Return `response` without its Content-Encoding (RFC 9110, 8.4).
+
+    No request asks for an encoding, but some registries, and what stands before them, use one all the same.
+    """
+    words = [word.strip().lower() for word in response.headers.get("Content-Encoding", "").split(",")]
+    names = [word for word in words if word in _GZIP or word in _UNREADABLE]
+    return Decoded(request, response, names) if names else response
+
+
+class Decoded:
+    """A response whose body came encoded; `read` returns the content, `encoded` is the response as it came.
+
+    Its Content-Length is left out of `headers`. Reading raises RegistryError for an encoding other than gzip
+    and for a damaged body, ConnectionFailed for one that ends too early. A body that does not begin as gzip
+    is taken as it is: there are proxies that decode it and leave the header.
+    """
+
+    def __init__(self, request: Request, response: Response, names: list[str]) -> None:
+        self.encoded = response
+        self.headers: Mapping[str, str] = _WithoutLength(response.headers)
+        self._request = request
+        self._names = names
+        self._content: Readable | None = None
+
+    @property
+    def status(self) -> int:
+        """The status code."""
+        return self.encoded.status
+
+    def header_list(self, name: str) -> list[str]:
+        """Return every line of the header `name`, in order."""
+        return self.encoded.header_list(name)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` more bytes of the content, all of it when negative, b"" at the end."""
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_BLOCK), b""))
+        if self._content is None:
+            self._content = self._open()
+        try:
+            return self._content.read(size)
+        except zlib.error as error:
+            raise self._failure(f"the body came as {self._names[0]}, and is damaged: {error}") from error
+        except EOFError as error:
+            raise ConnectionFailed(
+                self._request.method, redact_url(self._request.url), "unexpected EOF"
+            ) from error
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self.encoded.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _open(self) -> Readable:
+        if len(self._names) > 1 or self._names[0] in _UNREADABLE:
+            names = ", ".join(self._names)
+            raise self._failure(
+                f"the body came encoded as {names}, which was not asked for and is not supported"
+            )
+        start = read_at_most(self.encoded, len(_GZIP_START))
+        kind = _Inflated if start == _GZIP_START else _Plain
+        return kind(start, self.encoded)
+
+    def _failure(self, reason: str) -> RegistryError:
+        self.close()
+        method, url = self._request.method, redact_url(self._request.url)
+        return RegistryError(
+            f"{method} {url}: {reason}", method=method, url=url, status=self.status, hints=(_HINT,)
+        )
+
+
+class _WithoutLength(Mapping[str, str]):
+    """Headers but for the size of the body, names in any case."""
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        if name.lower() == "content-length":
+            raise KeyError(name)
+        return self._headers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._headers if name.lower() != "content-length")
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Plain:
+    """Bytes that were read to look at them, then the rest of the stream that they came from."""
+
+    def __init__(self, start: bytes, stream: Readable) -> None:
+        self._start = start
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+            return data
+        return self._stream.read(size)
+
+
+class _Inflated:
+    """The content of gzip members, one after another, of which no more is made than was asked for.
+
+    Raises zlib.error, and EOFError when the last member is not whole.
+    """
+
+    def __init__(self, start: bytes, stream: Readable) -> None:
+        self._stream = stream
+        self._member = zlib.decompressobj(_GZIP_MEMBER)
+        self._waiting = start
+        self._may_hold_more = False
+        self._without_content = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = b""
+        while size and not data and self._goes_on():
+            data = self._member.decompress(self._waiting, size)
+            has_ended = self._member.eof
+            self._waiting = self._member.unused_data if has_ended else self._member.unconsumed_tail
+            self._may_hold_more = len(data) == size and not has_ended
+        if data:
+            self._without_content = 0
+        return data
+
+    def _goes_on(self) -> bool:
+        """Fetch more of the body where that is needed; False at its end."""
+        if not self._waiting and not self._may_hold_more:
+            self._waiting = self._stream.read(_ENCODED_BLOCK)
+            self._without_content += len(self._waiting)
+            if self._without_content > _MOST_WITHOUT_CONTENT:
+                raise zlib.error("it goes on without any content")
+            if not self._waiting and not self._member.eof:
+                raise EOFError
+        if self._member.eof and self._waiting:
+            self._member = zlib.decompressobj(_GZIP_MEMBER)
+        return not self._member.eof

@@ -7,12 +7,12 @@ import time
 from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
+from imgpkg.errors import RegistryError
 from imgpkg.events import BlobOutcome, Hook, silent
 from imgpkg.registry.authorizer import Authorizer
 from imgpkg.registry.blobs import Blobs
 from imgpkg.registry.exchange import Exchange
-from imgpkg.registry.manifests import Manifests
-from imgpkg.registry.present import Present
+from imgpkg.registry.manifests import Manifests, misses_a_blob
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.tags import list_tags
 from imgpkg.registry.uploads import Uploads
@@ -36,9 +36,10 @@ def _unheard(text: str) -> None:
 class RegistryClient:
     """Speaks with every registry that a run meets; safe from many threads, which share what is learnt.
 
-    A blob or manifest digest that was found in a repository is not asked for again. `retry_count` is the
-    number of attempts, at least one is made. `clock` says the Unix time, `sleep` gets seconds, `random`
-    returns a fraction in [0, 1), and `warn` gets a sentence before each repetition.
+    How a registry wants to be spoken to is learnt once; what is in it is asked for each time, because it may
+    be deleted at any time. `retry_count` is the number of attempts, at least one is made. `clock` says the
+    Unix time, `sleep` gets seconds, `random` returns a fraction in [0, 1), and `warn` gets a sentence before
+    each repetition, and about a registry that contradicts itself.
 
     Every method raises TransportError without an answer, Unauthorized, Forbidden, NotFound or RegistryError
     for a wrong one, ChallengeError when a registry wants what must not be given, and CredentialError.
@@ -60,12 +61,10 @@ class RegistryClient:
         self._authorizer = Authorizer(keychain, insecure=insecure, clock=clock)
         retry = Retry(retry_count, sleep, random, self._on_repeat)
         self._exchange = Exchange(transport, self._authorizer, retry, clock=clock)
-        present = Present()
-        self._manifests = Manifests(self._exchange, present)
-        self._present = present
-        self._referrers = Referrers(self._exchange, self._manifests)
-        self._blobs = Blobs(self._exchange, present)
-        self._uploads = Uploads(self._exchange, self._blobs, present)
+        self._manifests = Manifests(self._exchange)
+        self._referrers = Referrers(self._exchange, self._manifests, warn)
+        self._blobs = Blobs(self._exchange)
+        self._uploads = Uploads(self._exchange, self._blobs)
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return the descriptor that `reference` names, without reading the manifest where HEAD suffices."""
@@ -75,6 +74,14 @@ class RegistryClient:
         """Return the descriptor that `reference` names; None when there is none, after one request."""
         return self._manifests.exists(reference)
 
+    def names(self, reference: Reference, digest: Digest) -> bool:
+        """Tell whether `reference` is known to name `digest`, to save a write.
+
+        A registry that refuses to say so (401, 403 and the like, after the login was tried) counts as one
+        that does not have it: the write decides.
+        """
+        return self._manifests.names(reference, digest)
+
     def manifest(self, reference: Reference) -> Manifest:
         """Return the manifest, verified when `reference` is a digest; at most 100 MiB.
 
@@ -83,7 +90,10 @@ class RegistryClient:
         return self._manifests.read(reference)
 
     def has_blob(self, repository: Repository, digest: Digest) -> bool:
-        """Tell whether the blob is in `repository`."""
+        """Tell whether the blob is known to be in `repository`, to save sending it.
+
+        A registry that refuses to say so counts as one that does not have it, as in `names`.
+        """
         return self._blobs.has(repository, digest)
 
     def blob(
@@ -117,15 +127,25 @@ class RegistryClient:
         )
 
     def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
-        """Make `reference` name `manifest`; a digest that is known to be there is not written again.
+        """Make `reference` name `manifest`.
 
-        A manifest with a subject is found by `referrers` afterwards, also where the registry does not see to
-        it. Raises VerificationError when the registry says that it stored other bytes.
+        When the registry misses a blob that it said to have while `push_blob` asked, that is sent and the
+        manifest written once more. A manifest with a subject is found by `referrers` afterwards, also where
+        the registry does not see to it. Raises VerificationError when the registry says that it stored other
+        bytes.
         """
-        if self._present.manifest(reference) is not None:
-            return
-        headers = self._manifests.write(reference, manifest)
-        self._referrers.record(reference.repository, manifest, headers)
+        repository = reference.repository
+        try:
+            headers = self._manifests.write(reference, manifest)
+        except RegistryError as error:
+            if not misses_a_blob(error) or not self._uploads.send_claimed(repository, manifest.blobs()):
+                raise
+            self._warn(
+                f"{repository} said that it has blobs of {manifest.digest}, and then missed them: sent again"
+            )
+            headers = self._manifests.write(reference, manifest)
+        self._uploads.settle(repository, manifest.blobs())
+        self._referrers.record(repository, manifest, headers)
 
     def tags(self, repository: Repository) -> Iterator[str]:
         """Yield the tags in the registry's order, page by page."""

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.errors import TransportError
 from imgpkg.registry.authorizer import Answer
+from imgpkg.registry.body import decoded
 from imgpkg.registry.failure import failure, unusable
 from imgpkg.registry.realm import absolute, check_url, resolve_location
 from imgpkg.registry.token_service import MOST_REDIRECTS, REDIRECTS
 from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.proxy import LOGIN_HINT
+from imgpkg.transport.retry import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
@@ -56,6 +58,10 @@ class Exchange:
     def repeat(self, operation: Callable[[], Result]) -> Result:
         """Run `operation`, whole in itself, until it succeeds or its failure is not temporary."""
         return self._retry.run(operation)
+
+    def announce(self, error: TransportError, attempt: int) -> None:
+        """Say that a body that broke off is asked for again, at once."""
+        self._retry.on_repeat(Repetition(error, 0.0, attempt, self.attempts))
 
     def call(self, request: Request, access: Access, accept: Collection[int]) -> Answer:
         """Send and return the answer, which is open, if its status is in `accept`.
@@ -102,7 +108,7 @@ class Exchange:
         for _ in range(MOST_REDIRECTS + 1):
             check_url(url, registry, "layer URL")
             request = Request("GET", url, headers)
-            answer = Answer(request, self._transport.send(request))
+            answer = Answer(request, decoded(request, self._transport.send(request)))
             location = answer.response.headers.get("Location")
             if answer.response.status in accept:
                 return answer
@@ -151,7 +157,7 @@ class Exchange:
             request = next(flow)
             while True:
                 try:
-                    response = self._transport.send(request)
+                    response = decoded(request, self._transport.send(request))
                 except TransportError as error:  # noqa: PERF203 - the flow decides on each
                     request = flow.throw(error)
                 else:

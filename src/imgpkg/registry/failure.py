@@ -1,4 +1,4 @@
-"""From an answer that was not asked for to the error that tells about it (spec 1.9, auth-spec 6.9)."""
+"""From an answer that was not asked for to the error that tells about it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 _REDACTED = "<redacted>"
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+# Not among them: 404, which is an answer, and 408 and 429, which ask for patience.
+_REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
 # Python renames these from release to release.
 _PHRASES = {
     413: "Request Entity Too Large",
@@ -47,7 +49,7 @@ def failure(
     Unauthorized for 401, Forbidden for 403, NotFound for 404 unless that does not mean what was asked for
     (`can_be_absent`), and RegistryError otherwise. `now` is a Unix time, for Retry-After.
     """
-    body = _read(response)
+    body = read_start(response)
     diagnostics = _diagnostics(body, secrets)
     kind = _BY_STATUS.get(response.status, RegistryError)
     if kind is NotFound and not can_be_absent:
@@ -74,12 +76,21 @@ def unusable(request: Request, response: Response, reason: str) -> RegistryError
     )
 
 
-def _read(response: Response) -> bytes:
-    """Read the start of the body; a connection that breaks here costs only the explanation."""
+def decides_nothing(error: RegistryError) -> bool:
+    """Tell whether an answer to `is it there?` leaves that open: the question was refused.
+
+    Some registries hide what is missing behind 403, and some credentials may write and not read. Whoever
+    asks only to save a write goes on and writes; that is refused too where nothing may be done.
+    """
+    return error.status in _REFUSALS
+
+
+def read_start(response: Response) -> bytes:
+    """Read the start of a body that explains, and close it; what cannot be read costs no more than that."""
     with response:
         try:
             return read_at_most(response, _MOST_READ)
-        except TransportError:
+        except (TransportError, RegistryError):
             return b""
 
 

@@ -1,24 +1,25 @@
-"""Manifests of a registry: ask whether they are there, read them verified, write them (spec 8.4)."""
+"""Manifests of a registry: ask whether they are there, read them verified, write them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, VerificationError
+from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryError, VerificationError, doing
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor, Manifest
 from imgpkg.registry.body import read_at_most, said_length
+from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.authorizer import Answer
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.registry.present import Present
     from imgpkg.transport.message import Response
 
 MAX_MANIFEST = 100 << 20
@@ -27,15 +28,16 @@ _ACCEPT = {"Accept": ",".join(media.MANIFEST_ACCEPT)}
 _OK, _NOT_FOUND = 200, 404
 # Other answers to HEAD are asked for again with GET, which can say why.
 _FINAL_FOR_HEAD = frozenset({404, 408, 429})
+# Nobody is told why, and a login that is not enough is not shown more often than need be.
+_FINAL_FOR_A_QUESTION = _FINAL_FOR_HEAD | {401, 403}
 _WRITTEN = frozenset({200, 201, 202})
 
 
 class Manifests:
     """The manifest endpoints of every registry."""
 
-    def __init__(self, exchange: Exchange, present: Present) -> None:
+    def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._present = present
 
     def resolve(self, reference: Reference) -> Descriptor:
         """See `RegistryClient.resolve`."""
@@ -52,30 +54,32 @@ class Manifests:
         except NotFound:
             return None
 
+    def names(self, reference: Reference, digest: Digest) -> bool:
+        """See `RegistryClient.names`."""
+        try:
+            found = self._exchange.repeat(lambda: self._head(reference, _FINAL_FOR_A_QUESTION))
+        except RegistryError as error:
+            if error.status != _NOT_FOUND and not decides_nothing(error):
+                raise
+            return False
+        return found.digest == digest
+
     def read(self, reference: Reference) -> Manifest:
         """See `RegistryClient.manifest`."""
-        manifest = self._exchange.repeat(lambda: self._read(reference))
-        self._present.add_manifest(reference.repository, manifest.descriptor)
-        return manifest
+        return self._exchange.repeat(lambda: self._read(reference))
 
     def write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
         """Put `manifest` and return the headers of the answer; raise VerificationError for another digest."""
-        headers = self._exchange.repeat(lambda: self._write(reference, manifest))
-        self._present.add_manifest(reference.repository, manifest.descriptor)
-        return headers
+        return self._exchange.repeat(lambda: self._write(reference, manifest))
 
     def _look(self, reference: Reference) -> Descriptor:
-        found = self._present.manifest(reference)
-        if found is None:
-            found = self._exchange.repeat(lambda: self._head(reference))
-            self._present.add_manifest(reference.repository, found)
-        return found
+        return self._exchange.repeat(lambda: self._head(reference, _FINAL_FOR_HEAD))
 
-    def _head(self, reference: Reference) -> Descriptor:
+    def _head(self, reference: Reference, final: Collection[int]) -> Descriptor:
         access = Access.read(reference.repository)
         answer = self._exchange.send(Request("HEAD", _path(reference), _ACCEPT), access)
         response = answer.response
-        if response.status in _FINAL_FOR_HEAD:
+        if response.status in final:
             raise self._exchange.failure(answer, access)
         response.close()
         found = _described(response) if response.status == _OK else None
@@ -94,7 +98,8 @@ class Manifests:
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
         digest = _digest(raw, kind, response)
         _check(digest, reference)
-        return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
+        with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
+            return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
 
     def _write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
         request = Request(
@@ -105,6 +110,11 @@ class Manifests:
         if manifest.media_type != media.DOCKER_SCHEMA_1_SIGNED:
             check_stored(answer, manifest.digest)
         return answer.response.headers
+
+
+def misses_a_blob(error: RegistryError) -> bool:
+    """Tell whether a manifest was refused because a blob of it is not in the repository."""
+    return error.status == _NOT_FOUND or any(code.endswith("BLOB_UNKNOWN") for code in error.codes)
 
 
 def check_stored(answer: Answer, digest: Digest) -> None:

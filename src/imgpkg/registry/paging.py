@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from imgpkg.registry.body import read_at_most
-from imgpkg.registry.failure import unusable
+from imgpkg.registry.failure import read_start, unusable
 from imgpkg.transport.message import Request
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def pages(
     also_accept: Collection[int] = (),
 ) -> Iterator[tuple[Answer, bytes]]:
     """Yield each answer, closed, with its body; an answer of a status in `also_accept` is the last.
+
+    Of such an answer it is the start of the body, as far as it can be read.
 
     Raises RegistryError for a page that is too large, for a link that was followed before, and for one that
     leads away from the registry.
@@ -65,6 +67,8 @@ def _page(
     exchange: Exchange, request: Request, access: Access, also_accept: Collection[int]
 ) -> tuple[Answer, bytes]:
     answer = exchange.call(request, access, (_OK, *also_accept))
+    if answer.response.status != _OK:
+        return answer, read_start(answer.response)
     with answer.response as response:
         body = read_at_most(response, MAX_PAGE + 1)
     if len(body) > MAX_PAGE:

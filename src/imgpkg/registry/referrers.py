@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from imgpkg.errors import InvalidManifest, NotFound
+from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, Unauthorized, doing
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.once import KeyedLocks
 from imgpkg.registry.paging import pages
 from imgpkg.registry.scope import Access
+from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.reference import Reference, Repository
@@ -26,11 +28,12 @@ _ACCEPT = {"Accept": media.OCI_INDEX}
 
 
 class Referrers:
-    """The referrers endpoint, and the tag scheme that stands in for it."""
+    """The referrers endpoint, and the tag scheme in its stead; `warn` hears where neither keeps a list."""
 
-    def __init__(self, exchange: Exchange, manifests: Manifests) -> None:
+    def __init__(self, exchange: Exchange, manifests: Manifests, warn: Callable[[str], None]) -> None:
         self._exchange = exchange
         self._manifests = manifests
+        self._warn = warn
         self._locks = KeyedLocks()
         self._without_api: set[str] = set()
 
@@ -39,8 +42,8 @@ class Referrers:
         found = self._ask(repository, digest)
         if found is not None:
             return found
-        index = self._index(_tag(repository, digest))
-        return () if index is None else index.manifests
+        index = self._index(repository, digest, neighbour=digest)
+        return () if index is None or index.digest == digest else index.manifests
 
     def record(self, repository: Repository, manifest: Manifest, headers: Mapping[str, str]) -> None:
         """Make a manifest that was written be found from its subject; `headers` are of the answer to that.
@@ -49,16 +52,41 @@ class Referrers:
         in this process one writer at a time.
         """
         subject = manifest.subject
-        if subject is None or headers.get("OCI-Subject"):
+        if subject is None:
             return
-        if self._ask(repository, subject.digest) is not None:
-            return
-        tag = _tag(repository, subject.digest)
-        with self._locks.of(tag):
-            index = self._index(tag)
-            known = () if index is None else index.manifests
-            if all(entry.digest != manifest.digest for entry in known):
+        if headers.get("OCI-Subject"):
+            self._without_api.discard(repository.registry)
+        elif not self._has_api(repository, subject.digest):
+            tag = _tag(repository, subject.digest)
+            with self._locks.of(tag):
+                self._add(tag, subject.digest, manifest)
+
+    def _has_api(self, repository: Repository, digest: Digest) -> bool:
+        try:
+            return self._ask(repository, digest) is not None
+        except RegistryError as error:
+            if not decides_nothing(error):
+                raise
+            # A registry with the API would have said OCI-Subject.
+            return False
+
+    def _add(self, tag: Reference, subject: Digest, manifest: Manifest) -> None:
+        index = self._index(tag.repository, subject, neighbour=manifest.digest)
+        if index is not None and index.digest == subject:
+            self._lost(manifest, tag)
+        elif index is None or all(entry.digest != manifest.digest for entry in index.manifests):
+            try:
                 self._manifests.write(tag, _with_entry(index, manifest))
+            except RegistryError as error:
+                if "DIGEST_INVALID" not in error.codes:
+                    raise
+                self._lost(manifest, tag)
+
+    def _lost(self, manifest: Manifest, tag: Reference) -> None:
+        self._warn(
+            f"{tag.repository.registry} takes the tag {tag.tag} for a digest and keeps no list there: "
+            f"{tag.repository.digest(manifest.digest)} was written, and is found by its digest only"
+        )
 
     def _ask(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
         """Return what the API says, None when there is none; that is remembered for the registry."""
@@ -70,18 +98,33 @@ class Referrers:
         for answer, body in pages(self._exchange, path, access, headers=_ACCEPT, also_accept=_NO_API):
             kind = answer.response.headers.get("Content-Type", "").partition(";")[0].strip()
             if answer.response.status != _OK or kind != media.OCI_INDEX:
-                self._without_api.add(repository.registry)
+                # A registry with the API may say so of a repository that does not exist yet.
+                if b"NAME_UNKNOWN" not in body:
+                    self._without_api.add(repository.registry)
                 return None
-            found.extend(Manifest.parse(body, kind).manifests)
+            with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
+                found.extend(_entries(Manifest.parse(body, kind)))
         return tuple(found)
 
-    def _index(self, tag: Reference) -> Manifest | None:
-        try:
-            index = self._manifests.read(tag)
-        except NotFound:
-            return None
-        if not index.is_index:
-            raise InvalidManifest(f"{tag} should be an index of referrers, but is {index.media_type}")
+    def _index(self, repository: Repository, digest: Digest, *, neighbour: Digest) -> Manifest | None:
+        """Return what is under the tag of `digest`, None when nothing is: an index, or `digest` itself.
+
+        There are registries that take such a tag for the digest that it is made of. A refusal means that
+        there is nothing when `neighbour`, a manifest beside it, is not refused: some registries hide what is
+        missing behind 403.
+        """
+        tag = _tag(repository, digest)
+        with doing(f"The list of referrers at {tag}"):
+            try:
+                index = self._manifests.read(tag)
+            except NotFound:
+                return None
+            except (Unauthorized, Forbidden):
+                if not self._manifests.names(repository.digest(neighbour), neighbour):
+                    raise
+                return None
+            if index.digest != digest:
+                _entries(index)
         return index
 
 
@@ -89,12 +132,24 @@ def _tag(repository: Repository, digest: Digest) -> Reference:
     return repository.tag(f"{digest.algorithm}-{digest.hex}")
 
 
+def _entries(index: Manifest) -> tuple[Descriptor, ...]:
+    """Return what an index of referrers lists; raise InvalidManifest for what is none.
+
+    `null` is an empty list: programs in Go write that. A list that is missing is no list.
+    """
+    if not index.is_index:
+        raise InvalidManifest(f"should be an index of referrers, but is {index.media_type}")
+    if "manifests" not in json.loads(index.raw):
+        raise InvalidManifest(f"the index {index.digest} has no list `manifests`")
+    return index.manifests
+
+
 def _with_entry(index: Manifest | None, manifest: Manifest) -> Manifest:
     """Return the index with an entry for `manifest`, sorted by digest; other entries stay as they were."""
-    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX}
     if index is not None:
         document = json.loads(index.raw)
-    entries = [*document["manifests"], _entry(manifest)]
+    entries = [*(document.get("manifests") or ()), _entry(manifest)]
     document["manifests"] = sorted(entries, key=lambda entry: str(entry["digest"]))
     raw = json.dumps(document, separators=(",", ":")).encode()
     return Manifest.parse(raw, index.media_type if index is not None else media.OCI_INDEX)

@@ -1,10 +1,12 @@
-"""The tags of a repository (spec 6.6)."""
+"""The tags of a repository."""
 
 from __future__ import annotations
 
 import json
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from imgpkg.errors import RegistryError
 from imgpkg.registry.failure import unusable
 from imgpkg.registry.paging import pages
 from imgpkg.registry.scope import Access
@@ -17,12 +19,22 @@ if TYPE_CHECKING:
     from imgpkg.registry.exchange import Exchange
 
 _PER_PAGE = 1000
+# What registries answer to a number that is too large for them; 404 says that there is no such repository.
+_NOT_SO_MANY = frozenset({400, 405, 406, 413, 414, 416, 422, 501})
 
 
 def list_tags(exchange: Exchange, repository: Repository) -> Iterator[str]:
     """See `RegistryClient.tags`."""
-    path = f"/v2/{repository.path}/tags/list?n={_PER_PAGE}"
-    for answer, body in pages(exchange, path, Access.read(repository), headers={}):
+    path, access = f"/v2/{repository.path}/tags/list", Access.read(repository)
+    listing = pages(exchange, f"{path}?n={_PER_PAGE}", access, headers={})
+    try:
+        first = next(listing)
+    except RegistryError as error:
+        if error.status not in _NOT_SO_MANY:
+            raise
+        listing = pages(exchange, path, access, headers={})
+        first = next(listing)
+    for answer, body in chain((first,), listing):
         yield from _names(answer, body)
 
 

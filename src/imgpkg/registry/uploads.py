@@ -1,10 +1,10 @@
-"""Blobs on their way into a registry: mounted if possible, else posted and put (spec 5.5)."""
+"""Blobs on their way into a registry: mounted if possible, else posted and put."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Hook
@@ -18,13 +18,17 @@ from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Body, Request, bytes_body
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.authorizer import Answer
     from imgpkg.registry.blobs import Blobs
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.registry.present import Present
     from imgpkg.transport.message import Opener
+
+_Key: TypeAlias = "tuple[Repository, Digest]"
 
 _CREATED, _TOO_MANY_REQUESTS = 201, 429
 _STARTED = frozenset({201, 202})
@@ -39,13 +43,14 @@ _BYTES = {"Content-Type": "application/octet-stream"}
 class Uploads:
     """The upload endpoints of every registry; one upload per blob and repository, who else wants it waits."""
 
-    def __init__(self, exchange: Exchange, blobs: Blobs, present: Present) -> None:
+    def __init__(self, exchange: Exchange, blobs: Blobs) -> None:
         self._exchange = exchange
         self._blobs = blobs
-        self._present = present
         self._locks = KeyedLocks()
         self._patched: set[str] = set()
         self._not_mounted: set[tuple[Repository, Repository]] = set()
+        self._ends: dict[_Key, int] = {}
+        self._claimed: dict[_Key, _Job] = {}
 
     def push(
         self,
@@ -58,21 +63,52 @@ class Uploads:
         on_event: Hook,
     ) -> BlobOutcome:
         """See `RegistryClient.push_blob`."""
+        known_end = self._ends.get((repository, blob.digest))
         on_event(BlobStarted(blob.digest, blob.size, "push"))
         progress = Progress(blob.digest, on_event)
         job = _Job(repository, blob, Body(blob.size, lambda: progress.watch(open_())))
-        with self._locks.of((repository, blob.digest)):
-            outcome = self._once(job, mount_from, check=check)
+        with self._locks.of(job.key):
+            # Another one may have placed it while this one waited: what is older says nothing about now.
+            is_placed = self._ends.get(job.key) != known_end
+            outcome = BlobOutcome.PRESENT if is_placed else self._once(job, mount_from, check=check)
         on_event(BlobFinished(blob.digest, outcome))
         return outcome
 
+    def send_claimed(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
+        """Send those of `blobs` that the registry said to have, whatever it says; tell whether any were sent.
+
+        Registries answer from caches that a deletion did not reach.
+        """
+        ends = [self._send_claimed((repository, blob.digest)) for blob in blobs]
+        return any(ends)
+
+    def settle(self, repository: Repository, blobs: Iterable[Descriptor]) -> None:
+        """Hear that a manifest with these blobs was taken: the registry has them."""
+        for blob in blobs:
+            self._claimed.pop((repository, blob.digest), None)
+
+    def _send_claimed(self, key: _Key) -> bool:
+        with self._locks.of(key):
+            job = self._claimed.get(key)
+            if job is not None and not job.is_sent:
+                self._exchange.repeat(lambda: self._send_anyway(job))
+                self._claimed[key] = replace(job, is_sent=True)
+        return job is not None
+
+    def _send_anyway(self, job: _Job) -> None:
+        session = self._start(job)
+        if session.response.status != _CREATED:
+            self._send(job, session)
+
     def _once(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
-        if self._present.has_blob(job.repository, job.blob.digest):
-            return BlobOutcome.PRESENT
         # What broke off may have arrived all the same.
         checks = chain((check,), repeat(True))
         outcome = self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
-        self._present.add_blob(job.repository, job.blob.digest)
+        if outcome is BlobOutcome.MOVED:
+            self._claimed.pop(job.key, None)
+        else:
+            self._claimed[job.key] = job
+        self._ends[job.key] = self._ends.get(job.key, 0) + 1
         return outcome
 
     def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
@@ -160,6 +196,12 @@ class _Job:
     repository: Repository
     blob: Descriptor
     body: Body
+    is_sent: bool = False
+
+    @property
+    def key(self) -> _Key:
+        """What tells it from other jobs."""
+        return self.repository, self.blob.digest
 
     @property
     def path(self) -> str:
