@@ -6,14 +6,33 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire, drive, www
+from tests.registry.scripted import (
+    LOGIN,
+    Bench,
+    Said,
+    Server,
+    Source,
+    TokenRegistry,
+    Wire,
+    drive,
+    wait_for_waiting,
+    www,
+)
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.errors import ChallengeError, ConnectionFailed, CredentialError, RegistryError, Unauthorized
+from imgpkg.errors import (
+    ChallengeError,
+    ConnectionFailed,
+    CredentialError,
+    RegistryError,
+    TimedOut,
+    Unauthorized,
+)
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.authorizer import Authorizer, session_id
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.pool import Pool
 
 A, B = Repository.parse("r.example/a/b"), Repository.parse("r.example/c/d")
 GET = Request("GET", "/v2/a/b/manifests/v1")
@@ -179,8 +198,9 @@ class TestBasic:
             send(made)
         made.transport.assert_all_closed()
 
-    def test_turns_into_bearer_when_the_registry_says_so(self):
-        registry = TokenRegistry()
+    @pytest.mark.parametrize("realm", ["https://auth.example/token", "/token"])
+    def test_turns_into_bearer_when_the_registry_says_so(self, realm):
+        registry = TokenRegistry(realm)
         made = bench(
             lambda asked: Said(401, headers=BASIC) if not asked.authorization else registry(asked), LOGIN
         )
@@ -532,6 +552,34 @@ class TestA401ThatNamesNothingToAnswer:
         assert send(made) == 200
         made.transport.assert_all_closed()
 
+    def test_makes_all_share_the_silence_of_the_ping(self):
+        both, silence = threading.Barrier(5), threading.Event()
+
+        def handle(asked):
+            if asked.path == "/public":
+                return Said(200)
+            if asked.path == "/v2/":
+                silence.wait(10)
+                return TimedOut
+            both.wait(10)
+            return Said(401)
+
+        made = bench(handle, LOGIN)
+        send(made, Request("GET", "/public"))
+
+        def fail(_):
+            with pytest.raises(TimedOut) as caught:
+                send(made)
+            return caught.value
+
+        with ThreadPoolExecutor(5) as workers:
+            futures = [workers.submit(fail, number) for number in range(5)]
+            wait_for_waiting(4)
+            silence.set()
+            assert len({id(future.result(10)) for future in futures}) == 5
+        assert [path for _, path, _ in seen(made)].count("/v2/") == 1
+        made.transport.assert_all_closed()
+
     def test_asks_once_however_many_come_at_once(self):
         both, handle = threading.Barrier(5), self.mute(TokenRegistry(content=lambda asked: Said(200)))
 
@@ -704,3 +752,39 @@ class TestStrangers:
         with pytest.raises(KeyboardInterrupt):
             drive(authorizer.flow(Request("GET", self.URL), Access.read(A)), said, KeyboardInterrupt())
         assert said.closed
+
+
+class TestOverSockets:
+    """What is above over a wire of its own, with the transport of the product."""
+
+    @staticmethod
+    def ask(handle, credential):
+        with Server(handle) as server, Pool() as pool:
+            made = Bench(pool, Source(credential))
+            there = Repository.parse(f"{server.address}/a/b")
+            status = send(made, Request("GET", "/v2/a/b/manifests/v1"), Access.read(there))
+            return status, [(asked.path, asked.authorization) for asked in server.asked]
+
+    @pytest.mark.parametrize(
+        "credential", [LOGIN, Credential(identity_token="R0")], ids=["login", "identity"]
+    )
+    def test_a_401_that_names_nothing_is_answered_as_the_ping_wants_it(self, credential):
+        handle = TestA401ThatNamesNothingToAnswer.mute(TokenRegistry("/token"))
+        login = BASIC_LOGIN if credential == LOGIN else ""
+        assert self.ask(handle, credential) == (
+            200,
+            [(GET.url, ""), ("/v2/", ""), ("/token", login), (GET.url, "Bearer T1")],
+        )
+
+    @pytest.mark.parametrize(("refusals", "status", "tokens"), [(1, 200, 2), (9, 401, 2)])
+    def test_a_fresh_token_that_is_refused_is_fetched_once_more(self, refusals, status, tokens):
+        registry = TokenRegistry("/token")
+        left = iter(range(refusals))
+
+        def content(asked):
+            refused = next(left, None) is not None
+            return registry.challenge({("a/b", "pull")}) if refused else Said(200)
+
+        registry.content = content
+        seen_status, asked = self.ask(registry, LOGIN)
+        assert (seen_status, [path for path, _ in asked].count("/token")) == (status, tokens)

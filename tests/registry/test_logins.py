@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-import time
-import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.registry.scripted import LOGIN, Bench, Said, Server, Source, TokenRegistry, Wire, www
+from tests.registry.scripted import (
+    LOGIN,
+    Bench,
+    Said,
+    Server,
+    Source,
+    TokenRegistry,
+    Wire,
+    wait_for_waiting,
+    www,
+)
 
 from imgpkg.auth.credential import Credential
 from imgpkg.errors import ConnectionFailed, Forbidden, ImgpkgError, RegistryError, TimedOut, Unauthorized
@@ -62,19 +69,6 @@ def shown(made):
         else asked.authorization
         for asked in made.transport.asked
     )
-
-
-def wait_for_waiting(count):
-    """Return when so many threads wait for their turn."""
-    deadline = time.monotonic() + 20
-    while sum(map(_is_waiting, sys._current_frames().values())) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def _is_waiting(frame):
-    names = {each.f_code.co_name for each, _ in traceback.walk_stack(frame)}
-    return "taken" in names
 
 
 def public_first(handle):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -111,9 +113,7 @@ class Conversation:
                 if refusal is None:
                     sent, response = yield from known.send(self._signed(signature))
                     # Only now it is known for certain whether that was http or https.
-                    login = replace(login, origin=known.origin)
-                    challenges = parse_challenges(response.header_list("WWW-Authenticate"))
-                    self._logins.answered(login, sent, response, is_insufficient=is_insufficient(challenges))
+                    self._logins.answered(replace(login, origin=known.origin), sent, response)
                     return sent, response, signature
             signature = Signature(refusal=refusal)
         sent, response = yield from known.send(self._signed(signature))
@@ -211,7 +211,8 @@ class Conversation:
         if credential.is_anonymous:
             return None
         if known.challenges is None:
-            yield from self._ask()
+            with suppress(RegistryError):
+                yield from self._ask()
         challenges = known.challenges or ()
         return self._scopes if has_answer(challenges, credential, is_open=known.is_open) else None
 
@@ -222,26 +223,23 @@ class Conversation:
         known = self._known
         is_mute = not any(challenge.can_be_answered for challenge in challenges)
         if is_mute and not known.can_answer and not decision.credential.registry_token:
-            error = yield from self._ask()
-            if error is not None:
-                raise error
+            yield from self._ask()
         known.learn(challenges)
 
-    def _ask(self) -> Generator[Request, Response, RegistryError | None]:
-        """Learn at `/v2/`, once, how the registry wants to be answered; return a temporary error."""
+    def _ask(self) -> Generator[Request, Response, None]:
+        """Learn at `/v2/`, once, how the registry wants to be answered; raise a temporary RegistryError."""
         known = self._known
-        with known.question:
+        with known.question.taken(copy):
             if known.was_asked:
-                return None
+                return
             sent, response = yield from known.send(Request("GET", "/v2/", self._headers))
             if is_temporary_answer(response.status):
-                return failure(sent, response, now=self._clock())
+                raise failure(sent, response, now=self._clock())
             if response.status == _UNAUTHORIZED:
                 known.learn(parse_challenges(response.header_list("WWW-Authenticate")))
             known.is_open = response.status == _OK
             known.was_asked = True
             response.close()
-            return None
 
     def _after_token(
         self, decision: Decision, token: Token, challenges: tuple[Challenge, ...], *, is_fresh: bool

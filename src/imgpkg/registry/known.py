@@ -17,6 +17,7 @@ from imgpkg.errors import (
 )
 from imgpkg.registry.challenge import Challenge
 from imgpkg.registry.locality import may_speak_http
+from imgpkg.registry.once import Turn
 from imgpkg.registry.realm import base_url
 from imgpkg.transport.message import Origin
 
@@ -38,7 +39,7 @@ class KnownRegistry:
     """One registry, `host[:port]`, shared by all threads; what is learnt once is never asked again.
 
     `challenges` is None until a 401 came. `was_asked` tells that `GET /v2/` was answered, `is_open` that it
-    was with 200; `question` is held while it is asked.
+    was with 200; `question` is taken to ask it.
     """
 
     def __init__(self, name: str, *, insecure: bool = False) -> None:
@@ -47,7 +48,7 @@ class KnownRegistry:
         self.was_asked = False
         self.is_open = False
         self.has_answered = False
-        self.question = Lock()
+        self.question = Turn()
         self._insecure = insecure
         self._scheme = None if may_speak_http(name, insecure=insecure) else "https"
         self._is_introduced = False

@@ -10,6 +10,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imgpkg.errors import ImgpkgError, RegistryError, TransportError, Unauthorized
+from imgpkg.registry.challenge import parse_challenges
+from imgpkg.registry.choice import is_insufficient
 from imgpkg.registry.once import Turn
 from imgpkg.transport.redact import redact_url
 from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
@@ -17,6 +19,7 @@ from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from imgpkg.registry.challenge import Challenge
     from imgpkg.registry.scope import Scope
     from imgpkg.transport.message import Origin, Request, Response
 
@@ -120,27 +123,33 @@ class Logins:
         with self._guard:
             standing.refusals[login.scopes] = _Refusal(copy(error), self._clock() + REMEMBERED)
 
-    def answered(self, login: Login, request: Request, response: Response, *, is_insufficient: bool) -> None:
+    def answered(self, login: Login, request: Request, response: Response) -> None:
         """Draw the conclusion from what a registry answered to a request with the login.
 
-        Any answer but a 401 is one to somebody known; a temporary one says nothing. `is_insufficient` tells
-        that a 401 calls the login good, but for too little (RFC 6750 section 3.1).
+        Any answer but a 401 is one to somebody known. A temporary one says nothing, and neither does a 401
+        to a Basic login that wants a token instead. A token may be good, but for too little.
         """
         url, status = redact_url(request.url), response.status
+        challenges = parse_challenges(response.header_list("WWW-Authenticate"))
         if is_temporary_answer(status):
             pause = parse_retry_after(response.headers.get("Retry-After"), self._clock())
             text = f"{request.method} {url}: unexpected status code {status}, in answer to another request"
             error = RegistryError(text, method=request.method, url=url, status=status, retry_after=pause)
             self._standing(login).turn.fail(error)
-        elif status not in (_UNAUTHORIZED, _PROXY_LOGIN) or is_insufficient:
+        elif status not in (_UNAUTHORIZED, _PROXY_LOGIN) or is_insufficient(challenges):
             self.accept(login)
-        if status == _UNAUTHORIZED:
+        if status == _UNAUTHORIZED and not _wants_token_instead(login, challenges):
             text = f"{request.method} {url}: {_WITHHELD}"
             self.refuse(login, Unauthorized(text, method=request.method, url=url, status=status))
 
     def _standing(self, login: Login) -> _Standing:
         with self._guard:
             return self._standings[login.secret, login.origin]
+
+
+def _wants_token_instead(login: Login, challenges: tuple[Challenge, ...]) -> bool:
+    schemes = {challenge.scheme for challenge in challenges if challenge.can_be_answered}
+    return login.secret.startswith("Basic ") and schemes == {"bearer"}
 
 
 def told_anew(error: Error, hints: tuple[str, ...], request: Request | None = None) -> Error:
