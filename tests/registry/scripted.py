@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 import json
 import socket
+import sys
 import threading
+import time
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -342,3 +345,16 @@ def drive(flow, *answers):
         return requests, stop.value
     finally:
         flow.close()
+
+
+def wait_for_waiting(count):
+    """Return when so many threads wait for their turn."""
+    deadline = time.monotonic() + 20
+    while sum(map(_is_waiting, sys._current_frames().values())) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def _is_waiting(frame):
+    names = {each.f_code.co_name for each, _ in traceback.walk_stack(frame)}
+    return "taken" in names

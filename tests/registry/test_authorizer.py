@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
-from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire, drive, www
+from tests.registry.scripted import (
+    LOGIN,
+    Bench,
+    Said,
+    Server,
+    Source,
+    TokenRegistry,
+    Wire,
+    drive,
+    wait_for_waiting,
+    www,
+)
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.errors import ChallengeError, ConnectionFailed, CredentialError, Unauthorized
+from imgpkg.errors import (
+    ChallengeError,
+    ConnectionFailed,
+    CredentialError,
+    RegistryError,
+    TimedOut,
+    Unauthorized,
+)
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.authorizer import Authorizer, session_id
 from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.pool import Pool
 
 A, B = Repository.parse("r.example/a/b"), Repository.parse("r.example/c/d")
 GET = Request("GET", "/v2/a/b/manifests/v1")
@@ -27,6 +49,12 @@ def send(bench, request=GET, access=None):
     answer = bench.exchange.send(request, access or Access.read(A))
     answer.response.close()
     return answer.response.status
+
+
+def at_once(count, act):
+    """Do it in so many threads; return what each returned."""
+    with ThreadPoolExecutor(count) as workers:
+        return list(workers.map(act, range(count), timeout=20))
 
 
 def seen(bench):
@@ -89,7 +117,7 @@ class TestOpenRegistries:
     @pytest.mark.parametrize(
         ("ping", "credential"),
         [
-            (Said(500), LOGIN),
+            (Said(404), Credential(identity_token="i")),
             (Said(401), Credential(identity_token="i")),
             (Said(200), Credential(identity_token="i")),
             (Said(401, headers=www("Negotiate")), LOGIN),
@@ -100,6 +128,35 @@ class TestOpenRegistries:
         made = bench(lambda asked: ping if asked.path == "/v2/" else Said(404), credential)
         assert send(made) == 404
         assert send(made) == 404
+        assert [path for _, path, _ in seen(made)].count("/v2/") == 1
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_are_pinged_again_when_the_ping_was_answered_for_the_moment_only(self, status):
+        pings = iter([Said(status), Said(401, headers=BASIC)])
+
+        def handle(asked):
+            if asked.path == "/v2/":
+                return next(pings)
+            return Said(200 if asked.authorization else 404)
+
+        made = bench(handle, LOGIN)
+        assert [send(made), send(made), send(made)] == [404, 200, 200]
+        assert [path for _, path, _ in seen(made)].count("/v2/") == 2
+        made.transport.assert_all_closed()
+
+    def test_that_hide_are_pinged_by_one_of_many_and_all_are_shown_the_login(self):
+        both = threading.Barrier(2)
+
+        def handle(asked):
+            if asked.path == "/v2/":
+                return Said(200)
+            if asked.path != "/public" and not asked.authorization:
+                both.wait(10)
+            return Said(200 if asked.path == "/public" or asked.authorization else 404)
+
+        made = bench(handle, LOGIN)
+        send(made, Request("GET", "/public"))
+        assert at_once(2, lambda _: send(made)) == [200, 200]
         assert [path for _, path, _ in seen(made)].count("/v2/") == 1
 
     def test_a_ping_that_gets_no_answer_leaves_no_response_open(self):
@@ -118,10 +175,6 @@ class TestBasic:
         made = bench(self.handle, LOGIN)
         assert [send(made), send(made), send(made, access=Access.read(B))] == [200, 200, 200]
         assert [shown for _, _, shown in seen(made)] == ["", BASIC_LOGIN, BASIC_LOGIN, BASIC_LOGIN]
-
-    def test_is_tried_after_a_401_that_says_nothing(self):
-        made = bench(lambda asked: Said(200 if asked.authorization else 401), LOGIN)
-        assert send(made) == 200
 
     def test_that_is_refused_is_final(self):
         made = bench(lambda asked: Said(401, headers=BASIC), LOGIN)
@@ -145,8 +198,9 @@ class TestBasic:
             send(made)
         made.transport.assert_all_closed()
 
-    def test_turns_into_bearer_when_the_registry_says_so(self):
-        registry = TokenRegistry()
+    @pytest.mark.parametrize("realm", ["https://auth.example/token", "/token"])
+    def test_turns_into_bearer_when_the_registry_says_so(self, realm):
+        registry = TokenRegistry(realm)
         made = bench(
             lambda asked: Said(401, headers=BASIC) if not asked.authorization else registry(asked), LOGIN
         )
@@ -273,8 +327,51 @@ class TestTokens:
         registry.content = lambda asked: registry.challenge(registry.wanted(asked))
         made = bench(registry, LOGIN)
         assert send(made) == 401
-        assert [path for _, path, _ in seen(made)] == [GET.url, "/token", GET.url]
+        assert [path for _, path, _ in seen(made)] == [GET.url, "/token", GET.url, "/token", GET.url]
         made.transport.assert_all_closed()
+
+    @pytest.mark.parametrize("error", ["", ',error="invalid_token"'])
+    def test_that_are_new_and_refused_once_are_fetched_once_more(self, error):
+        registry = TokenRegistry()
+        refusals = iter([Said(401, headers=www(f'Bearer realm="{registry.realm}"{error}'))])
+        registry.content = lambda asked: next(refusals, None) or Said(200)
+        made = bench(registry, LOGIN)
+        assert send(made) == 200
+        assert [shown for _, _, shown in seen(made)] == [
+            "",
+            BASIC_LOGIN,
+            "Bearer T1",
+            BASIC_LOGIN,
+            "Bearer T2",
+        ]
+        made.transport.assert_all_closed()
+
+    def test_for_more_that_are_refused_once_are_fetched_once_more(self):
+        registry = TokenRegistry()
+        wants = iter([{("a/b", "pull"), ("s", "pull")}, {("a/b", "pull")}])
+
+        def content(asked):
+            wanted = next(wants, None)
+            return Said(200) if wanted is None else registry.challenge(wanted)
+
+        registry.content = content
+        made = bench(registry, LOGIN)
+        assert send(made) == 200
+        tokens = [asked.query["scope"] for asked in made.transport.asked if asked.path == "/token"]
+        assert tokens == [["repository:a/b:pull"]] + [["repository:a/b:pull", "repository:s:pull"]] * 2
+
+    def test_that_did_not_help_twice_are_fetched_once_for_the_next_request(self):
+        registry = TokenRegistry()
+        registry.content = lambda asked: registry.challenge(registry.wanted(asked))
+        made = bench(registry, LOGIN)
+        assert [send(made), send(made)] == [401, 401]
+        assert [path for _, path, _ in seen(made)].count("/token") == 3
+        registry.content = lambda asked: Said(200)
+        assert send(made) == 200
+        made.clock.now += 100
+        refusals = iter([registry.challenge({("a/b", "pull")})])
+        registry.content = lambda asked: next(refusals, None) or Said(200)
+        assert send(made) == 200
 
     def test_that_were_revoked_are_fetched_once_more(self):
         registry = TokenRegistry()
@@ -384,7 +481,124 @@ class TestTokens:
         with pytest.raises(ChallengeError, match="unsupported challenge Negotiate") as caught:
             send(made)
         assert caught.value.hints[0] == "credential for r.example/a/b from flags: the test (user 'user')"
-        assert [shown for _, _, shown in seen(made)] == [""]
+        assert [shown for _, _, shown in seen(made)] == ["", ""]
+
+
+class TestA401ThatNamesNothingToAnswer:
+    """Many registries and proxies say only at `/v2/` what they want."""
+
+    IDENTITY = Credential(identity_token="R0")
+
+    @staticmethod
+    def mute(registry, *lines):
+        """Hide the challenges of a registry, but those at `/v2/`."""
+
+        def handle(asked):
+            said = registry(asked)
+            is_shown = said.status != 401 or asked.path in ("/v2/", "/token")
+            return said if is_shown else Said(401, headers=www(*lines))
+
+        return handle
+
+    @pytest.mark.parametrize("lines", [(), ("Negotiate",), ('Bearer error="invalid_token"',)])
+    @pytest.mark.parametrize("credential", [LOGIN, IDENTITY, None], ids=["login", "identity", "nobody"])
+    def test_is_answered_as_the_ping_wants_it(self, lines, credential):
+        made = bench(self.mute(TokenRegistry(), *lines), credential)
+        assert [send(made), send(made, Request("GET", "/v2/c/d/manifests/v1"), Access.read(B))] == [200, 200]
+        shown = [(path, shown) for _, path, shown in seen(made)]
+        login = BASIC_LOGIN if credential == LOGIN else ""
+        assert shown == [
+            (GET.url, ""),
+            ("/v2/", ""),
+            ("/token", login),
+            (GET.url, "Bearer T1"),
+            ("/token", login),
+            ("/v2/c/d/manifests/v1", "Bearer T2"),
+        ]
+        made.transport.assert_all_closed()
+
+    @pytest.mark.parametrize("ping", [Said(401), Said(200), Said(404)])
+    def test_is_answered_with_the_login_when_the_ping_says_nothing_either(self, ping):
+        def handle(asked):
+            return ping if asked.path == "/v2/" else Said(200 if asked.authorization else 401)
+
+        made = bench(handle, LOGIN)
+        assert [send(made), send(made)] == [200, 200]
+        assert [(path, shown) for _, path, shown in seen(made)] == [
+            (GET.url, ""),
+            ("/v2/", ""),
+            (GET.url, BASIC_LOGIN),
+            (GET.url, BASIC_LOGIN),
+        ]
+
+    def test_is_answered_with_the_login_when_the_ping_wants_it(self):
+        def handle(asked):
+            if asked.path == "/v2/":
+                return Said(401, headers=BASIC)
+            return Said(200 if asked.authorization else 401)
+
+        assert send(bench(handle, LOGIN)) == 200
+
+    def test_is_no_reason_to_show_a_login_while_the_ping_is_out_of_order(self):
+        pings = iter([Said(503, headers=[("Retry-After", "7")])])
+        handle = self.mute(TokenRegistry())
+        made = bench(lambda asked: (asked.path == "/v2/" and next(pings, None)) or handle(asked), LOGIN)
+        with pytest.raises(
+            RegistryError, match=r"^GET https://r\.example/v2/: unexpected status code 503"
+        ) as caught:
+            send(made)
+        assert caught.value.retry_after == 7.0
+        assert {shown for _, _, shown in seen(made)} == {""}
+        assert send(made) == 200
+        made.transport.assert_all_closed()
+
+    def test_makes_all_share_the_silence_of_the_ping(self):
+        both, silence = threading.Barrier(5), threading.Event()
+
+        def handle(asked):
+            if asked.path == "/public":
+                return Said(200)
+            if asked.path == "/v2/":
+                silence.wait(10)
+                return TimedOut
+            both.wait(10)
+            return Said(401)
+
+        made = bench(handle, LOGIN)
+        send(made, Request("GET", "/public"))
+
+        def fail(_):
+            with pytest.raises(TimedOut) as caught:
+                send(made)
+            return caught.value
+
+        with ThreadPoolExecutor(5) as workers:
+            futures = [workers.submit(fail, number) for number in range(5)]
+            wait_for_waiting(4)
+            silence.set()
+            assert len({id(future.result(10)) for future in futures}) == 5
+        assert [path for _, path, _ in seen(made)].count("/v2/") == 1
+        made.transport.assert_all_closed()
+
+    def test_asks_once_however_many_come_at_once(self):
+        both, handle = threading.Barrier(5), self.mute(TokenRegistry(content=lambda asked: Said(200)))
+
+        def slow(asked):
+            if asked.path == "/public":
+                return Said(200)
+            if asked.path not in ("/v2/", "/token") and not asked.authorization:
+                both.wait(10)
+            return handle(asked)
+
+        made = bench(slow, LOGIN)
+        send(made, Request("GET", "/public"))
+        assert at_once(5, lambda _: send(made)) == [200] * 5
+        assert [path for _, path, _ in seen(made)].count("/v2/") == 1
+
+    def test_is_final_for_a_registry_token(self):
+        made = bench(lambda asked: Said(401), Credential(registry_token="RTOK"))
+        assert send(made) == 401
+        assert len(made.transport.asked) == 1
 
 
 class TestRefreshTokens:
@@ -538,3 +752,39 @@ class TestStrangers:
         with pytest.raises(KeyboardInterrupt):
             drive(authorizer.flow(Request("GET", self.URL), Access.read(A)), said, KeyboardInterrupt())
         assert said.closed
+
+
+class TestOverSockets:
+    """What is above over a wire of its own, with the transport of the product."""
+
+    @staticmethod
+    def ask(handle, credential):
+        with Server(handle) as server, Pool() as pool:
+            made = Bench(pool, Source(credential))
+            there = Repository.parse(f"{server.address}/a/b")
+            status = send(made, Request("GET", "/v2/a/b/manifests/v1"), Access.read(there))
+            return status, [(asked.path, asked.authorization) for asked in server.asked]
+
+    @pytest.mark.parametrize(
+        "credential", [LOGIN, Credential(identity_token="R0")], ids=["login", "identity"]
+    )
+    def test_a_401_that_names_nothing_is_answered_as_the_ping_wants_it(self, credential):
+        handle = TestA401ThatNamesNothingToAnswer.mute(TokenRegistry("/token"))
+        login = BASIC_LOGIN if credential == LOGIN else ""
+        assert self.ask(handle, credential) == (
+            200,
+            [(GET.url, ""), ("/v2/", ""), ("/token", login), (GET.url, "Bearer T1")],
+        )
+
+    @pytest.mark.parametrize(("refusals", "status", "tokens"), [(1, 200, 2), (9, 401, 2)])
+    def test_a_fresh_token_that_is_refused_is_fetched_once_more(self, refusals, status, tokens):
+        registry = TokenRegistry("/token")
+        left = iter(range(refusals))
+
+        def content(asked):
+            refused = next(left, None) is not None
+            return registry.challenge({("a/b", "pull")}) if refused else Said(200)
+
+        registry.content = content
+        seen_status, asked = self.ask(registry, LOGIN)
+        assert (seen_status, [path for path, _ in asked].count("/token")) == (status, tokens)

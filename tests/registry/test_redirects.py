@@ -251,7 +251,10 @@ class TestHints:
         )
         registry = TokenRegistry("http://auth.example/token")
         hints = self.hints(401, TOKEN, name="x", registry=registry)
-        assert hints[2:] == ("requested scope: repository:a/b:pull",)
+        assert hints[2:] == (
+            "requested scope: repository:a/b:pull",
+            "r.example refused this credential; to lock no account, this run does not send it there again",
+        )
 
     def test_show_no_secret(self):
         for credential in (LOGIN, TOKEN, Credential(identity_token="IDT")):

@@ -30,7 +30,7 @@ class Finding:
 
     `origin` names the variable, file and key, flag or keychain that answered; `detail` says why in words.
     Neither ever holds a secret. `credential` is set exactly when the outcome is MATCHED; it may be an
-    anonymous one, which ends the search on purpose (auth-spec 1.2).
+    anonymous one, which ends the search on purpose.
     """
 
     source: str

@@ -26,7 +26,7 @@ _FLAGS = "flags"
 def advice(
     decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry, now: float
 ) -> tuple[str, ...]:
-    """Return the hints of a 401 or 403, the most telling first; never a secret (auth-spec 6.9).
+    """Return the hints of a 401 or 403, the most telling first; never a secret.
 
     `now` is the Unix time in seconds.
     """

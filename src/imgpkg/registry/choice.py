@@ -1,4 +1,4 @@
-"""Which of several challenges to answer, given what there is to answer with (auth-spec 6.3)."""
+"""Which of several challenges to answer, given what there is to answer with."""
 
 from __future__ import annotations
 
@@ -45,6 +45,14 @@ def must_choose(challenges: tuple[Challenge, ...], credential: Credential) -> Ch
         shown = " ".join(f"{name}:{value}" for name, value in sorted(challenge.parameters.items()))
         raise ChallengeError(f"malformed www-authenticate, missing realm: map[{shown}]")
     return challenge
+
+
+def has_answer(challenges: tuple[Challenge, ...], credential: Credential, *, is_open: bool) -> bool:
+    """Tell whether the credential can be shown; `is_open` is a registry that may hide what wants a login."""
+    challenge = choose(challenges, credential)
+    if challenge is None or challenge.scheme == "basic":
+        return credential.has_login and (challenge is not None or is_open)
+    return bool(challenge.realm)
 
 
 def named_scopes(challenges: Iterable[Challenge]) -> tuple[Scope, ...]:

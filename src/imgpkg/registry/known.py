@@ -17,6 +17,7 @@ from imgpkg.errors import (
 )
 from imgpkg.registry.challenge import Challenge
 from imgpkg.registry.locality import may_speak_http
+from imgpkg.registry.once import Turn
 from imgpkg.registry.realm import base_url
 from imgpkg.transport.message import Origin
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 # How long https may take to connect before http is tried as well, where that is allowed.
 PATIENCE = 2.0
-# What the original was doing whenever a first contact failed (auth-spec 8).
+# What the original was doing whenever a first contact failed.
 PREPARING = (
     "Error while preparing a transport to talk with the registry",
     "Unable to create round tripper",
@@ -37,8 +38,8 @@ PREPARING = (
 class KnownRegistry:
     """One registry, `host[:port]`, shared by all threads; what is learnt once is never asked again.
 
-    `challenges` is None until a 401 came. `was_asked` tells that `GET /v2/` was sent, `is_open` that it was
-    answered with 200.
+    `challenges` is None until a 401 came. `was_asked` tells that `GET /v2/` was answered, `is_open` that it
+    was with 200; `question` is taken to ask it.
     """
 
     def __init__(self, name: str, *, insecure: bool = False) -> None:
@@ -47,6 +48,7 @@ class KnownRegistry:
         self.was_asked = False
         self.is_open = False
         self.has_answered = False
+        self.question = Turn()
         self._insecure = insecure
         self._scheme = None if may_speak_http(name, insecure=insecure) else "https"
         self._is_introduced = False
@@ -74,6 +76,15 @@ class KnownRegistry:
             # Also after a failure: a dead registry must not be waited for by one thread after the other.
             self._is_introduced = True
             self._gate.release()
+
+    def addressed(self, request: Request) -> Request:
+        """Return `request`, whose URL may be a path, with the URL at which it is sent."""
+        return self._at(self.origin.scheme, request)
+
+    @property
+    def can_answer(self) -> bool:
+        """Tell whether it has challenged its clients for something that can be given."""
+        return any(challenge.can_be_answered for challenge in self.challenges or ())
 
     def send(self, request: Request) -> Generator[Request, Response, tuple[Request, Response]]:
         """Yield `request`, whose URL is a path or this registry's, and return it as sent, with its answer.

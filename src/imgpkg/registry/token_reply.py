@@ -1,4 +1,4 @@
-"""What a token service answers: the token, when it ends, and perhaps a refresh token (auth-spec 6.5)."""
+"""What a token service answers: the token, when it ends, and perhaps a refresh token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a token service is asked: GET with a login or none, POST with a refresh token (auth-spec 6.5)."""
+"""How a token service is asked: GET with a login or none, POST with a refresh token."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.errors import ChallengeError
+from imgpkg.errors import ChallengeError, RegistryError
 from imgpkg.registry.body import read_at_most
 from imgpkg.registry.failure import failure
+from imgpkg.registry.logins import Login, not_again
 from imgpkg.registry.realm import absolute, check_realm, token_url
 from imgpkg.registry.token_reply import MAX_REPLY, TokenReply, read_token_reply
 from imgpkg.transport.message import Origin, Request, bytes_body
@@ -20,6 +21,7 @@ from imgpkg.transport.redact import redact_url
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from imgpkg.registry.logins import Logins
     from imgpkg.registry.scope import Scope
     from imgpkg.transport.message import Response
 
@@ -27,9 +29,12 @@ CLIENT_ID = "imgpkg"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
 
+_OK = 200
 _HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff]*")
 _NOT_SUPPORTED = frozenset({404, 405})
 _NOT_ACCEPTED = frozenset({400, 401})
+# What a service says to a wrong login or refresh token (RFC 6749 section 5.2, and what GitLab does).
+REFUSALS = frozenset({400, 401, 403})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,7 @@ class Inquiry:
     """What to ask which token service for; `refresh_token` wins over the login of `credential`.
 
     `realm` is as the registry wrote it, `registry` the origin whose word it is, `headers` go with every
-    request, `now` is a Unix time.
+    request, `now` is a Unix time. `logins` knows what was refused; a login needs it.
     """
 
     realm: str
@@ -49,6 +54,7 @@ class Inquiry:
     refresh_token: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
     hints: tuple[str, ...] = ()
+    logins: Logins | None = None
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -68,13 +74,19 @@ def basic(credential: Credential) -> str:
     return f"Basic {b64encode(login).decode('ascii')}"
 
 
-def bearer(credential: Credential) -> str:
-    """Return the Authorization header of a registry token; raise ChallengeError if none can hold it."""
-    if not _HEADER_TEXT.fullmatch(credential.registry_token):
+def header_of(credential: Credential) -> str:
+    """Return the Authorization header that shows a credential to a registry itself; empty for none."""
+    if credential.registry_token:
+        return f"Bearer {credential.registry_token}"
+    return basic(credential) if credential.has_login else ""
+
+
+def check_header(header: str) -> None:
+    """Raise ChallengeError for what no header can hold; only a registry token may be that."""
+    if not _HEADER_TEXT.fullmatch(header):
         raise ChallengeError(
             "the registry token cannot be sent: it holds a newline or another character that no header has"
         )
-    return f"Bearer {credential.registry_token}"
 
 
 def fetch_token(inquiry: Inquiry) -> Generator[Request, Response, TokenReply]:
@@ -85,16 +97,16 @@ def fetch_token(inquiry: Inquiry) -> Generator[Request, Response, TokenReply]:
     RegistryError when the service says no, or is out of order.
     """
     realm = check_realm(inquiry.realm, inquiry.registry)
-    if not inquiry.refresh_token:
-        return (yield from _fetch(inquiry, _get(inquiry, realm)))
-    request = _post(inquiry, realm)
-    response = yield from _follow(inquiry, request)
-    has_login = inquiry.credential.has_login
-    if response.status in _NOT_SUPPORTED or (has_login and response.status in _NOT_ACCEPTED):
-        response.close()
-        reply = yield from _fetch(inquiry, _get(inquiry, realm))
-        return replace(reply, is_refused=True)
-    return _reply(inquiry, request, response)
+    if inquiry.refresh_token:
+        try:
+            return (yield from _fetch(inquiry, _post(inquiry, realm), f"Refresh {inquiry.refresh_token}"))
+        except RegistryError as error:
+            has_login = inquiry.credential.has_login
+            if not (error.status in _NOT_SUPPORTED or (has_login and error.status in _NOT_ACCEPTED)):
+                raise
+    request = _get(inquiry, realm)
+    reply = yield from _fetch(inquiry, request, request.headers.get("Authorization", ""))
+    return replace(reply, is_refused=bool(inquiry.refresh_token))
 
 
 def _get(inquiry: Inquiry, realm: str) -> Request:
@@ -121,8 +133,22 @@ def _post(inquiry: Inquiry, realm: str) -> Request:
     return Request("POST", realm, headers, body, secret=True)
 
 
-def _fetch(inquiry: Inquiry, request: Request) -> Generator[Request, Response, TokenReply]:
-    response = yield from _follow(inquiry, request)
+def _fetch(inquiry: Inquiry, request: Request, secret: str) -> Generator[Request, Response, TokenReply]:
+    """Send a request with a secret in it, unless the service has refused that; an empty one is none."""
+    if not secret or inquiry.logins is None:
+        return _reply(inquiry, request, (yield from _follow(inquiry, request)))
+    login = Login(secret, Origin.of(request.url), inquiry.scopes)
+    hints = (*inquiry.hints, not_again(login.origin.host))
+    with inquiry.logins.sending(login, request, lambda: hints) as refusal:
+        if refusal is not None:
+            raise refusal
+        response = yield from _follow(inquiry, request)
+        if response.status != _OK:
+            error = _refusal(inquiry, request, response)
+            if error.status in REFUSALS:
+                inquiry.logins.refuse(login, error)
+            raise error
+        inquiry.logins.accept(login)
     return _reply(inquiry, request, response)
 
 
@@ -155,15 +181,19 @@ def _redirected(inquiry: Inquiry, request: Request, status: int, location: str) 
 
 
 def _reply(inquiry: Inquiry, request: Request, response: Response) -> TokenReply:
-    if response.status != 200:  # noqa: PLR2004 - OK
-        raise failure(
-            request,
-            response,
-            now=inquiry.now,
-            hints=inquiry.hints,
-            secrets=inquiry.secrets,
-            can_be_absent=False,
-        )
+    if response.status != _OK:
+        raise _refusal(inquiry, request, response)
     with response:
         body = read_at_most(response, MAX_REPLY + 1)
     return read_token_reply(body, inquiry.scopes, inquiry.now)
+
+
+def _refusal(inquiry: Inquiry, request: Request, response: Response) -> RegistryError:
+    return failure(
+        request,
+        response,
+        now=inquiry.now,
+        hints=inquiry.hints,
+        secrets=inquiry.secrets,
+        can_be_absent=False,
+    )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgpkg.registry.once import KeyedLocks
+from imgpkg.registry.once import Turn
 from imgpkg.registry.scope import covers
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Decision
     from imgpkg.registry.scope import Scope
     from imgpkg.registry.token_reply import Token
 
@@ -26,12 +30,17 @@ class Holder(NamedTuple):
         """Take a credential as the same one when it was only given anew, with a later end."""
         return cls(registry, replace(credential, expires_at=None))
 
+    @classmethod
+    def of_decision(cls, decision: Decision) -> Holder:
+        """Take the credential that was decided on, at the registry of the repository."""
+        return cls.of(decision.repository.registry, decision.credential)
+
     def __repr__(self) -> str:
         return f"Holder({self.registry})"
 
 
 class Tokens:
-    """A cache that many threads share; tokens are found by superset of scopes until they end (auth-spec 6.7).
+    """A cache that many threads share; tokens are found by superset of scopes until they end.
 
     Refresh tokens that came with a reply replace the identity token of their credential: a service that
     rotates them revokes them all when an old one is used again.
@@ -41,7 +50,8 @@ class Tokens:
         self._guard = Lock()
         self._tokens: dict[Holder, list[Token]] = {}
         self._refresh_tokens: dict[Holder, str] = {}
-        self._locks = KeyedLocks()
+        self._turns: defaultdict[Hashable, Turn] = defaultdict(Turn)
+        self._useless: set[tuple[Holder, tuple[Scope, ...]]] = set()
 
     def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
         """Return a live token that covers `scopes`."""
@@ -60,11 +70,26 @@ class Tokens:
         with self._guard:
             self._tokens[holder] = [other for other in self._tokens.get(holder, ()) if other is not token]
 
-    def flight(self, holder: Holder, scopes: tuple[Scope, ...]) -> Lock:
-        """Return the lock to hold while fetching: equal scopes ask once, a refresh token is used once."""
-        if self.refresh_token(holder):
-            return self._locks.of(holder)
-        return self._locks.of((holder, scopes))
+    def distrust(self, holder: Holder, token: Token) -> None:
+        """Remember that tokens for these scopes were refused although they were fresh, and more than one."""
+        with self._guard:
+            self._useless.add((holder, token.scopes))
+
+    def trust(self, holder: Holder, token: Token) -> None:
+        """Remember that a token for these scopes was accepted."""
+        with self._guard:
+            self._useless.discard((holder, token.scopes))
+
+    def is_distrusted(self, holder: Holder, token: Token) -> bool:
+        """Tell whether another fresh token for these scopes would be refused too."""
+        with self._guard:
+            return (holder, token.scopes) in self._useless
+
+    def flight(self, holder: Holder, scopes: tuple[Scope, ...]) -> Turn:
+        """Return the turn to take while fetching: equal scopes ask once, a refresh token is used once."""
+        key = holder if self.refresh_token(holder) else (holder, scopes)
+        with self._guard:
+            return self._turns[key]
 
     def refresh_token(self, holder: Holder) -> str:
         """Return the newest refresh token: the credential's identity token until a reply replaced it."""
