@@ -107,7 +107,9 @@ class TestWhereAMissingTagIsForbidden:
     def test_a_tag_is_not_known_to_be_there(self, client, status):
         with Server(Manifests(missing=status)) as server:
             assert client.names(where(server).tag("v1"), SUBJECT.digest) is False
-            assert [asked.method for asked in server.asked] == ["HEAD"]
+            # A 401 that names no scheme is asked about at /v2/; the question itself is not repeated.
+            asked = [(asked.method, asked.target) for asked in server.asked if asked.target != "/v2/"]
+            assert [method for method, _ in asked] == ["HEAD"]
             with pytest.raises((Unauthorized, Forbidden)):
                 client.exists(where(server).tag("v1"))
 
