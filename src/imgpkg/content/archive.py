@@ -1,4 +1,4 @@
-"""imgpkg's tar file as a source: indexed once, then read at any place by many threads (imgpkg-spec 5.7)."""
+"""imgpkg's tar file as a source: indexed once, then read at any place by many threads."""
 
 from __future__ import annotations
 

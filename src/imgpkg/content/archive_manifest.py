@@ -1,4 +1,4 @@
-"""The `manifest.json` of imgpkg's tar files (imgpkg-spec 5.7): values, and the original's exact bytes."""
+"""The `manifest.json` of imgpkg's tar files: values, and the original's exact bytes."""
 
 from __future__ import annotations
 
