@@ -30,6 +30,7 @@ original prints it, and its `hints`: whole sentences on what to do next, never p
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -204,6 +205,15 @@ class Cancelled(ImgpkgError):
         super().__init__(message)
 
 
+_EXHAUSTED = {
+    errno.EMFILE: (
+        "This process has as many files and connections open as it may have: raise the limit (ulimit -n), "
+        "or lower the concurrency."
+    ),
+    errno.ENFILE: "All processes of this machine together have as many files open as they may have.",
+}
+
+
 @contextmanager
 def doing(*what: str) -> Iterator[None]:
     """Put `what`, outermost first, before the text of any error that passes: `Fetching image: GET https://…`."""
@@ -221,4 +231,6 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise LocalIOError(f"{verb} {os.fspath(path)}: {reason}") from error
+        hint = _EXHAUSTED.get(error.errno or 0)
+        hints = (hint,) if hint else ()
+        raise LocalIOError(f"{verb} {os.fspath(path)}: {reason}", hints=hints) from error

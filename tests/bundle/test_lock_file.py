@@ -13,6 +13,8 @@ import pytest
 
 from imgpkg.bundle.lock_file import read_file, write_file
 from imgpkg.bundle.yaml_reader import MAX_SIZE
+from imgpkg.content.output import output_file
+from imgpkg.content.temporary import new_file
 from imgpkg.errors import LocalIOError
 
 NOBODY = 65534
@@ -99,6 +101,55 @@ class TestAFile:
         assert len(read_file(path)) == MAX_SIZE + 1
 
 
+class TestItsPlace:
+    @pytest.mark.parametrize("named", ["sub/../x.yml", "./x.yml", "sub/up/x.yml", "link"])
+    def test_is_one_path_however_it_is_named(self, tmp_path, named, monkeypatch):
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "up").symlink_to("..")
+        (tmp_path / "link").symlink_to("sub/../x.yml")
+        monkeypatch.chdir(tmp_path)
+        assert output_file(named) == str(tmp_path / "x.yml")
+        write_file(named, b"data")
+        assert (tmp_path / "x.yml").read_bytes() == b"data"
+        assert output_file(named) == str(tmp_path / "x.yml")
+
+    def test_may_be_a_stream_that_has_no_path(self):
+        reader, writer = os.pipe()
+        write_file(f"/dev/fd/{writer}", b"data")
+        os.close(writer)
+        with open(reader, "rb") as file:
+            assert file.read() == b"data"
+
+    def test_in_a_removed_working_directory_is_an_error_that_says_so(self, tmp_path, monkeypatch):
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(LocalIOError, match=r"^getwd: no such file or directory$"):
+            write_file("x.yml", b"data")
+        write_file(tmp_path / "x.yml", b"data")
+
+    def test_is_cleared_of_what_killed_processes_left_and_of_nothing_else(self, tmp_path):
+        path = str(tmp_path / "x.yml")
+        for name in (path, str(tmp_path / "other.yml")):
+            left, descriptor = new_file(name, 0o600)
+            os.close(descriptor)
+        held, descriptor = new_file(path, 0o600)
+        strange = tmp_path / ".imgpkg-precious"
+        strange.write_bytes(b"1")
+        write_file(path, b"data")
+        os.close(descriptor)
+        names = ["x.yml", strange.name, *map(os.path.basename, (left, held))]
+        assert sorted(os.listdir(tmp_path)) == sorted(names)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+    def test_is_not_cleared_of_what_another_user_left(self, tmp_path):
+        left, descriptor = new_file(str(tmp_path / "x.yml"), 0o600)
+        os.close(descriptor)
+        os.chown(left, NOBODY, NOBODY)
+        write_file(tmp_path / "x.yml", b"data")
+        assert os.path.exists(left)
+
+
 class TestWithoutPrivileges:
     def test_a_file_in_a_closed_folder_is_written_in_place(self, folder):
         path = os.path.join(folder, "x.yml")
@@ -157,6 +208,21 @@ class TestAFailure:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert str(caught.value) == f"open {path}: file too large"
         assert (path.read_bytes(), os.listdir(tmp_path)) == (b"old", ["x.yml"])
+
+    def test_to_overwrite_a_file_that_cannot_be_replaced_leaves_the_old_content(self, folder):
+        path = os.path.join(folder, "x.yml")
+        old = b"old" * 20
+        write_file(path, old)
+        os.chmod(path, 0o666)
+        os.chmod(folder, 0o555)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+        try:
+            with unprivileged(), pytest.raises(LocalIOError, match="file too large"):
+                write_file(path, bytes(1000))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert read_file(path) == old
 
     def test_of_a_full_disk_is_named(self):
         with pytest.raises(LocalIOError) as caught:

@@ -47,9 +47,14 @@ def layer(data):
 
 def unpack(directory, *layers):
     """Unpack tars, base to top, into a new folder; return `tree` of it."""
+    fill(directory, *layers)
+    return tree(directory)
+
+
+def fill(directory, *layers):
+    """Unpack tars, base to top, into a new folder."""
     os.makedirs(directory, exist_ok=True)
     unpack_layers([layer(data) for data in layers], str(directory))
-    return tree(directory)
 
 
 def tree(directory):

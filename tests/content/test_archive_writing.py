@@ -7,12 +7,16 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.content.archives import item, layers, never, opener, parsed, write, writer
+from tests.content.steps import before
 from tests.servers.images import make_image
 
 from imgpkg.content.archive import Archive
+from imgpkg.content.temporary import new_file
 from imgpkg.errors import ArchiveError, LocalIOError, UnpackError, VerificationError
 
 IMAGES = [make_image([bytes([number]) * 3000 * number, b"shared" * 100]) for number in range(1, 6)]
@@ -163,20 +167,13 @@ class TestNoRoom:
             write(path, *IMAGES, resume=resume)
         assert files(path.parent) == []
 
-    def test_an_old_partial_file_stays_when_a_new_one_does_not_fit(self, path, request):
-        path.with_name("a.tar.partial").write_bytes(b"noise")
+    def test_an_old_partial_file_stays_when_a_new_one_does_not_fit(self, path, whole, request):
+        path.with_name("a.tar.partial").write_bytes(whole[:1500])
         request.getfixturevalue("full_disk")
         with pytest.raises(LocalIOError, match="file too large"):
             write(path, *IMAGES, resume=True)
         assert files(path.parent) == ["a.tar.partial"]
-        assert path.with_name("a.tar.partial").read_bytes() == b"noise"
-
-    def test_a_partial_file_that_nobody_may_replace_is_an_error(self, path):
-        path.with_name("a.tar.partial.new").mkdir()
-        path.with_name("a.tar.partial").write_bytes(b"noise")
-        with pytest.raises(LocalIOError, match=r"open .*\.partial\.new: is a directory"):
-            write(path, *IMAGES, resume=True)
-        assert path.with_name("a.tar.partial").read_bytes() == b"noise"
+        assert path.with_name("a.tar.partial").read_bytes() == whole[:1500]
 
 
 class TestFailing:
@@ -259,10 +256,15 @@ class TestResuming:
         ]
         assert path.read_bytes() == whole
 
-    def test_a_partial_file_of_noise_is_written_anew(self, path, whole):
-        path.with_name("a.tar.partial").write_bytes(b"noise" * 1000)
-        assert len(write(path, *IMAGES, resume=True)) == len(BLOBS)
+    @pytest.mark.parametrize("size", [0, 100, 600])
+    @pytest.mark.parametrize("resume", [False, True])
+    def test_a_partial_file_of_a_copy_that_was_killed_at_once_is_written_anew(
+        self, path, whole, size, resume
+    ):
+        path.with_name("a.tar.partial").write_bytes(whole[:size])
+        assert len(write(path, *IMAGES, resume=resume)) == len(BLOBS)
         assert path.read_bytes() == whole
+        assert files(path.parent) == ["a.tar"]
 
     @pytest.mark.parametrize(
         ("data", "text"),
@@ -296,3 +298,125 @@ class TestResuming:
             child.wait(30)
         assert write(path, *IMAGES, resume=True) == [blob.digest for blob, _ in BLOBS[3:]]
         assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("resume", [False, True], ids=["anew", "resumed"])
+class TestWhatLiesWhereThePartialFileWillBe:
+    @pytest.fixture
+    def place(self, path):
+        return path.with_name("a.tar.partial")
+
+    def refused(self, path, resume):
+        with pytest.raises(LocalIOError) as caught:
+            write(path, *IMAGES, resume=resume)
+        text = "no partial tar file of imgpkg, and in its place"
+        assert str(caught.value) == f"Creating file '{path}': open {path}.partial: {text}"
+        assert caught.value.hints == ("Move it away, or copy to a file of another name.",)
+        assert not path.exists()
+
+    @pytest.mark.parametrize("target", ["precious", "missing", "a.tar.partial", "/dev/null"])
+    def test_a_link_is_not_followed(self, path, place, resume, target):
+        path.with_name("precious").write_bytes(b"precious")
+        place.symlink_to(target)
+        self.refused(path, resume)
+        assert place.is_symlink()
+        assert path.with_name("precious").read_bytes() == b"precious"
+        assert not path.with_name("missing").exists()
+
+    def test_a_second_name_of_another_file_is_not_written_to(self, path, place, resume, whole):
+        other = path.with_name("other")
+        other.write_bytes(whole[:1500])
+        os.link(other, place)
+        self.refused(path, resume)
+        assert other.read_bytes() == whole[:1500]
+
+    @pytest.mark.parametrize("data", [b"x", b"precious" * 1000, bytes(5000)])
+    def test_a_file_that_no_copy_made_stays(self, path, place, resume, data):
+        place.write_bytes(data)
+        self.refused(path, resume)
+        assert place.read_bytes() == data
+
+    def test_a_folder_or_pipe_is_refused_at_once(self, path, place, resume):
+        place.mkdir()
+        self.refused(path, resume)
+        place.rmdir()
+        os.mkfifo(place)
+        self.refused(path, resume)
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+    def test_a_file_that_another_user_may_still_write_to_is_read_and_replaced(
+        self, path, place, resume, whole
+    ):
+        with pytest.raises(UnpackError):
+            interrupted(path, 3)
+        os.chown(place, 65534, 65534)
+        with place.open("r+b") as theirs:
+            written = write(path, *IMAGES, resume=resume)
+            theirs.write(b"changed afterwards")
+        assert written == [blob.digest for blob, _ in BLOBS[3 if resume else 0 :]]
+        assert path.read_bytes() == whole
+        assert path.stat().st_uid == 0
+
+    def test_what_a_killed_process_left_beside_it_goes_and_what_a_living_one_has_stays(
+        self, path, resume, whole
+    ):
+        partial = str(path.with_name("a.tar.partial"))
+        left, descriptor = new_file(partial, 0o600)
+        os.close(descriptor)
+        held, descriptor = new_file(partial, 0o600)
+        write(path, *IMAGES, resume=resume)
+        os.close(descriptor)
+        assert files(path.parent) == sorted([os.path.basename(held), "a.tar"])
+        assert left != held
+
+
+def test_a_partial_file_that_is_finished_by_another_copy_just_now_is_none_any_more(path, whole):
+    path.with_name("a.tar.partial").write_bytes(whole[:1500])
+    finish = lambda *_: os.rename(path.with_name("a.tar.partial"), path)  # noqa: E731
+    # The first file that is opened is a new one, which cannot be made; the second is the old one.
+    with before(2, finish, events=("open",)):
+        assert len(write(path, *IMAGES)) == len(BLOBS)
+    assert path.read_bytes() == whole
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file of somebody else")
+def test_a_partial_file_that_may_not_be_opened_is_an_error(whole):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        place = Path(folder, "a.tar.partial")
+        place.write_bytes(whole[:1500])
+        place.chmod(0o600)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(LocalIOError, match=r"open .*/a\.tar: permission denied$"):
+                write(Path(folder, "a.tar"), *IMAGES)
+        finally:
+            os.seteuid(0)
+
+
+class TestItsName:
+    @pytest.mark.parametrize("named", ["sub/../a.tar", "./a.tar", "sub/up/a.tar", "sub/../link"])
+    def test_is_resolved_once(self, path, named, monkeypatch, tmp_path, whole):
+        (tmp_path / "sub").mkdir()
+        (tmp_path / "sub" / "up").symlink_to("..")
+        (tmp_path / "link").symlink_to("sub/../a.tar")
+        monkeypatch.chdir(tmp_path)
+        with writer(named, *IMAGES) as target:
+            monkeypatch.chdir(tmp_path / "whole")
+            (tmp_path / "sub" / "up").unlink()
+            for blob, data in BLOBS:
+                target.write(blob, opener(data))
+        assert path.read_bytes() == whole
+
+    def test_in_a_removed_working_directory_is_an_error_that_says_so(self, tmp_path, monkeypatch):
+        (tmp_path / "gone").mkdir()
+        monkeypatch.chdir(tmp_path / "gone")
+        (tmp_path / "gone").rmdir()
+        with pytest.raises(LocalIOError, match=r"^Creating file 'a.tar': getwd: no such file") as caught:
+            write("a.tar", EXTRA)
+        assert "was removed" in caught.value.hints[0]
+        write(tmp_path / "a.tar", EXTRA)
+
+    def test_with_a_slash_at_its_end_is_that_of_a_folder(self, path):
+        with pytest.raises(LocalIOError, match=r"a.tar/: is a directory$"):
+            write(f"{path}/", EXTRA)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from tests.content.archives import layers, never, opener, parsed
 from tests.content.tars import tree
 from tests.servers.images import make_image
 
-from imgpkg.content.layout import Layout
+from imgpkg.content.layout import Layout, output_layout
 from imgpkg.content.layout_index import REFERENCE_NAME
 from imgpkg.errors import ArchiveError, InvalidManifest, LocalIOError, VerificationError
 from imgpkg.oci.digest import Digest
@@ -129,6 +132,72 @@ def test_a_blob_of_the_wrong_size_is_written_again(path):
     layout.write(blob, opener(data))
     assert place.read_bytes() == data
     layout.write(blob, never)
+
+
+def stopped(path, number):
+    """Run code that kills its own process when it renames for the `number`th time, from 0 on."""
+    program = (
+        "import os, signal, sys\n"
+        "from tests.content.test_layout import *\n"
+        "left = int(sys.argv[2])\n"
+        "def hook(event, arguments):\n"
+        "    global left\n"
+        "    left -= event == 'os.rename'\n"
+        "    if left < 0:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(hook)\n"
+        "fill(Layout.create(sys.argv[1]), IMAGE, 'v1')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(path), str(number)], check=False)
+    return done.returncode
+
+
+def test_a_process_killed_at_any_step_leaves_what_the_next_one_goes_on_with(path):
+    number = 0
+    while stopped(path, number) != 0:
+        assert any(name.rpartition("/")[2].startswith(".imgpkg-") for name in tree(path))
+        fill(Layout.create(str(path)), IMAGE, "v1")
+        assert not any(name.rpartition("/")[2].startswith(".imgpkg-") for name in tree(path))
+        assert names(Layout(str(path))) == {"v1": IMAGE.digest}
+        shutil.rmtree(path)
+        number += 1
+    assert number > 5
+
+
+def test_what_a_living_process_writes_is_left_alone(path):
+    layout = Layout.create(str(path))
+    blob, data = layers(IMAGE)[0]
+
+    @contextmanager
+    def meanwhile():
+        Layout.create(str(path))
+        yield io.BytesIO(data)
+
+    layout.write(blob, meanwhile)
+    assert layout.has(blob)
+
+
+@pytest.mark.parametrize("named", ["sub/../oci", "oci/", "sub/up/oci", "link"])
+def test_its_place_is_one_path_however_it_is_named(tmp_path, named, monkeypatch):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "up").symlink_to("..")
+    (tmp_path / "link").symlink_to("sub/../oci")
+    monkeypatch.chdir(tmp_path)
+    assert output_layout(named) == str(tmp_path / "oci")
+
+
+def test_a_place_that_cannot_be_a_layout_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"1")
+    with pytest.raises(ArchiveError, match=rf"^{tmp_path} is neither empty nor an OCI image layout$"):
+        output_layout(str(tmp_path))
+    with pytest.raises(LocalIOError, match=r"mkdir .*/file: not a directory"):
+        output_layout(str(tmp_path / "file"))
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(LocalIOError, match="getwd: no such file or directory"):
+        output_layout("oci")
+    assert tree(tmp_path) == {"file": b"1"}
 
 
 def test_a_changed_manifest_is_not_believed(path):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import tarfile
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
-from tests.content.tars import file, folder, layer, link, tar, tree, unpack
+from tests.content.tars import file, fill, folder, layer, link, tar, tree, unpack
 
 from imgpkg.content.folder import remove_tree
 from imgpkg.content.unpack import unpack_layers
@@ -17,10 +21,31 @@ from imgpkg.oci import media
 from imgpkg.oci.digest import Digest, VerifiedReader
 from imgpkg.oci.manifest import Descriptor
 
+NOBODY = 65534
+
 
 @pytest.fixture
 def output(tmp_path):
     return tmp_path / "parent" / "output"
+
+
+@contextmanager
+def somebody(folder):
+    """Be an ordinary user, who has this folder."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(folder, NOBODY, NOBODY)
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
 
 
 @pytest.fixture
@@ -66,18 +91,30 @@ class TestOneLayer:
         )
         assert unpack(output, tar(*members)) == {"real": b"1"}
 
-    def test_the_parent_of_a_folder_or_link_is_made(self, output):
-        got = unpack(output, tar(folder("a/b"), link("c/d", "x"), folder(".")))
-        assert got == {"a/": None, "c/": None}
+    def test_the_parent_of_what_is_not_made_is_made(self, output):
+        devices = [file(f"{kind}/x", type=kind.encode()) for kind in "346"]
+        got = unpack(output, tar(folder("a/b"), link("c/d", "x"), folder("."), *devices))
+        assert set(got) == {"a/", "c/", "3/", "4/", "6/"}
 
     def test_a_file_where_a_link_was_listed_is_a_file_inside(self, output):
         got = unpack(output, tar(link("run", "/var/run"), file("run/pid", b"7")))
         assert got == {"run/": None, "run/pid": b"7"}
 
     def test_the_later_of_two_entries_wins(self, output):
-        got = unpack(output, tar(file("a", b"1"), file("b", b"1"), file("b/c", b"2"), file("a", b"3")))
-        assert got == {"a": b"3", "b/": None, "b/c": b"2"}
-        assert unpack(output, tar(file("b", b"4"))) == {"a": b"3", "b": b"4"}
+        got = unpack(output, tar(file("a", b"1"), file("b/c", b"2"), file("a", b"3"), file("b", b"4")))
+        assert got == {"a": b"3", "b": b"4"}
+
+    @pytest.mark.parametrize(
+        "second", [file("b/c", b"2"), folder("b/c/"), link("b/c", "x"), file("b/c/d", type=tarfile.FIFOTYPE)]
+    )
+    @pytest.mark.parametrize("below", [(), (tar(file("b/x")),)], ids=["in the base", "in an upper layer"])
+    def test_a_file_that_is_a_folder_in_the_same_layer_is_an_error(self, output, below, second):
+        with pytest.raises(LocalIOError, match=rf"^mkdir {output}/b: not a directory$"):
+            unpack(output, *below, tar(file("b", b"1"), second))
+        assert (output / "b").read_bytes() == b"1"
+
+    def test_a_folder_takes_the_place_of_a_file_of_a_lower_layer(self, output):
+        assert unpack(output, tar(file("b")), tar(), tar(file("b/c", b"2"))) == {"b/": None, "b/c": b"2"}
 
     def test_a_folder_may_be_named_as_the_output(self, output):
         members = (folder("output"), file("output/a", b"1"), folder("/"), file("b", b"2"))
@@ -111,7 +148,12 @@ MODES = {
     0o000: (0o000, 0o000, 0o000),
     0o066: (0o044, 0o000, 0o064),
     0o4755: (0o755, 0o700, 0o755),
-    0o7777: (0o755, 0o700, 0o775),
+    0o1777: (0o1755, 0o1700, 0o1775),
+    0o2644: (0o2644, 0o2600, 0o2644),
+    0o2755: (0o755, 0o2700, 0o755),
+    0o6644: (0o2644, 0o2600, 0o2644),
+    0o7777: (0o1755, 0o3700, 0o1775),
+    0o1700: (0o755, 0o700, 0o775),
 }
 
 
@@ -120,8 +162,18 @@ class TestMetadata:
     @pytest.mark.parametrize("column", [0, 1, 2])
     def test_the_mode_follows_the_table_of_the_specification(self, output, umask, mode, column):
         umask((0o022, 0o077, 0o002)[column])
-        unpack(output, tar(file("a", b"1", mode=mode)))
+        fill(output, tar(file("a", b"1", mode=mode)))
         assert (output / "a").stat().st_mode & 0o7777 == MODES[mode][column]
+
+    def test_the_modes_are_the_same_for_an_ordinary_user(self, umask):
+        folder = Path(tempfile.mkdtemp())
+        try:
+            with somebody(folder):
+                fill(folder / "out", tar(*(file(f"{mode:o}", b"1", mode=mode) for mode in MODES)))
+            found = {path.name: path.stat().st_mode & 0o7777 for path in (folder / "out").iterdir()}
+            assert found == {f"{mode:o}": columns[0] for mode, columns in MODES.items()}
+        finally:
+            shutil.rmtree(folder)
 
     def test_folders_get_what_the_umask_leaves(self, output, umask):
         umask(0o027)

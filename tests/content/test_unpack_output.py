@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tests.content.steps import before
 from tests.content.tars import file, tar, tree, unpack
 
-from imgpkg.content.unpack import check_output, replacing
+from imgpkg.content.folder import remove_tree
+from imgpkg.content.output import output_folder, replacing
+from imgpkg.content.swap import put_back, swap_entries
 from imgpkg.errors import LocalIOError, UnpackError, UsageError
 
 _NOBODY = 65534
@@ -28,7 +33,7 @@ def inside(tmp_path, monkeypatch):
     return tmp_path / "work" / "here"
 
 
-class TestCheckOutput:
+class TestOutputFolder:
     @pytest.mark.parametrize(
         "output",
         [
@@ -49,34 +54,50 @@ class TestCheckOutput:
     )
     def test_root_current_directory_and_its_ancestors_are_refused(self, inside, output):
         with pytest.raises(UsageError, match=REFUSED):
-            check_output(output)
+            output_folder(output)
 
     def test_absolute_paths_of_the_same_are_refused(self, inside):
         for output in (inside, inside.parent, inside.parent.parent, f"{inside}/x/.."):
             with pytest.raises(UsageError, match=REFUSED):
-                check_output(str(output))
+                output_folder(str(output))
 
     def test_the_home_directory_and_what_it_lies_in_are_refused(self, inside, empty_environment):
         for output in (empty_environment, empty_environment.parent):
             with pytest.raises(UsageError, match=REFUSED):
-                check_output(str(output))
+                output_folder(str(output))
 
     def test_a_way_through_a_link_is_followed(self, inside):
         (inside / "up").symlink_to(inside.parent.parent)
         with pytest.raises(UsageError, match=REFUSED):
-            check_output("up/work/here")
+            output_folder("up/work/here")
 
     def test_an_empty_path_has_a_text_of_its_own(self):
         with pytest.raises(UsageError, match=r"^Expected --output to be none empty$"):
-            check_output("")
+            output_folder("")
 
     @pytest.mark.parametrize("output", ["x", "./x", "../x", "a/b/c", ".hidden", "...", "x/", "../herex"])
     def test_other_places_are_fine(self, inside, output):
-        check_output(output)
+        output_folder(output)
+
+    @pytest.mark.parametrize(
+        "named", ["a/b/../../out", "out/.", "there/out", "there/../here/out/", "new/../out"]
+    )
+    def test_the_answer_is_one_path_however_the_folder_is_named(self, inside, named):
+        (inside / "a" / "b").mkdir(parents=True)
+        (inside / "out").mkdir()
+        (inside / "there").symlink_to(inside)
+        assert output_folder(named) == output_folder(str(inside / named)) == str(inside / "out")
+
+    def test_a_removed_working_directory_is_named_and_absolute_paths_need_none(self, inside):
+        inside.rmdir()
+        with pytest.raises(LocalIOError, match=r"^getwd: no such file or directory$") as caught:
+            output_folder("out")
+        assert "working directory was removed" in caught.value.hints[0]
+        assert output_folder(f"{inside.parent}/out") == f"{inside.parent}/out"
 
     def test_a_link_to_the_current_directory_is_fine_as_only_the_link_is_replaced(self, inside):
         (inside / "self").symlink_to(inside)
-        check_output("self")
+        output_folder("self")
         with replacing("self") as fresh, open(f"{fresh}/a", "w") as new:
             new.write("1")
         assert not (inside / "self").is_symlink()
@@ -95,6 +116,11 @@ def old(tmp_path):
 def fill(fresh):
     with open(os.path.join(fresh, "new"), "wb") as new:
         new.write(b"new")
+
+
+def fail_at(act, output):
+    with before(2, act, events=("os.rename",)), replacing(str(output)) as fresh:
+        fill(fresh)
 
 
 def fail_with(error, output):
@@ -134,6 +160,28 @@ class TestReplacing:
             fill(fresh)
         assert tree(link) == {"new": b"new"}
         assert tree(old) == {"d/": None, "d/old": b"old"}
+
+    @pytest.mark.parametrize(
+        "name", ["out/../out", "out/.", "out/d/..", "out/link/out", "./out//", "out/d/../../out"]
+    )
+    @pytest.mark.parametrize("fails", [False, True], ids=["done", "failed"])
+    def test_a_folder_reached_through_itself_is_replaced_or_left_as_it_was(self, old, name, fails):
+        (old / "link").symlink_to("..")
+        before = tree(old.parent)
+        if fails:
+            with pytest.raises(UnpackError):
+                fail_with(UnpackError("bad"), f"{old.parent}/{name}")
+            assert tree(old.parent) == before
+            return
+        with replacing(f"{old.parent}/{name}") as fresh:
+            fill(fresh)
+        assert tree(old.parent) == {"out/": None, "out/new": b"new"}
+
+    def test_a_working_directory_that_changes_meanwhile_changes_nothing(self, inside, monkeypatch):
+        with replacing("out") as fresh:
+            fill(fresh)
+            monkeypatch.chdir(inside.parent)
+        assert tree(inside.parent) == {"here/": None, "here/out/": None, "here/out/new": b"new"}
 
     @pytest.mark.parametrize("umask", [0o022, 0o077])
     def test_the_folder_has_what_the_umask_leaves(self, tmp_path, umask):
@@ -183,7 +231,7 @@ class TestReplacing:
     def test_an_interrupted_process_leaves_the_old_folder_and_nothing_else(self, old):
         program = (
             "import sys, time\n"
-            "from imgpkg.content.unpack import replacing\n"
+            "from imgpkg.content.output import replacing\n"
             "with replacing(sys.argv[1]) as fresh:\n"
             "    open(fresh + '/new', 'w').close()\n"
             "    print('ready', flush=True)\n"
@@ -197,6 +245,52 @@ class TestReplacing:
             child.send_signal(signal.SIGINT)
             child.wait(30)
         assert tree(old.parent) == {"out/": None, "out/d/": None, "out/d/old": b"old"}
+
+
+class TestInterruptedAtEachStep:
+    @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "broken")], ids=repr)
+    def test_the_old_folder_or_the_new_one_is_there_and_nothing_else(self, old, error):
+        number, is_over = 0, False
+        while not is_over:
+            number += 1
+            remove_tree(str(old))
+            (old / "d").mkdir(parents=True)
+            (old / "d" / "old").write_bytes(b"old")
+            is_over = self.pulled(old, number, error)
+            found = tree(old.parent)
+            if isinstance(error, OSError):
+                # What cannot be removed is left for the next pull.
+                found = {name: data for name, data in found.items() if not name.startswith(".imgpkg-")}
+            assert found in (
+                {"out/": None, "out/new": b"new"},
+                {"out/": None, "out/d/": None, "out/d/old": b"old"},
+            )
+        assert number > 8
+
+    def pulled(self, old, number, error):
+        failed = []
+
+        def fail(*_):
+            failed.append(number)
+            raise error
+
+        with (
+            suppress(KeyboardInterrupt, LocalIOError, OSError),
+            before(number, fail),
+            replacing(str(old)) as fresh,
+        ):
+            fill(fresh)
+        return not failed
+
+    def test_a_folder_that_another_pull_put_there_meanwhile_is_replaced(self, old):
+        def intrude(*_):
+            old.mkdir()
+            fill(str(old))
+            (old / "theirs").write_bytes(b"1")
+
+        with before(2, intrude, events=("os.rename",)), replacing(str(old)) as fresh:
+            fill(fresh)
+        assert tree(old.parent) == {"out/": None, "out/new": b"new"}
 
 
 @pytest.fixture
@@ -238,6 +332,63 @@ class TestAsAnOrdinaryUser:
         assert str(caught.value).startswith(f"Removing output directory: remove {left}: ")
         assert str(left) in caught.value.hints[0]
 
+    def test_what_could_not_be_put_back_is_named_and_comes_back_with_the_next_pull(self, nobody):
+        (nobody / "out").mkdir()
+        (nobody / "out" / "old").write_bytes(b"old")
+
+        def fail(*_):
+            nobody.chmod(0o500)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with pytest.raises(LocalIOError, match="input/output error") as caught:
+            fail_at(fail, nobody / "out")
+        nobody.chmod(0o700)
+        assert "could not be put back (Permission denied)" in caught.value.hints[0]
+        assert not (nobody / "out").exists()
+        with pytest.raises(UnpackError):
+            fail_with(UnpackError("bad"), nobody / "out")
+        assert tree(nobody) == {"out/": None, "out/old": b"old"}
+
+    def test_a_folder_that_nobody_may_rename_stays(self, nobody):
+        (nobody / "out").mkdir()
+        with (
+            pytest.raises(LocalIOError, match=r"^Removing output directory: rename .*: permission denied$"),
+            replacing(str(nobody / "out")),
+        ):
+            nobody.chmod(0o500)
+        nobody.chmod(0o700)
+        assert (nobody / "out").is_dir()
+        with replacing(str(nobody / "out")) as fresh:
+            fill(fresh)
+        assert tree(nobody) == {"out/": None, "out/new": b"new"}
+
+    def test_folders_that_forbid_moving_are_moved_where_entries_are_exchanged(self, nobody):
+        holder = nobody / "holder"
+        (holder / "new").mkdir(parents=True)
+        (holder / "new" / "new").write_bytes(b"new")
+        (nobody / "out" / "closed").mkdir(parents=True)
+        (nobody / "out" / "closed" / "old").write_bytes(b"old")
+        (nobody / "out" / "closed").chmod(0o500)
+        done = swap_entries(str(nobody / "out"), str(holder), "out")
+        assert tree(nobody / "out") == {"new": b"new"}
+        assert Path(done, "closed").stat().st_mode & 0o7777 == 0o500
+        os.rename(done, holder / "replaced")
+        put_back(str(nobody / "out"), str(holder))
+        assert tree(nobody / "out") == {"closed/": None, "closed/old": b"old"}
+        (nobody / "out" / "closed").chmod(0o700)
+
+    def test_an_entry_that_nobody_may_move_is_an_error_and_stays_as_it_was(self, nobody):
+        holder = nobody / "holder"
+        (holder / "new").mkdir(parents=True)
+        (nobody / "out" / "closed").mkdir(parents=True)
+        (nobody / "out" / "closed").chmod(0o500)
+        (nobody / "out").chmod(0o555)
+        with pytest.raises(LocalIOError, match="rename out: permission denied"):
+            swap_entries(str(nobody / "out"), str(holder), "out")
+        put_back(str(nobody / "out"), str(holder))
+        (nobody / "out").chmod(0o755)
+        assert (nobody / "out" / "closed").stat().st_mode & 0o7777 == 0o500
+
     def test_a_place_that_is_not_ours_is_refused_and_left_alone(self, nobody):
         (nobody / "out").mkdir()
         nobody.chmod(0o500)
@@ -260,6 +411,9 @@ def overlay(tmp_path):
     for folder in (lower / "out", upper, work, merged):
         folder.mkdir(parents=True)
     (lower / "out" / "old").write_bytes(b"old")
+    (lower / "out" / "deep" / "er").mkdir(parents=True)
+    (lower / "out" / "deep" / "er" / "old").write_bytes(b"deep")
+    (lower / "out" / "deep").chmod(0o750)
     options = f"lowerdir={lower},upperdir={upper},workdir={work},redirect_dir=off"
     command = ["mount", "-t", "overlay", "overlay", "-o", options, str(merged)]
     if subprocess.run(command, check=False, capture_output=True).returncode != 0:
@@ -276,8 +430,12 @@ def test_a_folder_of_a_container_image_is_replaced_although_it_cannot_be_renamed
     assert tree(overlay) == {"out/": None, "out/new": b"new"}
 
 
-def test_a_mounted_folder_that_cannot_be_replaced_stays(overlay):
-    text = r"^Removing output directory: rename .*: device or resource busy$"
-    with pytest.raises(LocalIOError, match=text), replacing(str(overlay)) as fresh:
-        fill(fresh)
-    assert tree(overlay) == {"out/": None, "out/old": b"old"}
+def test_a_folder_of_a_container_image_stays_as_it_was_after_a_failure(overlay):
+    before = tree(overlay)
+    with (
+        pytest.raises(LocalIOError, match="Creating output directory: rename"),
+        replacing(str(overlay / "out")) as fresh,
+    ):
+        os.rmdir(fresh)
+    assert tree(overlay) == before
+    assert (overlay / "out" / "deep").stat().st_mode & 0o7777 == 0o750

@@ -128,6 +128,16 @@ class TestAnUpload:
         storage.finish(upload, Digest.of(b"12345"))
         assert Path(storage.blob(NAME, Digest.of(b"12345")).path).read_bytes() == b"12345"
 
+    def test_is_not_written_through_a_link_that_took_its_place(self, tmp_path):
+        upload = Storage(tmp_path / "storage").uploads.start(NAME)
+        (tmp_path / "precious").write_bytes(b"precious")
+        os.unlink(upload.path)
+        os.symlink(tmp_path / "precious", upload.path)
+        for act in (lambda: upload.append(io.BytesIO(b"x")), lambda: upload.digest("sha512")):
+            with pytest.raises(OSError, match="symbolic links"):
+                act()
+        assert (tmp_path / "precious").read_bytes() == b"precious"
+
     def test_that_was_cancelled_does_not_come_back(self, tmp_path):
         storage = Storage(tmp_path)
         upload = storage.uploads.start(NAME)

@@ -10,15 +10,17 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.content.tars import file, layer, tar, tree
 
 from imgpkg.content.inflate import decompressed
+from imgpkg.content.output import replacing
 from imgpkg.content.pieces import Pieces
 from imgpkg.content.tar_reader import read_entries
-from imgpkg.content.unpack import replacing, unpack_layers
-from imgpkg.errors import ImgpkgError, UnpackError
+from imgpkg.content.unpack import unpack_layers
+from imgpkg.errors import ImgpkgError, LocalIOError, UnpackError
 
 PARTS = ["..", ".", "", "a", "b", "output", "\\", "..\\..", "sibling", "ü"]
 MARKS = [".wh.a", ".wh..", ".wh...", ".wh..wh..opq"]
@@ -57,7 +59,7 @@ def test_nothing_outside_the_output_folder_ever_changes(layers):
         try:
             with replacing(str(parent / "output")) as fresh:
                 unpack_layers([layer(data) for data in layers], fresh)
-        except UnpackError:
+        except (UnpackError, LocalIOError):
             assert tree(parent) == before
             return
         assert {name for name in tree(parent) if not name.startswith("output/")} == {"sibling"}
@@ -71,7 +73,10 @@ changes = st.lists(st.tuples(safe_names, st.sampled_from(["write", "hide", "opaq
 
 
 def overlay(layers):
-    """Say what a tree of files is after layers of changes, by the words of the specification alone."""
+    """Say what a tree of files is after layers of changes, by the words of the specification alone.
+
+    None when a layer has a file and, later, something below it.
+    """
     files = {}
     for number, layer_changes in enumerate(layers):
         hidden = [path for path, verb in layer_changes if verb == "hide"]
@@ -85,6 +90,8 @@ def overlay(layers):
         files = lower if number else {}
         for path, verb in layer_changes:
             if verb == "write":
+                if any(files.get(path[:depth]) == b"%d" % number for depth in range(1, len(path))):
+                    return None
                 files = {
                     other: data
                     for other, data in files.items()
@@ -112,9 +119,15 @@ def test_layers_combine_as_the_image_specification_says(layers):
     with parent_folder() as parent:
         output = parent / "fresh"
         output.mkdir()
-        unpack_layers([layer(layer_tar(each, number)) for number, each in enumerate(layers)], str(output))
+        expected = overlay(layers)
+        tars = [layer(layer_tar(each, number)) for number, each in enumerate(layers)]
+        if expected is None:
+            with pytest.raises(LocalIOError, match="not a directory"):
+                unpack_layers(tars, str(output))
+            return
+        unpack_layers(tars, str(output))
         got = {tuple(name.split("/")): data for name, data in tree(output).items() if data is not None}
-        assert got == overlay(layers)
+        assert got == expected
 
 
 @given(st.binary(max_size=3000), st.sampled_from([lambda data: data, gzip.compress]))

@@ -96,10 +96,10 @@ class ImagesLock:
         ]
         return _document("ImagesLock", {"images": images} if images else {})
 
-    def write(self, path: Path) -> None:
-        """Write the file `path` whole or not at all; raise LocalIOError."""
+    def write(self, path: Path, shown: Path | None = None) -> None:
+        """Write the file `path`, which errors name `shown`, whole or not at all; raise LocalIOError."""
         with doing("Writing images config"):
-            write_file(path, self.to_bytes())
+            write_file(path, self.to_bytes(), shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +150,10 @@ class BundleLock:
         bundle = {"image": str(self.reference), **({"tag": self.tag} if self.tag else {})}
         return _document("BundleLock", {"bundle": bundle})
 
-    def write(self, path: Path) -> None:
-        """Write the file `path` whole or not at all; raise LocalIOError."""
+    def write(self, path: Path, shown: Path | None = None) -> None:
+        """Write the file `path`, which errors name `shown`, whole or not at all; raise LocalIOError."""
         with doing("Writing bundle config"):
-            write_file(path, self.to_bytes())
+            write_file(path, self.to_bytes(), shown)
 
 
 def read_lock(path: Path) -> BundleLock | ImagesLock:

@@ -1,4 +1,4 @@
-"""Read a lock file, and put one in place whole (imgpkg-spec 7.1)."""
+"""Read a lock file, and put one in place whole."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.yaml_reader import MAX_SIZE
+from imgpkg.content.output import output_file
+from imgpkg.content.temporary import remove_left_files, replacing_file
 from imgpkg.errors import doing, local_io
 
 if TYPE_CHECKING:
+    from io import FileIO
     from typing import TypeAlias
 
     Path: TypeAlias = str | os.PathLike[str]
@@ -31,21 +34,24 @@ def read_file(path: Path, shown: Path | None = None) -> bytes:
         return file.read(MAX_SIZE + 1)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and rename, so that nobody sees half of it; raise LocalIOError.
+def write_file(path: Path, data: bytes, shown: Path | None = None) -> None:
+    """Write `data` beside `path`, named `shown` in errors, and rename, so that nobody sees half of it.
 
     A new file is for its owner alone; an existing one keeps its mode and, where possible, its owner. Links
-    are followed; a device or pipe is written to.
+    are followed; a device or pipe is written to. Where no file can be renamed, the old one is overwritten,
+    and written again when that fails. Raises LocalIOError.
     """
-    with local_io("open", path):
-        target = os.path.realpath(path)
+    with local_io("open", path if shown is None else shown):
+        target = output_file(path)
+        remove_left_files(*os.path.split(target))
         try:
             status = os.stat(target)
         except FileNotFoundError:
             _replace(target, data, None)
             return
         if not stat.S_ISREG(status.st_mode):
-            _overwrite(target, data)
+            with open(target, "wb") as file:
+                file.write(data)
             return
         # Nobody may replace what he may not write.
         with open(target, "r+b"):
@@ -59,23 +65,29 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def _overwrite(target: str, data: bytes) -> None:
-    with open(target, "wb") as file:
-        file.write(data)
+    with open(target, "r+b", buffering=0) as file:
+        old = file.read()
+        try:
+            _fill(file, data)
+        except BaseException:
+            # The blocks of the old content are still the file's own, so there is room for it.
+            _fill(file, old)
+            raise
+
+
+def _fill(file: FileIO, data: bytes) -> None:
+    file.seek(0)
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+    file.truncate()
 
 
 def _replace(target: str, data: bytes, status: os.stat_result | None) -> None:
-    temporary = os.path.join(os.path.dirname(target), f".imgpkg-{os.urandom(8).hex()}.partial")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-    try:
-        with open(descriptor, "wb") as file:
-            file.write(data)
-            if status is not None:
-                _keep(file.fileno(), status)
-        os.replace(temporary, target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    with replacing_file(target, _MODE) as file:
+        file.write(data)
+        if status is not None:
+            _keep(file.fileno(), status)
 
 
 def _keep(descriptor: int, status: os.stat_result) -> None:

@@ -13,6 +13,8 @@ from imgpkg.errors import ArchiveError, UnpackError, local_io
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from typing_extensions import Self
+
     from imgpkg.oci.digest import Digest
 
 MANIFEST = "manifest.json"
@@ -34,7 +36,7 @@ class Member:
 
 
 class FileRange:
-    """A stream over a part of an open file; many may share the descriptor."""
+    """A stream over a part of an open file; many may share the descriptor, which stays open."""
 
     def __init__(self, descriptor: int, path: str, member: Member) -> None:
         self._descriptor = descriptor
@@ -48,6 +50,12 @@ class FileRange:
             data = os.pread(self._descriptor, min(size, self._end - self._at), self._at)
         self._at += len(data)
         return data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
 
     def pass_over(self, count: int) -> int:
         """Move on by at most `count` bytes; return by how many."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import os
+import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from imgpkg.content.archive_index import FileRange, Member, member_name
+from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_name
+from imgpkg.content.tar_header import member_header
+from imgpkg.content.temporary import hold, new_file
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.digest import VerifiedReader
 
@@ -19,28 +23,51 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _PERMISSIONS = 0o666
+_FOUND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Name and mode of the first member: what every partial file begins with that is not empty.
+_START = member_header(MANIFEST.encode(), 0)[:108]
 # Hashing runs beside the interpreter, so several processors help.
 _JOBS = 4
 
 
 class PartialFile:
-    """The file at `path`, opened or created, and locked against another process; close it.
+    """The open file `descriptor` at `path`, locked against other processes; close it.
 
-    Errors of opening name `shown`, the file that it will be. `held` are the blobs of `plan` that are in it.
-    Methods raise LocalIOError.
+    `held` are the blobs of `plan` that are in it. Methods raise LocalIOError.
     """
 
-    def __init__(self, path: str, plan: ArchivePlan, shown: str) -> None:
+    def __init__(self, path: str, descriptor: int, plan: ArchivePlan) -> None:
         self.path = path
+        self.descriptor = descriptor
         self.held: set[Digest] = set()
         self._plan = plan
-        with doing(f"Creating file '{shown}'"), local_io("open", shown):
-            self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _PERMISSIONS)
-        try:
-            self._lock()
-        except OSError as error:
-            os.close(self.descriptor)
-            raise LocalIOError(f"open {shown}: another copy is writing it") from error
+
+    @classmethod
+    def at(cls, path: str, plan: ArchivePlan, shown: str) -> PartialFile:
+        """Open or create the file at `path`; errors name `shown`, the file that it will be.
+
+        What is there already must be a file that a copy left, and is never reached through a link.
+        """
+        with doing(f"Creating file '{shown}'"):
+            descriptor = _open(path, shown)
+            try:
+                _check(descriptor, path, shown)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return cls(path, descriptor, plan)
+
+    @classmethod
+    def beside(cls, path: str, plan: ArchivePlan) -> PartialFile:
+        """Create a file that may take the place of the one at `path`."""
+        with local_io("open", path):
+            return cls(*new_file(path, _PERMISSIONS), plan)
+
+    @property
+    def is_own(self) -> bool:
+        """True when nobody else may have the file open for writing."""
+        return os.fstat(self.descriptor).st_uid == os.geteuid()
 
     @property
     def is_empty(self) -> bool:
@@ -59,9 +86,10 @@ class PartialFile:
         """Begin anew: the fixed parts, with zeros where the blobs will be."""
         with local_io("write", self.path):
             os.ftruncate(self.descriptor, 0)
-            os.ftruncate(self.descriptor, self._plan.size)
+            # The first bytes tell whose file it is, at whatever moment the process is killed.
             for at, data in self._plan.fixed:
                 self._write(at, data)
+            os.ftruncate(self.descriptor, self._plan.size)
 
     def fill(self, digest: Digest, stream: Readable) -> None:
         """Write the blob in its place; raise VerificationError when `stream` gives other bytes."""
@@ -109,12 +137,6 @@ class PartialFile:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def _lock(self) -> None:
-        fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Between opening and locking another process may have finished the file and renamed it.
-        if not os.path.samestat(os.fstat(self.descriptor), os.stat(self.path)):
-            raise BlockingIOError
-
     def _for_missing(self, act: Callable[[Digest], None]) -> None:
         missing = [digest for digest in self._plan.places if digest not in self.held]
         with ThreadPoolExecutor(_JOBS) as workers:
@@ -126,3 +148,38 @@ class PartialFile:
         while rest:
             count = os.pwrite(self.descriptor, rest, at)
             rest, at = rest[count:], at + count
+
+
+def _open(path: str, shown: str) -> int:
+    with local_io("open", shown):
+        while True:
+            with suppress(FileExistsError):
+                return os.open(path, _NEW, _PERMISSIONS)
+            try:
+                return os.open(path, _FOUND)
+            except FileNotFoundError:
+                # Another copy has just given it its final name.
+                continue
+            except OSError as error:
+                if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+                    raise _foreign(path) from error
+                raise
+
+
+def _check(descriptor: int, path: str, shown: str) -> None:
+    """Refuse a file that another process writes, and one that no copy can have left."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        raise _foreign(path)
+    with local_io("open", shown):
+        if not hold(descriptor, path):
+            raise LocalIOError(f"open {shown}: another copy is writing it")
+        if not _START.startswith(os.pread(descriptor, len(_START), 0)):
+            raise _foreign(path)
+
+
+def _foreign(path: str) -> LocalIOError:
+    return LocalIOError(
+        f"open {path}: no partial tar file of imgpkg, and in its place",
+        hints=("Move it away, or copy to a file of another name.",),
+    )

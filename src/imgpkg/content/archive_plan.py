@@ -1,4 +1,4 @@
-"""Where every byte of a tar file will be, known before the first one is written (imgpkg-spec 5.7)."""
+"""Where every byte of a tar file will be, known before the first one is written."""
 
 from __future__ import annotations
 

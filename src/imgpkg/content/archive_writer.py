@@ -1,16 +1,17 @@
-"""Write imgpkg's tar file: laid out at once, filled by many threads, renamed when whole (imgpkg-spec 5.7)."""
+"""Write imgpkg's tar file: laid out at once, filled by many threads, renamed when whole."""
 
 from __future__ import annotations
 
 import os
-import stat
 import threading
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive_index import MANIFEST, member_name, not_found, read_members
 from imgpkg.content.archive_partial import PartialFile
 from imgpkg.content.archive_plan import plan_archive
+from imgpkg.content.output import output_file
+from imgpkg.content.temporary import remove_left_files
 from imgpkg.errors import ArchiveError, ImgpkgError, LocalIOError, doing, local_io
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class ArchiveWriter:
     """The tar file that will be at `path`: enter it, write every blob, leave it. Safe from many threads.
 
-    Until it is whole it is at `path` + `.partial`. With `resume` the blobs of an earlier file, whole or
+    Links are followed when it is entered; errors name it `shown`. Until it is whole it is at `path` +
+    `.partial`. With `resume` the blobs of an earlier file, whole or
     partial, that verify are in `held` from the start. A block that fails leaves `path` as it was; the partial
     file stays when it holds a blob, and also when the process is killed.
 
@@ -37,19 +39,21 @@ class ArchiveWriter:
     """
 
     def __init__(
-        self, path: str, items: Sequence[ArchiveItem], blobs: Iterable[Descriptor], *, resume: bool = False
+        self,
+        path: str,
+        items: Sequence[ArchiveItem],
+        blobs: Iterable[Descriptor],
+        *,
+        shown: str = "",
+        resume: bool = False,
     ) -> None:
-        self._path = os.path.realpath(path) if os.path.islink(path) else path
+        self._path = path
+        self._shown = shown or path
         self._resume = resume
         self._manifests = {node.manifest.digest for item in items for node in item.walk()}
         self._plan = plan_archive(items, blobs)
         self._locks = {digest: threading.Lock() for digest in self._plan.places}
         self._file: PartialFile | None = None
-
-    @property
-    def partial(self) -> str:
-        """The path of the file until it is whole."""
-        return f"{self._path}.partial"
 
     @property
     def held(self) -> frozenset[Digest]:
@@ -79,15 +83,13 @@ class ArchiveWriter:
             raise ArchiveError(f"manifest {manifest.digest} is not among the images of {self._path}")
 
     def __enter__(self) -> Self:
-        with doing(f"Creating file '{self._path}'"):
-            _check_place(self._path)
-        if not self._resume:
-            self._file = _begin(PartialFile(self.partial, self._plan, self._path))
-            return self
-        with _earlier(self._path) as earlier:
-            file = PartialFile(self.partial, self._plan, self._path)
+        self._path = tar_output(self._path, self._shown)
+        partial = f"{self._path}.partial"
+        remove_left_files(*os.path.split(partial))
+        with _earlier(self._path, self._shown) if self._resume else nullcontext() as earlier:
+            file = PartialFile.at(partial, self._plan, self._shown)
             try:
-                file = self._resumed(file)
+                file = self._prepared(file)
                 if earlier is not None:
                     file.copy_from(*earlier)
             except BaseException:
@@ -115,65 +117,70 @@ class ArchiveWriter:
         for digest in self._plan.places:
             if digest not in file.held:
                 raise not_found(member_name(digest))
-        with local_io("rename", self._path):
+        with local_io("rename", self._shown):
             os.rename(file.path, self._path)
 
-    def _resumed(self, old: PartialFile) -> PartialFile:
+    def _prepared(self, old: PartialFile) -> PartialFile:
         """Go on with a partial file of the same plan; of any other, bring what is good into a new one."""
-        if old.is_empty:
-            return _begin(old)
-        if old.is_laid_out:
+        if old.is_own and (old.is_empty or not self._resume):
+            _begin(old)
+            return old
+        if old.is_own and old.is_laid_out:
             old.keep_own()
             return old
         # The old one keeps its name, for the case of being killed, until the new one has all of it.
-        path = f"{old.path}.new"
-        new = PartialFile(path, self._plan, path)
+        new = PartialFile.beside(old.path, self._plan)
         try:
             _begin(new)
-            new.copy_from(old.descriptor, old.path, read_members(old.descriptor, old.path, lenient=True))
+            if self._resume:
+                new.copy_from(old.descriptor, old.path, read_members(old.descriptor, old.path, lenient=True))
             with local_io("rename", old.path):
                 os.rename(new.path, old.path)
         except BaseException:
-            new.close()
+            _discard(new)
             raise
         old.close()
         new.path = old.path
         return new
 
 
-def _begin(file: PartialFile) -> PartialFile:
+def tar_output(path: str, shown: str = "") -> str:
+    """Return the absolute path of the tar file to be written, links followed; raise LocalIOError.
+
+    What a rename would destroy is refused: devices, pipes, folders.
+    """
+    shown = shown or path
+    with doing(f"Creating file '{shown}'"):
+        target = output_file(path)
+        if os.path.exists(target) and not os.path.isfile(target):
+            raise LocalIOError(f"open {shown}: not a regular file, which a tar file has to be")
+    return target
+
+
+def _begin(file: PartialFile) -> None:
     try:
         file.lay_out()
     except BaseException:
-        with suppress(OSError):
-            os.unlink(file.path)
-        file.close()
+        _discard(file)
         raise
-    return file
 
 
-def _check_place(path: str) -> None:
-    """Refuse what a rename would destroy: devices, pipes, folders."""
-    try:
-        mode = os.stat(path).st_mode
-    except OSError:
-        return
-    if stat.S_ISDIR(mode):
-        raise LocalIOError(f"open {path}: is a directory")
-    if not stat.S_ISREG(mode):
-        raise LocalIOError(f"open {path}: not a regular file, which a tar file has to be")
+def _discard(file: PartialFile) -> None:
+    with suppress(OSError):
+        os.unlink(file.path)
+    file.close()
 
 
 @contextmanager
-def _earlier(path: str) -> Iterator[tuple[int, str, Mapping[str, Member]] | None]:
+def _earlier(path: str, shown: str) -> Iterator[tuple[int, str, Mapping[str, Member]] | None]:
     """Yield descriptor, path and members of the file that is there already; None when there is none."""
     if not os.path.exists(path):
         yield None
         return
-    with local_io("open", path):
+    with local_io("open", shown):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield descriptor, path, _resumable(descriptor, path)
+        yield descriptor, shown, _resumable(descriptor, shown)
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,4 @@
-"""Write gzip whose bytes are the original's, with the C encoder where it was built (imgpkg-spec 3.6)."""
+"""Write gzip whose bytes are the original's, with the C encoder where it was built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fixed deflate encoder, readable: what `_deflate.c` must equal byte for byte (imgpkg-spec 3.6).
+"""The fixed deflate encoder, readable: what `_deflate.c` must equal byte for byte.
 
 The digest of a layer is that of its compressed bytes, so these must never change: not with the version of
 zlib, of Python or of this package.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from imgpkg.errors import local_io
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from typing_extensions import Self
 
@@ -24,11 +25,13 @@ _ALL = 0o777
 class Folder:
     """The folder `path`, which must exist; places in it are named by their parts, none of them `..`.
 
-    What stands in the way of something new is removed. Methods raise OSError.
+    What stands in the way of something new is removed, but no file for which `keeps` is true: a folder in its
+    place is an error. Methods raise OSError.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.keeps: Callable[[Parts], bool] = lambda _: False
         with local_io("open", path):
             self._root = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
         # Archives list files folder by folder, so the last folder is nearly always the next.
@@ -121,10 +124,16 @@ class Folder:
         except OSError:
             if self.is_directory(parts):
                 raise
-            self.remove(parts)
+            self._give_way(parts)
         with suppress(FileExistsError):
             os.mkdir(name, _ALL, dir_fd=parent)
         return os.open(name, _DIRECTORY, dir_fd=parent)
+
+    def _give_way(self, parts: Parts) -> None:
+        if self.keeps(parts) and stat.S_ISREG(os.lstat(self._absolute(parts)).st_mode):
+            with local_io("mkdir", self.shown(parts)):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        self.remove(parts)
 
     def _leave(self) -> None:
         if self._descriptor != self._root:

@@ -1,4 +1,4 @@
-"""JSON in the bytes that Go's encoder writes, on which digests depend (imgpkg-spec 3.7, 5.7)."""
+"""JSON in the bytes that Go's encoder writes, on which digests depend."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def code_lengths(frequencies: Sequence[int], limit: int) -> list[int]:
     """Return the length in bits of each symbol's word, 0 for unused symbols, none above `limit`.
 
     Package-merge; of a package and a leaf of equal weight the package comes first, which decides between
-    codes that are equally good (imgpkg-spec 3.6).
+    codes that are equally good.
     """
     used = sorted((count, symbol) for symbol, count in enumerate(frequencies) if count)
     lengths = [0] * len(frequencies)

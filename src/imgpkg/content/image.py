@@ -1,4 +1,4 @@
-"""The image around one packed layer: configuration and manifest, byte for byte (imgpkg-spec 3.7)."""
+"""The image around one packed layer: configuration and manifest, byte for byte."""
 
 from __future__ import annotations
 

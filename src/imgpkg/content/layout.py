@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-import secrets
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from glob import escape, glob
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive_index import FileRange, Member
-from imgpkg.content.layout_index import LayoutIndex, check_marker, write_marker
+from imgpkg.content.layout_index import LayoutIndex, check_content, check_marker, write_marker
+from imgpkg.content.output import absolute
+from imgpkg.content.temporary import remove_left_files, replacing_file
 from imgpkg.errors import ArchiveError, local_io
 from imgpkg.oci.digest import VerifiedReader, verify
 from imgpkg.oci.manifest import EMPTY, Manifest
@@ -29,8 +31,8 @@ class Layout:
     """The layout folder `path`; safe from many threads and processes.
 
     `Layout(path)` is for one that exists and raises ArchiveError for a folder that is none;
-    `Layout.create(path)` makes it where missing. Files appear in it whole, by renaming. Methods raise
-    LocalIOError besides what they name.
+    `Layout.create(path)` makes it where missing. Files appear in it whole, by renaming; what killed processes
+    left in it is removed when it is created again. Methods raise LocalIOError besides what they name.
     """
 
     def __init__(self, path: str) -> None:
@@ -39,12 +41,14 @@ class Layout:
         self._index = LayoutIndex(path)
 
     @classmethod
-    def create(cls, path: str) -> Layout:
-        """Make `path` an empty layout, with its parents, unless it is a layout already.
+    def create(cls, path: str, shown: str = "") -> Layout:
+        """Make `path`, which errors name `shown`, an empty layout unless it is one; parents are made too.
 
         Raises ArchiveError for a folder with other content.
         """
-        write_marker(path)
+        write_marker(path, shown or path)
+        for folder in glob(os.path.join(escape(path), "blobs", "*")):
+            remove_left_files(folder)
         return cls(path)
 
     def roots(self) -> tuple[Descriptor, ...]:
@@ -109,16 +113,18 @@ class Layout:
 
     def _store(self, digest: Digest, stream: Readable) -> None:
         path = self._file(digest)
-        fresh = f"{path}.{secrets.token_hex(8)}"
         with local_io("mkdir", os.path.dirname(path)):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        try:
-            with local_io("write", path), open(fresh, "xb") as file:
-                while data := stream.read(_PIECE):
-                    file.write(data)
-            with local_io("rename", path):
-                os.rename(fresh, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(fresh)
-            raise
+        with local_io("write", path), replacing_file(path) as file:
+            while data := stream.read(_PIECE):
+                file.write(data)
+
+
+def output_layout(named: str) -> str:
+    """Return the absolute path of the folder that would be a layout, links followed.
+
+    Raises ArchiveError for one with other content, LocalIOError for what is no folder.
+    """
+    path = os.path.realpath(absolute(named))
+    check_content(path, named)
+    return path

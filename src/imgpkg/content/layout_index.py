@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import secrets
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
 from imgpkg.errors import ArchiveError, ImgpkgError, local_io
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Descriptor, Manifest
@@ -34,16 +33,25 @@ def check_marker(path: str) -> None:
         raise ArchiveError(f"{path} is an image layout of version {version}, which is unknown")
 
 
-def write_marker(path: str) -> None:
+def write_marker(path: str, shown: str) -> None:
     """Make `path` a layout unless it is one; raise ArchiveError for a folder with other content."""
-    if os.path.exists(os.path.join(path, _MARKER)):
-        return
-    with local_io("mkdir", path):
+    with local_io("mkdir", shown):
         os.makedirs(path, exist_ok=True)
-        if os.listdir(path):
-            raise ArchiveError(f"{path} is neither empty nor an OCI image layout")
-    _replace(os.path.join(path, _INDEX), _EMPTY_INDEX)
-    _replace(os.path.join(path, _MARKER), {"imageLayoutVersion": _VERSION})
+    with _locked(path):
+        remove_left_files(path)
+        check_content(path, shown)
+        # The marker comes first, so that a process killed here leaves what can be gone on with.
+        for name, document in ((_MARKER, {"imageLayoutVersion": _VERSION}), (_INDEX, _EMPTY_INDEX)):
+            if not os.path.exists(os.path.join(path, name)):
+                _replace(os.path.join(path, name), document)
+
+
+def check_content(path: str, shown: str) -> None:
+    """Raise ArchiveError for a folder with other content than a layout; one that is missing is fine."""
+    with local_io("mkdir", shown), suppress(FileNotFoundError):
+        names = [name for name in os.listdir(path) if not is_made_for("", name)]
+        if names and _MARKER not in names:
+            raise ArchiveError(f"{shown} is neither empty nor an OCI image layout")
 
 
 class LayoutIndex:
@@ -70,7 +78,7 @@ class LayoutIndex:
         """Let each of `tags` name `manifest` and nothing else."""
         if not tags:
             return
-        with _locked(self._folder):
+        with _locked(os.path.join(self._folder, _MARKER)):
             document = _read(self._path)
             kept = [entry for entry in document.get("manifests") or () if _tag(entry) not in tags]
             new = [_entry(manifest, {**annotations, REFERENCE_NAME: tag}) for tag in tags]
@@ -103,25 +111,13 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _replace(path: str, document: Mapping[str, Any]) -> None:
-    fresh = f"{path}.{secrets.token_hex(8)}"
-    try:
-        with local_io("write", path), open(fresh, "x", encoding="utf-8") as file:
-            json.dump(document, file, separators=(",", ":"))
-        with local_io("rename", path):
-            os.rename(fresh, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(fresh)
-        raise
+    with local_io("write", path), replacing_file(path) as file:
+        file.write(json.dumps(document, separators=(",", ":")).encode())
 
 
 @contextmanager
-def _locked(folder: str) -> Iterator[None]:
-    """Keep other threads and processes out; the lock is on the folder, which is never replaced."""
-    with local_io("lock", folder):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
+def _locked(path: str) -> Iterator[None]:
+    with ExitStack() as stack:
+        with local_io("lock", path):
+            stack.enter_context(locked(path))
         yield
-    finally:
-        os.close(descriptor)

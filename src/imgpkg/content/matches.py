@@ -1,4 +1,4 @@
-"""Find what repeats earlier bytes, exactly as the original's encoder finds it (imgpkg-spec 3.6).
+"""Find what repeats earlier bytes, exactly as the original's encoder finds it.
 
 A token is an int: a literal byte, or `length << 16 | distance`, which is above every literal.
 """

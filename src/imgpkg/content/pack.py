@@ -1,4 +1,4 @@
-"""Pack files into one layer in a single pass: tar, digest, deflate, digest, file (imgpkg-spec 3.4-3.6)."""
+"""Pack files into one layer in a single pass: tar, digest, deflate, digest, file."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import os
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
+from imgpkg.content.archive_index import FileRange, Member
 from imgpkg.content.deflate import open_writer
-from imgpkg.content.tar_header import BLOCK, END, FILE, FOLDER, member_header
-from imgpkg.content.walk import list_entries
+from imgpkg.content.tar_header import BLOCK, END, FILE, FOLDER, member_header, padded
+from imgpkg.content.walk import ROOT, list_entries
 from imgpkg.errors import LocalIOError, local_io
 from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, silent
 from imgpkg.oci import media
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from imgpkg.content.walk import PackedEntry
 
 _PIECE = 1 << 20
-_OWNER = 0o700
+_OWNER, _OWNER_FILE = 0o700, 0o600
+_SHOWN = "temporary file"
 _PERMISSIONS = 0o777
 # The bits of Go's file modes, whose numbers the original writes into headers.
 _GO_FOLDER = 1 << 31
@@ -38,15 +41,14 @@ _GO_SPECIAL = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 
 
 @dataclass(frozen=True, slots=True)
 class PackedLayer:
-    """A layer in a temporary file: the digest of its tar, and what a manifest says of it compressed."""
+    """A layer: the digest of its tar, and what a manifest says of it compressed.
+
+    `open` gives the compressed bytes, from the start at each call.
+    """
 
     diff_id: Digest
     descriptor: Descriptor
-    path: str
-
-    def open(self) -> BinaryIO:
-        """Open the compressed bytes, from the start at each call."""
-        return open(self.path, "rb")
+    open: Callable[[], FileRange | BytesIO]
 
 
 @contextmanager
@@ -58,35 +60,60 @@ def pack_layer(
     on_event: Hook = silent,
     encoder: Callable[[], Encoder] | None = None,
 ) -> Iterator[PackedLayer]:
-    """Pack folders and files; the layer's file is there until the block ends.
+    """Pack folders and files; the layer can be read until the block ends, from a file without a name.
 
     `exclusions` are names in the layer. Without `preserve_permissions` only the owner's bits are kept. The
     same files give the same bytes everywhere, whatever the `encoder`. Raises UsageError, LocalIOError.
     """
     entries = list_entries(inputs, exclusions)
     on_event(PackStarted(sum(entry.size for entry in entries)))
-    with local_io("create", tempfile.gettempdir()):
-        handle, path = tempfile.mkstemp(prefix="imgpkg-layer-")
-    try:
-        # Unbuffered, so that nothing is left to write, and to fail, when it is closed.
-        with os.fdopen(handle, "wb", buffering=0) as file, ThreadPoolExecutor(1) as worker:
-            packed = _Packed(file, path, worker, encoder)
+    with _temporary_file() as (file, shown):
+        with ThreadPoolExecutor(1) as worker:
+            packed = _Packed(file, shown, worker, encoder)
             for entry in entries:
                 _write(entry, packed, preserve_permissions=preserve_permissions, on_event=on_event)
-            layer = packed.finish()
-        yield layer
-    finally:
-        os.unlink(path)
+            diff_id, descriptor = packed.finish()
+        whole = Member(0, descriptor.size)
+        yield PackedLayer(diff_id, descriptor, lambda: FileRange(file.fileno(), shown, whole))
+
+
+def pack_file(name: str, data: bytes) -> PackedLayer:
+    """Pack a small file in memory, as `pack_layer` packs a folder that holds it and is its owner's alone."""
+    memory = BytesIO()
+    with ThreadPoolExecutor(1) as worker:
+        packed = _Packed(memory, name, worker, None)
+        packed.add(member_header(os.fsencode(ROOT), 0, mode=_OWNER, kind=FOLDER))
+        packed.add(member_header(os.fsencode(name), len(data), mode=_OWNER_FILE, kind=FILE))
+        packed.add(padded(data))
+        diff_id, descriptor = packed.finish()
+    return PackedLayer(diff_id, descriptor, lambda: BytesIO(memory.getvalue()))
+
+
+@contextmanager
+def _temporary_file() -> Iterator[tuple[FileIO, str]]:
+    """Open a file without a name, which nothing can leave behind, and yield what to call it."""
+    with local_io("create", _SHOWN):
+        try:
+            folder = tempfile.gettempdir()
+        except FileNotFoundError as error:
+            # It says so too when the process may not open one more file: let that speak for itself.
+            os.close(os.open(os.devnull, os.O_RDONLY))
+            raise LocalIOError(f"create {_SHOWN}: {error.strerror}") from error
+    # Unbuffered, so that nothing is left to write, and to fail, when it is closed.
+    with ExitStack() as stack:
+        with local_io("create", folder):
+            file = stack.enter_context(tempfile.TemporaryFile(buffering=0, dir=folder))
+        yield file, f"{_SHOWN} in {folder}"
 
 
 class _Packed:
     """A tar on its way through two digests into a file; a worker compresses while the next piece is read."""
 
     def __init__(
-        self, file: FileIO, path: str, worker: Executor, encoder: Callable[[], Encoder] | None
+        self, file: FileIO | BytesIO, shown: str, worker: Executor, encoder: Callable[[], Encoder] | None
     ) -> None:
         self._file = file
-        self._path = path
+        self._shown = shown
         self._worker = worker
         self._gathered = bytearray()
         self._compressing: Future[None] | None = None
@@ -100,7 +127,7 @@ class _Packed:
         self._compressed.update(data)
         self._size += len(data)
         left = memoryview(data)
-        with local_io("write", self._path):
+        with local_io("write", self._shown):
             while left:
                 left = left[self._file.write(left) :]
 
@@ -122,17 +149,15 @@ class _Packed:
         if self._compressing is not None:
             self._compressing.result()
 
-    def finish(self) -> PackedLayer:
-        """End the tar, and say what became of it."""
+    def finish(self) -> tuple[Digest, Descriptor]:
+        """End the tar; return its digest, and what it is compressed."""
         self.add(END)
         self._hand_over()
         self._wait()
         self._gzip.close()
-        with local_io("write", self._path):
-            self._file.close()
         digest = Digest("sha256", self._compressed.hexdigest())
         descriptor = Descriptor(media.DOCKER_LAYER, digest, self._size)
-        return PackedLayer(Digest("sha256", self._tar.hexdigest()), descriptor, self._path)
+        return Digest("sha256", self._tar.hexdigest()), descriptor
 
 
 def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, on_event: Hook) -> None:

@@ -1,4 +1,4 @@
-"""Headers of tar members in the bytes of Go's writer: USTAR, else PAX, else GNU (imgpkg-spec 3.5, 5.7).
+"""Headers of tar members in the bytes of Go's writer: USTAR, else PAX, else GNU.
 
 Everybody is user 0 and everything dates from 1970; a layer's digest depends on each of these bytes.
 """

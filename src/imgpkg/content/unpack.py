@@ -1,16 +1,15 @@
-"""Unpack the layers of an image into a folder; nothing can appear outside of it (imgpkg-spec 4.3)."""
+"""Unpack the layers of an image into a folder; nothing can appear outside of it."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from typing import TYPE_CHECKING
 
 from imgpkg.content import tar_reader
 from imgpkg.content.folder import Folder, Parts
 from imgpkg.content.inflate import decompressed
-from imgpkg.content.output import check_output as check_output  # noqa: PLC0414 - part of unpacking
-from imgpkg.content.output import replacing as replacing  # noqa: PLC0414 - likewise
 from imgpkg.content.pieces import PIECE, Pieces
 from imgpkg.errors import UnpackError, local_io
 
@@ -25,8 +24,16 @@ _WHITEOUT = b".wh."
 _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _ALL, _OWNER = 0o777, 0o700
-_LINKS = frozenset({tar_reader.HARD_LINK, tar_reader.SYMBOLIC_LINK})
-_DEVICES = frozenset({tar_reader.CHARACTER, tar_reader.BLOCK_DEVICE, tar_reader.FIFO})
+_SPECIAL = stat.S_ISGID | stat.S_ISVTX
+_NOT_MADE = frozenset(
+    {
+        tar_reader.HARD_LINK,
+        tar_reader.SYMBOLIC_LINK,
+        tar_reader.CHARACTER,
+        tar_reader.BLOCK_DEVICE,
+        tar_reader.FIFO,
+    }
+)
 # Linux's PATH_MAX, less the room that renaming beside the output folder may need.
 _LONGEST_PATH = 4096 - 64
 _LARGEST_ID = (1 << 32) - 2
@@ -37,8 +44,9 @@ def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str)
 
     Each stream is read to its end, so that a verifying one has verified all of it; the folder may not be
     shown to anybody before this returns. Upper layers win, OCI whiteouts hide what lower layers brought.
-    Links, devices and empty directories are not made; files get the mode, owner (as root) and times of
-    imgpkg-spec 4.3. Raises UnpackError, LocalIOError, or what a stream raises.
+    Links, devices and empty directories are not made, but what they are in is; files get the mode and times
+    of their headers, and the owner when that is allowed to this user. Raises UnpackError, LocalIOError, or
+    what a stream raises.
     """
     try:
         with Folder(directory) as folder:
@@ -67,8 +75,12 @@ class _Layer:
         self._folder = folder
         self._is_base = is_base
         self._own: set[Parts] = set()
+        folder.keeps = self._is_own
         self._longest_name = _LONGEST_PATH - len(os.fsencode(os.path.abspath(folder.path)))
         self._is_root = os.geteuid() == 0
+
+    def _is_own(self, parts: Parts) -> bool:
+        return self._is_base or parts in self._own
 
     def apply(self, entry: TarEntry, content: Pieces) -> None:
         """Do what one entry says; its content is next in `content`."""
@@ -92,10 +104,8 @@ class _Layer:
                 self._folder.enter(parts[:-1])
                 if not self._folder.is_directory(parts):
                     self._folder.remove(parts)
-            case kind if kind in _LINKS:
+            case kind if kind in _NOT_MADE:
                 self._folder.enter(parts[:-1])
-                self._folder.remove(parts)
-            case kind if kind in _DEVICES:
                 self._folder.remove(parts)
             case kind:
                 raise UnpackError(
@@ -157,10 +167,14 @@ def _shown(name: bytes) -> str:
 
 
 def _file_mode(mode: int) -> int:
-    """Give group and others what the owner may, when the header gives them nothing; the umask then takes."""
+    """Give group and others what the owner may, when the header gives them nothing; the umask then takes.
+
+    Of the other bits, setgid and sticky are asked for when the file is opened; writing to it and changing its
+    owner take setgid again from a file that its group may execute (inode(7), chown(2)).
+    """
     bits = mode & _ALL
     owner = bits & _OWNER
-    return bits if bits & ~_OWNER else owner | owner >> 3 | owner >> 6
+    return bits | mode & _SPECIAL if bits & ~_OWNER else owner | owner >> 3 | owner >> 6
 
 
 def _write_all(descriptor: int, piece: memoryview) -> None:

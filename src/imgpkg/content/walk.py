@@ -1,4 +1,4 @@
-"""Which files go into a layer, in which order, under which names: a plan, no bytes (imgpkg-spec 3.3, 3.4)."""
+"""Which files go into a layer, in which order, under which names: a plan, no bytes."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Upload:
         Raise FileNotFoundError when the upload has ended.
         """
         # Only what is on disk may count, and an upload that has ended must not come into being again.
-        with open(self.path, "r+b", buffering=0) as file:
+        with open(self.path, "r+b", buffering=0, opener=_no_link) as file:
             file.seek(self.offset)
             file.truncate()
             while data := source.read(_PIECE):
@@ -73,7 +73,7 @@ class Upload:
         if algorithm == "sha256":
             return Digest(algorithm, self._hash.hexdigest())
         other = hashlib.new(algorithm)
-        with open(self.path, "rb") as file:
+        with open(self.path, "rb", opener=_no_link) as file:
             while data := file.read(_PIECE):
                 other.update(data)
         return Digest(algorithm, other.hexdigest())
@@ -126,6 +126,10 @@ class Uploads:
             with contextlib.suppress(FileNotFoundError):
                 if entry.stat().st_mtime < before:
                     remove(entry.path)
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:

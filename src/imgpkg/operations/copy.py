@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.archive_index import MANIFEST
 from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
-from imgpkg.content.archive_writer import ArchiveWriter
-from imgpkg.content.layout import Layout
+from imgpkg.content.archive_writer import ArchiveWriter, tar_output
+from imgpkg.content.layout import Layout, output_layout
+from imgpkg.content.output import output_file
 from imgpkg.errors import ArchiveError, UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
@@ -102,13 +103,14 @@ def copy_to_repository(
     IsABundle, NotABundle, InvalidLock, VerificationError, ArchiveError, or an error of either registry.
     """
     source.check()
+    lock = _lock_place(source, lock_output) if lock_output else ""
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
     log = Log(on_event)
     with opened(session, source, options, log, fallback=repository) as origin:
         result = publish(origin, session, repository, options, log)
     if lock_output:
-        write_lock(lock_output, origin.collected, result)
+        write_lock(lock, origin.collected, result, shown=lock_output)
     return result
 
 
@@ -128,13 +130,15 @@ def copy_to_tar(
     LocalIOError.
     """
     check_destination(source, to_repo="", to_tar=path, to_layout="")
+    shown = os.fspath(path)
+    target = tar_output(shown)
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
         _check_listable(origin.plan)
         items = [_archived(root.item, root.node) for root in origin.plan.roots]
         log("writing layers...")
         started = time.monotonic()
-        with ArchiveWriter(os.fspath(path), items, _layers(origin.plan), resume=resume) as tar:
+        with ArchiveWriter(target, items, _layers(origin.plan), shown=shown, resume=resume) as tar:
             if resume and tar.held:
                 log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
             log(f"done: file '{MANIFEST}' ({spent_since(started)})")
@@ -156,9 +160,10 @@ def copy_to_layout(
     Blobs that are there are not fetched again. Raises what `copy_to_repository` raises, and LocalIOError.
     """
     source.check()
+    target = output_layout(os.fspath(path))
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
-        layout = Layout.create(os.fspath(path))
+        layout = Layout.create(target, os.fspath(path))
         fill(origin.plan, layout, origin.open_blob, session=session, log=log)
         for node in nodes_of(origin.plan.roots):
             layout.publish(node.manifest, ())
@@ -167,6 +172,15 @@ def copy_to_layout(
             layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
+
+
+def _lock_place(source: CopySource, lock_output: Path) -> str:
+    """Resolve where the lock file goes; raise LocalIOError, UsageError for the file that is copied."""
+    with doing("Writing images config" if source.lock or source.image else "Writing bundle config"):
+        place = output_file(lock_output)
+    if source.tar and os.path.exists(source.tar) and os.path.realpath(source.tar) == place:
+        raise UsageError("Expected --lock-output to be another file than --tar")
+    return place
 
 
 def _check_listable(plan: TransferPlan) -> None:

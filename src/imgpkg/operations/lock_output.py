@@ -14,22 +14,23 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy_values import CopyResult
 
 
-def write_lock(path: Path, collected: Collected, result: CopyResult) -> None:
+def write_lock(path: str, collected: Collected, result: CopyResult, *, shown: Path) -> None:
     """Write a BundleLock for the root bundle, or an ImagesLock of everything copied.
 
-    Raises UsageError when bundles were copied and none of them is known to be the root.
+    Errors name the file `shown`. Raises UsageError when bundles were copied and none of them is known to be
+    the root.
     """
     if result.bundle is not None:
-        BundleLock(result.bundle.destination, result.bundle.tag).write(path)
+        BundleLock(result.bundle.destination, result.bundle.tag).write(path, shown)
     elif collected.has_other_bundles:
         raise UsageError(
             "Unable to determine correct root bundle to use for lock-output. "
             "hint: if copying from a tarball, try re-generating the tarball"
         )
     elif collected.images_lock is not None:
-        _relocated(collected.images_lock, result).write(path)
+        _relocated(collected.images_lock, result).write(path, shown)
     else:
-        ImagesLock(tuple(LockedImage(copied.destination) for copied in result.images)).write(path)
+        ImagesLock(tuple(LockedImage(copied.destination) for copied in result.images)).write(path, shown)
 
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
-from imgpkg.content.output import check_output, replacing
+from imgpkg.content.output import output_folder, replacing
 from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
 from imgpkg.events import Hook, Message, silent
 from imgpkg.oci import media
@@ -40,8 +40,8 @@ def pull(
     `recursive` pulls nested bundles too. Raises UsageError, IsABundle, NotABundle, UnpackError,
     VerificationError, LocalIOError, or an error of the registry.
     """
-    folder = os.fspath(output)
-    check_output(folder)
+    shown = os.fspath(output)
+    folder = output_folder(shown)
     _check_source(image, bundle, lock)
     if recursive and image:
         raise UsageError("Cannot use --recursive (-r) flag when pulling a bundle")
@@ -52,7 +52,7 @@ def pull(
     if image or not image_is_bundle_check:
         _refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
         on_event(Message(f"Pulling image '{found.reference}'\n"))
-        with doing("Extracting image into directory"), replacing(folder) as fresh:
+        with doing("Extracting image into directory"), replacing(folder, shown) as fresh:
             extract(session.client, found, fresh, on_event)
         return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
     _refuse_schema_1(found, NotABundle)
@@ -60,7 +60,7 @@ def pull(
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
     from imgpkg.operations.pull_bundle import pull_bundle  # noqa: PLC0415 - YAML only for bundles
 
-    return pull_bundle(session, reference, found, folder, recursive=recursive, on_event=on_event)
+    return pull_bundle(session, reference, found, folder, shown=shown, recursive=recursive, on_event=on_event)
 
 
 def _check_source(image: str, bundle: str, lock: Path) -> None:

@@ -35,14 +35,22 @@ NESTED = os.path.join(".imgpkg", "bundles")
 
 
 def pull_bundle(
-    session: Session, asked: Reference, root: Image, output: str, *, recursive: bool, on_event: Hook
+    session: Session,
+    asked: Reference,
+    root: Image,
+    output: str,
+    *,
+    shown: str,
+    recursive: bool,
+    on_event: Hook,
 ) -> PullResult:
     """Replace the folder `output` by the files of the bundle `root`, nested bundles under `.imgpkg/bundles`.
 
-    Each images.yml whose images are all in its bundle's repository is rewritten to point there.
+    Each images.yml whose images are all in its bundle's repository is rewritten to point there. Errors and
+    results name the folder `shown`.
     """
-    with replacing(output) as folder:
-        walk = _Walk(session, folder, output, recursive, on_event)
+    with replacing(output, shown) as folder:
+        walk = _Walk(session, folder, shown, recursive, on_event)
         result = walk.bundle(root, ".", 0)
     on_event(Message("\nLocating image lock file images...\n"))
     updated = result.images_lock is not None and result.images_lock.is_updated

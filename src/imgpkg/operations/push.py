@@ -11,6 +11,7 @@ from imgpkg.bundle.contents import find_bundle, holds_bundle
 from imgpkg.bundle.image import BUNDLE_LABEL
 from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.image import build_image
+from imgpkg.content.output import output_file
 from imgpkg.content.pack import pack_layer
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
@@ -60,6 +61,8 @@ def push(
     """
     target = _target(image, bundle, labels, lock_output)
     _check_contents(files, exclusions, is_bundle=bool(bundle))
+    with doing("Writing bundle config"):
+        lock = output_file(lock_output) if lock_output else ""
     marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
     with pack_layer(
         files, exclusions=exclusions, preserve_permissions=preserve_permissions, on_event=on_event
@@ -68,7 +71,7 @@ def push(
         _publish(session.client, target, layer, built, on_event)
     result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag))
     if lock_output:
-        _write_lock(result, lock_output)
+        _write_lock(result, lock, lock_output)
     return result
 
 
@@ -133,7 +136,7 @@ def _send(
     )
 
 
-def _write_lock(result: PushResult, path: Path) -> None:
+def _write_lock(result: PushResult, path: str, shown: Path) -> None:
     from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is written
 
-    BundleLock(result.reference, result.tag).write(path)
+    BundleLock(result.reference, result.tag).write(path, shown)

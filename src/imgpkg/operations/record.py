@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations, Location
 from imgpkg.bundle.tagging import internal_tag, locations_tag
 from imgpkg.content.image import build_image
-from imgpkg.content.pack import pack_layer
+from imgpkg.content.pack import pack_file
 from imgpkg.errors import RegistryError, doing
 
 if TYPE_CHECKING:
@@ -30,18 +28,13 @@ def write_locations(record: Record, to: Destination, *, is_fresh: bool) -> None:
     with (
         doing(f"Creating copy information for bundle {to.repository.digest(bundle)}"),
         doing(f"Pushing locations image to '{tag}'"),
-        tempfile.TemporaryDirectory(prefix="imgpkg-locations-") as folder,
     ):
-        file = Path(folder, "content", FILE_NAME)
-        file.parent.mkdir()
-        file.write_bytes(_document(record).to_bytes())
-        file.chmod(0o600)
-        with pack_layer([str(file.parent)], exclusions=()) as layer:
-            built = build_image(layer, {})
-            if not is_fresh and to.holds(tag, built.manifest.digest):
-                return
-            to.client.push_blob(to.repository, layer.descriptor, layer.open, check=not is_fresh)
-            _push(bundle, built, to, is_fresh=is_fresh)
+        layer = pack_file(FILE_NAME, _document(record).to_bytes())
+        built = build_image(layer, {})
+        if not is_fresh and to.holds(tag, built.manifest.digest):
+            return
+        to.client.push_blob(to.repository, layer.descriptor, layer.open, check=not is_fresh)
+        _push(bundle, built, to, is_fresh=is_fresh)
 
 
 def _document(record: Record) -> ImageLocations:
