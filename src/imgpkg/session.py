@@ -11,6 +11,7 @@ from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.explicit import ExplicitSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import CredentialSource, Keychain
+from imgpkg.auth.program import Programs
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.registry.client import RegistryClient
 from imgpkg.settings import Settings
@@ -44,7 +45,7 @@ class Session:
         self.settings = settings or Settings()
         self._warn = partial(_warn_once, set(), on_event)
         self._pool = self._open_pool(trace)
-        self._helpers = Helpers(self.settings.environ)
+        self._programs = Programs()
         self.keychain = Keychain([*sources, *self._sources()])
         self.client = RegistryClient(
             self._pool,
@@ -59,7 +60,7 @@ class Session:
         yield EnvironmentSource(environ, self._warn)
         yield from active_sources(environ, self._pool, self._warn)
         yield ExplicitSource(self.settings.login, environ)
-        yield DockerConfigSource(environ, self._warn, helpers=self._helpers)
+        yield DockerConfigSource(environ, self._warn, helpers=Helpers(environ, programs=self._programs))
 
     def _open_pool(self, trace: Callable[[str], None] | None) -> Pool:
         return Pool(
@@ -73,7 +74,7 @@ class Session:
 
     def stop(self) -> None:
         """End what this run has other programs do, for good; signal handlers may call it."""
-        self._helpers.stop()
+        self._programs.stop()
 
     def close(self) -> None:
         """Close every connection."""
