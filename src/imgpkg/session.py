@@ -58,7 +58,7 @@ class Session:
     def _sources(self) -> Iterator[CredentialSource]:
         environ = self.settings.environ
         yield EnvironmentSource(environ, self._warn)
-        yield from active_sources(environ, self._pool, self._warn)
+        yield from active_sources(environ, self._pool, self._warn, programs=self._programs)
         yield ExplicitSource(self.settings.login, environ)
         yield DockerConfigSource(environ, self._warn, helpers=Helpers(environ, programs=self._programs))
 
