@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.errors import InvalidManifest, doing
 from imgpkg.oci.manifest import Descriptor, ImageConfig, Manifest
+from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imgpkg.oci.digest import Readable
-    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.oci.reference import Repository
 
 BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
 MAX_CONFIG = 32 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -11,19 +12,20 @@ from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
+from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import EMPTY
 from imgpkg.oci.reference import parse_any
+from imgpkg.session import Session
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from concurrent.futures import Executor
 
     from imgpkg.bundle.graph import Bundle, Member
-    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
-    from imgpkg.session import Session
 
 # Reading metadata is all round trips: more of them at once than blobs.
 _METADATA_JOBS = 10
@@ -50,9 +52,12 @@ class ImageInfo:
     image: str
     image_type: ImageType
     origin: str = ""
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = EMPTY
     layers: tuple[Digest, ...] = ()
     error: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +67,13 @@ class Description:
     digest: Digest
     image: str
     origin: str
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = EMPTY
     layers: tuple[Digest, ...] = ()
     bundles: tuple[Description, ...] = ()
     images: tuple[ImageInfo, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
 
 
 def describe(
@@ -143,7 +151,7 @@ class _Facts:
         """List the layers of an image, or of the image for linux/amd64 that an index lists."""
         reference, manifest = found
         if manifest is not None and manifest.is_index:
-            child = next((c for c in manifest.manifests if c.platform == "linux/amd64"), None)
+            child = next((c for c in manifest.manifests if f"{c.platform}/".startswith("linux/amd64/")), None)
             if child is None:
                 return ()
             manifest = self._manifest(reference.repository.digest(child.digest))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
-from imgpkg.oci.manifest import EMPTY
+from imgpkg.oci.manifest import EMPTY, Descriptor
+from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Reader
     from imgpkg.oci.digest import Digest
-    from imgpkg.oci.manifest import Descriptor, Manifest
-    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.oci.manifest import Manifest
+    from imgpkg.oci.reference import Repository
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
 # Nobody nests indexes further than two or three deep, but a hostile registry.

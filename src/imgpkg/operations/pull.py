@@ -6,17 +6,17 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
+from imgpkg.bundle.lock_file import Path
 from imgpkg.content.output import check_output, replacing
 from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
 from imgpkg.events import Hook, Message, silent
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.extract import extract
 from imgpkg.operations.pull_values import PullResult
+from imgpkg.session import Session
 
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Image
-    from imgpkg.bundle.lock_file import Path
-    from imgpkg.session import Session
 
 
 def pull(

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
-
-if TYPE_CHECKING:
-    from imgpkg.oci.digest import Digest
-    from imgpkg.session import Session
+from imgpkg.session import Session
 
 INTERNAL_SUFFIX = ".imgpkg"
 
