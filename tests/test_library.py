@@ -148,8 +148,8 @@ def test_authorities_are_named_by_paths(tmp_path):
 
 
 def test_a_closed_session_refuses_all_work(embedded_registry, session, tmp_path):
-    image = f"{embedded_registry.address}/closed/app:v1"
-    make_image(session, image)
+    where = f"{embedded_registry.address}/closed/app"
+    image = str(make_image(session, where))
     tar = tmp_path / "image.tar"
     imgpkg.copy(imgpkg.CopySource(image=image), to_tar=tar, session=session)
     closed = imgpkg.Session()
@@ -160,15 +160,15 @@ def test_a_closed_session_refuses_all_work(embedded_registry, session, tmp_path)
     before = len(embedded_registry.requests)
     for work in (
         lambda: imgpkg.resolve(image, session=closed),
-        lambda: imgpkg.list_tags(image[:-3], session=closed),
+        lambda: imgpkg.list_tags(where, session=closed),
         lambda: imgpkg.explain(image, session=closed),
         lambda: imgpkg.describe(image, session=closed),
         lambda: imgpkg.read_bundle(image, session=closed),
-        lambda: imgpkg.push([tmp_path / "in"], image=image, session=closed),
+        lambda: imgpkg.push([tmp_path / "in"], image=where, session=closed),
         lambda: imgpkg.pull(tmp_path / "out", image=image, session=closed),
         lambda: imgpkg.copy(imgpkg.CopySource(tar=tar), to_layout=tmp_path / "layout", session=closed),
         lambda: imgpkg.copy(imgpkg.CopySource(image=image), to_tar=tmp_path / "b.tar", session=closed),
-        lambda: imgpkg.preview_copy(imgpkg.CopySource(image=image), image[:-3], session=closed),
+        lambda: imgpkg.preview_copy(imgpkg.CopySource(image=image), where, session=closed),
         lambda: closed.client,
     ):
         with pytest.raises(imgpkg.errors.UsageError, match="The session is closed"):
