@@ -101,6 +101,7 @@ def call(
 def answer(told: Mapping[str, Any]) -> None:
     """Be the process of one call: ask, and print the answer."""
     pipe = _keep_for_the_answer()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(ceil(told["seconds"]) + _GRACE)
     machine = Machine.told(told["machine"])
     said = {"answer": None, "problem": ""}
