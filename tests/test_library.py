@@ -9,8 +9,10 @@ import pickle
 import pwd
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import trustme
 from tests.operations.making import make_bundle, make_image
 
 import imgpkg
@@ -121,6 +123,58 @@ def test_files_are_named_by_paths_everywhere(embedded_registry, session, tmp_pat
         to, written = f"{embedded_registry.address}/paths/copy{number}", tmp_path / f"lock{number}.yml"
         imgpkg.copy(source, to_repo=to, lock_output=written, session=session)
         assert str(imgpkg.BundleLock.from_path(written).reference).startswith(f"{to}@")
+
+
+def test_one_path_is_as_good_as_a_list_of_one(embedded_registry, session, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "kept").write_text("kept")
+    (tmp_path / "in" / "left").write_text("left")
+    image = f"{embedded_registry.address}/paths/one"
+    for files in (tmp_path / "in", iter([tmp_path / "in"])):
+        imgpkg.push(files, image=image, exclusions=[Path("left")], session=session)
+        imgpkg.pull(tmp_path / "out", image=image, session=session)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
+
+
+def test_authorities_are_named_by_paths(tmp_path):
+    authority = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(str(authority))
+    for paths in (authority, str(authority), (authority,), [str(authority)]):
+        settings = imgpkg.Settings(ca_cert_paths=paths)
+        assert settings.authorities == settings.ca_cert_paths == (str(authority),)
+        imgpkg.Session(settings).close()
+    with pytest.raises(imgpkg.errors.InvalidSettings):
+        imgpkg.Session(imgpkg.Settings(ca_cert_paths=tmp_path / "missing.pem"))
+
+
+def test_a_closed_session_refuses_all_work(embedded_registry, session, tmp_path):
+    where = f"{embedded_registry.address}/closed/app"
+    image = str(make_image(session, where))
+    tar = tmp_path / "image.tar"
+    imgpkg.copy(imgpkg.CopySource(image=image), to_tar=tar, session=session)
+    closed = imgpkg.Session()
+    imgpkg.resolve(image, session=closed)
+    closed.close()
+    closed.close()
+    (tmp_path / "in").write_text("x")
+    before = len(embedded_registry.requests)
+    for work in (
+        lambda: imgpkg.resolve(image, session=closed),
+        lambda: imgpkg.list_tags(where, session=closed),
+        lambda: imgpkg.explain(image, session=closed),
+        lambda: imgpkg.describe(image, session=closed),
+        lambda: imgpkg.read_bundle(image, session=closed),
+        lambda: imgpkg.push([tmp_path / "in"], image=where, session=closed),
+        lambda: imgpkg.pull(tmp_path / "out", image=image, session=closed),
+        lambda: imgpkg.copy(imgpkg.CopySource(tar=tar), to_layout=tmp_path / "layout", session=closed),
+        lambda: imgpkg.copy(imgpkg.CopySource(image=image), to_tar=tmp_path / "b.tar", session=closed),
+        lambda: imgpkg.preview_copy(imgpkg.CopySource(image=image), where, session=closed),
+        lambda: closed.client,
+    ):
+        with pytest.raises(imgpkg.errors.UsageError, match="The session is closed"):
+            work()
+    assert len(embedded_registry.requests) == before
+    assert not any((tmp_path / name).exists() for name in ("out", "layout", "b.tar"))
 
 
 def test_one_name_is_no_list_of_files(session):

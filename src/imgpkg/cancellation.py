@@ -1,4 +1,4 @@
-"""Cancel scopes: end at once whatever the threads of one piece of work wait for."""
+"""Waiting: with a limit, announced when it is long, and ended at once in all threads of one piece of work."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 STOPPED = "the work was stopped"
 
+# A wait that is longer is announced.
+QUIET_SECONDS = 5.0
+# The longest single call of the system in a wait: its limit and its scope are looked at in between.
+_SLICE = 1.0
 # How long a pause lasts at most before the flag is looked at again.
 _TICK = 0.05
 
@@ -85,6 +89,45 @@ class Cancellation:
         finally:
             _SCOPE.reset(token)
             self.forget(key)
+
+
+class Wait:
+    """A wait of at most `seconds`, None for ever; cancelling `scope` ends it.
+
+    `announce` is called once when it has lasted `quiet` seconds.
+    """
+
+    def __init__(
+        self,
+        seconds: float | None,
+        scope: Cancellation,
+        announce: Callable[[float], None],
+        quiet: float = QUIET_SECONDS,
+    ) -> None:
+        self._start = time.monotonic()
+        self._seconds = seconds
+        self._scope = scope
+        self._quiet = quiet
+        self._announce = announce
+        self._is_announced = False
+
+    def remaining(self) -> float | None:
+        """Return the seconds that are left, None without a limit; raise TimeoutError and Cancelled."""
+        self._scope.check()
+        spent = time.monotonic() - self._start
+        if self._seconds is not None and spent >= self._seconds:
+            raise TimeoutError("timed out")
+        if spent >= self._quiet and not self._is_announced:
+            self._is_announced = True
+            self._announce(spent)
+        return None if self._seconds is None else self._seconds - spent
+
+    def slice(self, longest: float = _SLICE) -> float:
+        """Return how long the next call of the system may take, in seconds; raise as `remaining` does."""
+        remaining = self.remaining()
+        # Never more than the whole quiet time: the announcement comes between two calls.
+        slice_ = longest if self._is_announced else min(longest, self._quiet)
+        return slice_ if remaining is None else min(remaining, slice_)
 
 
 _NEVER = Cancellation()

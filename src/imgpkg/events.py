@@ -6,14 +6,12 @@ Raising `imgpkg.errors.Cancelled` in it stops the work: nothing half-done become
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from imgpkg.oci.digest import Digest
+from imgpkg.oci.digest import Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ class BlobFinished:
 Event: TypeAlias = (
     Message | Warned | PackStarted | PackAdvanced | Planned | BlobStarted | BlobAdvanced | BlobFinished
 )
-Hook: TypeAlias = "Callable[[Event], None]"
+Hook: TypeAlias = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:

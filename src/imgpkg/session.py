@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,16 +12,16 @@ from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.explicit import ExplicitSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import CredentialSource, Keychain
+from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation
+from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.registry.client import RegistryClient
 from imgpkg.settings import Settings
 from imgpkg.transport.pool import Pool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from typing_extensions import Self
+    from collections.abc import Iterator
 
     from imgpkg.transport.trace import Tracer
 
@@ -42,30 +43,53 @@ class Session:
         on_event: Hook = silent,
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        self.settings = settings or Settings()
+        self._settings = settings or Settings()
+        self._is_closed = False
         self._warn = partial(_warn_once, set(), on_event)
         self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
-        self._helpers = Helpers(self.settings.environ)
-        self.keychain = Keychain([*sources, *self._sources()])
-        self.client = RegistryClient(
+        self._programs = Programs(self.cancellation, self._warn)
+        self._keychain = Keychain([*sources, *self._sources()])
+        self._client = RegistryClient(
             self._pool,
-            self.keychain,
+            self._keychain,
             insecure=self.settings.insecure,
             retry_count=self.settings.retry_count,
             warn=self._warn,
         )
 
+    @property
+    def settings(self) -> Settings:
+        """What the session was opened with; UsageError when it is closed, as for the other two."""
+        self._check_open()
+        return self._settings
+
+    @property
+    def keychain(self) -> Keychain:
+        """What decides who is logged in where."""
+        self._check_open()
+        return self._keychain
+
+    @property
+    def client(self) -> RegistryClient:
+        """What speaks with registries."""
+        self._check_open()
+        return self._client
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise UsageError("The session is closed: open another one for more work")
+
     def _sources(self) -> Iterator[CredentialSource]:
         environ = self.settings.environ
         yield EnvironmentSource(environ, self._warn)
-        yield from active_sources(environ, self._pool, self._warn)
+        yield from active_sources(environ, self._pool, self._warn, programs=self._programs)
         yield ExplicitSource(self.settings.login, environ)
-        yield DockerConfigSource(environ, self._warn, helpers=self._helpers)
+        yield DockerConfigSource(environ, self._warn, helpers=Helpers(environ, programs=self._programs))
 
     def _open_pool(self, trace: Callable[[str], None] | None) -> Pool:
         return Pool(
-            ca_cert_paths=self.settings.ca_cert_paths,
+            ca_cert_paths=self.settings.authorities,
             verify_certs=self.settings.verify_certs,
             header_timeout=self.settings.response_header_timeout,
             idle_timeout=self.settings.idle_timeout,
@@ -82,13 +106,13 @@ class Session:
         Signal handlers may call it.
         """
         self.cancellation.cancel()
-        self._helpers.stop()
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; the session does no more work."""
+        self._is_closed = True
         self._pool.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Session:  # noqa: PYI034 - a name that a program can look up
         return self
 
     def __exit__(self, *exception: object) -> None:

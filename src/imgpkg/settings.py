@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypeAlias, TypedDict
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from imgpkg.values import FrozenDict, hiding
 
-    from typing_extensions import Unpack
+if sys.version_info >= (3, 11):
+    from typing import Unpack
+else:
+    from typing_extensions import Unpack  # noqa: TC002 - a program may look it up
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
+Path: TypeAlias = str | os.PathLike[str]
 
 
-@dataclass(frozen=True, slots=True)
+@hiding("password", "token")
+@dataclass(frozen=True)
 class Login:
     """Credentials given by hand for every registry; None means not given, empty means cleared.
 
     What is not given falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` and `IMGPKG_ANON` of
-    the settings' environment (auth-spec 4).
+    the settings' environment (auth-spec 4). Secrets are in no `repr` and no `dataclasses.asdict`.
     """
 
     username: str | None = None
@@ -33,7 +37,7 @@ class Options(TypedDict, total=False):
     """The fields of Settings besides the environment."""
 
     login: Login
-    ca_cert_paths: tuple[str, ...]
+    ca_cert_paths: tuple[Path, ...] | Path
     verify_certs: bool
     insecure: bool
     response_header_timeout: float
@@ -42,7 +46,8 @@ class Options(TypedDict, total=False):
     concurrency: int
 
 
-@dataclass(frozen=True, slots=True)
+@hiding("environ")
+@dataclass(frozen=True)
 class Settings:
     """How registries are reached and where credentials come from.
 
@@ -50,18 +55,30 @@ class Settings:
     a library user decides. `Settings.from_environment()` takes the process's own. `insecure` allows http.
     `response_header_timeout` is in seconds, 0 and less wait for ever; `idle_timeout` is how many seconds a
     body may stand still in either direction; `retry_count` is the number of attempts, at least one is made;
-    `concurrency` is how many workers a copy has.
+    `concurrency` is how many workers a copy has. The environment, which may hold secrets, is in no `repr` and
+    no `dataclasses.asdict`.
     """
 
     login: Login = Login()
-    environ: Mapping[str, str] = field(default_factory=lambda: _EMPTY, repr=False)
-    ca_cert_paths: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default=FrozenDict(), repr=False)
+    ca_cert_paths: tuple[Path, ...] | Path = ()
     verify_certs: bool = True
     insecure: bool = False
     response_header_timeout: float = 30.0
     idle_timeout: float = 60.0
     retry_count: int = 5
     concurrency: int = 5
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "environ", FrozenDict.of(self.environ))
+        object.__setattr__(self, "ca_cert_paths", self.authorities)
+
+    @property
+    def authorities(self) -> tuple[str, ...]:
+        """The files of `ca_cert_paths`."""
+        given = self.ca_cert_paths
+        paths = (given,) if isinstance(given, (str, os.PathLike)) else given
+        return tuple(os.fspath(path) for path in paths)
 
     @classmethod
     def from_environment(cls, **options: Unpack[Options]) -> Settings:
@@ -71,7 +88,7 @@ class Settings:
         """
         environ = dict(os.environ)
         environ["HOME"] = environ.get("HOME") or _home_of_user()
-        return cls(environ=MappingProxyType(environ), **options)
+        return cls(environ=environ, **options)
 
 
 def _home_of_user() -> str:

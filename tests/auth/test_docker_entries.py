@@ -438,3 +438,21 @@ def test_a_file_may_be_a_pipe(tmp_path):
     finally:
         os.close(reader)
     assert finding.credential.username == "piped"
+
+
+@pytest.mark.parametrize("key", ["bücher.example", "https://BÜCHER.example/v2/", "xn--bcher-kva.example"])
+def test_a_key_in_letters_of_the_world_is_for_the_registry_that_dns_knows(key):
+    for repository in ("bücher.example/p/i", "xn--bcher-kva.example/p/i"):
+        finding = look_up({"auths": {key: login("me")}}, repository)
+        assert finding.credential.username == "me"
+
+
+def test_keys_that_no_host_can_match_are_warned_about():
+    warnings = []
+    config = {"auths": {"a..b": login("x"), "host.io": login("me")}, "credHelpers": {"bü\u200d.io": "h"}}
+    source = source_of(warnings.append, DOCKER_AUTH_CONFIG=json.dumps(config))
+    assert source.lookup(Repository.parse("host.io/p/i")).credential.username == "me"
+    assert [text.partition(": no host")[0] for text in warnings] == [
+        '$DOCKER_AUTH_CONFIG: key "a..b"',
+        '$DOCKER_AUTH_CONFIG: key "bü\u200d.io"',
+    ]

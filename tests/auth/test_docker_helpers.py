@@ -14,6 +14,7 @@ from imgpkg.auth.credential import Credential
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Keychain, Outcome
+from imgpkg.auth.program import Programs
 from imgpkg.errors import Cancelled, CredentialError
 from imgpkg.oci.reference import Repository
 
@@ -309,7 +310,8 @@ def test_threads_that_wait_for_helpers_are_let_go_when_the_work_is_stopped(folde
         folder, "a", f'sleep 300 & echo $! > "{folder}/new"; mv "{folder}/new" "{folder}/child"; wait'
     )
     write_helper(folder, "b", "echo '{}'")
-    helpers = helpers_of(program, clock)
+    programs = Programs()
+    helpers = helpers_of(program, clock, programs=programs)
     cancelled = []
 
     def ask(server):
@@ -322,7 +324,7 @@ def test_threads_that_wait_for_helpers_are_let_go_when_the_work_is_stopped(folde
         thread.start()
     while not (folder / "child").exists() and threads[0].is_alive():
         time.sleep(0.01)
-    helpers.stop()
+    programs.stop()
     for thread in threads:
         thread.join(60)
     assert sorted(cancelled) == ["host.io", "host.io", "other.io"]
@@ -473,3 +475,96 @@ def test_no_secret_of_a_helper_is_in_any_representation(folder, clock):
     assert "hunter2" not in repr(helpers.get("a", "host.io"))
     assert "hunter2" not in repr(list(helpers._answers.values()))
     assert "hunter2" not in repr(helpers._answers["a", "host.io"].peek())
+
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def still_runs(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_the_end_of_a_helper_is_the_end_of_its_answer_whoever_holds_its_output(folder, clock):
+    """A helper may start an agent that lives on; nobody waits for it, and nobody ends it."""
+    answer = """echo '{"Username":"u","Secret":"p"}'"""
+    program = write_helper(folder, "a", f'sleep 300 & echo $! > "{folder}/agent"; {answer}')
+    before, threads = descriptors(), threading.active_count()
+    start = time.monotonic()
+    credential = helpers_of(program, clock, timeout=20.0).get("a", "host.io")
+    seconds = time.monotonic() - start
+    agent = int((folder / "agent").read_text())
+    try:
+        assert (credential.username, credential.password) == ("u", "p")
+        assert seconds < 10
+        assert still_runs(agent)
+        assert (descriptors(), threading.active_count()) == (before, threads)
+    finally:
+        os.kill(agent, 9)
+
+
+def test_what_a_helper_printed_last_is_read_although_another_holds_its_output(folder, clock):
+    (folder / "x").mkdir(parents=True)
+    (folder / "secret").write_text(json.dumps({"Username": "u", "Secret": "s" * 50_000}))
+    program = write_helper(folder, "a", f'sleep 300 & echo $! > "{folder}/agent"; cat "{folder}/secret"')
+    try:
+        assert helpers_of(program, clock, timeout=20.0).get("a", "host.io").password == "s" * 50_000
+    finally:
+        os.kill(int((folder / "agent").read_text()), 9)
+
+
+def test_a_helper_that_closes_its_output_and_goes_on_has_not_ended(folder, clock):
+    answer = """echo '{"Username":"u","Secret":"p"}'"""
+    program = write_helper(folder, "a", f"{answer}; exec >&-; sleep 0.3; exit 4")
+    with pytest.raises(CredentialError, match="exit status 4"):
+        helpers_of(program, clock).get("a", "host.io")
+    program = write_helper(folder, "b", "exec >&-; sleep 300")
+    with pytest.raises(CredentialError, match=r"gave no answer in 0\.5 s"):
+        helpers_of(program, clock, timeout=0.5).get("b", "host.io")
+
+
+def test_a_helper_need_not_read_its_input(folder, clock):
+    folder.mkdir()
+    for name, body in (("a", "echo '{}'"), ("b", "exec <&-; sleep 0.2; echo '{}'")):
+        (folder / f"docker-credential-{name}").write_text(f"#!/bin/sh\n{body}\n")
+        (folder / f"docker-credential-{name}").chmod(0o755)
+        helpers = Helpers({"PATH": f"{folder}:/usr/bin:/bin"}, clock=clock)
+        assert helpers.get(name, "host.io/" + "x" * 200_000) is None
+
+
+def test_a_helper_that_does_not_stop_printing_is_ended(folder, clock):
+    program = write_helper(folder, "a", f'echo $$ > "{folder}/pid"; exec yes')
+    with pytest.raises(CredentialError, match="more than 1048576 bytes were printed"):
+        helpers_of(program, clock).get("a", "host.io")
+    assert is_gone(int((folder / "pid").read_text()))
+
+
+@pytest.mark.parametrize("odd", [{"MINE": "a\0b"}, {"A=B": "c"}])
+def test_an_environment_that_no_program_can_have_is_an_error(odd, folder, clock):
+    program = answering(folder, "a", "u", "p")
+    with pytest.raises(CredentialError, match=r"fork/exec .*docker-credential-a: invalid argument"):
+        Helpers({**program.environ, **odd}, clock=clock).get("a", "host.io")
+
+
+def test_a_pause_between_two_tries_ends_when_the_work_is_stopped(folder):
+    program = write_helper(folder, "a", "exit 1")
+    programs = Programs()
+    helpers = Helpers(program.environ, programs=programs)
+    raised = []
+
+    def ask():
+        with pytest.raises(Cancelled):
+            helpers.get("a", "host.io")
+        raised.append(time.monotonic())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    while not program.calls:
+        time.sleep(0.01)
+    time.sleep(0.3)
+    stopped = time.monotonic()
+    programs.stop()
+    thread.join()
+    assert raised[0] - stopped < 1
+    assert len(program.calls) == 1

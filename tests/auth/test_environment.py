@@ -126,6 +126,40 @@ def test_every_bad_hostname_is_named_and_no_value_shown():
     assert "HOSTNAME_b" not in text
 
 
+@pytest.mark.parametrize("hostname", ["a..b", "gcr.io,quay.io", "x" * 64 + ".example", "bü*.example"])
+def test_a_set_whose_host_there_cannot_be_is_warned_about_and_harms_no_other(hostname):
+    environ = {
+        "IMGPKG_REGISTRY_HOSTNAME_x": hostname,
+        "IMGPKG_REGISTRY_USERNAME_x": "somebody",
+        "IMGPKG_REGISTRY_PASSWORD_x": "hunter2",
+        "IMGPKG_REGISTRY_HOSTNAME_y": "quay.io",
+        "IMGPKG_REGISTRY_USERNAME_y": "me",
+        "IMGPKG_REGISTRY_PASSWORD_y": "s3cret",
+    }
+    warnings = []
+    source = EnvironmentSource(environ, warnings.append)
+    assert source.lookup(Repository.parse("quay.io/p/i")).credential.username == "me"
+    other = source.lookup(Repository.parse("host.io/p/i"))
+    assert other.outcome is Outcome.NO_MATCH
+    assert "IMGPKG_REGISTRY_HOSTNAME_x: no host can be called so: " in other.detail
+    (warning,) = warnings
+    assert warning.startswith("IMGPKG_REGISTRY_HOSTNAME_x: no host can be called so: ")
+    assert warning.endswith("; the set matches nothing")
+    assert "hunter2" not in warning + other.detail
+
+
+@pytest.mark.parametrize("repository", ["bücher.example/p/i", "xn--bcher-kva.example/p/i"])
+def test_a_set_in_letters_of_the_world_is_for_the_registry_that_dns_knows(repository):
+    environ = {
+        "IMGPKG_REGISTRY_HOSTNAME_x": "bücher.example",
+        "IMGPKG_REGISTRY_USERNAME_x": "me",
+        "IMGPKG_REGISTRY_PASSWORD_x": "s3cret",
+    }
+    source = EnvironmentSource(environ, pytest.fail)
+    assert source.lookup(Repository.parse(repository)).credential.username == "me"
+    assert source.lookup(Repository.parse("quay.io/p/i")).outcome is Outcome.NO_MATCH
+
+
 def test_nothing_is_parsed_before_the_first_lookup_and_the_variables_are_read_once():
     class Counting(dict):
         reads = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpkg.auth.address import Address, docker_hub_aliases
-from imgpkg.auth.pattern import Pattern
+from imgpkg.auth.pattern import NoHost, Pattern
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 
@@ -77,7 +77,7 @@ def test_a_value_of_the_table_becomes_its_key(text, host, port, path):
         ("g cr.io", "character"),
         ("g!cr.io", "character"),
         ("gcr.io,quay.io", "character"),
-        ("münchen.example", "character"),
+        ("g\\cr.io", "character"),
         ("gcr.io/\x1b[31m", "control character"),
         ("gcr.io/a\nb", "control character"),
     ],
@@ -89,8 +89,48 @@ def test_a_value_that_means_no_place_is_refused_without_repeating_it(text, reaso
 
 
 @pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("Bücher.example:5000/team", "xn--bcher-kva.example"),
+        ("*.bücher.example", "*.xn--bcher-kva.example"),
+        ("bücher.r[0-9].example", "xn--bcher-kva.r[0-9].example"),
+        ("https://straße.example", "xn--strae-oqa.example"),
+    ],
+)
+def test_a_host_in_letters_of_the_world_takes_its_form_for_dns(text, host):
+    assert Pattern.parse(text).address.host == host
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a..b", "a dot comes first"),
+        (".b", "a dot comes first"),
+        (".", "a dot comes first"),
+        ("*..b", "a dot comes first"),
+        ("a" * 64 + ".b", "longer than a host name"),
+        ("é" * 60 + ".b", "no form for DNS"),
+        ("a." * 130 + "b", "longer than a host name"),
+        ("bü*.example", "no form for DNS"),
+        ("a\u2100b.example", "no form for DNS"),
+        ("g!cr.io", "character"),
+        ("gcr.io,quay.io", "character"),
+    ],
+)
+def test_a_host_that_there_cannot_be_is_told_apart_and_not_repeated(text, reason):
+    with pytest.raises(NoHost, match=reason) as caught:
+        Pattern.parse(text)
+    assert text not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("pattern", "repository"),
     [
+        ("bücher.example", "xn--bcher-kva.example/p/i"),
+        ("xn--bcher-kva.example", "bücher.example/p/i"),
+        ("BÜCHER.example:5000", "bücher.example:5000/p/i"),
+        ("*.bücher.example", "r.bücher.example/p/i"),
+        ("gcr.io.", "gcr.io./p/i"),
         ("gcr.io", "gcr.io:443/p/i"),
         ("gcr.io:443", "gcr.io/p/i"),
         ("gcr.io", "GCR.io/p/i"),

@@ -77,3 +77,25 @@ def test_variables_that_mean_nothing_are_an_error(refused, monkeypatch):
     text = refused("auth", "explain", REPOSITORY)
     assert "IMGPKG_REGISTRY_PASWORD_0" in text
     assert "s3cret" not in text
+
+
+def test_a_host_in_letters_of_the_world_is_one_registry_in_variables_and_arguments(run, monkeypatch):
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_x", "bücher.example")
+    monkeypatch.setenv("IMGPKG_REGISTRY_USERNAME_x", "robot")
+    monkeypatch.setenv("IMGPKG_REGISTRY_PASSWORD_x", "s3cret")
+    for name in ("bücher.example", "xn--bcher-kva.example"):
+        done = run("auth", "explain", f"{name}/team/app")
+        assert done.out.startswith("credential for xn--bcher-kva.example/team/app from environment: ")
+    done = run("auth", "explain", REPOSITORY)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("no credential found")
+
+
+def test_a_host_that_there_cannot_be_is_warned_about_and_ends_no_command(run, monkeypatch):
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_x", "a..b")
+    done = run("auth", "explain", REPOSITORY)
+    assert done.code == 0
+    assert done.err == (
+        "imgpkg: warning: IMGPKG_REGISTRY_HOSTNAME_x: no host can be called so: "
+        "a dot comes first, or follows another one; the set matches nothing\n"
+    )

@@ -126,3 +126,11 @@ class TestBytesAtHand:
         assert str(caught.value) == (
             f'manifest digest: "{Digest.of(b"abc")}" does not match requested digest: "{Digest.of(b"abd")}"'
         )
+
+
+@pytest.mark.parametrize(
+    "parts", [("md5", "0" * 32), ("", ""), ("sha256", ""), ("sha256", "A" * 64), ("sha512", "0" * 64)]
+)
+def test_a_digest_that_could_not_be_parsed_cannot_be_made(parts):
+    with pytest.raises(InvalidReference):
+        Digest(*parts)

@@ -78,6 +78,16 @@ class TestAnImageManifest:
 
 
 class TestAnIndex:
+    @pytest.mark.parametrize(
+        ("variant", "platform"),
+        [({}, "linux/arm"), ({"variant": "v7"}, "linux/arm/v7"), ({"variant": ""}, "linux/arm")],
+    )
+    def test_a_platform_has_its_variant(self, variant, platform):
+        named = {"os": "linux", "architecture": "arm", **variant}
+        child = descriptor(CHILD, 7, media.OCI_MANIFEST, platform=named)
+        found = Manifest.parse(raw({"mediaType": media.OCI_INDEX, "manifests": [child]}))
+        assert [one.platform for one in found.manifests] == [platform]
+
     @pytest.mark.parametrize("media_type", sorted(media.INDEXES))
     def test_lists_manifests(self, media_type):
         platform = {"os": "linux", "architecture": "amd64"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imgpkg.errors import InvalidReference
@@ -161,7 +163,10 @@ class TestARepository:
             "user@a.b",
             "a.b:99999",
             "%41.b",
-            "é.io",
+            "a\u2100b.io",
+            "a\u200db.io",
+            "\u00e9" * 60 + ".io",
+            "\u00e9!.io",
             "[::",
             "[:::]",
             "a.b:٣",
@@ -171,6 +176,50 @@ class TestARepository:
     def test_has_a_registry_that_is_an_authority(self, registry):
         message = f"registries must be valid RFC 3986 URI authorities: {registry}"
         assert refusal(Repository.parse, f"{registry}/some/path") == message
+
+    @pytest.mark.parametrize(
+        ("text", "registry"),
+        [
+            ("é.io", "xn--9ca.io"),
+            ("Bücher.Example:5000", "xn--bcher-kva.Example:5000"),
+            ("bücher\u3002例え.テスト", "xn--bcher-kva.xn--r8jz45g.xn--zckzah"),
+            ("straße.example", "xn--strae-oqa.example"),
+            ("ελλάς.example", "xn--hxarsa0b.example"),
+            ("\uff46\uff55ll.example", "full.example"),
+            ("xn--bcher-kva.example", "xn--bcher-kva.example"),
+        ],
+    )
+    def test_has_the_form_for_dns_of_a_registry_in_letters_of_the_world(self, text, registry):
+        repository = Repository.parse(f"{text}/some/path")
+        assert repository.registry == registry
+        assert str(Reference.parse(f"{text}/some/path@sha256:{H}")) == f"{registry}/some/path@sha256:{H}"
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            ("docker.io", "library/nginx"),
+            ("", "library/nginx"),
+            ("index.docker.io", "nginx"),
+            ("localhost", "some/path"),
+            ("é.io", "some/path"),
+            ("a.b/c", "some/path"),
+            ("a b.c", "some/path"),
+            ("a.b", "UPPER"),
+            ("a.b", "some/path:v1"),
+            ("a.b", "x"),
+            ("a.b", ""),
+        ],
+    )
+    def test_that_could_not_be_parsed_cannot_be_made(self, parts):
+        with pytest.raises(InvalidReference):
+            Repository(*parts)
+
+    @pytest.mark.parametrize("tag", ["", "b+d", "t" * 129, "v1\n"])
+    def test_has_no_reference_with_a_tag_that_could_not_be_parsed(self, tag):
+        with pytest.raises(InvalidReference, match="tag "):
+            Reference(Repository("a.b", "cd"), tag=tag)
+        with pytest.raises(InvalidReference):
+            replace(Reference.parse("a.b/cd:v1"), tag=tag)
 
     def test_of_docker_hub_is_as_long_as_its_canonical_name(self):
         longest = "p" * (255 - len("library/"))

@@ -62,13 +62,13 @@ def make_index(session, where, children, *, tag=""):
     manifests = []
     for platform, reference in children.items():
         found = session.client.manifest(reference)
-        system, _, architecture = platform.partition("/")
+        names = zip(("os", "architecture", "variant"), platform.split("/"), strict=False)
         manifests.append(
             {
                 "mediaType": found.media_type,
                 "digest": str(found.digest),
                 "size": len(found.raw),
-                "platform": {"os": system, "architecture": architecture},
+                "platform": dict(names),
             }
         )
     document = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": manifests}

@@ -63,10 +63,13 @@ class TestADescription:
         assert dict(listed.annotations) == {"id": "a"}
         assert listed.layers == tuple(layer.digest for layer in session.client.manifest(image).layers)
 
-    def test_shows_the_layers_of_an_index_for_linux_on_amd64(self, embedded_registry, session, tmp_path):
+    @pytest.mark.parametrize("platform", ["linux/amd64", "linux/amd64/v2"])
+    def test_shows_the_layers_of_an_index_for_linux_on_amd64(
+        self, platform, embedded_registry, session, tmp_path
+    ):
         where = f"{embedded_registry.address}/app/multi"
         amd, arm = make_image(session, where, ["amd"]), make_image(session, where, ["arm"])
-        index = make_index(session, where, {"linux/arm64": arm, "linux/amd64": amd})
+        index = make_index(session, where, {"linux/arm64": arm, platform: amd})
         other = make_index(session, where, {"linux/arm64": arm})
         bundle = make_bundle(
             session, f"{embedded_registry.address}/bundles/i", {index: {}, other: {}}, tmp_path / "b"

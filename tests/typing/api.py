@@ -14,6 +14,13 @@ def push_and_pull(session: imgpkg.Session) -> imgpkg.Reference:
     return pulled.reference
 
 
+def paths(session: imgpkg.Session) -> imgpkg.Settings:
+    imgpkg.push(Path("config"), image="host/a/b", exclusions=[Path(".git")], session=session)
+    imgpkg.push([Path("config"), "more"], image="host/a/b", session=session)
+    files: tuple[str, ...] = session.settings.authorities
+    return imgpkg.Settings(ca_cert_paths=Path("ca.pem"), environ={"A": files[0]})
+
+
 def tags(session: imgpkg.Session) -> list[str]:
     listed: imgpkg.TagList = imgpkg.list_tags("host/a/b", digests=True, session=session)
     return [tag.name for tag in listed.tags if tag.digest is not None]

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.cloud.metadata import MetadataService
     from imgpkg.auth.keychain import CredentialSource
+    from imgpkg.auth.program import Programs
     from imgpkg.transport.message import Transport
 
     Warn = Callable[[str], None]
@@ -24,13 +25,13 @@ DEPRECATION = (
 
 
 def active_sources(
-    environ: Mapping[str, str], transport: Transport, warn: Warn
+    environ: Mapping[str, str], transport: Transport, warn: Warn, *, programs: Programs | None = None
 ) -> tuple[CredentialSource, ...]:
     """Give the sources of the active keychains in the order given; asks nobody and loads no SDK.
 
     `IMGPKG_ACTIVE_KEYCHAINS` is a list with commas: blanks, empty parts and repetitions mean nothing, names
     are in any case. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all of them in its place, and `warn` hears that
-    it is deprecated. Raises InvalidSettings for an unknown name.
+    it is deprecated. `programs` runs what a cloud is asked with. Raises InvalidSettings for an unknown name.
     """
     names = _names(environ, warn)
     if not names:
@@ -39,7 +40,9 @@ def active_sources(
 
     # One for all: a machine in none of the clouds waits for it once.
     metadata = MetadataService(time.time)
-    return tuple(_source(name, environ, transport, warn, metadata) for name in names)
+    return tuple(
+        _source(name, environ, transport, warn, metadata=metadata, programs=programs) for name in names
+    )
 
 
 def _names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
@@ -59,20 +62,26 @@ def _known(part: str) -> str:
 
 
 def _source(
-    name: str, environ: Mapping[str, str], transport: Transport, warn: Warn, metadata: MetadataService
+    name: str,
+    environ: Mapping[str, str],
+    transport: Transport,
+    warn: Warn,
+    *,
+    metadata: MetadataService,
+    programs: Programs | None,
 ) -> CredentialSource:
     if name == "gke":
         from imgpkg.auth.cloud.gke import GkeSource  # noqa: PLC0415 - only what is active is loaded
 
-        return GkeSource(environ, warn, metadata=metadata)
+        return GkeSource(environ, warn, metadata=metadata, programs=programs)
     if name == "ecr":
         from imgpkg.auth.cloud.ecr import EcrSource  # noqa: PLC0415 - likewise
 
-        return EcrSource(environ, warn, metadata=metadata)
+        return EcrSource(environ, warn, metadata=metadata, programs=programs)
     if name == "aks":
         from imgpkg.auth.cloud.aks import AksSource  # noqa: PLC0415 - likewise
 
-        return AksSource(environ, transport, warn, metadata=metadata)
+        return AksSource(environ, transport, warn, metadata=metadata, programs=programs)
     from imgpkg.auth.cloud.github import GithubSource  # noqa: PLC0415 - likewise
 
     return GithubSource(environ)

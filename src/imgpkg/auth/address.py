@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from imgpkg.oci.reference import DOCKER_HUB
+from imgpkg.errors import InvalidReference
+from imgpkg.oci.reference import DOCKER_HUB, ascii_host
 
 if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
@@ -15,6 +17,7 @@ DOCKER_HUB_HOSTS = (DOCKER_HUB, "docker.io", "registry-1.docker.io")
 
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _API_VERSIONS = (("v1",), ("v2",))
+_LONGEST_LABEL, _LONGEST_HOST = 63, 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,15 @@ class Address:
 
     @classmethod
     def read(cls, text: str) -> Address:
-        """Read `[http[s]://]host[:port][/v1|/v2][/path][/]` without judging it; never fails."""
+        """Read `[http[s]://]host[:port][/v1|/v2][/path][/]` without judging it; never fails.
+
+        A host in letters of the world takes its form for DNS, if it has one.
+        """
         authority, path = split_scheme(text)[1].partition("/")[::2]
-        return cls(*split_authority(authority), split_path(path))
+        host, port = split_authority(authority)
+        with suppress(InvalidReference):
+            host = ascii_host(host)
+        return cls(host, port, split_path(path))
 
     @property
     def is_docker_hub(self) -> bool:
@@ -88,3 +97,15 @@ def split_path(path: str) -> tuple[str, ...]:
     """Cut a path into its segments, without the API version that people copy from a URL."""
     segments = tuple(segment for segment in path.split("/") if segment)
     return segments[1:] if segments[:1] in _API_VERSIONS else segments
+
+
+def why_no_host(host: str) -> str:
+    """Say why DNS can know no host of this name, whatever its characters are; empty when it can."""
+    labels = host.removesuffix(".").split(".")
+    if not host.isascii():
+        return "its letters have no form for DNS (IDNA)"
+    if not all(labels):
+        return "a dot comes first, or follows another one"
+    if len(host) > _LONGEST_HOST or max(map(len, labels)) > _LONGEST_LABEL:
+        return "it is longer than a host name can be"
+    return ""

@@ -8,7 +8,7 @@ from base64 import b64decode
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.address import Address
+from imgpkg.auth.address import Address, why_no_host
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.jsonfile import decode, fold, items, text
 from imgpkg.errors import CredentialError
@@ -85,12 +85,15 @@ class AuthFile:
 
     @classmethod
     def parse(cls, data: bytes, warn: Callable[[str], None]) -> AuthFile:
-        """Read a file's bytes; `warn` hears about a trailing comma; CredentialError with line and column."""
+        """Read a file's bytes; raise CredentialError with line and column.
+
+        `warn` hears about a trailing comma, and about keys that no host can match.
+        """
         document = decode(data)
         if document.comma:
             warn(f"{document.comma}: a comma before a closing bracket is not JSON; it is ignored")
         top = fold(document.value, "the top level")
-        return cls(
+        file = cls(
             tuple(Entry(Key.read(key), raw) for key, raw in items(top.get("auths"), "auths")),
             tuple(
                 (Key.read(key), text(name, f'credHelpers "{key}"'))
@@ -98,6 +101,10 @@ class AuthFile:
             ),
             text(top.get("credsstore"), "credsStore"),
         )
+        for key in (*(entry.key for entry in file.entries), *(key for key, _ in file.helpers)):
+            if problem := why_no_host(key.address.host):
+                warn(f"key {key.quoted}: no host can be called so: {problem}; it matches nothing")
+        return file
 
     def entries_for(self, target: Address, spellings: Iterable[str]) -> list[Entry]:
         """List the entries for `target`, longest path first, then those spelled as in `spellings`."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imgpkg.values import hiding
 
-@dataclass(frozen=True, slots=True)
+
+@hiding("password", "identity_token", "registry_token")
+@dataclass(frozen=True)
 class Credential:
     """A login, an identity token, a registry token, or several of them; all empty means anonymous.
 
     Precedence is the authorizer's: registry token, identity token, login, none (auth-spec 2.6).
     `expires_at` is a Unix time in seconds, None when the credential does not say; a lookup from then on gives
     a new one. Bytes that are no UTF-8 are surrogate escapes (PEP 383), as in the process's own environment:
-    encode with `surrogateescape`.
+    encode with `surrogateescape`. Secrets are in no `repr` and no `dataclasses.asdict`.
     """
 
     username: str = ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.auth.address import Address, docker_hub_aliases
 from imgpkg.auth.credential import Credential
-from imgpkg.auth.pattern import ANOTHER_HOST, Pattern
+from imgpkg.auth.pattern import ANOTHER_HOST, NoHost, Pattern
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import DOCKER_HUB
 
@@ -77,7 +77,7 @@ class EnvironmentSet:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSets:
-    """Every set that can match, those `lost` for want of a hostname, and `warnings`; no value in either."""
+    """Every set that can match, those `lost` for want of a host, and `warnings`; no value in either."""
 
     sets: tuple[EnvironmentSet, ...]
     lost: tuple[str, ...]
@@ -93,11 +93,11 @@ class EnvironmentSets:
 def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
     """Read all sets; raise CredentialError for unknown names, or for hostnames that mean nothing."""
     groups = _groups(environ)
-    sets = _sets(groups)
+    sets, impossible = _sets(groups)
     lost = tuple(_lost(groups))
     advice = (f"{text}; for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD" for text in lost)
-    warnings = (*_group_warnings(groups), *advice, *_duplicate_warnings(sets))
-    return EnvironmentSets(sets, lost, warnings)
+    warnings = (*_group_warnings(groups), *advice, *impossible, *_duplicate_warnings(sets))
+    return EnvironmentSets(sets, (*lost, *impossible), warnings)
 
 
 def variable(kind: str, suffix: str | None) -> str:
@@ -155,21 +155,27 @@ def _suggestion(name: str) -> str:
     return f"Did you mean {' or '.join(closest)} instead of {name}?"
 
 
-def _sets(groups: Mapping[str | None, Mapping[str, str]]) -> tuple[EnvironmentSet, ...]:
+def _sets(
+    groups: Mapping[str | None, Mapping[str, str]],
+) -> tuple[tuple[EnvironmentSet, ...], tuple[str, ...]]:
+    """Return the sets, and a sentence for each whose host there cannot be."""
     sets: list[EnvironmentSet] = []
     mistakes: list[str] = []
+    impossible: list[str] = []
     for suffix, values in groups.items():
         if not values.get(HOSTNAME, "").strip():
             continue
         try:
             pattern = Pattern.parse(values[HOSTNAME])
+        except NoHost as error:
+            impossible.append(f"{variable(HOSTNAME, suffix)}: {error.message}; the set matches nothing")
         except CredentialError as error:
             mistakes.append(f"{variable(HOSTNAME, suffix)}: {error.message}")
         else:
             sets.append(EnvironmentSet(suffix, pattern, _credential(values)))
     if mistakes:
         raise CredentialError(f"Parsing registry hostname: {'; '.join(mistakes)} {_EXAMPLE}")
-    return tuple(sets)
+    return tuple(sets), tuple(impossible)
 
 
 def _credential(values: Mapping[str, str]) -> Credential:

@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.jsonfile import decode, fold, text
 from imgpkg.auth.once import Once
-from imgpkg.auth.program import end_group, find, kill_group
-from imgpkg.errors import Cancelled, CredentialError
+from imgpkg.auth.program import Programs, find
+from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Callable, Mapping
+
+    from imgpkg.auth.program import Ended
 
 TRIES = 5
 PAUSE = 2.0
@@ -52,17 +53,12 @@ class _Failure:
     transient: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    code: int
-    stdout: bytes = field(repr=False)
-
-
 class Helpers:
     """Asks credential helpers, and remembers for an hour what they said, "not found" included.
 
     Threads that ask the same question share one process, and each helper runs one process at a time. A
     helper has `timeout` seconds, for it may prompt. A credential's `expires_at` says when it is asked again.
+    `programs` runs them, and lets whoever waits go when it is stopped.
     """
 
     def __init__(
@@ -71,30 +67,21 @@ class Helpers:
         *,
         timeout: float = 120.0,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self._environ = environ
         self._timeout = timeout
         self._clock = clock
-        self._sleep = sleep
+        self._programs = programs or Programs()
+        self._sleep = sleep or self._programs.sleep
         self._lock = Lock()
         self._answers: dict[tuple[str, str], Once[_Answer]] = {}
         self._running: defaultdict[str, Lock] = defaultdict(Lock)
-        self._processes: set[subprocess.Popen[bytes]] = set()
-        self._is_stopped = False
 
     def get(self, name: str, server: str) -> Credential | None:
         """Ask `docker-credential-NAME` for `server`; None for "not found"; CredentialError when it fails."""
         return self._question(name, server)().credential
-
-    def stop(self) -> None:
-        """End the helpers that run, and run none from now on: who waits for one gets Cancelled.
-
-        It takes no lock, for whoever is interrupted by the signal handler that calls it may hold one.
-        """
-        self._is_stopped = True
-        for process in tuple(self._processes):
-            kill_group(process)
 
     def _question(self, name: str, server: str) -> Once[_Answer]:
         with self._lock:
@@ -123,13 +110,8 @@ class Helpers:
         with self._lock:
             running = self._running[name]
         with running:
-            self._check_stopped()
             reply = self._run(program, server)
         return _understand(reply, self._clock() + LIFETIME)
-
-    def _check_stopped(self) -> None:
-        if self._is_stopped:
-            raise Cancelled("no credential helper runs any more: the work was stopped")
 
     def _program(self, name: str) -> str:
         if not _NAME.fullmatch(name):
@@ -142,47 +124,25 @@ class Helpers:
             )
         return program
 
-    def _run(self, program: str, server: str) -> _Reply:
-        import subprocess  # noqa: PLC0415 - likewise
-
+    def _run(self, program: str, server: str) -> Ended:
         try:
-            # Its own session makes a process group that can be ended as a whole.
-            process = subprocess.Popen(  # noqa: S603 - the user's own configuration names the program
-                [program, "get"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=dict(self._environ),
-                start_new_session=True,
-            )
+            reply = self._programs.run([program, "get"], self._environ, self._timeout, given=server.encode())
         except OSError as error:
             reason = os.strerror(error.errno or 0).lower()
             raise CredentialError(_failed(f"fork/exec {program}: {reason}")) from error
-        self._processes.add(process)
-        with process:
-            try:
-                self._check_stopped()
-                stdout, _ = process.communicate(server.encode(), timeout=self._timeout)
-            except subprocess.TimeoutExpired:
-                end_group(process)
-            except BaseException:
-                end_group(process)
-                raise
-            else:
-                self._check_stopped()
-                return _Reply(process.returncode, stdout)
-            finally:
-                self._processes.discard(process)
-        # Outside of the handler: the cause would carry what the helper had printed.
-        raise CredentialError(_failed(f"{os.path.basename(program)} gave no answer in {self._timeout:g} s"))
+        if reply is None:
+            name = os.path.basename(program)
+            raise CredentialError(_failed(f"{name} gave no answer in {self._timeout:g} s"))
+        return reply
 
 
-def _understand(reply: _Reply, expires_at: float) -> _Answer | _Failure:
+def _understand(reply: Ended, expires_at: float) -> _Answer | _Failure:
     if reply.code == 0:
         try:
-            return _Answer(_credential(reply.stdout, expires_at), expires_at)
+            return _Answer(_credential(reply.printed, expires_at), expires_at)
         except CredentialError as error:
             problem = error.message
-    message = reply.stdout.decode("utf-8", "replace").strip()
+    message = reply.printed.decode("utf-8", "replace").strip()
     if _NOT_FOUND in message:
         return _Answer(None, expires_at)
     if reply.code == 0:

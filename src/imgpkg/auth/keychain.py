@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import doing
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from imgpkg.oci.reference import Repository
+from imgpkg.oci.reference import Repository
 
 
 class Outcome(Enum):

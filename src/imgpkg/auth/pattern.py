@@ -6,8 +6,9 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from imgpkg.auth.address import Address, split_authority, split_path, split_scheme
-from imgpkg.errors import CredentialError
+from imgpkg.auth.address import Address, split_authority, split_path, split_scheme, why_no_host
+from imgpkg.errors import CredentialError, InvalidReference
+from imgpkg.oci.reference import ascii_host
 
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
 _IPV6 = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
@@ -16,7 +17,13 @@ _RANGE = re.compile(r"([a-z0-9_])-([a-z0-9_])")
 _WILDCARD = re.compile(rf"[*?]|{_CLASS.pattern}")
 _LITERAL = re.compile(r"[a-z0-9_.-]*")
 _MAX_PORT = 65535
+# What no URL has in its host, in whatever form.
+_NO_URL = re.compile(r"[ \\^`{|}%]")
 ANOTHER_HOST = "another host"
+
+
+class NoHost(CredentialError):
+    """A pattern whose host no host can have: it is well-formed, and matches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +40,8 @@ class Pattern:
     def parse(cls, text: str) -> Pattern:
         """Read a pattern; raise CredentialError with the reason, which never repeats the text.
 
-        The text could hold a login that somebody put into the wrong place.
+        The text could hold a login that somebody put into the wrong place. A host in letters of the world
+        takes its form for DNS. NoHost is raised for a host that there cannot be.
         """
         text = text.strip()
         if not text.isprintable():
@@ -42,7 +50,7 @@ class Pattern:
         _refuse_what_is_no_place(authority, path)
         host, port = split_authority(authority)
         _check_port(host, port)
-        _check_host(host)
+        host = _checked_host(host)
         return cls(text, Address(host.replace("[^", "[!"), port, split_path(path)))
 
     @property
@@ -116,16 +124,34 @@ def _check_port(host: str, port: str) -> None:
         raise CredentialError("the port is not a number up to 65535 (wildcards match hosts only)")
 
 
-def _check_host(host: str) -> None:
+def _checked_host(host: str) -> str:
     if not host:
         raise CredentialError("the host is missing")
     if _IPV6.fullmatch(host):
-        return
+        return host
     rest = _WILDCARD.sub("", host)
     if "[" in rest or "]" in rest or any(map(_has_backward_range, _CLASS.findall(host))):
         raise CredentialError("syntax error in pattern: a bracket without its partner, or an odd set")
-    if not _LITERAL.fullmatch(rest):
+    if _NO_URL.search(rest):
         raise CredentialError("the host has a character that no host name has")
+    host = _for_dns(host)
+    # The shortest name that a wildcard can stand for.
+    problem = why_no_host(_WILDCARD.sub("x", host))
+    if not problem and not _LITERAL.fullmatch(_WILDCARD.sub("", host)):
+        problem = "it has a character that no host name has"
+    if problem:
+        raise NoHost(f"no host can be called so: {problem}")
+    return host
+
+
+def _for_dns(host: str) -> str:
+    if not host.isascii() and _WILDCARD.search(host):
+        # A label with a wildcard has no form for DNS; its neighbours may have one.
+        return ".".join(label if _WILDCARD.search(label) else _for_dns(label) for label in host.split("."))
+    try:
+        return ascii_host(host)
+    except InvalidReference:
+        return host
 
 
 def _has_backward_range(wildcard: str) -> bool:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.bundle.lookup import fetch_images_lock, fetch_locations
+from imgpkg.bundle.lock import ImagesLock, LockedImage
+from imgpkg.bundle.lookup import FoundLocations, fetch_images_lock, fetch_locations
 from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, doing
+from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from imgpkg.bundle.image import Reader, Workers
-    from imgpkg.bundle.lock import ImagesLock, LockedImage
-    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Manifest
-    from imgpkg.oci.reference import Reference
 
 # Nobody nests bundles further than a few deep, but a hostile registry.
 _MAX_DEPTH = 64

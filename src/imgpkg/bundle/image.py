@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg.errors import InvalidManifest, doing
 from imgpkg.oci.manifest import Descriptor, ImageConfig, Manifest
+from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
     from imgpkg.oci.digest import Readable
-    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.oci.reference import Repository
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.fields import Found
 from imgpkg.bundle.header import API_VERSION, HEADER, Header
-from imgpkg.bundle.lock_file import read_file, write_file
+from imgpkg.bundle.lock_file import Path, read_file, write_file
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.errors import InvalidLock, InvalidReference, doing
+from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import EMPTY
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, Repository
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from imgpkg.bundle.lock_file import Path
     from imgpkg.bundle.yaml_reader import Value
     from imgpkg.bundle.yaml_writer import Node
-    from imgpkg.oci.digest import Digest
-    from imgpkg.oci.reference import Repository
 
 _IMAGES, _BUNDLE = "images lock", "bundle lock"
 
@@ -33,9 +30,10 @@ class LockedImage:
     """An image named by digest; any other reference raises InvalidLock."""
 
     reference: Reference
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY, hash=False)
+    annotations: Mapping[str, str] = EMPTY
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
         if self.reference.digest is None:
             raise _not_a_digest(str(self.reference))
 
@@ -185,7 +183,7 @@ def _image_fields(item: Found) -> tuple[str, Mapping[str, str], str]:
         if key == "image":
             image = found.string()
         else:
-            annotations = MappingProxyType(found.strings()) or EMPTY
+            annotations = found.strings()
     return image, annotations, item.hint()
 
 

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.content.output import output_file
@@ -15,9 +15,8 @@ from imgpkg.errors import doing, local_io
 
 if TYPE_CHECKING:
     from io import FileIO
-    from typing import TypeAlias
 
-    Path: TypeAlias = str | os.PathLike[str]
+Path: TypeAlias = str | os.PathLike[str]
 
 _MODE = 0o600
 # A folder that takes no new file, and a file that is a mount point, can still be written through.

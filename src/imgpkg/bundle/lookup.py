@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.layer import LOCATIONS, check_single_layer, read_image_locations, read_images_lock
+from imgpkg.bundle.locations import ImageLocations
 from imgpkg.bundle.tagging import locations_tag
 from imgpkg.errors import Forbidden, NotFound, Unauthorized, doing
+from imgpkg.oci.manifest import Manifest
+from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.bundle.image import Image, Reader
-    from imgpkg.bundle.locations import ImageLocations
     from imgpkg.bundle.lock import ImagesLock
     from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor, Manifest
-    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.reference import Repository
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,21 +15,28 @@ _LENGTHS = {"sha256": 64, "sha512": 128}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A content digest, `algorithm:hex` (OCI image spec, descriptor.md)."""
+    """A content digest, `algorithm:hex` (OCI image spec, descriptor.md).
+
+    The algorithm is sha256 or sha512; anything else raises InvalidReference.
+    """
 
     algorithm: str
     hex: str
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in _LENGTHS:
+            raise InvalidReference(f"unsupported digest algorithm: {self}")
+        if not _HEX.fullmatch(self.hex):
+            raise InvalidReference(f"invalid checksum digest format: {self}")
+        if len(self.hex) != _LENGTHS[self.algorithm]:
+            raise InvalidReference(f"invalid checksum digest length: {self}")
 
     @classmethod
     def parse(cls, text: str) -> Digest:
         """Read `sha256:<64 hex digits>` or `sha512:<128 hex digits>`; raise InvalidReference otherwise."""
         algorithm, colon, value = text.partition(":")
-        if not colon or algorithm not in _LENGTHS:
+        if not colon:
             raise InvalidReference(f"unsupported digest algorithm: {text}")
-        if not _HEX.fullmatch(value):
-            raise InvalidReference(f"invalid checksum digest format: {text}")
-        if len(value) != _LENGTHS[algorithm]:
-            raise InvalidReference(f"invalid checksum digest length: {text}")
         return cls(algorithm, value)
 
     @classmethod

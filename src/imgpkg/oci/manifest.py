@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from imgpkg.errors import ImgpkgError, InvalidManifest
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
+from imgpkg.values import FrozenDict
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-EMPTY: Mapping[str, str] = MappingProxyType({})
+EMPTY: Mapping[str, str] = FrozenDict()
 
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A content descriptor (OCI image spec); `size` in bytes, `platform` as `os/architecture`."""
+    """A content descriptor (OCI image spec).
+
+    `size` is in bytes, `platform` is `os/architecture` or `os/architecture/variant`.
+    """
 
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = EMPTY
     urls: tuple[str, ...] = ()
     data: bytes | None = None
     artifact_type: str = ""
     platform: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
 
     @property
     def is_distributable(self) -> bool:
@@ -56,8 +60,11 @@ class Manifest:
     layers: tuple[Descriptor, ...] = ()
     manifests: tuple[Descriptor, ...] = ()
     subject: Descriptor | None = None
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = EMPTY
     artifact_type: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str = "", digest: Digest | None = None) -> Manifest:
@@ -128,8 +135,11 @@ class Manifest:
 class ImageConfig:
     """The two parts of an image configuration that matter here."""
 
-    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    labels: Mapping[str, str] = EMPTY
     diff_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", FrozenDict.of(self.labels))
 
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:
@@ -213,7 +223,10 @@ def _descriptor(item: dict[str, Any]) -> Descriptor:
 
 
 def _platform(item: Any) -> str:
-    return f"{item.get('os', '')}/{item.get('architecture', '')}" if isinstance(item, dict) else ""
+    if not isinstance(item, dict):
+        return ""
+    variant = item.get("variant")
+    return f"{item.get('os', '')}/{item.get('architecture', '')}{f'/{variant}' if variant else ''}"
 
 
 def _inline(text: Any) -> bytes | None:
@@ -227,4 +240,4 @@ def _inline(text: Any) -> bytes | None:
 def _strings(mapping: Any) -> Mapping[str, str]:
     if not mapping:
         return EMPTY
-    return MappingProxyType({str(key): "" if value is None else str(value) for key, value in mapping.items()})
+    return FrozenDict({str(key): "" if value is None else str(value) for key, value in mapping.items()})

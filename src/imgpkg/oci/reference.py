@@ -23,14 +23,31 @@ _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
 # RFC 3986 authority without user information; an empty port would let `http://host` pass as a registry.
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
+# The full stops of RFC 3490 section 3.1.
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+# What IDNA2003 maps to other letters or to nothing, and IDNA2008 does not: two names, maybe of two owners.
+_KEPT, _REFUSED = re.compile("([\u00df\u03c2])"), re.compile("[\u200c\u200d]")
+_LABEL = re.compile(r"[a-z0-9_-]*")
+_MAX_LABEL = 63
+_USE_PARSE = "Repository.parse reads a name and fills in what it leaves out."
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
-    """A repository of a registry, such as `index.docker.io` and `library/nginx`."""
+    """A repository of a registry, such as `index.docker.io` and `library/nginx`.
+
+    Names that `parse` would not give raise InvalidReference.
+    """
 
     registry: str
     path: str
+
+    def __post_init__(self) -> None:
+        _check("repository", self.path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
+        is_canonical = _registry(self.registry) == self.registry
+        is_short = self.registry == DOCKER_HUB and "/" not in self.path
+        if not is_canonical or is_short or _split_registry(str(self)) != (self.registry, self.path):
+            raise InvalidReference(f"no repository is called {self}", hints=(_USE_PARSE,))
 
     @classmethod
     def parse(cls, text: str) -> Repository:
@@ -42,12 +59,11 @@ class Repository:
         registry = _registry(registry)
         if registry == DOCKER_HUB and "/" not in path:
             path = f"library/{path}"
-            _check("repository", path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
         return cls(registry, path)
 
     def tag(self, tag: str) -> Reference:
         """Name `tag` in this repository."""
-        return Reference(self, tag=_tag(tag))
+        return Reference(self, tag=tag)
 
     def digest(self, digest: Digest) -> Reference:
         """Name `digest` in this repository."""
@@ -72,6 +88,8 @@ class Reference:
     def __post_init__(self) -> None:
         if (self.tag is None) == (self.digest is None):
             raise InvalidReference(f"{self.repository}: expected either a tag or a digest")
+        if self.tag is not None:
+            _check_tag(self.tag)
 
     @classmethod
     def parse(cls, text: str) -> Reference:
@@ -84,7 +102,8 @@ class Reference:
         base, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:
             base, tag = text, ""
-        tag = _tag(tag or DEFAULT_TAG)
+        tag = tag or DEFAULT_TAG
+        _check_tag(tag)
         return cls(Repository.parse(base), tag=tag)
 
     @classmethod
@@ -136,9 +155,47 @@ def _split_registry(text: str) -> tuple[str, str]:
 def _registry(text: str) -> str:
     if text in ("", "docker.io"):
         return DOCKER_HUB
-    if not _AUTHORITY.fullmatch(text) or not _is_authority(text):
+    authority = _ascii_authority(text)
+    if not _AUTHORITY.fullmatch(authority) or not _is_authority(authority):
         raise InvalidReference(f"registries must be valid RFC 3986 URI authorities: {text}")
-    return text
+    return authority
+
+
+def _ascii_authority(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    try:
+        return f"{ascii_host(host)}:{port}" if colon else ascii_host(port)
+    except InvalidReference:
+        return text
+
+
+def ascii_host(host: str) -> str:
+    """Return the form that DNS has for a host in letters of the world (IDNA), and other hosts as they are.
+
+    Raises InvalidReference when there is no such form.
+    """
+    if host.isascii():
+        return host
+    try:
+        return ".".join(map(_ascii_label, _DOTS.split(host)))
+    except UnicodeError as error:
+        raise InvalidReference(f"no host can be called {host}: it has no form for DNS (IDNA)") from error
+
+
+def _ascii_label(label: str) -> str:
+    if label.isascii():
+        return label
+    if len(label) > _MAX_LABEL or _REFUSED.search(label):
+        raise UnicodeError(label)
+    from encodings.idna import nameprep  # noqa: PLC0415 - few hosts need its tables
+
+    parts = _KEPT.split(label)
+    prepared = "".join(part if _KEPT.fullmatch(part) else nameprep(part) for part in parts)
+    encoded = prepared if prepared.isascii() else f"xn--{prepared.encode('punycode').decode('ascii')}"
+    # Compatible forms may hold dots and slashes: U+2100 is three letters, the second of them a slash.
+    if len(encoded) > _MAX_LABEL or not _LABEL.fullmatch(encoded):
+        raise UnicodeError(label)
+    return encoded
 
 
 def _is_authority(text: str) -> bool:
@@ -154,9 +211,8 @@ def _is_authority(text: str) -> bool:
         return False
 
 
-def _tag(tag: str) -> str:
+def _check_tag(tag: str) -> None:
     _check("tag", tag, _TAG_CHARACTERS, 1, _MAX_TAG)
-    return tag
 
 
 def _check(name: str, text: str, characters: str, shortest: int, longest: int) -> None:

@@ -6,6 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.lock_file import Path
 from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.archive_index import MANIFEST
 from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
@@ -22,14 +23,13 @@ from imgpkg.operations.lock_output import write_lock
 from imgpkg.operations.origin import opened
 from imgpkg.operations.plan import nodes_of
 from imgpkg.operations.publish import publish, report_left_out, result_of
+from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from imgpkg.bundle.lock_file import Path
     from imgpkg.content.archive_manifest import ArchiveItem
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.plan import Item, Node, TransferPlan
-    from imgpkg.session import Session
 
 _MOST_REPEATED = 100_000
 

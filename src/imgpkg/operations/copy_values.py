@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from imgpkg.bundle.lock_file import Path
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Message, Warned
-
-if TYPE_CHECKING:
-    from imgpkg.bundle.lock_file import Path
-    from imgpkg.oci.reference import Reference
-    from imgpkg.operations.plan import LeftOut
+from imgpkg.oci.reference import Reference
+from imgpkg.operations.plan import LeftOut
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -10,20 +11,21 @@ from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
+from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import EMPTY
 from imgpkg.oci.reference import parse_any
 from imgpkg.operations.work import working
+from imgpkg.session import Session
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from imgpkg.bundle.graph import Bundle, Member
     from imgpkg.bundle.image import Workers
-    from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
-    from imgpkg.session import Session
 
 # Reading metadata is all round trips: more of them at once than blobs.
 _METADATA_JOBS = 10
@@ -52,9 +54,12 @@ class ImageInfo:
     image: str
     image_type: ImageType
     origin: str = ""
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = EMPTY
     layers: tuple[Digest, ...] = ()
     error: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +73,14 @@ class Description:
     digest: Digest
     image: str
     origin: str
-    annotations: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    annotations: Mapping[str, str] = EMPTY
     layers: tuple[Digest, ...] = ()
     bundles: tuple[Description, ...] = ()
     images: tuple[ImageInfo, ...] = ()
     is_repeated: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
 
 
 def describe(
@@ -150,7 +158,7 @@ class _Facts:
         """List the layers of an image, or of the image for linux/amd64 that an index lists."""
         reference, manifest = found
         if manifest is not None and manifest.is_index:
-            child = next((c for c in manifest.children if c.platform == "linux/amd64"), None)
+            child = next((c for c in manifest.children if f"{c.platform}/".startswith("linux/amd64/")), None)
             if child is None:
                 return ()
             manifest = self._manifest(reference.repository.digest(child.digest))

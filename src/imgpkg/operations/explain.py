@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from imgpkg.auth.keychain import Decision
 from imgpkg.oci.reference import parse_any
-
-if TYPE_CHECKING:
-    from imgpkg.auth.keychain import Decision
-    from imgpkg.session import Session
+from imgpkg.session import Session
 
 
 def explain(reference: str, *, session: Session) -> Decision:

@@ -8,6 +8,7 @@ from imgpkg.auth.address import Address
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.explicit import ExplicitSource
 from imgpkg.auth.keychain import Keychain
+from imgpkg.errors import InvalidReference
 from imgpkg.oci.reference import Repository
 
 if TYPE_CHECKING:
@@ -15,18 +16,27 @@ if TYPE_CHECKING:
     from imgpkg.session import Session
 
 # No repository is called so: sets for a part of a registry do not match where nobody says which part it is.
-_ANY_REPOSITORY = "-"
+_ANY_REPOSITORY = "-/-"
 
 
 def offer(server: str, *, session: Session) -> Decision:
     """Decide for `server`, a host with or without `https://` and a path, as docker names what it asks for.
 
     Environment sets and keychains are asked. Logins given by hand are not, for they name no registry, nor is
-    the docker config: it is where whoever asks has looked already. Raises CredentialError.
+    the docker config: it is where whoever asks has looked already. Raises CredentialError, and
+    InvalidReference for a server that is no registry.
     """
-    address = Address.read(server).canonical()
-    registry = f"{address.host}:{address.port}" if address.port else address.host
-    repository = Repository(registry, address.path or _ANY_REPOSITORY)
+    repository = _repository(Address.read(server).canonical())
     sources = session.keychain.sources
     named = [source for source in sources if not isinstance(source, (ExplicitSource, DockerConfigSource))]
     return Keychain(named).resolve(repository)
+
+
+def _repository(address: Address) -> Repository:
+    # Without a dot or a port, the name of a registry would be read as a part of a path.
+    port = address.port or ("" if "." in address.host else "443")
+    registry = f"{address.host}:{port}" if port else address.host
+    try:
+        return Repository(registry, address.path)
+    except InvalidReference:
+        return Repository(registry, _ANY_REPOSITORY)

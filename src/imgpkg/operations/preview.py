@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.keychain import Decision
 from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
-from imgpkg.oci.reference import Repository
+from imgpkg.oci.reference import Reference, Repository
 from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
 from imgpkg.operations.origin import opened
+from imgpkg.operations.plan import LeftOut
 from imgpkg.operations.publish import destination, jobs
 from imgpkg.operations.survey import survey
 from imgpkg.operations.work import working
+from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from imgpkg.auth.keychain import Decision
-    from imgpkg.oci.reference import Reference
     from imgpkg.operations.origin import Origin
-    from imgpkg.operations.plan import BlobMove, LeftOut, Root
+    from imgpkg.operations.plan import BlobMove, Root
     from imgpkg.operations.transfer import Destination
     from imgpkg.operations.work import Work
-    from imgpkg.session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
+from imgpkg.bundle.lock_file import Path
 from imgpkg.content.output import output_folder, replacing
 from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
 from imgpkg.events import Hook, Message, silent
@@ -13,12 +14,11 @@ from imgpkg.oci import media
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.extract import extract
 from imgpkg.operations.pull_values import PullResult
+from imgpkg.session import Session
 
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Image
-    from imgpkg.bundle.lock_file import Path
     from imgpkg.errors import ImgpkgError
-    from imgpkg.session import Session
 
 _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.contents import find_bundle, holds_bundle
 from imgpkg.bundle.image import BUNDLE_LABEL
+from imgpkg.bundle.lock_file import Path
 from imgpkg.bundle.tagging import internal_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.output import output_file
@@ -17,15 +20,12 @@ from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.tag import confirm_tag
+from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from imgpkg.bundle.lock_file import Path
     from imgpkg.content.image import BuiltImage
     from imgpkg.content.pack import PackedLayer
     from imgpkg.registry.client import RegistryClient
-    from imgpkg.session import Session
 
 DEFAULT_EXCLUSIONS = (".git",)
 # Below this many bytes asking whether a blob is there costs as much as sending it.
@@ -42,30 +42,32 @@ class PushResult:
 
 
 def push(
-    files: Sequence[Path],
+    files: Iterable[Path] | os.PathLike[str],
     *,
     session: Session,
     image: str = "",
     bundle: str = "",
-    exclusions: Collection[str] = DEFAULT_EXCLUSIONS,
+    exclusions: Collection[Path] = DEFAULT_EXCLUSIONS,
     preserve_permissions: bool = False,
     labels: Mapping[str, str] = _NO_LABELS,
     lock_output: Path = "",
     on_event: Hook = silent,
 ) -> PushResult:
-    """Pack `files` into one layer and push it as `image` or `bundle`, a tag reference.
+    """Pack `files`, a list or one path, into one layer and push it as `image` or `bundle`, a tag reference.
 
     A bundle must hold `.imgpkg/images.yml`; `lock_output` names a BundleLock file to write. What the
     registry already has is not sent again. Raises UsageError, InvalidReference, LocalIOError, or an error of
     the registry.
     """
     target = _target(image, bundle, labels, lock_output)
-    _check_contents(files, exclusions, is_bundle=bool(bundle))
+    files = _listed(files)
+    excluded = [os.fspath(path) for path in exclusions]
+    _check_contents(files, excluded, is_bundle=bool(bundle))
     with doing("Writing bundle config"):
         lock = output_file(lock_output) if lock_output else ""
     marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
     with pack_layer(
-        files, exclusions=exclusions, preserve_permissions=preserve_permissions, on_event=on_event
+        files, exclusions=excluded, preserve_permissions=preserve_permissions, on_event=on_event
     ) as layer:
         built = build_image(layer, marked)
         _publish(session.client, target, layer, built, on_event)
@@ -91,9 +93,13 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Pat
         return Reference.parse_tag(text)
 
 
-def _check_contents(files: Sequence[Path], exclusions: Collection[str], *, is_bundle: bool) -> None:
+def _listed(files: Iterable[Path] | os.PathLike[str]) -> Sequence[Path]:
     if isinstance(files, str):
         raise UsageError(f"Expected a list of files, but was the one name '{files}'")
+    return [files] if isinstance(files, os.PathLike) else list(files)
+
+
+def _check_contents(files: Sequence[Path], exclusions: Collection[str], *, is_bundle: bool) -> None:
     if is_bundle:
         find_bundle(files, exclusions)
     elif holds_bundle(files):

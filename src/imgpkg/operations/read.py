@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.oci.reference import parse_any
 from imgpkg.operations.work import working
-
-if TYPE_CHECKING:
-    from imgpkg.session import Session
+from imgpkg.session import Session
 
 
 def read_bundle(bundle: str, *, session: Session) -> Bundle:

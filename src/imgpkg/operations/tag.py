@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
 from imgpkg.errors import Forbidden, Unauthorized, VerificationError
+from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.work import working
+from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from imgpkg.oci.digest import Digest
     from imgpkg.registry.client import RegistryClient
-    from imgpkg.session import Session
 
 INTERNAL_SUFFIX = ".imgpkg"
 # Registries of several machines may need a moment until each of them knows a tag.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 from imgpkg import cancellation
+from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.errors import RegistryError
 from imgpkg.events import BlobOutcome, Hook, silent
+from imgpkg.oci.digest import Digest, Readable
+from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.reference import Reference, Repository
 from imgpkg.registry.authorizer import Authorizer
 from imgpkg.registry.blobs import Blobs
 from imgpkg.registry.exchange import Exchange
@@ -16,17 +21,8 @@ from imgpkg.registry.manifests import Manifests, misses_a_blob
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.tags import list_tags
 from imgpkg.registry.uploads import Uploads
+from imgpkg.transport.message import OpenBody, Transport
 from imgpkg.transport.retry import Repetition, Retry
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
-
-    from imgpkg.auth.keychain import Decision, Keychain
-    from imgpkg.oci.digest import Digest, Readable
-    from imgpkg.oci.manifest import Descriptor, Manifest
-    from imgpkg.oci.reference import Reference, Repository
-    from imgpkg.transport.message import Opener, Transport
 
 
 def _unheard(text: str) -> None:
@@ -111,7 +107,7 @@ class RegistryClient:
         self,
         repository: Repository,
         blob: Descriptor,
-        open: Opener,  # noqa: A002 - it is what it does
+        open: Callable[[], OpenBody],  # noqa: A002 - it is what it does
         *,
         mount_from: Repository | None = None,
         check: bool = True,

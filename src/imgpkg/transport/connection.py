@@ -18,14 +18,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Buffer
 
-    from imgpkg.cancellation import Cancellation
+    from imgpkg.cancellation import Wait
 
 R = TypeVar("R")
 # What `getaddrinfo` returns: family, type, protocol, canonical name, socket address.
 Address: TypeAlias = "tuple[Any, ...]"
 
-# The longest single call of the system: the limits and the cancellation are looked at in between.
-_SLICE = 1.0
 _CONNECT_SLICE = 0.05
 # What one of several addresses gets at least, however many there are.
 _SHORTEST_ATTEMPT = 2.0
@@ -42,41 +40,6 @@ class Channel(Protocol):
     def recv_into(self, buffer: Buffer, /) -> int:
         """Read at least one byte; 0 at the end."""
         ...
-
-
-class Wait:
-    """A wait for the peer of at most `seconds`, None for ever; cancelling `scope` ends it.
-
-    `announce` is called once when it has lasted `quiet` seconds.
-    """
-
-    def __init__(
-        self, seconds: float | None, scope: Cancellation, quiet: float, announce: Callable[[float], None]
-    ) -> None:
-        self._start = time.monotonic()
-        self._seconds = seconds
-        self._scope = scope
-        self._quiet = quiet
-        self._announce = announce
-        self._is_announced = False
-
-    def remaining(self) -> float | None:
-        """Return the seconds that are left, None without a limit; raise TimeoutError and Cancelled."""
-        self._scope.check()
-        spent = time.monotonic() - self._start
-        if self._seconds is not None and spent >= self._seconds:
-            raise TimeoutError("timed out")
-        if spent >= self._quiet and not self._is_announced:
-            self._is_announced = True
-            self._announce(spent)
-        return None if self._seconds is None else self._seconds - spent
-
-    def slice(self, longest: float = _SLICE) -> float:
-        """Return how long the next call of the system may take, in seconds; raise as `remaining` does."""
-        remaining = self.remaining()
-        # Never more than the whole quiet time: the announcement comes between two calls.
-        slice_ = longest if self._is_announced else min(longest, self._quiet)
-        return slice_ if remaining is None else min(remaining, slice_)
 
 
 class Connection:

@@ -11,7 +11,7 @@ from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from imgpkg.cancellation import Cancellation, current
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current
 from imgpkg.errors import TransportError
 from imgpkg.transport.message import Origin
 from imgpkg.transport.proxy import Proxy, proxy_for
@@ -66,7 +66,7 @@ class Pool:
         header_timeout: float = 30.0,
         connect_timeout: float = 30.0,
         idle_timeout: float = 60.0,
-        quiet_time: float = 5.0,
+        quiet_time: float = QUIET_SECONDS,
         environ: Mapping[str, str] = _EMPTY,
         max_connections: int = 10,
         tracer: Tracer | None = None,

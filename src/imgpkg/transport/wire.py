@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from imgpkg.cancellation import STOPPED, Cancellation
+from imgpkg.cancellation import STOPPED, Cancellation, Wait
 from imgpkg.errors import Cancelled, LocalIOError, local_io
-from imgpkg.transport.connection import Connection, Inbound, Wait, dial
+from imgpkg.transport.connection import Connection, Inbound, dial
 from imgpkg.transport.failures import FAILURES, Peer, Phase, translate
 from imgpkg.transport.redact import redact_url
 from imgpkg.transport.response import Answer, Head
@@ -152,7 +152,7 @@ class Link:
 
     def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
         """Make the limit of one wait of `request`."""
-        return Wait(seconds, self._scope, self._limits.quiet, partial(self._tell, request, phase, seconds))
+        return Wait(seconds, self._scope, partial(self._tell, request, phase, seconds), self._limits.quiet)
 
     def _tell(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
         limit = "without a limit" if seconds is None else f"for up to {seconds:.0f} s"

@@ -179,6 +179,6 @@ def test_an_identity_token_is_renewed_in_mid_copy(registry, internet, tmp_path):
         keychain = Keychain([AksSource(environ, pool, print, clock=clock)])
         client = RegistryClient(pool, keychain, retry_count=1, clock=clock)
         push(client, Repository("team.azurecr.io", "team/one"))
-        clock.now += 3 * 3600 - 299
+        clock.now += 3 * 3600 - 240
         push(client, Repository("team.azurecr.io", "team/two"))
     assert len(access.exchange.calls) == 2

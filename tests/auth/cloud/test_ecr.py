@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 import botocore.session
 import pytest
 from moto.server import ThreadedMotoServer
-from tests.servers.cloud import Answer, Ecr, Imds, query_of, serving
+from tests.servers.cloud import MEASURED, Answer, Ecr, Imds, query_of, serving
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.ecr import EcrSource
@@ -27,7 +27,7 @@ HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 HERE = Repository(HOST, "team/app")
 PUBLIC = Repository("public.ecr.aws", "team/app")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret-key"}
-OFFLINE = {"AWS_EC2_METADATA_DISABLED": "true"}
+OFFLINE = {**MEASURED, "AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def pointing(server, home, keys=KEYS):
@@ -287,7 +287,7 @@ def test_off_the_cloud_metadata_is_looked_for_once_for_all_images_and_registries
         conversation.pause()
 
     with RawServer(silent) as nobody:
-        environ = {"HOME": str(tmp_path), "AWS_EC2_METADATA_SERVICE_ENDPOINT": nobody.url}
+        environ = {**MEASURED, "HOME": str(tmp_path), "AWS_EC2_METADATA_SERVICE_ENDPOINT": nobody.url}
         source = EcrSource(environ, lambda _: None, clock=clock)
         findings = [source.lookup(Repository(HOST, f"team/app{n}")) for n in range(20)]
         findings += [source.lookup(Repository(f"{n}{HOST[1:]}", "team/app")) for n in range(2, 9)]

@@ -118,3 +118,16 @@ def test_an_answer_without_a_bottom_is_an_error(tmp_path):
     (tmp_path / "deep").write_text("[" * 100_000)
     with pytest.raises(CredentialError, match="printed no access token"):
         access_token(program(tmp_path, f"cat {tmp_path}/deep"))
+
+
+def test_its_end_is_the_end_of_its_answer_whoever_holds_its_output(tmp_path):
+    body = f"sleep 300 & echo $! > {tmp_path}/child; {GOOD}"
+    try:
+        assert access_token(program(tmp_path, body), deadline=20.0) == ("ya29.x", 1893553445.0)
+    finally:
+        os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
+
+
+def test_one_with_an_environment_that_no_program_can_have_is_an_error(tmp_path):
+    with pytest.raises(CredentialError, match="invalid argument"):
+        access_token({**program(tmp_path, GOOD), "A": "nul\0"})

@@ -8,7 +8,15 @@ import os
 import threading
 
 import pytest
-from tests.servers.cloud import CLOUD_PLATFORM, WORKLOAD_POOL, Answer, GoogleMetadata, GoogleTokens, serving
+from tests.servers.cloud import (
+    CLOUD_PLATFORM,
+    MEASURED,
+    WORKLOAD_POOL,
+    Answer,
+    GoogleMetadata,
+    GoogleTokens,
+    serving,
+)
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.gke import GkeSource, is_google
@@ -20,7 +28,7 @@ HERE = Repository.parse("europe-docker.pkg.dev/project/team/app")
 
 
 def metadata_environ(server):
-    return {"GCE_METADATA_HOST": server.address, "PATH": ""}
+    return {**MEASURED, "GCE_METADATA_HOST": server.address, "PATH": ""}
 
 
 def service_account(folder, pem, token_uri, **more):
@@ -34,7 +42,7 @@ def service_account(folder, pem, token_uri, **more):
         **more,
     }
     path.write_text(json.dumps(key))
-    return {"GOOGLE_APPLICATION_CREDENTIALS": str(path), "PATH": ""}
+    return {**MEASURED, "GOOGLE_APPLICATION_CREDENTIALS": str(path), "PATH": ""}
 
 
 def gcloud(folder, body):
@@ -42,7 +50,7 @@ def gcloud(folder, body):
     program = folder / "gcloud"
     program.write_text(f'#!/bin/sh\necho "$*" >> "{folder}/calls"\n{body}\n')
     program.chmod(0o755)
-    return {"PATH": f"{folder}:/usr/bin:/bin", "NO_GCE_CHECK": "true"}
+    return {**MEASURED, "PATH": f"{folder}:/usr/bin:/bin", "NO_GCE_CHECK": "true"}
 
 
 def printing(token, expiry="2099-01-01T00:00:00Z"):
@@ -120,7 +128,7 @@ def test_off_the_cloud_one_probe_is_made_for_all_images():
 
     warnings = []
     with RawServer(silent) as nobody:
-        source = GkeSource({"GCE_METADATA_IP": nobody.address, "PATH": ""}, warnings.append)
+        source = GkeSource({**MEASURED, "GCE_METADATA_IP": nobody.address, "PATH": ""}, warnings.append)
         findings = [source.lookup(Repository("gcr.io", f"team/app{n}")) for n in range(20)]
         other = source.lookup(HERE)
     assert nobody.connections * sum(PROBE_SECONDS) <= 2

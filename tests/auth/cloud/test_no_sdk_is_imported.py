@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,6 +10,8 @@ import sys
 
 import pytest
 from tests.servers.images import make_image, upload
+
+from imgpkg.auth.cloud import sdk
 
 SDKS = {"azure", "boto3", "botocore", "google", "msal", "requests"}
 KEYCHAINS = "gke,ecr,aks,github"
@@ -25,6 +28,22 @@ def imported(*arguments, status=0, **variables):
         check=False,
     )
     assert done.returncode == status, done.stderr
+    return set(re.findall(r"^import time:[ \d|]+\|\s+(\S+)$", done.stderr, re.MULTILINE))
+
+
+def imported_by_the_process_of(keychain, question, **variables):
+    """Be the process in which a keychain calls its SDK, and return the names of what it has imported."""
+    nothing_known = {"host": "127.0.0.1", "port": 1, "is_absent": True, "has_none": True}
+    told = {"path": sys.path, "seconds": 100, "machine": nothing_known}
+    done = subprocess.run(
+        [sys.executable, "-I", "-X", "importtime", "-c", sdk.PROGRAM],
+        input=json.dumps({**told, "keychain": keychain, "question": question}),
+        capture_output=True,
+        text=True,
+        env=variables,
+        timeout=120,
+        check=True,
+    )
     return set(re.findall(r"^import time:[ \d|]+\|\s+(\S+)$", done.stderr, re.MULTILINE))
 
 
@@ -66,30 +85,39 @@ def test_none_for_a_registry_that_only_looks_like_one_of_a_cloud(host):
     assert sdks_of(modules) == set()
 
 
-@pytest.mark.parametrize(
-    ("host", "sdk", "others", "variables"),
-    [
-        ("gcr.io", "google", {"azure", "botocore"}, {"NO_GCE_CHECK": "true", "PATH": "/nowhere"}),
-        (
-            "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
-            "botocore",
-            {"azure", "google"},
-            {"AWS_EC2_METADATA_DISABLED": "true"},
-        ),
-        (
-            "team.azurecr.io",
-            "azure",
-            {"botocore", "google"},
-            {"AZURE_CLIENT_SECRET": "without an application"},
-        ),
-    ],
-)
-def test_only_that_of_the_cloud_for_a_registry_of_its_own(host, sdk, others, variables):
+REGISTRY = {"account": "123456789012", "region": "eu-west-1"}
+OWN = [
+    ("gke", "gcr.io", "google", {"scope": "s"}, {"NO_GCE_CHECK": "true", "PATH": "/nowhere"}),
+    (
+        "ecr",
+        "123456789012.dkr.ecr.eu-west-1.amazonaws.com",
+        "botocore",
+        {"registry": REGISTRY, "now": 0, "api_seconds": 1},
+        {"AWS_EC2_METADATA_DISABLED": "true"},
+    ),
+    (
+        "aks",
+        "team.azurecr.io",
+        "azure",
+        {"cloud": {"authority": "https://login.example", "resource": "r"}, "scope": "s"},
+        {"AZURE_CLIENT_SECRET": "without an application"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("keychain", "host", "vendor", "question", "variables"), OWN)
+def test_for_a_registry_of_its_own_only_a_process_of_its_own_imports_one(
+    keychain, host, vendor, question, variables
+):
     active = {"IMGPKG_ACTIVE_KEYCHAINS": KEYCHAINS}
     modules = imported("auth", "explain", f"{host}/team/app", **active, **variables)
-    assert sdk in sdks_of(modules)
+    assert f"imgpkg.auth.cloud.{keychain}" in modules
+    assert sdks_of(modules) == set()
+    others = {"azure", "botocore", "google"} - {vendor}
+    modules = imported_by_the_process_of(keychain, question, **variables)
+    assert vendor in sdks_of(modules)
     assert not sdks_of(modules) & others
-    assert sdks_of(imported("auth", "explain", f"{host}/team/app", **variables)) == set()
+    assert not any(name.startswith("imgpkg.registry") for name in modules)
 
 
 def test_none_for_the_token_of_a_workflow():

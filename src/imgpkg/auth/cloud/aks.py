@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
-from imgpkg.auth.cloud.absence import Absence
-from imgpkg.auth.cloud.azure_cloud import REGISTRY_SCOPE, cloud_of, is_azure
+from imgpkg.auth.cloud.azure_cloud import REGISTRY_SCOPE, AzureCloud, cloud_of, is_azure
 from imgpkg.auth.cloud.azure_exchange import Refused, exchange, exchange_url
-from imgpkg.auth.cloud.metadata import MetadataService
+from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.program import Programs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imgpkg.auth.cloud.azure_cloud import AzureCloud
     from imgpkg.auth.cloud.azure_exchange import RefreshToken
     from imgpkg.oci.reference import Repository
     from imgpkg.transport.message import Transport
@@ -41,17 +42,18 @@ class AksSource:
         warn: Callable[[str], None],
         *,
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         seconds: float = sdk.DEADLINE,
         metadata: MetadataService | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self._environ = environ
         self._transport = transport
         self._clock = clock
-        self._sleep = sleep
+        self._programs = programs or Programs()
+        self._sleep = sleep or self._programs.sleep
         self._seconds = seconds
-        self._absence = Absence(clock)
-        self._metadata = metadata or MetadataService(clock)
+        self._machine = Machine(Absence(clock), metadata or MetadataService(clock))
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -70,11 +72,21 @@ class AksSource:
             return self._authorize(registry, cloud, REGISTRY_SCOPE, ends)
 
     def _authorize(self, registry: str, cloud: AzureCloud, scope: str, ends: float) -> Grant:
-        work = partial(self._access_token, cloud, scope)
-        token, origin = sdk.call(self._environ, work, deadline=self._left(ends))
-        asking = f"POST {exchange_url(registry)}: "
-        refresh = sdk.within(self._left(ends), partial(self._exchange, registry, token), asking=asking)
-        return Grant(Credential(identity_token=refresh.token), origin, refresh.expires_at)
+        said = sdk.call(
+            "aks",
+            {"cloud": asdict(cloud), "scope": scope},
+            self._environ,
+            self._machine,
+            programs=self._programs,
+            deadline=self._left(ends),
+        )
+        refresh = sdk.within(
+            self._left(ends),
+            partial(self._exchange, registry, said["token"]),
+            asking=f"POST {exchange_url(registry)}: ",
+            programs=self._programs,
+        )
+        return Grant(Credential(identity_token=refresh.token), said["origin"], refresh.expires_at)
 
     def _left(self, ends: float) -> float:
         # Another keychain may have been waited for first.
@@ -84,9 +96,11 @@ class AksSource:
         tenant = self._environ.get("AZURE_TENANT_ID", "")
         return exchange(self._transport, registry, access_token, tenant, sleep=self._sleep, now=self._clock())
 
-    def _access_token(self, cloud: AzureCloud, scope: str) -> tuple[str, str]:
-        from imgpkg.auth.cloud.azure_identity import choose_identity  # noqa: PLC0415 - in the SDK's time
 
-        identity = choose_identity(self._environ, cloud, self._absence, self._metadata)
-        with identity.credential as credential:
-            return credential.get_token(scope).token, identity.origin
+def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Return an access token of the identity of the workload; runs in a process of azure-identity's."""
+    from imgpkg.auth.cloud.azure_identity import choose_identity  # noqa: PLC0415 - only for Azure
+
+    identity = choose_identity(os.environ, AzureCloud(**question["cloud"]), machine)
+    with identity.credential as credential:
+        return {"token": credential.get_token(question["scope"]).token, "origin": identity.origin}

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
         WorkloadIdentityCredential,
     )
 
-    from imgpkg.auth.cloud.absence import Absence
     from imgpkg.auth.cloud.azure_cloud import AzureCloud
-    from imgpkg.auth.cloud.metadata import MetadataService
+    from imgpkg.auth.cloud.metadata import Machine
 
     AnyCredential: TypeAlias = (
         ClientSecretCredential | CertificateCredential | WorkloadIdentityCredential | ChainedTokenCredential
@@ -37,15 +36,12 @@ class Identity:
     origin: str
 
 
-def choose_identity(
-    environ: Mapping[str, str], cloud: AzureCloud, absence: Absence, metadata: MetadataService
-) -> Identity:
+def choose_identity(environ: Mapping[str, str], cloud: AzureCloud, machine: Machine) -> Identity:
     """Take a client secret, else a certificate, else a workload identity, else a managed identity.
 
-    `absence` is that of Azure's metadata service, for all registries; `metadata` knows whether there is any.
-    Identities of developers (`az`, browsers, editors) are left out: the keychain is for workloads. Runs
-    inside `sdk.call`, for azure-identity reads more variables by itself. Raises ValueError for what is
-    incomplete.
+    Identities of developers (`az`, browsers, editors) are left out: the keychain is for workloads.
+    azure-identity reads more variables by itself, so `environ` is that of the process. Raises ValueError for
+    what is incomplete.
     """
     options: dict[str, Any] = {**_LIMITS, "authority": cloud.authority}
     if not cloud.is_known:
@@ -62,7 +58,7 @@ def choose_identity(
         from azure.identity import WorkloadIdentityCredential  # noqa: PLC0415 - one of four
 
         return Identity(WorkloadIdentityCredential(**options), "workload identity")
-    return _managed(environ, client, absence, metadata)
+    return _managed(environ, client, machine)
 
 
 def _certificate(
@@ -77,16 +73,14 @@ def _certificate(
     )
 
 
-def _managed(
-    environ: Mapping[str, str], client: str, absence: Absence, metadata: MetadataService
-) -> Identity:
+def _managed(environ: Mapping[str, str], client: str, machine: Machine) -> Identity:
     from azure.identity import ChainedTokenCredential, ManagedIdentityCredential  # noqa: PLC0415 - one of four
 
     options: dict[str, Any] = {"retry_total": _LIMITS["retry_total"]}
     if not any(environ.get(variable) for variable in _NAMED_SERVICES):
         from imgpkg.auth.cloud.azure_probe import ProbingTransport  # noqa: PLC0415 - it loads azure-core
 
-        options["transport"] = ProbingTransport(absence, metadata, read_timeout=_LIMITS["read_timeout"])
+        options["transport"] = ProbingTransport(machine, read_timeout=_LIMITS["read_timeout"])
     managed = ManagedIdentityCredential(client_id=client or None, **options)
     # Only as part of a chain it looks for the metadata service before it waits for it.
     return Identity(ChainedTokenCredential(managed), f"managed identity {client}".rstrip())

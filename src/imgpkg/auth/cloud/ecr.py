@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import binascii
+import os
 import time
 from base64 import b64decode
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
-from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.ecr_cache import CachedToken, EcrCache
 from imgpkg.auth.cloud.ecr_registry import EcrRegistry
-from imgpkg.auth.cloud.metadata import MetadataService
+from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Nothing, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.program import Programs
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -47,12 +49,13 @@ class EcrSource:
         clock: Callable[[], float] = time.time,
         api_seconds: float = API_SECONDS,
         metadata: MetadataService | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self._environ = environ
         self._clock = clock
         self._api_seconds = api_seconds
-        self._absence = Absence(clock)
-        self._metadata = metadata or MetadataService(clock)
+        self._machine = Machine(Absence(clock), metadata or MetadataService(clock))
+        self._programs = programs or Programs()
         self._renewal: Renewal[EcrRegistry] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -63,46 +66,63 @@ class EcrSource:
         return self._renewal.finding(registry, repository)
 
     def _acquire(self, registry: EcrRegistry) -> Grant | Nothing:
-        return sdk.call(self._environ, lambda: self._authorize(registry))
+        # The last place for keys is the metadata service: without it there are none at all.
+        if self._machine.absence.is_known:
+            return _without_keys(registry)
+        question = {
+            "registry": asdict(registry),
+            "now": self._clock(),
+            "api_seconds": self._api_seconds,
+        }
+        said = sdk.call("ecr", question, self._environ, self._machine, programs=self._programs)
+        if said is None:
+            return _without_keys(registry)
+        return Grant(_decode(said["token"]), said["origin"], said["expires_at"])
 
-    def _authorize(self, registry: EcrRegistry) -> Grant | Nothing:
-        import botocore.session  # noqa: PLC0415 - only for a registry of AWS
 
-        session = botocore.session.get_session()
-        keys = self._keys(session)
-        if keys is None and registry.is_public:
-            return Nothing("there are no AWS credentials, and public.ecr.aws can be read without")
-        if keys is None:
-            raise CredentialError("Unable to locate credentials")
-        cache = EcrCache(self._environ, keys.get_frozen_credentials().access_key)
-        token, place = self._token(session, registry, cache)
-        return Grant(_decode(token.token), f"AWS credentials ({keys.method}){place}", token.expires_at)
+def _without_keys(registry: EcrRegistry) -> Nothing:
+    if not registry.is_public:
+        raise CredentialError("Unable to locate credentials")
+    return Nothing("there are no AWS credentials, and public.ecr.aws can be read without")
 
-    def _keys(self, session: Any) -> Any:
-        """Give AWS credentials; None when there are none, which ends with a look for metadata."""
-        if self._absence.is_known:
-            return None
-        _look_first(session, self._metadata)
-        keys = session.get_credentials()
-        if keys is None:
-            self._absence.learn()
-        return keys
 
-    def _token(self, session: Any, registry: EcrRegistry, cache: EcrCache) -> tuple[CachedToken, str]:
-        """Take the token from the cache, or from the API; an old one serves when the API fails."""
-        cached = cache.get(registry)
-        if cached is not None and cached.is_fresh(self._clock()):
-            return cached, ", token from cache"
-        try:
-            work = partial(_ask, session, registry, self._environ, self._clock())
-            token = sdk.within(self._api_seconds, work)
-        except Exception:
-            if cached is None or cached.expires_at <= self._clock():
-                raise
-            return cached, ", token from cache because the API failed"
-        if token.expires_at > self._clock():
-            cache.put(registry, token)
-        return token, ""
+def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
+    """Return the token of a registry, None without AWS credentials; runs in a process of botocore's."""
+    import botocore.session  # noqa: PLC0415 - only for a registry of AWS
+
+    session = botocore.session.get_session()
+    _look_first(session, machine.metadata)
+    keys = session.get_credentials()
+    if keys is None:
+        # botocore has looked for metadata last.
+        machine.absence.learn()
+        return None
+    cache = EcrCache(os.environ, keys.get_frozen_credentials().access_key)
+    token, place = _token(session, EcrRegistry(**question["registry"]), cache, question)
+    return {
+        "token": token.token,
+        "origin": f"AWS credentials ({keys.method}){place}",
+        "expires_at": token.expires_at,
+    }
+
+
+def _token(
+    session: Any, registry: EcrRegistry, cache: EcrCache, question: Mapping[str, Any]
+) -> tuple[CachedToken, str]:
+    """Take the token from the cache, or from the API; an old one serves when the API fails."""
+    now = question["now"]
+    cached = cache.get(registry)
+    if cached is not None and cached.is_fresh(now):
+        return cached, ", token from cache"
+    try:
+        token = sdk.within(question["api_seconds"], partial(_ask_api, session, registry, now))
+    except Exception:
+        if cached is None or cached.expires_at <= now:
+            raise
+        return cached, ", token from cache because the API failed"
+    if token.expires_at > now:
+        cache.put(registry, token)
+    return token, ""
 
 
 class _RoleOfMachine:
@@ -130,7 +150,7 @@ def _look_first(session: Any, metadata: MetadataService) -> None:
     chain.remove(name)
 
 
-def _ask(session: Any, registry: EcrRegistry, environ: Mapping[str, str], now: float) -> CachedToken:
+def _ask_api(session: Any, registry: EcrRegistry, now: float) -> CachedToken:
     from botocore.config import Config  # noqa: PLC0415 - only for a registry of AWS
 
     config = Config(
@@ -138,7 +158,7 @@ def _ask(session: Any, registry: EcrRegistry, environ: Mapping[str, str], now: f
         read_timeout=READ_SECONDS,
         # A number of attempts that is given here would beat the variable.
         retries=None
-        if environ.get("AWS_MAX_ATTEMPTS")
+        if os.environ.get("AWS_MAX_ATTEMPTS")
         else {"total_max_attempts": ATTEMPTS, "mode": "standard"},
         use_fips_endpoint=registry.is_fips or None,
         use_dualstack_endpoint=registry.is_dual_stack or None,

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.cloud import rfc3339
-from imgpkg.auth.program import end_group, find
+from imgpkg.auth.program import Programs, find
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -20,7 +20,11 @@ _LOOK_FOR_METADATA = "CLOUDSDK_CORE_CHECK_GCE_METADATA"
 
 
 def access_token(
-    environ: Mapping[str, str], *, has_metadata: bool = True, deadline: float = DEADLINE
+    environ: Mapping[str, str],
+    *,
+    has_metadata: bool = True,
+    deadline: float = DEADLINE,
+    programs: Programs | None = None,
 ) -> tuple[str, float]:
     """Ask gcloud for an access token and the Unix time of its end; raise CredentialError without one.
 
@@ -30,7 +34,7 @@ def access_token(
     if program is None:
         raise CredentialError("there is no gcloud on PATH")
     given = dict(environ) if has_metadata else {_LOOK_FOR_METADATA: "false", **environ}
-    return _understand(_run(program, given, deadline))
+    return _understand(_run(programs or Programs(), program, given, deadline))
 
 
 def _understand(printed: bytes) -> tuple[str, float]:
@@ -45,33 +49,13 @@ def _understand(printed: bytes) -> tuple[str, float]:
     return token, expires_at
 
 
-def _run(program: str, environ: dict[str, str], deadline: float) -> bytes:
-    import subprocess  # noqa: PLC0415 - only where there is a gcloud
-
+def _run(programs: Programs, program: str, environ: dict[str, str], deadline: float) -> bytes:
     try:
-        # Its own session makes a process group that can be ended as a whole: gcloud starts Python.
-        process = subprocess.Popen(  # noqa: S603 - the command of the cloud whose registry is asked
-            [program, *ARGUMENTS],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environ,
-            start_new_session=True,
-        )
+        ended = programs.run([program, *ARGUMENTS], environ, deadline, is_silent=True)
     except OSError as error:
         raise CredentialError(f"{program}: {os.strerror(error.errno or 0).lower()}") from error
-    with process:
-        try:
-            printed, _ = process.communicate(timeout=deadline)
-        except subprocess.TimeoutExpired:
-            printed = None
-            end_group(process)
-        except BaseException:
-            end_group(process)
-            raise
-    # Outside of the handler: the cause would carry what gcloud had printed.
-    if printed is None:
+    if ended is None:
         raise CredentialError(f"gcloud gave no answer in {deadline:.3g} s")
-    if process.returncode != 0:
-        raise CredentialError(f"gcloud ended with status {process.returncode}")
-    return printed
+    if ended.code != 0:
+        raise CredentialError(f"gcloud ended with status {ended.code}")
+    return ended.printed

@@ -6,18 +6,16 @@ import os
 import time
 from calendar import timegm
 from contextlib import closing
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
-from imgpkg.auth.cloud.absence import Absence
 from imgpkg.auth.cloud.gcloud import access_token
-from imgpkg.auth.cloud.metadata import MetadataService
+from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
 from imgpkg.auth.cloud.renewal import Grant, Renewal
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.program import search_path
+from imgpkg.auth.program import Programs, search_path
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -49,10 +47,11 @@ class GkeSource:
         *,
         clock: Callable[[], float] = time.time,
         metadata: MetadataService | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self._environ = environ
-        self._metadata = metadata or MetadataService(clock)
-        self._absence = Absence(clock)
+        self._machine = Machine(Absence(clock), metadata or MetadataService(clock))
+        self._programs = programs or Programs()
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
@@ -62,19 +61,32 @@ class GkeSource:
         return self._renewal.finding(SCOPE, repository)
 
     def _acquire(self, scope: str) -> Grant:
-        environ, ends = self._environ, time.monotonic() + sdk.DEADLINE
-        work = partial(_default, environ, self._absence, self._metadata, scope)
+        ends = time.monotonic() + sdk.DEADLINE
         try:
-            return sdk.call(_for_google(environ), work, deadline=DEFAULT_SECONDS)
+            return self._default(scope)
         except CredentialError as error:
             problem = f"Application Default Credentials: {error}"
-        seconds = max(ends - time.monotonic(), sdk.DEADLINE - DEFAULT_SECONDS)
         try:
-            token, expires_at = access_token(
-                environ, has_metadata=not self._absence.is_known, deadline=seconds
-            )
+            return self._from_gcloud(max(ends - time.monotonic(), sdk.DEADLINE - DEFAULT_SECONDS))
         except CredentialError as error:
             raise CredentialError(f"{problem}; gcloud: {error}") from error
+
+    def _default(self, scope: str) -> Grant:
+        said = sdk.call(
+            "gke",
+            {"scope": scope},
+            _for_google(self._environ),
+            self._machine,
+            programs=self._programs,
+            deadline=DEFAULT_SECONDS,
+        )
+        return Grant(Credential(USERNAME, said["token"]), said["origin"], said["expires_at"])
+
+    def _from_gcloud(self, seconds: float) -> Grant:
+        is_absent = self._machine.absence.is_known or self._environ.get("NO_GCE_CHECK") == "true"
+        token, expires_at = access_token(
+            self._environ, has_metadata=not is_absent, deadline=seconds, programs=self._programs
+        )
         return Grant(Credential(USERNAME, token), "gcloud", expires_at)
 
 
@@ -83,28 +95,29 @@ def is_google(host: str) -> bool:
     return host == _HOST or host.endswith(_SUFFIXES)
 
 
-def _for_google(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keep from google-auth what it would remember for the whole process, and what it would run anywhere."""
-    # GoogleRequest heeds NO_GCE_CHECK itself.
-    kept = {name: value for name, value in environ.items() if name != "NO_GCE_CHECK"}
-    if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") == "1":
-        # Not empty: that would be the current folder.
-        kept["PATH"] = search_path(environ) or os.devnull
-    return kept
-
-
-def _default(environ: Mapping[str, str], absence: Absence, metadata: MetadataService, scope: str) -> Grant:
+def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Return the access token of the Application Default Credentials; runs in a process of google-auth's."""
     from imgpkg.auth.cloud.google_request import GoogleRequest  # noqa: PLC0415 - only for Google
 
-    with closing(GoogleRequest(environ, absence, metadata)) as request:
-        credentials = _find(environ, request, scope)
+    with closing(GoogleRequest(os.environ, machine)) as request:
+        credentials = _find(os.environ, request, question["scope"])
         credentials.refresh(request)
     if not credentials.token or credentials.expiry is None:
         raise CredentialError(f"{type(credentials).__name__} gave no token with its time of expiry")
-    # google-auth's times are in UTC and do not say so.
-    expires_at = float(timegm(credentials.expiry.utctimetuple()))
-    origin = f"Application Default Credentials ({type(credentials).__module__})"
-    return Grant(Credential(USERNAME, credentials.token), origin, expires_at)
+    return {
+        "token": credentials.token,
+        "origin": f"Application Default Credentials ({type(credentials).__module__})",
+        # google-auth's times are in UTC and do not say so.
+        "expires_at": float(timegm(credentials.expiry.utctimetuple())),
+    }
+
+
+def _for_google(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Keep google-auth from running programs that are anywhere."""
+    if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != "1":
+        return environ
+    # Not empty: that would be the current folder.
+    return {**environ, "PATH": search_path(environ) or os.devnull}
 
 
 def _find(environ: Mapping[str, str], request: Any, scope: str) -> Any:

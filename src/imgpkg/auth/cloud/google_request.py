@@ -10,8 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imgpkg.auth.cloud.absence import Absence
-    from imgpkg.auth.cloud.metadata import MetadataService
+    from imgpkg.auth.cloud.metadata import Machine
 
 # To connect, and then to answer: off Google's cloud nobody does either.
 PROBE_SECONDS = (1.0, 1.0)
@@ -35,18 +34,16 @@ class Reply:
 class GoogleRequest:
     """A `google.auth.transport.Request`.
 
-    google-auth takes the place of the metadata server from the environment of its import, and looks for the
-    server three times, three seconds each; here it is `environ` that counts, once, and before that what is
-    known of `metadata`. `absence` learns that there is no server. Nobody is asked for the project, which a
-    registry does not need.
+    google-auth looks for the metadata server three times, three seconds each; here it is once, and before
+    that what is known of `machine` counts, which learns that there is no server. Nobody is asked for the
+    project, which a registry does not need.
     """
 
-    def __init__(self, environ: Mapping[str, str], absence: Absence, metadata: MetadataService) -> None:
+    def __init__(self, environ: Mapping[str, str], machine: Machine) -> None:
         from google.auth.transport.requests import Request  # noqa: PLC0415 - only when Google is asked
 
         self._environ = environ
-        self._absence = absence
-        self._metadata = metadata
+        self._machine = machine
         self._owner = Request()
         self.session = self._owner.session
 
@@ -72,9 +69,6 @@ class GoogleRequest:
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: Timeout
     ) -> Reply:
         path = urlsplit(url).path
-        if self._environ.get("NO_GCE_CHECK") == "true":
-            self._absence.learn()
-            return Reply(404)
         if path == _PROJECT:
             return Reply(404)
         host, address = self._metadata_host(), self._environ.get("GCE_METADATA_IP", "")
@@ -88,11 +82,11 @@ class GoogleRequest:
     def _probe(self, address: str, url: str, headers: Mapping[str, str] | None) -> Reply:
         from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
 
-        if address or not self._metadata.is_absent:
+        if address or not self._machine.metadata.is_absent:
             with suppress(TransportError):
                 return self._send(_at(address, url), "GET", None, headers, PROBE_SECONDS, proxies=_DIRECT)
         # Were it an error, google-auth would go on trying.
-        self._absence.learn()
+        self._machine.absence.learn()
         return Reply(503)
 
     def _metadata_host(self) -> str:

@@ -1,28 +1,42 @@
-"""Calling a vendor's SDK: in the settings' environment, in silence, for a limited time, one at a time."""
+"""Calling a vendor's SDK: in a process of its own, whose environment is that of the settings."""
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 import re
-import warnings
+import signal
+import sys
+import time
 from concurrent.futures import Future
-from contextlib import contextmanager
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
+from math import ceil
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from imgpkg.auth.cloud.metadata import Machine
+from imgpkg.auth.program import GLANCE
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+
+    from imgpkg.auth.program import Programs
 
 T = TypeVar("T")
 
 DEADLINE = 30.0
 
-_LOCK = Lock()
-_OFF = logging.CRITICAL + 1
-_VENDORS = frozenset({"azure", "botocore", "google", "msal"})
+PROGRAM = """
+from json import load
+import sys
+told = load(sys.stdin)
+sys.path[:] = told["path"]
+from imgpkg.auth.cloud.sdk import answer
+answer(told)
+"""
+# A process that has lost the one that asks it ends by itself a little after its time.
+_GRACE = 2
 _SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -40,26 +54,88 @@ _TOKENS = re.compile(rf"eyJ[\w-]{{5,}}(?:\.[\w-]*)*|\bya29\.[\w.-]+|{_TOKEN_FIEL
 _LONGEST_REASON = 2000
 
 
-def call(environ: Mapping[str, str], work: Callable[[], T], *, deadline: float = DEADLINE) -> T:
-    """Give what `work` gives; raise CredentialError with the SDK's reason, without secrets, when it fails.
+def call(
+    keychain: str,
+    question: Mapping[str, Any],
+    environ: Mapping[str, str],
+    machine: Machine,
+    *,
+    programs: Programs,
+    deadline: float = DEADLINE,
+) -> Any:
+    """Return what `ask(question, machine)` of the module `keychain` returns in a process of its own.
 
-    SDKs read the process's environment, some of it when they are imported, so `work` imports its SDK itself.
-    Where the process's environment differs from `environ` it is made equal for the time of the call: other
-    threads of the process see that, which is why calls are short, rare, and never two at a time. What these
-    threads change meanwhile stays, unless it is a variable that was made equal. Log records
-    and warnings of the SDKs are dropped for that time: they hold secrets, and they go to standard error.
+    SDKs look at the environment of their process in many places, some when they are imported, and cannot be
+    told another one; they also log secrets, and one that hangs can only be left alone. So each call has a
+    process whose environment is exactly `environ`, and which is ended with all that it has started when
+    `deadline` seconds are over or the work is stopped. Nothing is on its command line; question and answer
+    are JSON and go through pipes. What the process finds out about the machine is learned.
 
-    After `deadline` seconds the work is left alone in its thread, where its own time-outs end it.
+    Raises CredentialError with the SDK's reason, without secrets.
     """
-    with _LOCK, _silence(), _environment(environ):
-        try:
-            return within(deadline, work)
-        except CredentialError:
-            raise
-        except Exception as error:  # noqa: BLE001 - an SDK may raise anything
-            problem = reason(error, environ)
-    # Outside of the handler: the cause would carry what a server had answered.
-    raise CredentialError(problem)
+    told = {
+        "path": sys.path,
+        "keychain": keychain,
+        "question": question,
+        "machine": machine.tell(),
+        "seconds": deadline,
+    }
+    # Isolated: neither the current folder nor PYTHON* variables have a say in what is imported.
+    command = (_interpreter(), "-I", "-c", PROGRAM)
+    try:
+        given = json.dumps(told, default=str).encode()
+        ended = programs.run(
+            command, environ, deadline, given=given, is_silent=True, name=f"keychain {keychain}"
+        )
+    except OSError as error:
+        raise CredentialError(f"{command[0]}: {os.strerror(error.errno or 0).lower()}") from error
+    if ended is None:
+        raise CredentialError(f"no answer within {deadline:.3g} s")
+    if ended.code != 0:
+        raise CredentialError(f"the process of the SDK ended with status {ended.code}")
+    said = json.loads(ended.printed)
+    machine.hear(said["machine"])
+    if said["problem"]:
+        raise CredentialError(said["problem"])
+    return said["answer"]
+
+
+def answer(told: Mapping[str, Any]) -> None:
+    """Be the process of one call: ask, and print the answer."""
+    pipe = _keep_for_the_answer()
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(ceil(told["seconds"]) + _GRACE)
+    machine = Machine.told(told["machine"])
+    said = {"answer": None, "problem": ""}
+    try:
+        module = import_module(f"imgpkg.auth.cloud.{told['keychain']}")
+        said["answer"] = module.ask(told["question"], machine)
+    except CredentialError as error:
+        said["problem"] = str(error)
+    except Exception as error:  # noqa: BLE001 - an SDK may raise anything
+        said["problem"] = reason(error, os.environ)
+    with open(pipe, "w", encoding="ascii") as file:
+        json.dump({**said, "machine": machine.tell()}, file)
+
+
+def _keep_for_the_answer() -> int:
+    """Return a standard output that no program started by the SDK has; the old one leads nowhere."""
+    pipe, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    return pipe
+
+
+def _interpreter() -> str:
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    # In a server that embeds Python, sys.executable is the server.
+    for path in (sys.executable, os.path.join(sys.exec_prefix, "bin", version)):
+        if path and os.path.basename(path).startswith(("python", "pypy")) and os.access(path, os.X_OK):
+            return path
+    raise CredentialError(
+        f"an SDK runs in a process of its own, and {sys.executable or 'this program'} is no Python "
+        "interpreter that could be started for it"
+    )
 
 
 def reason(error: BaseException, environ: Mapping[str, str]) -> str:
@@ -74,10 +150,11 @@ def reason(error: BaseException, environ: Mapping[str, str]) -> str:
     return f"{line[:_LONGEST_REASON]}…" if len(line) > _LONGEST_REASON else line
 
 
-def within(seconds: float, work: Callable[[], T], *, asking: str = "") -> T:
-    """Give what `work` gives, or raise what it raises; CredentialError when that takes longer than `seconds`.
+def within(seconds: float, work: Callable[[], T], *, asking: str = "", programs: Programs | None = None) -> T:
+    """Return what `work` returns, or raise what it raises; CredentialError when that takes over `seconds`.
 
-    The work is then left alone in its thread, where its own time-outs end it.
+    The work is then left alone in its thread, where its own time-outs end it; so it is when `programs` is
+    stopped, and Cancelled raised.
     """
     future: Future[T] = Future()
 
@@ -90,48 +167,11 @@ def within(seconds: float, work: Callable[[], T], *, asking: str = "") -> T:
     # Not from an executor: the interpreter would wait at its end for a call that hangs.
     thread = Thread(target=run, name="imgpkg-keychain", daemon=True)
     thread.start()
-    thread.join(seconds)
+    ends = time.monotonic() + seconds
+    while thread.is_alive() and (left := ends - time.monotonic()) > 0:
+        thread.join(min(left, GLANCE))
+        if programs is not None:
+            programs.check()
     if not future.done():
         raise CredentialError(f"{asking}no answer within {seconds:.3g} s")
     return future.result()
-
-
-@contextmanager
-def _environment(environ: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    differing = {name for name in before.keys() | environ.keys() if before.get(name) != environ.get(name)}
-    try:
-        _take(differing, environ)
-        yield
-    finally:
-        _take(differing, before)
-
-
-def _take(names: set[str], environ: Mapping[str, str]) -> None:
-    """Change only what differs: other threads may be looking."""
-    for name in names:
-        if name in environ:
-            os.environ[name] = environ[name]
-        else:
-            os.environ.pop(name, None)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in sorted(_VENDORS | _known_loggers())]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(_OFF)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
-
-
-def _known_loggers() -> set[str]:
-    """Name the SDKs' own loggers that exist already: each may have a level of its own."""
-    known = list(logging.root.manager.loggerDict)
-    return {name for name in known if name.partition(".")[0] in _VENDORS}

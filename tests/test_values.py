@@ -1,0 +1,240 @@
+"""Values of the library go into other processes, caches, sets, logs and documents, secrets left out."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+import json
+import pickle
+import pprint
+import subprocess
+import sys
+import typing
+
+import pytest
+
+import imgpkg
+from imgpkg import errors
+from imgpkg.values import FrozenDict
+
+SECRET = "hunter2"
+DIGEST = imgpkg.Digest.of(b"")
+REFERENCE = imgpkg.Reference.parse(f"registry.example.com/team/app@{DIGEST}")
+DESCRIPTOR = imgpkg.Descriptor(
+    "a/b", DIGEST, 5, {"k": "v"}, ("https://x.example",), b"data", "c/d", "linux/arm/v7"
+)
+MANIFEST = imgpkg.Manifest(
+    DESCRIPTOR, b"{}", DESCRIPTOR, (DESCRIPTOR,), (DESCRIPTOR,), DESCRIPTOR, {"k": "v"}, "c/d"
+)
+LOCKED = imgpkg.LockedImage(REFERENCE, {"k": "v"})
+LOCATIONS = imgpkg.ImageLocations((imgpkg.Location("image", is_bundle=True),))
+FOUND = imgpkg.FoundLocations(REFERENCE, MANIFEST, LOCATIONS)
+IMAGE = imgpkg.Image(REFERENCE, MANIFEST, b"{}")
+MEMBER = imgpkg.Member(LOCKED, REFERENCE, IMAGE)
+LOGIN = imgpkg.Login("me", SECRET, SECRET, anonymous=False)
+CREDENTIAL = imgpkg.Credential("me", SECRET, SECRET, SECRET, 5.0)
+FINDING = imgpkg.Finding("flags", imgpkg.Outcome.MATCHED, "why", "where", CREDENTIAL)
+DECISION = imgpkg.Decision(REFERENCE.repository, CREDENTIAL, (FINDING,))
+LEFT_OUT = imgpkg.LeftOut(REFERENCE, DESCRIPTOR)
+COPIED = imgpkg.Copied(REFERENCE, REFERENCE, "v1")
+INFO = imgpkg.ImageInfo("key", "image", imgpkg.ImageType.SIGNATURE, "origin", {"k": "v"}, (DIGEST,), "none")
+STATUS = imgpkg.ImagesLockStatus("path", is_updated=True)
+PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True)
+VALUES = [
+    imgpkg.BlobAdvanced(DIGEST, 1),
+    imgpkg.BlobFinished(DIGEST, imgpkg.BlobOutcome.MOUNTED),
+    imgpkg.BlobStarted(DIGEST, 1, "push"),
+    imgpkg.Bundle(IMAGE, imgpkg.ImagesLock((LOCKED,)), FOUND, (MEMBER,)),
+    imgpkg.BundleLock(REFERENCE, "v1", "text"),
+    COPIED,
+    imgpkg.CopyOptions(referrers=True),
+    imgpkg.CopyPreview((PREVIEWED,), 1, 2, 3, 4, (DECISION,), (LEFT_OUT,)),
+    imgpkg.CopyResult((COPIED,), COPIED, (LEFT_OUT,)),
+    imgpkg.CopySource(lock="x"),
+    CREDENTIAL,
+    DECISION,
+    imgpkg.Description(DIGEST, "image", "origin", {"k": "v"}, (DIGEST,), (), (INFO,)),
+    DESCRIPTOR,
+    DIGEST,
+    FINDING,
+    FOUND,
+    IMAGE,
+    imgpkg.ImageConfig({"k": "v"}, ("x",)),
+    INFO,
+    LOCATIONS,
+    imgpkg.ImagesLock((LOCKED,)),
+    STATUS,
+    LEFT_OUT,
+    imgpkg.Location("image", is_bundle=False),
+    LOCKED,
+    LOGIN,
+    MANIFEST,
+    MEMBER,
+    imgpkg.Message("text"),
+    imgpkg.PackAdvanced(1),
+    imgpkg.PackStarted(1),
+    imgpkg.Planned(1, 2),
+    PREVIEWED,
+    imgpkg.PullResult(REFERENCE, is_bundle=True, images_lock=STATUS, nested=(imgpkg.PullResult(REFERENCE),)),
+    imgpkg.PushResult(REFERENCE, "v1"),
+    REFERENCE,
+    REFERENCE.repository,
+    imgpkg.Settings(LOGIN, {"IMGPKG_PASSWORD": SECRET}, ("ca.pem",), insecure=True),
+    imgpkg.Tag("v1", DIGEST),
+    imgpkg.TagList(REFERENCE.repository, (imgpkg.Tag("v1"),)),
+    imgpkg.Warned("text", is_logged=True),
+    errors.Diagnostic("CODE", "message", "detail"),
+]
+ERRORS = [
+    kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.ImgpkgError)
+]
+
+
+def of(value):
+    return type(value).__name__
+
+
+def test_every_value_of_the_library_is_here():
+    public = [getattr(imgpkg, name) for name in imgpkg.__all__]
+    wanted = {one.__name__ for one in public if inspect.isclass(one) and dataclasses.is_dataclass(one)}
+    assert wanted - {of(value) for value in VALUES} == set()
+
+
+@pytest.mark.parametrize("value", VALUES, ids=of)
+def test_a_value_is_pickled_copied_and_hashed_whole(value):
+    twins = [copy.copy(value), copy.deepcopy(value)]
+    twins += [
+        pickle.loads(pickle.dumps(value, protocol)) for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1)
+    ]
+    twins.append(dataclasses.replace(value))
+    for twin in twins:
+        assert type(twin) is type(value)
+        assert twin == value
+        assert hash(twin) == hash(value)
+    assert len({value, *twins}) == 1
+
+
+@pytest.mark.parametrize("value", VALUES, ids=of)
+def test_a_value_is_shown_as_a_dict_without_its_secrets(value):
+    shown = dataclasses.asdict(value)
+    texts = [repr(shown), str(value), repr(value), pprint.pformat(value), repr(dataclasses.astuple(value))]
+    texts.append(json.dumps(shown, default=str))
+    assert not any(SECRET in text for text in texts)
+
+
+def test_what_is_shown_has_mappings_as_dicts():
+    assert dataclasses.asdict(LOCKED)["annotations"] == {"k": "v"}
+    assert json.loads(json.dumps(dataclasses.asdict(INFO), default=str))["annotations"] == {"k": "v"}
+
+
+def test_what_is_left_out_of_what_is_shown_counts_for_all_the_rest():
+    settings = imgpkg.Settings(LOGIN, {"A": SECRET})
+    changed = dataclasses.replace(settings, concurrency=9)
+    assert (changed.environ, changed.login.password, changed.concurrency) == ({"A": SECRET}, SECRET, 9)
+    assert settings != imgpkg.Settings(LOGIN, {"A": "other"})
+    assert settings != imgpkg.Settings(dataclasses.replace(LOGIN, token="other"), {"A": SECRET})
+    assert dataclasses.replace(CREDENTIAL, expires_at=None) == imgpkg.Credential("me", SECRET, SECRET, SECRET)
+    assert dataclasses.replace(CREDENTIAL, registry_token="other") != CREDENTIAL
+    assert dataclasses.asdict(CREDENTIAL) == {"username": "me", "expires_at": 5.0}
+    assert dataclasses.asdict(settings)["login"] == {"username": "me", "anonymous": False}
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.environ = {}
+
+
+def test_settings_work_in_another_process():
+    program = (
+        "import pickle, sys, imgpkg; settings = pickle.load(sys.stdin.buffer); "
+        "decision = imgpkg.explain('host.example/a/b', session=imgpkg.Session(settings)); "
+        "print(decision.credential.username, decision.credential.password == sys.argv[1])"
+    )
+    environ = {"IMGPKG_USERNAME": "me", "IMGPKG_PASSWORD": SECRET}
+    done = subprocess.run(
+        [sys.executable, "-c", program, SECRET],
+        input=pickle.dumps(imgpkg.Settings(environ=environ)),
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"me True\n"
+
+
+def test_an_environment_is_taken_as_it_is_now():
+    environ = {"A": "b"}
+    settings = imgpkg.Settings(environ=environ)
+    environ["A"] = "c"
+    assert settings.environ == {"A": "b"}
+
+
+def error_of(kind):
+    if issubclass(kind, errors.TransportError):
+        error = kind("GET", "https://host/", "reason", hints=("do this",))
+    elif issubclass(kind, errors.RegistryError):
+        said = (errors.Diagnostic("CODE", "message"),)
+        options = {"method": "GET", "url": "https://host/", "status": 404, "retry_after": 5.0}
+        error = kind("message", diagnostics=said, hints=("do this",), **options)
+    elif kind is errors.Cancelled:
+        error = kind("message")
+    else:
+        error = kind("message", hints=("do this",))
+    error.context = ("outer", "inner")
+    return error
+
+
+@pytest.mark.parametrize("kind", ERRORS)
+def test_an_error_is_pickled_copied_and_hashed_whole(kind):
+    error = error_of(kind)
+    assert {error: 1}[error] == 1
+    for twin in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
+        assert type(twin) is kind
+        assert (str(twin), vars(twin)) == (str(error), vars(error))
+
+
+class TestAFrozenDict:
+    def test_is_a_dict_of_what_it_was_made_of(self):
+        made = FrozenDict(a=1)
+        assert made == {"a": 1}
+        assert FrozenDict.of(made) is made
+        assert FrozenDict.of({"a": 1}) == made
+        assert hash(FrozenDict({"b": 2, "a": 1})) == hash(FrozenDict({"a": 1, "b": 2}))
+        assert made | {"b": 2} == {"a": 1, "b": 2}
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda made: made.update(b=2),
+            lambda made: made.__setitem__("b", 2),
+            lambda made: made.__delitem__("a"),
+            lambda made: made.__ior__({"b": 2}),
+            lambda made: made.setdefault("b", 2),
+            lambda made: made.pop("a"),
+            lambda made: made.popitem(),
+            lambda made: made.clear(),
+        ],
+    )
+    def test_stays_as_it_was_made(self, change):
+        made = FrozenDict(a=1)
+        with pytest.raises(TypeError, match="stays as it was made"):
+            change(made)
+        assert made == {"a": 1}
+
+
+def described(thing):
+    """Yield what has annotations: a class with its public methods, or a function."""
+    yield thing
+    for owner in thing.__mro__ if inspect.isclass(thing) else ():
+        if not owner.__module__.startswith("imgpkg"):
+            continue
+        for name, member in vars(owner).items():
+            function = getattr(member, "__func__", getattr(member, "fget", member))
+            if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
+                yield function
+
+
+@pytest.mark.parametrize("name", [*imgpkg.__all__, *(f"errors.{kind.__name__}" for kind in ERRORS)])
+def test_the_types_of_every_public_name_can_be_looked_up(name):
+    thing = imgpkg
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    if inspect.isclass(thing) or inspect.isfunction(thing):
+        for one in described(thing):
+            assert not any(isinstance(hint, str) for hint in typing.get_type_hints(one).values())
