@@ -526,11 +526,15 @@ def test_a_helper_that_closes_its_output_and_goes_on_has_not_ended(folder, clock
 
 def test_a_helper_need_not_read_its_input(folder, clock):
     folder.mkdir()
-    for name, body in (("a", "echo '{}'"), ("b", "exec <&-; sleep 0.2; echo '{}'")):
+    for name, body in (
+        ("a", "echo '{}'"),
+        ("b", "exec <&-; sleep 0.2; echo '{}'"),
+        ("c", "cat >/dev/null; echo '{}'"),
+    ):
         (folder / f"docker-credential-{name}").write_text(f"#!/bin/sh\n{body}\n")
         (folder / f"docker-credential-{name}").chmod(0o755)
         helpers = Helpers({"PATH": f"{folder}:/usr/bin:/bin"}, clock=clock)
-        assert helpers.get(name, "host.io/" + "x" * 200_000) is None
+        assert helpers.get(name, "host.io/" + "x" * 2_000_000) is None
 
 
 def test_a_helper_that_does_not_stop_printing_is_ended(folder, clock):

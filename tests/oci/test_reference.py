@@ -197,11 +197,9 @@ class TestARepository:
     @pytest.mark.parametrize(
         "parts",
         [
-            ("docker.io", "library/nginx"),
-            ("", "library/nginx"),
-            ("index.docker.io", "nginx"),
             ("localhost", "some/path"),
-            ("é.io", "some/path"),
+            ("docker.io", "p" * 248),
+            ("a\u2100b.io", "some/path"),
             ("a.b/c", "some/path"),
             ("a b.c", "some/path"),
             ("a.b", "UPPER"),
@@ -213,6 +211,13 @@ class TestARepository:
     def test_that_could_not_be_parsed_cannot_be_made(self, parts):
         with pytest.raises(InvalidReference):
             Repository(*parts)
+
+    @pytest.mark.parametrize(
+        "parts", [("docker.io", "library/nginx"), ("", "nginx"), ("index.docker.io", "nginx")]
+    )
+    def test_of_docker_hub_is_one_value_however_it_is_made(self, parts):
+        assert Repository(*parts) == Repository.parse("nginx")
+        assert Repository("é.io", "some/path").registry == "xn--9ca.io"
 
     @pytest.mark.parametrize("tag", ["", "b+d", "t" * 129, "v1\n"])
     def test_has_no_reference_with_a_tag_that_could_not_be_parsed(self, tag):

@@ -29,14 +29,14 @@ _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 _KEPT, _REFUSED = re.compile("([\u00df\u03c2])"), re.compile("[\u200c\u200d]")
 _LABEL = re.compile(r"[a-z0-9_-]*")
 _MAX_LABEL = 63
-_USE_PARSE = "Repository.parse reads a name and fills in what it leaves out."
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
     """A repository of a registry, such as `index.docker.io` and `library/nginx`.
 
-    Names that `parse` would not give raise InvalidReference.
+    Docker Hub has its defaults filled in, as `parse` does it. Names that `parse` would not give raise
+    InvalidReference.
     """
 
     registry: str
@@ -44,22 +44,19 @@ class Repository:
 
     def __post_init__(self) -> None:
         _check("repository", self.path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
-        is_canonical = _registry(self.registry) == self.registry
-        is_short = self.registry == DOCKER_HUB and "/" not in self.path
-        if not is_canonical or is_short or _split_registry(str(self)) != (self.registry, self.path):
-            raise InvalidReference(f"no repository is called {self}", hints=(_USE_PARSE,))
+        object.__setattr__(self, "registry", _registry(self.registry))
+        if self.registry == DOCKER_HUB and "/" not in self.path:
+            object.__setattr__(self, "path", f"library/{self.path}")
+            _check("repository", self.path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
+        if _split_registry(str(self)) != (self.registry, self.path):
+            raise InvalidReference(f"no registry is called {self.registry}: it has neither a dot nor a port")
 
     @classmethod
     def parse(cls, text: str) -> Repository:
         """Read `[registry/]path` with Docker Hub's defaults; raise InvalidReference naming the bad part."""
         if not text:
             raise InvalidReference("a repository name must be specified")
-        registry, path = _split_registry(text)
-        _check("repository", path, _PATH_CHARACTERS, _MIN_PATH, _MAX_PATH)
-        registry = _registry(registry)
-        if registry == DOCKER_HUB and "/" not in path:
-            path = f"library/{path}"
-        return cls(registry, path)
+        return cls(*_split_registry(text))
 
     def tag(self, tag: str) -> Reference:
         """Name `tag` in this repository."""

@@ -86,7 +86,7 @@ def test_each_registry_is_warned_about_once(cloud, clock):
     cloud.down = "out of order"
     for _ in range(3):
         cloud.password()
-        cloud.password("key", Repository("other.example.com", "a"))
+        cloud.password("key", Repository("other.example.com", "aa"))
         clock.now += 60
     assert cloud.warnings == [
         f"keychain 'cloud' gave no credential for {host}: out of order"
