@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ConnectionFailed, RegistryError
+from imgpkg.transport.message import read_at_most
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:
@@ -37,15 +38,6 @@ def said_length(headers: Mapping[str, str]) -> int | None:
     """Return the Content-Length; None for none, and for one that no body can have."""
     text = headers.get("Content-Length", "")
     return int(text) if _LENGTH.fullmatch(text) else None
-
-
-def read_at_most(stream: Readable, limit: int) -> bytes:
-    """Return the whole body, or its first `limit` bytes."""
-    blocks, left = [], limit
-    while left and (block := stream.read(min(left, _BLOCK))):
-        blocks.append(block)
-        left -= len(block)
-    return b"".join(blocks)
 
 
 def decoded(request: Request, response: Response) -> Response:

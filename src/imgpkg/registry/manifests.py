@@ -8,10 +8,10 @@ from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryE
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor, Manifest
-from imgpkg.registry.body import read_at_most, said_length
+from imgpkg.registry.body import said_length
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.scope import Access
-from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.message import Request, bytes_body, read_at_most
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from imgpkg.registry.body import read_at_most
 from imgpkg.registry.failure import read_start, unusable
-from imgpkg.transport.message import Request
+from imgpkg.transport.message import Request, read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

@@ -10,12 +10,11 @@ from urllib.parse import urlencode
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, RegistryError
-from imgpkg.registry.body import read_at_most
 from imgpkg.registry.failure import failure
 from imgpkg.registry.logins import Login, not_again
 from imgpkg.registry.realm import absolute, check_realm, token_url
 from imgpkg.registry.token_reply import MAX_REPLY, TokenReply, read_token_reply
-from imgpkg.transport.message import Origin, Request, bytes_body
+from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:

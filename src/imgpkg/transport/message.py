@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 Opener: TypeAlias = "Callable[[], OpenBody]"
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+_BLOCK_SIZE = 1 << 20
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -31,6 +32,14 @@ class OpenBody(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> object: ...
+
+
+class Readable(Protocol):
+    """Bytes in the shape of an open file."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,15 @@ class Transport(Protocol):
     def send(self, request: Request) -> Response:
         """Send and return the response as soon as its headers are there; raise a TransportError."""
         ...
+
+
+def read_at_most(stream: Readable, limit: int) -> bytes:
+    """Return the whole body, or its first `limit` bytes; a single read may return less than is there."""
+    blocks, left = [], limit
+    while left and (block := stream.read(min(left, _BLOCK_SIZE))):
+        blocks.append(block)
+        left -= len(block)
+    return b"".join(blocks)
 
 
 def bytes_body(data: bytes, *, secret: bool = False) -> Body:

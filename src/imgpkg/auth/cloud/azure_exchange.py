@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from imgpkg.auth.web_token import claims_of
 from imgpkg.errors import CredentialError, TransportError
-from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.message import Request, bytes_body, read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +83,7 @@ def _request(registry: str, access_token: str, tenant: str) -> Request:
 
 def _send(transport: Transport, request: Request) -> tuple[int, bytes]:
     with transport.send(request) as response:
-        return response.status, response.read(_LARGEST_ANSWER)
+        return response.status, read_at_most(response, _LARGEST_ANSWER)
 
 
 def _understand(url: str, status: int, body: bytes, now: float) -> RefreshToken:
