@@ -18,9 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A line of the original's own log, with its newlines, such as `dir: config`."""
+    """A line of the original's own log, with its newlines, such as `dir: config`.
+
+    Newlines inside of the text belong to a name, unless it `is_block`, several lines that were written as one.
+    """
 
     text: str
+    is_block: bool = False
 
 
 @dataclass(frozen=True, slots=True)
