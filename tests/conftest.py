@@ -1,7 +1,7 @@
 """Every test starts with an empty environment and a temporary HOME, and may not print a secret.
 
-It does not matter how the suite was started: signals, umask and environment are the suite's own, and each test
-has a time limit. Servers run for the whole session.
+It does not matter how the suite was started: signals, umask and environment are the suite's own, and each
+test has a time limit. Servers run for the whole session.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def pytest_configure(config):
 def pytest_timeout_set_timer(item, settings):
     """Start the time of a test: at its end all stacks are printed and the test fails.
 
-    pytest-timeout itself prints to where pytest-xdist lets nobody look. A test that does not end even then, for
-    want of a main thread that runs Python, ends its process after as much time again.
+    pytest-timeout itself prints to where pytest-xdist lets nobody look. A test that does not end even then,
+    for want of a main thread that runs Python, ends its process after as much time again.
     """
     stderr = item.config.stash[_REAL_STDERR]
 

@@ -1,4 +1,4 @@
-"""The suite itself: however it is started, its tests have the signals and the umask of a foreground program."""
+"""The suite itself: however it is started, its tests have signals and umask of a foreground program."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ ImgpkgError                     everything this package raises on purpose
 Each error carries its `context`, outermost first, so that its text reads `outer: inner: message`, as the
 original prints it, and its `hints`: whole sentences on what to do next, never part of the text.
 
-Names, answers and values of others are in messages as they are. Text for people, which `str()` of an error and
-its hints are, has gone through `printable`: a terminal obeys nothing in it, and a line is never two.
+Names, answers and values of others are in messages as they are. Text for people, such as `str()` of an error
+and its hints, has gone through `printable`: a terminal obeys nothing in it, and a line is never two.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# What terminals obey, what breaks lines, and what changes the order or hides among other characters: controls,
+# What terminals obey, what breaks lines, and what reorders other characters or hides among them: controls,
 # bidirectional marks (Unicode Standard Annex 9), invisible operators and tags. Joiners belong to real words.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Message:
     """A line of the original's own log, with its newlines, such as `dir: config`.
 
-    Newlines inside of the text belong to a name, unless it `is_block`, several lines that were written as one.
+    Newlines inside of the text belong to a name, unless it `is_block`: several lines in one.
     """
 
     text: str

@@ -1,9 +1,9 @@
-"""A regular expression engine and texts that count the work done on them, for proofs that no time is needed for.
+"""A regular expression engine and texts that count the work done on them, so that no time need be measured.
 
-`re` backtracks as `Pattern` here does: it tries what the pattern prefers, remembers every choice, and goes back
-to the last one. Each instruction is one step. `CountedText` and `CountedBytes` charge each of their methods for
-the characters that it looks at or copies. `counting` adds up both, and the calls that functions of imgpkg make.
-Nothing depends on how fast the machine is, or on the version of Python.
+`re` backtracks as `Pattern` here does: it tries what the pattern prefers, remembers every choice, and goes
+back to the last one. Each instruction is one step. `CountedText` and `CountedBytes` charge each of their
+methods for the characters that it looks at or copies. `counting` adds up both, and the calls that functions
+of imgpkg make. Nothing depends on how fast the machine is, or on the version of Python.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def counting():
 
 
 def growth(steps):
-    """Tell by how many steps more than in a straight line work grows from n to 2n to 3n: 0 when it is linear."""
+    """Tell by how many steps work grows faster than in a straight line from n to 2n to 3n; 0 if linear."""
     one, two, three = steps
     return (three - two) - (two - one)
 
@@ -64,7 +64,7 @@ class Pattern:
         tree = parser.parse(pattern, flags)
         self.pattern, self.flags = pattern, tree.state.flags
         self.groups, self.groupindex = tree.state.groups - 1, dict(tree.state.groupdict)
-        self._code = _compile(tree, self.flags)
+        self.code = _compile(tree, self.flags)
 
     def match(self, text, position=0):
         return self._at(text, position, whole=False)
@@ -100,7 +100,7 @@ class Pattern:
         return [text[start:end] for start, end in zip(edges[::2], edges[1::2], strict=True)]
 
     def _at(self, text, position, *, whole):
-        saved = _run(self._code, text, position, whole=whole)
+        saved = _run(self.code, text, position, whole=whole)
         return None if saved is None else Match(self, text, saved)
 
 
@@ -148,7 +148,7 @@ def engine():
 
 
 def on_the_engine(*names):
-    """Import modules of imgpkg once more, with the counting engine in the place of `re`; return these copies."""
+    """Import modules of imgpkg anew, with the counting engine in the place of `re`; return the copies."""
     for name in names:
         # What they import besides is loaded by this, and keeps its own `re`.
         importlib.import_module(name)
@@ -166,10 +166,13 @@ def on_the_engine(*names):
         sys.modules.update(kept)
 
 
+# An instruction takes (text, position, saved, at, stack) and returns what follows, (position, saved, at), or
+# None when this way leads nowhere. What else could have been tried goes onto the stack.
+
+
 def _compile(tree, flags):
     code = []
     _emit(tree, flags, code)
-    code.append(("end",))
     return code
 
 
@@ -180,46 +183,41 @@ def _emit(tree, flags, code):
         elif kind is op.BRANCH:
             _emit_branch(value[1], flags, code)
         elif kind is op.SUBPATTERN:
-            group, added, removed, inner = value
-            if group is not None:
-                code.append(("save", 2 * group))
-            _emit(inner, (flags | added) & ~removed, code)
-            if group is not None:
-                code.append(("save", 2 * group + 1))
+            _emit_group(value, flags, code)
         elif kind in (op.ASSERT, op.ASSERT_NOT):
-            direction, inner = value
-            width = inner.getwidth()[0] if direction < 0 else 0
-            code.append(("look", _compile(inner, flags), width, kind is op.ASSERT))
+            code.append(_look(*value, flags, wanted=kind is op.ASSERT))
         elif kind is op.AT:
-            code.append(("at", value))
+            code.append(_at(value))
         else:
-            code.append(("one", _one(kind, value, flags)))
+            code.append(_character(meant(kind, value, flags)))
+
+
+def _emit_group(value, flags, code):
+    group, added, removed, inner = value
+    if group is not None:
+        code.append(_save(2 * group))
+    _emit(inner, (flags | added) & ~removed, code)
+    if group is not None:
+        code.append(_save(2 * group + 1))
 
 
 def _emit_repeat(value, flags, code, *, greedy):
     least, most, inner = value
     for _ in range(least):
         _emit(inner, flags, code)
-    if most is op.MAXREPEAT:
-        # Repeating nothing for ever would need a rule of its own, and is a riddle to readers as well.
-        assert inner.getwidth()[0], "a repeated part of a pattern may be empty"
-        split = len(code)
-        code.append(None)
-        _emit(inner, flags, code)
-        code.append(("jump", split))
-        code[split] = _split(split + 1, len(code), greedy=greedy)
-        return
+    is_endless = most is op.MAXREPEAT
+    # Repeating nothing for ever would need a rule of its own, and is a riddle to readers as well.
+    assert inner.getwidth()[0] or not is_endless, "a repeated part of a pattern may be empty"
     splits = []
-    for _ in range(most - least):
+    for _ in range(1 if is_endless else most - least):
         splits.append(len(code))
         code.append(None)
         _emit(inner, flags, code)
+    if is_endless:
+        code.append(_jump(splits[0]))
     for split in splits:
-        code[split] = _split(split + 1, len(code), greedy=greedy)
-
-
-def _split(inside, after, *, greedy):
-    return ("split", inside, after) if greedy else ("split", after, inside)
+        ways = (split + 1, len(code))
+        code[split] = _split(*ways) if greedy else _split(*reversed(ways))
 
 
 def _emit_branch(branches, flags, code):
@@ -230,13 +228,56 @@ def _emit_branch(branches, flags, code):
         _emit(branch, flags, code)
         jumps.append(len(code))
         code.append(None)
-        code[split] = ("split", split + 1, len(code))
+        code[split] = _split(split + 1, len(code))
     _emit(branches[-1], flags, code)
     for jump in jumps:
-        code[jump] = ("jump", len(code))
+        code[jump] = _jump(len(code))
 
 
-def _one(kind, value, flags):
+def _character(is_meant):
+    def run(text, position, saved, at, _stack):
+        if position >= len(text):
+            return None
+        number = text[position] if isinstance(text, bytes) else ord(str.__getitem__(text, position))
+        return (position + 1, saved, at + 1) if is_meant(number) else None
+
+    return run
+
+
+def _split(first, second):
+    def run(_text, position, saved, _at, stack):
+        stack.append((position, saved, second))
+        return position, saved, first
+
+    return run
+
+
+def _jump(target):
+    return lambda _text, position, saved, _at, _stack: (position, saved, target)
+
+
+def _save(slot):
+    return lambda _text, position, saved, at, _stack: (position, {**saved, slot: position}, at + 1)
+
+
+def _at(place):
+    def run(text, position, saved, at, _stack):
+        return (position, saved, at + 1) if _is_at(place, text, position) else None
+
+    return run
+
+
+def _look(direction, inner, flags, *, wanted):
+    code, width = _compile(inner, flags), inner.getwidth()[0] if direction < 0 else 0
+
+    def run(text, position, saved, at, _stack):
+        found = position >= width and _run(code, text, position - width) is not None
+        return (position, saved, at + 1) if found is wanted else None
+
+    return run
+
+
+def meant(kind, value, flags):
     """Return what tells whether one character, as a number, is meant."""
     if kind is op.ANY:
         return lambda code: flags & re.DOTALL or code != ord("\n")
@@ -269,48 +310,21 @@ def _part(part, flags):
 
 
 def _run(code, text, position, *, whole=False):
-    """Return what was saved, group by group, on the first way through that leads to the end; None without one."""
-    codes = text if isinstance(text, bytes) else None
-    stack = [(0, position, {0: position})]
+    """Return what was saved, group by group, on the first way through that leads to the end, or None."""
+    stack = [(position, {0: position}, 0)]
     most = Work.steps + MOST_STEPS
     while stack:
+        state = stack.pop()
+        while state is not None:
+            Work.steps += 1
+            position, saved, at = state
+            if at == len(code):
+                if whole and position != len(text):
+                    break
+                return {**saved, 1: position}
+            state = code[at](text, position, saved, at, stack)
         if Work.steps > most:
             raise Endless
-        at, position, saved = stack.pop()
-        while True:
-            Work.steps += 1
-            instruction = code[at]
-            match instruction[0]:
-                case "one":
-                    if position >= len(text):
-                        break
-                    number = codes[position] if codes is not None else ord(str.__getitem__(text, position))
-                    if not instruction[1](number):
-                        break
-                    position += 1
-                    at += 1
-                case "split":
-                    stack.append((instruction[2], position, saved))
-                    at = instruction[1]
-                case "jump":
-                    at = instruction[1]
-                case "save":
-                    saved = {**saved, instruction[1]: position}
-                    at += 1
-                case "at":
-                    if not _is_at(instruction[1], text, position):
-                        break
-                    at += 1
-                case "look":
-                    start = position - instruction[2]
-                    found = start >= 0 and _run(instruction[1], text, start) is not None
-                    if found is not instruction[3]:
-                        break
-                    at += 1
-                case "end":
-                    if whole and position != len(text):
-                        break
-                    return {**saved, 1: position}
     return None
 
 
@@ -380,9 +394,10 @@ class _Counted:
 
 
 _WHOLE = (
-    "capitalize casefold isascii isprintable lower lstrip partition removeprefix removesuffix replace rpartition "
-    "rsplit rstrip split splitlines strip title translate upper"
-).split()
+    *("capitalize", "casefold", "isascii", "isprintable", "lower", "lstrip", "partition", "removeprefix"),
+    *("removesuffix", "replace", "rpartition", "rsplit", "rstrip", "split", "splitlines", "strip", "title"),
+    *("translate", "upper"),
+)
 
 
 def _charged(name):

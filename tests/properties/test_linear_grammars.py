@@ -1,8 +1,8 @@
 """Whatever reads text from outside does work in proportion to its length.
 
 The code runs on the counting engine of `engine`, on texts that charge for each character that is looked at or
-copied; see there. Each grammar gets texts of the form `start pump pump … pump rest`, with 1, 2 and 3 times as many
-pumps, and its work must grow along a straight line.
+copied; see there. Each grammar gets texts of the form `start pump pump … pump rest`, with 1, 2 and 3 times as
+many pumps, and its work must grow along a straight line.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from tests.properties.engine import CountedBytes, CountedText, Pattern, counting
 PUMPS = 8
 SINGLE = list("\"\\,;:=<>[]{}/@#?%&|-_.+*'!~ \t\r\n0a9Zé\x01\x85")
 PAIRS = [
-    '\\"', "\\\\", ", ", " ,", '",', '="', '"=', '=""', ";a", ":a", "a:", "/a", "a ", " a", "..", "--", "__", "a,",
-    "a=", "%4", "0,", "0.", ": A", '"a', 'a"', "[a", "a]", "[a]", "=a", "<>", "<a", '<"', '>"', "a-", "a_", "a.", "a@",
-    "_0", "-0", "1h", ",}", ",]", "[,", "{,", " }", "\\,", "a:b:c ", '"a":', "a=b,", ";rel=", '; rel="', "a b=", "-y",
-    "a\r\n", "a:b\r\n", "...|", "|...", "0:0", "\x1b[", "token=", "eyJaaaaa.", "&a=b", "/..", "/v2/",
-]  # fmt: skip
+    *('\\"', "\\\\", ", ", " ,", '",', '="', '"=', '=""', ";a", ":a", "a:", "/a", "a ", " a", ".."),
+    *("--", "__", "a,", "a=", "%4", "0,", "0.", ": A", '"a', 'a"', "[a", "a]", "[a]", "=a", "<>"),
+    *("<a", '<"', '>"', "a-", "a_", "a.", "a@", "_0", "-0", "1h", ",}", ",]", "[,", "{,", " }"),
+    *("\\,", "a:b:c ", '"a":', "a=b,", ";rel=", '; rel="', "a b=", "-y", "a\r\n", "a:b\r\n", "...|"),
+    *("|...", "0:0", "\x1b[", "token=", "eyJaaaaa.", "&a=b", "/..", "/v2/"),
+]
 EVERY_PUMP = [
     *SINGLE,
     *PAIRS,
@@ -179,7 +180,13 @@ GRAMMARS = {
     "RFC 3339": (lambda on, text: on.rfc3339.parse(text), [("2030-01-02T03:04:05.", "Z")]),
     "challenge": (
         challenges,
-        [("", ""), ("Bearer ", ""), ('Bearer realm="', ""), ('Bearer scope="', '",realm="a"'), ("Negotiate ", "\x01")],
+        [
+            ("", ""),
+            ("Bearer ", ""),
+            ('Bearer realm="', ""),
+            ('Bearer scope="', '",realm="a"'),
+            ("Negotiate ", "\x01"),
+        ],
     ),
     "link": (lambda on, text: on.paging.next_link([text]), [("", ""), ("<a>", ""), ('<a>; rel="', "")]),
     "scopes": (lambda on, text: on.scope.parse_scopes(text), [("", ""), ("a:b:c", "")]),
@@ -189,7 +196,9 @@ GRAMMARS = {
         [("", ""), ("[", "]:5")],
     ),
     "token reply": (
-        lambda on, text: on.token_reply.read_token_reply(document(json.dumps({"token": "a", "issued_at": text})), (), 0),
+        lambda on, text: on.token_reply.read_token_reply(
+            document(json.dumps({"token": "a", "issued_at": text})), (), 0
+        ),
         [("", ""), ("2030-01-02T03:04:05.", "Z")],
     ),
     "NO_PROXY": (lambda on, text: on.proxy.is_bypassed("a.example", 443, text), [("", ""), ("[", "")]),
@@ -197,11 +206,23 @@ GRAMMARS = {
     "shown URL": (lambda on, text: on.redact.redact_url(text), [("", ""), ("https://a/?", "")]),
     "shown link": (lambda on, text: on.redact.redact_header("Link", text), [("", ""), ("<", "")]),
     "Retry-After": (lambda on, text: on.retry.parse_retry_after(text, 0.0), [("", ""), ("Wed, ", " GMT")]),
-    "certificates": (lambda on, text: list(on.tls._blocks(text)), [("", ""), ("-----BEGIN CERTIFICATE-----", "")]),
-    "reference": (lambda on, text: on.reference.parse_any(text), [("", ""), ("a.example/a", ""), ("a/b@sha256:", "")]),
-    "YAML scalar": (lambda on, text: on.yaml_scalar.reads_as_itself(text), [("1", ""), ("-0x", ""), ("2030-01-02T", "Z")]),
+    "certificates": (
+        lambda on, text: list(on.tls._blocks(text)),
+        [("", ""), ("-----BEGIN CERTIFICATE-----", "")],
+    ),
+    "reference": (
+        lambda on, text: on.reference.parse_any(text),
+        [("", ""), ("a.example/a", ""), ("a/b@sha256:", "")],
+    ),
+    "YAML scalar": (
+        lambda on, text: on.yaml_scalar.reads_as_itself(text),
+        [("1", ""), ("-0x", ""), ("2030-01-02T", "Z")],
+    ),
     "written YAML": (written, [("a" * 90, ""), ("a" * 90 + "\n", "\n")]),
-    "order of keys": (lambda on, text: on.natural.natural_order([text + end for end in "a190"]), [("", ""), ("a0", "")]),
+    "order of keys": (
+        lambda on, text: on.natural.natural_order([text + end for end in "a190"]),
+        [("", ""), ("a0", "")],
+    ),
     "tag of a repository": (
         lambda on, text: on.tagging.repository_based_tag(f"a/{text}", on.digest.Digest.of(b"")),
         [("", ""), ("a", "/b")],
@@ -226,7 +247,7 @@ GRAMMARS = {
     "text for people": (lambda on, text: on.errors.printable(text), [("", ""), ("a", "b")]),
     "column": (lambda on, text: on.output.column_key(text), [("", "")]),
     "label": (lambda on, text: on.image._in_bytes((text, "")), [("", "")]),
-}  # fmt: skip
+}
 
 
 def work(on, reads, text):

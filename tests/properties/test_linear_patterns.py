@@ -1,9 +1,10 @@
 """Every regular expression of the package takes time in proportion to the text, whatever the text is.
 
-Work is counted in steps of a backtracking engine, see `engine`. A pattern that can be slow is so for a text of the
-form `start pump pump … pump rest`: somewhere in the pattern a pump leads back to the same place in two ways (Weber
-and Seidl, "On the degree of ambiguity of finite automata", 1991), or a search begins anew at every pump. Starts,
-pumps and rests are made from the pattern itself; the steps for n, 2n and 3n pumps must lie on a straight line.
+Work is counted in steps of a backtracking engine, see `engine`. A pattern that can be slow is so for a text
+of the form `start pump pump … pump rest`: somewhere in the pattern a pump leads back to the same place in two
+ways (Weber and Seidl, "On the degree of ambiguity of finite automata", 1991), or a search begins at each one.
+Starts, pumps and rests are made from the pattern itself; the steps for n, 2n and 3n pumps must lie on a
+straight line.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.properties.engine import Endless, Pattern, Work, growth, op, parser
+from tests.properties.engine import Endless, Pattern, Work, growth, meant, op, parser
 
 import imgpkg
 
@@ -113,16 +114,9 @@ def shortest(tree, alphabet):
         elif kind is op.SUBPATTERN:
             text += shortest(value[3], alphabet)
         elif kind in (op.LITERAL, op.NOT_LITERAL, op.IN, op.ANY):
-            pattern = Pattern("")
-            pattern._code = [("one", one(kind, value)), ("end",)]
-            text += next(letter for letter in alphabet if pattern.match(letter))
+            is_meant = meant(kind, value, re.DOTALL)
+            text += next(letter for letter in alphabet if is_meant(ord(letter)))
     return text
-
-
-def one(kind, value):
-    from tests.properties.engine import _one
-
-    return _one(kind, value, re.DOTALL)
 
 
 def repeats(tree, alphabet, before=""):
@@ -136,7 +130,7 @@ def repeats(tree, alphabet, before=""):
 
 
 def attacks(source, flags):
-    """Yield (start, pump, rest) for a pattern."""
+    """Return each (start, pump, rest) for a pattern."""
     tree = parser.parse(source, flags)
     known = letters(tree)
     alphabet = list(dict.fromkeys([*known, *"a0 ~\n", OUTSIDER]))
@@ -146,8 +140,7 @@ def attacks(source, flags):
     pumps = [*alphabet, *map("".join, pairs), *(body for _, body in found), *starts]
     pumps += [start + letter for start in starts for letter in alphabet[:6]]
     rests = dict.fromkeys(["", OUTSIDER, "\n"])
-    for start, pump, rest in itertools.product(starts, dict.fromkeys(filter(None, pumps)), rests):
-        yield start, pump, rest
+    return itertools.product(starts, dict.fromkeys(filter(None, pumps)), rests)
 
 
 def steps(pattern, use, text):

@@ -39,7 +39,7 @@ class Place:
         if self.inline is not None:
             return self.inline.encode("utf-8", "surrogateescape")
         try:
-            # A byte more than any may have, so that whoever decodes it can refuse it; a device may have no end.
+            # A byte more than any may have, for whoever decodes it to refuse; a device may have no end.
             with open(self.name, "rb") as file:
                 return file.read(MAX_SIZE + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):

@@ -14,7 +14,7 @@ from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.errors import InvalidLock, InvalidReference, doing
 from imgpkg.oci.manifest import EMPTY
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, without_login
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -200,7 +200,7 @@ def _digest_reference(text: str, hint: str) -> Reference:
     try:
         return Reference.parse_digest(text)
     except InvalidReference as error:
-        raise _not_a_digest(text, (f"{error}.", hint)) from error
+        raise _not_a_digest(without_login(text), (f"{error}.", hint)) from error
 
 
 def _not_a_digest(text: str, hints: tuple[str, ...] = ()) -> InvalidLock:

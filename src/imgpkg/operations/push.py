@@ -14,7 +14,7 @@ from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_layer
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, without_login
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -83,7 +83,7 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Pat
     if image and lock_output:
         raise UsageError("Lock output is not compatible with image, use bundle for lock output")
     text = image or bundle
-    with doing(f"Parsing '{text}'"):
+    with doing(f"Parsing '{without_login(text)}'"):
         return Reference.parse_tag(text)
 
 
