@@ -12,7 +12,7 @@ from imgpkg.bundle.graph import walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.manifest import EMPTY
-from imgpkg.oci.reference import parse_any
+from imgpkg.oci.reference import parse_any, without_login
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,7 +82,7 @@ def describe(
     whatever is attached to each image. Raises NotABundle, InvalidReference, InvalidLock, or an error of the
     registry.
     """
-    with doing(f"Unable to check if {bundle} is a bundle"):
+    with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
         root = fetch_image(session.client, parse_any(bundle))
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
