@@ -1,14 +1,18 @@
 """Every test starts with an empty environment and a temporary HOME, and may not print a secret.
 
-Servers run for the whole session.
+It does not matter how the suite was started: signals, umask and environment are the suite's own, and each
+test has a time limit. Servers run for the whole session.
 """
 
 from __future__ import annotations
 
 import base64
+import faulthandler
 import os
+import signal
 from urllib.parse import quote
 
+import hypothesis
 import pytest
 from tests.servers.fixtures import (  # noqa: F401 - fixtures are used by their names
     PASSWORD,
@@ -33,6 +37,56 @@ SECRETS = (
     base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode(),
 )
 _KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTEST_XDIST_WORKER")
+# What a program that is started in the foreground has; shells ignore SIGINT for what they start with `&`.
+_SIGNALS = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+    signal.SIGCHLD: signal.SIG_DFL,
+}
+_REAL_STDERR = pytest.StashKey[int]()
+
+# A slow machine is no fault of the code under test.
+hypothesis.settings.register_profile(
+    "suite", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("suite")
+
+
+def pytest_configure(config):
+    """Make every process of the suite one that was started in the foreground, with the usual umask."""
+    for number, handler in _SIGNALS.items():
+        signal.signal(number, handler)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    os.umask(0o022)
+    # Nothing is captured yet, so this is the terminal or the log, in the processes of pytest-xdist too.
+    config.stash[_REAL_STDERR] = os.dup(2)
+
+
+def pytest_timeout_set_timer(item, settings):
+    """Start the time of a test: at its end all stacks are printed and the test fails.
+
+    pytest-timeout itself prints to where pytest-xdist lets nobody look. A test that does not end even then,
+    for want of a main thread that runs Python, ends its process after as much time again.
+    """
+    stderr = item.config.stash[_REAL_STDERR]
+
+    def expire(_number, _frame):
+        os.write(stderr, f"\n{item.nodeid} did not end in {settings.timeout:g} s\n".encode())
+        faulthandler.dump_traceback(stderr)
+        pytest.fail(f"no end in {settings.timeout:g} s; all stacks are on standard error")
+
+    signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, settings.timeout)
+    faulthandler.dump_traceback_later(2 * settings.timeout, exit=True, file=stderr)
+    return True
+
+
+def pytest_timeout_cancel_timer(item):
+    """End the time of a test."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    faulthandler.cancel_dump_traceback_later()
+    return True
 
 
 @pytest.fixture(autouse=True)

@@ -26,12 +26,16 @@ ImgpkgError                     everything this package raises on purpose
 
 Each error carries its `context`, outermost first, so that its text reads `outer: inner: message`, as the
 original prints it, and its `hints`: whole sentences on what to do next, never part of the text.
+
+Names, answers and values of others are in messages as they are. Text for people, such as `str()` of an error
+and its hints, has gone through `printable`: a terminal obeys nothing in it, and a line is never two.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -40,17 +44,54 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class ImgpkgError(Exception):
-    """Everything this package raises on purpose."""
+# What terminals obey, what breaks lines, and what reorders other characters or hides among them: controls,
+# bidirectional marks (Unicode Standard Annex 9), invisible operators and tags. Joiners belong to real words.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
-    def __init__(self, message: str, *, hints: tuple[str, ...] = ()) -> None:
+
+def printable(text: str) -> str:
+    """Write `text`, which others may have chosen, for people: on one line, without anything terminals obey.
+
+    It is changed once however often it is written. Bytes that are no UTF-8 stay (PEP 383).
+    """
+    return _UNPRINTABLE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    if code < 0x100:  # noqa: PLR2004 - what two digits hold
+        return _SHORT_ESCAPES.get(character, f"\\x{code:02x}")
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - what four digits hold
+
+
+class ImgpkgError(Exception):
+    """Everything this package raises on purpose.
+
+    `lines` are further lines of the text, where the original writes more than one.
+    """
+
+    def __init__(self, message: str, *, hints: tuple[str, ...] = (), lines: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
         self.context: tuple[str, ...] = ()
+        self.lines = lines
         self.hints = hints
 
+    @property
+    def hints(self) -> tuple[str, ...]:
+        """What to do next, in whole sentences."""
+        return self._hints
+
+    @hints.setter
+    def hints(self, hints: tuple[str, ...]) -> None:
+        self._hints = tuple(map(printable, hints))
+
     def __str__(self) -> str:
-        return ": ".join((*self.context, self.message))
+        return "\n".join(map(printable, (": ".join((*self.context, self.message)), *self.lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Workers in other processes report errors as pickles, and the constructors take more than `args`.

@@ -16,9 +16,13 @@ from imgpkg.oci.digest import Digest
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A line of the original's own log, with its newlines, such as `dir: config`."""
+    """A line of the original's own log, with its newlines, such as `dir: config`.
+
+    Newlines inside of the text belong to a name, unless it `is_block`: several lines in one.
+    """
 
     text: str
+    is_block: bool = False
 
 
 @dataclass(frozen=True, slots=True)

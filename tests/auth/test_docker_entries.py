@@ -429,6 +429,12 @@ def test_a_file_is_read_once_and_only_when_a_lookup_needs_it(tmp_path):
         config.unlink(missing_ok=True)
 
 
+def test_a_file_without_end_is_refused():
+    with pytest.raises(CredentialError) as caught:
+        source_of(REGISTRY_AUTH_FILE="/dev/zero").lookup(Repository.parse("host.io/p/i"))
+    assert str(caught.value) == "loading config file: /dev/zero: more than 16 MiB, which is too large"
+
+
 def test_a_file_may_be_a_pipe(tmp_path):
     reader, writer = os.pipe()
     try:

@@ -181,7 +181,7 @@ def test_an_answer_that_another_try_cannot_change_fails_at_once(folder, clock, b
         ("kill -9 $$", "err: signal 9, out: ``"),
         (
             r"""printf '\033[2Jlocked\r\nby \302\233me'; exit 1""",
-            "err: exit status 1, out: ` [2Jlocked \nby  me`",
+            r"err: exit status 1, out: `\x1b[2Jlocked\r\nby \x9bme`",
         ),
         (
             """echo '{"Username":"u","Secret" : "hunter2"}'; exit 1""",

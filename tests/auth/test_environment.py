@@ -408,3 +408,25 @@ def test_a_miss_on_docker_hub_takes_its_names_for_one(hostname, image, reason):
 def test_no_secret_is_in_any_representation_of_the_sets():
     sets = read_sets({**two_sets("gcr.io", "quay.io"), "IMGPKG_REGISTRY_REGISTRY_TOKEN_1": "first-secret"})
     assert "secret" not in repr(sets)
+
+
+def test_many_sets_for_one_place_are_each_compared_with_the_one_that_is_used():
+    environ = two_sets("gcr.io", "gcr.io", suffixes=("a", "b"))
+    environ |= {"IMGPKG_REGISTRY_HOSTNAME_c": "gcr.io", "IMGPKG_REGISTRY_USERNAME_c": "third"}
+    _, warnings = look_up(environ, "gcr.io/p/i")
+    told = [text for text in warnings if "same place" in text]
+    assert [text.partition(" name the same")[0] for text in told] == [
+        "IMGPKG_REGISTRY_HOSTNAME_a and IMGPKG_REGISTRY_HOSTNAME_b",
+        "IMGPKG_REGISTRY_HOSTNAME_a and IMGPKG_REGISTRY_HOSTNAME_c",
+    ]
+
+
+def test_a_port_of_many_digits_is_none():
+    with pytest.raises(CredentialError, match="the port is not a number up to 65535"):
+        look_up({"IMGPKG_REGISTRY_HOSTNAME": f"gcr.io:{'1' * 5000}"}, "gcr.io/p/i")
+
+
+def test_a_very_long_name_is_told_apart_from_the_known_ones():
+    with pytest.raises(CredentialError) as caught:
+        look_up({f"IMGPKG_REGISTRY_{'a_' * 5000}": "x"}, "gcr.io/p/i")
+    assert "is none of IMGPKG_REGISTRY_HOSTNAME" in caught.value.hints[0]

@@ -10,6 +10,10 @@ EXAMPLE = ["", "_", "1", "9", "10", "A", "a", "a b", "a-b", "a.b", "a/b", "a1", 
 
 
 class TestNaturalOrder:
+    def test_numbers_have_64_bits_and_overflow_as_in_the_original(self):
+        assert natural_order(["a1", "a9223372036854775808"]) == ["a9223372036854775808", "a1"]
+        assert natural_order(["a2", "a18446744073709551617"]) == ["a18446744073709551617", "a2"]
+
     def test_is_that_of_the_example(self):
         assert natural_order(reversed(EXAMPLE)) == EXAMPLE
 

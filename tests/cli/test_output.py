@@ -300,6 +300,14 @@ class TestErrorText:
     def test_lines_are_cut_before_capitals_outside_of_brackets(self, text, laid):
         assert laid_out(text) == laid
 
+    def test_a_text_of_others_is_not_indented_for_ever(self):
+        laid = laid_out("a" + ": A" * 5000)
+        assert laid.startswith("a:\n  A:\n    A:\n")
+        assert max(map(len, laid.split("\n"))) == 42
+
+    def test_no_login_in_an_address_is_shown(self):
+        assert laid_out("a 'https://u:p@h/x' b") == "a 'https://REDACTED@h/x' b"
+
     def test_registry_errors_in_full(self, refused, image):
         repository = image.partition("/")[2]
         assert refused("tag", "resolve", "-i", f"{image}-none:nosuch").startswith(

@@ -92,7 +92,9 @@ def test_it_serves_https(serving, run, folder, tmp_path):
     assert run("push", "-i", f"{address}/tls/app", "-f", folder, *words).code == 0
 
 
-@pytest.mark.parametrize("text", ["localhost", "127.0.0.1:http", ":-1", "127.0.0.1:65536", "", "[::1]"])
+@pytest.mark.parametrize(
+    "text", ["localhost", "127.0.0.1:http", ":-1", "127.0.0.1:65536", f"a:{'1' * 5000}", "", "[::1]"]
+)
 def test_an_address_needs_a_port(refused, text):
     assert refused("registry", "serve", "--address", text) == (
         f"Expected --address to be HOST:PORT, but was {text}"

@@ -169,3 +169,37 @@ class TestThePasswordOnStandardInput:
         done = quiet("auth", "explain", f"{with_login.address}/secret/stdin", *words, stdin=LOGIN[1])
         assert done.code == 0
         assert "$IMGPKG_PASSWORD" not in done.out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tag", "list", "-i", "REF"],
+        ["tag", "resolve", "-i", "REF:v1"],
+        ["pull", "-b", f"REF@sha256:{'0' * 64}", "-o", "out"],
+        ["push", "-i", "REF", "-f", "."],
+        ["copy", "-i", "a.example/ab", "--to-repo", "REF"],
+        ["copy", "-i", "REF", "--to-tar", "x.tar"],
+        ["describe", "-b", "REF"],
+        ["auth", "explain", "REF"],
+    ],
+)
+@pytest.mark.parametrize("start", ["https://me:", "http://", "me:", "//me:"])
+def test_in_references_that_hold_a_login(quiet, words, start):
+    reference = f"{start}{LOGIN[1]}@registry.example/team/app"
+    done = quiet(*(word.replace("REF", reference) for word in words), "--debug")
+    assert done.code == 1
+    assert "no scheme and no login" in done.err
+
+
+def test_in_an_address_that_is_a_word_too_many(quiet):
+    done = quiet("version", f"https://me:{LOGIN[1]}@registry.example/team/app")
+    assert "'https://REDACTED@registry.example/team/app'" in done.err
+
+
+def test_in_a_lock_whose_references_hold_a_login(quiet, tmp_path):
+    image = f"https://me:{LOGIN[1]}@registry.example/app@sha256:{'0' * 64}"
+    lock = {"apiVersion": "imgpkg.carvel.dev/v1alpha1", "kind": "ImagesLock", "images": [{"image": image}]}
+    (tmp_path / "lock.yml").write_text(json.dumps(lock))
+    done = quiet("copy", "--lock", tmp_path / "lock.yml", "--to-tar", tmp_path / "x.tar")
+    assert "no scheme and no login" in done.err

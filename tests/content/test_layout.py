@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -224,6 +225,14 @@ def test_an_enormous_manifest_is_not_read(path):
         file.truncate((100 << 20) + 1)
     with pytest.raises(ArchiveError, match="too large"):
         layout.manifest(digest)
+
+
+@pytest.mark.parametrize("name", ["oci-layout", "index.json"])
+def test_an_enormous_document_is_not_read(path, name):
+    Layout.create(str(path))
+    os.truncate(path / name, (100 << 20) + 1)
+    with pytest.raises(ArchiveError, match="has more than 100 MiB"):
+        Layout(str(path)).roots()
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,26 @@ class TestAConnection:
             assert [record.status for record in running.requests] == [0]
 
 
+class TestAHeader:
+    """Reading one takes linear time, which tests/properties/test_linear_grammars.py counts."""
+
+    @pytest.mark.parametrize(
+        "value", [b" " * 60_000, b"a" + b" " * 60_000 + b"b", b"\t " * 30_000, b"," * 60_000]
+    )
+    def test_may_hold_what_an_expression_would_stumble_over(self, open_server, dial, value):
+        sock = dial(open_server)
+        sock.sendall(PING.replace(b"\r\n\r\n", b"\r\nX:" + value + b"\r\nConnection: close\r\n\r\n"))
+        assert statuses(everything(sock)) == [200]
+
+    def test_that_is_repeated_is_one_list_without_the_blanks_around(self):
+        with serve() as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+            sock.sendall(
+                PING.replace(b"\r\n\r\n", b"\r\nX: \t a b\t \r\nx:c\r\nX:\r\nConnection: close\r\n\r\n")
+            )
+            assert statuses(everything(sock)) == [200]
+            assert server.requests[0].headers["x"] == "a b, c, "
+
+
 class TestAChunkedBody:
     def send(self, sock, chunks):
         head = f"POST /v2/a/blobs/uploads/?digest={sha256(b'12345')} HTTP/1.1\r\nHost: x\r\n"

@@ -51,5 +51,5 @@ def test_any_text_is_a_digest_or_an_invalid_reference(text):
     try:
         outcome = str(Digest.parse(text))
     except InvalidReference as error:
-        outcome = str(error).partition(": ")[2]
+        outcome = error.message.partition(": ")[2]
     assert outcome == text

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.errors import InvalidReference
+from imgpkg.errors import InvalidReference, printable
 from imgpkg.oci.digest import Digest
-from imgpkg.oci.reference import Reference, Repository, parse_any
+from imgpkg.oci.reference import Reference, Repository, parse_any, without_login
 
 PATH = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 TAG = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -45,7 +46,7 @@ def test_any_text_is_a_reference_or_one_error(text):
         outcome = parse_any(text)
     except InvalidReference as error:
         outcome = str(error)
-    assert outcome == (parsed(text) or f"could not parse reference: {text}")
+    assert outcome == (parsed(text) or f"could not parse reference: {printable(without_login(text))}")
 
 
 @given(references)
@@ -71,3 +72,23 @@ def test_a_repository_has_its_defaults_filled_in(registry, path):
     assert repository.registry
     assert repository.registry != "docker.io"
     assert "/" in repository.path or repository.registry != "index.docker.io"
+
+
+WORDS = st.text("abcXYZ019!#$%&*+,;=._-", min_size=1, max_size=12)
+
+
+@given(st.sampled_from(["", "https://", "http://", "oci://", "//"]), WORDS, WORDS, references)
+def test_a_login_before_a_reference_is_refused_and_not_shown(scheme, user, secret, text):
+    """RFC 3986, 3.2.1: user information stands before the host; a reference has none."""
+    password = f"S3cret{secret}"
+    for written in (f"{scheme}{user}:{password}@{text}", f"{scheme}{password}@a.example/{text}"):
+        for parse in (parse_any, Reference.parse, Repository.parse):
+            said = refusal(parse, written)
+            assert password not in said
+            assert "no scheme and no login" in said
+
+
+def refusal(parse, text):
+    with pytest.raises(InvalidReference) as caught:
+        parse(text)
+    return "\n".join((str(caught.value), *caught.value.hints))

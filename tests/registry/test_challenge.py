@@ -68,3 +68,7 @@ def test_gives_the_parameters_that_a_token_needs():
     (challenge,) = parse_challenges(['Bearer realm="r",service="s",scope="x y",error="insufficient_scope"'])
     assert (challenge.realm, challenge.service, challenge.scope) == ("r", "s", "x y")
     assert challenge.error == "insufficient_scope"
+
+
+def test_passes_over_a_line_that_is_too_long():
+    assert read("Basic" + " " * (64 << 10), "Bearer") == [("bearer", {}, "")]

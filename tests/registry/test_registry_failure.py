@@ -75,7 +75,7 @@ def test_leaves_out_a_detail_that_is_null():
         (599, b"", "unexpected status code 599"),
         (502, b"<html><body>bad</body></html>", "unexpected status code 502 Bad Gateway"),
         (502, b"\n <!DOCTYPE html>bad", "unexpected status code 502 Bad Gateway"),
-        (500, b"a\x1b[31mb\r\nc\x00", "unexpected status code 500 Internal Server Error: a [31mb c"),
+        (500, b"a\x1b[31mb\r\nc\x00", r"unexpected status code 500 Internal Server Error: a\x1b[31mb c\x00"),
         (500, b"\xff", "unexpected status code 500 Internal Server Error: \ufffd"),
     ],
 )

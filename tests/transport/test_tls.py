@@ -245,6 +245,10 @@ class TestPeersThatDoNotSpeakTLS:
 
 
 class TestAuthorityFiles:
+    def test_one_without_end_is_refused(self):
+        with pytest.raises(InvalidSettings, match="more than 64 MiB"):
+            Pool(ca_cert_paths=["/dev/zero"])
+
     def test_a_missing_file_is_reported_when_the_pool_is_made(self):
         with pytest.raises(InvalidSettings) as caught:
             Pool(ca_cert_paths=["a"])

@@ -143,5 +143,17 @@ class TestRedactedUrls:
     def test_only_known_values_are_kept(self, url, expected):
         assert redact_url(url) == expected
 
+    @pytest.mark.parametrize(
+        ("value", "expected"),
+        [
+            ("<https://r/?sig=x>; rel=next, </b?n=1>", "<https://r/?sig=REDACTED>; rel=next, </b?n=1>"),
+            ("<https://r/?sig=x<y>", "<https://r/?sig=REDACTED>"),
+            ("<https://u:p@r/", "<https://REDACTED@r/"),
+            ("a", "a"),
+        ],
+    )
+    def test_targets_of_links_are_redacted_to_their_end(self, value, expected):
+        assert redact_header("Link", value) == expected
+
     def test_a_plain_header_is_shown_as_it_is(self):
         assert redact_header("Www-Authenticate", 'Bearer realm="x"') == 'Bearer realm="x"'

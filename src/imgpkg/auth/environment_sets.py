@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.auth.address import Address, docker_hub_aliases
@@ -26,6 +25,8 @@ KINDS = (HOSTNAME, USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
 _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
 _EXAMPLE = "(e.g. gcr.io, index.docker.io)"
 _CLOSE = 0.5
+# A longer word shares too little with any of the names to be close to it.
+_LONGEST_CLOSE = 3 * max(map(len, KINDS))
 
 Rank: TypeAlias = "tuple[bool | int, ...]"
 
@@ -140,7 +141,8 @@ def _suggestion(name: str) -> str:
     from difflib import SequenceMatcher  # noqa: PLC0415 - only a mistake needs it
 
     rest = name.removeprefix(PREFIX)
-    heads = [rest, *(rest[:i] for i, character in enumerate(rest) if not character.isalpha())]
+    start = rest[:_LONGEST_CLOSE]
+    heads = [start, *(start[:i] for i, character in enumerate(start) if not character.isalpha())]
     candidates = [
         (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in KINDS for head in heads
     ]
@@ -220,8 +222,9 @@ def _half_warning(suffix: str | None, there: str) -> str:
 
 
 def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
-    for first, second in combinations(sorted(sets, key=lambda one: one.order), 2):
-        is_same = first.pattern.address.canonical() == second.pattern.address.canonical()
-        if is_same and first.credential != second.credential:
-            winner, loser = variable(HOSTNAME, first.suffix), variable(HOSTNAME, second.suffix)
+    first: dict[Address, EnvironmentSet] = {}
+    for one in sorted(sets, key=lambda one: one.order):
+        used = first.setdefault(one.pattern.address.canonical(), one)
+        if used.credential != one.credential:
+            winner, loser = variable(HOSTNAME, used.suffix), variable(HOSTNAME, one.suffix)
             yield f"{winner} and {loser} name the same place with different credentials; {winner} is used"

@@ -33,8 +33,6 @@ _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name that marks one
 _LONGEST_MESSAGE = 1000
 # A helper that fails after it has answered.
 _SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
-# What a terminal would obey; lines stay lines.
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,5 +166,4 @@ def _credential(stdout: bytes, expires_at: float) -> Credential | None:
 
 
 def _failed(reason: str, out: str = "") -> str:
-    shown = _CONTROL.sub(" ", out[:_LONGEST_MESSAGE])
-    return f"error getting credentials - err: {reason}, out: `{shown}`"
+    return f"error getting credentials - err: {reason}, out: `{out[:_LONGEST_MESSAGE]}`"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 from imgpkg.errors import CredentialError
 
-# A string, kept as it is, or a comma before a closing bracket; commas inside strings are thereby safe.
-_STRING_OR_TRAILING_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=[ \t\r\n]*[}\]])', re.DOTALL)
+# The largest that a Kubernetes secret can hold, many times over; a helper's answer is far smaller.
+MAX_SIZE = 16 << 20
+_ESCAPE_OR_SYMBOL = re.compile(r"\\.|[^ \t\r\n]", re.DOTALL)
 _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 
@@ -26,17 +27,17 @@ def decode(data: bytes) -> Document:
 
     Raises CredentialError with line and column, never with a piece of the text.
     """
+    if len(data) > MAX_SIZE:
+        raise CredentialError(f"more than {MAX_SIZE >> 20} MiB, which is too large")
     text = _text(data)
     if not _NOT_SPACE.search(text):
         return Document(None)
     try:
         return Document(_first_value(text))
     except CredentialError:
-        repaired = _STRING_OR_TRAILING_COMMA.sub(_blank_comma, text)
-    value = _first_value(repaired)
-    # Only the value's own commas were replaced by blanks, so the first difference is the first comma.
-    offset = next(i for i, pair in enumerate(zip(text, repaired, strict=True)) if pair[0] != pair[1])
-    return Document(value, _place(text, offset))
+        commas = _trailing_commas(text)
+    value = _first_value(_with_blanks(text, commas))
+    return Document(value, _place(text, commas[0]))
 
 
 def fold(value: object, what: str) -> dict[str, object]:
@@ -85,8 +86,24 @@ def _first_value(text: str) -> object:
     raise CredentialError(problem)
 
 
-def _blank_comma(match: re.Match[str]) -> str:
-    return " " if match[0] == "," else match[0]
+def _trailing_commas(text: str) -> list[int]:
+    """Return where a comma outside of strings stands before a closing bracket."""
+    found: list[int] = []
+    is_string, comma = False, -1
+    for match in _ESCAPE_OR_SYMBOL.finditer(text):
+        symbol = match[0]
+        if symbol == '"':
+            is_string = not is_string
+        elif symbol in "}]" and comma >= 0:
+            found.append(comma)
+        comma = match.start() if symbol == "," and not is_string else -1
+    return found
+
+
+def _with_blanks(text: str, places: list[int]) -> str:
+    """Put a blank in each of these places."""
+    starts = [0, *(place + 1 for place in places)]
+    return " ".join(text[start:end] for start, end in zip(starts, [*places, len(text)], strict=True))
 
 
 def _place(text: str, offset: int) -> str:

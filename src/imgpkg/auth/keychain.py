@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.errors import doing
+from imgpkg.errors import doing, printable
 from imgpkg.oci.reference import Repository
 
 
@@ -74,14 +74,14 @@ class Decision:
         """Say in one line which source gave the credential: what a 401 message shows first."""
         winner = self.winner
         if winner is None:
-            return f"no credential found for {self.repository}; requests are anonymous"
+            return printable(f"no credential found for {self.repository}; requests are anonymous")
         user = f" (user {self.credential.username!r})" if self.credential.kind == "login" else ""
-        return f"credential for {self.repository} from {winner.source}: {winner.origin}{user}"
+        return printable(f"credential for {self.repository} from {winner.source}: {winner.origin}{user}")
 
     def explain(self) -> str:
         """Tell the whole trail, a line per source asked; never a secret."""
         lines = [f"  {finding.source}: {finding.outcome.value}: {finding.detail}" for finding in self.trail]
-        return "\n".join((self.summary(), *lines))
+        return "\n".join((self.summary(), *map(printable, lines)))
 
 
 class Keychain:

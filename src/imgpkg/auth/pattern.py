@@ -120,7 +120,8 @@ def _refuse_what_is_no_place(authority: str, path: str) -> None:
 def _check_port(host: str, port: str) -> None:
     if ":" in host and not host.startswith("["):
         raise CredentialError("more than one colon: an IPv6 address stands in brackets")
-    if port and not (port.isascii() and port.isdecimal() and int(port) <= _MAX_PORT):
+    is_number = port.isascii() and port.isdecimal() and len(port) <= len(str(_MAX_PORT))
+    if port and not (is_number and int(port) <= _MAX_PORT):
         raise CredentialError("the port is not a number up to 65535 (wildcards match hosts only)")
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.authfile import AuthFile
+from imgpkg.auth.jsonfile import MAX_SIZE
 from imgpkg.errors import CredentialError, doing
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ class Place:
         if self.inline is not None:
             return self.inline.encode("utf-8", "surrogateescape")
         try:
-            return Path(self.name).read_bytes()
+            # A byte more than any may have, for whoever decodes it to refuse; a device may have no end.
+            with open(self.name, "rb") as file:
+                return file.read(MAX_SIZE + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             if self.named_by:
                 warn(f"{self.named_by} names {self.name}, which is not there; it is passed over")

@@ -15,7 +15,7 @@ from imgpkg.bundle.yaml_writer import dump
 from imgpkg.errors import InvalidLock, InvalidReference, doing
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import EMPTY
-from imgpkg.oci.reference import Reference, Repository
+from imgpkg.oci.reference import Reference, Repository, without_login
 from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def _digest_reference(text: str, hint: str) -> Reference:
     try:
         return Reference.parse_digest(text)
     except InvalidReference as error:
-        raise _not_a_digest(text, (f"{error}.", hint)) from error
+        raise _not_a_digest(without_login(text), (f"{error}.", hint)) from error
 
 
 def _not_a_digest(text: str, hints: tuple[str, ...] = ()) -> InvalidLock:

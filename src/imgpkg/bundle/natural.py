@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_BITS, _SIGN = (1 << 64) - 1, 1 << 63
+
+
 def natural_order(keys: Iterable[str]) -> list[str]:
     """Sort `keys` so that digits count as numbers and come before letters: `a1`, `a9`, `a10`, `b`."""
     return sorted(keys, key=cmp_to_key(_compare))
@@ -41,9 +44,12 @@ def _follows_a_number(text: str, at: int) -> bool:
 
 
 def _run(text: str, at: int, lead: bool) -> tuple[int, int]:
-    """Read the digits from `at` on: their value, after a 1 when they have a `lead`, and how many they are."""
+    """Read the digits from `at` on: their value, after a 1 when they have a `lead`, and how many they are.
+
+    Values have 64 bits with a sign and overflow, as in the original.
+    """
     value, end = int(lead), at
     while end < len(text) and text[end].isdecimal():
-        value = value * 10 + ord(text[end]) - ord("0")
+        value = (value * 10 + ord(text[end]) - ord("0")) & _BITS
         end += 1
-    return value, end - at
+    return value - (value & _SIGN) * 2, end - at

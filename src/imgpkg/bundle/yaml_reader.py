@@ -79,7 +79,7 @@ def read_document(data: bytes, name: str, *, strict: bool) -> Value:
         hint = f"{name} must be text in UTF-8 or UTF-16; look at byte {error.position}."
         raise _invalid(f"yaml: {error.reason}", hint) from error
     except _Refused as error:
-        raise _invalid(f"yaml: {error}", look_at(name, error.line)) from error
+        raise _invalid(f"yaml: {error}", look_at(name, error.line), error.lines) from error
 
 
 def look_at(name: str, line: int, column: int = 0) -> str:
@@ -88,8 +88,8 @@ def look_at(name: str, line: int, column: int = 0) -> str:
     return f"Look at {place} of {name}."
 
 
-def _invalid(text: str, hint: str) -> InvalidLock:
-    return InvalidLock(f"error converting YAML to JSON: {text}", hints=(hint,))
+def _invalid(text: str, hint: str, lines: tuple[str, ...] = ()) -> InvalidLock:
+    return InvalidLock(f"error converting YAML to JSON: {text}", hints=(hint,), lines=lines)
 
 
 def _syntax_error(error: Any, name: str) -> InvalidLock:
@@ -105,9 +105,10 @@ def _syntax_error(error: Any, name: str) -> InvalidLock:
 class _Refused(Exception):
     """Something that is YAML and still no document that is read."""
 
-    def __init__(self, text: str, line: int) -> None:
+    def __init__(self, text: str, line: int, lines: tuple[str, ...] = ()) -> None:
         super().__init__(text)
         self.line = line
+        self.lines = lines
 
 
 @dataclass
@@ -132,8 +133,8 @@ class _Document:
 
     def _checked(self, value: Value) -> Value:
         if self.repeated:
-            lines = "".join(f"\n  line {line}: key {key} already set in map" for line, key in self.repeated)
-            raise _Refused(f"unmarshal errors:{lines}", self.repeated[0][0])
+            lines = tuple(f"  line {line}: key {key} already set in map" for line, key in self.repeated)
+            raise _Refused("unmarshal errors:", self.repeated[0][0], lines)
         return value
 
     def _value(self, event: Any) -> Value:

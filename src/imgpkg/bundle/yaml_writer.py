@@ -19,6 +19,7 @@ _MAX_SIMPLE_KEY = 128
 _BREAKS = "\n\u2028\u2029"
 _MULTILINE = re.compile(f"[\r\x85{_BREAKS}]")
 _BREAK = re.compile(f"[{_BREAKS}]")
+_AFTER_BREAK = re.compile(f"(?<=[{_BREAKS}])")
 # What YAML does not print as it is; small classes compile ten times as fast as one that is negated.
 _UNPRINTABLE = "[\ud800-\udfff]|\ufeff|[\ufffe-\U0010ffff]"
 _SPECIAL = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f]|{_UNPRINTABLE}")
@@ -124,7 +125,7 @@ def _escape(match: re.Match[str]) -> str:
 def _literal(text: str, indent: int) -> str:
     hint = str(_INDENT) if text[0] == " " or text[0] in _BREAKS else ""
     keep = "-" if text[-1] not in _BREAKS else "+" if len(text) == 1 or text[-2] in _BREAKS else ""
-    lines = re.split(f"(?<=[{_BREAKS}])", text)
+    lines = _AFTER_BREAK.split(text)
     pad = " " * indent
     body = "".join(line if not line or line[0] in _BREAKS else pad + line for line in lines)
     # The break after the last line is the caller's.

@@ -92,11 +92,10 @@ class Parser:
 
     def _read_short(self, letters: str, rest: list[str], parsed: Parsed) -> None:
         while letters:
-            where = f"'{letters[0]}' in -{letters}"
-            letter, letters = letters[0], letters[1:]
+            given, letter, letters = letters, letters[0], letters[1:]
             flag = self._short.get(letter)
             if flag is None:
-                raise UsageError(f"unknown shorthand flag: {where}")
+                raise UsageError(f"unknown shorthand flag: '{letter}' in -{given}")
             if len(letters) > 1 and letters[0] == "=":
                 value, letters = letters[1:], ""
             elif flag.kind is Kind.BOOL:
@@ -106,7 +105,7 @@ class Parser:
             elif rest:
                 value = rest.pop(0)
             else:
-                raise UsageError(f"flag needs an argument: {where}")
+                raise UsageError(f"flag needs an argument: '{letter}' in -{given}")
             _set(flag, value, parsed)
 
 

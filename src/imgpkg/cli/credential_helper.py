@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import ImgpkgError
+from imgpkg.errors import ImgpkgError, printable
 from imgpkg.events import Event, Warned
 from imgpkg.version import VERSION
 
@@ -70,7 +70,7 @@ def _get(server: str) -> int:
         return _say(_NOT_FOUND, 1)
     username, secret = login
     if not _is_text(username + secret):
-        return _say(f"the credential for {server} is not UTF-8, and JSON has no words for it", 1)
+        return _say(f"the credential for {printable(server)} is not UTF-8, and JSON has no words for it", 1)
     return _say(json.dumps({"ServerURL": server, "Username": username, "Secret": secret}))
 
 
@@ -93,7 +93,7 @@ def _is_text(value: str) -> bool:
 
 def _warn(event: Event) -> None:
     if isinstance(event, Warned):
-        sys.stderr.write(f"docker-credential-imgpkg: warning: {event.text}\n")
+        sys.stderr.write(f"docker-credential-imgpkg: warning: {printable(event.text)}\n")
 
 
 def _say(text: str, code: int = 0) -> int:

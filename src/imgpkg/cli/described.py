@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imgpkg.errors import printable
 from imgpkg.operations.describe import Description, ImageInfo, ImageType
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _image(image: ImageInfo, entry: str, *, layers: bool) -> Iterator[str]:
     yield f"{entry}- Image: {image.image}\n"
     yield f"{entry}  Type: {image.image_type.value}\n"
     if image.error:
-        yield f"{entry}  Error: {image.error}\n"
+        yield f"{entry}  Error: {printable(image.error)}\n"
         return
     if image.image_type is ImageType.IMAGE:
         yield f"{entry}  Origin: {image.origin}\n"
@@ -65,7 +66,8 @@ def _details(
         yield from (f"{indent}  - Digest: {digest}\n" for digest in digests)
     if annotations:
         yield f"{indent}Annotations:\n"
-        yield from (f"{indent}  {key}: {annotations[key]}\n" for key in sorted(annotations))
+        lines = (f"{indent}  {key}: {annotations[key]}" for key in sorted(annotations))
+        yield from (f"{printable(line)}\n" for line in lines)
 
 
 def yaml(description: Description) -> str:
@@ -127,7 +129,7 @@ def _branches(bundle: Description, indent: str) -> Iterator[str]:
     entries: list[Description | ImageInfo] = [*bundle.bundles, *bundle.images]
     for position, entry in enumerate(entries, 1):
         joint, below = _LAST if position == len(entries) else _BRANCH
-        yield f"{indent}{joint}{_label(entry, bundle)}\n"
+        yield f"{indent}{joint}{printable(_label(entry, bundle))}\n"
         if isinstance(entry, Description):
             yield from _branches(entry, f"{indent}{below}")
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
+# A login in an address, wherever somebody has put one: in an argument, in a file, in an answer.
+_LOGIN = re.compile(r"://[^\s/?#@]*@")
 _OPEN, _CLOSE = "([{", ")]}"
+# No error of ours is as deep; a text of others may be, and each line would be longer than the one before.
+_DEEPEST = 20
 
 
 def laid_out(text: str) -> str:
     """Break the first line after each `: ` before a capital letter and indent by two more blanks each time.
 
-    Text in brackets, and between `...|` and `|...`, is left in one piece; nothing is ever dropped.
+    Lines that were there are kept, for `str()` of an error has no others than ours. Text in brackets, and
+    between `...|` and `|...`, is left in one piece; nothing is ever dropped, but a login in an address.
     """
-    first, newline, rest = text.partition("\n")
+    first, newline, rest = _LOGIN.sub("://REDACTED@", text).partition("\n")
     cuts = [0, *_cuts(first), len(first)]
     chunks = [first[start:end] for start, end in pairwise(cuts)]
-    lines = ["  " * depth + chunk.removesuffix(" ") for depth, chunk in enumerate(chunks[:-1])]
-    lines.append("  " * (len(chunks) - 1) + chunks[-1])
-    return "\n".join(lines) + newline + rest
+    *above, last = (_indented(chunk, depth) for depth, chunk in enumerate(chunks))
+    return "\n".join([*(line.removesuffix(" ") for line in above), last]) + newline + rest
+
+
+def _indented(chunk: str, depth: int) -> str:
+    return "  " * min(depth, _DEEPEST) + chunk
 
 
 def _cuts(line: str) -> list[int]:

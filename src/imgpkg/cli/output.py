@@ -1,4 +1,7 @@
-"""What a command says: the layers of the original's own output (imgpkg-spec 1.6, 1.7, 6.6)."""
+"""What a command says: the layers of the original's own output.
+
+What people read goes through `printable`. Results for scripts and programs are said byte by byte.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from imgpkg.errors import UsageError
+from imgpkg.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 
@@ -38,14 +42,17 @@ class Table:
 
 def column_key(title: str) -> str:
     """Turn a title into the key that JSON and `--column` use."""
-    return re.sub(r"[^a-z0-9]+", "_", title.lower())
+    return _NOT_IN_A_KEY.sub("_", title.lower())
 
 
 class Output(Protocol):
     """Takes what a command says, primitive by primitive."""
 
-    def text(self, text: str) -> None:
-        """Progress and log text, with its own newlines; only terminals see it."""
+    def text(self, text: str, *, is_block: bool = False) -> None:
+        """Progress and log text, with its own newlines around it, and in it when it `is_block`.
+
+        Only terminals see it.
+        """
         ...
 
     def line(self, text: str) -> None:
@@ -65,7 +72,7 @@ class Output(Protocol):
         ...
 
     def error(self, text: str) -> None:
-        """Say an error, on standard error."""
+        """Say an error, in the text that it has for people, on standard error."""
         ...
 
     def finish(self) -> None:
@@ -86,17 +93,17 @@ class TextOutput:
         self._columns = columns
         self._was_raw: bool | None = None
 
-    def text(self, text: str) -> None:
+    def text(self, text: str, *, is_block: bool = False) -> None:
         """Say it to a terminal."""
         if self._terminal:
             self._pad(raw=True)
-            self._out.write(text)
+            self._out.write(_readable(text, is_block=is_block))
 
     def line(self, text: str) -> None:
         """Say it to a terminal."""
         if self._terminal:
             self._pad(raw=False)
-            self._out.write(f"{text}\n")
+            self._out.write(f"{printable(text)}\n")
 
     def block(self, text: str) -> None:
         """Say it as it is."""
@@ -129,19 +136,28 @@ class TextOutput:
         self._was_raw = raw
 
     def _people(self, table: Table) -> str:
-        widths = _widths((table.titles, *table.rows))
+        cells = [tuple(map(printable, row)) for row in table.rows]
+        widths = _widths((table.titles, *cells))
         head = "".join(
             self._bold(title.ljust(width)) + "  " for title, width in zip(table.titles, widths, strict=True)
         )
         rows = [
             "".join(f"{cell.ljust(width)}  " for cell, width in zip(_dashes(row), widths, strict=True))
-            for row in table.rows
+            for row in cells
         ]
         lines = [table.title.capitalize(), "", head, *rows, "", f"{len(table.rows)} {table.title}"]
         return "".join(f"{line}\n" for line in lines)
 
     def _bold(self, text: str) -> str:
         return f"{_BOLD}{text}{_PLAIN}" if self._color else text
+
+
+def _readable(text: str, *, is_block: bool) -> str:
+    if is_block:
+        return "\n".join(map(printable, text.split("\n")))
+    inside = text.strip("\n")
+    before, _, after = text.partition(inside) if inside else (text, "", "")
+    return f"{before}{printable(inside)}{after}"
 
 
 def _scripts(table: Table) -> str:
@@ -176,7 +192,7 @@ class JSONOutput:
     value: Mapping[str, object] | None = None
     is_said: bool = False
 
-    def text(self, text: str) -> None:
+    def text(self, text: str, *, is_block: bool = False) -> None:  # noqa: ARG002 - JSON has its own escapes
         """Keep it among the lines."""
         self.lines.append(text)
 

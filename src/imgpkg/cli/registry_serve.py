@@ -63,7 +63,7 @@ def _until_told() -> Iterator[None]:
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004 - the largest port
+    if not colon or not port.isdecimal() or int(port[:6]) > 65535:  # noqa: PLR2004 - the largest port
         raise UsageError(f"Expected --address to be HOST:PORT, but was {text}")
     return host.strip("[]") or "127.0.0.1", int(port)
 

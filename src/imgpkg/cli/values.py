@@ -7,6 +7,10 @@ import re
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DIGITS = re.compile(r"[0-9a-zA-Z_]+")
+_OCTAL = re.compile(r"0[0-7_]+")
+# Far more than 64 bits need, and than anybody writes; Python takes quadratic time to read very long ones.
+_MAX_DIGITS = 1000
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
 _ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
 _LONGEST = (1 << 63) / 1e9
@@ -43,10 +47,12 @@ def integer(value: str) -> int:
     """Read an integer with Go's prefixes: 0x, 0b, 0o, a leading 0 for octal, and _ between digits."""
     digits = value[1:] if value[:1] in ("+", "-") else value
     # Python takes blanks, signs and other alphabets' digits where Go takes none.
-    if not re.fullmatch(r"[0-9a-zA-Z_]+", digits):
+    if not _DIGITS.fullmatch(digits):
         raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax")
+    if len(digits) > _MAX_DIGITS:
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: value out of range")
     try:
-        number = int(digits, 8 if re.fullmatch(r"0[0-7_]+", digits) else 0)
+        number = int(digits, 8 if _OCTAL.fullmatch(digits) else 0)
     except ValueError as error:
         raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax") from error
     number = -number if value.startswith("-") else number

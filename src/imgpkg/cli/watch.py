@@ -6,6 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from imgpkg.errors import printable
 from imgpkg.events import (
     BlobAdvanced,
     BlobFinished,
@@ -49,7 +50,7 @@ class Watch:
         with self._lock:
             if isinstance(event, Message):
                 self._progress.pause()
-                self._output.text(event.text)
+                self._output.text(event.text, is_block=event.is_block)
             elif isinstance(event, Warned):
                 self._warn(event)
             else:
@@ -69,7 +70,9 @@ class Watch:
             return
         self._warned.add(event.text)
         self._progress.pause()
-        self._err.write(f"imgpkg: warning: {event.text}\n")
+        # What is in the log as well has lines of its own.
+        lines = event.text.split("\n") if event.is_logged else [event.text]
+        self._err.write("imgpkg: warning: " + "".join(f"{printable(line)}\n" for line in lines))
 
 
 class Progress:

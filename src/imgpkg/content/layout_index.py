@@ -22,6 +22,7 @@ REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _MARKER = "oci-layout"
 _VERSION = "1.0.0"
 _INDEX = "index.json"
+_MAX_SIZE = 100 << 20
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
 
 
@@ -63,8 +64,7 @@ class LayoutIndex:
 
     def read(self) -> tuple[Descriptor, ...]:
         """List the descriptors in their order; raise ArchiveError for what is no index."""
-        with local_io("open", self._path), open(self._path, "rb") as file:
-            raw = file.read()
+        raw = _content(self._path)
         try:
             return Manifest.parse(raw, media.OCI_INDEX).manifests
         except ImgpkgError as error:
@@ -99,8 +99,7 @@ def _tag(entry: dict[str, Any]) -> str:
 
 
 def _read(path: str) -> dict[str, Any]:
-    with local_io("open", path), open(path, "rb") as file:
-        raw = file.read()
+    raw = _content(path)
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:
@@ -108,6 +107,14 @@ def _read(path: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ArchiveError(f"{path} is damaged: not a JSON object")
     return document
+
+
+def _content(path: str) -> bytes:
+    with local_io("open", path), open(path, "rb") as file:
+        raw = file.read(_MAX_SIZE + 1)
+    if len(raw) > _MAX_SIZE:
+        raise ArchiveError(f"{path} has more than {_MAX_SIZE >> 20} MiB, which is too large")
+    return raw
 
 
 def _replace(path: str, document: Mapping[str, Any]) -> None:

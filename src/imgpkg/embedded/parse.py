@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _MAX_HEAD = 64 << 10
 _MAX_PARAMETERS = 100
 _FIRST_LINE = re.compile(r"([A-Z]+) (\S+) HTTP/1\.([01])")
-_FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
@@ -148,18 +149,17 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 
 def _fields(file: BufferedReader) -> Mapping[str, str]:
-    fields: dict[str, str] = {}
+    values: dict[str, list[str]] = {}
     left = _MAX_HEAD
     while line := _line(file):
         left -= len(line)
-        found = _FIELD.fullmatch(line)
-        if found is None or left < 0:
+        name, colon, value = line.partition(":")
+        if left < 0 or not colon or not _NAME.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
             raise _malformed("a header")
-        name = found[1].lower()
-        fields[name] = f"{fields[name]}, {found[2]}" if name in fields else found[2]
+        values.setdefault(name.lower(), []).append(value.strip(" \t"))
     if line is None:
         raise Disconnected("the client left in the middle of the headers")
-    return MappingProxyType(fields)
+    return MappingProxyType({name: ", ".join(listed) for name, listed in values.items()})
 
 
 def _line(file: BufferedReader) -> str | None:

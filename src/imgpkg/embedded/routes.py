@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
 _DELETE = frozenset({"delete"})
+_UPLOADS = re.compile(r"/v2/(?P<name>.+)/blobs/uploads/?", re.DOTALL)
+_UPLOAD = re.compile(r"/v2/(?P<name>.+)/blobs/uploads/(?P<last>[^/]+)", re.DOTALL)
+_BLOB = re.compile(r"/v2/(?P<name>.+)/blobs/(?P<last>[^/]+)", re.DOTALL)
+_MANIFEST = re.compile(r"/v2/(?P<name>.+)/manifests/(?P<last>[^/]+)", re.DOTALL)
+_TAGS = re.compile(r"/v2/(?P<name>.+)/tags/list", re.DOTALL)
+_REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<last>[^/]+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """Paths with the groups `name` and, when there is one, `last`; what each method needs and does."""
+    """Paths, taken apart into `name` and, when there is one, `last`; what each method needs and does."""
 
-    pattern: re.Pattern[str]
+    take_apart: Callable[[str], re.Match[str] | None]
     endpoints: Mapping[str, tuple[frozenset[str], Endpoint]]
 
 
@@ -60,7 +66,7 @@ class Routes:
             _allow(request, ("GET", "HEAD"))
             return self._catalog(request)
         for route in self._routes:
-            found = route.pattern.fullmatch(request.path)
+            found = route.take_apart(request.path)
             if found is not None:
                 return self._at(route, request, found["name"], found.groupdict().get("last") or "")
         raise Refused(404, "NAME_UNKNOWN", "no such endpoint")
@@ -93,10 +99,6 @@ def _allow(request: Request, methods: Mapping[str, object] | tuple[str, ...]) ->
         raise Refused(405, "UNSUPPORTED", "the operation is unsupported", headers=headers)
 
 
-def _path(rest: str) -> re.Pattern[str]:
-    return re.compile(rf"/v2/(?P<name>.+){rest}", re.DOTALL)
-
-
 def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
     def get(request: Request, name: RepositoryName, digest: str) -> Response:
         return blobs.get(request, name, parse_digest(digest))
@@ -115,9 +117,9 @@ def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
         "DELETE": (_PUSH, blobs.cancel),
     }
     return (
-        _Route(_path(r"/blobs/uploads/?"), {"POST": (_PUSH, start)}),
-        _Route(_path(r"/blobs/uploads/(?P<last>[^/]+)"), upload),
-        _Route(_path(r"/blobs/(?P<last>[^/]+)"), one),
+        _Route(_UPLOADS.fullmatch, {"POST": (_PUSH, start)}),
+        _Route(_UPLOAD.fullmatch, upload),
+        _Route(_BLOB.fullmatch, one),
     )
 
 
@@ -132,7 +134,7 @@ def _manifest_routes(manifests: Manifests) -> tuple[_Route, ...]:
         "DELETE": (_DELETE, manifests.delete),
     }
     return (
-        _Route(_path(r"/manifests/(?P<last>[^/]+)"), one),
-        _Route(_path(r"/tags/list"), {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
-        _Route(_path(r"/referrers/(?P<last>[^/]+)"), {"GET": (_PULL, manifests.referrers)}),
+        _Route(_MANIFEST.fullmatch, one),
+        _Route(_TAGS.fullmatch, {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
+        _Route(_REFERRERS.fullmatch, {"GET": (_PULL, manifests.referrers)}),
     )

@@ -22,6 +22,11 @@ _PATH_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
 # RFC 3986 authority without user information; an empty port would let `http://host` pass as a registry.
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_NO_LOGIN = (
+    "a reference has no scheme and no login: write HOST/REPOSITORY, and give the login with "
+    "--registry-username and --registry-password-stdin"
+)
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
 # The full stops of RFC 3490 section 3.1.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
@@ -56,6 +61,7 @@ class Repository:
         """Read `[registry/]path` with Docker Hub's defaults; raise InvalidReference naming the bad part."""
         if not text:
             raise InvalidReference("a repository name must be specified")
+        _refuse_login(text)
         return cls(*_split_registry(text))
 
     def tag(self, tag: str) -> Reference:
@@ -96,6 +102,7 @@ class Reference:
     @classmethod
     def parse_tag(cls, text: str) -> Reference:
         """Read a tag reference, `latest` when there is no tag; a digest is an error."""
+        _refuse_login(text)
         base, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:
             base, tag = text, ""
@@ -106,6 +113,7 @@ class Reference:
     @classmethod
     def parse_digest(cls, text: str) -> Reference:
         """Read a digest reference; the tag of `repository:tag@digest` is dropped unread."""
+        _refuse_login(text)
         base, at, digest = text.partition("@")
         if not at or "@" in digest:
             raise InvalidReference(
@@ -139,7 +147,25 @@ def parse_any(text: str) -> Reference:
     try:
         return Reference.parse(text)
     except InvalidReference as error:
-        raise InvalidReference(f"could not parse reference: {text}", hints=(str(error),)) from error
+        shown = without_login(text)
+        raise InvalidReference(f"could not parse reference: {shown}", hints=(str(error),)) from error
+
+
+def without_login(text: str) -> str:
+    """Return what may be shown of a text that should be a reference: without scheme and login."""
+    scheme = _SCHEME.match(text)
+    parts = (text[scheme.end() :] if scheme else text).split("@")
+    digests = []
+    while len(parts) > 1 and parts[-1].startswith("sha"):
+        digests.append(parts.pop())
+    *before, named = parts
+    has_login = bool(before) and ("/" in named or any(":" in part for part in before))
+    return "@".join([*([] if has_login else before), named, *reversed(digests)])
+
+
+def _refuse_login(text: str) -> None:
+    if without_login(text) != text:
+        raise InvalidReference(_NO_LOGIN)
 
 
 def _split_registry(text: str) -> tuple[str, str]:

@@ -79,7 +79,7 @@ class Log:
     def __call__(self, text: str) -> None:
         """Say a line."""
         lines = text.split("\n")
-        self.on_event(Message("".join(f"copy | {line}\n" for line in lines)))
+        self.on_event(Message("".join(f"copy | {line}\n" for line in lines), is_block=True))
 
     def caution(self, text: str) -> None:
         """Warn: lines of the log, and a warning for whoever does not see the log."""

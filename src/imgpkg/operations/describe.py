@@ -13,7 +13,7 @@ from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import EMPTY
-from imgpkg.oci.reference import parse_any
+from imgpkg.oci.reference import parse_any, without_login
 from imgpkg.operations.work import working
 from imgpkg.session import Session
 from imgpkg.values import FrozenDict
@@ -97,7 +97,7 @@ def describe(
     whatever is attached to each image. Raises NotABundle, InvalidReference, InvalidLock, or an error of the
     registry.
     """
-    with doing(f"Unable to check if {bundle} is a bundle"):
+    with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
         root = fetch_image(session.client, parse_any(bundle))
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")

@@ -18,7 +18,7 @@ from imgpkg.content.output import output_file
 from imgpkg.content.pack import pack_layer
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, without_login
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.session import Session
 
@@ -89,7 +89,7 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Pat
     if image and lock_output:
         raise UsageError("Lock output is not compatible with image, use bundle for lock output")
     text = image or bundle
-    with doing(f"Parsing '{text}'"):
+    with doing(f"Parsing '{without_login(text)}'"):
         return Reference.parse_tag(text)
 
 

@@ -18,6 +18,7 @@ _TOKEN68 = re.compile(r"[ \t]+([A-Za-z0-9._~+/-]+=*)[ \t]*(?=,|$)")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')
 _UNQUOTED = re.compile(r"[^ \t,]*")
 _ESCAPED = re.compile(r"\\(.)")
+_LONGEST_LINE = 64 << 10
 _WITHOUT_TOKEN68 = frozenset({"basic", "bearer"})
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -61,9 +62,11 @@ def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
     """Read every challenge of every WWW-Authenticate line, in order; nothing is an error.
 
     Several challenges may share a line. Blanks around `=`, empty values, backslash escapes, unquoted values
-    up to a blank or comma, and missing commas are understood; of a repeated parameter the first counts.
+    up to a blank or comma, and missing commas are understood; of a repeated parameter the first counts. A
+    line of more than 64 KiB is passed over.
     """
-    return tuple(challenge for line in lines for challenge in _parse_line(line))
+    short = (line for line in lines if len(line) <= _LONGEST_LINE)
+    return tuple(challenge for line in short for challenge in _parse_line(line))
 
 
 def _parse_line(line: str) -> Iterator[Challenge]:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _MOST_READ = 64 << 10
 _MOST_SHOWN = 1 << 10
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]+")
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 _REDACTED = "<redacted>"
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
@@ -142,5 +141,5 @@ def _phrase(status: int) -> str:
 def _clean(text: str, secrets: Iterable[str]) -> str:
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
-    shown = _CONTROL.sub(" ", text).strip()
+    shown = " ".join(text.split())
     return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}…"

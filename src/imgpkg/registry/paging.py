@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imgpkg.registry.scope import Access
 
 MAX_PAGE = 32 << 20
+_LONGEST_LINE = 64 << 10
 
 _OK = 200
 _LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"[^"]*")*)')
@@ -53,7 +54,7 @@ def pages(
 
 def next_link(lines: list[str]) -> str:
     """Return the target of the `next` relation, or of a first link that says no relation; else empty."""
-    links = [match for line in lines for match in _LINK.finditer(line)]
+    links = [match for line in lines for match in _LINK.finditer(line[:_LONGEST_LINE])]
     for position, link in enumerate(links):
         relation = _RELATION.search(link[2])
         words = (relation[1] or relation[2] or "").lower().split() if relation else []

@@ -54,10 +54,10 @@ def parse_scopes(text: str) -> tuple[Scope, ...]:
 
 def merge(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
     """Join the scopes of each resource into one; sorted, so that equal sets are equal tuples."""
-    actions: dict[tuple[str, str], frozenset[str]] = {}
+    actions: dict[tuple[str, str], set[str]] = {}
     for scope in scopes:
-        actions[scope.resource] = actions.get(scope.resource, frozenset()) | scope.actions
-    return tuple(Scope(*resource, actions[resource]) for resource in sorted(actions))
+        actions.setdefault(scope.resource, set()).update(scope.actions)
+    return tuple(Scope(*resource, frozenset(actions[resource])) for resource in sorted(actions))
 
 
 def covers(held: Iterable[Scope], wanted: Iterable[Scope]) -> bool:

@@ -11,7 +11,8 @@ _SECRET_HEADER = re.compile(
     r"authorization|cookie|token|secret|password|api-?key|x-identity|x-registry-auth", re.IGNORECASE
 )
 _URL_HEADERS = frozenset({"location", "content-location", "referer"})
-_LINK_TARGET = re.compile(r"<([^>]*)>")
+# A target that does not end is one up to the end.
+_LINK_TARGET = re.compile(r"<([^>]*)(>?)")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
@@ -36,7 +37,7 @@ def redact_header(name: str, value: str) -> str:
     if key in _URL_HEADERS:
         return redact_url(value)
     if key == "link":
-        return _LINK_TARGET.sub(lambda match: f"<{redact_url(match[1])}>", value)
+        return _LINK_TARGET.sub(lambda match: f"<{redact_url(match[1])}{match[2]}", value)
     return value
 
 

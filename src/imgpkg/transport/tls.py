@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -11,7 +10,7 @@ from imgpkg.errors import InvalidSettings, doing
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from ssl import SSLContext
 
     from typing_extensions import Buffer
@@ -20,7 +19,9 @@ R = TypeVar("R")
 
 _RECORDS = 1 << 16
 
-_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+# All authorities of the world are less than a hundredth of it.
+_MAX_SIZE = 64 << 20
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -127,11 +128,15 @@ def _read_file(path: str) -> list[str]:
 
 def _read_text(path: str) -> str:
     try:
-        return Path(path).read_text("ascii", errors="replace")
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read(_MAX_SIZE + 1)
     except OSError as error:
         verb = "read" if isinstance(error, IsADirectoryError) else "open"
         reason = (error.strerror or str(error)).lower()
         raise InvalidSettings(f"Reading CA certificates from '{path}': {verb} {path}: {reason}") from error
+    if len(text) > _MAX_SIZE:
+        raise InvalidSettings(f"Reading CA certificates from '{path}': more than {_MAX_SIZE >> 20} MiB")
+    return text
 
 
 def _usable(text: str) -> list[str]:
@@ -139,11 +144,18 @@ def _usable(text: str) -> list[str]:
     import ssl  # noqa: PLC0415 - only where the user adds files
 
     usable = []
-    for certificate in _CERTIFICATE.findall(text):
+    for certificate in _blocks(text):
         with suppress(ssl.SSLError, ValueError):
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
             usable.append(certificate)
     return usable
+
+
+def _blocks(text: str) -> Iterator[str]:
+    for after in text.split(_BEGIN)[1:]:
+        inside, end, _ = after.partition(_END)
+        if end:
+            yield f"{_BEGIN}{inside}{_END}"
 
 
 def _load_system_bundle(context: SSLContext, chosen: str) -> None:

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.errors import printable
 from imgpkg.transport.redact import redact_header, redact_url
 
 if TYPE_CHECKING:
@@ -63,8 +64,10 @@ class TextTracer:
 
     def _write(self, arrow: str, headers: Iterable[tuple[str, str]]) -> None:
         prefix = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self.clock()))
-        head = "".join(f"{_canonical(name)}: {redact_header(name, value)}\n" for name, value in headers)
-        self.write(f"{prefix} {arrow}\n{head}\n" if head else f"{prefix} {arrow}\n")
+        lines = (f"{_canonical(name)}: {redact_header(name, value)}" for name, value in headers)
+        head = "".join(f"{printable(line)}\n" for line in lines)
+        first = f"{prefix} {printable(arrow)}\n"
+        self.write(f"{first}{head}\n" if head else first)
 
 
 def _shown_url(request: Request) -> str:

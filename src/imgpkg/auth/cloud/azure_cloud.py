@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 REGISTRY_SCOPE = "https://containerregistry.azure.net/.default"
 
+_LARGEST = 1 << 20
+
 
 @dataclass(frozen=True, slots=True)
 class AzureCloud:
@@ -90,7 +92,7 @@ def _stack(path: str) -> AzureCloud:
     """Read the file that describes an Azure Stack."""
     try:
         with open(path, encoding="utf-8-sig") as file:
-            document = json.load(file)
+            document = json.loads(file.read(_LARGEST))
         authority, resource = document["activeDirectoryEndpoint"], document["resourceManagerEndpoint"]
         audience = document.get("tokenAudience") or resource
         return AzureCloud(authority.rstrip("/"), audience.rstrip("/"), is_known=False)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
 DEADLINE = 30.0
 
+_LARGEST = 1 << 20
 _LOOK_FOR_METADATA = "CLOUDSDK_CORE_CHECK_GCE_METADATA"
 
 
@@ -39,7 +40,7 @@ def access_token(
 
 def _understand(printed: bytes) -> tuple[str, float]:
     try:
-        credential = json.loads(printed)["credential"]
+        credential = json.loads(printed[:_LARGEST])["credential"]
         token, expires_at = credential["access_token"], rfc3339.parse(credential["token_expiry"])
     except (ValueError, TypeError, LookupError, RecursionError):
         token, expires_at = None, 0.0
