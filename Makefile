@@ -1,4 +1,4 @@
-.PHONY: demo test lint benchmark
+.PHONY: demo test test-slow lint benchmark
 
 demo:
 	@tools/venv.sh
@@ -8,8 +8,13 @@ test:
 	@tools/servers.sh
 	@tools/venv.sh test
 	@.venv/bin/python -m coverage erase
-	.venv/bin/python -m pytest -q -n auto --cov --cov-report=
+	.venv/bin/python -m pytest -q -n auto -m "not slow" --cov --cov-report=
 	.venv/bin/python tools/coverage_gate.py
+
+test-slow:
+	@tools/servers.sh
+	@tools/venv.sh test
+	.venv/bin/python -m pytest -q -n auto -m slow
 
 lint:
 	@tools/venv.sh test,lint

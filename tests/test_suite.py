@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 IN_THE_BACKGROUND = 'trap "" INT TERM CHLD; umask 077; exec "$@"'
 SIGNALS = """

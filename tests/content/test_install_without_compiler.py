@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PROJECT = pathlib.Path(__file__).parents[2]
 # What the installation reads; a checkout has much more.
 NEEDED = ("pyproject.toml", "setup.py", "README.md", "LICENSE")

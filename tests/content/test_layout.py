@@ -144,12 +144,14 @@ def stopped(path, number):
         "def hook(event, arguments):\n"
         "    global left\n"
         "    left -= event == 'os.rename'\n"
-        "    if left < 0:\n"
+        # To kill is an event too.
+        "    if event == 'os.rename' and left < 0:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "sys.addaudithook(hook)\n"
         "fill(Layout.create(sys.argv[1]), IMAGE, 'v1')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(path), str(number)], check=False)
+    # -B: a compiled module would be renamed too.
+    done = subprocess.run([sys.executable, "-B", "-c", program, str(path), str(number)], check=False)
     return done.returncode
 
 

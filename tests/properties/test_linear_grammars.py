@@ -12,6 +12,8 @@ import json
 import pytest
 from tests.properties.engine import CountedBytes, CountedText, Pattern, counting, growth, on_the_engine
 
+pytestmark = pytest.mark.slow
+
 PUMPS = 8
 SINGLE = list("\"\\,;:=<>[]{}/@#?%&|-_.+*'!~ \t\r\n0a9Zé\x01\x85")
 PAIRS = [
@@ -38,6 +40,7 @@ MODULES = (
     "imgpkg.auth.cloud.sdk",
     "imgpkg.auth.environment_sets",
     "imgpkg.auth.helper",
+    "imgpkg.auth.program",
     "imgpkg.auth.jsonfile",
     "imgpkg.auth.pattern",
     "imgpkg.auth.web_token",
@@ -165,7 +168,7 @@ GRAMMARS = {
         [("", ""), ('{"a', ""), ('{"auths": {"a": [', "]}}"), ('{"auths": {"', '": {}}}')],
     ),
     "helper": (
-        lambda on, text: on.helper._understand(on.helper._Reply(1, document(text)), 0.0),
+        lambda on, text: on.helper._understand(on.program.Ended(1, document(text)), 0.0),
         [("", ""), ('"secret"', "")],
     ),
     "hostname pattern": (patterns, [("", ""), ("a", ".example/a"), ("http://", ""), ("[", "]")]),

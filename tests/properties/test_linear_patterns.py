@@ -21,6 +21,8 @@ from tests.properties.engine import Endless, Pattern, Work, growth, meant, op, p
 
 import imgpkg
 
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(imgpkg.__file__).parent
 MODULES = sorted(
     ".".join(("imgpkg", *path.relative_to(SOURCE).with_suffix("").parts))

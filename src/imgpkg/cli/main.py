@@ -87,7 +87,11 @@ def _check_words(command: Command, parsed: Parsed) -> None:
         if len(words) != 1:
             raise UsageError(f"accepts 1 arg(s), received {len(words)}")
     elif words and not command.words:
-        raise UsageError(f"command '{command.full_name}' does not accept extra arguments '{words[0]}'")
+        from imgpkg.oci.reference import without_login  # noqa: PLC0415 - only for this error
+
+        raise UsageError(
+            f"command '{command.full_name}' does not accept extra arguments '{without_login(words[0])}'"
+        )
     elif not command.home:
         _group(command)
 

@@ -24,6 +24,8 @@ R = TypeVar("R")
 
 # Sockets, pauses and programs end at once; what cannot be ended is left to its daemon thread after this time.
 _GRACE_SECONDS = 1.0
+# How often the threads are looked at while nothing is heard of them.
+_GLANCE_SECONDS = 0.5
 
 
 class Work:
@@ -48,9 +50,9 @@ class Work:
         left = deque(enumerate(things))
         if min(self.jobs, len(left)) <= 1:
             return [act(thing) for _, thing in left]
-        crew = _Crew(act, left, self._scope)
+        crew = _Crew(act, left, self._scope, min(self.jobs, len(left)))
         try:
-            crew.run(min(self.jobs, len(left)))
+            crew.run()
         except BaseException:
             self._scope.cancel()
             crew.wait(_GRACE_SECONDS)
@@ -59,51 +61,69 @@ class Work:
 
 
 class _Crew(Generic[T, R]):
-    """Threads that take things from one queue until it is empty or one of them fails."""
+    """Threads that take things from one queue until it is empty or one of them fails.
 
-    def __init__(self, act: Callable[[T], R], left: deque[tuple[int, T]], scope: Cancellation) -> None:
+    Each thread starts the next one, as long as there are fewer than `size` and there is something to do.
+    """
+
+    def __init__(
+        self, act: Callable[[T], R], left: deque[tuple[int, T]], scope: Cancellation, size: int
+    ) -> None:
         self.results: dict[int, R] = {}
         self._act = act
         self._left = left
         self._scope = scope
+        self._size = size
+        self._threads: list[Thread] = []
         self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._running = 0
+        self._count = 0
 
-    def run(self, count: int) -> None:
-        """Start `count` threads and wait for them; raise the first failure."""
-        for _ in range(count):
-            # A daemon: the interpreter would wait at its end for one that cannot be ended.
-            Thread(target=copy_context().run, args=(self._work,), name="imgpkg-worker", daemon=True).start()
-            self._running += 1
-        while self._running:
-            failure = self._ended.get()
-            self._running -= 1
+    def run(self) -> None:
+        """Do all the things; raise the first failure."""
+        self._grow()
+        while self._count < len(self._threads):
+            try:
+                failure = self._ended.get(timeout=_GLANCE_SECONDS)
+            except Empty:
+                # A thread may end before its first line, for want of memory.
+                if any(thread.is_alive() for thread in self._threads):
+                    continue
+                break
+            self._count += 1
             if failure is not None:
                 raise failure
+        self._take()
 
     def wait(self, seconds: float) -> None:
         """Wait for the threads that still run, for at most `seconds`."""
         end = time.monotonic() + seconds
-        try:
-            while self._running:
-                self._ended.get(timeout=max(end - time.monotonic(), 0.001))
-                self._running -= 1
-        except Empty:
-            return
+        for thread in tuple(self._threads):
+            thread.join(max(end - time.monotonic(), 0))
+
+    def _grow(self) -> None:
+        if len(self._threads) < self._size and self._left:
+            # A daemon: the interpreter would wait at its end for one that cannot be ended.
+            thread = Thread(target=copy_context().run, args=(self._work,), name="imgpkg-worker", daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _work(self) -> None:
         try:
-            while not self._scope.is_cancelled:
-                try:
-                    position, thing = self._left.popleft()
-                except IndexError:
-                    break
-                self.results[position] = self._act(thing)
-            self._scope.check()
+            self._grow()
+            self._take()
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             self._ended.put(error)
         else:
             self._ended.put(None)
+
+    def _take(self) -> None:
+        while self._left:
+            self._scope.check()
+            try:
+                position, thing = self._left.popleft()
+            except IndexError:
+                return
+            self.results[position] = self._act(thing)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from collections import deque
 from dataclasses import replace
 from threading import Lock
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
+from weakref import finalize
 
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current
 from imgpkg.errors import TransportError
@@ -37,6 +38,16 @@ _WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _METHOD = re.compile(r"[A-Z]+")
+
+
+Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
+
+
+def _close_all(idle: Idle) -> None:
+    """Close what is kept; in a forked process its own ends only."""
+    while idle:
+        for link, _ in idle.popitem()[1]:
+            link.close()
 
 
 def _unheard(text: str) -> None:
@@ -88,7 +99,9 @@ class Pool:
         self._cancellation = cancellation or Cancellation()
         self._process = os.getpid()
         self._lock = Lock()
-        self._idle: dict[Route, deque[tuple[Link, float]]] = {}
+        self._idle: Idle = {}
+        # Nobody is warned of open sockets whose pool was merely forgotten.
+        finalize(self, _close_all, self._idle)
         self._context: SSLContext | None = None
         self._is_closed = False
 
@@ -107,10 +120,7 @@ class Pool:
         """Close the kept connections; those in use are closed when their responses are."""
         with self._lock:
             self._is_closed = True
-            links = [link for kept in self._idle.values() for link, _ in kept]
-            self._idle.clear()
-        for link in links:
-            link.close()
+        _close_all(self._idle)
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +199,8 @@ class Pool:
         """Start anew in a forked process: two that share a connection would get each other's answers."""
         if self._process != os.getpid():
             # A thread that does not exist here may have held the lock.
-            self._process, self._lock, self._idle = os.getpid(), Lock(), {}
+            self._process, self._lock = os.getpid(), Lock()
+            _close_all(self._idle)
 
     def _keep(self, link: Link) -> None:
         with self._lock:

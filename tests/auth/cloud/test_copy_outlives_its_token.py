@@ -14,6 +14,8 @@ from tests.servers.images import make_image, tar_layer
 from imgpkg.embedded.access import Account, LoginAccess
 from imgpkg.embedded.faults import NO_FAULT, Fault
 
+pytestmark = pytest.mark.slow
+
 # A token lives for four seconds and is renewed when two remain, which leaves room for a busy machine.
 HALF_A_LIFE = 2.0
 WAITS = 2
