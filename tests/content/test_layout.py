@@ -143,15 +143,15 @@ def stopped(path, number):
         "left = int(sys.argv[2])\n"
         "def hook(event, arguments):\n"
         "    global left\n"
-        "    left -= event == 'os.rename'\n"
-        # To kill is an event too.
-        "    if event == 'os.rename' and left < 0:\n"
+        # Others rename too, and to kill is an event itself.
+        "    ours = event == 'os.rename' and str(arguments[1]).startswith(sys.argv[1])\n"
+        "    left -= ours\n"
+        "    if ours and left < 0:\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
         "sys.addaudithook(hook)\n"
         "fill(Layout.create(sys.argv[1]), IMAGE, 'v1')\n"
     )
-    # -B: a compiled module would be renamed too.
-    done = subprocess.run([sys.executable, "-B", "-c", program, str(path), str(number)], check=False)
+    done = subprocess.run([sys.executable, "-c", program, str(path), str(number)], check=False)
     return done.returncode
 
 
