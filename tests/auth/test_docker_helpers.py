@@ -572,3 +572,11 @@ def test_a_pause_between_two_tries_ends_when_the_work_is_stopped(folder):
     thread.join()
     assert raised[0] - stopped < 1
     assert len(program.calls) == 1
+
+
+@pytest.mark.parametrize(("name", "shown"), [("", "sleep"), ("keychain ecr", "keychain ecr")])
+def test_a_program_that_is_slow_to_answer_is_announced_once(name, shown):
+    said = []
+    programs = Programs(announce=said.append, quiet_time=0.1)
+    ended = programs.run(["sleep", "0.4"], os.environ, 7.0, name=name)
+    assert (ended.code, said) == (0, [f"{shown}: no answer for 0 s, waiting for up to 7 s"])

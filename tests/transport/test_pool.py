@@ -412,6 +412,27 @@ class TestBodiesThatBreak:
         assert received == (b"" if size < 0 else b"abc")
         assert response.read() == b""
 
+    def test_the_trailers_of_a_chunked_body_are_passed_over(self, pool):
+        def talk(conversation):
+            while conversation.receive() is not None:
+                chunks = b"3;name=value\r\nabc\r\n2\nde\n0\r\nDigest: x\r\nOther: y\r\n\r\n"
+                conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)
+
+        with RawServer(talk) as server:
+            assert [get(pool, server.url)[1] for _ in range(2)] == [b"abcde"] * 2
+        assert server.connections == 1
+
+    @pytest.mark.parametrize("rest", [b"0\r\n" + 200 * b"Name: value\r\n" + b"\r\n", b"0\r\nName: val"])
+    def test_trailers_without_end_are_an_error(self, pool, rest):
+        def talk(conversation):
+            conversation.receive()
+            conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n" + rest)
+
+        with RawServer(talk) as server, pool.send(Request("GET", server.url)) as response:
+            assert response.read(3) == b"abc"
+            with pytest.raises(ConnectionFailed):
+                response.read(1)
+
     def test_a_chunked_body_without_end_is_an_error(self, pool):
         def talk(conversation):
             conversation.receive()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.cancellation import Cancellation, Wait, current
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Wait, current
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -38,14 +38,18 @@ class Programs:
     """Runs programs, each as the head of a process group; safe from many threads.
 
     Cancelling `cancellation`, or the scope that a thread works in, ends the programs that are waited for.
-    `announce` gets a sentence when one has run for five seconds.
+    `announce` gets a sentence when one has run for `quiet_time` seconds.
     """
 
     def __init__(
-        self, cancellation: Cancellation | None = None, announce: Callable[[str], None] = _unheard
+        self,
+        cancellation: Cancellation | None = None,
+        announce: Callable[[str], None] = _unheard,
+        quiet_time: float = QUIET_SECONDS,
     ) -> None:
         self._cancellation = cancellation or Cancellation()
         self._announce = announce
+        self._quiet_time = quiet_time
 
     def stop(self) -> None:
         """End the programs that run, and run none from now on: who waits for one gets Cancelled.
@@ -85,6 +89,7 @@ class Programs:
             seconds,
             current(self._cancellation),
             partial(self._tell, name or os.path.basename(command[0]), seconds),
+            self._quiet_time,
         )
         with process:
             try:
