@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.registry.challenge import parse_challenges
+from imgpkg.registry.auth.challenge import parse_challenges
 
 TOKEN = st.text("!#$%&'*+.^_`|~0123456789abcXYZ-", min_size=1, max_size=8)
 BLANKS = st.sampled_from(["", " ", "\t", "  "])

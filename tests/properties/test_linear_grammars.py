@@ -62,13 +62,11 @@ MODULES = (
     "imgpkg.embedded.parse",
     "imgpkg.oci.digest",
     "imgpkg.oci.reference",
-    "imgpkg.registry.challenge",
-    "imgpkg.registry.choice",
-    "imgpkg.registry.locality",
-    "imgpkg.registry.paging",
-    "imgpkg.registry.realm",
-    "imgpkg.registry.scope",
-    "imgpkg.registry.token_reply",
+    "imgpkg.registry.auth.challenge",
+    "imgpkg.registry.auth.realm",
+    "imgpkg.registry.listing",
+    "imgpkg.registry.auth.scope",
+    "imgpkg.registry.auth.token",
     "imgpkg.transport.message",
     "imgpkg.transport.proxy",
     "imgpkg.transport.redact",
@@ -128,8 +126,8 @@ def environment(on, text):
 
 def challenges(on, text):
     found = on.challenge.parse_challenges([text])
-    on.choice.named_scopes(found)
-    on.choice.must_choose(found, on.credential)
+    on.challenge.named_scopes(found)
+    on.challenge.must_choose(found, on.credential)
 
 
 def realm(on, text):
@@ -191,15 +189,15 @@ GRAMMARS = {
             ("Negotiate ", "\x01"),
         ],
     ),
-    "link": (lambda on, text: on.paging.next_link([text]), [("", ""), ("<a>", ""), ('<a>; rel="', "")]),
+    "link": (lambda on, text: on.listing.next_link([text]), [("", ""), ("<a>", ""), ('<a>; rel="', "")]),
     "scopes": (lambda on, text: on.scope.parse_scopes(text), [("", ""), ("a:b:c", "")]),
     "realm": (realm, [("", ""), ("https://a", ""), ("https://registry.example/a?", "")]),
     "local host": (
-        lambda on, text: (on.locality.may_speak_http(text), on.locality.is_off_limits(text)),
+        lambda on, text: (on.realm.may_speak_http(text), on.realm.is_off_limits(text)),
         [("", ""), ("[", "]:5")],
     ),
     "token reply": (
-        lambda on, text: on.token_reply.read_token_reply(
+        lambda on, text: on.token.read_token_reply(
             document(json.dumps({"token": "a", "issued_at": text})), (), 0
         ),
         [("", ""), ("2030-01-02T03:04:05.", "Z")],

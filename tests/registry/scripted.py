@@ -19,7 +19,7 @@ from tests.servers.raw import RawServer
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Keychain, Outcome
 from imgpkg.errors import ConnectionFailed
-from imgpkg.registry.authorizer import Authorizer
+from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.client import RegistryClient
 from imgpkg.registry.exchange import Exchange
 from imgpkg.transport.retry import Retry

@@ -21,7 +21,7 @@ from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor
 from imgpkg.oci.reference import Repository
-from imgpkg.registry import manifests, paging
+from imgpkg.registry import listing, manifests
 from imgpkg.registry.body import decoded
 from imgpkg.transport.message import Request
 
@@ -119,7 +119,7 @@ class TestDocuments:
 
     def test_are_refused_early_when_they_are_bombs(self, client, monkeypatch):
         monkeypatch.setattr(manifests, "MAX_MANIFEST", 1 << 20)
-        monkeypatch.setattr(paging, "MAX_PAGE", 1 << 20)
+        monkeypatch.setattr(listing, "MAX_PAGE", 1 << 20)
         with Server(lambda asked: Said(200, BOMB, {**MANIFEST, "Content-Encoding": "gzip"})) as server:
             with pytest.raises(InvalidManifest, match="is larger than 1 MiB"):
                 client.manifest(where(server).tag("v1"))

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from imgpkg.registry.go_text import go_text
+from imgpkg.registry.failure import go_text
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
-from imgpkg.registry import paging
-from imgpkg.registry.paging import next_link
+from imgpkg.registry import listing
+from imgpkg.registry.listing import next_link
 
 A = Repository.parse("r.example/a/b")
 TAGS = "https://r.example/v2/a/b/tags/list?n=1000"
@@ -98,7 +98,7 @@ class TestTags:
             tags(bench(page(["v1", tag])))
 
     def test_are_refused_when_they_are_too_many(self, monkeypatch):
-        monkeypatch.setattr(paging, "MAX_PAGE", 100)
+        monkeypatch.setattr(listing, "MAX_PAGE", 100)
         with pytest.raises(RegistryError, match="the page is larger than"):
             tags(bench(Said(200, b" " * 101)))
 

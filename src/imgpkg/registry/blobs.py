@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
 from imgpkg.oci.digest import Digest, VerifiedReader, verify
+from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.body import Decoded, said_length
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request
 from imgpkg.transport.redact import redact_url
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.digest import Readable
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.authorizer import Answer
+    from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.exchange import Exchange
 
 _BLOCK = 1 << 20

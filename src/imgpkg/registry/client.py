@@ -14,12 +14,12 @@ from imgpkg.events import BlobOutcome, Hook, silent
 from imgpkg.oci.digest import Digest, Readable
 from imgpkg.oci.manifest import Descriptor, Manifest
 from imgpkg.oci.reference import Reference, Repository
-from imgpkg.registry.authorizer import Authorizer
+from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.blobs import Blobs
 from imgpkg.registry.exchange import Exchange
+from imgpkg.registry.listing import list_tags
 from imgpkg.registry.manifests import Manifests, misses_a_blob
 from imgpkg.registry.referrers import Referrers
-from imgpkg.registry.tags import list_tags
 from imgpkg.registry.uploads import Uploads
 from imgpkg.transport.message import OpenBody, Transport
 from imgpkg.transport.retry import Repetition, Retry

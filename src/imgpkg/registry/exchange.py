@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.errors import TransportError
-from imgpkg.registry.authorizer import Answer
+from imgpkg.registry.auth.authorizer import Answer
+from imgpkg.registry.auth.realm import absolute, check_url, resolve_location
+from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
 from imgpkg.registry.body import decoded
 from imgpkg.registry.failure import failure, unusable
-from imgpkg.registry.realm import absolute, check_url, resolve_location
-from imgpkg.registry.token_service import MOST_REDIRECTS, REDIRECTS
 from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.proxy import LOGIN_HINT
 from imgpkg.transport.retry import Repetition
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from imgpkg.errors import RegistryError
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.authorizer import Authorizer
-    from imgpkg.registry.scope import Access
+    from imgpkg.registry.auth.authorizer import Authorizer
+    from imgpkg.registry.auth.scope import Access
     from imgpkg.transport.message import Response, Transport
     from imgpkg.transport.retry import Retry
 
@@ -104,7 +104,7 @@ class Exchange:
 
         Raises what `call` does for a status that is not in `accept`.
         """
-        registry = self._authorizer.known(access.repository.registry).origin
+        registry = self._authorizer.endpoint(access.repository.registry).origin
         for _ in range(MOST_REDIRECTS + 1):
             check_url(url, registry, "layer URL")
             request = Request("GET", url, headers)
@@ -120,12 +120,12 @@ class Exchange:
 
     def location(self, location: str, answer: Answer, repository: Repository) -> str:
         """Return the absolute URL of a Location or Link of `answer`; raise ChallengeError."""
-        known = self._authorizer.known(repository.registry)
-        return resolve_location(location, answer.request.url, known.origin)
+        endpoint = self._authorizer.endpoint(repository.registry)
+        return resolve_location(location, answer.request.url, endpoint.origin)
 
     def is_own(self, url: str, repository: Repository) -> bool:
         """Tell whether `url` belongs to the registry of `repository`."""
-        return Origin.of(url) == self._authorizer.known(repository.registry).origin
+        return Origin.of(url) == self._authorizer.endpoint(repository.registry).origin
 
     def _hints(self, answer: Answer, access: Access) -> tuple[str, ...]:
         if answer.response.status == _PROXY_LOGIN:
@@ -142,11 +142,11 @@ class Exchange:
             return None
         if request.method not in _READING and status not in _KEEPS_METHOD:
             return None
-        known = self._authorizer.known(repository.registry)
+        endpoint = self._authorizer.endpoint(repository.registry)
         try:
             url = absolute(answer.request.url, location, "redirect target")
-            check_url(url, known.origin, "redirect target")
-            known.follow_upgrade(url)
+            check_url(url, endpoint.origin, "redirect target")
+            endpoint.follow_upgrade(url)
             return replace(request, url=self.location(location, answer, repository))
         except BaseException:
             answer.response.close()

@@ -1,14 +1,14 @@
-"""From an answer that was not asked for to the error that tells about it."""
+"""From an answer that was not asked for to the error that describes it."""
 
 from __future__ import annotations
 
 import json
 import re
+from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import Diagnostic, Forbidden, NotFound, RegistryError, TransportError, Unauthorized
-from imgpkg.registry.go_text import go_text
 from imgpkg.transport.message import read_at_most
 from imgpkg.transport.redact import redact_url
 from imgpkg.transport.retry import parse_retry_after
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imgpkg.transport.message import Request, Response
 
+_SMALLEST, _LARGEST = -4, 6
 _MOST_READ = 64 << 10
 _MOST_SHOWN = 1 << 10
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
@@ -32,6 +33,43 @@ _PHRASES = {
     416: "Requested Range Not Satisfiable",
     422: "Unprocessable Entity",
 }
+
+
+def go_text(value: Any) -> str:
+    """Print decoded JSON: `map[k1:v1 k2:v2]` with sorted keys, `[a b]`, `<nil>`, numbers like `1e+06`.
+
+    Raises RecursionError for a value nested too deeply.
+    """
+    match value:
+        case None:
+            return "<nil>"
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return _number(value)
+        case dict():
+            return f"map[{' '.join(f'{key}:{go_text(value[key])}' for key in sorted(value))}]"
+        case list():
+            return f"[{' '.join(map(go_text, value))}]"
+        case _:
+            return str(value)
+
+
+def _number(value: float) -> str:
+    """Print as `%g` does: shortest digits, an exponent from a million on and below one ten-thousandth."""
+    try:
+        number = Decimal(repr(float(value)))
+    except OverflowError:
+        return "+Inf" if value > 0 else "-Inf"
+    if not number.is_finite():
+        return "NaN" if number.is_nan() else f"{'-' if number < 0 else '+'}Inf"
+    if not number:
+        return "-0" if number.is_signed() else "0"
+    exponent = number.adjusted()
+    if _SMALLEST <= exponent < _LARGEST:
+        return f"{number.normalize():f}"
+    mantissa = number.normalize().scaleb(-exponent)
+    return f"{mantissa:f}e{exponent:+03d}"
 
 
 def failure(

@@ -8,9 +8,9 @@ from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryE
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.body import said_length
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Request, bytes_body, read_at_most
 from imgpkg.transport.redact import redact_url
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from imgpkg.oci.reference import Reference
-    from imgpkg.registry.authorizer import Answer
+    from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.exchange import Exchange
     from imgpkg.transport.message import Response
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, Unauthorized, doing
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.registry.once import KeyedLocks
-from imgpkg.registry.paging import pages
-from imgpkg.registry.scope import Access
+from imgpkg.registry.listing import pages
+from imgpkg.registry.locks import KeyedLocks
 from imgpkg.transport.redact import redact_url
 
 if TYPE_CHECKING:

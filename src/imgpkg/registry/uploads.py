@@ -7,26 +7,29 @@ from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
-from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Hook
+from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Hook
 from imgpkg.oci.reference import DOCKER_HUB
+from imgpkg.registry.auth.realm import with_query
+from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.failure import unusable
+from imgpkg.registry.locks import KeyedLocks
 from imgpkg.registry.manifests import check_stored
-from imgpkg.registry.once import KeyedLocks
-from imgpkg.registry.progress import Progress
-from imgpkg.registry.realm import with_query
-from imgpkg.registry.scope import Access
 from imgpkg.transport.message import Body, Request, bytes_body
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import TracebackType
 
+    from typing_extensions import Self
+
+    from imgpkg.events import Hook
     from imgpkg.oci.digest import Digest
     from imgpkg.oci.manifest import Descriptor
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.authorizer import Answer
+    from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.blobs import Blobs
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.transport.message import Opener
+    from imgpkg.transport.message import OpenBody, Opener
 
 _Key: TypeAlias = "tuple[Repository, Digest]"
 
@@ -38,6 +41,49 @@ _STORED = frozenset({200, 201, 204})
 _NOT_IN_ONE_PIECE = frozenset({400, 404, 405, 411, 413, 415, 416, 501})
 _FINAL_CODES = frozenset({"DIGEST_INVALID", "SIZE_INVALID", "NAME_INVALID", "NAME_UNKNOWN", "DENIED"})
 _BYTES = {"Content-Type": "application/octet-stream"}
+
+
+class Progress:
+    """Counts what was read of one blob; when it is opened again, what was counted is taken back."""
+
+    def __init__(self, digest: Digest, on_event: Hook) -> None:
+        self._digest = digest
+        self._on_event = on_event
+        self._count = 0
+
+    def watch(self, source: OpenBody) -> OpenBody:
+        """Return `source`, watched from its start."""
+        if self._count:
+            self._on_event(BlobAdvanced(self._digest, -self._count))
+        self._count = 0
+        return _Watched(source, self)
+
+    def add(self, count: int) -> None:
+        """Hear that `count` more bytes were read."""
+        self._count += count
+        self._on_event(BlobAdvanced(self._digest, count))
+
+
+class _Watched:
+    """A file that reports what is read from it."""
+
+    def __init__(self, source: OpenBody, progress: Progress) -> None:
+        self._source = source
+        self._progress = progress
+
+    def read(self, size: int, /) -> bytes:
+        data = self._source.read(size)
+        if data:
+            self._progress.add(len(data))
+        return data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.__exit__(kind, error, trace)
 
 
 class Uploads:

@@ -1,4 +1,4 @@
-"""Requests to hosts that a registry sends its clients to: never with anything of the registry's."""
+"""Requests to the hosts that a registry redirects to: without a credential, or with an anonymous token."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.auth.credential import ANONYMOUS
 from imgpkg.errors import ImgpkgError
-from imgpkg.registry.challenge import parse_challenges
-from imgpkg.registry.choice import choose, named_scopes
-from imgpkg.registry.token_service import Inquiry, fetch_token
+from imgpkg.registry.auth.challenge import choose, named_scopes, parse_challenges
+from imgpkg.registry.auth.token import Inquiry, fetch_token
 from imgpkg.transport.message import Origin
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.registry.challenge import parse_challenges
+from imgpkg.registry.auth.challenge import parse_challenges
 
 
 def read(*lines):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from imgpkg.errors import ChallengeError
-from imgpkg.registry.token_reply import MAX_REPLY, read_token_reply
+from imgpkg.registry.auth.token import MAX_REPLY, read_token_reply
 
 NOW = 1_700_000_000.0  # 2023-11-14T22:13:20Z
 

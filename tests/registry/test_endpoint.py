@@ -8,7 +8,7 @@ import pytest
 from tests.registry.scripted import Said, drive
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
-from imgpkg.registry.known import KnownRegistry
+from imgpkg.registry.endpoint import Endpoint
 from imgpkg.transport.message import Origin, Request
 
 REQUEST = Request("GET", "/v2/a/manifests/x?n=1")
@@ -28,7 +28,7 @@ def send(known, *answers):
 
 
 def test_a_public_registry_is_asked_over_https_only():
-    known = KnownRegistry("registry.example")
+    known = Endpoint("registry.example")
     with pytest.raises(ConnectionFailed) as caught:
         send(known, error(ConnectionFailed))
     assert caught.value.context == (
@@ -39,7 +39,7 @@ def test_a_public_registry_is_asked_over_https_only():
 
 
 def test_https_comes_first_and_stays_when_it_is_answered():
-    known = KnownRegistry("10.0.0.5")
+    known = Endpoint("10.0.0.5")
     assert send(known, OK) == [HTTPS]
     assert send(known, OK) == [HTTPS]
     assert known.origin == Origin("https", "10.0.0.5", 443)
@@ -47,38 +47,38 @@ def test_https_comes_first_and_stays_when_it_is_answered():
 
 @pytest.mark.parametrize("kind", [ConnectionFailed, NotTLS, TimedOut])
 def test_http_follows_where_nothing_speaks_tls_and_stays(kind):
-    known = KnownRegistry("10.0.0.5")
+    known = Endpoint("10.0.0.5")
     assert send(known, error(kind), OK) == [HTTPS, HTTP]
     assert send(known, OK) == [HTTP]
     assert known.origin == Origin("http", "10.0.0.5", 80)
 
 
 def test_the_guess_at_https_takes_little_time():
-    known = KnownRegistry("10.0.0.5")
+    known = Endpoint("10.0.0.5")
     requests, _ = drive(known.send(REQUEST), error(TimedOut), OK)
     assert [request.patience for request in requests] == [2.0, None]
 
 
 def test_http_does_not_follow_a_rejected_certificate():
-    known = KnownRegistry("10.0.0.5")
+    known = Endpoint("10.0.0.5")
     with pytest.raises(CertificateRejected):
         send(known, error(CertificateRejected))
     assert known.origin.scheme == "https"
 
 
 def test_http_follows_a_rejected_certificate_when_told_so():
-    known = KnownRegistry("registry.example", insecure=True)
+    known = Endpoint("registry.example", insecure=True)
     urls = send(known, error(CertificateRejected), OK)
     assert [url.partition(":")[0] for url in urls] == ["https", "http"]
 
 
 def test_http_does_not_follow_a_request_that_cannot_be_sent():
     with pytest.raises(TransportError):
-        send(KnownRegistry("10.0.0.5"), error(TransportError))
+        send(Endpoint("10.0.0.5"), error(TransportError))
 
 
 def test_both_failures_are_told_when_both_fail():
-    known = KnownRegistry("10.0.0.5")
+    known = Endpoint("10.0.0.5")
     with pytest.raises(ConnectionFailed) as caught:
         send(known, error(ConnectionFailed, reason="no TLS"), error(ConnectionFailed, HTTP, "refused"))
     assert caught.value.message == f'Get "{HTTPS}": no TLS; Get "{HTTP}": refused'
@@ -86,13 +86,13 @@ def test_both_failures_are_told_when_both_fail():
 
 
 def test_a_slow_https_gets_its_time_when_http_fails():
-    known = KnownRegistry("10.0.0.5")
+    known = Endpoint("10.0.0.5")
     assert send(known, error(TimedOut), error(ConnectionFailed, HTTP), OK) == [HTTPS, HTTP, HTTPS]
     assert send(known, OK) == [HTTPS]
 
 
 def test_the_context_of_a_first_contact_is_not_that_of_later_failures():
-    known = KnownRegistry("registry.example")
+    known = Endpoint("registry.example")
     send(known, OK)
     with pytest.raises(TimedOut) as caught:
         send(known, error(TimedOut))
@@ -100,7 +100,7 @@ def test_the_context_of_a_first_contact_is_not_that_of_later_failures():
 
 
 def test_http_that_is_redirected_to_https_goes_on_there():
-    known = KnownRegistry("registry.local")
+    known = Endpoint("registry.local")
     drive(known.send(REQUEST), error(NotTLS), OK)
     known.follow_upgrade("https://other.local/v2/")
     assert known.origin.scheme == "http"
@@ -109,20 +109,20 @@ def test_http_that_is_redirected_to_https_goes_on_there():
 
 
 def test_https_is_never_left_for_a_redirect():
-    known = KnownRegistry("registry.local")
+    known = Endpoint("registry.local")
     drive(known.send(REQUEST), OK)
     known.follow_upgrade("http://registry.local/v2/")
     assert known.origin.scheme == "https"
 
 
 def test_an_absolute_url_keeps_its_path_and_query():
-    known = KnownRegistry("[::1]:5000")
+    known = Endpoint("[::1]:5000")
     requests, _ = drive(known.send(Request("GET", "https://[::1]:5000/v2/x?y=z%2F")), OK)
     assert requests[0].url == "https://[::1]:5000/v2/x?y=z%2F"
 
 
 def test_the_first_exchange_goes_alone_and_the_others_follow_together():
-    known, entered, release = KnownRegistry("registry.example"), [], threading.Event()
+    known, entered, release = Endpoint("registry.example"), [], threading.Event()
     inside, both = threading.Event(), threading.Barrier(2)
 
     def first():
@@ -150,7 +150,7 @@ def test_the_first_exchange_goes_alone_and_the_others_follow_together():
 
 
 def test_a_failure_introduces_too():
-    known = KnownRegistry("registry.example")
+    known = Endpoint("registry.example")
     with pytest.raises(RuntimeError), known.introduction():
         raise RuntimeError
     with known.introduction(), known.introduction():

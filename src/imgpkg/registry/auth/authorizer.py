@@ -1,35 +1,53 @@
-"""The conversation about one request: what is shown, and what follows from the answer."""
+"""The 401 flow as a generator: it yields requests, receives responses and opens nothing."""
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.errors import RegistryError, doing
-from imgpkg.registry.advice import advice
-from imgpkg.registry.challenge import parse_challenges
-from imgpkg.registry.choice import choose, has_answer, is_insufficient, must_choose, named_scopes
+from imgpkg.errors import ChallengeError, RegistryError, doing
+from imgpkg.registry.auth.challenge import (
+    choose,
+    has_answer,
+    is_insufficient,
+    must_choose,
+    named_scopes,
+    parse_challenges,
+)
+from imgpkg.registry.auth.hints import advice
+from imgpkg.registry.auth.login import Login, Logins, not_again, told_anew
+from imgpkg.registry.auth.redirect import visit
+from imgpkg.registry.auth.scope import covers, merge
+from imgpkg.registry.auth.token import (
+    REFUSALS,
+    Holder,
+    Inquiry,
+    Tokens,
+    check_header,
+    fetch_token,
+    header_of,
+    secrets_of,
+)
+from imgpkg.registry.endpoint import PREPARING, Endpoint
 from imgpkg.registry.failure import failure
-from imgpkg.registry.known import PREPARING
-from imgpkg.registry.logins import Login, told_anew
-from imgpkg.registry.scope import covers, merge
-from imgpkg.registry.token_service import REFUSALS, Inquiry, check_header, fetch_token, header_of
-from imgpkg.registry.tokens import Holder
-from imgpkg.transport.message import Request
+from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.retry import is_temporary_answer
+from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
-    from imgpkg.auth.keychain import Decision
+    from imgpkg.auth.keychain import Decision, Keychain
     from imgpkg.errors import ImgpkgError
-    from imgpkg.registry.authorizer import Authorizer
-    from imgpkg.registry.challenge import Challenge
-    from imgpkg.registry.known import KnownRegistry
-    from imgpkg.registry.scope import Access, Scope
-    from imgpkg.registry.token_reply import Token
+    from imgpkg.oci.reference import Repository
+    from imgpkg.registry.auth.challenge import Challenge
+    from imgpkg.registry.auth.scope import Access, Scope
+    from imgpkg.registry.auth.token import Token
     from imgpkg.transport.message import Response
 
 Sent: TypeAlias = "tuple[Request, Response]"
@@ -37,6 +55,8 @@ Sent: TypeAlias = "tuple[Request, Response]"
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 # Unsigned, with a token, and with a token for more.
 _ROUNDS = 3
+USER_AGENT = f"imgpkg-py/{VERSION}"
+SESSION_HEADER = "Imgpkg-Session-Id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +82,14 @@ class Conversation:
     def __init__(
         self,
         authorizer: Authorizer,
-        known: KnownRegistry,
+        endpoint: Endpoint,
         request: Request,
         access: Access,
         headers: Mapping[str, str],
     ) -> None:
         self._authorizer = authorizer
         self._tokens, self._logins, self._clock = authorizer.tokens, authorizer.logins, authorizer.clock
-        self._known = known
+        self._known = endpoint
         self._request = request
         self._access = access
         self._headers = headers
@@ -105,18 +125,18 @@ class Conversation:
         self, signature: Signature
     ) -> Generator[Request, Response, tuple[Request, Response, Signature]]:
         """Send the request, and return how it was signed: a login that was refused before stays away."""
-        known = self._known
+        endpoint = self._known
         if signature.header and signature.token is None:
-            login = Login(signature.header, known.origin, self._access.scopes)
-            request = known.addressed(self._request)
+            login = Login(signature.header, endpoint.origin, self._access.scopes)
+            request = endpoint.addressed(self._request)
             with self._logins.sending(login, request, self._hints) as refusal:
                 if refusal is None:
-                    sent, response = yield from known.send(self._signed(signature))
+                    sent, response = yield from endpoint.send(self._signed(signature))
                     # Only now it is known for certain whether that was http or https.
-                    self._logins.answered(replace(login, origin=known.origin), sent, response)
+                    self._logins.answered(replace(login, origin=endpoint.origin), sent, response)
                     return sent, response, signature
             signature = Signature(refusal=refusal)
-        sent, response = yield from known.send(self._signed(signature))
+        sent, response = yield from endpoint.send(self._signed(signature))
         return sent, response, signature
 
     def _hints(self) -> tuple[str, ...]:
@@ -130,15 +150,15 @@ class Conversation:
 
     def _sign(self, decision: Decision) -> Generator[Request, Response, Signature]:
         """Choose what to show: a registry token, a fetched one, the login, or nothing."""
-        known, credential = self._known, decision.credential
+        endpoint, credential = self._known, decision.credential
         header = header_of(credential)
         if credential.registry_token:
             check_header(header)
             return Signature(header)
-        challenge = choose(known.challenges or (), credential)
+        challenge = choose(endpoint.challenges or (), credential)
         if challenge is not None and challenge.scheme == "bearer" and challenge.realm:
             return (yield from self._bearer(challenge, decision))
-        asks_for_login = known.is_open or (challenge is not None and challenge.scheme == "basic")
+        asks_for_login = endpoint.is_open or (challenge is not None and challenge.scheme == "basic")
         return Signature(header if asks_for_login else "")
 
     def _bearer(self, challenge: Challenge, decision: Decision) -> Generator[Request, Response, Signature]:
@@ -205,40 +225,40 @@ class Conversation:
         self, decision: Decision, signature: Signature
     ) -> Generator[Request, Response, tuple[Scope, ...] | None]:
         """Decide about a 403 or 404 to nobody: it may hide what somebody known may see."""
-        known, credential = self._known, decision.credential
+        endpoint, credential = self._known, decision.credential
         if signature.refusal is not None:
             raise signature.refusal
         if credential.is_anonymous:
             return None
-        if known.challenges is None:
+        if endpoint.challenges is None:
             with suppress(RegistryError):
                 yield from self._ask()
-        challenges = known.challenges or ()
-        return self._scopes if has_answer(challenges, credential, is_open=known.is_open) else None
+        challenges = endpoint.challenges or ()
+        return self._scopes if has_answer(challenges, credential, is_open=endpoint.is_open) else None
 
     def _learn(
         self, challenges: tuple[Challenge, ...], decision: Decision
     ) -> Generator[Request, Response, None]:
         """Learn from a 401; one that names nothing to answer with leaves that to `/v2/`."""
-        known = self._known
+        endpoint = self._known
         is_mute = not any(challenge.can_be_answered for challenge in challenges)
-        if is_mute and not known.can_answer and not decision.credential.registry_token:
+        if is_mute and not endpoint.can_answer and not decision.credential.registry_token:
             yield from self._ask()
-        known.learn(challenges)
+        endpoint.learn(challenges)
 
     def _ask(self) -> Generator[Request, Response, None]:
         """Learn at `/v2/`, once, how the registry wants to be answered; raise a temporary RegistryError."""
-        known = self._known
-        with known.question.taken(copy):
-            if known.was_asked:
+        endpoint = self._known
+        with endpoint.question.taken(copy):
+            if endpoint.was_asked:
                 return
-            sent, response = yield from known.send(Request("GET", "/v2/", self._headers))
+            sent, response = yield from endpoint.send(Request("GET", "/v2/", self._headers))
             if is_temporary_answer(response.status):
                 raise failure(sent, response, now=self._clock())
             if response.status == _UNAUTHORIZED:
-                known.learn(parse_challenges(response.header_list("WWW-Authenticate")))
-            known.is_open = response.status == _OK
-            known.was_asked = True
+                endpoint.learn(parse_challenges(response.header_list("WWW-Authenticate")))
+            endpoint.is_open = response.status == _OK
+            endpoint.was_asked = True
             response.close()
 
     def _after_token(
@@ -272,3 +292,96 @@ class Conversation:
             if not signature.header and signature.refusal is None:
                 return scopes if credential.has_login else None
         return scopes if self._authorizer.renew(decision) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, and the request as it was sent, which it answers."""
+
+    request: Request
+    response: Response
+
+
+@cache
+def session_id() -> str:
+    """Return the random number that tells this process from others in a registry's log; 31 bits."""
+    import secrets  # noqa: PLC0415 - drawn at the first request
+
+    return str(secrets.randbits(31))
+
+
+class Authorizer:
+    """Shows each registry the credential that the keychain has for it, and nobody else.
+
+    Safe from many threads. One refresh per 401, one request for a token however many threads wait for it, no
+    request to learn what an ordinary one shows, and no second time for a login that was refused. `clock` says
+    the Unix time in seconds.
+    """
+
+    def __init__(
+        self, keychain: Keychain, *, insecure: bool = False, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._keychain = keychain
+        self._insecure = insecure
+        self.clock = clock
+        self.tokens = Tokens()
+        self.logins = Logins(clock)
+        self._guard = Lock()
+        self._registries: dict[str, Endpoint] = {}
+        self._decisions: dict[Repository, Decision] = {}
+
+    def endpoint(self, registry: str) -> Endpoint:
+        """Return the endpoint of `registry`, made when first asked for."""
+        with self._guard:
+            if registry not in self._registries:
+                self._registries[registry] = Endpoint(registry, insecure=self._insecure)
+            return self._registries[registry]
+
+    def decision(self, repository: Repository) -> Decision:
+        """Return the decision for `repository`, made anew when its credential has ended."""
+        made = self._decisions.get(repository)
+        ends_at = made.credential.expires_at if made is not None else None
+        if made is None or (ends_at is not None and ends_at <= self.clock()):
+            made = self._decisions[repository] = self._keychain.resolve(repository)
+        return made
+
+    def renew(self, decision: Decision) -> bool:
+        """Ask the keychain again; tell whether it has another credential now, and not the same anew."""
+        made = self._decisions[decision.repository] = self._keychain.resolve(decision.repository)
+        return Holder.of_decision(made) != Holder.of_decision(decision)
+
+    def hints(self, access: Access) -> tuple[str, ...]:
+        """Tell somebody who was turned away what was used."""
+        endpoint, decision = self.endpoint(access.repository.registry), self.decision(access.repository)
+        login = Login(header_of(decision.credential), endpoint.origin, access.scopes)
+        hints = advice(decision, access.scopes, endpoint, self.clock())
+        return hints if self.logins.refusal(login) is None else (*hints, not_again(endpoint.name))
+
+    def secrets(self, repository: Repository) -> tuple[str, ...]:
+        """Every secret that the registry has seen and might say again."""
+        decision = self.decision(repository)
+        return (*secrets_of(decision.credential), *self.tokens.secrets(Holder.of_decision(decision)))
+
+    def flow(self, request: Request, access: Access) -> Generator[Request, Response, Answer]:
+        """Yield what has to be sent for `request`, receive each response or TransportError, return the last.
+
+        The URL is a path of the repository's registry, or absolute. Only the registry's own origin, or the
+        token service that it named, sees a credential. Raises CredentialError, ChallengeError, a
+        RegistryError of the token service, and the TransportErrors that it receives.
+        """
+        endpoint = self.endpoint(access.repository.registry)
+        if not request.url.startswith("/") and Origin.of(request.url) != endpoint.origin:
+            return Answer(*(yield from visit(request, _headers(""), self.clock)))
+        self.decision(access.repository)
+        conversation = Conversation(self, endpoint, request, access, _headers(session_id()))
+        with endpoint.introduction():
+            try:
+                return Answer(*(yield from conversation.run()))
+            except ChallengeError as error:
+                error.hints = (*error.hints, *self.hints(access))
+                raise
+
+
+def _headers(session: str) -> dict[str, str]:
+    named = {"User-Agent": USER_AGENT}
+    return {**named, SESSION_HEADER: session} if session else named

@@ -1,19 +1,23 @@
-"""Lists that come in pages, each naming the next in a Link header (RFC 8288)."""
+"""Lists that come in pages, each naming the next in a Link header (RFC 8288): the tags of a repository."""
 
 from __future__ import annotations
 
+import json
 import re
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from imgpkg.errors import RegistryError
+from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.failure import read_start, unusable
 from imgpkg.transport.message import Request, read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from imgpkg.registry.authorizer import Answer
+    from imgpkg.oci.reference import Repository
+    from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.registry.scope import Access
 
 MAX_PAGE = 32 << 20
 _LONGEST_LINE = 64 << 10
@@ -21,6 +25,9 @@ _LONGEST_LINE = 64 << 10
 _OK = 200
 _LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"[^"]*")*)')
 _RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_PER_PAGE = 1000
+# What registries answer to a number that is too large for them; 404 says that there is no such repository.
+_NOT_SO_MANY = frozenset({400, 405, 406, 413, 414, 416, 422, 501})
 
 
 def pages(
@@ -74,3 +81,32 @@ def _page(
     if len(body) > MAX_PAGE:
         raise unusable(answer.request, response, f"the page is larger than {MAX_PAGE >> 20} MiB")
     return answer, body
+
+
+def list_tags(exchange: Exchange, repository: Repository) -> Iterator[str]:
+    """See `RegistryClient.tags`."""
+    path, access = f"/v2/{repository.path}/tags/list", Access.read(repository)
+    listing = pages(exchange, f"{path}?n={_PER_PAGE}", access, headers={})
+    try:
+        first = next(listing)
+    except RegistryError as error:
+        if error.status not in _NOT_SO_MANY:
+            raise
+        listing = pages(exchange, path, access, headers={})
+        first = next(listing)
+    for answer, body in chain((first,), listing):
+        yield from _names(answer, body)
+
+
+def _names(answer: Answer, body: bytes) -> list[str]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise unusable(answer.request, answer.response, "the list of tags is not JSON") from error
+    tags = (document.get("tags") or []) if isinstance(document, dict) else None
+    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise unusable(answer.request, answer.response, "the answer is no list of tags")
+    # They are shown in terminals and read by scripts, line by line.
+    if not all(tag.isprintable() for tag in tags):
+        raise unusable(answer.request, answer.response, "a tag of the list has unprintable characters")
+    return tags

@@ -7,8 +7,13 @@ from tests.registry.scripted import LOGIN
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError
-from imgpkg.registry.challenge import parse_challenges
-from imgpkg.registry.choice import choose, is_insufficient, must_choose, named_scopes
+from imgpkg.registry.auth.challenge import (
+    choose,
+    is_insufficient,
+    must_choose,
+    named_scopes,
+    parse_challenges,
+)
 
 BASIC, BEARER, NAKED = 'Basic realm="b"', 'Bearer realm="r"', 'Bearer service="s"'
 IDENTITY = Credential(identity_token="i")

@@ -1,4 +1,4 @@
-"""What one run has learnt about one registry: http or https, and how it wants to be answered."""
+"""One registry as a session has come to know it: http or https, and its challenges."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from imgpkg.errors import (
     TransportError,
     doing,
 )
-from imgpkg.registry.challenge import Challenge
-from imgpkg.registry.locality import may_speak_http
-from imgpkg.registry.once import Turn
-from imgpkg.registry.realm import base_url
+from imgpkg.registry.auth.challenge import Challenge
+from imgpkg.registry.auth.realm import base_url, may_speak_http
+from imgpkg.registry.locks import Turn
 from imgpkg.transport.message import Origin
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ PREPARING = (
 )
 
 
-class KnownRegistry:
+class Endpoint:
     """One registry, `host[:port]`, shared by all threads; what is learnt once is never asked again.
 
     `challenges` is None until a 401 came. `was_asked` tells that `GET /v2/` was answered, `is_open` that it

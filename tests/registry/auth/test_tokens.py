@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.registry.scope import parse_scopes
-from imgpkg.registry.token_reply import Token
-from imgpkg.registry.tokens import Holder, Tokens
+from imgpkg.registry.auth.scope import parse_scopes
+from imgpkg.registry.auth.token import Holder, Token, Tokens
 
 ONE = Holder.of("r.example", Credential("u", "p"))
 PULL = parse_scopes("repository:a:pull")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.auth.web_token import claims_of
 from imgpkg.errors import ChallengeError
-from imgpkg.registry.choice import choose
-from imgpkg.registry.realm import check_realm
+from imgpkg.registry.auth.challenge import choose
+from imgpkg.registry.auth.realm import check_realm
 from imgpkg.transport.message import Origin
 from imgpkg.transport.redact import redact_url
 
@@ -17,37 +17,35 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.credential import Credential
     from imgpkg.auth.keychain import Decision
-    from imgpkg.registry.known import KnownRegistry
-    from imgpkg.registry.scope import Scope
+    from imgpkg.registry.auth.scope import Scope
+    from imgpkg.registry.endpoint import Endpoint
 
 _FLAGS = "flags"
 
 
-def advice(
-    decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry, now: float
-) -> tuple[str, ...]:
+def advice(decision: Decision, scopes: tuple[Scope, ...], endpoint: Endpoint, now: float) -> tuple[str, ...]:
     """Return the hints of a 401 or 403, the most telling first; never a secret.
 
     `now` is the Unix time in seconds.
     """
-    return tuple(_sentences(decision, scopes, known, now))
+    return tuple(_sentences(decision, scopes, endpoint, now))
 
 
 def _sentences(
-    decision: Decision, scopes: tuple[Scope, ...], known: KnownRegistry, now: float
+    decision: Decision, scopes: tuple[Scope, ...], endpoint: Endpoint, now: float
 ) -> Iterator[str]:
     yield decision.summary()
     yield from _own_words(decision.credential, now)
     for finding in decision.trail:
         yield f"{finding.source}: {finding.outcome.value}: {finding.detail}"
-    challenge = choose(known.challenges or (), decision.credential)
+    challenge = choose(endpoint.challenges or (), decision.credential)
     if challenge is not None and challenge.scheme == "bearer":
         yield f"requested scope: {' '.join(map(str, scopes))}"
-        yield from _elsewhere(challenge.realm, known)
+        yield from _elsewhere(challenge.realm, endpoint)
     if decision.winner is None:
         yield (
-            f"To log in: docker login {known.name}, or set IMGPKG_REGISTRY_HOSTNAME_0={known.name} with "
-            "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
+            f"To log in: docker login {endpoint.name}, or set IMGPKG_REGISTRY_HOSTNAME_0={endpoint.name} "
+            "with IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
         )
     elif decision.winner.source == _FLAGS and not decision.credential.is_anonymous:
         yield (
@@ -72,11 +70,11 @@ def _own_words(credential: Credential, now: float) -> Iterator[str]:
         yield f"the {credential.kind} is issued by {claims.issuer}"
 
 
-def _elsewhere(realm: str, known: KnownRegistry) -> Iterator[str]:
+def _elsewhere(realm: str, endpoint: Endpoint) -> Iterator[str]:
     """Name the token service when it is on another host than the registry."""
     try:
-        url = check_realm(realm, known.origin)
+        url = check_realm(realm, endpoint.origin)
     except ChallengeError:
         return
-    if Origin.of(url).host != known.origin.host:
-        yield f"{known.name} sends its clients to the token service {redact_url(url)}"
+    if Origin.of(url).host != endpoint.origin.host:
+        yield f"{endpoint.name} sends its clients to the token service {redact_url(url)}"

@@ -29,8 +29,8 @@ from imgpkg.errors import (
     Unauthorized,
 )
 from imgpkg.oci.reference import Repository
-from imgpkg.registry.authorizer import Authorizer, session_id
-from imgpkg.registry.scope import Access
+from imgpkg.registry.auth.authorizer import Authorizer, session_id
+from imgpkg.registry.auth.scope import Access
 from imgpkg.transport.message import Request, bytes_body
 from imgpkg.transport.pool import Pool
 

@@ -10,17 +10,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imgpkg.errors import ImgpkgError, RegistryError, TransportError, Unauthorized
-from imgpkg.registry.challenge import parse_challenges
-from imgpkg.registry.choice import is_insufficient
-from imgpkg.registry.once import Turn
+from imgpkg.registry.auth.challenge import is_insufficient, parse_challenges
+from imgpkg.registry.locks import Turn
 from imgpkg.transport.redact import redact_url
 from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imgpkg.registry.challenge import Challenge
-    from imgpkg.registry.scope import Scope
+    from imgpkg.registry.auth.challenge import Challenge
+    from imgpkg.registry.auth.scope import Scope
     from imgpkg.transport.message import Origin, Request, Response
 
 Error = TypeVar("Error", bound=ImgpkgError)
