@@ -10,8 +10,8 @@ from imgpkg.cli import decided, previewed
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.plan import LeftOut
-from imgpkg.operations.preview import CopyPreview, PreviewedImage
+from imgpkg.operations.copy.plan import LeftOut
+from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
 
 APP = Repository.parse("registry.example/team/app")
 IMAGE, LAYER = APP.digest(Digest.of(b"image")), Descriptor("x", Digest.of(b"layer"), 4096)

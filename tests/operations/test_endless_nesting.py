@@ -14,12 +14,11 @@ from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopyOptions, CopySource
-from imgpkg.operations.describe import describe
-from imgpkg.operations.preview import preview_copy
+from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.preview import preview_copy
+from imgpkg.operations.copy.values import CopyOptions, CopySource
+from imgpkg.operations.describe import describe, read_bundle
 from imgpkg.operations.pull import pull
-from imgpkg.operations.read import read_bundle
 from imgpkg.session import Session
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def run(context: Context) -> None:
     """Say which credential the repository gets and why; nothing is asked of the registry."""
-    from imgpkg.operations.explain import explain  # noqa: PLC0415 - commands load what they need
+    from imgpkg.operations.credentials import explain  # noqa: PLC0415 - commands load what they need
 
     with context.session() as session:
         decision = explain(context.flags.words[0], session=session)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
-    from imgpkg.operations.copy_values import CopyOptions, CopySource
+    from imgpkg.operations.copy.values import CopyOptions, CopySource
     from imgpkg.session import Session
 
 
@@ -24,7 +24,7 @@ def run(context: Context) -> None:
 
 
 def _source(flags: Parsed) -> CopySource:
-    from imgpkg.operations.copy_values import CopySource  # noqa: PLC0415 - commands load what they need
+    from imgpkg.operations.copy.values import CopySource  # noqa: PLC0415 - commands load what they need
 
     return CopySource(
         image=flags.text("image"),
@@ -36,7 +36,7 @@ def _source(flags: Parsed) -> CopySource:
 
 
 def _options(flags: Parsed) -> CopyOptions:
-    from imgpkg.operations.copy_values import CopyOptions  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.values import CopyOptions  # noqa: PLC0415 - likewise
 
     return CopyOptions(
         include_non_distributable_layers=flags.is_on("include-non-distributable-layers"),
@@ -48,7 +48,7 @@ def _options(flags: Parsed) -> CopyOptions:
 
 def _check(flags: Parsed, source: CopySource) -> None:
     """Find what does not go together before anything is read, a password on standard input included."""
-    from imgpkg.operations.copy import check_destination  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.copy import check_destination  # noqa: PLC0415 - likewise
 
     check_destination(
         source,
@@ -61,7 +61,7 @@ def _check(flags: Parsed, source: CopySource) -> None:
 
 
 def _copy(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
-    from imgpkg.operations.copy import copy  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.copy import copy  # noqa: PLC0415 - likewise
 
     flags = context.flags
     copy(
@@ -79,7 +79,7 @@ def _copy(context: Context, session: Session, source: CopySource, options: CopyO
 
 def _preview(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
     from imgpkg.cli import previewed  # noqa: PLC0415 - likewise
-    from imgpkg.operations.preview import preview_copy  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.preview import preview_copy  # noqa: PLC0415 - likewise
 
     flags = context.flags
     preview = preview_copy(source, flags.text("to-repo"), session=session, options=options)

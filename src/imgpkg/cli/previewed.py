@@ -11,7 +11,7 @@ from imgpkg.cli import decided
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgpkg.operations.preview import CopyPreview, PreviewedImage
+    from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
 
 
 def text(preview: CopyPreview, destination: str) -> Iterator[str]:
