@@ -38,7 +38,8 @@ _MOST_REPEATED = 100_000
 def write_archive(origin: Origin, path: str, *, shown: str, resume: bool, session: Session, log: Log) -> None:
     """Write the plan of `origin` into the tar file `path`, which errors name `shown`.
 
-    Raises ArchiveError for more than a tar file can list, and whatever `_fill` raises.
+    Raises ArchiveError for more than a tar file can list, VerificationError, LocalIOError, or an error of the
+    source.
     """
     _check_listable(origin.plan)
     items = [_archived(root.item, root.node) for root in origin.plan.roots]
