@@ -16,7 +16,7 @@ from tests.operations.conftest import read_tree
 from tests.operations.making import make_image
 
 from imgpkg.cli.arguments import Parser
-from imgpkg.cli.main import locate
+from imgpkg.cli.commands import locate
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

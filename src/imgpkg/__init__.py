@@ -51,29 +51,29 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
-    from imgpkg.operations.copy import copy as copy
-    from imgpkg.operations.copy import copy_to_layout as copy_to_layout
-    from imgpkg.operations.copy import copy_to_repository as copy_to_repository
-    from imgpkg.operations.copy import copy_to_tar as copy_to_tar
-    from imgpkg.operations.copy_values import Copied as Copied
-    from imgpkg.operations.copy_values import CopyOptions as CopyOptions
-    from imgpkg.operations.copy_values import CopyResult as CopyResult
-    from imgpkg.operations.copy_values import CopySource as CopySource
+    from imgpkg.operations.copy.copy import copy as copy
+    from imgpkg.operations.copy.copy import copy_to_layout as copy_to_layout
+    from imgpkg.operations.copy.copy import copy_to_repository as copy_to_repository
+    from imgpkg.operations.copy.copy import copy_to_tar as copy_to_tar
+    from imgpkg.operations.copy.plan import LeftOut as LeftOut
+    from imgpkg.operations.copy.preview import CopyPreview as CopyPreview
+    from imgpkg.operations.copy.preview import PreviewedImage as PreviewedImage
+    from imgpkg.operations.copy.preview import preview_copy as preview_copy
+    from imgpkg.operations.copy.values import Copied as Copied
+    from imgpkg.operations.copy.values import CopyOptions as CopyOptions
+    from imgpkg.operations.copy.values import CopyResult as CopyResult
+    from imgpkg.operations.copy.values import CopySource as CopySource
+    from imgpkg.operations.credentials import explain as explain
     from imgpkg.operations.describe import Description as Description
     from imgpkg.operations.describe import ImageInfo as ImageInfo
     from imgpkg.operations.describe import ImageType as ImageType
     from imgpkg.operations.describe import describe as describe
-    from imgpkg.operations.explain import explain as explain
-    from imgpkg.operations.plan import LeftOut as LeftOut
-    from imgpkg.operations.preview import CopyPreview as CopyPreview
-    from imgpkg.operations.preview import PreviewedImage as PreviewedImage
-    from imgpkg.operations.preview import preview_copy as preview_copy
+    from imgpkg.operations.describe import read_bundle as read_bundle
+    from imgpkg.operations.pull import ImagesLockStatus as ImagesLockStatus
+    from imgpkg.operations.pull import PullResult as PullResult
     from imgpkg.operations.pull import pull as pull
-    from imgpkg.operations.pull_values import ImagesLockStatus as ImagesLockStatus
-    from imgpkg.operations.pull_values import PullResult as PullResult
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
-    from imgpkg.operations.read import read_bundle as read_bundle
     from imgpkg.operations.tag import Tag as Tag
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
@@ -92,11 +92,11 @@ _HOMES = {
     "BlobStarted": "events",
     "Bundle": "bundle.graph",
     "BundleLock": "bundle.lock",
-    "Copied": "operations.copy_values",
-    "CopyOptions": "operations.copy_values",
-    "CopyPreview": "operations.preview",
-    "CopyResult": "operations.copy_values",
-    "CopySource": "operations.copy_values",
+    "Copied": "operations.copy.values",
+    "CopyOptions": "operations.copy.values",
+    "CopyPreview": "operations.copy.preview",
+    "CopyResult": "operations.copy.values",
+    "CopySource": "operations.copy.values",
     "Credential": "auth.credential",
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
@@ -113,10 +113,10 @@ _HOMES = {
     "ImageLocations": "bundle.locations",
     "ImageType": "operations.describe",
     "ImagesLock": "bundle.lock",
-    "ImagesLockStatus": "operations.pull_values",
+    "ImagesLockStatus": "operations.pull",
     "ImgpkgError": "errors",
     "Keychain": "auth.keychain",
-    "LeftOut": "operations.plan",
+    "LeftOut": "operations.copy.plan",
     "Location": "bundle.locations",
     "LockedImage": "bundle.lock",
     "Login": "settings",
@@ -127,8 +127,8 @@ _HOMES = {
     "PackAdvanced": "events",
     "PackStarted": "events",
     "Planned": "events",
-    "PreviewedImage": "operations.preview",
-    "PullResult": "operations.pull_values",
+    "PreviewedImage": "operations.copy.preview",
+    "PullResult": "operations.pull",
     "PushResult": "operations.push",
     "Readable": "oci.digest",
     "Reference": "oci.reference",
@@ -139,17 +139,17 @@ _HOMES = {
     "Tag": "operations.tag",
     "TagList": "operations.tag",
     "Warned": "events",
-    "copy": "operations.copy",
-    "copy_to_layout": "operations.copy",
-    "copy_to_repository": "operations.copy",
-    "copy_to_tar": "operations.copy",
+    "copy": "operations.copy.copy",
+    "copy_to_layout": "operations.copy.copy",
+    "copy_to_repository": "operations.copy.copy",
+    "copy_to_tar": "operations.copy.copy",
     "describe": "operations.describe",
-    "explain": "operations.explain",
+    "explain": "operations.credentials",
     "list_tags": "operations.tag",
-    "preview_copy": "operations.preview",
+    "preview_copy": "operations.copy.preview",
     "pull": "operations.pull",
     "push": "operations.push",
-    "read_bundle": "operations.read",
+    "read_bundle": "operations.describe",
     "read_lock": "bundle.lock",
     "resolve": "operations.tag",
 }

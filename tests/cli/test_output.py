@@ -9,7 +9,7 @@ import re
 import pytest
 from tests.cli.running import start
 
-from imgpkg.cli.errortext import laid_out
+from imgpkg.cli.main import laid_out
 from imgpkg.cli.output import JSONOutput, Table, TextOutput, column_key
 from imgpkg.errors import UsageError
 

@@ -177,7 +177,7 @@ def run_failing(run, monkeypatch):
         def fail(_context):
             raise error
 
-        command = Command(("failing",), "Fail", home="failing")
+        command = Command(("failing",), "Fail", home="failing.run")
         monkeypatch.setitem(sys.modules, "imgpkg.cli.failing", SimpleNamespace(run=fail))
         monkeypatch.setattr(commands, "COMMANDS", (*commands.COMMANDS, command))
         return run("failing", *flags)

@@ -10,10 +10,10 @@ from tests.operations.making import layer_of, make_bundle, make_image, make_inde
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.preview import preview_copy
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.describe import describe
-from imgpkg.operations.preview import preview_copy
 
 CACHE_CONFIG = "application/vnd.buildkit.cacheconfig.v0"
 PARTS = (b'{"layers":[],"records":[]}', layer_of({"a": b"one"}), layer_of({"b": b"two"}))

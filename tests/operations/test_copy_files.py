@@ -19,9 +19,9 @@ from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopyOptions, CopySource
-from imgpkg.operations.preview import preview_copy
+from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.preview import preview_copy
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.pull import pull
 
 EVERYTHING = CopyOptions(include_non_distributable_layers=True)

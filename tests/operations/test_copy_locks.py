@@ -12,8 +12,8 @@ from tests.operations.making import make_bundle, make_image
 from imgpkg import errors
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy, copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.copy.copy import copy, copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.pull import pull
 
 

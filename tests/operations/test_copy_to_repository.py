@@ -15,8 +15,8 @@ from imgpkg.embedded.server import serve
 from imgpkg.events import Message, Warned
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_repository
-from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.copy.copy import copy_to_repository
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.pull import pull
 
 

@@ -16,8 +16,8 @@ from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.values import CopySource
 
 
 class KeepsTags:

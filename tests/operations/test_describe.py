@@ -8,8 +8,8 @@ from tests.servers.faults import always, refusing
 
 from imgpkg import errors
 from imgpkg.embedded.server import serve
-from imgpkg.operations.copy import copy_to_repository
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.copy import copy_to_repository
+from imgpkg.operations.copy.values import CopySource
 from imgpkg.operations.describe import ImageType, describe
 
 

@@ -8,18 +8,17 @@ import pytest
 from tests.operations.making import make_bundle, make_image, put_manifest
 
 from imgpkg import errors
-from imgpkg.cli import described
+from imgpkg.cli import rendering
 from imgpkg.embedded.faults import Fault
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopyOptions, CopySource
-from imgpkg.operations.describe import describe
-from imgpkg.operations.preview import preview_copy
+from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.preview import preview_copy
+from imgpkg.operations.copy.values import CopyOptions, CopySource
+from imgpkg.operations.describe import describe, read_bundle
 from imgpkg.operations.pull import pull
-from imgpkg.operations.read import read_bundle
 from imgpkg.session import Session
 
 
@@ -196,11 +195,11 @@ class TestBundlesNestedLikeAChainOfDiamonds:
     def test_are_printed_in_every_form(self, forty_one, session):
         found = describe(str(forty_one), session=session)
         lines = 10_000 + 2 * 41
-        assert sum("- Image: " in line for line in described.text(found, layers=True)) <= lines
-        assert sum(1 for _ in described.tree(found)) <= lines + 1
-        assert described.yaml(found).count("origin: ") <= lines + 1
-        assert json.dumps(described.json(found)).count('"origin": ') <= lines + 1
-        assert '"repeated": true' in json.dumps(described.json(found))
+        assert sum("- Image: " in line for line in rendering.description_text(found, layers=True)) <= lines
+        assert sum(1 for _ in rendering.description_tree(found)) <= lines + 1
+        assert rendering.description_yaml(found).count("origin: ") <= lines + 1
+        assert json.dumps(rendering.description_json(found)).count('"origin": ') <= lines + 1
+        assert '"repeated": true' in json.dumps(rendering.description_json(found))
 
     def test_are_repeated_whole_while_they_are_few(self, make_chain, session):
         found = describe(str(make_chain("few", 10, 2)), session=session)

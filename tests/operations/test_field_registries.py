@@ -24,8 +24,8 @@ from imgpkg.embedded.storage import Storage
 from imgpkg.events import Warned
 from imgpkg.oci import media
 from imgpkg.oci.digest import Digest
-from imgpkg.operations.copy import copy_to_layout, copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopyOptions, CopySource
+from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.describe import ImageType, describe
 from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push

@@ -8,10 +8,10 @@ from tests.operations.making import make_bundle, make_image, thirty
 from imgpkg import errors
 from imgpkg.events import BlobFinished, BlobOutcome
 from imgpkg.oci import media
-from imgpkg.operations.copy import copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopySource
-from imgpkg.operations.explain import explain
-from imgpkg.operations.preview import preview_copy
+from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.preview import preview_copy
+from imgpkg.operations.copy.values import CopySource
+from imgpkg.operations.credentials import explain
 
 
 @pytest.fixture

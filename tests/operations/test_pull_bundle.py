@@ -11,8 +11,8 @@ from tests.operations.making import make_bundle, make_image, thirty
 from imgpkg import errors
 from imgpkg.bundle.lock import BundleLock
 from imgpkg.events import Message
-from imgpkg.operations.copy import copy_to_repository
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.copy import copy_to_repository
+from imgpkg.operations.copy.values import CopySource
 from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push
 

@@ -10,8 +10,8 @@ import pytest
 from tests.operations.making import make_bundle, make_image, thirty
 from tests.servers.helpers import write_helper
 
-from imgpkg.operations.copy import copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.values import CopySource
 from imgpkg.operations.describe import describe
 from imgpkg.operations.tag import list_tags, resolve
 from imgpkg.session import Session

@@ -14,8 +14,8 @@ from tests.servers.faults import always, any_of, refusing
 from imgpkg.embedded.faults import Fault
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
-from imgpkg.operations.copy import copy_to_repository
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.copy import copy_to_repository
+from imgpkg.operations.copy.values import CopySource
 
 # Random enough to stay large when it is compressed.
 LARGE = "".join(random.Random(1).choices(string.printable, k=1_600_000))

@@ -13,7 +13,7 @@ from imgpkg import copy_to_tar
 from imgpkg.cancellation import current
 from imgpkg.errors import Cancelled, NotFound
 from imgpkg.events import BlobStarted
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.values import CopySource
 from imgpkg.operations.work import working
 
 SOON = 2.0

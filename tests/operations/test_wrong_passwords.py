@@ -14,8 +14,8 @@ from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Finding, Outcome
 from imgpkg.errors import ChallengeError, Unauthorized
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy import copy_to_repository, copy_to_tar
-from imgpkg.operations.copy_values import CopySource
+from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.values import CopySource
 from imgpkg.operations.describe import describe
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings

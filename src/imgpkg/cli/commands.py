@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 from imgpkg.cli.flags import EXAMPLE_PATH, GLOBAL, REGISTRY, Flag, Kind, switch, text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from imgpkg.cli.context import Context
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: `path` as typed after `imgpkg`; `home` is the module with its `run`, empty for groups."""
+    """One command: `path` as typed after `imgpkg`; `home` is module and function, empty for groups."""
 
     path: tuple[str, ...]
     short: str
@@ -41,7 +43,8 @@ class Command:
 
     def run(self, context: Context) -> None:
         """Do what the command says."""
-        import_module(f"imgpkg.cli.{self.home}").run(context)
+        module, _, function = self.home.rpartition(".")
+        getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
 
 
 _BUNDLE = text("bundle", "Set bundle (example: docker.io/dkalinin/test-content)", short="b")
@@ -83,7 +86,7 @@ PUSH = Command(
         Flag("labels", Kind.LABELS, "Set labels on image", short="l"),
         *REGISTRY,
     ),
-    "push",
+    "handlers.push",
     "  # Push bundle repo/app1-config with contents of config/ directory\n"
     "  imgpkg push -b repo/app1-config -f config/\n\n"
     "  # Push image repo/app1-config with contents from multiple locations\n"
@@ -105,7 +108,7 @@ PULL = Command(
         ),
         *REGISTRY,
     ),
-    "pull",
+    "handlers.pull",
     "  # Pull bundle repo/app1-bundle and extract into /" + "tmp/app1-bundle\n"
     "  imgpkg pull -b repo/app1-bundle -o /" + "tmp/app1-bundle\n\n"
     "  # Pull image repo/app1-image and extract into /" + "tmp/app1-image\n"
@@ -154,7 +157,7 @@ COPY = Command(
         ),
         *REGISTRY,
     ),
-    "copy",
+    "handlers.copy",
     "    # Copy bundle dkalinin/app1-bundle to local tarball at /" + "Volumes/app1-bundle.tar\n"
     "    imgpkg copy -b dkalinin/app1-bundle --to-tar /" + "Volumes/app1-bundle.tar\n\n"
     "    # Copy bundle dkalinin/app1-bundle to another registry (or repository)\n"
@@ -185,7 +188,7 @@ DESCRIBE = Command(
         _CONCURRENCY,
         *REGISTRY,
     ),
-    "describe",
+    "handlers.describe",
     "  # Describe a bundle\n  imgpkg describe -b carvel.dev/app1-bundle",
 )
 TAG = Command(("tag",), "Tag (list, resolve)")
@@ -198,25 +201,28 @@ TAG_LIST = Command(
         switch("imgpkg-internal-tags", "Include internal .imgpkg tags"),
         *REGISTRY,
     ),
-    "tag_list",
+    "handlers.tag_list",
     aliases=("ls",),
 )
 TAG_RESOLVE = Command(
-    ("tag", "resolve"), "Resolve tag to digest for image", (_IMAGE, *REGISTRY), "tag_resolve"
+    ("tag", "resolve"), "Resolve tag to digest for image", (_IMAGE, *REGISTRY), "handlers.tag_resolve"
 )
 VERSION = Command(
-    ("version",), "Print client version", (switch("verbose", "Print which parts are in use, too"),), "version"
+    ("version",),
+    "Print client version",
+    (switch("verbose", "Print which parts are in use, too"),),
+    "handlers.version",
 )
 COMPLETION = Command(
-    ("completion",), "Generate completion script", (), "completion", words="[bash|zsh|fish|powershell]"
+    ("completion",), "Generate completion script", (), "completion.run", words="[bash|zsh|fish|powershell]"
 )
-HELP = Command(("help",), "Help about any command", (), "help_command", words="[command]")
+HELP = Command(("help",), "Help about any command", (), "help.run", words="[command]")
 AUTH = Command(("auth",), "Credentials (explain)")
 AUTH_EXPLAIN = Command(
     ("auth", "explain"),
     "Explain which credential a repository gets, and why",
     REGISTRY,
-    "auth_explain",
+    "handlers.auth_explain",
     words="REPOSITORY",
 )
 REGISTRY_GROUP = Command(("registry",), "Small registry for demonstrations and tests (serve)")
@@ -232,7 +238,7 @@ REGISTRY_SERVE = Command(
         text("tls-cert", "Certificate chain to serve https with"),
         text("tls-key", "Private key of the certificate"),
     ),
-    "registry_serve",
+    "registry_serve.run",
 )
 ROOT = Command(
     (),
@@ -269,3 +275,32 @@ def find(path: tuple[str, ...], word: str) -> Command | None:
 def children(path: tuple[str, ...]) -> tuple[Command, ...]:
     """List the commands right below `path`, sorted by name."""
     return tuple(command for command in COMMANDS if command.path[:-1] == path)
+
+
+def locate(argv: Sequence[str]) -> tuple[Command, list[str]]:
+    """Return the command that `argv` names, and the other words in their order.
+
+    Flags may come in front of its name, as in cobra.
+    """
+    command, rest = ROOT, list(argv)
+    at = 0
+    while at < len(rest) and rest[at] != "--":
+        word = rest[at]
+        if word.startswith("-"):
+            at += 2 if _takes_next(command, word) else 1
+            continue
+        below = find(command.path, word)
+        if below is None:
+            break
+        command = below
+        del rest[at]
+    return command, rest
+
+
+def _takes_next(command: Command, word: str) -> bool:
+    """Tell whether the word after `word` is its value; a flag of a command not yet named takes one, too."""
+    is_long = word.startswith("--")
+    if "=" in word or (len(word) != len("-x") and not is_long):
+        return False
+    switches = {flag.name if is_long else flag.short for flag in command.all_flags if flag.kind is Kind.BOOL}
+    return word.lstrip("-") not in switches

@@ -6,9 +6,8 @@ import sys
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import HELP, Command, children
+from imgpkg.cli.commands import HELP, Command, children, locate
 from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
-from imgpkg.cli.locate import locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

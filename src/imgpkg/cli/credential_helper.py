@@ -54,7 +54,7 @@ def _get(server: str) -> int:
 
     if not Address.read(server).host:
         return _say(_NO_SERVER, 1)
-    from imgpkg.operations.offer import offer  # noqa: PLC0415 - likewise
+    from imgpkg.operations.credentials import offer  # noqa: PLC0415 - likewise
     from imgpkg.session import Session  # noqa: PLC0415 - likewise
     from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 

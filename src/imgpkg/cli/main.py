@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from imgpkg.cli import streams
 from imgpkg.cli.arguments import Parsed, Parser
-from imgpkg.cli.commands import ROOT, Command, children
-from imgpkg.cli.locate import locate
+from imgpkg.cli.commands import ROOT, Command, children, locate
+from imgpkg.cli.process import prepare_streams, silence_stdout, terminable
 from imgpkg.errors import ImgpkgError, UsageError
 
 if TYPE_CHECKING:
@@ -17,21 +18,26 @@ if TYPE_CHECKING:
     from imgpkg.cli.output import Output
 
 _INTERRUPTED, _TERMINATED = 130, 143
+# A login in an address, wherever somebody has put one: in an argument, in a file, in an answer.
+_LOGIN = re.compile(r"://[^\s/?#@]*@")
+_OPEN, _CLOSE = "([{", ")]}"
+# No error of ours is as deep; a text of others may be, and each line would be longer than the one before.
+_DEEPEST = 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for any error, 130 or 143 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    streams.prepare()
+    prepare_streams()
     try:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough.
-        streams.silence_stdout()
+        silence_stdout()
         return 1
     except OSError as error:
-        streams.silence_stdout()
+        silence_stdout()
         return _report(ImgpkgError(_reason(error)), None)
     except KeyboardInterrupt as interruption:
         sys.stderr.write("imgpkg: Error: interrupted\n")
@@ -60,7 +66,7 @@ def _run(argv: list[str]) -> int:
 def _answered(command: Command, parsed: Parsed) -> bool:
     """Answer `--help` and `--version`, which need no set-up."""
     if parsed.is_on("help"):
-        from imgpkg.cli.helptext import help_of  # noqa: PLC0415 - only for help
+        from imgpkg.cli.help import help_of  # noqa: PLC0415 - only for help
 
         sys.stdout.write(f"{help_of(command)}\nSucceeded\n")
         return True
@@ -101,7 +107,7 @@ def _group(command: Command) -> None:
     if command is not ROOT:
         names = ", ".join(child.name for child in children(command.path))
         raise UsageError(f"Use one of available subcommands: {names}")
-    from imgpkg.cli.helptext import help_of  # noqa: PLC0415 - only here
+    from imgpkg.cli.help import help_of  # noqa: PLC0415 - only here
 
     sys.stdout.write(f"{help_of(ROOT)}\n")
     sys.stdout.flush()
@@ -110,7 +116,6 @@ def _group(command: Command) -> None:
 
 def _execute(command: Command, parsed: Parsed) -> int:
     from imgpkg.cli.context import Context  # noqa: PLC0415 - `version` is fast without
-    from imgpkg.cli.ending import terminable  # noqa: PLC0415 - likewise
     from imgpkg.cli.terminal import make_output  # noqa: PLC0415 - likewise
 
     output = make_output(parsed)
@@ -142,8 +147,6 @@ def _reason(error: OSError) -> str:
 
 
 def _report(error: ImgpkgError, output: Output | None) -> int:
-    from imgpkg.cli.errortext import laid_out  # noqa: PLC0415 - only for errors
-
     text = f"imgpkg: Error: {laid_out(str(error))}"
     hints = "".join(f"\nhint: {hint}" for hint in error.hints)
     if output is None:
@@ -152,3 +155,39 @@ def _report(error: ImgpkgError, output: Output | None) -> int:
         output.error(f"{text}{hints}")
         output.finish()
     return 1
+
+
+def laid_out(text: str) -> str:
+    """Break the first line after each `: ` before a capital letter and indent by two more blanks each time.
+
+    Lines that were there are kept, for `str()` of an error has no others than ours. Text in brackets, and
+    between `...|` and `|...`, is left in one piece; nothing is ever dropped, but a login in an address.
+    """
+    first, newline, rest = _LOGIN.sub("://REDACTED@", text).partition("\n")
+    cuts = [0, *_cuts(first), len(first)]
+    chunks = [first[start:end] for start, end in pairwise(cuts)]
+    *above, last = (_indented(chunk, depth) for depth, chunk in enumerate(chunks))
+    return "\n".join([*(line.removesuffix(" ") for line in above), last]) + newline + rest
+
+
+def _indented(chunk: str, depth: int) -> str:
+    return "  " * min(depth, _DEEPEST) + chunk
+
+
+def _cuts(line: str) -> list[int]:
+    """Return where the line is cut: after the blank of `: X` outside of every group."""
+    cuts, depth, at = [], 0, 0
+    while at < len(line):
+        if line.startswith("...|", at) and at + 4 < len(line):
+            end = line.find("|...", at + 4)
+            at = len(line) if end < 0 else end + 4
+            continue
+        letter = line[at]
+        if letter in _OPEN:
+            depth += 1
+        elif letter in _CLOSE:
+            depth = max(0, depth - 1)
+        elif depth == 0 and line.startswith(": ", at) and "A" <= line[at + 2 : at + 3] <= "Z":
+            cuts.append(at + 2)
+        at += 1
+    return cuts

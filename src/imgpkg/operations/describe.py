@@ -1,4 +1,4 @@
-"""Describe a bundle: what it names, where each image is, what signs it."""
+"""Describe a bundle: what it names, where each image is, what signs it; or read it as values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.cosign import signature_tag
-from imgpkg.bundle.graph import walk
+from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.digest import Digest
@@ -21,7 +21,7 @@ from imgpkg.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imgpkg.bundle.graph import Bundle, Member
+    from imgpkg.bundle.graph import Member
     from imgpkg.bundle.image import Workers
     from imgpkg.oci.manifest import Descriptor, Manifest
     from imgpkg.oci.reference import Reference
@@ -114,6 +114,16 @@ def describe(
         if layers:
             facts.find_layers(graph)
     return _Describing(facts).bundle(graph, str(graph.image.reference), EMPTY)
+
+
+def read_bundle(bundle: str, *, session: Session) -> Bundle:
+    """Read the images lock, the locations record and the members of `bundle`, to any depth; pull no content.
+
+    Raises NotABundle, InvalidReference, InvalidLock, or an error of the registry.
+    """
+    root = fetch_image(session.client, parse_any(bundle))
+    with working(session, session.settings.concurrency) as workers:
+        return walk(session.client, root, workers)
 
 
 def _places(graph: Bundle) -> Iterable[Reference]:

@@ -1,26 +1,68 @@
-"""Pull an image or a bundle into a folder."""
+"""Pull an image, or a bundle and with it the bundles it names, into a folder."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.lock_file import Path
+from imgpkg.content.folder import remove_tree
 from imgpkg.content.output import output_folder, replacing
-from imgpkg.errors import IsABundle, NotABundle, UsageError, doing
-from imgpkg.events import Hook, Message, silent
+from imgpkg.content.unpack import unpack_layers
+from imgpkg.errors import IsABundle, NotABundle, NotFound, UsageError, doing
+from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Hook, Message, Planned, silent
 from imgpkg.oci import media
 from imgpkg.oci.reference import Reference, parse_any
-from imgpkg.operations.extract import extract
-from imgpkg.operations.pull_values import PullResult
+from imgpkg.operations.work import Counted, working
 from imgpkg.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgpkg.bundle.image import Image
+    from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.errors import ImgpkgError
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.registry.client import RegistryClient
 
 _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
+_IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
+_NESTED = os.path.join(".imgpkg", "bundles")
+# A result that tells of the same bundles more than once tells of so many at most.
+_MOST_TOLD = 10_000
+_HOSTED = (
+    "The bundle repo ({}) is hosting every image specified in the bundle's Images Lock file "
+    "(.imgpkg/images.yml)\n"
+)
+_NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesLockStatus:
+    """Where a pulled bundle's images.yml is, and whether it was rewritten to the bundle's repository."""
+
+    path: str
+    is_updated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PullResult:
+    """What was pulled: `reference` is its digest reference.
+
+    `nested` are the bundles that it names; of a bundle that was met before those are left out when more than
+    ten thousand are told of in all. `is_cacheable` is true when pulling the same reference again is sure to
+    give the same files.
+    """
+
+    reference: Reference
+    is_bundle: bool = False
+    images_lock: ImagesLockStatus | None = None
+    nested: tuple[PullResult, ...] = ()
+    is_cacheable: bool = False
 
 
 def pull(
@@ -53,14 +95,14 @@ def pull(
         _refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
         on_event(Message(f"Pulling image '{found.reference}'\n"))
         with doing("Extracting image into directory"), replacing(folder, shown) as fresh:
-            extract(session.client, found, fresh, on_event)
+            _extract(session.client, found, fresh, on_event)
         return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
     _refuse_schema_1(found, NotABundle)
     if not found.is_bundle:
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
-    from imgpkg.operations.pull_bundle import pull_bundle  # noqa: PLC0415 - YAML only for bundles
-
-    return pull_bundle(session, reference, found, folder, shown=shown, recursive=recursive, on_event=on_event)
+    return _pull_bundle(
+        session, reference, found, folder, shown=shown, recursive=recursive, on_event=on_event
+    )
 
 
 def _check_source(image: str, bundle: str, lock: Path) -> None:
@@ -96,3 +138,186 @@ def _refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
         )
     if found.is_bundle and refuse_bundles:
         raise IsABundle("Expected bundle flag when pulling a bundle (hint: Use -b instead of -i for bundles)")
+
+
+def _extract(client: RegistryClient, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
+    """Unpack the layers of `image`, base to top, into the empty folder `directory`.
+
+    Raises UnpackError, VerificationError, LocalIOError or an error of the registry; the folder may then hold
+    anything and is the caller's to remove.
+    """
+    layers = image.manifest.layers
+    on_event(Planned(len(layers), sum(layer.size for layer in layers)))
+    unpack_layers(_opened(client, image, on_event, indent), directory)
+
+
+def _opened(
+    client: RegistryClient, image: Image, on_event: Hook, indent: str
+) -> Iterator[tuple[Descriptor, Readable]]:
+    layers = image.manifest.layers
+    for number, layer in enumerate(layers, 1):
+        on_event(Message(f"{indent}Extracting layer '{layer.digest}' ({number}/{len(layers)})\n"))
+        on_event(BlobStarted(layer.digest, layer.size, "pull"))
+        with client.blob(image.reference.repository, layer) as stream:
+            yield layer, Counted(stream, layer, on_event)
+        on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
+
+
+def _pull_bundle(
+    session: Session,
+    asked: Reference,
+    root: Image,
+    output: str,
+    *,
+    shown: str,
+    recursive: bool,
+    on_event: Hook,
+) -> PullResult:
+    """Replace the folder `output` by the files of the bundle `root`, nested bundles under `.imgpkg/bundles`.
+
+    Each images.yml whose images are all in its bundle's repository is rewritten to point there. Errors and
+    results name the folder `shown`.
+    """
+    with replacing(output, shown) as folder:
+        walk = _Walk(session, folder, shown, recursive, on_event)
+        result = walk.bundle(root, ".", 0)
+    on_event(Message("\nLocating image lock file images...\n"))
+    updated = result.images_lock is not None and result.images_lock.is_updated
+    on_event(Message(_HOSTED.format(asked.repository) if updated else _NOT_HOSTED))
+    return PullResult(
+        result.reference,
+        is_bundle=True,
+        images_lock=result.images_lock,
+        nested=result.nested,
+        is_cacheable=asked.digest is not None and updated,
+    )
+
+
+@dataclass
+class _Walk:
+    """One recursive pull: the folder being filled, and what has been met on the way."""
+
+    session: Session
+    folder: str
+    output: str
+    recursive: bool
+    on_event: Hook
+    met: dict[Reference, PullResult | None] = field(default_factory=dict)
+    hosted: set[Reference] = field(default_factory=set)
+    announced: bool = False
+    # How many bundles the result of each tells of, and how many all do.
+    sizes: dict[Reference, int] = field(default_factory=dict)
+    told: int = 0
+
+    @property
+    def client(self) -> RegistryClient:
+        return self.session.client
+
+    def bundle(self, image: Image, where: str, depth: int) -> PullResult:
+        """Pull one bundle into `where`, relative to the root folder, then the bundles it names."""
+        from imgpkg.bundle.graph import check_depth  # noqa: PLC0415 - YAML only for bundles
+        from imgpkg.bundle.lock import ImagesLock  # noqa: PLC0415 - likewise
+        from imgpkg.bundle.lookup import fetch_locations  # noqa: PLC0415 - likewise
+
+        check_depth(image.reference, depth)
+        indent = "  " * depth
+        kind = "nested bundle" if depth else "bundle"
+        self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
+        folder = os.path.join(self.folder, where) if depth else self.folder
+        if depth:
+            # The outer bundle may have brought a folder of this name along.
+            if os.path.lexists(folder):
+                remove_tree(folder)
+            os.makedirs(folder)
+        with doing("Extracting bundle into directory"):
+            _extract(self.client, image, folder, self.on_event, f"{indent}  ")
+        path = os.path.join(folder, _IMAGES_LOCK)
+        shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
+        lock = ImagesLock.from_path(path, shown=shown)
+        locations = fetch_locations(self.client, image)
+        hosted = locations is not None or self._hosts_all(image.reference, lock)
+        nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
+        self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
+        if hosted:
+            lock.relocated(image.reference.repository).write(path)
+        return PullResult(image.reference, True, ImagesLockStatus(shown, hosted), nested)
+
+    def _hosts_all(self, bundle: Reference, lock: ImagesLock) -> bool:
+        return all(self._hosts(bundle, image) for image in lock.images)
+
+    def _hosts(self, bundle: Reference, image: LockedImage) -> bool:
+        here = bundle.repository.digest(image.digest)
+        if here not in self.hosted and self.client.names(here, image.digest):
+            self.hosted.add(here)
+        return here in self.hosted
+
+    def _nested(
+        self,
+        bundle: Image,
+        lock: ImagesLock,
+        locations: FoundLocations | None,
+        hosted: bool,
+        depth: int,
+    ) -> tuple[PullResult, ...]:
+        """Pull the bundles that `lock` names, each once, in the order of the file."""
+        pulled = []
+        for locked, image in self._candidates(bundle, lock, locations, hosted):
+            if image is None or not image.is_bundle:
+                done = self.met.setdefault(locked.reference, None)
+                if done is not None:
+                    self._say_again(locked, depth)
+                    pulled.append(self._told_again(done))
+                continue
+            self._announce()
+            where = os.path.join(_NESTED, f"{locked.digest.algorithm}-{locked.digest.hex}")
+            self.told += 1
+            result = self.bundle(image, where, depth + 1)
+            self.met[locked.reference] = result
+            pulled.append(result)
+        return tuple(pulled)
+
+    def _candidates(
+        self, bundle: Image, lock: ImagesLock, locations: FoundLocations | None, hosted: bool
+    ) -> Iterator[tuple[LockedImage, Image | None]]:
+        """Pair each locked image with what was found for it; None when it is known or no bundle."""
+        plain = locations.record.plain_images() if locations is not None else frozenset()
+
+        def fetch(locked: LockedImage) -> Image | None:
+            if locked.reference in self.met or str(locked.reference) in plain:
+                return None
+            with doing("Checking if image is bundle"):
+                return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
+
+        with working(self.session, self.session.settings.concurrency) as workers:
+            found = list(workers.map(fetch, lock.images))
+        for locked, image in zip(lock.images, found, strict=True):
+            yield locked, None if locked.reference in self.met else image
+
+    def _fetch(self, here: Reference, locked: LockedImage, hosted: bool) -> Image:
+        if not hosted:
+            return fetch_image(self.client, locked.reference)
+        try:
+            return fetch_image(self.client, here)
+        except NotFound:
+            # The locations record may be older than a deletion: the original place is still worth asking.
+            if here == locked.reference:
+                raise
+            return fetch_image(self.client, locked.reference)
+
+    def _announce(self) -> None:
+        if not self.announced:
+            self.announced = True
+            self.on_event(Message("\nNested bundles\n"))
+
+    def _told_again(self, done: PullResult) -> PullResult:
+        """Return the result of a bundle that was pulled before; what is in it is told again up to a limit."""
+        size = 1 + self.sizes[done.reference]
+        if self.told + size > _MOST_TOLD:
+            return replace(done, nested=())
+        self.told += size
+        return done
+
+    def _say_again(self, locked: LockedImage, depth: int) -> None:
+        indent = "  " * (depth + 1)
+        self.on_event(Message(f"{indent}Pulling nested bundle '{locked.reference}'\n"))
+        self.on_event(Message(f"{indent}Skipped, already downloaded\n"))

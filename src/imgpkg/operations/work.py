@@ -10,13 +10,15 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from imgpkg.events import silent
+from imgpkg.events import BlobAdvanced, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.manifest import Descriptor
     from imgpkg.session import Session
 
 T = TypeVar("T")
@@ -131,3 +133,19 @@ def working(session: Session, jobs: int, hook: Hook = silent) -> Iterator[Work]:
     """Open work for `jobs` at a time within `session`; it is all done, or given up, when the block ends."""
     with session.cancellation.scope() as scope:
         yield Work(scope, max(1, jobs), hook)
+
+
+class Counted:
+    """A stream that reports every piece that passes."""
+
+    def __init__(self, stream: Readable, blob: Descriptor, on_event: Hook) -> None:
+        self._stream = stream
+        self._blob = blob
+        self._on_event = on_event
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
+        data = self._stream.read(size)
+        if data:
+            self._on_event(BlobAdvanced(self._blob.digest, len(data)))
+        return data

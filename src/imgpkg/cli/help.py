@@ -1,14 +1,22 @@
-"""Help in the original's layout (imgpkg-spec 1.10)."""
+"""`imgpkg help`, and the help of each command in the original's layout."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import Command, children
+from imgpkg.cli.commands import ROOT, Command, children, locate
 from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from imgpkg.cli.context import Context
+
+
+def run(context: Context) -> None:
+    """Say the help of the command that is named, or of imgpkg itself."""
+    command, unknown = locate(context.flags.words)
+    context.output.block(help_of(ROOT if unknown else command))
 
 
 def help_of(command: Command) -> str:

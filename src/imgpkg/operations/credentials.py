@@ -1,22 +1,25 @@
-"""Offer other tools the credential for a registry, as far as it was set for that registry by name."""
+"""Which credential a repository would get, and which one other tools are offered for a registry."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from imgpkg.auth.address import Address
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.explicit import ExplicitSource
-from imgpkg.auth.keychain import Keychain
+from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.errors import InvalidReference
-from imgpkg.oci.reference import Repository
-
-if TYPE_CHECKING:
-    from imgpkg.auth.keychain import Decision
-    from imgpkg.session import Session
+from imgpkg.oci.reference import Repository, parse_any
+from imgpkg.session import Session
 
 # No repository is called so: sets for a part of a registry do not match where nobody says which part it is.
 _ANY_REPOSITORY = "-/-"
+
+
+def explain(reference: str, *, session: Session) -> Decision:
+    """Decide for the repository of `reference`; the decision holds the whole trail and prints no secret.
+
+    Sources may run programs and ask their cloud. Raises InvalidReference or CredentialError.
+    """
+    return session.keychain.resolve(parse_any(reference).repository)
 
 
 def offer(server: str, *, session: Session) -> Decision:

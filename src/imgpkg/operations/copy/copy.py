@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import os
-import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
 from imgpkg.bundle.lock_file import Path
-from imgpkg.bundle.tagging import internal_tag
-from imgpkg.content.archive_index import MANIFEST
-from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
-from imgpkg.content.archive_writer import ArchiveWriter, tar_output
-from imgpkg.content.layout import Layout, output_layout
+from imgpkg.content.archive_writer import tar_output
+from imgpkg.content.layout import output_layout
 from imgpkg.content.output import output_file
-from imgpkg.errors import ArchiveError, UsageError, doing
+from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopyResult, CopySource, Log
-from imgpkg.operations.fill import fill, spent_since
-from imgpkg.operations.import_layout import marks_of
-from imgpkg.operations.lock_output import write_lock
-from imgpkg.operations.origin import opened
-from imgpkg.operations.plan import nodes_of
-from imgpkg.operations.publish import publish, report_left_out, result_of
+from imgpkg.operations.copy.file import write_archive, write_layout
+from imgpkg.operations.copy.repository import publish
+from imgpkg.operations.copy.source import opened
+from imgpkg.operations.copy.values import (
+    DEFAULT_OPTIONS,
+    CopyOptions,
+    CopyResult,
+    CopySource,
+    Log,
+    report_left_out,
+    result_of,
+)
 from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from imgpkg.content.archive_manifest import ArchiveItem
-    from imgpkg.oci.manifest import Descriptor
-    from imgpkg.oci.reference import Reference
-    from imgpkg.operations.plan import Item, Node, TransferPlan
-
-_MOST_REPEATED = 100_000
+    from imgpkg.operations.copy.collect import Collected
 
 
 def copy(
@@ -110,7 +108,7 @@ def copy_to_repository(
     with opened(session, source, options, log, fallback=repository) as origin:
         result = publish(origin, session, repository, options, log)
     if lock_output:
-        write_lock(lock, origin.collected, result, shown=lock_output)
+        _write_lock(lock, origin.collected, result, shown=lock_output)
     return result
 
 
@@ -134,15 +132,7 @@ def copy_to_tar(
     target = tar_output(shown)
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
-        _check_listable(origin.plan)
-        items = [_archived(root.item, root.node) for root in origin.plan.roots]
-        log("writing layers...")
-        started = time.monotonic()
-        with ArchiveWriter(target, items, _layers(origin.plan), shown=shown, resume=resume) as tar:
-            if resume and tar.held:
-                log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
-            log(f"done: file '{MANIFEST}' ({spent_since(started)})")
-            fill(origin.plan, tar, origin.open_blob, session=session, log=log)
+        write_archive(origin, target, shown=shown, resume=resume, session=session, log=log)
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
 
@@ -160,16 +150,11 @@ def copy_to_layout(
     Blobs that are there are not fetched again. Raises what `copy_to_repository` raises, and LocalIOError.
     """
     source.check()
-    target = output_layout(os.fspath(path))
+    shown = os.fspath(path)
+    target = output_layout(shown)
     log = Log(on_event)
     with opened(session, source, options, log, with_configs=True) as origin:
-        layout = Layout.create(target, os.fspath(path))
-        fill(origin.plan, layout, origin.open_blob, session=session, log=log)
-        for node in nodes_of(origin.plan.roots):
-            layout.publish(node.manifest, ())
-        for root in origin.plan.roots:
-            tag = root.item.tag or internal_tag(root.node.manifest.digest)
-            layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
+        write_layout(origin, target, shown=shown, session=session, log=log)
     report_left_out(origin.plan, options, log, None)
     return result_of(origin.collected, origin.plan, None)
 
@@ -183,46 +168,25 @@ def _lock_place(source: CopySource, lock_output: Path) -> str:
     return place
 
 
-def _check_listable(plan: TransferPlan) -> None:
-    """Raise ArchiveError for indexes that list the same without end: manifest.json repeats all of it."""
-    counts: dict[Reference, int] = {}
-    sizes: dict[Reference, int] = {}
-    for node in nodes_of(plan.roots):
-        below = [child.image.reference for child in node.children]
-        counts[node.image.reference] = 1 + sum(counts[place] for place in below)
-        own = len(node.manifest.raw) + len(node.image.config_raw)
-        sizes[node.image.reference] = own + sum(sizes[place] for place in below)
-    count = size = 0
-    for root in plan.roots:
-        count += counts[root.node.image.reference]
-        size += sizes[root.node.image.reference]
-        if count - len(counts) > _MOST_REPEATED:
-            raise ArchiveError(f"{root.item.reference} lists more than {_MOST_REPEATED} manifests again")
-        if size > LARGEST_MANIFEST:
-            raise ArchiveError(f"{root.item.reference} lists more than {MANIFEST} of a tar file can hold")
+def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: Path) -> None:
+    """Write a BundleLock for the root bundle, or an ImagesLock of everything copied.
+
+    Errors name the file `shown`. Raises UsageError when bundles were copied and none of them is known to be
+    the root.
+    """
+    if result.bundle is not None:
+        BundleLock(result.bundle.destination, result.bundle.tag).write(path, shown)
+    elif collected.has_other_bundles:
+        raise UsageError(
+            "Unable to determine correct root bundle to use for lock-output. "
+            "hint: if copying from a tarball, try re-generating the tarball"
+        )
+    elif collected.images_lock is not None:
+        _relocated(collected.images_lock, result).write(path, shown)
+    else:
+        ImagesLock(tuple(LockedImage(copied.destination) for copied in result.images)).write(path, shown)
 
 
-def _archived(item: Item, node: Node) -> ArchiveItem:
-    """Describe a tree of manifests for manifest.json; what is known of its root is repeated below."""
-    marks = Marks(str(node.image.reference), item.tag, item.origin, item.labels)
-    if not node.manifest.is_index:
-        return ArchiveImage(node.manifest, node.image.config_raw, marks)
-    children = [_archived(item, child) for child in node.children]
-    images = tuple(child for child in children if isinstance(child, ArchiveImage))
-    indexes = tuple(child for child in children if isinstance(child, ArchiveIndex))
-    return ArchiveIndex(node.manifest, images, indexes, marks)
-
-
-def _layers(plan: TransferPlan) -> list[Descriptor]:
-    return [
-        plan.blobs[layer.digest].descriptor
-        for root in plan.roots
-        for node in root.node.walk()
-        for layer in node.manifest.parts()
-        # Configurations are in manifest.json.
-        if layer.digest in plan.blobs and layer is not node.manifest.config
-    ]
-
-
-def _reused(plan: TransferPlan, tar: ArchiveWriter) -> int:
-    return sum(1 for layer in _layers(plan) if layer.digest in tar.held)
+def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:
+    places = {copied.destination.digest: copied.destination for copied in result.images}
+    return ImagesLock(tuple(replace(image, reference=places[image.digest]) for image in lock.images))

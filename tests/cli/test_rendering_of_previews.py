@@ -6,12 +6,12 @@ import json
 
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Decision, Finding, Outcome
-from imgpkg.cli import decided, previewed
+from imgpkg.cli import rendering
 from imgpkg.oci.digest import Digest
 from imgpkg.oci.manifest import Descriptor
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.plan import LeftOut
-from imgpkg.operations.preview import CopyPreview, PreviewedImage
+from imgpkg.operations.copy.plan import LeftOut
+from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
 
 APP = Repository.parse("registry.example/team/app")
 IMAGE, LAYER = APP.digest(Digest.of(b"image")), Descriptor("x", Digest.of(b"layer"), 4096)
@@ -31,7 +31,7 @@ PREVIEW = CopyPreview(
 
 def test_people_read_totals_images_and_credentials():
     assert (
-        "".join(previewed.text(PREVIEW, "inside.example/apps"))
+        "".join(rendering.preview_text(PREVIEW, "inside.example/apps"))
         == f"""\
 Would copy 1 image to inside.example/apps, 3 blobs with 2.0 MB
   besides 1 image already there
@@ -53,13 +53,13 @@ Credentials:
 def test_a_copy_of_nothing_is_short():
     nothing = CopyPreview((), 0, 0, 0, 0, ())
     assert (
-        "".join(previewed.text(nothing, "x.tar"))
+        "".join(rendering.preview_text(nothing, "x.tar"))
         == "Would copy 0 images to x.tar, 0 blobs with 0 bytes\n\nImages:\n"
     )
 
 
 def test_programs_read_the_same():
-    document = json.loads(json.dumps(previewed.json(PREVIEW)))
+    document = json.loads(json.dumps(rendering.preview_json(PREVIEW)))
     assert document["images"][0] == {
         "image": str(IMAGE),
         "tag": "v1",
@@ -70,11 +70,11 @@ def test_programs_read_the_same():
     }
     assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
     assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)
-    assert document["credentials"] == [decided.json(DECISION)]
+    assert document["credentials"] == [rendering.decision_json(DECISION)]
 
 
 def test_a_decision_names_its_source_and_no_secret():
-    document = decided.json(DECISION)
+    document = rendering.decision_json(DECISION)
     assert document["source"] == "environment"
     assert document["credential"] == {"kind": "login", "username": "ci", "expiresAt": None}
     assert LOGIN.password not in json.dumps(document)
@@ -82,7 +82,7 @@ def test_a_decision_names_its_source_and_no_secret():
 
 def test_a_decision_without_a_winner_is_nothing():
     finding = Finding("flags", Outcome.NOT_APPLICABLE, "no flag is given")
-    document = decided.json(Decision(APP, Credential(), (finding,)))
+    document = rendering.decision_json(Decision(APP, Credential(), (finding,)))
     assert (document["source"], document["origin"]) == (None, None)
     assert document["trail"] == [
         {"source": "flags", "outcome": "not applicable", "detail": "no flag is given"}

@@ -14,7 +14,7 @@ from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
 from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
 from imgpkg.oci.manifest import EMPTY
 from imgpkg.oci.reference import Reference, parse_any
-from imgpkg.operations.plan import ROOT_BUNDLE_LABEL, Item
+from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Item
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -6,7 +6,7 @@ import json
 
 import yaml
 
-from imgpkg.cli import described
+from imgpkg.cli import rendering
 from imgpkg.oci.digest import Digest
 from imgpkg.operations.describe import Description, ImageInfo, ImageType
 
@@ -33,7 +33,7 @@ EMPTY = Description(ROOT, f"{HERE}@{ROOT}", f"{HERE}@{ROOT}")
 class TestText:
     def test_is_the_recorded_one(self):
         assert (
-            "".join(described.text(OUTER, layers=False))
+            "".join(rendering.description_text(OUTER, layers=False))
             == f"""\
 Bundle SHA: {ROOT}
 
@@ -63,21 +63,23 @@ Images:
         )
 
     def test_of_an_empty_bundle_ends_after_its_digest(self):
-        assert "".join(described.text(EMPTY, layers=True)) == f"Bundle SHA: {ROOT}\n\n"
+        assert "".join(rendering.description_text(EMPTY, layers=True)) == f"Bundle SHA: {ROOT}\n\n"
 
     def test_parts_bundles_of_one_level_by_an_empty_line(self):
         twice = Description(ROOT, "x", "x", bundles=(NESTED, NESTED))
-        lines = list(described.text(twice, layers=False))
+        lines = list(rendering.description_text(twice, layers=False))
         assert lines.count("\n") == 2
         assert lines[lines.index("\n", 2) + 1].startswith("  - Image: ")
 
     def test_lists_layers_when_they_were_read(self):
         with_layers = image(APP_A, ImageType.IMAGE, layers=(LAYER,))
-        lines = list(described.text(Description(ROOT, "x", "x", images=(with_layers,)), layers=True))
+        lines = list(
+            rendering.description_text(Description(ROOT, "x", "x", images=(with_layers,)), layers=True)
+        )
         assert lines[-2:] == ["    Layers:\n", f"      - Digest: {LAYER}\n"]
 
     def test_says_why_a_signature_is_not_shown(self):
-        lines = list(described.text(Description(ROOT, "x", "x", images=(REFUSED,)), layers=True))
+        lines = list(rendering.description_text(Description(ROOT, "x", "x", images=(REFUSED,)), layers=True))
         assert lines[3:] == ["  - Image: \n", "    Type: Signature\n", "    Error: access denied\n"]
 
 
@@ -85,7 +87,7 @@ class TestYAML:
     def test_of_an_empty_bundle_is_the_recorded_one(self):
         bundle = Description(ROOT, f"{HERE}@{ROOT}", f"{HERE}@{ROOT}", layers=(LAYER,))
         assert (
-            described.yaml(bundle)
+            rendering.description_yaml(bundle)
             == f"""\
 sha: {ROOT}
 content: {{}}
@@ -98,11 +100,13 @@ origin: {HERE}@{ROOT}
         )
 
     def test_shows_a_refused_signature_by_its_tag(self):
-        text = described.yaml(Description(ROOT, "x", "x", images=(REFUSED,)))
+        text = rendering.description_yaml(Description(ROOT, "x", "x", images=(REFUSED,)))
         assert f"    {REFUSED.key}:\n      error: access denied\n      imageType: Signature\n" in text
 
     def test_has_the_content_of_the_json_form(self):
-        assert yaml.safe_load(described.yaml(OUTER)) == json.loads(json.dumps(described.json(OUTER)))
+        assert yaml.safe_load(rendering.description_yaml(OUTER)) == json.loads(
+            json.dumps(rendering.description_json(OUTER))
+        )
 
 
 class TestABundleThatIsOnlyNamedAgain:
@@ -110,7 +114,7 @@ class TestABundleThatIsOnlyNamedAgain:
     WHOLE = Description(ROOT, "x", "x", bundles=(REPEATED,))
 
     def test_says_so_in_the_text(self):
-        lines = list(described.text(self.WHOLE, layers=True))
+        lines = list(rendering.description_text(self.WHOLE, layers=True))
         assert lines[-3:] == [
             "    Layers:\n",
             f"      - Digest: {LAYER}\n",
@@ -118,19 +122,22 @@ class TestABundleThatIsOnlyNamedAgain:
         ]
 
     def test_says_so_in_yaml_and_json(self):
-        text = described.yaml(self.WHOLE)
+        text = rendering.description_yaml(self.WHOLE)
         assert yaml.safe_load(text)["content"]["bundles"][str(INNER)]["repeated"] is True
-        assert yaml.safe_load(text) == json.loads(json.dumps(described.json(self.WHOLE)))
+        assert yaml.safe_load(text) == json.loads(json.dumps(rendering.description_json(self.WHOLE)))
 
     def test_says_so_in_the_tree(self):
-        assert list(described.tree(self.WHOLE))[1] == f"└── Bundle {HERE}@{INNER.hex[:12]} (listed above)\n"
+        assert (
+            list(rendering.description_tree(self.WHOLE))[1]
+            == f"└── Bundle {HERE}@{INNER.hex[:12]} (listed above)\n"
+        )
 
 
 def test_the_tree_draws_what_is_inside_what():
     unmoved = ImageInfo(str(SIG), f"other/x@{SIG}", ImageType.IMAGE, f"other/x@{SIG}")
     bundle = Description(ROOT, f"{HERE}@{ROOT}", "", bundles=(NESTED,), images=(B, unmoved, REFUSED))
     assert (
-        "".join(described.tree(bundle))
+        "".join(rendering.description_tree(bundle))
         == f"""\
 Bundle {HERE}@{ROOT.hex[:12]}
 ├── Bundle localhost:5201/bundles/inner@{INNER.hex[:12]} (copied here)

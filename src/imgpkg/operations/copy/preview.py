@@ -9,18 +9,17 @@ from imgpkg.auth.keychain import Decision
 from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference, Repository
-from imgpkg.operations.copy_values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
-from imgpkg.operations.origin import opened
-from imgpkg.operations.plan import LeftOut
-from imgpkg.operations.publish import destination, jobs
-from imgpkg.operations.survey import survey
+from imgpkg.operations.copy.destination import destination, jobs, survey
+from imgpkg.operations.copy.plan import LeftOut
+from imgpkg.operations.copy.source import opened
+from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
 from imgpkg.operations.work import working
 from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from imgpkg.operations.origin import Origin
-    from imgpkg.operations.plan import BlobMove, Root
-    from imgpkg.operations.transfer import Destination
+    from imgpkg.operations.copy.destination import Destination
+    from imgpkg.operations.copy.plan import BlobMove, Root
+    from imgpkg.operations.copy.source import Origin
     from imgpkg.operations.work import Work
 
 

@@ -1,14 +1,28 @@
-"""What a copy is asked for, and what it answers."""
+"""What a copy is asked for, what it says on the way, and what it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from imgpkg.bundle.lock_file import Path
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Message, Warned
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.plan import LeftOut
+from imgpkg.operations.copy.plan import LeftOut
+
+if TYPE_CHECKING:
+    from imgpkg.oci.reference import Repository
+    from imgpkg.operations.copy.collect import Collected
+    from imgpkg.operations.copy.plan import Root, TransferPlan
+
+_SKIPPED = (
+    "Skipped the followings layer(s) due to it being non-distributable. If you would like to include "
+    "non-distributable layers, use the --include-non-distributable-layers flag"
+)
+_NOTHING_SKIPPED = (
+    "'--include-non-distributable-layers' flag provided, but no images contained a non-distributable layer."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +99,40 @@ class Log:
         """Warn: lines of the log, and a warning for whoever does not see the log."""
         self(f"Warning: {text}")
         self.on_event(Warned(text, is_logged=True))
+
+
+def result_of(collected: Collected, plan: TransferPlan, repository: Repository | None) -> CopyResult:
+    """Say what went where; without a repository everything is named where it was."""
+    images = {root.item.key: _copied(root, repository) for root in plan.roots}
+    bundle = None if collected.root is None else images[collected.root.key]
+    return CopyResult(tuple(images.values()), bundle, plan.left_out)
+
+
+def report_left_out(
+    plan: TransferPlan, options: CopyOptions, log: Log, repository: Repository | None
+) -> None:
+    """Warn about layers that stayed behind, or that there were none although they were asked for."""
+    if options.include_non_distributable_layers:
+        if not plan.has_non_distributable:
+            log.caution(_NOTHING_SKIPPED)
+        return
+    if not plan.left_out:
+        return
+    lines = [_SKIPPED]
+    images: dict[Reference, list[str]] = {}
+    for skipped in plan.left_out:
+        images.setdefault(skipped.reference, []).append(str(skipped.layer.digest))
+    for reference, layers in images.items():
+        shown = (
+            reference
+            if repository is None or reference.digest is None
+            else repository.digest(reference.digest)
+        )
+        lines += [f" - Image: {shown}", "   Layers:", *(f"     - {layer}" for layer in layers)]
+    log.caution("\n".join(lines))
+
+
+def _copied(root: Root, repository: Repository | None) -> Copied:
+    digest = root.node.manifest.digest
+    to = root.item.reference if repository is None else repository.digest(digest)
+    return Copied(root.item.reference, to, root.item.tag)

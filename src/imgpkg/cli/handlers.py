@@ -1,0 +1,221 @@
+"""What each command of a screenful does, from its flags to its output; `commands` names the function."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from imgpkg.cli import rendering
+from imgpkg.cli.output import Table
+from imgpkg.errors import UsageError
+from imgpkg.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from imgpkg.cli.arguments import Parsed
+    from imgpkg.cli.context import Context
+    from imgpkg.operations.copy.values import CopyOptions, CopySource
+    from imgpkg.operations.describe import Description
+    from imgpkg.session import Session
+
+_DESCRIPTION_TYPES = ("text", "yaml", "json", "tree")
+
+
+def push(context: Context) -> None:
+    """Push the files and say where they are."""
+    from imgpkg.operations.push import push  # noqa: PLC0415 - commands load what they need
+
+    flags = context.flags
+    with context.session() as session:
+        pushed = push(
+            flags.texts("file"),
+            session=session,
+            image=flags.text("image"),
+            bundle=flags.text("bundle"),
+            exclusions=flags.texts("file-exclusion"),
+            preserve_permissions=flags.is_on("preserve-permissions"),
+            labels=cast("dict[str, str]", flags.values["labels"]),
+            lock_output=flags.text("lock-output"),
+            on_event=context.watch,
+        )
+    context.watch.close()
+    context.output.text(f"Pushed '{pushed.reference}'")
+
+
+def pull(context: Context) -> None:
+    """Pull into the output folder."""
+    from imgpkg.operations.pull import pull  # noqa: PLC0415 - likewise
+
+    flags = context.flags
+    with context.session() as session:
+        pull(
+            flags.text("output"),
+            session=session,
+            image=flags.text("image"),
+            bundle=flags.text("bundle"),
+            lock=flags.text("lock"),
+            recursive=flags.is_on("recursive"),
+            image_is_bundle_check=flags.is_on("image-is-bundle-check"),
+            on_event=context.watch,
+        )
+
+
+def copy(context: Context) -> None:
+    """Copy what is named, or say what would be copied."""
+    flags = context.flags
+    source, options = _copy_source(flags), _copy_options(flags)
+    _check_copy(flags, source)
+    with context.session() as session:
+        if flags.is_on("dry-run"):
+            _preview(context, session, source, options)
+        else:
+            _copy(context, session, source, options)
+
+
+def _copy_source(flags: Parsed) -> CopySource:
+    from imgpkg.operations.copy.values import CopySource  # noqa: PLC0415 - likewise
+
+    return CopySource(
+        image=flags.text("image"),
+        bundle=flags.text("bundle"),
+        lock=flags.text("lock"),
+        tar=flags.text("tar"),
+        layout=flags.text("from-oci-layout"),
+    )
+
+
+def _copy_options(flags: Parsed) -> CopyOptions:
+    from imgpkg.operations.copy.values import CopyOptions  # noqa: PLC0415 - likewise
+
+    return CopyOptions(
+        include_non_distributable_layers=flags.is_on("include-non-distributable-layers"),
+        repo_based_tags=flags.is_on("repo-based-tags"),
+        cosign_signatures=flags.is_on("cosign-signatures"),
+        referrers=flags.is_on("referrers"),
+    )
+
+
+def _check_copy(flags: Parsed, source: CopySource) -> None:
+    """Find what does not go together before anything is read, a password on standard input included."""
+    from imgpkg.operations.copy.copy import check_destination  # noqa: PLC0415 - likewise
+
+    check_destination(
+        source,
+        to_repo=flags.text("to-repo"),
+        to_tar=flags.text("to-tar"),
+        to_layout=flags.text("to-oci-layout"),
+        lock_output=flags.text("lock-output"),
+        resume=flags.is_on("resume"),
+    )
+
+
+def _copy(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
+    from imgpkg.operations.copy.copy import copy  # noqa: PLC0415 - likewise
+
+    flags = context.flags
+    copy(
+        source,
+        session=session,
+        to_repo=flags.text("to-repo"),
+        to_tar=flags.text("to-tar"),
+        to_layout=flags.text("to-oci-layout"),
+        options=options,
+        lock_output=flags.text("lock-output"),
+        resume=flags.is_on("resume"),
+        on_event=context.watch,
+    )
+
+
+def _preview(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
+    from imgpkg.operations.copy.preview import preview_copy  # noqa: PLC0415 - likewise
+
+    flags = context.flags
+    preview = preview_copy(source, flags.text("to-repo"), session=session, options=options)
+    destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
+    text = "".join(rendering.preview_text(preview, destination))
+    context.output.document(text, rendering.preview_json(preview))
+
+
+def describe(context: Context) -> None:
+    """Say what the bundle holds, in the form that is asked for."""
+    from imgpkg.operations.describe import describe  # noqa: PLC0415 - likewise
+
+    flags = context.flags
+    kind = flags.text("output-type")
+    if kind not in _DESCRIPTION_TYPES:
+        raise UsageError("--output-type can only have the following values [text, yaml, json, tree]")
+    if flags.number("concurrency") < 1:
+        raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
+    with context.session() as session:
+        description = describe(
+            flags.text("bundle"),
+            session=session,
+            layers=flags.is_on("layers"),
+            cosign_artifacts=flags.is_on("cosign-artifacts"),
+            referrers=flags.is_on("referrers"),
+        )
+    if kind == "json":
+        from imgpkg.content import go_json  # noqa: PLC0415 - likewise
+
+        value = rendering.description_json(description)
+        context.output.document(go_json.encode(value, indent=2).decode() + "\n", value)
+        return
+    for block in _blocks(description, kind, layers=flags.is_on("layers")):
+        context.output.block(block)
+
+
+def _blocks(description: Description, kind: str, *, layers: bool) -> Iterable[str]:
+    if kind == "yaml":
+        return [rendering.description_yaml(description)]
+    return (
+        rendering.description_tree(description)
+        if kind == "tree"
+        else rendering.description_text(description, layers=layers)
+    )
+
+
+def tag_list(context: Context) -> None:
+    """List the tags as a table sorted by name."""
+    from imgpkg.operations.tag import list_tags  # noqa: PLC0415 - likewise
+
+    flags = context.flags
+    digests = flags.is_on("digests")
+    with context.session() as session:
+        listed = list_tags(
+            flags.text("image"),
+            session=session,
+            digests=digests,
+            imgpkg_internal_tags=flags.is_on("imgpkg-internal-tags"),
+        )
+    rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in listed.tags)
+    columns = ("Name", "Digest") if digests else ("Name",)
+    context.output.table(Table("tags", ("Name", "Digest"), tuple(rows), columns))
+
+
+def tag_resolve(context: Context) -> None:
+    """Say the digest reference, without a newline."""
+    from imgpkg.operations.tag import resolve  # noqa: PLC0415 - likewise
+
+    with context.session() as session:
+        context.output.block(str(resolve(context.flags.text("image"), session=session)))
+
+
+def auth_explain(context: Context) -> None:
+    """Say which credential the repository gets and why; nothing is asked of the registry."""
+    from imgpkg.operations.credentials import explain  # noqa: PLC0415 - likewise
+
+    with context.session() as session:
+        decision = explain(context.flags.words[0], session=session)
+    context.output.document(f"{decision.explain()}\n", rendering.decision_json(decision))
+
+
+def version(context: Context) -> None:
+    """Say the version; with `--verbose` which Python and which encoder are in use."""
+    text = f"imgpkg version {VERSION}\n"
+    if context.flags.is_on("verbose"):
+        import platform  # noqa: PLC0415 - likewise
+
+        from imgpkg.content.deflate import encoder_name  # noqa: PLC0415 - likewise
+
+        text += f"python {platform.python_version()}\ndeflate encoder: {encoder_name()}\n"
+    context.output.block(text)

@@ -1,0 +1,252 @@
+"""The forms in which results are printed: a description, what a copy would move, a credential decision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.errors import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from imgpkg.auth.keychain import Decision
+    from imgpkg.bundle.yaml_writer import Node
+    from imgpkg.oci.digest import Digest
+    from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
+    from imgpkg.operations.describe import Description, ImageInfo
+
+_INDENT = "  "
+# What branches and what ends, with what stands below each.
+_BRANCH, _LAST = ("├── ", "│   "), ("└── ", "    ")
+_SHORT = 12
+
+
+def description_text(description: Description, *, layers: bool) -> Iterator[str]:
+    """Yield the lines of the original's form, newlines included; `layers` tells whether they were read."""
+    yield f"Bundle SHA: {description.digest}\n"
+    yield "\n"
+    yield from _content(description, 0, layers=layers)
+
+
+def _content(bundle: Description, level: int, *, layers: bool) -> Iterator[str]:
+    if not bundle.bundles and not bundle.images:
+        return
+    # Nested levels begin as deep as their heading; only those of the root are one step further in.
+    heading = _INDENT * (level + 1 if level else 0)
+    entry = _INDENT * (level + 1)
+    yield f"{heading}Images:\n"
+    for position, inner in enumerate(bundle.bundles):
+        if position:
+            yield "\n"
+        yield f"{entry}- Image: {inner.image}\n"
+        yield f"{entry}  Type: Bundle\n"
+        yield f"{entry}  Origin: {inner.origin}\n"
+        yield from _details(inner.layers, inner.annotations, f"{entry}  ", layers=layers)
+        if inner.is_repeated:
+            yield f"{entry}  Images: (listed above)\n"
+        yield from _content(inner, level + 1, layers=layers)
+    for image in bundle.images:
+        yield from _described_image(image, entry, layers=layers)
+
+
+def _described_image(image: ImageInfo, entry: str, *, layers: bool) -> Iterator[str]:
+    from imgpkg.operations.describe import ImageType  # noqa: PLC0415 - only for descriptions
+
+    yield f"{entry}- Image: {image.image}\n"
+    yield f"{entry}  Type: {image.image_type.value}\n"
+    if image.error:
+        yield f"{entry}  Error: {printable(image.error)}\n"
+        return
+    if image.image_type is ImageType.IMAGE:
+        yield f"{entry}  Origin: {image.origin}\n"
+    yield from _details(image.layers, image.annotations, f"{entry}  ", layers=layers)
+
+
+def _details(
+    digests: Iterable[Digest], annotations: Mapping[str, str], indent: str, *, layers: bool
+) -> Iterator[str]:
+    if layers:
+        yield f"{indent}Layers:\n"
+        yield from (f"{indent}  - Digest: {digest}\n" for digest in digests)
+    if annotations:
+        yield f"{indent}Annotations:\n"
+        lines = (f"{indent}  {key}: {annotations[key]}" for key in sorted(annotations))
+        yield from (f"{printable(line)}\n" for line in lines)
+
+
+def description_yaml(description: Description) -> str:
+    """Return the original's YAML, with the digest of the bundle before it."""
+    from imgpkg.bundle.yaml_writer import dump  # noqa: PLC0415 - the other forms do without YAML
+
+    return f"sha: {description.digest}\n{dump(_bundle(description))}"
+
+
+def description_json(description: Description) -> dict[str, Node]:
+    """Return what JSON is to show: the fields of the YAML form, the digest among them."""
+    return {"sha": str(description.digest), **_bundle(description)}
+
+
+def _bundle(bundle: Description) -> dict[str, Node]:
+    content: dict[str, Node] = {}
+    if bundle.bundles:
+        content["bundles"] = {str(inner.digest): _bundle(inner) for inner in bundle.bundles}
+    if bundle.images:
+        content["images"] = {image.key: _fields(image) for image in bundle.images}
+    document: dict[str, Node] = {
+        "annotations": dict(bundle.annotations),
+        "image": bundle.image,
+        "layers": _layers(bundle.layers),
+        "origin": bundle.origin,
+    }
+    repeated: dict[str, Node] = {"repeated": True} if bundle.is_repeated else {}
+    return {**_filled(document), "content": content, "metadata": {}, **repeated}
+
+
+def _fields(image: ImageInfo) -> dict[str, Node]:
+    return _filled(
+        {
+            "annotations": dict(image.annotations),
+            "error": image.error,
+            "image": image.image,
+            "imageType": image.image_type.value,
+            "layers": _layers(image.layers),
+            "origin": image.origin,
+        }
+    )
+
+
+def _layers(digests: Iterable[Digest]) -> list[Node]:
+    return [{"digest": str(digest)} for digest in digests]
+
+
+def _filled(fields: Mapping[str, Node]) -> dict[str, Node]:
+    return {key: value for key, value in fields.items() if value}
+
+
+def description_tree(description: Description) -> Iterator[str]:
+    """Yield the lines of a drawing: the bundle, and below each bundle what it names, digests cut short."""
+    yield f"Bundle {_name(description.image)}\n"
+    yield from _branches(description, "")
+
+
+def _branches(bundle: Description, indent: str) -> Iterator[str]:
+    entries: list[tuple[str, Description | None]] = [
+        *((_bundle_label(inner, bundle), inner) for inner in bundle.bundles),
+        *((_image_label(image, bundle), None) for image in bundle.images),
+    ]
+    for position, (label, inner) in enumerate(entries, 1):
+        joint, below = _LAST if position == len(entries) else _BRANCH
+        yield f"{indent}{joint}{printable(label)}\n"
+        if inner is not None:
+            yield from _branches(inner, f"{indent}{below}")
+
+
+def _bundle_label(inner: Description, bundle: Description) -> str:
+    repeated = " (listed above)" if inner.is_repeated else ""
+    return f"Bundle {_name(inner.origin)}{_copied_note(inner, bundle)}{repeated}"
+
+
+def _image_label(image: ImageInfo, bundle: Description) -> str:
+    kind = image.image_type.value
+    if image.error:
+        return f"{kind} {image.key} ({image.error})"
+    return f"{kind} {_name(image.origin)}{_copied_note(image, bundle)}"
+
+
+def _copied_note(entry: Description | ImageInfo, bundle: Description) -> str:
+    is_here = _repository(entry.image) == _repository(bundle.image)
+    is_moved = is_here and _repository(entry.origin) != _repository(entry.image)
+    return " (copied here)" if is_moved else ""
+
+
+def _repository(reference: str) -> str:
+    return reference.partition("@")[0]
+
+
+def _name(reference: str) -> str:
+    """Return a digest reference with its digest as short as people say it."""
+    repository, _, digest = reference.partition("@sha256:")
+    return f"{repository}@{digest[:_SHORT]}" if digest else repository
+
+
+def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
+    """Yield the lines of a report for people, newlines included; `destination` is as the user gave it."""
+    there = sum(1 for image in preview.images if image.is_there)
+    yield f"Would copy {_count(len(preview.images) - there, 'image')} to {destination}, "
+    yield f"{_count(preview.blobs, 'blob')} with {_human(preview.size)}\n"
+    if there:
+        yield f"  besides {_count(there, 'image')} already there\n"
+    if preview.mountable:
+        yield f"  of which {_count(preview.mountable, 'blob')} with {_human(preview.mountable_size)} "
+        yield "can be mounted within the registry\n"
+    yield "\nImages:\n"
+    yield from (_previewed_image(image) for image in preview.images)
+    if preview.left_out:
+        yield "\nNon-distributable layers that stay behind:\n"
+        for left in preview.left_out:
+            yield f"  {left.layer.digest} {_human(left.layer.size)} of {left.reference}\n"
+    if preview.credentials:
+        yield "\nCredentials:\n"
+        yield from (f"  {decision.summary()}\n" for decision in preview.credentials)
+
+
+def _previewed_image(image: PreviewedImage) -> str:
+    tag = f" as {image.tag}" if image.tag else ""
+    blobs, manifests = _count(image.blobs, "blob"), _count(image.manifests, "manifest")
+    there = ", already there" if image.is_there else ""
+    return f"  {image.reference}{tag}: {manifests}, {blobs}, {_human(image.size)}{there}\n"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _human(size: int) -> str:
+    from rich.filesize import decimal  # noqa: PLC0415 - only for the preview of a copy
+
+    return decimal(size)
+
+
+def preview_json(preview: CopyPreview) -> dict[str, object]:
+    """Return the same for programs; sizes in bytes."""
+    return {
+        "images": [
+            {
+                "image": str(image.reference),
+                "tag": image.tag or None,
+                "manifests": image.manifests,
+                "blobs": image.blobs,
+                "size": image.size,
+                "alreadyThere": image.is_there,
+            }
+            for image in preview.images
+        ],
+        "blobs": preview.blobs,
+        "size": preview.size,
+        "mountableBlobs": preview.mountable,
+        "mountableSize": preview.mountable_size,
+        "leftOut": [
+            {"image": str(left.reference), "layer": str(left.layer.digest), "size": left.layer.size}
+            for left in preview.left_out
+        ],
+        "credentials": [decision_json(decision) for decision in preview.credentials],
+    }
+
+
+def decision_json(decision: Decision) -> dict[str, object]:
+    """Return the repository, what would be sent in its name and why, and what each source said; no secret."""
+    winner, credential = decision.winner, decision.credential
+    return {
+        "repository": str(decision.repository),
+        "credential": {
+            "kind": credential.kind,
+            "username": credential.username or None,
+            "expiresAt": credential.expires_at,
+        },
+        "source": winner.source if winner else None,
+        "origin": winner.origin if winner else None,
+        "trail": [
+            {"source": finding.source, "outcome": finding.outcome.value, "detail": finding.detail}
+            for finding in decision.trail
+        ],
+    }

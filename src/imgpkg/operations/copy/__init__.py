@@ -1,0 +1,1 @@
+"""Copies between registries, tar files and layouts."""

@@ -1,0 +1,155 @@
+"""Write a copy to a tar file or a layout."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.tagging import internal_tag
+from imgpkg.content.archive_index import MANIFEST
+from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive_writer import ArchiveWriter
+from imgpkg.content.layout import Layout
+from imgpkg.errors import ArchiveError
+from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Planned
+from imgpkg.operations.copy.plan import nodes_of
+from imgpkg.operations.copy.source import marks_of
+from imgpkg.operations.work import Counted, working
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.store import Target
+    from imgpkg.events import Hook
+    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.reference import Reference
+    from imgpkg.operations.copy.plan import BlobMove, Item, Node, TransferPlan
+    from imgpkg.operations.copy.source import Origin
+    from imgpkg.operations.copy.values import Log
+    from imgpkg.session import Session
+
+_MOST_REPEATED = 100_000
+
+
+def write_archive(origin: Origin, path: str, *, shown: str, resume: bool, session: Session, log: Log) -> None:
+    """Write the plan of `origin` into the tar file `path`, which errors name `shown`.
+
+    Raises ArchiveError for more than a tar file can list, VerificationError, LocalIOError, or an error of the
+    source.
+    """
+    _check_listable(origin.plan)
+    items = [_archived(root.item, root.node) for root in origin.plan.roots]
+    log("writing layers...")
+    started = time.monotonic()
+    with ArchiveWriter(path, items, _layers(origin.plan), shown=shown, resume=resume) as tar:
+        if resume and tar.held:
+            log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
+        log(f"done: file '{MANIFEST}' ({_spent_since(started)})")
+        _fill(origin.plan, tar, origin.open_blob, session=session, log=log)
+
+
+def write_layout(origin: Origin, path: str, *, shown: str, session: Session, log: Log) -> None:
+    """Write the plan of `origin` into the layout folder `path`, which errors name `shown`."""
+    layout = Layout.create(path, shown)
+    _fill(origin.plan, layout, origin.open_blob, session=session, log=log)
+    for node in nodes_of(origin.plan.roots):
+        layout.publish(node.manifest, ())
+    for root in origin.plan.roots:
+        tag = root.item.tag or internal_tag(root.node.manifest.digest)
+        layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
+
+
+def _check_listable(plan: TransferPlan) -> None:
+    """Raise ArchiveError for indexes that list the same without end: manifest.json repeats all of it."""
+    counts: dict[Reference, int] = {}
+    sizes: dict[Reference, int] = {}
+    for node in nodes_of(plan.roots):
+        below = [child.image.reference for child in node.children]
+        counts[node.image.reference] = 1 + sum(counts[place] for place in below)
+        own = len(node.manifest.raw) + len(node.image.config_raw)
+        sizes[node.image.reference] = own + sum(sizes[place] for place in below)
+    count = size = 0
+    for root in plan.roots:
+        count += counts[root.node.image.reference]
+        size += sizes[root.node.image.reference]
+        if count - len(counts) > _MOST_REPEATED:
+            raise ArchiveError(f"{root.item.reference} lists more than {_MOST_REPEATED} manifests again")
+        if size > LARGEST_MANIFEST:
+            raise ArchiveError(f"{root.item.reference} lists more than {MANIFEST} of a tar file can hold")
+
+
+def _archived(item: Item, node: Node) -> ArchiveItem:
+    """Describe a tree of manifests for manifest.json; what is known of its root is repeated below."""
+    marks = Marks(str(node.image.reference), item.tag, item.origin, item.labels)
+    if not node.manifest.is_index:
+        return ArchiveImage(node.manifest, node.image.config_raw, marks)
+    children = [_archived(item, child) for child in node.children]
+    images = tuple(child for child in children if isinstance(child, ArchiveImage))
+    indexes = tuple(child for child in children if isinstance(child, ArchiveIndex))
+    return ArchiveIndex(node.manifest, images, indexes, marks)
+
+
+def _layers(plan: TransferPlan) -> list[Descriptor]:
+    return [
+        plan.blobs[layer.digest].descriptor
+        for root in plan.roots
+        for node in root.node.walk()
+        for layer in node.manifest.parts()
+        # Configurations are in manifest.json.
+        if layer.digest in plan.blobs and layer is not node.manifest.config
+    ]
+
+
+def _reused(plan: TransferPlan, tar: ArchiveWriter) -> int:
+    return sum(1 for layer in _layers(plan) if layer.digest in tar.held)
+
+
+def _fill(
+    plan: TransferPlan,
+    target: Target,
+    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
+    *,
+    session: Session,
+    log: Log,
+) -> None:
+    """Write the blobs of `plan` that `target` has no bytes of, several at a time, the largest first.
+
+    Raises VerificationError, LocalIOError, or an error of the source; the first failure ends the work.
+    """
+    missing = [move for move in plan.blobs.values() if not target.has(move.descriptor)]
+    missing.sort(key=lambda move: -move.descriptor.size)
+    log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
+
+    with working(session, session.settings.concurrency, log.on_event) as work:
+
+        def write(move: BlobMove) -> None:
+            started = time.monotonic()
+            blob = move.descriptor
+            work.on_event(BlobStarted(blob.digest, blob.size, "save"))
+            target.write(blob, lambda: _counted(open_blob(move), blob, work.on_event))
+            work.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
+            log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent_since(started)})")
+
+        work.map(write, missing)
+
+
+@contextmanager
+def _counted(
+    context: AbstractContextManager[Readable], blob: Descriptor, on_event: Hook
+) -> Iterator[Readable]:
+    """Open a blob and report every piece that passes."""
+    with context as stream:
+        yield Counted(stream, blob, on_event)
+
+
+def _spent_since(started: float) -> str:
+    """Write the time since `started` (monotonic) as the original writes durations: `8.222µs`, `1.5s`."""
+    seconds = time.monotonic() - started
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{round(seconds / size, 3):g}{unit}"
+    return f"{round(seconds * 1e9)}ns"

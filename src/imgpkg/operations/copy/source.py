@@ -1,0 +1,323 @@
+"""Where a copy reads from: registries, a tar file or a layout, all as one plan and one way to open blobs."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.image import Image
+from imgpkg.bundle.layer import check_single_layer, read_images_lock
+from imgpkg.content.archive import Archive
+from imgpkg.content.archive_manifest import ArchiveImage
+from imgpkg.content.layout import Layout
+from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
+from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
+from imgpkg.operations.copy.collect import (
+    LOCK_LABEL,
+    Collected,
+    Record,
+    collect_bundle,
+    collect_image,
+    collect_lock,
+    remembered_lock,
+    signatures,
+)
+from imgpkg.operations.copy.plan import (
+    ROOT_BUNDLE_LABEL,
+    Item,
+    Node,
+    Root,
+    TransferPlan,
+    nodes_of,
+    plan_of,
+    read_roots,
+)
+from imgpkg.operations.work import working
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from imgpkg.bundle.image import Workers
+    from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.store import Source
+    from imgpkg.oci.digest import Digest, Readable
+    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.operations.copy.plan import BlobMove
+    from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
+    from imgpkg.registry.client import RegistryClient
+    from imgpkg.session import Session
+
+# Reading metadata is all round trips: more of them at once than blobs.
+_METADATA_JOBS = 10
+# A signature of a document of an image: nobody goes much further, but a hostile registry.
+_LONGEST_CHAIN = 32
+# What the index of a layout remembers of an image, beside its tag.
+_TAG = "org.opencontainers.image.ref.name"
+_SOURCE = "dev.carvel.imgpkg.copy.source"
+_ORIGIN = "dev.carvel.imgpkg.copy.origin"
+_INTERNAL_SUFFIX = ".imgpkg"
+_LAYOUT_JOBS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a copy was asked for, the plan for it, and how to open a blob of the plan."""
+
+    collected: Collected
+    plan: TransferPlan
+    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
+    is_local: bool = False
+
+
+@contextmanager
+def opened(
+    session: Session,
+    source: CopySource,
+    options: CopyOptions,
+    log: Log,
+    *,
+    with_configs: bool = False,
+    fallback: Repository | None = None,
+) -> Iterator[Origin]:
+    """Read what `source` stands for; a tar file or layout stays open until the block ends.
+
+    `fallback` names the images of a layout that does not say where it is from. Raises UsageError for a
+    session without workers.
+    """
+    if session.settings.concurrency < 1:
+        raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
+    if source.tar:
+        path = os.fspath(source.tar)
+        with Archive(path) as archive:
+            yield _local(*_read_archive(archive), archive, path, options)
+    elif source.layout:
+        path = os.fspath(source.layout)
+        layout = Layout(path)
+        yield _local(*_read_layout(layout, fallback), layout, path, options)
+    else:
+        collected, plan = _exported(session, source, options, log, with_configs=with_configs)
+        use_urls = options.include_non_distributable_layers
+        yield Origin(
+            collected,
+            plan,
+            lambda move: _named(
+                session.client.blob(move.origin, move.descriptor, use_urls=use_urls), move, str(move.origin)
+            ),
+        )
+
+
+def _local(
+    collected: Collected, roots: tuple[Root, ...], store: Archive | Layout, path: str, options: CopyOptions
+) -> Origin:
+    plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+    moves = plan.blobs.values()
+    missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
+    blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
+    plan = replace(plan, blobs={**plan.blobs, **blobs})
+    return Origin(
+        collected, plan, lambda move: _named(store.blob(move.descriptor), move, path), is_local=True
+    )
+
+
+@contextmanager
+def _named(context: AbstractContextManager[Readable], move: BlobMove, place: str) -> Iterator[Readable]:
+    with context as stream:
+        yield _NamedStream(stream, f"Reading blob {move.descriptor.digest} of {place}")
+
+
+class _NamedStream:
+    """A blob that fails with the place where it is: who receives it cannot know."""
+
+    def __init__(self, stream: Readable, what: str) -> None:
+        self._stream = stream
+        self._what = what
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        with doing(self._what):
+            return self._stream.read(size)
+
+
+def _exported(
+    session: Session, source: CopySource, options: CopyOptions, log: Log, *, with_configs: bool
+) -> tuple[Collected, TransferPlan]:
+    """List what `source` stands for in its registries, and plan the moves; manifests only are read.
+
+    `with_configs` reads configurations too. Raises UsageError, IsABundle, NotABundle, InvalidLock, or an
+    error of the registry.
+    """
+    with working(session, max(session.settings.concurrency, _METADATA_JOBS)) as workers:
+        collected = _collect(session, source, options, workers)
+        distinct = sorted({item.key for item in collected.items})
+        log(f"exporting {len(distinct)} images...")
+        for reference, _ in distinct:
+            log(f"will export {reference}")
+        roots = read_roots(session.client, collected.items, workers, with_configs=with_configs)
+        if options.referrers:
+            roots = _with_referrers(session.client, roots, workers, with_configs=with_configs)
+        log(f"exported {len(distinct)} images")
+    return collected, plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+
+
+def _with_referrers(
+    client: RegistryClient, roots: tuple[Root, ...], workers: Workers, *, with_configs: bool
+) -> tuple[Root, ...]:
+    """Add whatever is attached to the roots and their children by `subject`, and to that again.
+
+    Raises InvalidManifest for attachments to attachments without end.
+    """
+    all_of = {root.item.key: root for root in roots}
+    asked: set[Reference] = set()
+    for _ in range(_LONGEST_CHAIN):
+        nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
+        if not nodes:
+            return tuple(all_of[key] for key in sorted(all_of))
+        asked |= nodes
+        found = {item.key: item for items in workers.map(partial(_attached, client), nodes) for item in items}
+        new = [item for key, item in found.items() if key not in all_of]
+        for root in read_roots(client, new, workers, with_configs=with_configs):
+            all_of[root.item.key] = root
+    raise InvalidManifest(
+        f"{min(nodes, key=str)}: more than {_LONGEST_CHAIN} manifests are attached one to the other"
+    )
+
+
+def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
+    repository = reference.repository
+    if reference.digest is None:  # pragma: no cover - nodes are digest references
+        return []
+    return [Item(repository.digest(found.digest)) for found in client.referrers(repository, reference.digest)]
+
+
+def _collect(session: Session, source: CopySource, options: CopyOptions, workers: Workers) -> Collected:
+    client = session.client
+    if source.lock:
+        collected = collect_lock(client, source.lock, workers)
+    elif source.image:
+        collected = collect_image(client, source.image)
+    else:
+        collected = collect_bundle(client, source.bundle, workers)
+    if options.cosign_signatures:
+        collected = collected.adding(signatures(client, collected.items, workers))
+    return collected
+
+
+def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
+    """Return the roots of `archive` and the records of the bundles below its root bundle.
+
+    A file of an old version names no root bundle: it has no records then. Raises InvalidLock, ArchiveError or
+    VerificationError for a bundle whose lock cannot be read.
+    """
+    roots = tuple(_archived_root(item) for item in archive.items)
+    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
+    tops = () if top is None or top.image is None else (top.image,)
+    records = tuple(_records_below(archive, tops, bundles))
+    has_other = top is None and bool(bundles)
+    items = tuple(root.item for root in roots)
+    return Collected(items, top, records, remembered_lock(items), has_other), roots
+
+
+def _archived_root(item: ArchiveItem) -> Root:
+    node = _archived_node(item)
+    marks = item.marks
+    return Root(Item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)
+
+
+def _archived_node(item: ArchiveItem) -> Node:
+    with doing("file manifest.json in tar"):
+        repository = Reference.parse(item.marks.reference).repository
+    reference = repository.digest(item.manifest.digest)
+    if isinstance(item, ArchiveImage):
+        return Node(Image(reference, item.manifest, item.config_raw))
+    below: tuple[ArchiveItem, ...] = (*item.images, *item.indexes)
+    children = {child.manifest.digest: _archived_node(child) for child in below}
+    for child in item.manifest.children:
+        if child.digest not in children:
+            raise ArchiveError(f"manifest {child.digest}, which {reference} lists, not found in tar")
+    listed = [children[child.digest] for child in item.manifest.children]
+    return Node(Image(reference, item.manifest), tuple(listed))
+
+
+def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
+    """Return the roots of `layout`, and the records of its root bundles and the bundles below them.
+
+    With several root bundles, as after several copies into one folder, none is the root of the whole.
+    Images of a layout that another tool made are named as if they came from `fallback`.
+    """
+    merged: dict[tuple[Digest, str], Item] = {}
+    for descriptor in layout.roots():
+        item = _listed(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
+        merged.setdefault((descriptor.digest, item.tag), item)
+    tagged = {digest for digest, tag in merged if tag}
+    items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
+    with ThreadPoolExecutor(_LAYOUT_JOBS) as workers:
+        roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
+    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
+    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    records = tuple(_records_below(layout, (top.node.image for top in tops), bundles))
+    root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
+    has_other = root is None and bool(bundles)
+    return Collected(items, root, records, remembered_lock(items), has_other), roots
+
+
+def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
+    notes = descriptor.annotations
+    source = Reference.parse(notes[_SOURCE]).repository if _SOURCE in notes else fallback
+    name = notes.get(_TAG, "").rpartition(":")[2]
+    tag = "" if name.endswith(_INTERNAL_SUFFIX) else name
+    labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
+    return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
+
+
+class _LayoutReader:
+    """Reads a layout as a registry is read: it is in every repository."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def manifest(self, reference: Reference) -> Manifest:
+        assert reference.digest is not None  # noqa: S101 - items and children are digest references
+        return self._layout.manifest(reference.digest)
+
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
+        return self._layout.blob(blob)
+
+
+def marks_of(item: Item) -> dict[str, str]:
+    """Return the annotations that remember an item beside its tags in a layout's index.json."""
+    origin = {_ORIGIN: item.origin} if item.origin else {}
+    return {_SOURCE: str(item.reference), **origin, **item.labels}
+
+
+def _records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest, Image]) -> Iterator[Record]:
+    """Yield the record of each bundle that can be reached from `tops` by what `store` holds, each once."""
+    queue = deque({top.manifest.digest: top for top in tops}.values())
+    seen = {top.manifest.digest for top in queue}
+    while queue:
+        bundle = queue.popleft()
+        lock = _lock(store, bundle)
+        first: dict[Digest, LockedImage] = {}
+        for image in lock.images:
+            first.setdefault(image.digest, image)
+        yield Record(
+            bundle.manifest.digest,
+            tuple((str(image.reference), digest in bundles) for digest, image in first.items()),
+        )
+        inner = [bundles[digest] for digest in first if digest in bundles and digest not in seen]
+        seen.update(image.manifest.digest for image in inner)
+        queue.extend(inner)
+
+
+def _lock(store: Source, bundle: Image) -> ImagesLock:
+    with (
+        doing("Reading ImagesLock file"),
+        store.blob(check_single_layer(bundle.manifest)) as stream,
+    ):
+        return read_images_lock(stream, bundle.manifest.digest)
