@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,9 @@ class TestEachModule:
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 length = node.end_lineno - node.lineno + 1
                 assert length <= 45, f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+    def test_points_at_no_document_that_its_reader_cannot_open(self, path):
+        assert not {"auth-spec", "imgpkg-spec"} & set(re.findall(r"[a-z]+-spec", path.read_text()))
 
     def test_says_in_a_docstring_what_lives_in_it(self, path):
         assert ast.get_docstring(ast.parse(path.read_text()))

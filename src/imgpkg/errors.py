@@ -171,7 +171,7 @@ class Diagnostic:
 class RegistryError(ImgpkgError):
     """An answer, but not the one asked for.
 
-    `url` has its query values redacted (spec 6.9); `diagnostics` is what the registry said itself.
+    `url` has its query values redacted; `diagnostics` is what the registry said itself.
     `retry_after` is the pause it asked for, in seconds, None when it did not.
     """
 

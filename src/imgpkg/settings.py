@@ -24,7 +24,7 @@ class Login:
     """Credentials given by hand for every registry; None means not given, empty means cleared.
 
     What is not given falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` and `IMGPKG_ANON` of
-    the settings' environment (auth-spec 4). Secrets are in no `repr` and no `dataclasses.asdict`.
+    the settings' environment. Secrets are in no `repr` and no `dataclasses.asdict`.
     """
 
     username: str | None = None

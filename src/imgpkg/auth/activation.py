@@ -1,4 +1,4 @@
-"""Which cloud keychains are active: none, unless a variable names them (auth-spec 3.1)."""
+"""Which cloud keychains are active: none, unless a variable names them."""
 
 from __future__ import annotations
 

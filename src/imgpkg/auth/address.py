@@ -61,7 +61,7 @@ class Address:
         return "/".join(self.segments)
 
     def canonical(self) -> Address:
-        """Give Docker Hub the one name `index.docker.io` (auth-spec 5.4)."""
+        """Give Docker Hub the one name `index.docker.io`."""
         return replace(self, host=DOCKER_HUB) if self.is_docker_hub else self
 
     def covers(self, other: Address) -> bool:
@@ -70,7 +70,7 @@ class Address:
 
 
 def docker_hub_aliases(address: Address) -> tuple[Address, ...]:
-    """List the other spellings of an image on Docker Hub; nothing for another registry (auth-spec 2.5)."""
+    """List the other spellings of an image on Docker Hub; nothing for another registry."""
     if not address.is_docker_hub:
         return ()
     paths = [address.segments]

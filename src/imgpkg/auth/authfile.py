@@ -1,4 +1,4 @@
-"""One docker or podman configuration file: its entries, its keys, its helpers (auth-spec 5.2 to 5.5)."""
+"""One docker or podman configuration file: its entries, its keys, its helpers."""
 
 from __future__ import annotations
 

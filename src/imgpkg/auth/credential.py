@@ -12,7 +12,7 @@ from imgpkg.values import hiding
 class Credential:
     """A login, an identity token, a registry token, or several of them; all empty means anonymous.
 
-    Precedence is the authorizer's: registry token, identity token, login, none (auth-spec 2.6).
+    Precedence is the authorizer's: registry token, identity token, login, none.
     `expires_at` is a Unix time in seconds, None when the credential does not say; a lookup from then on gives
     a new one. Bytes that are no UTF-8 are surrogate escapes (PEP 383), as in the process's own environment:
     encode with `surrogateescape`. Secrets are in no `repr` and no `dataclasses.asdict`.

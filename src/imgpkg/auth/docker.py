@@ -1,4 +1,4 @@
-"""Credentials that docker and podman keep: the last source of the chain (auth-spec 5)."""
+"""Credentials that docker and podman keep: the last source of the chain."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class DockerConfigSource:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One lookup in one file, in the order of auth-spec 5.5; `notes` tell what was passed over."""
+    """One lookup in one file, in the order that docker and podman have; `notes` tell what was passed over."""
 
     name: str
     file: AuthFile

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class EnvironmentSource:
-    """Answers from sets of variables, most specific pattern first (auth-spec 2).
+    """Answers from sets of variables, most specific pattern first.
 
     The variables are read at the first lookup, once; `warn` then gets a sentence for each thing that is
     probably not meant, with names of variables and never a value. A set with nothing to send matches too:

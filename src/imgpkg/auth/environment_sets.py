@@ -1,4 +1,4 @@
-"""Sets of `IMGPKG_REGISTRY_*` variables: from names and values to patterns and credentials (auth-spec 2)."""
+"""Sets of `IMGPKG_REGISTRY_*` variables: from names and values to patterns and credentials."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class EnvironmentSet:
         return next((reason for reason in reasons if reason != ANOTHER_HOST), ANOTHER_HOST)
 
     def rank(self, target: Address) -> Rank | None:
-        """Say how specific the set is for `target`, the best first; None when it does not match (spec 2.4).
+        """Say how specific the set is for `target`, the best first; None when it does not match.
 
         The names of Docker Hub are one host, and a path without `library/` is as long as one with it.
         """

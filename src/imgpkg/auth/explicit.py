@@ -1,4 +1,4 @@
-"""Credentials given by hand: flags, and the variables that stand in for them (auth-spec 4)."""
+"""Credentials given by hand: flags, and the variables that stand in for them."""
 
 from __future__ import annotations
 

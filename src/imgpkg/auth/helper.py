@@ -1,4 +1,4 @@
-"""The docker-credential-* protocol: ask a program on PATH for the credential of a server (auth-spec 5.6)."""
+"""The docker-credential-* protocol: ask a program on PATH for the credential of a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON as people keep it in files: trailing commas, a byte order mark, keys in any case (auth-spec 5.2)."""
+"""JSON as people keep it in files: trailing commas, a byte order mark, keys in any case."""
 
 from __future__ import annotations
 

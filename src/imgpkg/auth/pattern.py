@@ -1,4 +1,4 @@
-"""Patterns `registry[/path]`: what they match, and which of two is more specific (auth-spec 2.2 to 2.4)."""
+"""Patterns `registry[/path]`: what they match, and which of two is more specific."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Pattern:
 
     @property
     def rank(self) -> tuple[bool, int, int, int]:
-        """Sort more specific patterns first: literal host, longer path, fewer wildcards (auth-spec 2.4)."""
+        """Sort more specific patterns first: literal host, longer path, fewer wildcards."""
         if not self.has_wildcard:
             return (False, -len(self.address.segments), 0, 0)
         labels = self.address.host.split(".")

@@ -1,4 +1,4 @@
-"""Where docker and podman keep credentials: the list of places, and reading one (auth-spec 5.1)."""
+"""Where docker and podman keep credentials: the list of places, and reading one."""
 
 from __future__ import annotations
 

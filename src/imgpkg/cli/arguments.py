@@ -1,4 +1,4 @@
-"""Take argv apart as the original does, in every form that it takes (imgpkg-spec 1.5)."""
+"""Take argv apart as the original does, in every form that it takes."""
 
 from __future__ import annotations
 

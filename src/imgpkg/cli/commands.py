@@ -1,4 +1,4 @@
-"""The command table: names, flags and help texts; what runs is imported only then (imgpkg-spec 1.1, 1.4)."""
+"""The command table: names, flags and help texts; what runs is imported only then."""
 
 from __future__ import annotations
 

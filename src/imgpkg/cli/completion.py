@@ -1,4 +1,4 @@
-"""Completion scripts, and the protocol they call back with (imgpkg-spec 1.11)."""
+"""Completion scripts, and the protocol they call back with."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """`docker-credential-imgpkg`: the environment sets and keychains for every tool that asks credential helpers.
 
 The protocol is that of docker-credential-helpers: one word as argument, the server on standard input, JSON or
-a message on standard output (auth-spec 5.6).
+a message on standard output.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a flag is, and the flags that several commands share (imgpkg-spec 1.2-1.4)."""
+"""What a flag is, and the flags that several commands share."""
 
 from __future__ import annotations
 

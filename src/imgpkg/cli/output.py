@@ -180,7 +180,7 @@ def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
 
 @dataclass
 class JSONOutput:
-    """Collects everything and says it as one JSON document at the end (imgpkg-spec 1.7)."""
+    """Collects everything and says it as one JSON document at the end."""
 
     out: TextIO
     err: TextIO

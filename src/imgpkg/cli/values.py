@@ -1,4 +1,4 @@
-"""Read the values of flags as Go's pflag does, with its texts for what is wrong (imgpkg-spec 1.5)."""
+"""Read the values of flags as Go's pflag does, with its texts for what is wrong."""
 
 from __future__ import annotations
 

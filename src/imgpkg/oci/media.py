@@ -36,7 +36,7 @@ LAYERS = NON_DISTRIBUTABLE | {
     OCI_LAYER_ZSTD,
 }
 
-# The order is the original's (imgpkg-spec 8.7).
+# The order is the original's.
 MANIFEST_ACCEPT = (
     DOCKER_SCHEMA_1,
     DOCKER_SCHEMA_1_SIGNED,

@@ -1,4 +1,4 @@
-"""Image references: parse, normalise, print (imgpkg-spec section 2).
+"""Image references: parse, normalise, print.
 
 A value in hand is valid and has every default filled in; `str()` is the canonical name and parses to the
 same value again. Nothing here says whether a registry is reached by http or https.
@@ -96,7 +96,7 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read any reference; a tag beside a digest is dropped, no tag means `latest` (spec 2.1)."""
+        """Read any reference; a tag beside a digest is dropped, no tag means `latest`."""
         return cls.parse_digest(text) if "@" in text else cls.parse_tag(text)
 
     @classmethod

@@ -17,7 +17,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 def redact_url(url: str) -> str:
-    """Return `url` without user info, fragment and the values of unknown query keys (auth-spec 6.9).
+    """Return `url` without user info, fragment and the values of unknown query keys.
 
     Kept are the values of scope, service, mount, from, digest, n and last. Works on any text, also on
     relative and malformed URLs; control characters come out percent-encoded.

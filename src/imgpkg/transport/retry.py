@@ -27,7 +27,7 @@ _FINAL_STATUSES = frozenset({401, 403, 404})
 
 
 def is_temporary_answer(status: int, codes: frozenset[str] = frozenset()) -> bool:
-    """Tell whether the same request may do better later (spec 8.6, auth-spec 6.8).
+    """Tell whether the same request may do better later.
 
     True for a temporary status, or when every code that the registry gave is a temporary one; never for
     401, 403 and 404.

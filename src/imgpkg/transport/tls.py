@@ -35,7 +35,7 @@ _SYSTEM_BUNDLES = (
 def read_authorities(paths: Iterable[str]) -> tuple[str, ...]:
     """Return the PEM certificates in the files that the user adds; imports `ssl` only if there are any.
 
-    Raises InvalidSettings for a file that cannot be read or holds no certificate (texts of spec 1.9).
+    Raises InvalidSettings for a file that cannot be read or holds no certificate.
     """
     with doing("Creating registry HTTP transport"):
         return tuple(certificate for path in paths for certificate in _read_file(path))

@@ -38,7 +38,7 @@ class Tracer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TextTracer:
-    """Writes arrow lines and heads as `--debug` shows them (spec 1.12); one call of `write` per message.
+    """Writes arrow lines and heads as `--debug` shows them; one call of `write` per message.
 
     `write` gets whole lines. `clock` says the Unix time in seconds. Bodies are never shown. Credentials in
     headers are `<redacted>`, URLs go through `redact_url`, and of a secret exchange the query is left out.

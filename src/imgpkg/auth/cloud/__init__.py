@@ -1,1 +1,1 @@
-"""Keychains of clouds: one source per file, each a thin layer over the vendor's own SDK (auth-spec 3)."""
+"""Keychains of clouds: one source per file, each a thin layer over the vendor's own SDK."""

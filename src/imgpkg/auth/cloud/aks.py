@@ -1,4 +1,4 @@
-"""The keychain `aks`: an Azure identity, exchanged for a refresh token of its registry (auth-spec 3.5)."""
+"""The keychain `aks`: an Azure identity, exchanged for a refresh token of its registry."""
 
 from __future__ import annotations
 

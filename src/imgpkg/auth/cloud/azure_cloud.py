@@ -1,4 +1,4 @@
-"""Which cloud of Azure a registry belongs to: who gives tokens, and for what audience (auth-spec 3.5)."""
+"""Which cloud of Azure a registry belongs to: who gives tokens, and for what audience."""
 
 from __future__ import annotations
 

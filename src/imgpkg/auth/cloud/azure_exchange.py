@@ -1,4 +1,4 @@
-"""The exchange of an Azure token for a registry's refresh token, over our own transport (auth-spec 3.5)."""
+"""The exchange of an Azure token for a registry's refresh token, over our own transport."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who the workload is for Azure: the first identity that the environment describes (auth-spec 3.5)."""
+"""Who the workload is for Azure: the first identity that the environment describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How azure-identity looks for the metadata service of a machine: once, and not for long (auth-spec 3.5)."""
+"""How azure-identity looks for the metadata service of a machine: once, and not for long."""
 
 from __future__ import annotations
 

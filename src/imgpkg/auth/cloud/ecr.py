@@ -1,4 +1,4 @@
-"""The keychain `ecr`: authorization tokens of AWS for its registries, through botocore (auth-spec 3.4)."""
+"""The keychain `ecr`: authorization tokens of AWS for its registries, through botocore."""
 
 from __future__ import annotations
 

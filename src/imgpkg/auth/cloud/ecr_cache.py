@@ -1,4 +1,4 @@
-"""The token cache that docker-credential-ecr-login keeps too: path, version, layout (auth-spec 3.4)."""
+"""The token cache that docker-credential-ecr-login keeps too: path, version, layout."""
 
 from __future__ import annotations
 

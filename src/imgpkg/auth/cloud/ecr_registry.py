@@ -1,4 +1,4 @@
-"""Which AWS account, region and endpoint a host name of an ECR registry means (auth-spec 3.4)."""
+"""Which AWS account, region and endpoint a host name of an ECR registry means."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gcloud command as a source of access tokens (auth-spec 3.3, step 2)."""
+"""The gcloud command as a source of access tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The keychain `github`: the token of a workflow, for ghcr.io (auth-spec 3.6)."""
+"""The keychain `github`: the token of a workflow, for ghcr.io."""
 
 from __future__ import annotations
 

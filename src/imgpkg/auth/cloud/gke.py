@@ -1,4 +1,4 @@
-"""The keychain `gke`: Google's Application Default Credentials, then gcloud (auth-spec 3.3)."""
+"""The keychain `gke`: Google's Application Default Credentials, then gcloud."""
 
 from __future__ import annotations
 

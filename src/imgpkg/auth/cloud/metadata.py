@@ -1,4 +1,4 @@
-"""Whether this machine has a metadata service: found out once for all keychains (auth-spec 3.2)."""
+"""Whether this machine has a metadata service: found out once for all keychains."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
 
 def may_speak_http(registry: str, *, insecure: bool = False) -> bool:
-    """Tell whether `registry`, `host[:port]`, may be asked over http once https has failed (auth-spec 6.2).
+    """Tell whether `registry`, `host[:port]`, may be asked over http once https has failed.
 
     True for every one when `insecure`, and for loopback, `*.local` and private IPv4 addresses. Upper-case
     names are not local, as in the original.
