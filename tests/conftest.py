@@ -6,10 +6,13 @@ test has a time limit. Servers run for the whole session.
 
 from __future__ import annotations
 
+import _thread
 import base64
 import faulthandler
 import os
 import signal
+import sys
+import threading
 from urllib.parse import quote
 
 import hypothesis
@@ -87,6 +90,31 @@ def pytest_timeout_cancel_timer(item):
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     faulthandler.cancel_dump_traceback_later()
     return True
+
+
+class _OneAtATime:
+    """The `sys` of the module `threading`, under which threads begin to be traced one after the other.
+
+    CPython 3.11 refuses a trace function while another thread installs one, which takes a while where an
+    audit hook runs: under coverage a thread, of one of our servers for example, would end before its first
+    line, and a test would wait for it for ever.
+    """
+
+    lock = _thread.allocate_lock()
+
+    def __getattr__(self, name):
+        return getattr(sys, name)
+
+    def settrace(self, hook):
+        def install(frame, event, argument):
+            with self.lock:
+                return hook(frame, event, argument)
+
+        with self.lock:
+            sys.settrace(install)
+
+
+threading._sys = _OneAtATime()
 
 
 @pytest.fixture(autouse=True)
