@@ -22,6 +22,10 @@ _SLICE = 1.0
 _TICK = 0.05
 
 
+def unheard(text: str) -> None:
+    """Announce nothing: the default of whatever takes a hook for sentences."""
+
+
 class Cancellation:
     """A flag that is set once, and the calls that end what is being waited for when it is set.
 

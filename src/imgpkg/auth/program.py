@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Wait, current
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Wait, current, unheard
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -30,10 +30,6 @@ class Ended:
     printed: bytes = field(repr=False)
 
 
-def _unheard(text: str) -> None:
-    """Announce nothing."""
-
-
 class Programs:
     """Runs programs, each as the head of a process group; safe from many threads.
 
@@ -44,7 +40,7 @@ class Programs:
     def __init__(
         self,
         cancellation: Cancellation | None = None,
-        announce: Callable[[str], None] = _unheard,
+        announce: Callable[[str], None] = unheard,
         quiet_time: float = QUIET_SECONDS,
     ) -> None:
         self._cancellation = cancellation or Cancellation()
@@ -118,18 +114,13 @@ def find(name: str, environ: Mapping[str, str]) -> str | None:
     return which(name, path=search_path(environ))
 
 
-def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill `process`, which leads a group, and all that it has started; take no lock and wait for nothing."""
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill `process`, which leads a group, and all that it has started, and wait for it."""
     from signal import SIGKILL  # noqa: PLC0415 - only a program that hangs needs it
 
     # macOS says that it is not permitted where only a process is left that has ended already.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, SIGKILL)
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill the group of `process` and wait for it."""
-    kill_group(process)
     process.wait()
 
 

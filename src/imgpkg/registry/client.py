@@ -25,10 +25,6 @@ from imgpkg.transport.message import OpenBody, Transport
 from imgpkg.transport.retry import Repetition, Retry
 
 
-def _unheard(text: str) -> None:
-    """Warn nobody."""
-
-
 class RegistryClient:
     """Speaks with every registry that a run meets; safe from many threads, which share what is learnt.
 
@@ -51,7 +47,7 @@ class RegistryClient:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = cancellation.sleep,
         random: Callable[[], float] = random.random,
-        warn: Callable[[str], None] = _unheard,
+        warn: Callable[[str], None] = cancellation.unheard,
     ) -> None:
         self._warn = warn
         self._authorizer = Authorizer(keychain, insecure=insecure, clock=clock)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import finalize
 
-from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, unheard
 from imgpkg.errors import TransportError
 from imgpkg.transport.message import Origin
 from imgpkg.transport.proxy import Proxy, proxy_for
@@ -50,10 +50,6 @@ def _close_all(idle: Idle) -> None:
             link.close()
 
 
-def _unheard(text: str) -> None:
-    """Announce nothing."""
-
-
 class Pool:
     """The `Transport` of real sockets: no redirect is followed and no failure repeated.
 
@@ -83,7 +79,7 @@ class Pool:
         tracer: Tracer | None = None,
         user_agent: str = f"imgpkg-py/{VERSION}",
         clock: Callable[[], float] = time.monotonic,
-        on_wait: Callable[[str], None] = _unheard,
+        on_wait: Callable[[str], None] = unheard,
         cancellation: Cancellation | None = None,
     ) -> None:
         self._authorities = read_authorities(ca_cert_paths)

@@ -10,9 +10,8 @@ from functools import partial
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, Any, cast
 
-from imgpkg.cancellation import STOPPED
 from imgpkg.errors import Cancelled, TransportError
-from imgpkg.transport.failures import FAILURES, Phase, translate
+from imgpkg.transport.failures import FAILURES, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -90,10 +89,8 @@ class Answer:
         try:
             data = self._body.read(size)
         except FAILURES as error:
-            self._drop()
-            if self._link.is_cancelled:
-                raise Cancelled(STOPPED) from error
-            raise translate(self._request, error, Phase.BODY, self._link.route.peer) from error
+            self._is_finished = True
+            raise self._link.failure(self._request, error, Phase.BODY) from error
         if self._body.left == 0:
             self._finish()
         return data

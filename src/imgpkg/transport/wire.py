@@ -92,29 +92,24 @@ class Link:
         """True when the connection is open after a whole exchange."""
         return self._connection is not None and not self._is_cut_short
 
-    @property
-    def is_cancelled(self) -> bool:
-        """True when the work that the current exchange belongs to has been cancelled."""
-        return self._scope.is_cancelled
-
     def connect(self, request: Request, context: Callable[[], SSLContext], scope: Cancellation) -> None:
         """Dial, pass the proxy and shake hands for `request`; raise a TransportError or Cancelled."""
-        patience = self._limits.connect if request.patience is None else request.patience
+        limit = self._limits.connect
+        seconds = limit if request.patience is None else min(request.patience, limit)
         self._scope = scope
-        wait = self.wait(request, Phase.DIAL, min(patience, self._limits.connect))
+        wait = self.wait(request, Phase.DIAL, seconds)
         try:
             self._connection = dial(self.route.peer.host, self.route.peer.port, wait)
         except FAILURES as error:
             raise translate(request, error, Phase.DIAL, self.route.peer) from error
-        self._registration = scope.register(self.abort)
         try:
-            self._shake_hands(request, self._connection, context, min(patience, self._limits.connect))
+            with scope.ending(self.abort):
+                self._shake_hands(request, self._connection, context, seconds)
         except FAILURES as error:
-            raise self._failure(request, error, Phase.HANDSHAKE) from error
+            raise self.failure(request, error, Phase.HANDSHAKE) from error
         except BaseException:
             self.close()
             raise
-        scope.forget(self._registration)
 
     def exchange(self, request: Request, release: Callable[[Link], None], scope: Cancellation) -> Answer:
         """Send `request` and return the response; `release` gets the link when it is free again.
@@ -159,7 +154,7 @@ class Link:
         url = redact_url(request.url)
         self._announce(f"{request.method} {url}: {phase.silence} for {spent:.0f} s, waiting {limit}")
 
-    def _failure(self, request: Request, error: BaseException, phase: Phase) -> ImgpkgError:
+    def failure(self, request: Request, error: BaseException, phase: Phase) -> ImgpkgError:
         """Close the link and return what to raise; a socket that was shut down on purpose is no failure."""
         self.close()
         if self._scope.is_cancelled:
@@ -206,11 +201,11 @@ class Link:
                 connection.send(block, wait)
         except (BrokenPipeError, ConnectionResetError) as error:
             if self._scope.is_cancelled:
-                raise self._failure(request, error, Phase.REQUEST) from error
+                raise self.failure(request, error, Phase.REQUEST) from error
             # A server that has refused stops reading; its answer may be there all the same.
             self._is_cut_short = True
         except FAILURES as error:
-            raise self._failure(request, error, Phase.REQUEST) from error
+            raise self.failure(request, error, Phase.REQUEST) from error
 
     def _receive(self, request: Request, connection: Connection) -> Head:
         # One wait for the whole head: a server that drips bytes would keep a client for ever otherwise.
@@ -219,7 +214,7 @@ class Link:
         try:
             head = Head(inbound, request.method)
         except FAILURES as error:
-            raise self._failure(request, error, Phase.HEADERS) from error
+            raise self.failure(request, error, Phase.HEADERS) from error
         inbound.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
         return head
 
