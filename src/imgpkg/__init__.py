@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     from imgpkg.events import PackStarted as PackStarted
     from imgpkg.events import Planned as Planned
     from imgpkg.events import Warned as Warned
-    from imgpkg.oci.digest import Digest as Digest
-    from imgpkg.oci.digest import Readable as Readable
-    from imgpkg.oci.manifest import Descriptor as Descriptor
+    from imgpkg.oci.descriptor import Descriptor as Descriptor
+    from imgpkg.oci.descriptor import Digest as Digest
+    from imgpkg.oci.descriptor import Readable as Readable
     from imgpkg.oci.manifest import ImageConfig as ImageConfig
     from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.reference import Reference as Reference
@@ -101,8 +101,8 @@ _HOMES = {
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
     "Description": "operations.describe",
-    "Descriptor": "oci.manifest",
-    "Digest": "oci.digest",
+    "Descriptor": "oci.descriptor",
+    "Digest": "oci.descriptor",
     "Event": "events",
     "Finding": "auth.keychain",
     "FoundLocations": "bundle.lookup",
@@ -130,7 +130,7 @@ _HOMES = {
     "PreviewedImage": "operations.copy.preview",
     "PullResult": "operations.pull",
     "PushResult": "operations.push",
-    "Readable": "oci.digest",
+    "Readable": "oci.descriptor",
     "Reference": "oci.reference",
     "RegistryClient": "registry.client",
     "Repository": "oci.reference",

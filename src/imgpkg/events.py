@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from tests.operations.making import make_bundle, make_image, make_index, put_blo
 from imgpkg.bundle.image import BUNDLE_LABEL, MAX_CONFIG, fetch_image
 from imgpkg.errors import InvalidManifest, NotFound
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 
 

@@ -18,7 +18,7 @@ from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.bundle.tagging import locations_tag
 from imgpkg.errors import InvalidLock, NotABundle, NotFound
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest, VerifiedReader
+from imgpkg.oci.descriptor import Digest, VerifiedReader
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 

@@ -15,8 +15,8 @@ from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.errors import InvalidLock, UnpackError, VerificationError
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest, VerifiedReader
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest, VerifiedReader
+from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference
 
 LOCK = ImagesLock((LockedImage(Reference.parse(f"ab@sha256:{'a' * 64}")),))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.tagging import internal_tag, locations_tag, repository_based_tag
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 
 H = "36ef490788229be59bbb38ef020bff208bced1795eedad428419a9688101059f"

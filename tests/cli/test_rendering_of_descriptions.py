@@ -7,7 +7,7 @@ import json
 import yaml
 
 from imgpkg.cli import rendering
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.operations.describe import Description, ImageInfo, ImageType
 
 HERE = "localhost:5202/cs/outer"

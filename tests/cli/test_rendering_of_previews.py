@@ -7,8 +7,7 @@ import json
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Decision, Finding, Outcome
 from imgpkg.cli import rendering
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage

@@ -20,7 +20,7 @@ from imgpkg.events import (
     Planned,
     Warned,
 )
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 DIGEST = Digest("sha256", "0" * 64)
 MIB = 1 << 20

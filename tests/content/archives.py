@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 
 

@@ -8,8 +8,7 @@ import tarfile
 
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest, VerifiedReader
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest, VerifiedReader
 
 
 def file(name, data=b"", **header):

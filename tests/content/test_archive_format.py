@@ -16,8 +16,8 @@ from imgpkg.content.archive_manifest import ArchiveImage, Marks, decode, encode
 from imgpkg.content.archive_plan import plan_archive
 from imgpkg.errors import ArchiveError
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
 
 ONE, TWO, THREE = (make_image([bytes([number]) * number * 700]) for number in (1, 2, 3))
 

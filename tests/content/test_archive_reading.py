@@ -15,8 +15,7 @@ from tests.servers.images import make_image
 from imgpkg.content.archive import Archive
 from imgpkg.content.archive_manifest import decode, encode
 from imgpkg.errors import ArchiveError, ImgpkgError, LocalIOError, VerificationError
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 
 ONE, TWO = make_image([b"one" * 1000]), make_image([b"two" * 700, b"one" * 1000])
 INDEX = make_image(index=[TWO, make_image(index=[ONE])])

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from imgpkg.content import go_json
 from imgpkg.content.image import build_image
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor, ImageConfig
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import ImageConfig
 
 
 @dataclass(frozen=True)

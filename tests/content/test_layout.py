@@ -19,7 +19,7 @@ from tests.servers.images import make_image
 from imgpkg.content.layout import Layout, output_layout
 from imgpkg.content.layout_index import REFERENCE_NAME
 from imgpkg.errors import ArchiveError, InvalidManifest, LocalIOError, VerificationError
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 IMAGE, OTHER = make_image(), make_image([b"other"], labels={"a": "b"})
 

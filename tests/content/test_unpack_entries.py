@@ -18,8 +18,7 @@ from imgpkg.content.folder import remove_tree
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.errors import LocalIOError, UnpackError, VerificationError
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest, VerifiedReader
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest, VerifiedReader
 
 NOBODY = 65534
 

@@ -9,8 +9,7 @@ from tests.content.archives import layers, opener, parsed
 from tests.servers.images import make_image
 
 from imgpkg.errors import ImgpkgError, VerificationError
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 
 BIG = bytes(range(256)) * 20_000
 IMAGES = (

@@ -9,7 +9,7 @@ from tests.contracts.store import LocalStoreContract
 
 from imgpkg.content.archive import Archive
 from imgpkg.content.layout import Layout
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 
 class TestArchive(LocalStoreContract):

@@ -17,7 +17,7 @@ from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
 from imgpkg.embedded.uploads import UploadIsBusy
 from imgpkg.errors import InvalidReference, LocalIOError, VerificationError
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 NAME = RepositoryName("team/app")
 

@@ -9,8 +9,8 @@ import pytest
 
 from imgpkg.errors import InvalidManifest
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import EMPTY, Descriptor, ImageConfig, Manifest
+from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest
+from imgpkg.oci.manifest import ImageConfig, Manifest
 
 CONFIG, LAYER, CHILD = Digest.of(b"config"), Digest.of(b"layer"), Digest.of(b"child")
 

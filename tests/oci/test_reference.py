@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from imgpkg.errors import InvalidReference
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 
 H = "a" * 64

@@ -9,8 +9,8 @@ import json
 import tarfile
 
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.push import push
 

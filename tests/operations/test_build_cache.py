@@ -8,7 +8,7 @@ import pytest
 from tests.operations.making import layer_of, make_bundle, make_image, make_index, put_blob, put_manifest
 
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.preview import preview_copy

@@ -16,7 +16,7 @@ from imgpkg.embedded.features import Features
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted, Message
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar

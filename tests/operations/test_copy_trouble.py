@@ -14,7 +14,7 @@ from imgpkg.embedded.faults import NO_FAULT, Fault
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.values import CopySource

@@ -23,7 +23,7 @@ from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
 from imgpkg.events import Warned
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.describe import ImageType, describe

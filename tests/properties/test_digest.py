@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgpkg.errors import InvalidReference, VerificationError
-from imgpkg.oci.digest import Digest, VerifiedReader
+from imgpkg.oci.descriptor import Digest, VerifiedReader
 
 
 class Pieces:

@@ -60,7 +60,7 @@ MODULES = (
     "imgpkg.embedded.manifests",
     "imgpkg.embedded.names",
     "imgpkg.embedded.parse",
-    "imgpkg.oci.digest",
+    "imgpkg.oci.descriptor",
     "imgpkg.oci.reference",
     "imgpkg.registry.auth.challenge",
     "imgpkg.registry.auth.realm",
@@ -225,7 +225,7 @@ GRAMMARS = {
         [("", ""), ("a0", "")],
     ),
     "tag of a repository": (
-        lambda on, text: on.tagging.repository_based_tag(f"a/{text}", on.digest.Digest.of(b"")),
+        lambda on, text: on.tagging.repository_based_tag(f"a/{text}", on.descriptor.Digest.of(b"")),
         [("", ""), ("a", "/b")],
     ),
     "records of PAX": (

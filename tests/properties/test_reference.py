@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imgpkg.errors import InvalidReference, printable
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any, without_login
 
 PATH = "abcdefghijklmnopqrstuvwxyz0123456789_-./"

@@ -18,8 +18,7 @@ from imgpkg.errors import (
     VerificationError,
 )
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.registry import listing, manifests
 from imgpkg.registry.body import decoded

@@ -14,8 +14,7 @@ from imgpkg.auth.credential import Credential
 from imgpkg.auth.keychain import Keychain
 from imgpkg.errors import ChallengeError, ImgpkgError, NotFound, TimedOut, Unauthorized
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.client import RegistryClient
 from imgpkg.transport.message import Request

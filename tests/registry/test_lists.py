@@ -11,7 +11,7 @@ from tests.registry.scripted import Bench, Said, Wire
 
 from imgpkg.errors import ChallengeError, InvalidManifest, NotFound, RegistryError
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.registry import listing

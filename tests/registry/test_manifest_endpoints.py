@@ -17,7 +17,7 @@ from imgpkg.errors import (
     VerificationError,
 )
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 from imgpkg.registry import manifests

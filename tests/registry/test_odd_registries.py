@@ -12,8 +12,8 @@ from tests.registry.scripted import Said, Server
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, Unauthorized
 from imgpkg.events import BlobOutcome
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
 
 DATA = bytes(range(256)) * 40

@@ -20,8 +20,7 @@ from imgpkg.errors import (
 )
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 
 A, B = Repository.parse("r.example/a/b"), Repository.parse("r.example/src/x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
 
 
 def signature_tag(digest: Digest) -> str:

@@ -15,7 +15,7 @@ from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Reader, Workers
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
 
 # Nobody nests bundles further than a few deep, but a hostile registry.

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg.errors import InvalidManifest, doing
-from imgpkg.oci.manifest import Descriptor, ImageConfig, Manifest
+from imgpkg.oci.descriptor import Descriptor
+from imgpkg.oci.manifest import ImageConfig, Manifest
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
 
-    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.descriptor import Readable
     from imgpkg.oci.reference import Repository
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from imgpkg.oci import media
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgpkg.oci.digest import Digest, Readable
-    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.manifest import Manifest
 
 BUNDLE, LOCATIONS = "bundle", "locations OCI Image"
 IMAGES_FILE = ".imgpkg/images.yml"

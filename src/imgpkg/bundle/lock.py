@@ -13,8 +13,7 @@ from imgpkg.bundle.lock_file import Path, read_file, write_file
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.errors import InvalidLock, InvalidReference, doing
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import EMPTY
+from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import Reference, Repository, without_login
 from imgpkg.values import FrozenDict
 

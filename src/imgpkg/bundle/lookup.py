@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Image, Reader
     from imgpkg.bundle.lock import ImagesLock
-    from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Repository
 
 

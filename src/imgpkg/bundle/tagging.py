@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
 
 _NOT_IN_A_TAG = re.compile(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
 # What is left of the 128 characters of a tag beside a SHA-256 digest.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.keychain import Decision
     from imgpkg.bundle.yaml_writer import Node
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
     from imgpkg.operations.describe import Description, ImageInfo
 

@@ -11,7 +11,7 @@ from imgpkg.content import archive_manifest
 from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_name, not_found, read_members
 from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage
 from imgpkg.errors import ArchiveError, VerificationError, local_io
-from imgpkg.oci.digest import VerifiedReader
+from imgpkg.oci.descriptor import VerifiedReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from imgpkg.content.archive_manifest import ArchiveItem
-    from imgpkg.oci.digest import Digest, Readable
-    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.manifest import Manifest
 
 _PIECE = 1 << 20
 

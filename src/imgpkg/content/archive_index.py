@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
 
 MANIFEST = "manifest.json"
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from imgpkg.content import go_json
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest, verify
-from imgpkg.oci.manifest import EMPTY, ImageConfig, Manifest
+from imgpkg.oci.descriptor import EMPTY, Digest, verify
+from imgpkg.oci.manifest import ImageConfig, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor
 
 # In bytes; manifests and configurations are small, so this is thousands of images.
 LARGEST_MANIFEST = 1 << 30

@@ -13,13 +13,13 @@ from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_nam
 from imgpkg.content.tar_header import member_header
 from imgpkg.content.temporary import hold, new_file
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
-from imgpkg.oci.digest import VerifiedReader
+from imgpkg.oci.descriptor import VerifiedReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from imgpkg.content.archive_plan import ArchivePlan
-    from imgpkg.oci.digest import Digest, Readable
+    from imgpkg.oci.descriptor import Digest, Readable
 
 _PIECE = 1 << 20
 _PERMISSIONS = 0o666

@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imgpkg.content.archive_manifest import ArchiveItem
-    from imgpkg.oci.digest import Digest
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Digest
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from imgpkg.content.archive_index import Member
     from imgpkg.content.archive_manifest import ArchiveItem
     from imgpkg.content.store import Opener
-    from imgpkg.oci.digest import Digest
-    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.descriptor import Descriptor, Digest
+    from imgpkg.oci.manifest import Manifest
 
 
 class ArchiveWriter:

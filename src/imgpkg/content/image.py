@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.content import go_json
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

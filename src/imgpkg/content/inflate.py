@@ -10,7 +10,7 @@ from imgpkg.errors import UnpackError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.descriptor import Readable
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"

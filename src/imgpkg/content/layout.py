@@ -13,15 +13,14 @@ from imgpkg.content.layout_index import LayoutIndex, check_content, check_marker
 from imgpkg.content.output import absolute
 from imgpkg.content.temporary import remove_left_files, replacing_file
 from imgpkg.errors import ArchiveError, local_io
-from imgpkg.oci.digest import VerifiedReader, verify
-from imgpkg.oci.manifest import EMPTY, Manifest
+from imgpkg.oci.descriptor import EMPTY, VerifiedReader, verify
+from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.content.store import Opener
-    from imgpkg.oci.digest import Digest, Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 _PIECE = 1 << 20
 _LARGEST_MANIFEST = 100 << 20

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
 from imgpkg.errors import ArchiveError, ImgpkgError, local_io
 from imgpkg.oci import media
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Descriptor, Digest
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 

@@ -19,8 +19,7 @@ from imgpkg.content.walk import ROOT, list_entries
 from imgpkg.errors import LocalIOError, local_io
 from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, silent
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

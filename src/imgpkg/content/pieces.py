@@ -9,7 +9,7 @@ from imgpkg.errors import UnpackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.descriptor import Readable
 
 PIECE = 1 << 20
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.oci.digest import Digest, Readable
-    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.manifest import Manifest
 
 Opener: TypeAlias = "Callable[[], AbstractContextManager[Readable]]"
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from imgpkg.content.tar_reader import TarEntry
-    from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Readable
 
 _WHITEOUT = b".wh."
 _WHITEOUT_META = b".wh..wh."

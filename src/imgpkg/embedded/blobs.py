@@ -10,7 +10,7 @@ from imgpkg.embedded.message import FilePart, Refused, Response
 from imgpkg.embedded.names import RepositoryName
 from imgpkg.embedded.uploads import UploadIsBusy
 from imgpkg.errors import InvalidReference, VerificationError
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

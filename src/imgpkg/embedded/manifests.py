@@ -11,7 +11,7 @@ from imgpkg.embedded.message import FilePart, Refused, Response, json_response
 from imgpkg.embedded.names import TagName
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest, verify
+from imgpkg.oci.descriptor import Digest, verify
 from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from imgpkg.embedded.files import FileWriter, remove
 from imgpkg.embedded.names import RepositoryName, TagName
 from imgpkg.embedded.uploads import Upload, Uploads
 from imgpkg.errors import InvalidManifest, VerificationError, local_io
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:

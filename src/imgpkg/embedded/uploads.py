@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 from imgpkg.embedded.files import remove
 from imgpkg.errors import ImgpkgError
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import FileIO
 
     from imgpkg.embedded.names import RepositoryName
-    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.descriptor import Readable
 
 _PIECE = 1 << 20
 _FORGOTTEN_AFTER = 24 * 3600.0

@@ -1,4 +1,4 @@
-"""Descriptors and manifests: the bytes are kept as they came, everything else is derived from them."""
+"""Manifests, indexes and image configurations: the bytes stay as they came, the rest is derived."""
 
 from __future__ import annotations
 
@@ -9,41 +9,8 @@ from typing import Any
 
 from imgpkg.errors import ImgpkgError, InvalidManifest
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest, list_of, strings_of
 from imgpkg.values import FrozenDict
-
-EMPTY: Mapping[str, str] = FrozenDict()
-
-
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """A content descriptor (OCI image spec).
-
-    `size` is in bytes, `platform` is `os/architecture` or `os/architecture/variant`.
-    """
-
-    media_type: str
-    digest: Digest
-    size: int
-    annotations: Mapping[str, str] = EMPTY
-    urls: tuple[str, ...] = ()
-    data: bytes | None = None
-    artifact_type: str = ""
-    platform: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
-
-    @property
-    def is_distributable(self) -> bool:
-        """False for layers that registries are asked not to pass on."""
-        return self.media_type not in media.NON_DISTRIBUTABLE
-
-    @property
-    def is_manifest(self) -> bool:
-        """True for what an index lists as a manifest; without a media type it is taken for one."""
-        kind = self.media_type.partition(";")[0].strip()
-        return not kind or kind in media.MANIFESTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +54,13 @@ class Manifest:
     @classmethod
     def _derive(cls, descriptor: Descriptor, raw: bytes, document: dict[str, Any]) -> Manifest:
         _check_kind(descriptor.media_type, document)
-        common = (_optional(document.get("subject")), _strings(document.get("annotations")))
+        common = (_optional(document.get("subject")), strings_of(document.get("annotations")))
         artifact_type = str(document.get("artifactType") or "")
         if descriptor.media_type in media.INDEXES:
             manifests = _list(document, "manifests")
             return cls(descriptor, raw, None, (), manifests, *common, artifact_type)
         if descriptor.media_type in media.IMAGES:
-            config = _descriptor(document["config"])
+            config = Descriptor.read(document["config"])
             return cls(descriptor, raw, config, _list(document, "layers"), (), *common, artifact_type)
         return cls(descriptor, raw)
 
@@ -152,7 +119,7 @@ class ImageConfig:
         labels = config.get("Labels") if isinstance(config, dict) else None
         diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
         return cls(
-            _strings(labels) if isinstance(labels, dict) else EMPTY,
+            strings_of(labels) if isinstance(labels, dict) else EMPTY,
             tuple(str(diff_id) for diff_id in diff_ids) if isinstance(diff_ids, list) else (),
         )
 
@@ -190,54 +157,8 @@ def _check_kind(kind: str, document: dict[str, Any]) -> None:
 
 
 def _list(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:
-    return tuple(_descriptor(item) for item in _items(document, key))
-
-
-def _items(document: dict[str, Any], key: str) -> list[Any]:
-    items = document.get(key)
-    if items is None:
-        return []
-    if not isinstance(items, list):
-        raise InvalidManifest(f"{key} is not a list")
-    return items
+    return tuple(Descriptor.read(item) for item in list_of(document, key))
 
 
 def _optional(item: Any) -> Descriptor | None:
-    return None if item is None else _descriptor(item)
-
-
-def _descriptor(item: dict[str, Any]) -> Descriptor:
-    size = item["size"]
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
-        raise InvalidManifest(f"size is not a count of bytes: {size!r}")
-    return Descriptor(
-        media_type=str(item.get("mediaType") or ""),
-        digest=Digest.parse(item["digest"]),
-        size=size,
-        annotations=_strings(item.get("annotations")),
-        urls=tuple(str(url) for url in _items(item, "urls")),
-        data=_inline(item.get("data")),
-        artifact_type=str(item.get("artifactType") or ""),
-        platform=_platform(item.get("platform")),
-    )
-
-
-def _platform(item: Any) -> str:
-    if not isinstance(item, dict):
-        return ""
-    variant = item.get("variant")
-    return f"{item.get('os', '')}/{item.get('architecture', '')}{f'/{variant}' if variant else ''}"
-
-
-def _inline(text: Any) -> bytes | None:
-    if not isinstance(text, str):
-        return None
-    import base64  # noqa: PLC0415 - rare, and not worth its import at start-up
-
-    return base64.b64decode(text, validate=True)
-
-
-def _strings(mapping: Any) -> Mapping[str, str]:
-    if not mapping:
-        return EMPTY
-    return FrozenDict({str(key): "" if value is None else str(value) for key, value in mapping.items()})
+    return None if item is None else Descriptor.read(item)

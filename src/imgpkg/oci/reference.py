@@ -12,7 +12,7 @@ from functools import total_ordering
 from urllib.parse import urlsplit
 
 from imgpkg.errors import InvalidReference
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 
 DOCKER_HUB = "index.docker.io"
 DEFAULT_TAG = "latest"

@@ -11,8 +11,7 @@ from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import EMPTY
+from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login
 from imgpkg.operations.work import working
 from imgpkg.session import Session
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.graph import Member
     from imgpkg.bundle.image import Workers
-    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.descriptor import Descriptor
+    from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
 

@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.errors import ImgpkgError
-    from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.registry.client import RegistryClient
 
 _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
 from imgpkg.errors import Forbidden, Unauthorized, VerificationError
-from imgpkg.oci.digest import Digest
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.work import working
 from imgpkg.session import Session

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
-    from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.session import Session
 
 T = TypeVar("T")

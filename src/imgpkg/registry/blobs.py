@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
-from imgpkg.oci.digest import Digest, VerifiedReader, verify
+from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
 from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.body import Decoded, said_length
 from imgpkg.registry.failure import decides_nothing
@@ -18,8 +18,7 @@ from imgpkg.transport.redact import redact_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.exchange import Exchange

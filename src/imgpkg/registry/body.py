@@ -14,7 +14,7 @@ from imgpkg.transport.redact import redact_url
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from imgpkg.oci.digest import Readable
+    from imgpkg.oci.descriptor import Readable
     from imgpkg.transport.message import Request, Response
 
 _BLOCK = 1 << 20

@@ -11,8 +11,8 @@ from imgpkg import cancellation
 from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.errors import RegistryError
 from imgpkg.events import BlobOutcome, Hook, silent
-from imgpkg.oci.digest import Digest, Readable
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, Repository
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.blobs import Blobs

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import InvalidManifest, InvalidReference, NotFound, RegistryError, VerificationError, doing
 from imgpkg.oci import media
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.body import said_length
 from imgpkg.registry.failure import decides_nothing

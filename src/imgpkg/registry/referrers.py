@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, Unauthorized, doing
 from imgpkg.oci import media
-from imgpkg.oci.manifest import Descriptor, Manifest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.listing import pages
@@ -17,7 +17,7 @@ from imgpkg.transport.redact import redact_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.registry.exchange import Exchange
     from imgpkg.registry.manifests import Manifests

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from imgpkg.events import Hook
-    from imgpkg.oci.digest import Digest
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.blobs import Blobs

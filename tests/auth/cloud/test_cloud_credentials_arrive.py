@@ -14,8 +14,7 @@ from imgpkg.auth.keychain import Keychain
 from imgpkg.embedded.access import Account, LoginAccess
 from imgpkg.errors import Unauthorized
 from imgpkg.events import BlobOutcome
-from imgpkg.oci.digest import Digest
-from imgpkg.oci.manifest import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.client import RegistryClient
 from imgpkg.session import Session

@@ -12,7 +12,7 @@ from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
 from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
-from imgpkg.oci.manifest import EMPTY
+from imgpkg.oci.descriptor import EMPTY
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Item
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Workers
     from imgpkg.bundle.lock_file import Path
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.registry.client import RegistryClient
 
 # What a file remembers of the images lock that it was made from: the places and annotations of each image.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
-    from imgpkg.oci.digest import Digest, Readable
+    from imgpkg.oci.descriptor import Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.operations.copy.plan import BlobMove, Root, TransferPlan

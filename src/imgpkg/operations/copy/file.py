@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from imgpkg.content.archive_manifest import ArchiveItem
     from imgpkg.content.store import Target
     from imgpkg.events import Hook
-    from imgpkg.oci.digest import Readable
-    from imgpkg.oci.manifest import Descriptor
+    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy.plan import BlobMove, Item, Node, TransferPlan
     from imgpkg.operations.copy.source import Origin

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
-from imgpkg.oci.manifest import EMPTY, Descriptor
+from imgpkg.oci.descriptor import EMPTY, Descriptor
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imgpkg.bundle.image import Reader, Workers
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from imgpkg.content.image import BuiltImage
     from imgpkg.events import Hook
-    from imgpkg.oci.digest import Digest
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collect import Record
     from imgpkg.operations.copy.destination import Destination, OpenBlob

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.content.archive_manifest import ArchiveItem
     from imgpkg.content.store import Source
-    from imgpkg.oci.digest import Digest, Readable
-    from imgpkg.oci.manifest import Descriptor, Manifest
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.manifest import Manifest
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
     from imgpkg.registry.client import RegistryClient

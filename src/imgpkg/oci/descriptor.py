@@ -1,13 +1,21 @@
-"""Digests, and the reader that proves a stream of bytes to be what its descriptor says."""
+"""Content descriptors and their digests, and the reader that verifies bytes against a descriptor.
+
+OCI image-spec, descriptor.md.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
-from imgpkg.errors import InvalidReference, VerificationError
+from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
+from imgpkg.oci import media
+from imgpkg.values import FrozenDict
+
+EMPTY: Mapping[str, str] = FrozenDict()
 
 _HEX = re.compile(r"[0-9a-f]*")
 _LENGTHS = {"sha256": 64, "sha512": 128}
@@ -46,6 +54,86 @@ class Digest:
 
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.hex}"
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A content descriptor (OCI image spec).
+
+    `size` is in bytes, `platform` is `os/architecture` or `os/architecture/variant`.
+    """
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = EMPTY
+    urls: tuple[str, ...] = ()
+    data: bytes | None = None
+    artifact_type: str = ""
+    platform: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
+
+    @classmethod
+    def read(cls, document: dict[str, Any]) -> Descriptor:
+        """Read a descriptor of a manifest; raise InvalidManifest, or what its decoding raises."""
+        size = document["size"]
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise InvalidManifest(f"size is not a count of bytes: {size!r}")
+        return cls(
+            media_type=str(document.get("mediaType") or ""),
+            digest=Digest.parse(document["digest"]),
+            size=size,
+            annotations=strings_of(document.get("annotations")),
+            urls=tuple(str(url) for url in list_of(document, "urls")),
+            data=_inline(document.get("data")),
+            artifact_type=str(document.get("artifactType") or ""),
+            platform=_platform(document.get("platform")),
+        )
+
+    @property
+    def is_distributable(self) -> bool:
+        """False for layers that registries are asked not to pass on."""
+        return self.media_type not in media.NON_DISTRIBUTABLE
+
+    @property
+    def is_manifest(self) -> bool:
+        """True for what an index lists as a manifest; without a media type it is taken for one."""
+        kind = self.media_type.partition(";")[0].strip()
+        return not kind or kind in media.MANIFESTS
+
+
+def _platform(item: Any) -> str:
+    if not isinstance(item, dict):
+        return ""
+    variant = item.get("variant")
+    return f"{item.get('os', '')}/{item.get('architecture', '')}{f'/{variant}' if variant else ''}"
+
+
+def _inline(text: Any) -> bytes | None:
+    if not isinstance(text, str):
+        return None
+    import base64  # noqa: PLC0415 - rare, and not worth its import at start-up
+
+    return base64.b64decode(text, validate=True)
+
+
+def list_of(document: dict[str, Any], key: str) -> list[Any]:
+    """Return the list under `key`, empty where there is none; raise InvalidManifest for anything else."""
+    items = document.get(key)
+    if items is None:
+        return []
+    if not isinstance(items, list):
+        raise InvalidManifest(f"{key} is not a list")
+    return items
+
+
+def strings_of(mapping: Any) -> Mapping[str, str]:
+    """Return a JSON object as a mapping of strings; null is the empty string."""
+    if not mapping:
+        return EMPTY
+    return FrozenDict({str(key): "" if value is None else str(value) for key, value in mapping.items()})
 
 
 class Readable(Protocol):

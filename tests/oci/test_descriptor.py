@@ -8,7 +8,7 @@ import io
 import pytest
 
 from imgpkg.errors import InvalidReference, VerificationError
-from imgpkg.oci.digest import Digest, VerifiedReader, verify
+from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
 
 A256, A512 = "sha256:" + "a" * 64, "sha512:" + "a" * 128
 
