@@ -1,4 +1,4 @@
-"""Every command with every flag and its default, and words that are none (imgpkg-spec 1.1-1.4)."""
+"""Every command with every flag and its default, and words that are none."""
 
 from __future__ import annotations
 

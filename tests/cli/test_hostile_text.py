@@ -17,7 +17,7 @@ from tests.servers.images import make_image, upload
 from tests.servers.raw import RawServer
 
 from imgpkg.cli.output import TextOutput
-from imgpkg.cli.watch import Watch
+from imgpkg.cli.progress import Reporter
 from imgpkg.embedded.faults import Fault
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve
@@ -273,8 +273,8 @@ class TestProperties:
     def test_events_are_one_line_each(self, text):
         out, err = io.StringIO(), io.StringIO()
         output = TextOutput(out, err, terminal=True, color=False, columns=())
-        watch = Watch(output, err, shows_log=True, draws=False)
-        watch(Message(f"file: {text}!\n"))
-        watch(Warned(text))
+        reporter = Reporter(output, err, shows_log=True, draws=False)
+        reporter(Message(f"file: {text}!\n"))
+        reporter(Warned(text))
         assert set(obeyed(out.getvalue() + err.getvalue())) <= {"\n"}
         assert (out.getvalue().count("\n"), err.getvalue().count("\n")) == (1, 1)

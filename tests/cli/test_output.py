@@ -1,4 +1,4 @@
-"""Which text goes where: to people, scripts and programs (imgpkg-spec 1.6-1.9)."""
+"""Which text goes where: to people, scripts and programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tag list` and `tag resolve` as scripts read them (imgpkg-spec 6.5, 6.6)."""
+"""`tag list` and `tag resolve` as scripts read them."""
 
 from __future__ import annotations
 

@@ -1,16 +1,91 @@
-"""Take argv apart as the original does, in every form that it takes."""
+"""The grammar of the command line: what a flag is, how `argv` is parsed, and how values are read.
+
+Scripts depend on the forms that pflag accepts (`-f=a,b`, `--flag=false`, `-abc`) and on its error texts.
+No parser for Python has them, so this one is our own.
+"""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.cli import values
-from imgpkg.cli.flags import Flag, Kind
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DIGITS = re.compile(r"[0-9a-zA-Z_]+")
+_OCTAL = re.compile(r"0[0-7_]+")
+# Far more than 64 bits need, and than anybody writes; Python takes quadratic time to read very long ones.
+_MAX_DIGITS = 1000
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
+_ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
+_LONGEST = (1 << 63) / 1e9
+
+
+class ValueType(Enum):
+    """How a flag's value is read; the value is the word that help shows."""
+
+    BOOL = ""
+    STRING = "string"
+    STRINGS = "strings"
+    INT = "int"
+    DURATION = "duration"
+    LABELS = "stringToString"
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag: `target` names the value that it sets when that is not its own name."""
+
+    name: str
+    value_type: ValueType
+    usage: str
+    short: str = ""
+    default: object = None
+    target: str = ""
+    hidden: bool = False
+    required: bool = False
+    secret: bool = False
+    deprecated: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name of the value that the flag sets."""
+        return self.target or self.name
+
+    @property
+    def shown(self) -> str:
+        """How an error names the flag: `-l, --labels`."""
+        return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
+
+    @property
+    def initial(self) -> object:
+        """The value when the flag is not given."""
+        if self.default is not None:
+            return self.default
+        return {
+            ValueType.BOOL: False,
+            ValueType.STRINGS: (),
+            ValueType.INT: 0,
+            ValueType.DURATION: 0.0,
+            ValueType.LABELS: {},
+        }.get(self.value_type, "")
+
+
+def switch(name: str, usage: str, *, short: str = "", default: bool = False) -> Flag:
+    """Make a flag that is on or off."""
+    return Flag(name, ValueType.BOOL, usage, short, default)
+
+
+def text(name: str, usage: str, *, short: str = "", default: str = "") -> Flag:
+    """Make a flag with a text."""
+    return Flag(name, ValueType.STRING, usage, short, default)
 
 
 @dataclass
@@ -82,7 +157,7 @@ class Parser:
         if flag is None:
             raise UsageError(f"unknown flag: --{name}")
         if not equals:
-            if flag.kind is Kind.BOOL:
+            if flag.value_type is ValueType.BOOL:
                 value = "true"
             elif rest:
                 value = rest.pop(0)
@@ -98,7 +173,7 @@ class Parser:
                 raise UsageError(f"unknown shorthand flag: '{letter}' in -{given}")
             if len(letters) > 1 and letters[0] == "=":
                 value, letters = letters[1:], ""
-            elif flag.kind is Kind.BOOL:
+            elif flag.value_type is ValueType.BOOL:
                 value = "true"
             elif letters:
                 value, letters = letters, ""
@@ -112,11 +187,9 @@ class Parser:
 def _set(flag: Flag, value: str, parsed: Parsed) -> None:
     try:
         parsed.values[flag.key] = _read(flag, value, parsed)
-    except values.BadValue as error:
+    except BadValue as error:
         shown = "***" if flag.secret else value
-        raise UsageError(
-            f'invalid argument {values.quoted(shown)} for "{flag.shown}" flag: {error}'
-        ) from error
+        raise UsageError(f'invalid argument {quoted(shown)} for "{flag.shown}" flag: {error}') from error
     if flag.deprecated and flag.name not in parsed.given:
         parsed.notes.append(f"Flag --{flag.name} has been deprecated, {flag.deprecated}")
     parsed.given.add(flag.name)
@@ -125,18 +198,163 @@ def _set(flag: Flag, value: str, parsed: Parsed) -> None:
 def _read(flag: Flag, value: str, parsed: Parsed) -> object:
     is_first = flag.name not in parsed.given
     earlier = parsed.values[flag.key]
-    match flag.kind:
-        case Kind.BOOL:
-            return values.boolean(value)
-        case Kind.INT:
-            return values.integer(value)
-        case Kind.DURATION:
-            return values.duration(value)
-        case Kind.STRINGS:
-            read = values.csv_record(value)
+    match flag.value_type:
+        case ValueType.BOOL:
+            return boolean(value)
+        case ValueType.INT:
+            return integer(value)
+        case ValueType.DURATION:
+            return duration(value)
+        case ValueType.STRINGS:
+            read = csv_record(value)
             return read if is_first or not isinstance(earlier, tuple) else (*earlier, *read)
-        case Kind.LABELS:
-            pairs = values.labels(value)
+        case ValueType.LABELS:
+            pairs = labels(value)
             return pairs if is_first or not isinstance(earlier, dict) else {**earlier, **pairs}
-        case Kind.STRING:
+        case ValueType.STRING:
             return value
+
+
+class BadValue(ValueError):
+    """A value that cannot be read; its text is Go's."""
+
+
+def quoted(text: str) -> str:
+    """Quote `text` as Go's %q does."""
+    return '"' + "".join(_ESCAPES.get(c, c if c.isprintable() else _escaped(c)) for c in text) + '"'
+
+
+def _escaped(letter: str) -> str:
+    number = ord(letter)
+    if number < 0x80:  # noqa: PLR2004 - ASCII
+        return f"\\x{number:02x}"
+    if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - Python's stand-ins for bytes that are no UTF-8
+        return f"\\x{number - 0xDC00:02x}"
+    return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
+
+
+def boolean(value: str) -> bool:
+    """Read one of Go's words for true and false."""
+    if value in _TRUE:
+        return True
+    if value in _FALSE:
+        return False
+    raise BadValue(f"strconv.ParseBool: parsing {quoted(value)}: invalid syntax")
+
+
+def integer(value: str) -> int:
+    """Read an integer with Go's prefixes: 0x, 0b, 0o, a leading 0 for octal, and _ between digits."""
+    digits = value[1:] if value[:1] in ("+", "-") else value
+    # Python takes blanks, signs and other alphabets' digits where Go takes none.
+    if not _DIGITS.fullmatch(digits):
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax")
+    if len(digits) > _MAX_DIGITS:
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: value out of range")
+    try:
+        number = int(digits, 8 if _OCTAL.fullmatch(digits) else 0)
+    except ValueError as error:
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax") from error
+    number = -number if value.startswith("-") else number
+    if not -(1 << 63) <= number < 1 << 63:
+        raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: value out of range")
+    return number
+
+
+def duration(value: str) -> float:
+    """Read a Go duration, such as `1.5h` or `2h45m`, in seconds."""
+    rest = value[1:] if value[:1] in ("+", "-") else value
+    sign = -1.0 if value.startswith("-") else 1.0
+    if rest == "0":
+        return 0.0
+    if not rest:
+        raise BadValue(f"time: invalid duration {_in_ascii(value)}")
+    seconds, at = 0.0, 0
+    while at < len(rest):
+        part = _PART.match(rest, at)
+        if part is None:
+            raise BadValue(f"time: invalid duration {_in_ascii(value)}")
+        number, unit = part.groups()
+        if not unit:
+            raise BadValue(f"time: missing unit in duration {_in_ascii(value)}")
+        if unit not in _UNITS:
+            raise BadValue(f"time: unknown unit {_in_ascii(unit)} in duration {_in_ascii(value)}")
+        seconds += float(number) * _UNITS[unit]
+        at = part.end()
+    if seconds >= _LONGEST:
+        raise BadValue(f"time: invalid duration {_in_ascii(value)}")
+    return sign * seconds
+
+
+def _in_ascii(text: str) -> str:
+    """Quote `text` as Go's durations do: byte by byte."""
+    data = text.encode("utf-8", "surrogateescape")
+    return '"' + "".join(_ascii(byte) for byte in data) + '"'
+
+
+def _ascii(byte: int) -> str:
+    if byte in b'"\\':
+        return f"\\{byte:c}"
+    return f"{byte:c}" if ord(" ") <= byte < 0x80 else f"\\x{byte:02x}"  # noqa: PLR2004 - ASCII
+
+
+def csv_record(value: str) -> tuple[str, ...]:
+    """Read one CSV record (RFC 4180); an empty value is an empty record."""
+    if not value:
+        return ()
+    fields, at = [], 0
+    while True:
+        if value.startswith('"', at):
+            field, at = _quoted_field(value, at)
+        else:
+            end = value.find(",", at)
+            end = len(value) if end < 0 else end
+            field = value[at:end]
+            if '"' in field:
+                column = _column(value, at + field.index('"'))
+                raise BadValue(f'parse error on line 1, column {column}: bare " in non-quoted-field')
+            at = end
+        fields.append(field)
+        if at >= len(value):
+            return tuple(fields)
+        at += 1
+        if at == len(value):
+            return (*fields, "")
+
+
+def _quoted_field(value: str, start: int) -> tuple[str, int]:
+    """Return the field whose opening quote is at `start`, and where it ends."""
+    pieces, at = [], start + 1
+    while True:
+        end = value.find('"', at)
+        if end < 0:
+            column = _column(value, len(value))
+            raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
+        pieces.append(value[at:end])
+        if value.startswith('""', end):
+            pieces.append('"')
+            at = end + 2
+            continue
+        if end + 1 == len(value) or value[end + 1] == ",":
+            return "".join(pieces), end + 1
+        column = _column(value, end)
+        raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
+
+
+def _column(value: str, at: int) -> int:
+    """Return where a letter stands as Go counts: in bytes, from 1."""
+    return len(value[:at].encode("utf-8", "surrogateescape")) + 1
+
+
+def labels(value: str) -> dict[str, str]:
+    """Read `key=value`, or a CSV record of them when there is more than one `=`."""
+    count = value.count("=")
+    if not count:
+        raise BadValue(f"{value} must be formatted as key=value")
+    pairs = (value.strip('"'),) if count == 1 else csv_record(value)
+    read = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals:
+            raise BadValue(f"{pair} must be formatted as key=value")
+        read[key] = text
+    return read

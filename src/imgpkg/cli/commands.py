@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.flags import EXAMPLE_PATH, GLOBAL, REGISTRY, Flag, Kind, switch, text
+from imgpkg.cli.arguments import Flag, ValueType, switch, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +47,52 @@ class Command:
         getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
 
 
+GLOBAL = (
+    switch("color", "Set color output", default=True),
+    Flag("column", ValueType.STRINGS, "Filter to show only given columns"),
+    switch("debug", "Enables debugging"),
+    switch("json", "Output as JSON"),
+    switch("tty", "Force TTY-like output"),
+    switch("yes", "Assume yes for any prompt", short="y"),
+)
+EXAMPLE_PATH = "/tmp/foo"  # noqa: S108 - the path of the original's examples
+REGISTRY = (
+    switch("registry-anon", "Set anonymous auth ($IMGPKG_ANON); environment sets and keychains still apply"),
+    Flag(
+        "registry-ca-cert-path",
+        ValueType.STRINGS,
+        f"Add CA certificates for registry API (format: {EXAMPLE_PATH}) (can be specified multiple times)",
+    ),
+    switch("registry-insecure", "Allow the use of http when interacting with registries"),
+    Flag(
+        "registry-idle-timeout",
+        ValueType.DURATION,
+        "Maximum time a download or upload may stand still before it is tried again (ms|s|m|h)",
+        default=60.0,
+    ),
+    Flag("registry-password", ValueType.STRING, "Set password for auth ($IMGPKG_PASSWORD)", secret=True),
+    switch("registry-password-stdin", "Read the password for auth from standard input"),
+    Flag(
+        "registry-response-header-timeout",
+        ValueType.DURATION,
+        "Maximum time to allow a request to wait for a server's response headers "
+        "from the registry (ms|s|m|h)",
+        default=30.0,
+    ),
+    Flag(
+        "registry-retry-count",
+        ValueType.INT,
+        "Set the number of times imgpkg retries to send requests to the registry in case of an error",
+        default=5,
+    ),
+    Flag("registry-token", ValueType.STRING, "Set token for auth ($IMGPKG_TOKEN)", secret=True),
+    text("registry-username", "Set username for auth ($IMGPKG_USERNAME)"),
+    switch(
+        "registry-verify-certs",
+        "Set whether to verify server's certificate chain and host name",
+        default=True,
+    ),
+)
 _BUNDLE = text("bundle", "Set bundle (example: docker.io/dkalinin/test-content)", short="b")
 _IMAGE = text("image", "Set image (example: docker.io/dkalinin/test-content)", short="i")
 _LOCK = text("lock", "Lock file with asset references to copy to destination")
@@ -54,7 +100,7 @@ _EXCLUSION = (
     "Exclude file whose path, relative to the bundle root, matches (format: bar.yaml, nested-dir/baz.txt) "
     "(can be specified multiple times)"
 )
-_CONCURRENCY = Flag("concurrency", Kind.INT, "Concurrency", default=5)
+_CONCURRENCY = Flag("concurrency", ValueType.INT, "Concurrency", default=5)
 
 PUSH = Command(
     ("push",),
@@ -64,14 +110,14 @@ PUSH = Command(
         _IMAGE,
         Flag(
             "file",
-            Kind.STRINGS,
+            ValueType.STRINGS,
             f"Set file (format: {EXAMPLE_PATH}) (can be specified multiple times)",
             short="f",
         ),
-        Flag("file-exclusion", Kind.STRINGS, _EXCLUSION, default=(".git",)),
+        Flag("file-exclusion", ValueType.STRINGS, _EXCLUSION, default=(".git",)),
         Flag(
             "file-exclude-defaults",
-            Kind.STRINGS,
+            ValueType.STRINGS,
             _EXCLUSION,
             default=(".git",),
             target="file-exclusion",
@@ -83,7 +129,7 @@ PUSH = Command(
             "lock-output",
             "Location to output the generated lockfile. Option only available when using --bundle flag",
         ),
-        Flag("labels", Kind.LABELS, "Set labels on image", short="l"),
+        Flag("labels", ValueType.LABELS, "Set labels on image", short="l"),
         *REGISTRY,
     ),
     "handlers.push",
@@ -99,7 +145,7 @@ PULL = Command(
         _BUNDLE,
         _IMAGE,
         _LOCK,
-        Flag("output", Kind.STRING, "Output directory path", short="o", required=True),
+        Flag("output", ValueType.STRING, "Output directory path", short="o", required=True),
         switch("recursive", "Recursively iterate and fetch content of every bundle", short="r"),
         switch(
             "image-is-bundle-check",
@@ -302,5 +348,9 @@ def _takes_next(command: Command, word: str) -> bool:
     is_long = word.startswith("--")
     if "=" in word or (len(word) != len("-x") and not is_long):
         return False
-    switches = {flag.name if is_long else flag.short for flag in command.all_flags if flag.kind is Kind.BOOL}
+    switches = {
+        flag.name if is_long else flag.short
+        for flag in command.all_flags
+        if flag.value_type is ValueType.BOOL
+    }
     return word.lstrip("-") not in switches

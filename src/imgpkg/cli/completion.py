@@ -6,8 +6,8 @@ import sys
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import HELP, Command, children, locate
-from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
+from imgpkg.cli.arguments import Flag, ValueType, switch
+from imgpkg.cli.commands import GLOBAL, HELP, Command, children, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,6 +63,6 @@ def _is_value(before: Sequence[str], typed: str) -> bool:
     name, equals, _ = typed.partition("=")
     flag = name if equals else (before or [""])[-1]
     command, _ = locate(before)
-    takers = [flag for flag in (*GLOBAL, *_local(command)) if flag.kind is not Kind.BOOL]
+    takers = [flag for flag in (*GLOBAL, *_local(command)) if flag.value_type is not ValueType.BOOL]
     names = {f"--{flag.name}" for flag in takers} | {f"-{flag.short}" for flag in takers if flag.short}
     return flag in names

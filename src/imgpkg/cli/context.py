@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.output import Output
-    from imgpkg.cli.watch import Watch
+    from imgpkg.cli.progress import Reporter
     from imgpkg.session import Session
     from imgpkg.settings import Settings
 
@@ -24,31 +24,31 @@ class Context:
     def __init__(self, flags: Parsed, output: Output) -> None:
         self.flags = flags
         self.output = output
-        self._watch: Watch | None = None
+        self._reporter: Reporter | None = None
         self._sessions: list[Session] = []
 
     @property
-    def watch(self) -> Watch:
+    def reporter(self) -> Reporter:
         """Who follows the work, made when there is some."""
-        if self._watch is None:
-            from imgpkg.cli.terminal import make_watch  # noqa: PLC0415 - `version` is fast without
+        if self._reporter is None:
+            from imgpkg.cli.progress import make_reporter  # noqa: PLC0415 - `version` is fast without
 
-            self._watch = make_watch(self.flags, self.output)
-        return self._watch
+            self._reporter = make_reporter(self.flags, self.output)
+        return self._reporter
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._watch is not None:
-            self._watch.close()
+        if self._reporter is not None:
+            self._reporter.close()
 
     def session(self) -> Session:
         """Open a session with the registry flags and the environment; the caller closes it."""
         from imgpkg.session import Session  # noqa: PLC0415 - commands without a registry start faster
 
-        trace = self.watch.trace if self.flags.is_on("debug") else None
-        session = Session(self.settings(), on_event=self.watch, trace=trace)
+        trace = self.reporter.trace if self.flags.is_on("debug") else None
+        session = Session(self.settings(), on_event=self.reporter, trace=trace)
         self._sessions.append(session)
         return session
 

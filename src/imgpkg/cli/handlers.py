@@ -36,9 +36,9 @@ def push(context: Context) -> None:
             preserve_permissions=flags.is_on("preserve-permissions"),
             labels=cast("dict[str, str]", flags.values["labels"]),
             lock_output=flags.text("lock-output"),
-            on_event=context.watch,
+            on_event=context.reporter,
         )
-    context.watch.close()
+    context.reporter.close()
     context.output.text(f"Pushed '{pushed.reference}'")
 
 
@@ -56,7 +56,7 @@ def pull(context: Context) -> None:
             lock=flags.text("lock"),
             recursive=flags.is_on("recursive"),
             image_is_bundle_check=flags.is_on("image-is-bundle-check"),
-            on_event=context.watch,
+            on_event=context.reporter,
         )
 
 
@@ -122,7 +122,7 @@ def _copy(context: Context, session: Session, source: CopySource, options: CopyO
         options=options,
         lock_output=flags.text("lock-output"),
         resume=flags.is_on("resume"),
-        on_event=context.watch,
+        on_event=context.reporter,
     )
 
 

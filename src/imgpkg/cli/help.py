@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.commands import ROOT, Command, children, locate
-from imgpkg.cli.flags import GLOBAL, Flag, Kind, switch
+from imgpkg.cli.arguments import Flag, ValueType, switch
+from imgpkg.cli.commands import GLOBAL, ROOT, Command, children, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,22 +61,22 @@ def _lines(flags: Iterable[Flag]) -> str:
 
 def _head(flag: Flag) -> str:
     short = f"-{flag.short}, " if flag.short else "    "
-    kind = f" {flag.kind.value}" if flag.kind.value else ""
+    kind = f" {flag.value_type.value}" if flag.value_type.value else ""
     return f"  {short}--{flag.name}{kind}"
 
 
 def _default(flag: Flag) -> str:
     value = flag.initial
-    if not value and flag.kind is not Kind.LABELS:
+    if not value and flag.value_type is not ValueType.LABELS:
         return ""
-    match flag.kind:
-        case Kind.STRING:
+    match flag.value_type:
+        case ValueType.STRING:
             shown = f'"{value}"'
-        case Kind.STRINGS if isinstance(value, tuple):
+        case ValueType.STRINGS if isinstance(value, tuple):
             shown = f"[{','.join(value)}]"
-        case Kind.DURATION:
+        case ValueType.DURATION:
             shown = f"{value:g}s"
-        case Kind.LABELS:
+        case ValueType.LABELS:
             shown = "[]"
         case _:
             shown = str(value).lower()

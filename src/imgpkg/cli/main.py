@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import re
+import signal
 import sys
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import Parsed, Parser
 from imgpkg.cli.commands import ROOT, Command, children, locate
-from imgpkg.cli.process import prepare_streams, silence_stdout, terminable
 from imgpkg.errors import ImgpkgError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
 
     from imgpkg.cli.output import Output
+
+    _Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 _INTERRUPTED, _TERMINATED = 130, 143
 # A login in an address, wherever somebody has put one: in an argument, in a file, in an answer.
@@ -23,21 +30,22 @@ _LOGIN = re.compile(r"://[^\s/?#@]*@")
 _OPEN, _CLOSE = "([{", ")]}"
 # No error of ours is as deep; a text of others may be, and each line would be longer than the one before.
 _DEEPEST = 20
+_BYTE_BY_BYTE = "imgpkg-bytes"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for any error, 130 or 143 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    prepare_streams()
+    _prepare_streams()
     try:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read the output has seen enough.
-        silence_stdout()
+        _silence_stdout()
         return 1
     except OSError as error:
-        silence_stdout()
+        _silence_stdout()
         return _report(ImgpkgError(_reason(error)), None)
     except KeyboardInterrupt as interruption:
         sys.stderr.write("imgpkg: Error: interrupted\n")
@@ -116,12 +124,12 @@ def _group(command: Command) -> None:
 
 def _execute(command: Command, parsed: Parsed) -> int:
     from imgpkg.cli.context import Context  # noqa: PLC0415 - `version` is fast without
-    from imgpkg.cli.terminal import make_output  # noqa: PLC0415 - likewise
+    from imgpkg.cli.output import make_output  # noqa: PLC0415 - likewise
 
     output = make_output(parsed)
     try:
         context = Context(parsed, output)
-        with terminable(context.stop), context:
+        with _terminable(context.stop), context:
             command.run(context)
         if command.name != "help":
             output.line("Succeeded")
@@ -191,3 +199,75 @@ def _cuts(line: str) -> list[int]:
             cuts.append(at + 2)
         at += 1
     return cuts
+
+
+def _prepare_streams() -> None:
+    """Stand in for streams that were closed, and print file names byte by byte whatever the locale."""
+    sys.stdin = sys.stdin or _nowhere("r")
+    sys.stdout = sys.stdout or _nowhere("w")
+    sys.stderr = sys.stderr or _nowhere("w")
+    codecs.register_error(_BYTE_BY_BYTE, _as_bytes)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=_BYTE_BY_BYTE)
+
+
+def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
+    """Give a file name its own bytes back; what was never bytes, as JSON may hold it, is shown as no text."""
+    assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - nothing else is registered
+    byte = ord(error.object[error.start]) - 0xDC00
+    known = 0x80 <= byte <= 0xFF  # noqa: PLR2004 - Python's stand-ins for bytes that are no UTF-8
+    return (bytes([byte]) if known else "\ufffd".encode()), error.start + 1
+
+
+def _nowhere(mode: str) -> io.TextIOWrapper:
+    stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - as long as the process
+    assert isinstance(stream, io.TextIOWrapper)  # noqa: S101 - what open makes for text
+    return stream
+
+
+def _silence_stdout() -> None:
+    """Lose what standard output still holds, or the interpreter would complain of it at its end."""
+    with suppress(OSError, ValueError):
+        number = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(number, sys.stdout.fileno())
+        os.close(number)
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM has come."""
+
+
+@contextmanager
+def _terminable(stop: Callable[[], None]) -> Iterator[None]:
+    """Call `stop` and raise KeyboardInterrupt in the block when SIGINT comes, _Terminated for SIGTERM.
+
+    A signal that somebody handles or ignores already is left alone. Workers are waited for when the block is
+    left; `stop` ends what they wait for themselves.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        if number == signal.SIGTERM:
+            # A second one, while the first is being obeyed, would leave what is being removed.
+            signal.signal(number, signal.SIG_IGN)
+        stop()
+        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    usual: dict[signal.Signals, _Handler] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+    }
+    ours = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
+    try:
+        for number in ours:
+            _handle(number, end)
+        yield
+    finally:
+        for number, handler in ours.items():
+            _handle(number, handler)
+
+
+def _handle(number: signal.Signals, handler: _Handler) -> None:
+    # Only the main thread may; a command run by another thread is left to whoever runs it.
+    with suppress(ValueError):
+        signal.signal(number, handler)

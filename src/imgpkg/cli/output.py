@@ -5,7 +5,9 @@ What people read goes through `printable`. Results for scripts and programs are 
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
@@ -13,6 +15,8 @@ from imgpkg.errors import UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from imgpkg.cli.arguments import Parsed
 
 _NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
@@ -241,3 +245,32 @@ class JSONOutput:
         text = go_json.encode(document, indent=4).decode()
         self.out.write(text + ("\n" if self.value else ""))
         self.out.flush()
+
+
+def make_output(flags: Parsed) -> Output:
+    """Choose the output for these flags."""
+    columns = flags.texts("column")
+    if flags.is_on("json"):
+        return JSONOutput(sys.stdout, sys.stderr, columns)
+    return TextOutput(
+        sys.stdout,
+        sys.stderr,
+        terminal=is_terminal(flags),
+        color=flags.is_on("color") and has_color(),
+        columns=columns,
+    )
+
+
+def is_terminal(flags: Parsed) -> bool:
+    """Tell whether people read the output, or are said to."""
+    return flags.is_on("tty") or sys.stdout.isatty()
+
+
+def has_color() -> bool:
+    """Tell whether escapes are understood; FORCE_COLOR decides when it is set."""
+    forced = os.environ.get("FORCE_COLOR", "")
+    if forced in ("0", "false"):
+        return False
+    if forced in ("1", "2", "3", "true"):
+        return True
+    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from imgpkg.cli.output import TextOutput
-from imgpkg.cli.watch import Drawn, Sparse, Watch
+from imgpkg.cli.progress import BarTracker, LineTracker, Reporter
 from imgpkg.events import (
     BlobAdvanced,
     BlobFinished,
@@ -33,16 +33,16 @@ def said():
 
 @pytest.fixture
 def make(said):
-    watches = []
+    reporters = []
 
     def made(*, shows_log=True, draws=False):
         output = TextOutput(*said, terminal=shows_log, color=False, columns=())
-        watches.append(Watch(output, said[1], shows_log=shows_log, draws=draws))
-        return watches[-1]
+        reporters.append(Reporter(output, said[1], shows_log=shows_log, draws=draws))
+        return reporters[-1]
 
     yield made
-    for watch in watches:
-        watch.close()
+    for reporter in reporters:
+        reporter.close()
 
 
 def test_messages_are_text(make, said):
@@ -51,9 +51,9 @@ def test_messages_are_text(make, said):
 
 
 def test_a_warning_is_said_once(make, said):
-    watch = make()
+    reporter = make()
     for text in ("one", "two", "one"):
-        watch(Warned(text))
+        reporter(Warned(text))
     assert said[1].getvalue() == "imgpkg: warning: one\nimgpkg: warning: two\n"
 
 
@@ -70,60 +70,60 @@ def test_a_trace_has_lines(make, said, line):
 
 
 def test_everything_is_counted_from_many_threads():
-    progress = Sparse(io.StringIO())
-    watch = Watch(
+    tracker = LineTracker(io.StringIO())
+    reporter = Reporter(
         TextOutput(io.StringIO(), io.StringIO(), terminal=True, color=False, columns=()),
         io.StringIO(),
         shows_log=True,
         draws=False,
     )
-    watch._progress = progress
+    reporter._tracker = tracker
 
     def work():
         for _ in range(100):
-            watch(Planned(1, 10))
-            watch(BlobStarted(DIGEST, 10, "uploading"))
-            watch(BlobAdvanced(DIGEST, 12))
-            watch(BlobAdvanced(DIGEST, -2))
-            watch(BlobFinished(DIGEST, BlobOutcome.MOVED))
+            reporter(Planned(1, 10))
+            reporter(BlobStarted(DIGEST, 10, "uploading"))
+            reporter(BlobAdvanced(DIGEST, 12))
+            reporter(BlobAdvanced(DIGEST, -2))
+            reporter(BlobFinished(DIGEST, BlobOutcome.MOVED))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (progress.blobs, progress.size, progress.moved, progress.done) == (400, 4000, 4000, 400)
+    assert (tracker.blobs, tracker.size, tracker.moved, tracker.done) == (400, 4000, 4000, 400)
 
 
 @pytest.mark.parametrize(("size", "share"), [(0, "3 MiB"), (8 * MIB, "3 of 8 MiB")])
 def test_a_log_gets_a_line_from_time_to_time(size, share):
     err = io.StringIO()
-    sparse = Sparse(err)
-    sparse.take(Planned(2, size))
-    sparse._next = 0
-    sparse.take(BlobAdvanced(DIGEST, 3 * MIB))
-    sparse.take(BlobFinished(DIGEST, BlobOutcome.MOVED))
+    tracker = LineTracker(err)
+    tracker.take(Planned(2, size))
+    tracker._next = 0
+    tracker.take(BlobAdvanced(DIGEST, 3 * MIB))
+    tracker.take(BlobFinished(DIGEST, BlobOutcome.MOVED))
     assert err.getvalue() == f"imgpkg: 0 of 2 blobs, {share}\n"
 
 
 def test_work_without_a_plan_is_counted_as_it_begins():
-    progress = Sparse(io.StringIO())
+    tracker = LineTracker(io.StringIO())
     for size in (5, 7):
-        progress.take(BlobStarted(DIGEST, size, "push"))
-    assert (progress.blobs, progress.size) == (2, 12)
+        tracker.take(BlobStarted(DIGEST, size, "push"))
+    assert (tracker.blobs, tracker.size) == (2, 12)
 
 
 def test_packing_is_counted_before_and_apart_from_the_upload():
     err = io.StringIO()
-    sparse = Sparse(err)
+    tracker = LineTracker(err)
     for event in (
         PackStarted(8 * MIB),
         PackAdvanced(3 * MIB),
         Planned(2, 5 * MIB),
         BlobAdvanced(DIGEST, MIB),
     ):
-        sparse._next = 0
-        sparse.take(event)
+        tracker._next = 0
+        tracker.take(event)
     assert err.getvalue().splitlines() == [
         "imgpkg: packing, 0 of 8 MiB",
         "imgpkg: packing, 3 of 8 MiB",
@@ -137,46 +137,46 @@ class Terminal(io.StringIO):
         return True
 
 
-class TestDrawn:
+class TestBarTracker:
     def test_a_bar_shows_what_is_packed_and_then_what_is_uploaded(self):
         err = Terminal()
-        drawn = Drawn(err, color=True)
+        tracker = BarTracker(err, color=True)
         for event in (PackStarted(8 * MIB), PackAdvanced(8 * MIB), Planned(1, MIB), BlobAdvanced(DIGEST, 9)):
-            drawn.take(event)
-            if drawn._bar is not None:
-                drawn._bar._progress.refresh()
-        drawn.close()
+            tracker.take(event)
+            if tracker._bar is not None:
+                tracker._bar._progress.refresh()
+        tracker.close()
         shown = err.getvalue()
         assert 0 < shown.index("packing") < shown.index("0 of 1 blobs")
         assert "8.0/8.0 MiB" in shown
 
     def test_many_lines_of_text_are_not_interrupted_by_the_bar(self):
-        drawn = Drawn(io.StringIO(), color=True)
-        drawn.take(PackStarted(MIB))
-        drawn.pause()
-        drawn.take(PackAdvanced(1))
-        assert drawn._bar is None
-        drawn.take(Planned(1, MIB))
-        drawn.take(BlobAdvanced(DIGEST, 1))
-        assert drawn._bar is not None
-        drawn.close()
+        tracker = BarTracker(io.StringIO(), color=True)
+        tracker.take(PackStarted(MIB))
+        tracker.pause()
+        tracker.take(PackAdvanced(1))
+        assert tracker._bar is None
+        tracker.take(Planned(1, MIB))
+        tracker.take(BlobAdvanced(DIGEST, 1))
+        assert tracker._bar is not None
+        tracker.close()
 
     def test_nothing_is_drawn_before_there_is_something_to_wait_for(self):
         err = io.StringIO()
-        drawn = Drawn(err, color=True)
-        drawn.take(Planned(1, MIB))
-        drawn.take(BlobFinished(DIGEST, BlobOutcome.PRESENT))
-        drawn.close()
+        tracker = BarTracker(err, color=True)
+        tracker.take(Planned(1, MIB))
+        tracker.take(BlobFinished(DIGEST, BlobOutcome.PRESENT))
+        tracker.close()
         assert err.getvalue() == ""
 
     def test_a_line_of_text_makes_the_bar_go_until_there_is_news(self, make):
-        watch = make(draws=True)
-        watch(Planned(1, MIB))
-        watch(BlobStarted(DIGEST, MIB, "uploading"))
-        assert watch._progress._bar is not None
-        watch(Message("file: a\n"))
-        assert watch._progress._bar is None
-        watch(BlobAdvanced(DIGEST, MIB))
-        assert watch._progress._bar is not None
-        watch(Warned("careful"))
-        assert watch._progress._bar is None
+        reporter = make(draws=True)
+        reporter(Planned(1, MIB))
+        reporter(BlobStarted(DIGEST, MIB, "uploading"))
+        assert reporter._tracker._bar is not None
+        reporter(Message("file: a\n"))
+        assert reporter._tracker._bar is None
+        reporter(BlobAdvanced(DIGEST, MIB))
+        assert reporter._tracker._bar is not None
+        reporter(Warned("careful"))
+        assert reporter._tracker._bar is None

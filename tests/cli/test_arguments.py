@@ -1,4 +1,4 @@
-"""Flags in every form of the original (imgpkg-spec 1.5)."""
+"""Flags in every form of the original."""
 
 from __future__ import annotations
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from imgpkg.cli.output import is_terminal
 from imgpkg.errors import printable
 from imgpkg.events import (
     BlobAdvanced,
@@ -20,7 +22,9 @@ from imgpkg.events import (
 )
 
 if TYPE_CHECKING:
-    from imgpkg.cli.bar import Bar
+    from rich.progress import TaskID
+
+    from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.output import Output
 
 _SPARSE_SECONDS = 10.0
@@ -28,7 +32,14 @@ _SPARSE_SECONDS = 10.0
 _REST_SECONDS = 0.3
 
 
-class Watch:
+def make_reporter(flags: Parsed, output: Output) -> Reporter:
+    """Choose how to follow work: a bar only where standard error is a terminal."""
+    draws = sys.stderr.isatty() and not flags.is_on("json") and not flags.is_on("debug")
+    shows_log = is_terminal(flags) and not flags.is_on("json")
+    return Reporter(output, sys.stderr, shows_log=shows_log, draws=draws, color=flags.is_on("color"))
+
+
+class Reporter:
     """The event hook of the command line; safe from many threads.
 
     On a terminal a progress display follows the bytes; elsewhere a line every ten seconds tells that the work
@@ -42,19 +53,19 @@ class Watch:
         self._err = err
         self._shows_log = shows_log
         self._lock = threading.Lock()
-        self._progress: Progress = Drawn(err, color=color) if draws else Sparse(err)
+        self._tracker: Tracker = BarTracker(err, color=color) if draws else LineTracker(err)
         self._warned: set[str] = set()
 
     def __call__(self, event: Event) -> None:
         """Take one event."""
         with self._lock:
             if isinstance(event, Message):
-                self._progress.pause()
+                self._tracker.pause()
                 self._output.text(event.text, is_block=event.is_block)
             elif isinstance(event, Warned):
                 self._warn(event)
             else:
-                self._progress.take(event)
+                self._tracker.take(event)
 
     def trace(self, line: str) -> None:
         """Write a line of `--debug`."""
@@ -63,19 +74,19 @@ class Watch:
 
     def close(self) -> None:
         """Remove the display."""
-        self._progress.close()
+        self._tracker.close()
 
     def _warn(self, event: Warned) -> None:
         if event.text in self._warned or (event.is_logged and self._shows_log):
             return
         self._warned.add(event.text)
-        self._progress.pause()
+        self._tracker.pause()
         # What is in the log as well has lines of its own.
         lines = event.text.split("\n") if event.is_logged else [event.text]
         self._err.write("imgpkg: warning: " + "".join(f"{printable(line)}\n" for line in lines))
 
 
-class Progress:
+class Tracker:
     """Counts bytes and blobs, first those that are packed; what it shows is its children's business."""
 
     def __init__(self, err: TextIO) -> None:
@@ -117,7 +128,7 @@ class Progress:
         """Remove what is shown."""
 
 
-class Sparse(Progress):
+class LineTracker(Tracker):
     """A line every ten seconds, for logs."""
 
     def __init__(self, err: TextIO) -> None:
@@ -134,7 +145,7 @@ class Sparse(Progress):
             self.err.flush()
 
 
-class Drawn(Progress):
+class BarTracker(Tracker):
     """A bar on a terminal, drawn by rich once there is something to wait for."""
 
     def __init__(self, err: TextIO, *, color: bool) -> None:
@@ -152,8 +163,6 @@ class Drawn(Progress):
                 return
             if time.monotonic() < self._rests_until:
                 return
-            from imgpkg.cli.bar import Bar  # noqa: PLC0415 - rich is slow to load and seldom needed
-
             self._bar = Bar(self.err, color=self._color)
         self._bar.update(self.what, self.moved, self.size)
 
@@ -168,3 +177,37 @@ class Drawn(Progress):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class Bar:
+    """One line for bytes and blobs; gone when it is closed."""
+
+    def __init__(self, err: TextIO, *, color: bool) -> None:
+        from rich import console, progress  # noqa: PLC0415 - rich is slow to load and seldom needed
+
+        self._progress = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.DownloadColumn(binary_units=True),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=console.Console(file=err, no_color=None if color else True),
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        self._task: TaskID = self._progress.add_task("", total=None)
+        self._moved = 0
+        self._progress.start()
+
+    def update(self, what: str, moved: int, size: int) -> None:
+        """Show that `moved` of `size` bytes of `what` are through."""
+        if moved < self._moved:
+            # Another count begins: its speed is not that of the one before.
+            self._progress.reset(self._task)
+        self._moved = moved
+        self._progress.update(self._task, description=what, completed=moved, total=size)
+
+    def close(self) -> None:
+        """Stop drawing and leave nothing behind."""
+        self._progress.stop()
