@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from imgpkg.bundle.graph import Bundle as Bundle
     from imgpkg.bundle.graph import Member as Member
     from imgpkg.bundle.image import Image as Image
+    from imgpkg.bundle.layer import FoundLocations as FoundLocations
     from imgpkg.bundle.locations import ImageLocations as ImageLocations
     from imgpkg.bundle.locations import Location as Location
     from imgpkg.bundle.lock import BundleLock as BundleLock
     from imgpkg.bundle.lock import ImagesLock as ImagesLock
     from imgpkg.bundle.lock import LockedImage as LockedImage
     from imgpkg.bundle.lock import read_lock as read_lock
-    from imgpkg.bundle.lookup import FoundLocations as FoundLocations
     from imgpkg.errors import ImgpkgError as ImgpkgError
     from imgpkg.events import BlobAdvanced as BlobAdvanced
     from imgpkg.events import BlobFinished as BlobFinished
@@ -105,7 +105,7 @@ _HOMES = {
     "Digest": "oci.descriptor",
     "Event": "events",
     "Finding": "auth.keychain",
-    "FoundLocations": "bundle.lookup",
+    "FoundLocations": "bundle.layer",
     "Hook": "events",
     "Image": "bundle.image",
     "ImageConfig": "oci.manifest",

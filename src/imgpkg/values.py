@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import InitVar, field, make_dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 C = TypeVar("C", bound=type)
+
+StrPath: TypeAlias = str | os.PathLike[str]
 
 
 class FrozenDict(dict[K, V]):

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 from imgpkg.bundle.graph import walk
-from imgpkg.bundle.image import BUNDLE_LABEL, fetch_image
+from imgpkg.bundle.image import BUNDLE_LABEL, fetch_image, locations_tag
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage
-from imgpkg.bundle.tagging import locations_tag
 from imgpkg.errors import InvalidLock, NotABundle, NotFound
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest, VerifiedReader

@@ -148,7 +148,10 @@ def engine():
 
 
 def on_the_engine(*names):
-    """Import modules of imgpkg anew, with the counting engine in the place of `re`; return the copies."""
+    """Import modules of imgpkg anew, with the counting engine in the place of `re`; return the copies.
+
+    They are attributes by their last name, and by their last two, as `bundle_image`.
+    """
     for name in names:
         # What they import besides is loaded by this, and keeps its own `re`.
         importlib.import_module(name)
@@ -157,8 +160,10 @@ def on_the_engine(*names):
         del sys.modules[name]
     sys.modules["re"] = engine()
     try:
+        modules = {name: importlib.import_module(name) for name in names}
         return types.SimpleNamespace(
-            **{name.rpartition(".")[2]: importlib.import_module(name) for name in names}
+            **{name.rpartition(".")[2]: module for name, module in modules.items()},
+            **{"_".join(name.split(".")[-2:]): module for name, module in modules.items()},
         )
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "imgpkg"]:

@@ -44,8 +44,7 @@ MODULES = (
     "imgpkg.auth.jsonfile",
     "imgpkg.auth.pattern",
     "imgpkg.auth.web_token",
-    "imgpkg.bundle.natural",
-    "imgpkg.bundle.tagging",
+    "imgpkg.bundle.image",
     "imgpkg.bundle.yaml_scalar",
     "imgpkg.bundle.yaml_writer",
     "imgpkg.cli.arguments",
@@ -220,11 +219,11 @@ GRAMMARS = {
     ),
     "written YAML": (written, [("a" * 90, ""), ("a" * 90 + "\n", "\n")]),
     "order of keys": (
-        lambda on, text: on.natural.natural_order([text + end for end in "a190"]),
+        lambda on, text: on.yaml_writer.natural_order([text + end for end in "a190"]),
         [("", ""), ("a0", "")],
     ),
     "tag of a repository": (
-        lambda on, text: on.tagging.repository_based_tag(f"a/{text}", on.descriptor.Digest.of(b"")),
+        lambda on, text: on.bundle_image.repository_based_tag(f"a/{text}", on.descriptor.Digest.of(b"")),
         [("", ""), ("a", "/b")],
     ),
     "records of PAX": (

@@ -6,10 +6,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.bundle.natural import natural_order
 from imgpkg.bundle.yaml_reader import Entries, Items, read_document
 from imgpkg.bundle.yaml_scalar import Kind, reads_as_itself, resolve
-from imgpkg.bundle.yaml_writer import dump
+from imgpkg.bundle.yaml_writer import dump, natural_order
 from imgpkg.errors import InvalidLock
 
 characters = st.characters(exclude_categories=["Cs"])

@@ -1,27 +1,28 @@
-"""An image as it was found in a repository: manifest and configuration, each fetched once and kept."""
+"""An image as it was found in a repository, and the tags that are derived from its digest."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg.errors import InvalidManifest, doing
-from imgpkg.oci.descriptor import Descriptor
+from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 from imgpkg.oci.manifest import ImageConfig, Manifest
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, Repository
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from contextlib import AbstractContextManager
-
-    from imgpkg.oci.descriptor import Readable
-    from imgpkg.oci.reference import Repository
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
 MAX_CONFIG = 32 << 20
+_NOT_IN_A_TAG = re.compile(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
+# What is left of the 128 characters of a tag beside a SHA-256 digest.
+_KEPT = 49
 
 
 class Reader(Protocol):
@@ -95,3 +96,28 @@ def read_stream(stream: Readable, config: Descriptor) -> bytes:
     if config.size > MAX_CONFIG:
         raise InvalidManifest(f"configuration {config.digest} of {config.size} bytes is too large")
     return b"".join(iter(lambda: stream.read(1 << 20), b""))
+
+
+def internal_tag(digest: Digest) -> str:
+    """Name the tag that keeps a manifest from being collected as garbage: `sha256-HEX.imgpkg`."""
+    return f"{digest.algorithm}-{digest.hex}.imgpkg"
+
+
+def locations_tag(bundle: Digest) -> str:
+    """Name the tag of a bundle's locations record: `sha256-HEX.image-locations.imgpkg`."""
+    return f"{bundle.algorithm}-{bundle.hex}.image-locations.imgpkg"
+
+
+def repository_based_tag(origin: str, digest: Digest) -> str:
+    """Name the tag of `--repo-based-tags`: the last 49 characters of the path of `origin`, then the digest.
+
+    `origin` is a canonical digest reference.
+    """
+    path = origin.partition("@")[0].partition("/")[2].replace("/", "-")
+    kept = _NOT_IN_A_TAG.sub("", _NOT_IN_A_TAG.sub("", path)[-_KEPT:])
+    return f"{kept}-{internal_tag(digest)}".removeprefix("-")
+
+
+def signature_tag(digest: Digest) -> str:
+    """Name the tag of the signatures of `digest`: `sha256-HEX.sig`."""
+    return f"{digest.algorithm}-{digest.hex}.sig"

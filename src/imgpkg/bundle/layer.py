@@ -1,30 +1,78 @@
-"""Find imgpkg's own files in the one layer of a bundle or a locations image."""
+"""Read imgpkg's own files from the one layer of a bundle or of a locations image."""
 
 from __future__ import annotations
 
 import posixpath
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.image import locations_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.content.inflate import decompressed
 from imgpkg.content.pieces import Pieces
 from imgpkg.content.tar_reader import REGULAR, read_entries
-from imgpkg.errors import InvalidLock, doing
+from imgpkg.errors import Forbidden, InvalidLock, NotFound, Unauthorized, doing
 from imgpkg.oci import media
+from imgpkg.oci.manifest import Manifest
+from imgpkg.oci.reference import Reference, Repository
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from imgpkg.bundle.image import Image, Reader
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
-    from imgpkg.oci.manifest import Manifest
 
 BUNDLE, LOCATIONS = "bundle", "locations OCI Image"
 IMAGES_FILE = ".imgpkg/images.yml"
 
 _PIECE = 1 << 20
 _LAYERS = media.LAYERS - media.NON_DISTRIBUTABLE
+
+
+@dataclass(frozen=True, slots=True)
+class FoundLocations:
+    """A locations record, and the image that it was found in."""
+
+    reference: Reference
+    manifest: Manifest
+    record: ImageLocations
+
+
+def fetch_images_lock(client: Reader, bundle: Image) -> ImagesLock:
+    """Read the images lock in the one layer of `bundle`; raise InvalidLock, or what reading raises."""
+    layer = check_single_layer(bundle.manifest)
+    with _opened(client, bundle.reference.repository, layer, "bundle image") as stream:
+        return read_images_lock(stream, bundle.manifest.digest)
+
+
+def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
+    """Read the record beside `bundle`; None when there is none that may be seen.
+
+    Raises InvalidLock for a record that is damaged, or what reading raises.
+    """
+    repository = bundle.reference.repository
+    tag = locations_tag(bundle.manifest.digest)
+    try:
+        with doing("Fetching location image"):
+            manifest = client.manifest(repository.tag(tag))
+    except (NotFound, Unauthorized, Forbidden):
+        return None
+    with doing("Reading fetched location image"):
+        layer = check_single_layer(manifest, LOCATIONS)
+        with _opened(client, repository, layer, "locations image") as stream:
+            record = read_image_locations(stream)
+    return FoundLocations(repository.digest(manifest.digest), manifest, record)
+
+
+@contextmanager
+def _opened(client: Reader, repository: Repository, layer: Descriptor, what: str) -> Iterator[Readable]:
+    with ExitStack() as stack:
+        with doing(f"Could not read {what} layer contents"):
+            stream = stack.enter_context(client.blob(repository, layer))
+        yield stream
 
 
 def check_single_layer(manifest: Manifest, what: str = BUNDLE) -> Descriptor:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.fields import Found
-from imgpkg.bundle.header import API_VERSION, HEADER, Header
+from imgpkg.bundle.document import API_VERSION, HEADER, Found, Header
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.errors import doing

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.fields import Found
-from imgpkg.bundle.header import API_VERSION, HEADER, Header
-from imgpkg.bundle.lock_file import Path, read_file, write_file
-from imgpkg.bundle.yaml_reader import look_at, read_document
+from imgpkg.bundle.document import API_VERSION, HEADER, Found, Header
+from imgpkg.bundle.yaml_reader import MAX_SIZE, look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
-from imgpkg.errors import InvalidLock, InvalidReference, doing
+from imgpkg.content.output import output_file
+from imgpkg.content.temporary import remove_left_files, replacing_file
+from imgpkg.errors import InvalidLock, InvalidReference, doing, local_io
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import Reference, Repository, without_login
-from imgpkg.values import FrozenDict
+from imgpkg.values import FrozenDict, StrPath
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from imgpkg.bundle.yaml_reader import Value
     from imgpkg.bundle.yaml_writer import Node
 
 _IMAGES, _BUNDLE = "images lock", "bundle lock"
+_MODE = 0o600
+# A folder that takes no new file, and a file that is a mount point, can still be written through.
+_IN_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +65,7 @@ class ImagesLock:
         return cls._of(value, name)
 
     @classmethod
-    def from_path(cls, path: Path, shown: Path | None = None) -> ImagesLock:
+    def from_path(cls, path: StrPath, shown: StrPath | None = None) -> ImagesLock:
         """Read the file `path`, which errors name `shown`; raise LocalIOError or InvalidLock."""
         return cls.parse(read_file(path, shown), os.fspath(shown or path))
 
@@ -93,7 +101,7 @@ class ImagesLock:
         ]
         return _document("ImagesLock", {"images": images} if images else {})
 
-    def write(self, path: Path, shown: Path | None = None) -> None:
+    def write(self, path: StrPath, shown: StrPath | None = None) -> None:
         """Write the file `path`, which errors name `shown`, whole or not at all; raise LocalIOError."""
         with doing("Writing images config"):
             write_file(path, self.to_bytes(), shown)
@@ -122,7 +130,7 @@ class BundleLock:
         return cls._of(value, name)
 
     @classmethod
-    def from_path(cls, path: Path) -> BundleLock:
+    def from_path(cls, path: StrPath) -> BundleLock:
         """Read the file `path`; raise LocalIOError or InvalidLock."""
         return cls.parse(read_file(path), os.fspath(path))
 
@@ -147,13 +155,13 @@ class BundleLock:
         bundle = {"image": str(self.reference), **({"tag": self.tag} if self.tag else {})}
         return _document("BundleLock", {"bundle": bundle})
 
-    def write(self, path: Path, shown: Path | None = None) -> None:
+    def write(self, path: StrPath, shown: StrPath | None = None) -> None:
         """Write the file `path`, which errors name `shown`, whole or not at all; raise LocalIOError."""
         with doing("Writing bundle config"):
             write_file(path, self.to_bytes(), shown)
 
 
-def read_lock(path: Path) -> BundleLock | ImagesLock:
+def read_lock(path: StrPath) -> BundleLock | ImagesLock:
     """Read a lock file of either kind; raise LocalIOError or InvalidLock.
 
     What is neither fails with what is wrong with it as an ImagesLock, as the original does; a hint says
@@ -202,3 +210,75 @@ def _digest_reference(text: str, hint: str) -> Reference:
 
 def _not_a_digest(text: str, hints: tuple[str, ...] = ()) -> InvalidLock:
     return InvalidLock(f"Expected ref to be in digest form, got '{text}'", hints=hints)
+
+
+def read_file(path: StrPath, shown: StrPath | None = None) -> bytes:
+    """Read the file `path`, named `shown` in errors; raise LocalIOError.
+
+    At most a byte more than any document may have is read, so that whoever decodes it can refuse it.
+    """
+    name = os.fspath(path if shown is None else shown)
+    with doing(f"Reading path {name}"), local_io("open", name), open(path, "rb") as file:
+        return file.read(MAX_SIZE + 1)
+
+
+def write_file(path: StrPath, data: bytes, shown: StrPath | None = None) -> None:
+    """Write `data` beside `path`, named `shown` in errors, and rename, so that nobody sees half of it.
+
+    A new file is for its owner alone; an existing one keeps its mode and, where possible, its owner. Links
+    are followed; a device or pipe is written to. Where no file can be renamed, the old one is overwritten,
+    and written again when that fails. Raises LocalIOError.
+    """
+    with local_io("open", path if shown is None else shown):
+        target = output_file(path)
+        remove_left_files(*os.path.split(target))
+        try:
+            status = os.stat(target)
+        except FileNotFoundError:
+            _replace(target, data, None)
+            return
+        if not stat.S_ISREG(status.st_mode):
+            with open(target, "wb") as file:
+                file.write(data)
+            return
+        # Nobody may replace what he may not write.
+        with open(target, "r+b"):
+            pass
+        try:
+            _replace(target, data, status)
+        except OSError as error:
+            if error.errno not in _IN_PLACE:
+                raise
+            _overwrite(target, data)
+
+
+def _overwrite(target: str, data: bytes) -> None:
+    with open(target, "r+b", buffering=0) as file:
+        old = file.read()
+        try:
+            _fill(file, data)
+        except BaseException:
+            # The blocks of the old content are still the file's own, so there is room for it.
+            _fill(file, old)
+            raise
+
+
+def _fill(file: FileIO, data: bytes) -> None:
+    file.seek(0)
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
+    file.truncate()
+
+
+def _replace(target: str, data: bytes, status: os.stat_result | None) -> None:
+    with replacing_file(target, _MODE) as file:
+        file.write(data)
+        if status is not None:
+            _keep(file.fileno(), status)
+
+
+def _keep(descriptor: int, status: os.stat_result) -> None:
+    with suppress(PermissionError):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(status.st_mode))

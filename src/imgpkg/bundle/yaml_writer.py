@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
-from typing import TypeAlias
+from functools import cmp_to_key
+from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.bundle.natural import natural_order
 from imgpkg.bundle.yaml_scalar import reads_as_itself
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Node: TypeAlias = "Mapping[str, Node] | Sequence[Node] | str | bool | int | None"
 
@@ -29,6 +32,7 @@ _INDICATOR = re.compile(r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|\Z)"""
 _INDICATOR_INSIDE = re.compile(r":(?:[ \t]|\Z)| #")
 _ESCAPED = re.compile(f'[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]|{_UNPRINTABLE}')
 _SHORT_ESCAPES = dict(zip('\0\a\b\t\n\v\f\r\x1b"\\\x85\u2028\u2029', '0abtnvfre"\\NLP', strict=True))
+_BITS, _SIGN = (1 << 64) - 1, 1 << 63
 
 
 class _Style(Enum):
@@ -164,3 +168,46 @@ def _column_after(piece: str, column: int) -> int:
     if piece in _BREAKS:
         return 0
     return len(piece) - 1 if piece[0] == "\n" else column + len(piece)
+
+
+def natural_order(keys: Iterable[str]) -> list[str]:
+    """Sort `keys` so that digits count as numbers and come before letters: `a1`, `a9`, `a10`, `b`."""
+    return sorted(keys, key=cmp_to_key(_compare))
+
+
+def _compare(one: str, other: str) -> int:
+    for at, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return _compare_at(one, other, at)
+    return len(one) - len(other)
+
+
+def _compare_at(one: str, other: str, at: int) -> int:
+    a, b = one[at], other[at]
+    if a.isalpha() and b.isalpha():
+        return ord(a) - ord(b)
+    if a.isalpha() or b.isalpha():
+        return -1 if b.isalpha() else 1
+    # Inside a number a zero counts: 10 is more than 1.
+    lead = "0" in (a, b) and _follows_a_number(one, at)
+    (number, length), (other_number, other_length) = _run(one, at, lead), _run(other, at, lead)
+    return number - other_number or length - other_length or ord(a) - ord(b)
+
+
+def _follows_a_number(text: str, at: int) -> bool:
+    run = at
+    while run and text[run - 1].isdecimal():
+        run -= 1
+    return text[run:at].strip("0") != ""
+
+
+def _run(text: str, at: int, lead: bool) -> tuple[int, int]:
+    """Read the digits from `at` on: their value, after a 1 when they have a `lead`, and how many they are.
+
+    Values have 64 bits with a sign and overflow, as in the original.
+    """
+    value, end = int(lead), at
+    while end < len(text) and text[end].isdecimal():
+        value = (value * 10 + ord(text[end]) - ord("0")) & _BITS
+        end += 1
+    return value - (value & _SIGN) * 2, end - at

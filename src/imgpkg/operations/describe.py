@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import Bundle, walk
-from imgpkg.bundle.image import fetch_image
+from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
-from imgpkg.bundle.lock_file import Path
 from imgpkg.content.folder import remove_tree
 from imgpkg.content.output import output_folder, replacing
 from imgpkg.content.unpack import unpack_layers
@@ -17,13 +16,14 @@ from imgpkg.oci import media
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.work import Counted, working
 from imgpkg.session import Session
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.bundle.image import Image
+    from imgpkg.bundle.layer import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
-    from imgpkg.bundle.lookup import FoundLocations
     from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.registry.client import RegistryClient
@@ -65,12 +65,12 @@ class PullResult:
 
 
 def pull(
-    output: Path,
+    output: StrPath,
     *,
     session: Session,
     image: str = "",
     bundle: str = "",
-    lock: Path = "",
+    lock: StrPath = "",
     recursive: bool = False,
     image_is_bundle_check: bool = True,
     on_event: Hook = silent,
@@ -104,7 +104,7 @@ def pull(
     )
 
 
-def _check_source(image: str, bundle: str, lock: Path) -> None:
+def _check_source(image: str, bundle: str, lock: StrPath) -> None:
     given = sum(1 for source in (image, bundle, lock) if source)
     if given > 1:
         raise UsageError("Expected only one of image, bundle, or lock")
@@ -112,7 +112,7 @@ def _check_source(image: str, bundle: str, lock: Path) -> None:
         raise UsageError("Expected either image or bundle reference")
 
 
-def _from_lock(path: Path) -> Reference:
+def _from_lock(path: StrPath) -> Reference:
     from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is read
 
     return BundleLock.from_path(path).reference
@@ -215,8 +215,8 @@ class _Walk:
     def bundle(self, image: Image, where: str, depth: int) -> PullResult:
         """Pull one bundle into `where`, relative to the root folder, then the bundles it names."""
         from imgpkg.bundle.graph import check_depth  # noqa: PLC0415 - YAML only for bundles
+        from imgpkg.bundle.layer import fetch_locations  # noqa: PLC0415 - likewise
         from imgpkg.bundle.lock import ImagesLock  # noqa: PLC0415 - likewise
-        from imgpkg.bundle.lookup import fetch_locations  # noqa: PLC0415 - likewise
 
         check_depth(image.reference, depth)
         indent = "  " * depth

@@ -10,9 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.contents import find_bundle, holds_bundle
-from imgpkg.bundle.image import BUNDLE_LABEL
-from imgpkg.bundle.lock_file import Path
-from imgpkg.bundle.tagging import internal_tag
+from imgpkg.bundle.image import BUNDLE_LABEL, internal_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.output import output_file
 from imgpkg.content.pack import pack_layer
@@ -21,6 +19,7 @@ from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference, without_login
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.session import Session
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.content.image import BuiltImage
@@ -42,15 +41,15 @@ class PushResult:
 
 
 def push(
-    files: Iterable[Path] | os.PathLike[str],
+    files: Iterable[StrPath] | os.PathLike[str],
     *,
     session: Session,
     image: str = "",
     bundle: str = "",
-    exclusions: Collection[Path] = DEFAULT_EXCLUSIONS,
+    exclusions: Collection[StrPath] = DEFAULT_EXCLUSIONS,
     preserve_permissions: bool = False,
     labels: Mapping[str, str] = _NO_LABELS,
-    lock_output: Path = "",
+    lock_output: StrPath = "",
     on_event: Hook = silent,
 ) -> PushResult:
     """Pack `files`, a list or one path, into one layer and push it as `image` or `bundle`, a tag reference.
@@ -77,7 +76,7 @@ def push(
     return result
 
 
-def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Path) -> Reference:
+def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: StrPath) -> Reference:
     if BUNDLE_LABEL in labels:
         raise UsageError(
             f"label '{BUNDLE_LABEL}' is reserved and cannot be overriden. Please use a different key"
@@ -93,13 +92,13 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Pat
         return Reference.parse_tag(text)
 
 
-def _listed(files: Iterable[Path] | os.PathLike[str]) -> Sequence[Path]:
+def _listed(files: Iterable[StrPath] | os.PathLike[str]) -> Sequence[StrPath]:
     if isinstance(files, str):
         raise UsageError(f"Expected a list of files, but was the one name '{files}'")
     return [files] if isinstance(files, os.PathLike) else list(files)
 
 
-def _check_contents(files: Sequence[Path], exclusions: Collection[str], *, is_bundle: bool) -> None:
+def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is_bundle: bool) -> None:
     if is_bundle:
         find_bundle(files, exclusions)
     elif holds_bundle(files):
@@ -142,7 +141,7 @@ def _send(
     )
 
 
-def _write_lock(result: PushResult, path: str, shown: Path) -> None:
+def _write_lock(result: PushResult, path: str, shown: StrPath) -> None:
     from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is written
 
     BundleLock(result.reference, result.tag).write(path, shown)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.cosign import signature_tag
 from imgpkg.bundle.graph import Bundle, walk
-from imgpkg.bundle.image import fetch_image
+from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
 from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from imgpkg.bundle.image import Workers
-    from imgpkg.bundle.lock_file import Path
     from imgpkg.oci.descriptor import Digest
     from imgpkg.registry.client import RegistryClient
+    from imgpkg.values import StrPath
 
 # What a file remembers of the images lock that it was made from: the places and annotations of each image.
 LOCK_LABEL = "dev.carvel.imgpkg.copy.images-lock"
@@ -73,7 +72,7 @@ def collect_bundle(client: RegistryClient, text: str, workers: Workers) -> Colle
     return Collected((*_members(root, with_origin=True), item), item, _records(root))
 
 
-def collect_lock(client: RegistryClient, path: Path, workers: Workers) -> Collected:
+def collect_lock(client: RegistryClient, path: StrPath, workers: Workers) -> Collected:
     """Collect what a BundleLock or an ImagesLock names."""
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)

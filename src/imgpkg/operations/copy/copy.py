@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
-from imgpkg.bundle.lock_file import Path
 from imgpkg.content.archive_writer import tar_output
 from imgpkg.content.layout import output_layout
 from imgpkg.content.output import output_file
@@ -27,6 +26,7 @@ from imgpkg.operations.copy.values import (
     result_of,
 )
 from imgpkg.session import Session
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.operations.copy.collect import Collected
@@ -37,10 +37,10 @@ def copy(
     *,
     session: Session,
     to_repo: str = "",
-    to_tar: Path = "",
-    to_layout: Path = "",
+    to_tar: StrPath = "",
+    to_layout: StrPath = "",
     options: CopyOptions = DEFAULT_OPTIONS,
-    lock_output: Path = "",
+    lock_output: StrPath = "",
     resume: bool = False,
     on_event: Hook = silent,
 ) -> CopyResult:
@@ -65,9 +65,9 @@ def check_destination(
     source: CopySource,
     *,
     to_repo: str,
-    to_tar: Path,
-    to_layout: Path,
-    lock_output: Path = "",
+    to_tar: StrPath,
+    to_layout: StrPath,
+    lock_output: StrPath = "",
     resume: bool = False,
 ) -> None:
     """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to.
@@ -91,7 +91,7 @@ def copy_to_repository(
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
-    lock_output: Path = "",
+    lock_output: StrPath = "",
     on_event: Hook = silent,
 ) -> CopyResult:
     """Copy an image, a bundle with all it names, or what a lock or file holds into the repository `to_repo`.
@@ -114,7 +114,7 @@ def copy_to_repository(
 
 def copy_to_tar(
     source: CopySource,
-    path: Path,
+    path: StrPath,
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
@@ -139,7 +139,7 @@ def copy_to_tar(
 
 def copy_to_layout(
     source: CopySource,
-    path: Path,
+    path: StrPath,
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
@@ -159,7 +159,7 @@ def copy_to_layout(
     return result_of(origin.collected, origin.plan, None)
 
 
-def _lock_place(source: CopySource, lock_output: Path) -> str:
+def _lock_place(source: CopySource, lock_output: StrPath) -> str:
     """Resolve where the lock file goes; raise LocalIOError, UsageError for the file that is copied."""
     with doing("Writing images config" if source.lock or source.image else "Writing bundle config"):
         place = output_file(lock_output)
@@ -168,7 +168,7 @@ def _lock_place(source: CopySource, lock_output: Path) -> str:
     return place
 
 
-def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: Path) -> None:
+def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: StrPath) -> None:
     """Write a BundleLock for the root bundle, or an ImagesLock of everything copied.
 
     Errors name the file `shown`. Raises UsageError when bundles were copied and none of them is known to be

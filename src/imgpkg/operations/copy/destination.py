@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.bundle.tagging import internal_tag, repository_based_tag
+from imgpkg.bundle.image import internal_tag, repository_based_tag
 from imgpkg.errors import ArchiveError, NotFound, RegistryError, doing
 from imgpkg.operations.copy.plan import nodes_of
 

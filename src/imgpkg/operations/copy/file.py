@@ -6,7 +6,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.tagging import internal_tag
+from imgpkg.bundle.image import internal_tag
 from imgpkg.content.archive_index import MANIFEST
 from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
 from imgpkg.content.archive_writer import ArchiveWriter

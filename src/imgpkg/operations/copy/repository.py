@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.cosign import signature_tag
+from imgpkg.bundle.image import internal_tag, locations_tag, signature_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations, Location
-from imgpkg.bundle.tagging import internal_tag, locations_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_file
 from imgpkg.content.store import OpenedBlob

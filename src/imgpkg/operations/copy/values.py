@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.lock_file import Path
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Message, Warned
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.plan import LeftOut
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
@@ -31,9 +31,9 @@ class CopySource:
 
     image: str = ""
     bundle: str = ""
-    lock: Path = ""
-    tar: Path = ""
-    layout: Path = ""
+    lock: StrPath = ""
+    tar: StrPath = ""
+    layout: StrPath = ""
 
     def check(self) -> None:
         """Raise UsageError unless exactly one is set."""

@@ -9,11 +9,10 @@ import pytest
 from tests.operations.making import layer_of, put_blob, put_manifest
 from tests.servers.faults import always, refusing
 
-from imgpkg.bundle.image import BUNDLE_LABEL, fetch_image
+from imgpkg.bundle.image import BUNDLE_LABEL, fetch_image, locations_tag
+from imgpkg.bundle.layer import fetch_images_lock, fetch_locations
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage
-from imgpkg.bundle.lookup import fetch_images_lock, fetch_locations
-from imgpkg.bundle.tagging import locations_tag
 from imgpkg.embedded.faults import Fault
 from imgpkg.embedded.message import Response
 from imgpkg.embedded.server import serve

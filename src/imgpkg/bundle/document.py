@@ -1,4 +1,4 @@
-"""Take typed values out of a YAML document; misfits fail with the original's texts."""
+"""Typed fields of a YAML document, and the header with which every document of imgpkg begins."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PREFIX = "error unmarshaling JSON: while decoding JSON: json: "
 STRING = "string"
+API_VERSION = "imgpkg.carvel.dev/v1alpha1"
+HEADER = ("apiVersion", "kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +107,31 @@ def _match(key: str, known: tuple[str, ...]) -> str | None:
     if key in known:
         return key
     return next((name for name in known if name.casefold() == key.casefold()), None)
+
+
+@dataclass(slots=True)
+class Header:
+    """What a file says it is, gathered while its fields are read."""
+
+    hint: str
+    version: str = ""
+    kind: str = ""
+
+    def take(self, field: str, found: Found) -> None:
+        """Take one of the two fields."""
+        if field == "apiVersion":
+            self.version = found.string()
+        else:
+            self.kind = found.string()
+        self.hint = found.hint()
+
+    def check(self, kind: str) -> None:
+        """Raise InvalidLock unless the file is of `kind`, in the version that is known."""
+        if self.version != API_VERSION:
+            raise self._refusal(f"Validating apiVersion: Unknown version (known: {API_VERSION})")
+        if self.kind != kind:
+            raise self._refusal(f"Validating kind: Unknown kind (known: {kind})")
+
+    def _refusal(self, text: str) -> InvalidLock:
+        found = f"It has apiVersion '{self.version}' and kind '{self.kind}'."
+        return InvalidLock(text, hints=(found, self.hint))

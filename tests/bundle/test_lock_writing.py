@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from imgpkg.bundle.lock_file import read_file, write_file
+from imgpkg.bundle.lock import read_file, write_file
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.content.output import output_file
 from imgpkg.content.temporary import new_file
