@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import pickle
+import pkgutil
 import pwd
 import subprocess
 import sys
@@ -110,19 +112,50 @@ def test_an_error_comes_whole_from_a_worker_in_another_process(embedded_registry
     assert (error.codes, error.hints) == (caught.value.codes, caught.value.hints)
 
 
-def test_files_are_named_by_paths_everywhere(embedded_registry, session, tmp_path):
-    image = make_image(session, f"{embedded_registry.address}/paths/app")
-    make_bundle(session, f"{embedded_registry.address}/paths/bundle", {image: {}}, tmp_path / "in")
-    bundle, lock = f"{embedded_registry.address}/paths/bundle:v1", tmp_path / "lock.yml"
-    imgpkg.push([tmp_path / "in"], bundle=bundle, lock_output=lock, session=session)
-    imgpkg.pull(tmp_path / "out", lock=lock, session=session)
-    tar, layout = tmp_path / "bundle.tar", tmp_path / "layout"
+class Named(os.PathLike):
+    """A path that is neither a string nor a pathlib.Path."""
+
+    def __init__(self, path):
+        self._path = str(path)
+
+    def __fspath__(self):
+        return self._path
+
+
+@pytest.mark.parametrize("kind", [str, Path, Named])
+def test_files_are_named_by_paths_everywhere(kind, embedded_registry, session, tmp_path):
+    host = f"{embedded_registry.address}/paths-{kind.__name__.lower()}"
+    image = make_image(session, f"{host}/app")
+    make_bundle(session, f"{host}/bundle", {image: {}}, tmp_path / "in")
+    bundle, lock = f"{host}/bundle:v1", kind(tmp_path / "lock.yml")
+    imgpkg.push([kind(tmp_path / "in")], bundle=bundle, lock_output=lock, session=session)
+    imgpkg.pull(kind(tmp_path / "out"), lock=lock, session=session)
+    tar, layout = kind(tmp_path / "bundle.tar"), kind(tmp_path / "layout")
     imgpkg.copy(imgpkg.CopySource(lock=lock), to_tar=tar, session=session)
+    imgpkg.copy_to_tar(imgpkg.CopySource(lock=lock), tar, session=session)
     imgpkg.copy(imgpkg.CopySource(lock=lock), to_layout=layout, session=session)
+    imgpkg.copy_to_layout(imgpkg.CopySource(lock=lock), layout, session=session)
     for number, source in enumerate([imgpkg.CopySource(tar=tar), imgpkg.CopySource(layout=layout)]):
-        to, written = f"{embedded_registry.address}/paths/copy{number}", tmp_path / f"lock{number}.yml"
+        to, written = f"{host}/copy{number}", kind(tmp_path / f"lock{number}.yml")
+        imgpkg.preview_copy(source, to, session=session)
+        imgpkg.copy_to_repository(source, to, lock_output=written, session=session)
         imgpkg.copy(source, to_repo=to, lock_output=written, session=session)
         assert str(imgpkg.BundleLock.from_path(written).reference).startswith(f"{to}@")
+
+
+@pytest.mark.parametrize("kind", [str, Path, Named])
+def test_lock_files_are_named_by_paths(kind, tmp_path):
+    reference = imgpkg.Reference.parse(f"r.example/team/a@sha256:{'0' * 64}")
+    bundle, images = imgpkg.BundleLock(reference, "v1"), imgpkg.ImagesLock(())
+    for lock, path in ((bundle, kind(tmp_path / "bundle.yml")), (images, kind(tmp_path / "images.yml"))):
+        lock.write(path)
+        assert imgpkg.read_lock(path) == type(lock).from_path(path) == lock
+
+
+def test_no_module_calls_something_else_a_path():
+    for found in pkgutil.walk_packages(imgpkg.__path__, "imgpkg."):
+        if found.name != "imgpkg.__main__" and not found.name.startswith("imgpkg.auth.cloud"):
+            assert getattr(importlib.import_module(found.name), "Path", Path) is Path, found.name
 
 
 def test_one_path_is_as_good_as_a_list_of_one(embedded_registry, session, tmp_path):

@@ -6,16 +6,14 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypedDict
+from typing import TypedDict
 
-from imgpkg.values import FrozenDict, hiding
+from imgpkg.values import FrozenDict, StrPath, hiding
 
 if sys.version_info >= (3, 11):
     from typing import Unpack
 else:
     from typing_extensions import Unpack  # noqa: TC002 - a program may look it up
-
-Path: TypeAlias = str | os.PathLike[str]
 
 
 @hiding("password", "token")
@@ -37,7 +35,7 @@ class Options(TypedDict, total=False):
     """The fields of Settings besides the environment."""
 
     login: Login
-    ca_cert_paths: tuple[Path, ...] | Path
+    ca_cert_paths: tuple[StrPath, ...] | StrPath
     verify_certs: bool
     insecure: bool
     response_header_timeout: float
@@ -61,7 +59,7 @@ class Settings:
 
     login: Login = Login()
     environ: Mapping[str, str] = field(default=FrozenDict(), repr=False)
-    ca_cert_paths: tuple[Path, ...] | Path = ()
+    ca_cert_paths: tuple[StrPath, ...] | StrPath = ()
     verify_certs: bool = True
     insecure: bool = False
     response_header_timeout: float = 30.0

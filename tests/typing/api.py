@@ -17,6 +17,8 @@ def push_and_pull(session: imgpkg.Session) -> imgpkg.Reference:
 def paths(session: imgpkg.Session) -> imgpkg.Settings:
     imgpkg.push(Path("config"), image="host/a/b", exclusions=[Path(".git")], session=session)
     imgpkg.push([Path("config"), "more"], image="host/a/b", session=session)
+    imgpkg.copy(imgpkg.CopySource(tar=Path("in.tar")), to_tar=Path("out.tar"), session=session)
+    imgpkg.copy_to_layout(imgpkg.CopySource(lock=Path("lock.yml")), Path("layout"), session=session)
     files: tuple[str, ...] = session.settings.authorities
     return imgpkg.Settings(ca_cert_paths=Path("ca.pem"), environ={"A": files[0]})
 
@@ -109,7 +111,8 @@ def options() -> imgpkg.Settings:
 
 
 def locks() -> str:
-    lock = imgpkg.read_lock("images.yml")
+    lock = imgpkg.read_lock(Path("images.yml"))
+    lock.write(Path("copy.yml"), Path("shown.yml"))
     if isinstance(lock, imgpkg.BundleLock):
         return lock.tag
     return ", ".join(str(image.reference) for image in lock.images)
