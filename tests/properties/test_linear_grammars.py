@@ -65,11 +65,10 @@ MODULES = (
     "imgpkg.registry.listing",
     "imgpkg.registry.auth.scope",
     "imgpkg.registry.auth.token",
+    "imgpkg.transport.connection",
     "imgpkg.transport.message",
-    "imgpkg.transport.proxy",
-    "imgpkg.transport.redact",
+    "imgpkg.transport.pool",
     "imgpkg.transport.retry",
-    "imgpkg.transport.tls",
 )
 
 
@@ -200,13 +199,13 @@ GRAMMARS = {
         ),
         [("", ""), ("2030-01-02T03:04:05.", "Z")],
     ),
-    "NO_PROXY": (lambda on, text: on.proxy.is_bypassed("a.example", 443, text), [("", ""), ("[", "")]),
-    "proxy": (lambda on, text: on.proxy.Proxy.parse(text), [("", ""), ("http://", "")]),
-    "shown URL": (lambda on, text: on.redact.redact_url(text), [("", ""), ("https://a/?", "")]),
-    "shown link": (lambda on, text: on.redact.redact_header("Link", text), [("", ""), ("<", "")]),
+    "NO_PROXY": (lambda on, text: on.pool.is_bypassed("a.example", 443, text), [("", ""), ("[", "")]),
+    "proxy": (lambda on, text: on.pool.Proxy.parse(text), [("", ""), ("http://", "")]),
+    "shown URL": (lambda on, text: on.message.redact_url(text), [("", ""), ("https://a/?", "")]),
+    "shown link": (lambda on, text: on.message.redact_header("Link", text), [("", ""), ("<", "")]),
     "Retry-After": (lambda on, text: on.retry.parse_retry_after(text, 0.0), [("", ""), ("Wed, ", " GMT")]),
     "certificates": (
-        lambda on, text: list(on.tls._blocks(text)),
+        lambda on, text: list(on.connection._blocks(text)),
         [("", ""), ("-----BEGIN CERTIFICATE-----", "")],
     ),
     "reference": (

@@ -7,8 +7,8 @@ from ipaddress import IPv4Address, IPv4Network, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.transport.proxy import is_bypassed
-from imgpkg.transport.redact import SHOWN_QUERY_KEYS, redact_url
+from imgpkg.transport.message import SHOWN_QUERY_KEYS, redact_url
+from imgpkg.transport.pool import is_bypassed
 from imgpkg.transport.retry import LONGEST_RETRY_AFTER, delay_before, parse_retry_after
 
 labels = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True).filter(lambda label: label != "localhost")

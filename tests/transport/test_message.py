@@ -31,3 +31,8 @@ def test_an_origin_is_scheme_host_and_port(url, origin):
 def test_a_url_without_host_or_with_a_bad_port_has_no_origin(url):
     with pytest.raises(ValueError):
         Origin.of(url)
+
+
+def test_origins_are_written_without_default_ports_and_with_brackets():
+    assert Origin.of("https://registry.example:443/v2/").url == "https://registry.example"
+    assert Origin("http", "::1", 5000).url == "http://[::1]:5000"

@@ -7,9 +7,8 @@ import pytest
 from tests.servers.raw import RawServer, answering
 
 from imgpkg.errors import TransportError
-from imgpkg.transport.message import Request, bytes_body
+from imgpkg.transport.message import Request, bytes_body, redact_header, redact_url
 from imgpkg.transport.pool import Pool
-from imgpkg.transport.redact import redact_header, redact_url
 from imgpkg.transport.trace import TextTracer
 
 MOMENT = 1_000_000_000.0

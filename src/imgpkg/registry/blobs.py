@@ -12,8 +12,7 @@ from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
 from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.body import Decoded, said_length
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.transport.message import Request
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import Request, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ConnectionFailed, RegistryError
-from imgpkg.transport.message import read_at_most
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import read_at_most, redact_url
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -16,7 +16,7 @@ from imgpkg.errors import (
     doing,
 )
 from imgpkg.registry.auth.challenge import Challenge
-from imgpkg.registry.auth.realm import base_url, may_speak_http
+from imgpkg.registry.auth.realm import may_speak_http
 from imgpkg.registry.locks import Turn
 from imgpkg.transport.message import Origin
 
@@ -151,7 +151,7 @@ class Endpoint:
         return isinstance(error, (ConnectionFailed, TimedOut))
 
     def _at(self, scheme: str, request: Request) -> Request:
-        base = urlsplit(base_url(Origin.of(f"{scheme}://{self.name}")))
+        base = urlsplit(Origin.of(f"{scheme}://{self.name}").url)
         parts = urlsplit(request.url)
         url = urlunsplit(parts._replace(scheme=base.scheme, netloc=base.netloc))
         return replace(request, url=url)

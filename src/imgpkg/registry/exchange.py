@@ -12,8 +12,7 @@ from imgpkg.registry.auth.realm import absolute, check_url, resolve_location
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
 from imgpkg.registry.body import decoded
 from imgpkg.registry.failure import failure, unusable
-from imgpkg.transport.message import Origin, Request
-from imgpkg.transport.proxy import LOGIN_HINT
+from imgpkg.transport.message import LOGIN_HINT, Origin, Request
 from imgpkg.transport.retry import Repetition
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import Diagnostic, Forbidden, NotFound, RegistryError, TransportError, Unauthorized
-from imgpkg.transport.message import read_at_most
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import read_at_most, redact_url
 from imgpkg.transport.retry import parse_retry_after
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.body import said_length
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.transport.message import Request, bytes_body, read_at_most
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import Request, bytes_body, read_at_most, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -12,7 +12,7 @@ from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.listing import pages
 from imgpkg.registry.locks import KeyedLocks
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,14 +1,16 @@
-"""One request, one response, and the protocol of whoever carries them."""
+"""HTTP requests and responses as values, the protocol of what carries them, and what of them may be shown."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -18,6 +20,18 @@ Opener: TypeAlias = "Callable[[], OpenBody]"
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _BLOCK_SIZE = 1 << 20
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+REDACTED = "REDACTED"
+SHOWN_QUERY_KEYS = frozenset({"scope", "service", "mount", "from", "digest", "n", "last"})
+
+_SECRET_HEADER = re.compile(
+    r"authorization|cookie|token|secret|password|api-?key|x-identity|x-registry-auth", re.IGNORECASE
+)
+_URL_HEADERS = frozenset({"location", "content-location", "referer"})
+# A target that does not end is one up to the end.
+_LINK_TARGET = re.compile(r"<([^>]*)(>?)")
+LOGIN_HINT = "The proxy wants a login: write HTTPS_PROXY and HTTP_PROXY as http://USER:PASSWORD@HOST:PORT."
+
+_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 class OpenBody(Protocol):
@@ -106,6 +120,29 @@ class Response(Protocol):
     def __exit__(self, *exception: object) -> None: ...
 
 
+class Headers(Mapping[str, str]):
+    """Headers without regard to case; the lines of one name are joined by `, ` (RFC 9110 5.3)."""
+
+    def __init__(self, lines: Iterable[tuple[str, str]]) -> None:
+        self._lines: dict[str, tuple[str, list[str]]] = {}
+        for name, value in lines:
+            self._lines.setdefault(name.lower(), (name, []))[1].append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._lines[name.lower()][1])
+
+    def lines(self, name: str) -> list[str]:
+        """Return the value of every line of the header `name`, in order."""
+        _, values = self._lines.get(name.lower(), ("", []))
+        return list(values)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._lines.values())
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 class Transport(Protocol):
     """Carries one request to its host: no redirect is followed, nothing is repeated, nothing is added."""
 
@@ -138,6 +175,27 @@ class Origin:
     host: str
     port: int
 
+    @property
+    def authority(self) -> str:
+        """The host and port as URLs have them, the default port of the scheme left out."""
+        if self.port == _DEFAULT_PORTS.get(self.scheme):
+            return self._host
+        return self.address
+
+    @property
+    def address(self) -> str:
+        """The host and port, separated by a colon."""
+        return f"{self._host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The URL without a path, such as `http://127.0.0.1:5000`."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def _host(self) -> str:
+        return f"[{self.host}]" if ":" in self.host else self.host
+
     @classmethod
     def of(cls, url: str) -> Origin:
         """Take the origin of an absolute URL; raise ValueError without a host or with a bad port."""
@@ -146,3 +204,47 @@ class Origin:
         if not host:
             raise ValueError(f"no host in {url!r}")
         return cls(scheme, host, parts.port or _DEFAULT_PORTS.get(scheme, 0))
+
+
+def redact_url(url: str) -> str:
+    """Return `url` without user info, fragment and the values of unknown query keys.
+
+    Kept are the values of scope, service, mount, from, digest, n and last. Works on any text, also on
+    relative and malformed URLs; control characters come out percent-encoded.
+    """
+    whole, hash_sign, _ = _UNPRINTABLE.sub(_percent, url).partition("#")
+    address, question_mark, query = whole.partition("?")
+    shown = "&".join(_redact_pair(pair) for pair in query.split("&"))
+    end = f"#{REDACTED}" if hash_sign else ""
+    return f"{_redact_user(address)}{question_mark}{shown}{end}"
+
+
+def redact_header(name: str, value: str) -> str:
+    """Return what may be shown of a header's value: `<redacted>` for credentials, redacted URLs in links."""
+    key = name.lower()
+    if _SECRET_HEADER.search(key):
+        return "<redacted>"
+    if key in _URL_HEADERS:
+        return redact_url(value)
+    if key == "link":
+        return _LINK_TARGET.sub(lambda match: f"<{redact_url(match[1])}{match[2]}", value)
+    return value
+
+
+def _redact_pair(pair: str) -> str:
+    key, equals, value = pair.partition("=")
+    # A ";" may separate pairs for an old server, so that a secret could hide behind a shown key.
+    if not pair or (key in SHOWN_QUERY_KEYS and ";" not in value):
+        return pair
+    return f"{key}={REDACTED}" if equals else REDACTED
+
+
+def _redact_user(address: str) -> str:
+    scheme, slashes, rest = address.partition("//")
+    authority, slash, path = rest.partition("/")
+    _, at, host = authority.rpartition("@")
+    return f"{scheme}{slashes}{REDACTED}@{host}{slash}{path}" if at else address
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match[0].encode())

@@ -1,23 +1,24 @@
-"""Carries requests over kept connections; what speaks HTTP is loaded at the first request."""
+"""The connection pool: which connection, through which proxy, carries a request."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
+from base64 import b64encode
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import unquote, urlsplit
 from weakref import finalize
 
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, unheard
-from imgpkg.errors import TransportError
-from imgpkg.transport.message import Origin
-from imgpkg.transport.proxy import Proxy, proxy_for
-from imgpkg.transport.redact import redact_url
-from imgpkg.transport.tls import client_context, read_authorities
+from imgpkg.errors import InvalidSettings, TransportError
+from imgpkg.transport.connection import client_context, read_authorities
+from imgpkg.transport.message import Origin, redact_url
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from imgpkg.transport.http11 import Link
     from imgpkg.transport.message import Request, Response
     from imgpkg.transport.trace import Tracer
-    from imgpkg.transport.wire import Link, Route
+
+Address: TypeAlias = "IPv4Address | IPv6Address"
+Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
 
 IDLE_SECONDS = 90.0
 
@@ -38,9 +42,8 @@ _WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _METHOD = re.compile(r"[A-Z]+")
-
-
-Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
+_VARIABLES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
+_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 
 
 def _close_all(idle: Idle) -> None:
@@ -141,8 +144,6 @@ class Pool:
         return replace(request, headers=headers)
 
     def _route(self, request: Request) -> Route:
-        from imgpkg.transport.wire import Route  # noqa: PLC0415 - loads http.client
-
         try:
             origin, proxy = Origin.of(request.url), proxy_for(request.url, self._environ)
         except ValueError as error:
@@ -163,8 +164,8 @@ class Pool:
         return response
 
     def _exchange(self, request: Request, route: Route) -> Response:
-        from imgpkg.transport.failures import HungUp  # noqa: PLC0415 - loads ssl
-        from imgpkg.transport.wire import Limits, Link  # noqa: PLC0415 - loads http.client
+        from imgpkg.transport.failure import HungUp  # noqa: PLC0415 - loads ssl
+        from imgpkg.transport.http11 import Limits, Link  # noqa: PLC0415 - loads http.client
 
         scope = current(self._cancellation)
         kept = self._take(route)
@@ -219,3 +220,145 @@ class Pool:
 def _refusal(request: Request, reason: str) -> TransportError:
     """Return the error for a request that cannot be sent at all: repeating it is useless."""
     return TransportError(request.method, redact_url(request.url), reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes, and through what: connections of equal routes are interchangeable."""
+
+    origin: Origin
+    proxy: Proxy | None = None
+
+    @property
+    def peer(self) -> Peer:
+        """The machine to dial."""
+        end = self.proxy or self.origin
+        return Peer(end.host, end.port, is_proxy=self.proxy is not None)
+
+    @property
+    def is_forwarded(self) -> bool:
+        """True when the proxy reads the requests itself, instead of tunnelling bytes."""
+        return self.proxy is not None and self.origin.scheme == "http"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The machine that is dialled: the registry, or the proxy in front of it."""
+
+    host: str
+    port: int
+    is_proxy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy to talk to; `authorization` is the value of Proxy-Authorization, empty for none."""
+
+    scheme: str
+    host: str
+    port: int
+    authorization: str = field(default="", repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> Proxy:
+        """Read a proxy's URL; raise InvalidSettings, whose text has no part of the URL but the scheme."""
+        try:
+            origin, parts = Origin.of(url), urlsplit(url)
+        except ValueError:
+            # The text may hold a password anywhere, and so may the error's.
+            raise InvalidSettings("Reading the proxy's URL: invalid proxy address") from None
+        if origin.scheme not in _VARIABLES:
+            raise InvalidSettings(f"Reading the proxy's URL: unsupported scheme '{origin.scheme}'")
+        login = ""
+        if parts.username is not None:
+            login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        return cls(origin.scheme, origin.host, origin.port, _basic(login) if login else "")
+
+
+def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return the URL of the proxy for the absolute `url`, None to go straight.
+
+    The upper-case variable wins over the lower-case one, empty counts as absent, a proxy without a scheme is
+    an http one. In a CGI program (REQUEST_METHOD is set) HTTP_PROXY may come from a client's `Proxy` header
+    and is ignored. Raises ValueError when `url` has no host.
+    """
+    origin = Origin.of(url)
+    if origin.scheme == "http" and environ.get("REQUEST_METHOD"):
+        return None
+    proxy = _first(environ, *_VARIABLES.get(origin.scheme, ()))
+    if not proxy or is_bypassed(origin.host, origin.port, _first(environ, "NO_PROXY", "no_proxy")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
+    """Tell whether a host is reached without proxy: a loopback one always, others as NO_PROXY lists them.
+
+    Entries are separated by commas: `*`, an IP address, a CIDR range, or a domain; a domain matches its
+    subdomains too, with a leading dot (or `*.`) only these. Each but the range may end in `:port`.
+    """
+    name, address = host.lower(), _address(host)
+    if name == "localhost" or name.endswith(".localhost") or (address is not None and address.is_loopback):
+        return True
+    entries = (entry.strip().lower() for entry in no_proxy.split(","))
+    return any(_matches(entry, name, address, port) for entry in entries if entry)
+
+
+def _matches(entry: str, name: str, address: Address | None, port: int) -> bool:
+    if entry == "*":
+        return True
+    if "/" in entry:
+        return address is not None and _in_range(entry, address)
+    wanted, wanted_port = _split_port(entry)
+    if not wanted or (wanted_port and wanted_port != str(port)):
+        return False
+    wanted_address = _address(wanted)
+    if wanted_address is not None:
+        return wanted_address == address
+    return _in_domain(name, wanted)
+
+
+def _in_domain(name: str, wanted: str) -> bool:
+    wanted = _ascii(wanted.removeprefix("*"))
+    name = _ascii(name)
+    if wanted.startswith("."):
+        return name.endswith(wanted)
+    return name == wanted or name.endswith(f".{wanted}")
+
+
+def _in_range(entry: str, address: Address) -> bool:
+    try:
+        network = ip_network(entry, strict=False)
+    except ValueError:
+        return False
+    return address in network
+
+
+def _split_port(entry: str) -> tuple[str, str]:
+    match = _HOST_AND_PORT.fullmatch(entry)
+    if match is None:
+        return entry, ""
+    return match[1] or match[2] or "", match[3]
+
+
+def _address(text: str) -> Address | None:
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def _ascii(name: str) -> str:
+    try:
+        return name if name.isascii() else name.encode("idna").decode("ascii")
+    except UnicodeError:
+        return name
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")
+
+
+def _basic(login: str) -> str:
+    return "Basic " + b64encode(login.encode()).decode("ascii")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.errors import printable
-from imgpkg.transport.redact import redact_header, redact_url
+from imgpkg.transport.message import redact_header, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -6,7 +6,6 @@ import pytest
 
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.auth.realm import (
-    base_url,
     check_realm,
     check_url,
     resolve_location,
@@ -108,11 +107,6 @@ def test_a_location_is_resolved_and_kept_on_https_where_it_is_the_registry_s_own
 def test_a_location_of_a_registry_on_http_stays_there():
     url = "http://127.0.0.1:5000/v2/x"
     assert resolve_location(url, url, LOCAL) == url
-
-
-def test_bases_are_written_without_default_ports_and_with_brackets():
-    assert base_url(HTTPS) == "https://registry.example"
-    assert base_url(Origin("http", "::1", 5000)) == "http://[::1]:5000"
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,7 @@ from imgpkg.auth.web_token import claims_of
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.auth.challenge import choose
 from imgpkg.registry.auth.realm import check_realm
-from imgpkg.transport.message import Origin
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import Origin, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from imgpkg.errors import ImgpkgError, RegistryError, TransportError, Unauthorized
 from imgpkg.registry.auth.challenge import is_insufficient, parse_challenges
 from imgpkg.registry.locks import Turn
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import redact_url
 from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
 
 if TYPE_CHECKING:

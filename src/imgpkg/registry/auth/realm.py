@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
 from imgpkg.errors import ChallengeError
-from imgpkg.transport.message import Origin
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import Origin, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -97,13 +96,6 @@ def _loose_ipv4(host: str) -> IPv4Address | None:
         return None
 
 
-def base_url(origin: Origin) -> str:
-    """Write an origin as a URL without a path, such as `http://127.0.0.1:5000`."""
-    host = f"[{origin.host}]" if ":" in origin.host else origin.host
-    port = "" if origin.port == _PORTS.get(origin.scheme) else f":{origin.port}"
-    return f"{origin.scheme}://{host}{port}"
-
-
 def absolute(base: str, reference: str, what: str) -> str:
     """Join as RFC 3986 does; raise ChallengeError, which calls it `what`, for text that is no URL.
 
@@ -126,7 +118,7 @@ def check_realm(realm: str, registry: Origin) -> str:
     information, a missing host, addresses that are link-local or serve metadata, and this machine unless the
     registry runs on it too.
     """
-    url = absolute(f"{base_url(registry)}/", realm, "realm")
+    url = absolute(f"{registry.url}/", realm, "realm")
     origin = check_url(url, registry, "realm")
     if registry.scheme == "https" and origin.scheme != "https":
         raise _refused(
@@ -169,7 +161,7 @@ def resolve_location(location: str, url: str, registry: Origin) -> str:
     parts = urlsplit(target)
     is_own_host = origin.host == registry.host and origin.port in (80, registry.port)
     if registry.scheme == "https" and origin.scheme == "http" and is_own_host:
-        parts = parts._replace(scheme="https", netloc=urlsplit(base_url(registry)).netloc)
+        parts = parts._replace(scheme="https", netloc=urlsplit(registry.url).netloc)
     return urlunsplit(parts._replace(fragment=""))
 
 

@@ -20,8 +20,7 @@ from imgpkg.registry.auth.realm import absolute, check_realm, token_url
 from imgpkg.registry.auth.scope import covers
 from imgpkg.registry.failure import failure
 from imgpkg.registry.locks import Turn
-from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Mapping

@@ -1,31 +1,41 @@
-"""HTTP/1.1 on one connection (RFC 9112): one exchange at a time, proxies and TLS included."""
+"""HTTP/1.1 on one connection (RFC 9112): requests written, responses read, proxies and TLS included."""
 
 from __future__ import annotations
 
+import io
+import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
 from imgpkg.cancellation import STOPPED, Cancellation, Wait
-from imgpkg.errors import Cancelled, LocalIOError, local_io
+from imgpkg.errors import Cancelled, LocalIOError, TransportError, local_io
 from imgpkg.transport.connection import Connection, Inbound, dial
-from imgpkg.transport.failures import FAILURES, Peer, Phase, translate
-from imgpkg.transport.redact import redact_url
-from imgpkg.transport.response import Answer, Head
+from imgpkg.transport.failure import FAILURES, Phase, translate
+from imgpkg.transport.message import Headers, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from ssl import SSLContext
 
-    from imgpkg.errors import ImgpkgError
-    from imgpkg.transport.message import Body, OpenBody, Origin, Request
-    from imgpkg.transport.proxy import Proxy
+    from typing_extensions import Self
 
-BLOCK_SIZE = 1 << 20
+    from imgpkg.errors import ImgpkgError
+    from imgpkg.transport.message import Body, OpenBody, Request
+    from imgpkg.transport.pool import Route
+
+_BLOCK_SIZE = 1 << 20
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 _OK = 200
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DRAINED_AT_CLOSE = 1 << 16
+_DRAIN_SECONDS = 0.5
+_SWITCHING_PROTOCOLS, _FIRST_FINAL = 101, 200
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+_LONGEST_LINE = 1 << 16
+_MOST_TRAILERS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +49,6 @@ class Limits:
     headers: float | None
     idle: float
     quiet: float
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """Where a request goes, and through what: connections of equal routes are interchangeable."""
-
-    origin: Origin
-    proxy: Proxy | None = None
-
-    @property
-    def peer(self) -> Peer:
-        """The machine to dial."""
-        end = self.proxy or self.origin
-        return Peer(end.host, end.port, is_proxy=self.proxy is not None)
-
-    @property
-    def is_forwarded(self) -> bool:
-        """True when the proxy reads the requests itself, instead of tunnelling bytes."""
-        return self.proxy is not None and self.origin.scheme == "http"
-
-    @property
-    def authority(self) -> str:
-        """The host and port of the origin as a URL has them, the default port left out."""
-        host = _host_text(self.origin.host)
-        is_usual = self.origin.port == _DEFAULT_PORTS.get(self.origin.scheme)
-        return host if is_usual else f"{host}:{self.origin.port}"
 
 
 class Link:
@@ -174,7 +158,7 @@ class Link:
 
     def _tunnel(self, connection: Connection, wait: Wait) -> None:
         """Have the proxy open a tunnel (RFC 9110 9.3.6)."""
-        target = f"{_host_text(self.route.origin.host)}:{self.route.origin.port}"
+        target = self.route.origin.address
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if self.route.proxy is not None and self.route.proxy.authorization:
             lines.append(f"Proxy-Authorization: {self.route.proxy.authorization}")
@@ -221,7 +205,7 @@ class Link:
 
 def _head(request: Request, route: Route) -> bytes:
     """Write the head of a request (RFC 9112 3), whose names and values the pool has checked."""
-    headers = {"Host": route.authority, **request.headers}
+    headers = {"Host": route.origin.authority, **request.headers}
     if route.is_forwarded and route.proxy is not None and route.proxy.authorization:
         headers["Proxy-Authorization"] = route.proxy.authorization
     lines = [f"{request.method} {_target(request.url, route)} HTTP/1.1"]
@@ -235,19 +219,181 @@ def _target(url: str, route: Route) -> str:
     query = f"?{quote(parts.query, safe=_URL_CHARACTERS)}" if parts.query else ""
     if not route.is_forwarded:
         return path + query
-    return f"http://{_host_text(route.origin.host)}:{route.origin.port}{path}{query}"
-
-
-def _host_text(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    return f"http://{route.origin.address}{path}{query}"
 
 
 def _blocks(source: OpenBody, body: Body) -> Iterator[bytes]:
     left = body.length
     while left:
         with local_io("read", "request body"):
-            block = source.read(min(left, BLOCK_SIZE))
+            block = source.read(min(left, _BLOCK_SIZE))
         if not block:
             raise LocalIOError(f"read request body: {left} of {body.length} bytes are missing")
         left -= len(block)
         yield block
+
+
+class Head:
+    """The head of a response, read when it is made, and the buffered stream that stands at its body.
+
+    Interim responses are passed over. Raises HTTPException for what is no HTTP, and what the stream raises.
+    """
+
+    def __init__(self, inbound: Inbound, method: str, buffer_size: int = io.DEFAULT_BUFFER_SIZE) -> None:
+        self.inbound = inbound
+        self.stream = io.BufferedReader(inbound, buffer_size)
+        while True:
+            self.response = HTTPResponse(cast("Any", self), method=method)
+            self.response.begin()
+            # It would close the stream when it is collected.
+            self.response.fp = cast("Any", None)
+            if self.response.status >= _FIRST_FINAL or self.response.status == _SWITCHING_PROTOCOLS:
+                break
+
+    def makefile(self, mode: str) -> io.BufferedReader[Inbound]:
+        """Give the parser the stream; sockets have a method of this name, and it needs no other."""
+        del mode
+        return self.stream
+
+
+class Answer:
+    """A response whose body comes from the connection as it is read (the protocol `message.Response`)."""
+
+    def __init__(self, link: Link, request: Request, head: Head, release: Callable[[Link], None]) -> None:
+        self._link = link
+        self._request = request
+        self._head = head
+        self._release = release
+        self._is_finished = False
+        response = head.response
+        self.status: int = response.status
+        self.headers = Headers(response.headers.items())
+        self._body = ChunkedBody(head.stream) if response.chunked else PlainBody(head.stream, response.length)
+        self._is_last = response.will_close
+        if self._body.left == 0:
+            self._finish()
+
+    def header_list(self, name: str) -> list[str]:
+        """Return every line of the header `name`, in order."""
+        return self.headers.lines(name)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` more bytes of the body, all of it when negative, b"" at the end.
+
+        Raises Cancelled, and a TransportError when the connection breaks before the body is whole or stands
+        still.
+        """
+        if size < 0:
+            return b"".join(iter(lambda: self.read(_BLOCK_SIZE), b""))
+        if self._is_finished or not size:
+            return b""
+        try:
+            data = self._body.read(size)
+        except FAILURES as error:
+            self._is_finished = True
+            raise self._link.failure(self._request, error, Phase.BODY) from error
+        if self._body.left == 0:
+            self._finish()
+        return data
+
+    def close(self) -> None:
+        """Give the connection back: drained if little is left of the body, else dropped."""
+        if self._is_finished:
+            return
+        left = self._body.left
+        if self._link.is_reusable and not self._is_last and (left is None or left <= _DRAINED_AT_CLOSE):
+            self._head.inbound.wait = partial(self._link.wait, self._request, Phase.BODY, _DRAIN_SECONDS)
+            with suppress(TransportError, Cancelled):
+                self._drain()
+        if not self._is_finished:
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if any(exception) and not self._is_finished:
+            # Whoever fails does not wait for the rest.
+            self._drop()
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Answer({self.status} to {self._request!r})"
+
+    def _drain(self) -> None:
+        left = _DRAINED_AT_CLOSE
+        while left > 0 and (data := self.read(left)):
+            left -= len(data)
+
+    def _finish(self) -> None:
+        self._is_finished = True
+        if self._is_last or not self._link.is_reusable:
+            self._link.close()
+        else:
+            self._link.rest()
+            self._release(self._link)
+
+    def _drop(self) -> None:
+        self._is_finished = True
+        self._link.close()
+
+
+class PlainBody:
+    """A body of `left` bytes; None for one that ends with the connection."""
+
+    def __init__(self, stream: io.BufferedReader[Inbound], left: int | None) -> None:
+        self._stream = stream
+        self.left = left
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes that are there, b"" at the end."""
+        data = self._stream.read1(size if self.left is None else min(size, self.left))
+        if self.left is not None:
+            self.left -= len(data)
+            if not data:
+                raise IncompleteRead(data, self.left)
+        elif not data:
+            self.left = 0
+        return data
+
+
+class ChunkedBody:
+    """A body in chunks (RFC 9112 7.1); `left` is None until the last one has come."""
+
+    def __init__(self, stream: io.BufferedReader[Inbound]) -> None:
+        self._stream = stream
+        self._chunk = 0
+        self.left: int | None = None
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes of the current chunk, b"" after the last."""
+        if not self._chunk:
+            self._chunk = self._next()
+            if not self._chunk:
+                self._skip_trailers()
+                self.left = 0
+                return b""
+        data = self._stream.read1(min(size, self._chunk))
+        self._chunk -= len(data)
+        if not data or (not self._chunk and self._line().strip(b"\r\n")):
+            raise IncompleteRead(data)
+        return data
+
+    def _next(self) -> int:
+        # int() would take a sign, blanks and underscores; a negative size means "everything" to a stream.
+        match = _CHUNK_SIZE.fullmatch(self._line())
+        if match is None:
+            raise IncompleteRead(b"")
+        return int(match[1], 16)
+
+    def _skip_trailers(self) -> None:
+        for _ in range(_MOST_TRAILERS):
+            if not self._line().strip(b"\r\n"):
+                return
+        raise HTTPException("too many trailers")
+
+    def _line(self) -> bytes:
+        line = self._stream.readline(_LONGEST_LINE)
+        if not line.endswith(b"\n"):
+            raise IncompleteRead(line)
+        return line

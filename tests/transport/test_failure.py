@@ -10,9 +10,9 @@ import pytest
 from tests.servers.raw import RawServer
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, TimedOut
-from imgpkg.transport.failures import HungUp, Peer, Phase, translate
+from imgpkg.transport.failure import HungUp, Phase, translate
 from imgpkg.transport.message import Request
-from imgpkg.transport.pool import Pool
+from imgpkg.transport.pool import Peer, Pool
 
 REQUEST = Request("GET", "https://registry.example/v2/?sig=hunter2")
 PEER = Peer("192.0.2.1", 443)

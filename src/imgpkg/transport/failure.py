@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-from dataclasses import dataclass
 from enum import Enum
 from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
-from imgpkg.transport.proxy import LOGIN_HINT
-from imgpkg.transport.redact import redact_url
+from imgpkg.transport.message import LOGIN_HINT, redact_url
 
 if TYPE_CHECKING:
     from imgpkg.transport.message import Request
+    from imgpkg.transport.pool import Peer
 
 # What a socket, TLS, a host name and the parser of responses raise.
 FAILURES = (OSError, HTTPException, UnicodeError)
@@ -66,15 +65,6 @@ _SILENCE = {
     Phase.HEADERS: "no response",
     Phase.BODY: "no data received",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The machine that is dialled: the registry, or the proxy in front of it."""
-
-    host: str
-    port: int
-    is_proxy: bool = False
 
 
 class HungUp(ConnectionFailed):
