@@ -37,7 +37,7 @@ MAY_IMPORT = {
         "cancellation",
         "values",
     },
-    "session": {"settings", "auth", "transport", "registry", "errors", "events", "cancellation"},
+    "session": {"settings", "oci", "auth", "transport", "registry", "errors", "events", "cancellation"},
     "embedded": {"oci", "errors", "version"},
 }
 ONE_HOME = {

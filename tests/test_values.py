@@ -193,8 +193,7 @@ class TestAFrozenDict:
     def test_is_a_dict_of_what_it_was_made_of(self):
         made = FrozenDict(a=1)
         assert made == {"a": 1}
-        assert FrozenDict.of(made) is made
-        assert FrozenDict.of({"a": 1}) == made
+        assert FrozenDict({"a": 1}) == made
         assert hash(FrozenDict({"b": 2, "a": 1})) == hash(FrozenDict({"a": 1, "b": 2}))
         assert made | {"b": 2} == {"a": 1, "b": 2}
 

@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.values import CopyOptions as CopyOptions
     from imgpkg.operations.copy.values import CopyResult as CopyResult
     from imgpkg.operations.copy.values import CopySource as CopySource
-    from imgpkg.operations.credentials import explain as explain
     from imgpkg.operations.describe import Description as Description
     from imgpkg.operations.describe import ImageInfo as ImageInfo
     from imgpkg.operations.describe import ImageType as ImageType
@@ -80,6 +79,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import resolve as resolve
     from imgpkg.registry.client import RegistryClient as RegistryClient
     from imgpkg.session import Session as Session
+    from imgpkg.session import explain as explain
     from imgpkg.settings import Login as Login
     from imgpkg.settings import Settings as Settings
 
@@ -144,7 +144,7 @@ _HOMES = {
     "copy_to_repository": "operations.copy.copy",
     "copy_to_tar": "operations.copy.copy",
     "describe": "operations.describe",
-    "explain": "operations.credentials",
+    "explain": "session",
     "list_tags": "operations.tag",
     "preview_copy": "operations.copy.preview",
     "pull": "operations.pull",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from imgpkg.oci.descriptor import Digest
+from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +99,19 @@ Hook: TypeAlias = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Watch nothing: the default hook."""
+
+
+class CountingReader:
+    """A stream that reports every piece that passes."""
+
+    def __init__(self, stream: Readable, blob: Descriptor, on_event: Hook) -> None:
+        self._stream = stream
+        self._blob = blob
+        self._on_event = on_event
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end."""
+        data = self._stream.read(size)
+        if data:
+            self._on_event(BlobAdvanced(self._blob.digest, len(data)))
+        return data

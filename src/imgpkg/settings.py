@@ -68,7 +68,7 @@ class Settings:
     concurrency: int = 5
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "environ", FrozenDict.of(self.environ))
+        object.__setattr__(self, "environ", FrozenDict(self.environ))
         object.__setattr__(self, "ca_cert_paths", self.authorities)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import InitVar, field, make_dataclass
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -21,11 +21,6 @@ class FrozenDict(dict[K, V]):
 
     It is a dict, so that JSON and `dataclasses.asdict` show it as one.
     """
-
-    @classmethod
-    def of(cls, mapping: Mapping[K, V]) -> FrozenDict[K, V]:
-        """Return `mapping` as it is now."""
-        return mapping if isinstance(mapping, cls) else cls(mapping)
 
     if not TYPE_CHECKING:
         # For type checkers, nobody may change a Mapping anyway, and a dict has no hash.

@@ -43,7 +43,7 @@ class TestAnImageManifest:
         assert (found.media_type, found.is_image, found.is_index) == (media_type, True, False)
         assert [blob.digest for blob in found.blobs()] == [CONFIG, LAYER]
         assert (found.manifests, found.subject, found.artifact_type) == ((), None, "")
-        assert found.annotations is EMPTY
+        assert found.annotations == EMPTY
 
     def test_keeps_every_byte_as_it_came(self):
         data = b' {"layers":[],"config":' + raw(descriptor(CONFIG, 6)) + b',\n"x":1.50}\t'

@@ -11,7 +11,7 @@ from imgpkg.oci import media
 from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopySource
-from imgpkg.operations.credentials import explain
+from imgpkg.session import explain
 
 
 @pytest.fixture

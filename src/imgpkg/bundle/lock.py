@@ -40,7 +40,7 @@ class LockedImage:
     annotations: Mapping[str, str] = EMPTY
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
+        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
         if self.reference.digest is None:
             raise _not_a_digest(str(self.reference))
 

@@ -54,8 +54,7 @@ def _get(server: str) -> int:
 
     if not Address.read(server).host:
         return _say(_NO_SERVER, 1)
-    from imgpkg.operations.credentials import offer  # noqa: PLC0415 - likewise
-    from imgpkg.session import Session  # noqa: PLC0415 - likewise
+    from imgpkg.session import Session, offer  # noqa: PLC0415 - likewise
     from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
     # Logins given by hand are never handed out, so a mistake in their variables must not matter.

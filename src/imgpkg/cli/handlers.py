@@ -202,7 +202,7 @@ def tag_resolve(context: Context) -> None:
 
 def auth_explain(context: Context) -> None:
     """Say which credential the repository gets and why; nothing is asked of the registry."""
-    from imgpkg.operations.credentials import explain  # noqa: PLC0415 - likewise
+    from imgpkg.session import explain  # noqa: PLC0415 - likewise
 
     with context.session() as session:
         decision = explain(context.flags.words[0], session=session)

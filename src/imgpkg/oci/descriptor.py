@@ -73,7 +73,7 @@ class Descriptor:
     platform: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
+        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> Descriptor:

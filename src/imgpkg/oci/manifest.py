@@ -31,7 +31,7 @@ class Manifest:
     artifact_type: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
+        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str = "", digest: Digest | None = None) -> Manifest:
@@ -106,7 +106,7 @@ class ImageConfig:
     diff_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", FrozenDict.of(self.labels))
+        object.__setattr__(self, "labels", FrozenDict(self.labels))
 
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:

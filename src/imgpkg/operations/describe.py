@@ -12,7 +12,7 @@ from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login
-from imgpkg.operations.work import working
+from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 from imgpkg.values import FrozenDict
 
@@ -58,7 +58,7 @@ class ImageInfo:
     error: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
+        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Description:
     is_repeated: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict.of(self.annotations))
+        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
 
 def describe(
@@ -101,7 +101,7 @@ def describe(
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
     jobs = max(session.settings.concurrency, _METADATA_JOBS)
-    with working(session, jobs) as workers:
+    with open_workers(session, jobs) as workers:
         with doing("Retrieving Images from bundle"):
             graph = walk(session.client, root, workers)
         facts = _Facts(session.client, workers)
@@ -121,7 +121,7 @@ def read_bundle(bundle: str, *, session: Session) -> Bundle:
     Raises NotABundle, InvalidReference, InvalidLock, or an error of the registry.
     """
     root = fetch_image(session.client, parse_any(bundle))
-    with working(session, session.settings.concurrency) as workers:
+    with open_workers(session, session.settings.concurrency) as workers:
         return walk(session.client, root, workers)
 
 

@@ -11,10 +11,19 @@ from imgpkg.content.folder import remove_tree
 from imgpkg.content.output import output_folder, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.errors import IsABundle, NotABundle, NotFound, UsageError, doing
-from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Hook, Message, Planned, silent
+from imgpkg.events import (
+    BlobFinished,
+    BlobOutcome,
+    BlobStarted,
+    CountingReader,
+    Hook,
+    Message,
+    Planned,
+    silent,
+)
 from imgpkg.oci import media
 from imgpkg.oci.reference import Reference, parse_any
-from imgpkg.operations.work import Counted, working
+from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 from imgpkg.values import StrPath
 
@@ -158,7 +167,7 @@ def _opened(
         on_event(Message(f"{indent}Extracting layer '{layer.digest}' ({number}/{len(layers)})\n"))
         on_event(BlobStarted(layer.digest, layer.size, "pull"))
         with client.blob(image.reference.repository, layer) as stream:
-            yield layer, Counted(stream, layer, on_event)
+            yield layer, CountingReader(stream, layer, on_event)
         on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
 
 
@@ -287,7 +296,7 @@ class _Walk:
             with doing("Checking if image is bundle"):
                 return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
 
-        with working(self.session, self.session.settings.concurrency) as workers:
+        with open_workers(self.session, self.session.settings.concurrency) as workers:
             found = list(workers.map(fetch, lock.images))
         for locked, image in zip(lock.images, found, strict=True):
             yield locked, None if locked.reference in self.met else image

@@ -9,7 +9,7 @@ from imgpkg import cancellation
 from imgpkg.errors import Forbidden, Unauthorized, VerificationError
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
-from imgpkg.operations.work import working
+from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def list_tags(
     def resolved(tag: Tag) -> Tag:
         return Tag(tag.name, session.client.resolve(repository.tag(tag.name)).digest)
 
-    with working(session, session.settings.concurrency) as workers:
+    with open_workers(session, session.settings.concurrency) as workers:
         return TagList(repository, tuple(workers.map(resolved, tags)))
 
 

@@ -15,7 +15,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.file import write_archive, write_layout
 from imgpkg.operations.copy.repository import publish
-from imgpkg.operations.copy.source import opened
+from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
     CopyOptions,
@@ -29,7 +29,7 @@ from imgpkg.session import Session
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from imgpkg.operations.copy.collect import Collected
+    from imgpkg.operations.copy.collection import Collected
 
 
 def copy(
@@ -105,10 +105,10 @@ def copy_to_repository(
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
     log = Log(on_event)
-    with opened(session, source, options, log, fallback=repository) as origin:
-        result = publish(origin, session, repository, options, log)
+    with open_source(session, source, options, log, fallback=repository) as opened:
+        result = publish(opened, session, repository, options, log)
     if lock_output:
-        _write_lock(lock, origin.collected, result, shown=lock_output)
+        _write_lock(lock, opened.collected, result, shown=lock_output)
     return result
 
 
@@ -131,10 +131,10 @@ def copy_to_tar(
     shown = os.fspath(path)
     target = tar_output(shown)
     log = Log(on_event)
-    with opened(session, source, options, log, with_configs=True) as origin:
-        write_archive(origin, target, shown=shown, resume=resume, session=session, log=log)
-    report_left_out(origin.plan, options, log, None)
-    return result_of(origin.collected, origin.plan, None)
+    with open_source(session, source, options, log, with_configs=True) as opened:
+        write_archive(opened, target, shown=shown, resume=resume, session=session, log=log)
+    report_left_out(opened.plan, options, log, None)
+    return result_of(opened.collected, opened.plan, None)
 
 
 def copy_to_layout(
@@ -153,10 +153,10 @@ def copy_to_layout(
     shown = os.fspath(path)
     target = output_layout(shown)
     log = Log(on_event)
-    with opened(session, source, options, log, with_configs=True) as origin:
-        write_layout(origin, target, shown=shown, session=session, log=log)
-    report_left_out(origin.plan, options, log, None)
-    return result_of(origin.collected, origin.plan, None)
+    with open_source(session, source, options, log, with_configs=True) as opened:
+        write_layout(opened, target, shown=shown, session=session, log=log)
+    report_left_out(opened.plan, options, log, None)
+    return result_of(opened.collected, opened.plan, None)
 
 
 def _lock_place(source: CopySource, lock_output: StrPath) -> str:

@@ -12,10 +12,10 @@ from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, Arch
 from imgpkg.content.archive_writer import ArchiveWriter
 from imgpkg.content.layout import Layout
 from imgpkg.errors import ArchiveError
-from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Planned
+from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
 from imgpkg.operations.copy.plan import nodes_of
 from imgpkg.operations.copy.source import marks_of
-from imgpkg.operations.work import Counted, working
+from imgpkg.operations.workers import open_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,37 +27,39 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy.plan import BlobMove, Item, Node, TransferPlan
-    from imgpkg.operations.copy.source import Origin
+    from imgpkg.operations.copy.source import OpenedSource
     from imgpkg.operations.copy.values import Log
     from imgpkg.session import Session
 
 _MOST_REPEATED = 100_000
 
 
-def write_archive(origin: Origin, path: str, *, shown: str, resume: bool, session: Session, log: Log) -> None:
-    """Write the plan of `origin` into the tar file `path`, which errors name `shown`.
+def write_archive(
+    opened: OpenedSource, path: str, *, shown: str, resume: bool, session: Session, log: Log
+) -> None:
+    """Write the plan of `opened` into the tar file `path`, which errors name `shown`.
 
     Raises ArchiveError for more than a tar file can list, VerificationError, LocalIOError, or an error of the
     source.
     """
-    _check_listable(origin.plan)
-    items = [_archived(root.item, root.node) for root in origin.plan.roots]
+    _check_listable(opened.plan)
+    items = [_archived(root.item, root.node) for root in opened.plan.roots]
     log("writing layers...")
     started = time.monotonic()
-    with ArchiveWriter(path, items, _layers(origin.plan), shown=shown, resume=resume) as tar:
+    with ArchiveWriter(path, items, _layers(opened.plan), shown=shown, resume=resume) as tar:
         if resume and tar.held:
-            log(f"Going to reuse {_reused(origin.plan, tar)} layers from the tar already in disk")
+            log(f"Going to reuse {_reused(opened.plan, tar)} layers from the tar already in disk")
         log(f"done: file '{MANIFEST}' ({_spent_since(started)})")
-        _fill(origin.plan, tar, origin.open_blob, session=session, log=log)
+        _fill(opened.plan, tar, opened.open_blob, session=session, log=log)
 
 
-def write_layout(origin: Origin, path: str, *, shown: str, session: Session, log: Log) -> None:
-    """Write the plan of `origin` into the layout folder `path`, which errors name `shown`."""
+def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Session, log: Log) -> None:
+    """Write the plan of `opened` into the layout folder `path`, which errors name `shown`."""
     layout = Layout.create(path, shown)
-    _fill(origin.plan, layout, origin.open_blob, session=session, log=log)
-    for node in nodes_of(origin.plan.roots):
+    _fill(opened.plan, layout, opened.open_blob, session=session, log=log)
+    for node in nodes_of(opened.plan.roots):
         layout.publish(node.manifest, ())
-    for root in origin.plan.roots:
+    for root in opened.plan.roots:
         tag = root.item.tag or internal_tag(root.node.manifest.digest)
         layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
 
@@ -123,17 +125,17 @@ def _fill(
     missing.sort(key=lambda move: -move.descriptor.size)
     log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
 
-    with working(session, session.settings.concurrency, log.on_event) as work:
+    with open_workers(session, session.settings.concurrency, log.on_event) as workers:
 
         def write(move: BlobMove) -> None:
             started = time.monotonic()
             blob = move.descriptor
-            work.on_event(BlobStarted(blob.digest, blob.size, "save"))
-            target.write(blob, lambda: _counted(open_blob(move), blob, work.on_event))
-            work.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
+            workers.on_event(BlobStarted(blob.digest, blob.size, "save"))
+            target.write(blob, lambda: _counted(open_blob(move), blob, workers.on_event))
+            workers.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
             log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent_since(started)})")
 
-        work.map(write, missing)
+        workers.map(write, missing)
 
 
 @contextmanager
@@ -142,7 +144,7 @@ def _counted(
 ) -> Iterator[Readable]:
     """Open a blob and report every piece that passes."""
     with context as stream:
-        yield Counted(stream, blob, on_event)
+        yield CountingReader(stream, blob, on_event)
 
 
 def _spent_since(started: float) -> str:

@@ -29,7 +29,7 @@ _MAX_DEPTH = 32
 class Item:
     """One thing asked to be copied, before its manifests are known.
 
-    `origin` is the reference as the bundle's lock wrote it, empty when nobody wrote one. `image` holds what
+    `opened` is the reference as the bundle's lock wrote it, empty when nobody wrote one. `image` holds what
     was fetched already. `tag` is the tag to set at the destination besides imgpkg's own, empty for none.
     `elsewhere` is another place to read it from, should it be gone from the first.
     """

@@ -9,18 +9,18 @@ from imgpkg.auth.keychain import Decision
 from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference, Repository
-from imgpkg.operations.copy.destination import destination, jobs, survey
 from imgpkg.operations.copy.plan import LeftOut
-from imgpkg.operations.copy.source import opened
+from imgpkg.operations.copy.repository import destination, jobs, survey
+from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
-from imgpkg.operations.work import working
+from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 
 if TYPE_CHECKING:
-    from imgpkg.operations.copy.destination import Destination
     from imgpkg.operations.copy.plan import BlobMove, Root
-    from imgpkg.operations.copy.source import Origin
-    from imgpkg.operations.work import Work
+    from imgpkg.operations.copy.repository import Destination
+    from imgpkg.operations.copy.source import OpenedSource
+    from imgpkg.operations.workers import WorkerPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,39 +74,39 @@ def preview_copy(
         with doing("Building import repository ref"):
             repository = Repository.parse(to_repo)
     log = Log(on_event)
-    with opened(session, source, options, log, fallback=repository) as origin:
+    with open_source(session, source, options, log, fallback=repository) as opened:
         if repository is None:
-            return _preview(origin, session, tuple(origin.plan.blobs.values()))
-        to = destination(origin, session, repository, options)
-        with working(session, jobs(origin, session, repository), on_event) as work:
-            found = survey(origin.plan, to, work)
-            work.map(lambda move: to.check_source(move, origin.open_blob), found.missing)
-            moves = found.moves if found.is_fresh else _missing(found.moves, to, work)
+            return _preview(opened, session, tuple(opened.plan.blobs.values()))
+        to = destination(opened, session, repository, options)
+        with open_workers(session, jobs(opened, session, repository), on_event) as workers:
+            found = survey(opened.plan, to, workers)
+            workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)
+            moves = found.moves if found.is_fresh else _missing(found.moves, to, workers)
         missing = frozenset(to.tag_of(root) for root in found.roots)
-        there = frozenset(root.item.key for root in origin.plan.roots if to.tag_of(root) not in missing)
-        return _preview(origin, session, moves, to, there)
+        there = frozenset(root.item.key for root in opened.plan.roots if to.tag_of(root) not in missing)
+        return _preview(opened, session, moves, to, there)
 
 
-def _missing(moves: tuple[BlobMove, ...], to: Destination, work: Work) -> tuple[BlobMove, ...]:
+def _missing(moves: tuple[BlobMove, ...], to: Destination, workers: WorkerPool) -> tuple[BlobMove, ...]:
     """Leave out what the copy will find at the destination; what it can mount it will not ask for."""
 
     def is_missing(move: BlobMove) -> bool:
         return to.may_mount(move) or not to.client.has_blob(to.repository, move.descriptor.digest)
 
-    answers = work.map(is_missing, moves)
+    answers = workers.map(is_missing, moves)
     return tuple(move for move, is_needed in zip(moves, answers, strict=True) if is_needed)
 
 
 def _preview(
-    origin: Origin,
+    opened: OpenedSource,
     session: Session,
     moves: tuple[BlobMove, ...],
     to: Destination | None = None,
     there: frozenset[tuple[str, str]] = frozenset(),
 ) -> CopyPreview:
-    roots = origin.plan.roots
+    roots = opened.plan.roots
     mountable = [move for move in moves if to is not None and to.may_mount(move)]
-    asked = set() if origin.is_local else {root.item.reference.repository for root in roots}
+    asked = set() if opened.is_local else {root.item.reference.repository for root in roots}
     places = [*sorted(asked), *([to.repository] if to is not None else [])]
     return CopyPreview(
         tuple(_previewed(root, root.item.key in there) for root in roots),
@@ -115,7 +115,7 @@ def _preview(
         len(mountable),
         sum(move.descriptor.size for move in mountable),
         tuple(session.keychain.resolve(place) for place in places),
-        origin.plan.left_out,
+        opened.plan.left_out,
     )
 
 

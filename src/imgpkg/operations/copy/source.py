@@ -17,7 +17,7 @@ from imgpkg.content.archive_manifest import ArchiveImage
 from imgpkg.content.layout import Layout
 from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
-from imgpkg.operations.copy.collect import (
+from imgpkg.operations.copy.collection import (
     LOCK_LABEL,
     Collected,
     Record,
@@ -37,7 +37,7 @@ from imgpkg.operations.copy.plan import (
     plan_of,
     read_roots,
 )
-from imgpkg.operations.work import working
+from imgpkg.operations.workers import open_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -67,7 +67,7 @@ _LAYOUT_JOBS = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class OpenedSource:
     """What a copy was asked for, the plan for it, and how to open a blob of the plan."""
 
     collected: Collected
@@ -77,7 +77,7 @@ class Origin:
 
 
 @contextmanager
-def opened(
+def open_source(
     session: Session,
     source: CopySource,
     options: CopyOptions,
@@ -85,7 +85,7 @@ def opened(
     *,
     with_configs: bool = False,
     fallback: Repository | None = None,
-) -> Iterator[Origin]:
+) -> Iterator[OpenedSource]:
     """Read what `source` stands for; a tar file or layout stays open until the block ends.
 
     `fallback` names the images of a layout that does not say where it is from. Raises UsageError for a
@@ -104,7 +104,7 @@ def opened(
     else:
         collected, plan = _exported(session, source, options, log, with_configs=with_configs)
         use_urls = options.include_non_distributable_layers
-        yield Origin(
+        yield OpenedSource(
             collected,
             plan,
             lambda move: _named(
@@ -115,13 +115,13 @@ def opened(
 
 def _local(
     collected: Collected, roots: tuple[Root, ...], store: Archive | Layout, path: str, options: CopyOptions
-) -> Origin:
+) -> OpenedSource:
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
     moves = plan.blobs.values()
     missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
     blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
     plan = replace(plan, blobs={**plan.blobs, **blobs})
-    return Origin(
+    return OpenedSource(
         collected, plan, lambda move: _named(store.blob(move.descriptor), move, path), is_local=True
     )
 
@@ -152,7 +152,7 @@ def _exported(
     `with_configs` reads configurations too. Raises UsageError, IsABundle, NotABundle, InvalidLock, or an
     error of the registry.
     """
-    with working(session, max(session.settings.concurrency, _METADATA_JOBS)) as workers:
+    with open_workers(session, max(session.settings.concurrency, _METADATA_JOBS)) as workers:
         collected = _collect(session, source, options, workers)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")

@@ -13,7 +13,7 @@ from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
-    from imgpkg.operations.copy.collect import Collected
+    from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import Root, TransferPlan
 
 _SKIPPED = (

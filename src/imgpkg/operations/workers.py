@@ -10,14 +10,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from imgpkg.events import BlobAdvanced, silent
+from imgpkg.events import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
-    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.session import Session
 
 T = TypeVar("T")
@@ -29,7 +28,7 @@ _GRACE_SECONDS = 1.0
 _GLANCE_SECONDS = 0.5
 
 
-class Work:
+class WorkerPool:
     """Does things, `jobs` at a time, in one scope of cancellation; `hook` gets the events of all workers."""
 
     def __init__(self, scope: Cancellation, jobs: int, hook: Hook) -> None:
@@ -128,23 +127,7 @@ class _Crew(Generic[T, R]):
 
 
 @contextmanager
-def working(session: Session, jobs: int, hook: Hook = silent) -> Iterator[Work]:
+def open_workers(session: Session, jobs: int, hook: Hook = silent) -> Iterator[WorkerPool]:
     """Open work for `jobs` at a time within `session`; it is all done, or given up, when the block ends."""
     with session.cancellation.scope() as scope:
-        yield Work(scope, max(1, jobs), hook)
-
-
-class Counted:
-    """A stream that reports every piece that passes."""
-
-    def __init__(self, stream: Readable, blob: Descriptor, on_event: Hook) -> None:
-        self._stream = stream
-        self._blob = blob
-        self._on_event = on_event
-
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end."""
-        data = self._stream.read(size)
-        if data:
-            self._on_event(BlobAdvanced(self._blob.digest, len(data)))
-        return data
+        yield WorkerPool(scope, max(1, jobs), hook)

@@ -14,7 +14,7 @@ from imgpkg.cancellation import current
 from imgpkg.errors import Cancelled, NotFound
 from imgpkg.events import BlobStarted
 from imgpkg.operations.copy.values import CopySource
-from imgpkg.operations.work import working
+from imgpkg.operations.workers import open_workers
 
 SOON = 2.0
 
@@ -29,24 +29,24 @@ class TestWork:
             if number == 0:
                 raise missing()
             while True:
-                work.on_event(number)
+                workers.on_event(number)
 
-        with working(session, 2, lambda event: None) as work, pytest.raises(NotFound):
-            work.map(act, [0, 1])
+        with open_workers(session, 2, lambda event: None) as workers, pytest.raises(NotFound):
+            workers.map(act, [0, 1])
         with pytest.raises(Cancelled):
-            work.on_event("late")
+            workers.on_event("late")
 
     def test_returns_the_results_in_order(self, session):
-        with working(session, 3) as work:
-            assert work.map(lambda number: number * number, range(10)) == [n * n for n in range(10)]
+        with open_workers(session, 3) as workers:
+            assert workers.map(lambda number: number * number, range(10)) == [n * n for n in range(10)]
 
     def test_does_one_thing_in_the_calling_thread(self, session):
-        with working(session, 3) as work:
-            assert work.map(lambda _: threading.current_thread(), [1]) == [threading.current_thread()]
+        with open_workers(session, 3) as workers:
+            assert workers.map(lambda _: threading.current_thread(), [1]) == [threading.current_thread()]
 
     def test_one_at_a_time_needs_no_other_thread(self, session):
-        with working(session, 0) as work:
-            assert set(work.map(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
+        with open_workers(session, 0) as workers:
+            assert set(workers.map(lambda _: threading.get_ident(), range(3))) == {threading.get_ident()}
 
     def test_raises_what_fails_first_not_what_stands_first(self, session):
         def act(number):
@@ -55,8 +55,8 @@ class TestWork:
             raise missing()
 
         start = time.monotonic()
-        with working(session, 2) as work, pytest.raises(NotFound):
-            work.map(act, [0, 1])
+        with open_workers(session, 2) as workers, pytest.raises(NotFound):
+            workers.map(act, [0, 1])
         assert time.monotonic() - start < SOON / 2
 
     def test_leaves_a_worker_behind_that_nothing_can_end(self, session):
@@ -68,16 +68,16 @@ class TestWork:
             free.wait(30)
 
         start = time.monotonic()
-        with working(session, 2) as work, pytest.raises(NotFound):
-            work.map(act, [0, 1])
+        with open_workers(session, 2) as workers, pytest.raises(NotFound):
+            workers.map(act, [0, 1])
         assert time.monotonic() - start < SOON
         free.set()
 
     def test_ends_when_the_session_is_stopped(self, session):
         threading.Timer(0.2, session.stop).start()
         start = time.monotonic()
-        with working(session, 2) as work, pytest.raises(Cancelled):
-            work.map(lambda _: current().sleep(30), [0, 1])
+        with open_workers(session, 2) as workers, pytest.raises(Cancelled):
+            workers.map(lambda _: current().sleep(30), [0, 1])
         assert time.monotonic() - start < SOON
 
 
