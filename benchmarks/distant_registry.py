@@ -8,7 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 
 

@@ -13,8 +13,7 @@ from imgpkg.bundle.image import BUNDLE_LABEL, fetch_image, locations_tag
 from imgpkg.bundle.layer import fetch_images_lock, fetch_locations
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.errors import InvalidLock, RegistryError, UnpackError, VerificationError
 from imgpkg.oci import media
@@ -126,7 +125,7 @@ class TestTheImagesLock:
         bundle = place.bundle()
         other = gzip.compress(b"\0" * 10240)[: bundle.manifest.layers[0].size]
         other += bytes(bundle.manifest.layers[0].size - len(other))
-        place.fail(Fault(answer=Response(200, (), other)), method="GET", path="blobs/")
+        place.fail(Fault(answer=ServerResponse(200, (), other)), method="GET", path="blobs/")
         text = refusal(fetch_images_lock, place.client, bundle, error=VerificationError)
         assert "error verifying sha256 checksum after reading" in text
 

@@ -18,8 +18,7 @@ from tests.servers.raw import RawServer
 
 from imgpkg.cli.output import TextOutput
 from imgpkg.cli.progress import Reporter
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.errors import ImgpkgError, doing, printable
 from imgpkg.events import Message, Warned
@@ -60,7 +59,7 @@ def harmless(run):
 
 @contextlib.contextmanager
 def answering(status, body, headers=(("Content-Type", "application/json"),)):
-    answer = Fault(answer=Response(status, headers, body))
+    answer = Fault(answer=ServerResponse(status, headers, body))
     with serve(faults=lambda request: None if request.path == "/v2/" else answer) as server:
         yield f"{server.address}/a/b"
 

@@ -21,7 +21,7 @@ from tests.servers.raw import RawServer
 from imgpkg.cli import commands
 from imgpkg.cli.commands import Command
 from imgpkg.cli.main import main
-from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.errors import UsageError
 

@@ -9,7 +9,7 @@ import time
 import pytest
 from tests.operations.making import thirty
 
-from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 
 COUNT = 12

@@ -13,7 +13,7 @@ import pytest
 from tests.end_to_end.conftest import IMGPKG
 from tests.operations.making import make_image, thirty
 
-from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 
 

@@ -10,8 +10,7 @@ from tests.operations.making import make_bundle, make_image, thirty
 from tests.servers.faults import always, any_of, first, refusing
 
 from imgpkg import errors
-from imgpkg.embedded.faults import NO_FAULT, Fault
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import NO_FAULT, Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted
 from imgpkg.oci.descriptor import Digest
@@ -99,7 +98,7 @@ class TestAnImageOfTheOldSchema:
     def old(self):
         kind = "application/vnd.docker.distribution.manifest.v1+prettyjws"
         raw = json.dumps({"schemaVersion": 1, "name": "old/app", "fsLayers": []}).encode()
-        answer = Fault(answer=Response(200, (("Content-Type", kind),), raw))
+        answer = Fault(answer=ServerResponse(200, (("Content-Type", kind),), raw))
         with serve(faults=always(answer, method="GET", path="/old/app/manifests/")) as server:
             yield f"{server.address}/old/app@{Digest.of(raw)}"
 
@@ -158,7 +157,7 @@ class TestAnImageThatIsGoneFromItsBundlesRepository:
         assert any("gone/copy" in hint for hint in caught.value.hints)
 
 
-KEEPS_NOTHING = always(Fault(answer=Response(201)), method="PUT", path="/manifests/")
+KEEPS_NOTHING = always(Fault(answer=ServerResponse(201)), method="PUT", path="/manifests/")
 
 
 class TestARegistryThatAcceptsManifestsAndKeepsNothing:
@@ -183,7 +182,7 @@ class TestARegistryThatAcceptsManifestsAndKeepsNothing:
     def test_is_not_believed_where_the_tag_names_something_else(self, bundle, session):
         keeps_the_first = any_of(
             first(1, NO_FAULT, method="PUT", path="/manifests/v1"),
-            always(Fault(answer=Response(201)), method="PUT", path="/manifests/v1"),
+            always(Fault(answer=ServerResponse(201)), method="PUT", path="/manifests/v1"),
         )
         with serve(faults=keeps_the_first) as server:
             to = f"{server.address}/copy/b"

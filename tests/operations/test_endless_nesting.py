@@ -9,8 +9,7 @@ from tests.operations.making import make_bundle, make_image, put_manifest
 
 from imgpkg import errors
 from imgpkg.cli import rendering
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
@@ -129,7 +128,9 @@ def test_attachments_to_attachments_without_end_are_refused(another_registry, se
                 "size": len(manifest.raw),
             }
         index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [made[digest]]}
-        return Fault(answer=Response(200, (("Content-Type", media.OCI_INDEX),), json.dumps(index).encode()))
+        return Fault(
+            answer=ServerResponse(200, (("Content-Type", media.OCI_INDEX),), json.dumps(index).encode())
+        )
 
     with serve(faults=attached) as server:
         image = make_image(session, f"{server.address}/endless/attached")

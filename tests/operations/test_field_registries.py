@@ -16,9 +16,8 @@ from tests.servers.client import ask
 from tests.servers.faults import always, refusing
 
 from imgpkg import errors
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.features import Features
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import Fault, ServerResponse
+from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
 from imgpkg.events import Warned
@@ -158,7 +157,7 @@ class TestASessionThatLivesLong:
     ):
         warned = []
         session = open_session(on_event=warned.append)
-        with serve(faults=always(Fault(answer=Response(200)), method="HEAD", path="/blobs/")) as server:
+        with serve(faults=always(Fault(answer=ServerResponse(200)), method="HEAD", path="/blobs/")) as server:
             where = f"{server.address}/stale/app"
             if is_copied:
                 image = f"{embedded_registry.address}/stale/app:v1"
@@ -186,7 +185,7 @@ class ReadsTagsAsDigests:
         if request.method == "PUT":
             return refusing(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
         headers = (("Content-Type", found.media_type), ("Docker-Content-Digest", str(found.digest)))
-        return Fault(answer=Response(200, headers, found.raw))
+        return Fault(answer=ServerResponse(200, headers, found.raw))
 
 
 class TestReferrersWhereATagIsReadAsADigest:

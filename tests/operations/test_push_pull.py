@@ -7,8 +7,7 @@ from tests.operations.conftest import read_tree
 from tests.servers.faults import always
 
 from imgpkg import errors
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobAdvanced, Message
 from imgpkg.oci.reference import Reference
@@ -69,7 +68,7 @@ class TestPushOfAnImage:
     @pytest.mark.parametrize("is_there", [False, True], ids=["something new", "something that is there"])
     def test_does_not_believe_a_registry_that_keeps_nothing(self, session, write_tree, is_there):
         tree = write_tree(TREE)
-        forgetful = always(Fault(answer=Response(201)), method="PUT", path="/manifests/v1")
+        forgetful = always(Fault(answer=ServerResponse(201)), method="PUT", path="/manifests/v1")
         with serve(faults=forgetful) as server:
             image = f"{server.address}/team/forgotten"
             if is_there:

@@ -11,8 +11,7 @@ import pytest
 from tests.operations.making import make_bundle, make_image, make_index
 from tests.servers.faults import always, any_of, refusing
 
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.operations.copy.copy import copy_to_repository
 from imgpkg.operations.copy.values import CopySource
@@ -79,7 +78,9 @@ class TestTheNextVersionOfABundle:
         "answer",
         [
             refusing(403, "DENIED", "nobody may list"),
-            Fault(answer=Response(200, body=json.dumps({"tags": [f"t{n}" for n in range(1000)]}).encode())),
+            Fault(
+                answer=ServerResponse(200, body=json.dumps({"tags": [f"t{n}" for n in range(1000)]}).encode())
+            ),
         ],
         ids=["nobody may list tags", "there are too many tags"],
     )

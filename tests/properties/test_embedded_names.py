@@ -7,7 +7,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.embedded.names import RepositoryName, TagName
+from imgpkg.embedded.storage import RepositoryName, TagName
 from imgpkg.errors import InvalidReference
 
 SEPARATORS = st.sampled_from(["/", ".", "_", "__", "-", "---"])

@@ -56,8 +56,8 @@ MODULES = (
     "imgpkg.embedded.access",
     "imgpkg.embedded.blobs",
     "imgpkg.embedded.manifests",
-    "imgpkg.embedded.names",
-    "imgpkg.embedded.parse",
+    "imgpkg.embedded.storage",
+    "imgpkg.embedded.handler",
     "imgpkg.oci.descriptor",
     "imgpkg.oci.reference",
     "imgpkg.registry.auth.challenge",
@@ -94,13 +94,15 @@ class Lines:
 
 
 def head(on, text):
-    request = on.parse.read_request(Lines(CountedBytes(str.encode(text, "latin-1", "replace"))), "http", None)
+    request = on.handler.read_request(
+        Lines(CountedBytes(str.encode(text, "latin-1", "replace"))), "http", None
+    )
     on.access.authenticate((on.access.Account("a", "b"),), request[0])
 
 
 def body(on, text):
     lines = Lines(CountedBytes(str.encode(text, "latin-1", "replace")))
-    on.parse.RequestBody(lines, None, None).read(1)
+    on.handler.RequestBody(lines, None, None).read(1)
 
 
 def patterns(on, text):
@@ -155,9 +157,9 @@ GRAMMARS = {
         ],
     ),
     "chunks": (body, [("1", "\r\nx\r\n0\r\n\r\n"), ("1;", "\r\nx"), ("0\r\n", "\r\n\r\n")]),
-    "repository name": (lambda on, text: on.names.RepositoryName.parse(text), [("", ""), ("a", "\n")]),
+    "repository name": (lambda on, text: on.storage.RepositoryName.parse(text), [("", ""), ("a", "\n")]),
     "manifest reference": (lambda on, text: on.manifests.parse_reference(text), [("", ""), ("sha256:", "")]),
-    "token scope": (lambda on, text: on.access.Scope.parse(text), [("", ""), ("a:b:", "")]),
+    "token scope": (lambda on, text: on.access.Permission.parse(text), [("", ""), ("a:b:", "")]),
     "docker config": (
         lambda on, text: on.authfile.AuthFile.parse(document(text), str),
         [("", ""), ('{"a', ""), ('{"auths": {"a": [', "]}}"), ('{"auths": {"', '": {}}}')],

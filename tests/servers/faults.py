@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import threading
 
-from imgpkg.embedded.faults import Fault
-from imgpkg.embedded.message import Refused
+from imgpkg.embedded.message import Fault, RequestRefused
 
 
 def refusing(status, code="UNAVAILABLE", message="injected", headers=()):
     """Return the fault that answers with an error of the registry."""
-    return Fault(answer=Refused(status, code, message, headers=tuple(headers)).response())
+    return Fault(answer=RequestRefused(status, code, message, headers=tuple(headers)).response())
 
 
 def insufficient_scope(scope, realm="http://127.0.0.1:1/token"):

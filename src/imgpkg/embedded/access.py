@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
-from imgpkg.embedded.message import Refused
+from imgpkg.embedded.message import RequestRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imgpkg.embedded.message import Request, Response
+    from imgpkg.embedded.message import ServerRequest, ServerResponse
 
 EVERYTHING = frozenset({"pull", "push", "delete", "*"})
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class Permission:
     """What a request needs, or a token allows: `repository:team/app:pull,push`."""
 
     kind: str
@@ -28,7 +28,7 @@ class Scope:
     actions: frozenset[str]
 
     @classmethod
-    def parse(cls, text: str) -> Scope | None:
+    def parse(cls, text: str) -> Permission | None:
         """Read one scope of the token protocol; None for what is none."""
         kind, colon, rest = text.partition(":")
         name, second, actions = rest.rpartition(":")
@@ -36,7 +36,7 @@ class Scope:
             return None
         return cls(kind, name, frozenset(filter(None, actions.split(","))))
 
-    def covers(self, other: Scope) -> bool:
+    def covers(self, other: Permission) -> bool:
         """Tell whether everything that `other` needs is allowed by this."""
         return (self.kind, self.name) == (other.kind, other.name) and self.actions >= other.actions
 
@@ -53,21 +53,21 @@ class Account:
     repositories: str = "*"
     actions: frozenset[str] = EVERYTHING
 
-    def allowed(self, scope: Scope) -> Scope:
+    def allowed(self, scope: Permission) -> Permission:
         """Return the part of `scope` that this account has."""
         matches = scope.kind == "repository" and fnmatchcase(scope.name, self.repositories)
         matches = matches or (scope.kind == "registry" and self.repositories == "*")
-        return Scope(scope.kind, scope.name, scope.actions & self.actions if matches else frozenset())
+        return Permission(scope.kind, scope.name, scope.actions & self.actions if matches else frozenset())
 
 
-class Access(Protocol):
+class AccessController(Protocol):
     """Decides about requests before anything else looks at them."""
 
-    def check(self, request: Request, needs: tuple[Scope, ...]) -> None:
-        """Raise Refused, with a challenge where one can help, unless the request may have all it needs."""
+    def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
+        """Raise RequestRefused, with a challenge where one can help, unless all `needs` are allowed."""
         ...
 
-    def endpoint(self, request: Request) -> Response | None:
+    def endpoint(self, request: ServerRequest) -> ServerResponse | None:
         """Answer a request to an endpoint of its own, such as a token service's; None for all others."""
         ...
 
@@ -75,10 +75,10 @@ class Access(Protocol):
 class OpenAccess:
     """Everybody may do everything."""
 
-    def check(self, request: Request, needs: tuple[Scope, ...]) -> None:
+    def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
         """Let every request pass."""
 
-    def endpoint(self, request: Request) -> Response | None:
+    def endpoint(self, request: ServerRequest) -> ServerResponse | None:
         """Have no endpoint."""
 
 
@@ -89,22 +89,24 @@ class LoginAccess:
         self._accounts = tuple(accounts)
         self._challenge = (("WWW-Authenticate", f'Basic realm="{realm}"'),)
 
-    def check(self, request: Request, needs: tuple[Scope, ...]) -> None:
+    def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
         """Refuse with 401 who is not known, and with 403 who may not."""
         account = authenticate(self._accounts, request)
         if account is None:
             message = "authentication required"
-            raise Refused(401, "UNAUTHORIZED", message, detail=access_detail(needs), headers=self._challenge)
+            raise RequestRefused(
+                401, "UNAUTHORIZED", message, detail=access_detail(needs), headers=self._challenge
+            )
         lacking = tuple(need for need in needs if not account.allowed(need).covers(need))
         if lacking:
             message = "requested access to the resource is denied"
-            raise Refused(403, "DENIED", message, detail=access_detail(lacking))
+            raise RequestRefused(403, "DENIED", message, detail=access_detail(lacking))
 
-    def endpoint(self, request: Request) -> Response | None:
+    def endpoint(self, request: ServerRequest) -> ServerResponse | None:
         """Have no endpoint."""
 
 
-def authenticate(accounts: tuple[Account, ...], request: Request) -> Account | None:
+def authenticate(accounts: tuple[Account, ...], request: ServerRequest) -> Account | None:
     """Return the account whose Basic login came with the request; None for a wrong one and for none."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
@@ -128,7 +130,7 @@ def find_account(accounts: tuple[Account, ...], username: bytes, password: bytes
     return found
 
 
-def access_detail(needs: tuple[Scope, ...]) -> object:
+def access_detail(needs: tuple[Permission, ...]) -> object:
     """Say what was needed as docker-registry does in the detail of an error; None for nothing."""
     return [
         {"Type": need.kind, "Class": "", "Name": need.name, "Action": action}

@@ -6,8 +6,8 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from imgpkg.embedded.message import FilePart, Refused, Response
-from imgpkg.embedded.names import RepositoryName
+from imgpkg.embedded.message import FilePart, RequestRefused, ServerResponse
+from imgpkg.embedded.storage import RepositoryName
 from imgpkg.embedded.uploads import UploadIsBusy
 from imgpkg.errors import InvalidReference, VerificationError
 from imgpkg.oci.descriptor import Digest
@@ -15,23 +15,23 @@ from imgpkg.oci.descriptor import Digest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgpkg.embedded.features import Features
-    from imgpkg.embedded.message import Request
-    from imgpkg.embedded.storage import Storage, Stored
-    from imgpkg.embedded.uploads import Upload
+    from imgpkg.embedded.message import ServerRequest
+    from imgpkg.embedded.routes import Features
+    from imgpkg.embedded.storage import Storage, StoredContent
+    from imgpkg.embedded.uploads import UploadSession
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 
 
-class Blobs:
+class BlobRoutes:
     """Serves blobs of a storage, and takes new ones."""
 
     def __init__(self, storage: Storage, features: Features) -> None:
         self._storage = storage
         self._features = features
 
-    def get(self, request: Request, name: RepositoryName, digest: Digest) -> Response:
+    def get(self, request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
         """Answer GET and HEAD of a blob, whole or one range of it (RFC 9110, 14)."""
         stored = self._storage.blob(name, digest)
         if stored is None:
@@ -45,19 +45,19 @@ class Blobs:
         )
         body = FilePart(stored.path, start, count)
         if count == stored.size:
-            return Response(200, headers, body)
+            return ServerResponse(200, headers, body)
         content_range = ("Content-Range", f"bytes {start}-{start + count - 1}/{stored.size}")
-        return Response(206, (*headers, content_range), body)
+        return ServerResponse(206, (*headers, content_range), body)
 
-    def delete(self, _request: Request, name: RepositoryName, digest: Digest) -> Response:
+    def delete(self, _request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
         """Take a blob out of the repository."""
         if not self._features.delete:
-            raise Refused(405, "UNSUPPORTED", "this registry deletes nothing")
+            raise RequestRefused(405, "UNSUPPORTED", "this registry deletes nothing")
         if not self._storage.delete_blob(name, digest):
             raise _unknown_blob(digest)
-        return Response(202)
+        return ServerResponse(202)
 
-    def start(self, request: Request, name: RepositoryName) -> Response:
+    def start(self, request: ServerRequest, name: RepositoryName) -> ServerResponse:
         """Begin an upload: by a mount, with the whole blob, or empty."""
         mounted = request.parameter("mount")
         if mounted is not None and self._mount(request, name, parse_digest(mounted)):
@@ -73,48 +73,48 @@ class Blobs:
             self._storage.uploads.end(upload)
             raise
 
-    def status(self, _request: Request, name: RepositoryName, identifier: str) -> Response:
+    def status(self, _request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
         """Tell how many bytes of an upload have arrived."""
         return _progress(self._find(name, identifier), 204)
 
-    def append(self, request: Request, name: RepositoryName, identifier: str) -> Response:
+    def append(self, request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
         """Take one more chunk of an upload."""
         upload = self._find(name, identifier)
         with _writing(upload):
             _append(request, upload)
         return _progress(upload, 202)
 
-    def finish(self, request: Request, name: RepositoryName, identifier: str) -> Response:
+    def finish(self, request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
         """Take the last chunk of an upload, if any, and make it a blob."""
         upload = self._find(name, identifier)
         return self._complete(request, upload, parse_digest(request.parameter("digest") or ""))
 
-    def cancel(self, _request: Request, name: RepositoryName, identifier: str) -> Response:
+    def cancel(self, _request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
         """Forget an upload."""
         self._storage.uploads.end(self._find(name, identifier))
-        return Response(204)
+        return ServerResponse(204)
 
-    def _mount(self, request: Request, name: RepositoryName, digest: Digest) -> bool:
+    def _mount(self, request: ServerRequest, name: RepositoryName, digest: Digest) -> bool:
         source = mount_source(request)
         return self._features.mount and source is not None and self._storage.mount(name, digest, source)
 
-    def _find(self, name: RepositoryName, identifier: str) -> Upload:
+    def _find(self, name: RepositoryName, identifier: str) -> UploadSession:
         upload = self._storage.uploads.find(name, identifier)
         if upload is None:
             raise _unknown_upload()
         return upload
 
-    def _complete(self, request: Request, upload: Upload, digest: Digest) -> Response:
+    def _complete(self, request: ServerRequest, upload: UploadSession, digest: Digest) -> ServerResponse:
         with _writing(upload):
             _append(request, upload)
             try:
                 self._storage.finish(upload, digest)
             except VerificationError as error:
-                raise Refused(400, "DIGEST_INVALID", str(error)) from error
+                raise RequestRefused(400, "DIGEST_INVALID", str(error)) from error
         return _created(upload.repository, digest)
 
 
-def mount_source(request: Request) -> RepositoryName | None:
+def mount_source(request: ServerRequest) -> RepositoryName | None:
     """Return the repository that a blob should be mounted from; None when nothing is to be mounted."""
     source = request.parameter("from")
     if source is None or request.parameter("mount") is None:
@@ -122,7 +122,7 @@ def mount_source(request: Request) -> RepositoryName | None:
     try:
         return RepositoryName.parse(source)
     except InvalidReference as error:
-        raise Refused(400, "NAME_INVALID", str(error)) from error
+        raise RequestRefused(400, "NAME_INVALID", str(error)) from error
 
 
 def parse_digest(text: str) -> Digest:
@@ -130,14 +130,14 @@ def parse_digest(text: str) -> Digest:
     try:
         return Digest.parse(text)
     except InvalidReference as error:
-        raise Refused(400, "DIGEST_INVALID", f"provided digest is invalid: {text[:200]!r}") from error
+        raise RequestRefused(400, "DIGEST_INVALID", f"provided digest is invalid: {text[:200]!r}") from error
 
 
-def _unknown_blob(digest: Digest) -> Refused:
-    return Refused(404, "BLOB_UNKNOWN", "blob unknown to registry", detail={"digest": str(digest)})
+def _unknown_blob(digest: Digest) -> RequestRefused:
+    return RequestRefused(404, "BLOB_UNKNOWN", "blob unknown to registry", detail={"digest": str(digest)})
 
 
-def _part(request: Request, stored: Stored) -> tuple[int, int]:
+def _part(request: ServerRequest, stored: StoredContent) -> tuple[int, int]:
     found = _RANGE.fullmatch(request.headers.get("range", ""))
     validator = request.headers.get("if-range", f'"{stored.digest}"')
     if found is None or not any(found.groups()) or validator != f'"{stored.digest}"':
@@ -149,12 +149,12 @@ def _part(request: Request, stored: Stored) -> tuple[int, int]:
         return 0, stored.size
     if start > end:
         headers = (("Content-Range", f"bytes */{stored.size}"),)
-        raise Refused(416, "SIZE_INVALID", "the range is outside of the blob", headers=headers)
+        raise RequestRefused(416, "SIZE_INVALID", "the range is outside of the blob", headers=headers)
     return start, end - start + 1
 
 
 @contextlib.contextmanager
-def _writing(upload: Upload) -> Iterator[None]:
+def _writing(upload: UploadSession) -> Iterator[None]:
     try:
         with upload.exclusive():
             yield
@@ -164,42 +164,44 @@ def _writing(upload: Upload) -> Iterator[None]:
         raise _unknown_upload() from error
 
 
-def _append(request: Request, upload: Upload) -> None:
+def _append(request: ServerRequest, upload: UploadSession) -> None:
     _check_position(request, upload)
     upload.append(request.body)
 
 
-def _unknown_upload() -> Refused:
-    return Refused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
+def _unknown_upload() -> RequestRefused:
+    return RequestRefused(404, "BLOB_UPLOAD_UNKNOWN", "blob upload unknown to registry")
 
 
-def _check_position(request: Request, upload: Upload) -> None:
+def _check_position(request: ServerRequest, upload: UploadSession) -> None:
     text = request.headers.get("content-range")
     if text is None:
         return
     found = _CONTENT_RANGE.fullmatch(text)
     if found is None:
-        raise Refused(400, "BLOB_UPLOAD_INVALID", "malformed Content-Range")
+        raise RequestRefused(400, "BLOB_UPLOAD_INVALID", "malformed Content-Range")
     first, last = int(found[1]), int(found[2])
     if first != upload.offset:
         raise _out_of_order(upload, f"the next byte must be {upload.offset}, not {first}")
     length = request.headers.get("content-length")
     if length is not None and int(length) != last - first + 1:
-        raise Refused(400, "SIZE_INVALID", "Content-Range and Content-Length differ")
+        raise RequestRefused(400, "SIZE_INVALID", "Content-Range and Content-Length differ")
 
 
-def _out_of_order(upload: Upload, message: str) -> Refused:
-    return Refused(416, "BLOB_UPLOAD_INVALID", message, headers=_progress(upload, 416).headers)
+def _out_of_order(upload: UploadSession, message: str) -> RequestRefused:
+    return RequestRefused(416, "BLOB_UPLOAD_INVALID", message, headers=_progress(upload, 416).headers)
 
 
-def _progress(upload: Upload, status: int) -> Response:
+def _progress(upload: UploadSession, status: int) -> ServerResponse:
     headers = (
         ("Location", f"/v2/{upload.repository}/blobs/uploads/{upload.identifier}"),
         ("Range", f"0-{max(0, upload.offset - 1)}"),
         ("Docker-Upload-UUID", upload.identifier),
     )
-    return Response(status, headers)
+    return ServerResponse(status, headers)
 
 
-def _created(name: RepositoryName, digest: Digest) -> Response:
-    return Response(201, (("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", str(digest))))
+def _created(name: RepositoryName, digest: Digest) -> ServerResponse:
+    return ServerResponse(
+        201, (("Location", f"/v2/{name}/blobs/{digest}"), ("Docker-Content-Digest", str(digest)))
+    )

@@ -7,31 +7,30 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from imgpkg.embedded.blobs import parse_digest
-from imgpkg.embedded.message import FilePart, Refused, Response, json_response
-from imgpkg.embedded.names import TagName
+from imgpkg.embedded.message import FilePart, RequestRefused, ServerResponse, json_response
+from imgpkg.embedded.storage import TagName
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest, verify
 from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
-    from imgpkg.embedded.features import Features
-    from imgpkg.embedded.message import Pairs, Request
-    from imgpkg.embedded.names import RepositoryName
-    from imgpkg.embedded.storage import Storage
+    from imgpkg.embedded.message import Pairs, ServerRequest
+    from imgpkg.embedded.routes import Features
+    from imgpkg.embedded.storage import RepositoryName, Storage
 
 _MAX_MANIFEST = 4 << 20
 _COUNT = re.compile(r"[0-9]{1,18}")
 
 
-class Manifests:
+class ManifestRoutes:
     """Serves manifests of a storage and the lists of them, and takes new ones."""
 
     def __init__(self, storage: Storage, features: Features) -> None:
         self._storage = storage
         self._features = features
 
-    def get(self, _request: Request, name: RepositoryName, reference: str) -> Response:
+    def get(self, _request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
         """Answer GET and HEAD of a manifest, always as it was pushed."""
         try:
             wanted = parse_reference(reference)
@@ -45,14 +44,14 @@ class Manifests:
             ("Docker-Content-Digest", str(stored.digest)),
             ("ETag", f'"{stored.digest}"'),
         )
-        return Response(200, headers, FilePart(stored.path, 0, stored.size))
+        return ServerResponse(200, headers, FilePart(stored.path, 0, stored.size))
 
-    def put(self, request: Request, name: RepositoryName, reference: str) -> Response:
+    def put(self, request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
         """Take a manifest whose parts are all here already; its subject need not be."""
         try:
             wanted = parse_reference(reference)
         except InvalidReference as error:
-            raise Refused(400, "TAG_INVALID", str(error)) from error
+            raise RequestRefused(400, "TAG_INVALID", str(error)) from error
         manifest = _parse(request, wanted)
         self._check_parts(name, manifest)
         self._storage.put_manifest(name, manifest, wanted if isinstance(wanted, TagName) else None)
@@ -62,41 +61,41 @@ class Manifests:
         )
         if manifest.subject is not None and self._features.referrers:
             headers = (*headers, ("OCI-Subject", str(manifest.subject.digest)))
-        return Response(201, headers)
+        return ServerResponse(201, headers)
 
-    def delete(self, _request: Request, name: RepositoryName, reference: str) -> Response:
+    def delete(self, _request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
         """Remove a tag, or a manifest with every tag of it."""
         if not self._features.delete:
-            raise Refused(405, "UNSUPPORTED", "this registry deletes nothing")
+            raise RequestRefused(405, "UNSUPPORTED", "this registry deletes nothing")
         try:
             wanted = parse_reference(reference)
         except InvalidReference as error:
             raise _unknown(name, reference) from error
         if not self._delete(name, wanted):
             raise _unknown(name, reference)
-        return Response(202)
+        return ServerResponse(202)
 
-    def tags(self, request: Request, name: RepositoryName) -> Response:
+    def tags(self, request: ServerRequest, name: RepositoryName) -> ServerResponse:
         """List tags, a page at a time."""
         tags = self._storage.tags(name)
         if tags is None:
-            raise Refused(
+            raise RequestRefused(
                 404, "NAME_UNKNOWN", "repository name not known to registry", detail={"name": str(name)}
             )
         page, link = self._page(request, [str(tag) for tag in tags])
         return json_response({"name": str(name), "tags": page}, headers=link)
 
-    def catalog(self, request: Request) -> Response:
+    def catalog(self, request: ServerRequest) -> ServerResponse:
         """List repositories, a page at a time (not part of the specification, but of docker's registry)."""
         if not self._features.catalog:
-            raise Refused(404, "UNSUPPORTED", "this registry has no catalog")
+            raise RequestRefused(404, "UNSUPPORTED", "this registry has no catalog")
         page, link = self._page(request, [str(name) for name in self._storage.repositories()])
         return json_response({"repositories": page}, headers=link)
 
-    def referrers(self, request: Request, name: RepositoryName, digest: str) -> Response:
+    def referrers(self, request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
         """List, as an index, what names this digest as its subject."""
         if not self._features.referrers:
-            raise Refused(404, "UNSUPPORTED", "this registry has no referrers API")
+            raise RequestRefused(404, "UNSUPPORTED", "this registry has no referrers API")
         found = self._storage.referrers(name, parse_digest(digest))
         kind = request.parameter("artifactType")
         applied: Pairs = ()
@@ -119,7 +118,7 @@ class Manifests:
             if self._storage.manifest(name, child.digest) is None:
                 raise _missing_part(child.digest)
 
-    def _page(self, request: Request, names: list[str]) -> tuple[list[str], Pairs]:
+    def _page(self, request: ServerRequest, names: list[str]) -> tuple[list[str], Pairs]:
         last = request.parameter("last")
         rest = names if last is None else [name for name in names if name > last]
         count = _count(request, self._features.page_size)
@@ -137,7 +136,7 @@ def parse_reference(text: str) -> TagName | Digest:
     return Digest.parse(text) if ":" in text else TagName.parse(text)
 
 
-def _parse(request: Request, wanted: TagName | Digest) -> Manifest:
+def _parse(request: ServerRequest, wanted: TagName | Digest) -> Manifest:
     raw = request.read_all(_MAX_MANIFEST)
     digest = wanted if isinstance(wanted, Digest) else Digest.of(raw)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip()
@@ -145,25 +144,27 @@ def _parse(request: Request, wanted: TagName | Digest) -> Manifest:
         verify(raw, digest)
         return Manifest.parse(raw, content_type, digest)
     except VerificationError as error:
-        raise Refused(400, "DIGEST_INVALID", "provided digest did not match uploaded content") from error
+        raise RequestRefused(
+            400, "DIGEST_INVALID", "provided digest did not match uploaded content"
+        ) from error
     except InvalidManifest as error:
-        raise Refused(400, "MANIFEST_INVALID", str(error)) from error
+        raise RequestRefused(400, "MANIFEST_INVALID", str(error)) from error
 
 
-def _unknown(name: RepositoryName, reference: str) -> Refused:
+def _unknown(name: RepositoryName, reference: str) -> RequestRefused:
     detail = {"name": str(name), "reference": reference}
-    return Refused(404, "MANIFEST_UNKNOWN", "manifest unknown", detail=detail)
+    return RequestRefused(404, "MANIFEST_UNKNOWN", "manifest unknown", detail=detail)
 
 
-def _missing_part(digest: Digest) -> Refused:
+def _missing_part(digest: Digest) -> RequestRefused:
     detail = {"digest": str(digest)}
-    return Refused(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", detail=detail)
+    return RequestRefused(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", detail=detail)
 
 
-def _count(request: Request, limit: int | None) -> int | None:
+def _count(request: ServerRequest, limit: int | None) -> int | None:
     text = request.parameter("n")
     if text is None:
         return limit
     if not _COUNT.fullmatch(text):
-        raise Refused(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
+        raise RequestRefused(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
     return int(text) if limit is None else min(int(text), limit)

@@ -1,15 +1,17 @@
-"""Requests and responses of the registry as values, and the errors that it answers with."""
+"""Requests, responses and errors of the registry as values; records of requests, and faults for tests."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.errors import ImgpkgError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from imgpkg.oci.descriptor import Readable
 
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -18,23 +20,18 @@ class Disconnected(ImgpkgError):
     """The client left, or fell silent, in the middle of a request."""
 
 
-class Body(Protocol):
-    """The body of a request, read at most once."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end; raise Disconnected when the client left before it."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One request: `path` and `query` are decoded, header names in lower case, `scheme` http or https."""
+class ServerRequest:
+    """One request: `path` and `query` are decoded, header names in lower case, `scheme` http or https.
+
+    `body` is read at most once, and raises Disconnected when the client left before its end.
+    """
 
     method: str
     path: str
     query: Pairs
     headers: Mapping[str, str] = field(repr=False)
-    body: Body = field(repr=False)
+    body: Readable = field(repr=False)
     scheme: str = "http"
 
     def parameter(self, name: str) -> str | None:
@@ -48,7 +45,7 @@ class Request:
             pieces.append(piece)
             count += len(piece)
             if count > limit:
-                raise Refused(413, "SIZE_INVALID", f"more than {limit} bytes")
+                raise RequestRefused(413, "SIZE_INVALID", f"more than {limit} bytes")
         return b"".join(pieces)
 
 
@@ -62,7 +59,7 @@ class FilePart:
 
 
 @dataclass(frozen=True, slots=True)
-class Response:
+class ServerResponse:
     """One answer; Content-Length is the connection's to say."""
 
     status: int
@@ -75,7 +72,7 @@ class Response:
         return self.body.count if isinstance(self.body, FilePart) else len(self.body)
 
 
-class Refused(ImgpkgError):
+class RequestRefused(ImgpkgError):
     """A request that is answered with an error (distribution spec, "Error Codes")."""
 
     def __init__(
@@ -87,7 +84,7 @@ class Refused(ImgpkgError):
         self.detail = detail
         self.headers = headers
 
-    def response(self) -> Response:
+    def response(self) -> ServerResponse:
         """Write the error as the registry's JSON document."""
         error = {"code": self.code, "message": self.message}
         entry = error if self.detail is None else {**error, "detail": self.detail}
@@ -96,8 +93,59 @@ class Refused(ImgpkgError):
 
 def json_response(
     document: object, *, status: int = 200, headers: Pairs = (), media_type: str = "application/json"
-) -> Response:
+) -> ServerResponse:
     """Answer with a JSON document."""
     # In ASCII also half a surrogate pair can be said again, which clients may push.
     body = json.dumps(document, separators=(",", ":")).encode("ascii")
-    return Response(status, (("Content-Type", media_type), *headers), body)
+    return ServerResponse(status, (("Content-Type", media_type), *headers), body)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What goes wrong with one request; the default is nothing.
+
+    `delay` in seconds comes before everything else. `answer` is given instead of serving the request.
+    `hang_up` closes the connection without any answer. `cut_request_after` closes it after so many bytes of
+    the request's body have been taken, `cut_response_after` after so many bytes of the response's.
+    """
+
+    delay: float = 0.0
+    answer: ServerResponse | None = None
+    hang_up: bool = False
+    cut_request_after: int | None = None
+    cut_response_after: int | None = None
+
+
+NO_FAULT = Fault()
+Faults: TypeAlias = "Callable[[ServerRequest], Fault | None]"
+
+
+def no_faults(request: ServerRequest) -> Fault | None:
+    """Serve every request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request as the registry saw it; `status` is 0 when nobody was left to answer.
+
+    `error` is what went wrong inside the registry when it answered 500. `headers` may hold secrets.
+    """
+
+    method: str
+    path: str
+    query: Pairs
+    status: int
+    error: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def authorization(self) -> str:
+        """The value of the Authorization header, empty without one: a secret."""
+        return self.headers.get("authorization", "")
+
+
+OnRequest: TypeAlias = "Callable[[RequestRecord], None]"
+
+
+def ignore_request(record: RequestRecord) -> None:
+    """Watch nothing."""

@@ -1,4 +1,4 @@
-"""From a request to its endpoint: what it names, parsed first, and which scopes it needs."""
+"""The path and method of a request choose its endpoint and the permissions that it needs."""
 
 from __future__ import annotations
 
@@ -6,22 +6,21 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.embedded.access import Scope
-from imgpkg.embedded.blobs import Blobs, mount_source, parse_digest
-from imgpkg.embedded.manifests import Manifests
-from imgpkg.embedded.message import Refused, Response, json_response
-from imgpkg.embedded.names import RepositoryName
+from imgpkg.embedded.access import Permission
+from imgpkg.embedded.blobs import BlobRoutes, mount_source, parse_digest
+from imgpkg.embedded.manifests import ManifestRoutes
+from imgpkg.embedded.message import RequestRefused, ServerResponse, json_response
+from imgpkg.embedded.storage import RepositoryName
 from imgpkg.errors import InvalidReference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imgpkg.embedded.access import Access
-    from imgpkg.embedded.features import Features
-    from imgpkg.embedded.message import Request
+    from imgpkg.embedded.access import AccessController
+    from imgpkg.embedded.message import ServerRequest
     from imgpkg.embedded.storage import Storage
 
-    Endpoint: TypeAlias = Callable[[Request, RepositoryName, str], Response]
+    Endpoint: TypeAlias = Callable[[ServerRequest, RepositoryName, str], ServerResponse]
 
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
@@ -35,7 +34,7 @@ _REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<last>[^/]+)", re.DOTALL
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
+class _Resource:
     """Paths, taken apart into `name` and, when there is one, `last`; what each method needs and does."""
 
     take_apart: Callable[[str], re.Match[str] | None]
@@ -45,68 +44,70 @@ class _Route:
 class Routes:
     """Answers every request: its own endpoints after `access` agreed, and what `access` answers itself."""
 
-    def __init__(self, storage: Storage, access: Access, features: Features) -> None:
+    def __init__(self, storage: Storage, access: AccessController, features: Features) -> None:
         self._access = access
-        blobs, manifests = Blobs(storage, features), Manifests(storage, features)
+        blobs, manifests = BlobRoutes(storage, features), ManifestRoutes(storage, features)
         self._catalog = manifests.catalog
         self._routes = (*_blob_routes(blobs), *_manifest_routes(manifests))
 
-    def respond(self, request: Request) -> Response:
+    def respond(self, request: ServerRequest) -> ServerResponse:
         """Answer; a refusal is an answer too. Raises Disconnected, and OSError of the storage."""
         try:
             return self._access.endpoint(request) or self._answer(request)
-        except Refused as refused:
+        except RequestRefused as refused:
             return refused.response()
 
-    def _answer(self, request: Request) -> Response:
+    def _answer(self, request: ServerRequest) -> ServerResponse:
         if request.path in ("/v2/", "/v2"):
             return self._ping(request)
         if request.path == "/v2/_catalog":
-            self._access.check(request, (Scope("registry", "catalog", frozenset({"*"})),))
+            self._access.check(request, (Permission("registry", "catalog", frozenset({"*"})),))
             _allow(request, ("GET", "HEAD"))
             return self._catalog(request)
         for route in self._routes:
             found = route.take_apart(request.path)
             if found is not None:
                 return self._at(route, request, found["name"], found.groupdict().get("last") or "")
-        raise Refused(404, "NAME_UNKNOWN", "no such endpoint")
+        raise RequestRefused(404, "NAME_UNKNOWN", "no such endpoint")
 
-    def _ping(self, request: Request) -> Response:
+    def _ping(self, request: ServerRequest) -> ServerResponse:
         self._access.check(request, ())
         _allow(request, ("GET", "HEAD"))
         return json_response({})
 
-    def _at(self, route: _Route, request: Request, name: str, last: str) -> Response:
+    def _at(self, route: _Resource, request: ServerRequest, name: str, last: str) -> ServerResponse:
         try:
             repository = RepositoryName.parse(name)
         except InvalidReference as error:
-            raise Refused(400, "NAME_INVALID", str(error)) from error
+            raise RequestRefused(400, "NAME_INVALID", str(error)) from error
         _allow(request, route.endpoints)
         actions, endpoint = route.endpoints[request.method]
         self._access.check(request, _needs(request, repository, actions))
         return endpoint(request, repository, last)
 
 
-def _needs(request: Request, repository: RepositoryName, actions: frozenset[str]) -> tuple[Scope, ...]:
-    needs = (Scope("repository", str(repository), actions),)
+def _needs(
+    request: ServerRequest, repository: RepositoryName, actions: frozenset[str]
+) -> tuple[Permission, ...]:
+    needs = (Permission("repository", str(repository), actions),)
     source = mount_source(request) if request.method == "POST" else None
-    return needs if source is None else (*needs, Scope("repository", str(source), _PULL))
+    return needs if source is None else (*needs, Permission("repository", str(source), _PULL))
 
 
-def _allow(request: Request, methods: Mapping[str, object] | tuple[str, ...]) -> None:
+def _allow(request: ServerRequest, methods: Mapping[str, object] | tuple[str, ...]) -> None:
     if request.method not in methods:
         headers = (("Allow", ", ".join(sorted(methods))),)
-        raise Refused(405, "UNSUPPORTED", "the operation is unsupported", headers=headers)
+        raise RequestRefused(405, "UNSUPPORTED", "the operation is unsupported", headers=headers)
 
 
-def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
-    def get(request: Request, name: RepositoryName, digest: str) -> Response:
+def _blob_routes(blobs: BlobRoutes) -> tuple[_Resource, ...]:
+    def get(request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
         return blobs.get(request, name, parse_digest(digest))
 
-    def delete(request: Request, name: RepositoryName, digest: str) -> Response:
+    def delete(request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
         return blobs.delete(request, name, parse_digest(digest))
 
-    def start(request: Request, name: RepositoryName, _last: str) -> Response:
+    def start(request: ServerRequest, name: RepositoryName, _last: str) -> ServerResponse:
         return blobs.start(request, name)
 
     one = {"GET": (_PULL, get), "HEAD": (_PULL, get), "DELETE": (_DELETE, delete)}
@@ -117,14 +118,14 @@ def _blob_routes(blobs: Blobs) -> tuple[_Route, ...]:
         "DELETE": (_PUSH, blobs.cancel),
     }
     return (
-        _Route(_UPLOADS.fullmatch, {"POST": (_PUSH, start)}),
-        _Route(_UPLOAD.fullmatch, upload),
-        _Route(_BLOB.fullmatch, one),
+        _Resource(_UPLOADS.fullmatch, {"POST": (_PUSH, start)}),
+        _Resource(_UPLOAD.fullmatch, upload),
+        _Resource(_BLOB.fullmatch, one),
     )
 
 
-def _manifest_routes(manifests: Manifests) -> tuple[_Route, ...]:
-    def tags(request: Request, name: RepositoryName, _last: str) -> Response:
+def _manifest_routes(manifests: ManifestRoutes) -> tuple[_Resource, ...]:
+    def tags(request: ServerRequest, name: RepositoryName, _last: str) -> ServerResponse:
         return manifests.tags(request, name)
 
     one = {
@@ -134,7 +135,21 @@ def _manifest_routes(manifests: Manifests) -> tuple[_Route, ...]:
         "DELETE": (_DELETE, manifests.delete),
     }
     return (
-        _Route(_MANIFEST.fullmatch, one),
-        _Route(_TAGS.fullmatch, {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
-        _Route(_REFERRERS.fullmatch, {"GET": (_PULL, manifests.referrers)}),
+        _Resource(_MANIFEST.fullmatch, one),
+        _Resource(_TAGS.fullmatch, {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
+        _Resource(_REFERRERS.fullmatch, {"GET": (_PULL, manifests.referrers)}),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What the registry offers; `page_size` is the most entries of a list in one answer, None for all."""
+
+    mount: bool = True
+    referrers: bool = True
+    delete: bool = True
+    catalog: bool = True
+    page_size: int | None = None
+
+
+ALL_FEATURES = Features()

@@ -10,17 +10,21 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from imgpkg.embedded.access import Access, Account, LoginAccess, OpenAccess
-from imgpkg.embedded.connection import Answer, Connection
-from imgpkg.embedded.faults import NO_FAULT, no_faults
-from imgpkg.embedded.features import ALL_FEATURES, Features
-from imgpkg.embedded.listen import listen, tls_context
-from imgpkg.embedded.message import Disconnected, Refused
-from imgpkg.embedded.record import OnRequest, RequestRecord, ignore_request
-from imgpkg.embedded.routes import Routes
+from imgpkg.embedded.access import AccessController, Account, LoginAccess, OpenAccess
+from imgpkg.embedded.handler import Answer, Connection
+from imgpkg.embedded.message import (
+    NO_FAULT,
+    Disconnected,
+    OnRequest,
+    RequestRecord,
+    RequestRefused,
+    ignore_request,
+    no_faults,
+)
+from imgpkg.embedded.routes import ALL_FEATURES, Features, Routes
 from imgpkg.embedded.storage import Storage
 from imgpkg.embedded.tokens import TokenAccess
-from imgpkg.errors import UsageError
+from imgpkg.errors import InvalidSettings, UsageError, local_io
 
 if TYPE_CHECKING:
     import ssl
@@ -28,13 +32,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.embedded.faults import Fault, Faults
-    from imgpkg.embedded.message import Request, Response
-    from imgpkg.embedded.parse import RequestBody
+    from imgpkg.embedded.handler import RequestBody
+    from imgpkg.embedded.message import Fault, Faults, ServerRequest, ServerResponse
 
 _GRACE = 5.0
 _PAUSE = 0.05
 _KEPT_REQUESTS = 100_000
+_BACKLOG = 256
+_BUFFER = 2 << 20
 
 
 class Server:
@@ -152,7 +157,7 @@ class Server:
             self._open[threading.current_thread()] = secured
         return secured
 
-    def _respond(self, request: Request, body: RequestBody) -> Answer:
+    def _respond(self, request: ServerRequest, body: RequestBody) -> Answer:
         fault = self._faults(request) or NO_FAULT
         if fault.delay:
             self._stopping.wait(fault.delay)
@@ -166,21 +171,21 @@ class Server:
         self._record(request, response.status, error)
         return Answer(response, fault.cut_response_after)
 
-    def _faulty(self, request: Request, fault: Fault) -> tuple[Response, str]:
+    def _faulty(self, request: ServerRequest, fault: Fault) -> tuple[ServerResponse, str]:
         if fault.hang_up:
             raise Disconnected("hung up by the test")
         return self._routed(request) if fault.answer is None else (fault.answer, "")
 
-    def _routed(self, request: Request) -> tuple[Response, str]:
+    def _routed(self, request: ServerRequest) -> tuple[ServerResponse, str]:
         try:
             return self._routes.respond(request), ""
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 - one request must not end the others'
-            refused = Refused(500, "UNKNOWN", "the registry failed")
+            refused = RequestRefused(500, "UNKNOWN", "the registry failed")
             return refused.response(), f"{type(error).__name__}: {error}"
 
-    def _record(self, request: Request, status: int, error: str = "") -> None:
+    def _record(self, request: ServerRequest, status: int, error: str = "") -> None:
         record = RequestRecord(request.method, request.path, request.query, status, error, request.headers)
         with self._lock:
             self._records.append(record)
@@ -204,7 +209,7 @@ def serve(
     login: tuple[str, str] | None = None,
     token_service: bool = False,
     tls: tuple[str, str] | None = None,
-    access: Access | None = None,
+    access: AccessController | None = None,
     features: Features = ALL_FEATURES,
     on_request: OnRequest = ignore_request,
     faults: Faults = no_faults,
@@ -242,7 +247,7 @@ def serve(
     )
 
 
-def _access(login: tuple[str, str] | None, *, token_service: bool) -> Access:
+def _access(login: tuple[str, str] | None, *, token_service: bool) -> AccessController:
     accounts = () if login is None else (Account(*login),)
     if token_service:
         return TokenAccess(accounts, anonymous_pull=login is None)
@@ -264,3 +269,37 @@ def _ending_on_signals(event: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen on an address; raise LocalIOError when it is taken, UsageError when it is none."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except (socket.gaierror, OverflowError) as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+    if port != address[1]:
+        raise UsageError(f"cannot listen on {host}:{port}: no such port")
+    with local_io("listen", f"{host}:{port}"):
+        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        # Accepted connections inherit it; systems with a lower limit may refuse.
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+    listener.setblocking(False)
+    return listener
+
+
+def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+    """Show this chain, with this key; raise LocalIOError or InvalidSettings."""
+    import ssl  # noqa: PLC0415 - slow to load, and rarely wanted
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    with local_io("read", certificate):
+        try:
+            context.load_cert_chain(certificate, key)
+        except ssl.SSLError as error:
+            message = f"no certificate and its key in {certificate} and {key}: {error.reason}"
+            raise InvalidSettings(message) from error
+    return context

@@ -16,16 +16,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import threading
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgpkg.embedded.files import FileWriter, remove
-from imgpkg.embedded.names import RepositoryName, TagName
-from imgpkg.embedded.uploads import Upload, Uploads
-from imgpkg.errors import InvalidManifest, VerificationError, local_io
+from imgpkg.embedded.uploads import UploadSession, UploadSessions
+from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError, local_io
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 
@@ -33,10 +33,48 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _PATIENCE = 5.0
+_PART = r"[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_PART}(?:/{_PART})*")
+_TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_MAX_NAME = 255
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RepositoryName:
+    """A repository's name, such as `team/app`; no part is empty or starts with a dot or underscore."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> RepositoryName:
+        """Read a name (distribution spec, "Pulling manifests"); raise InvalidReference."""
+        if len(text) > _MAX_NAME or not _NAME.fullmatch(text):
+            raise InvalidReference(f"invalid repository name: {text[:_MAX_NAME]!r}")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class TagName:
+    """A tag, such as `v1.0`; it never starts with a dot."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> TagName:
+        """Read a tag (distribution spec, "Pulling manifests"); raise InvalidReference."""
+        if not _TAG.fullmatch(text):
+            raise InvalidReference(f"invalid tag: {text[:_MAX_NAME]!r}")
+        return cls(text)
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredContent:
     """Bytes in the storage: where they are and how many; `media_type` is empty for a blob."""
 
     digest: Digest
@@ -57,7 +95,7 @@ class Storage:
     ) -> None:
         self.root = os.fspath(root)
         with local_io("mkdir", self.root):
-            self.uploads = Uploads(os.path.join(self.root, "uploads"), patience=patience)
+            self.uploads = UploadSessions(os.path.join(self.root, "uploads"), patience=patience)
         self._writer = FileWriter(os.path.join(self.root, "uploads"), durable=durable)
         self._lock = threading.Lock()
 
@@ -71,7 +109,7 @@ class Storage:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def blob(self, repository: RepositoryName, digest: Digest) -> Stored | None:
+    def blob(self, repository: RepositoryName, digest: Digest) -> StoredContent | None:
         """Return a blob of this repository."""
         if not os.path.exists(self._own(repository, "_blobs", digest)):
             return None
@@ -84,7 +122,7 @@ class Storage:
         self._writer.write(self._own(repository, "_blobs", digest), b"")
         return True
 
-    def finish(self, upload: Upload, digest: Digest) -> None:
+    def finish(self, upload: UploadSession, digest: Digest) -> None:
         """Make an upload a blob of its repository; drop it and raise VerificationError if it is another."""
         got = upload.digest(digest.algorithm)
         if got != digest:
@@ -96,9 +134,9 @@ class Storage:
 
     def delete_blob(self, repository: RepositoryName, digest: Digest) -> bool:
         """Take a blob out of this repository; False when it has none."""
-        return remove(self._own(repository, "_blobs", digest))
+        return _remove(self._own(repository, "_blobs", digest))
 
-    def manifest(self, repository: RepositoryName, wanted: TagName | Digest) -> Stored | None:
+    def manifest(self, repository: RepositoryName, wanted: TagName | Digest) -> StoredContent | None:
         """Return a manifest of this repository by its tag or digest."""
         digest = wanted if isinstance(wanted, Digest) else self._tagged(repository, wanted)
         media_type = None if digest is None else _read(self._own(repository, "_manifests", digest))
@@ -126,17 +164,17 @@ class Storage:
                 return False
             for tag in self.tags(repository) or ():
                 if self._tagged(repository, tag) == digest:
-                    remove(self._tag(repository, tag))
+                    _remove(self._tag(repository, tag))
             with open(stored.path, "rb") as file, contextlib.suppress(InvalidManifest):
                 # What is refused today may have been taken by an earlier version.
                 subject = Manifest.parse(file.read(), stored.media_type, digest).subject
                 if subject is not None:
-                    remove(self._referrer(repository, subject.digest, digest))
-            return remove(self._own(repository, "_manifests", digest))
+                    _remove(self._referrer(repository, subject.digest, digest))
+            return _remove(self._own(repository, "_manifests", digest))
 
     def delete_tag(self, repository: RepositoryName, tag: TagName) -> bool:
         """Remove a tag and leave its manifest; False when there is none."""
-        return remove(self._tag(repository, tag))
+        return _remove(self._tag(repository, tag))
 
     def tags(self, repository: RepositoryName) -> tuple[TagName, ...] | None:
         """Return the tags in lexical order; None for a repository that never had a manifest."""
@@ -161,10 +199,10 @@ class Storage:
         texts = (_read(os.path.join(folder, name)) for name in sorted(_list(folder)))
         return tuple(json.loads(text) for text in texts if text is not None)
 
-    def _stored(self, digest: Digest, media_type: str = "") -> Stored | None:
+    def _stored(self, digest: Digest, media_type: str = "") -> StoredContent | None:
         path = self._content(digest)
         try:
-            return Stored(digest, path, os.stat(path).st_size, media_type)
+            return StoredContent(digest, path, os.stat(path).st_size, media_type)
         except FileNotFoundError:
             return None
 
@@ -215,3 +253,51 @@ def _list(folder: str) -> list[str]:
         return os.listdir(folder)
     except FileNotFoundError:
         return []
+
+
+class FileWriter:
+    """Writes small files by way of `folder`, which must be on the same file system as they are.
+
+    `durable` files survive a power failure once they are visible.
+    """
+
+    def __init__(self, folder: str, *, durable: bool) -> None:
+        self._folder = folder
+        self._durable = durable
+
+    def write(self, path: str, data: bytes) -> None:
+        """Make `path` a file with this content, replacing an older one at once."""
+        temporary = os.path.join(self._folder, uuid.uuid4().hex)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+            self.publish(temporary, path)
+        except BaseException:
+            _remove(temporary)
+            raise
+
+    def publish(self, temporary: str, path: str) -> None:
+        """Give a finished file its final name."""
+        if self._durable:
+            _sync(temporary)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.replace(temporary, path)
+        if self._durable:
+            _sync(os.path.dirname(path))
+
+
+def _remove(path: str) -> bool:
+    """Remove a file; tell whether there was one."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -18,13 +18,13 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
-from imgpkg.embedded.access import Account, Scope, access_detail, authenticate, find_account
-from imgpkg.embedded.message import Refused, Response, json_response
+from imgpkg.embedded.access import Account, Permission, access_detail, authenticate, find_account
+from imgpkg.embedded.message import RequestRefused, ServerResponse, json_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from imgpkg.embedded.message import Request
+    from imgpkg.embedded.message import ServerRequest
 
 PATH = "/token"
 SERVICE = "imgpkg-registry"
@@ -35,12 +35,12 @@ _PULL = frozenset({"pull"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Grant:
+class _Claims:
     """What a token says; `serial` counts the refresh tokens of one family."""
 
     username: str
     expires: float
-    scopes: tuple[Scope, ...] = ()
+    scopes: tuple[Permission, ...] = ()
     family: str = ""
     serial: int = 0
 
@@ -73,7 +73,7 @@ class TokenAccess:
         self._serials: dict[str, int] = {}
         self._lock = threading.Lock()
 
-    def check(self, request: Request, needs: tuple[Scope, ...]) -> None:
+    def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
         """Refuse with 401 what the token does not allow, naming realm, service and scope."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
@@ -84,7 +84,7 @@ class TokenAccess:
         if not all(any(scope.covers(need) for scope in grant.scopes) for need in needs):
             raise _challenge(request, needs, error="insufficient_scope")
 
-    def endpoint(self, request: Request) -> Response | None:
+    def endpoint(self, request: ServerRequest) -> ServerResponse | None:
         """Give tokens: GET with a login or without, POST with a password or a refresh token."""
         if request.path != PATH:
             return None
@@ -92,20 +92,20 @@ class TokenAccess:
             return self._get(request)
         if request.method == "POST" and self._offers_post:
             return self._post(request)
-        raise Refused(405, "UNSUPPORTED", "the token service does not know this method")
+        raise RequestRefused(405, "UNSUPPORTED", "the token service does not know this method")
 
-    def issue(self, username: str, scopes: Iterable[Scope]) -> str:
+    def issue(self, username: str, scopes: Iterable[Permission]) -> str:
         """Return a new token for these scopes, unchecked."""
-        return self._sign("access", _Grant(username, self._clock() + self._lifetime, tuple(scopes)))
+        return self._sign("access", _Claims(username, self._clock() + self._lifetime, tuple(scopes)))
 
     def issue_refresh(self, username: str) -> str:
         """Return the first refresh token of a new family."""
         family = secrets.token_hex(8)
         with self._lock:
             self._serials[family] = 0
-        return self._sign("refresh", _Grant(username, self._clock() + _REFRESH_LIFETIME, (), family))
+        return self._sign("refresh", _Claims(username, self._clock() + _REFRESH_LIFETIME, (), family))
 
-    def _get(self, request: Request) -> Response:
+    def _get(self, request: ServerRequest) -> ServerResponse:
         scopes = [value for name, value in request.query if name == "scope"]
         if "authorization" not in request.headers:
             return self._reply(None, scopes)
@@ -115,7 +115,7 @@ class TokenAccess:
         wants_refresh = request.parameter("offline_token") == "true"
         return self._reply(account, scopes, self.issue_refresh(account.username) if wants_refresh else "")
 
-    def _post(self, request: Request) -> Response:
+    def _post(self, request: ServerRequest) -> ServerResponse:
         form = parse_qs(request.read_all(_MAX_FORM).decode("utf-8", "replace"))
         first = {name: values[0] for name, values in form.items()}
         scopes = form.get("scope", [])
@@ -123,7 +123,7 @@ class TokenAccess:
             account, refresh = self._refreshed(first.get("refresh_token", ""))
             return self._reply(account, scopes, refresh)
         if first.get("grant_type") != "password":
-            raise Refused(400, "UNSUPPORTED", "grant_type must be password or refresh_token")
+            raise RequestRefused(400, "UNSUPPORTED", "grant_type must be password or refresh_token")
         login = (first.get("username", "").encode(), first.get("password", "").encode())
         known = find_account(self._accounts, *login)
         if known is None:
@@ -139,10 +139,10 @@ class TokenAccess:
             raise _unauthorized()
         if not self._rotates:
             return account, token
-        following = _Grant(grant.username, grant.expires, (), grant.family, grant.serial + 1)
+        following = _Claims(grant.username, grant.expires, (), grant.family, grant.serial + 1)
         return account, self._sign("refresh", following)
 
-    def _use(self, grant: _Grant) -> bool:
+    def _use(self, grant: _Claims) -> bool:
         if not self._rotates:
             return True
         with self._lock:
@@ -152,10 +152,10 @@ class TokenAccess:
             self._serials[grant.family] = grant.serial + 1
             return True
 
-    def _reply(self, account: Account | None, scopes: Iterable[str], refresh: str = "") -> Response:
+    def _reply(self, account: Account | None, scopes: Iterable[str], refresh: str = "") -> ServerResponse:
         if account is None and not self._anonymous_pull:
             raise _unauthorized()
-        asked = [scope for text in " ".join(scopes).split() if (scope := Scope.parse(text)) is not None]
+        asked = [scope for text in " ".join(scopes).split() if (scope := Permission.parse(text)) is not None]
         granted = tuple(self._allowed(account, scope) for scope in asked)
         token = self.issue(account.username if account is not None else "", granted)
         document: dict[str, object] = {
@@ -168,13 +168,13 @@ class TokenAccess:
             document["refresh_token"] = refresh
         return json_response(document, headers=(("Cache-Control", "no-store"),))
 
-    def _allowed(self, account: Account | None, scope: Scope) -> Scope:
+    def _allowed(self, account: Account | None, scope: Permission) -> Permission:
         if account is not None:
             return account.allowed(scope)
         is_public = scope.kind == "repository"
-        return Scope(scope.kind, scope.name, scope.actions & _PULL if is_public else frozenset())
+        return Permission(scope.kind, scope.name, scope.actions & _PULL if is_public else frozenset())
 
-    def _sign(self, kind: str, grant: _Grant) -> str:
+    def _sign(self, kind: str, grant: _Claims) -> str:
         scopes = [str(scope) for scope in grant.scopes]
         fields = [
             kind,
@@ -188,7 +188,7 @@ class TokenAccess:
         payload = json.dumps(fields, separators=(",", ":")).encode()
         return f"{_encode(payload)}.{_encode(self._mac(payload))}"
 
-    def _read(self, kind: str, token: str) -> _Grant | None:
+    def _read(self, kind: str, token: str) -> _Claims | None:
         encoded, _, mac = token.partition(".")
         try:
             payload, received = _decode(encoded), _decode(mac)
@@ -199,14 +199,14 @@ class TokenAccess:
         what, username, expires, scopes, family, serial, _ = json.loads(payload)
         if what != kind or expires <= self._clock():
             return None
-        parsed = tuple(scope for text in scopes if (scope := Scope.parse(text)) is not None)
-        return _Grant(username, expires, parsed, family, serial)
+        parsed = tuple(scope for text in scopes if (scope := Permission.parse(text)) is not None)
+        return _Claims(username, expires, parsed, family, serial)
 
     def _mac(self, payload: bytes) -> bytes:
         return hmac.digest(self._key, payload, "sha256")
 
 
-def _challenge(request: Request, needs: tuple[Scope, ...], *, error: str) -> Refused:
+def _challenge(request: ServerRequest, needs: tuple[Permission, ...], *, error: str) -> RequestRefused:
     host = request.headers.get("host", "")
     realm = f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{PATH}"
     parameters = [("realm", realm), ("service", SERVICE)]
@@ -216,14 +216,14 @@ def _challenge(request: Request, needs: tuple[Scope, ...], *, error: str) -> Ref
         parameters.append(("error", error))
     value = "Bearer " + ",".join(f'{name}="{value}"' for name, value in parameters)
     headers = (("WWW-Authenticate", value),)
-    return Refused(
+    return RequestRefused(
         401, "UNAUTHORIZED", "authentication required", detail=access_detail(needs), headers=headers
     )
 
 
-def _unauthorized() -> Refused:
+def _unauthorized() -> RequestRefused:
     challenge = (("WWW-Authenticate", f'Basic realm="{SERVICE}"'),)
-    return Refused(401, "UNAUTHORIZED", "incorrect username or password", headers=challenge)
+    return RequestRefused(401, "UNAUTHORIZED", "incorrect username or password", headers=challenge)
 
 
 def _encode(data: bytes) -> str:

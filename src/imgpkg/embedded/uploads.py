@@ -10,7 +10,6 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-from imgpkg.embedded.files import remove
 from imgpkg.errors import ImgpkgError
 from imgpkg.oci.descriptor import Digest
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import FileIO
 
-    from imgpkg.embedded.names import RepositoryName
+    from imgpkg.embedded.storage import RepositoryName
     from imgpkg.oci.descriptor import Readable
 
 _PIECE = 1 << 20
@@ -29,7 +28,7 @@ class UploadIsBusy(ImgpkgError):
     """Another request is writing to this upload."""
 
 
-class Upload:
+class UploadSession:
     """One upload to a repository; `offset` is the count of bytes that have arrived."""
 
     def __init__(
@@ -79,7 +78,7 @@ class Upload:
         return Digest(algorithm, other.hexdigest())
 
 
-class Uploads:
+class UploadSessions:
     """The uploads of one running registry; they end with it, or a day after they began.
 
     A second writer to one upload waits for the first, `patience` seconds long.
@@ -88,17 +87,17 @@ class Uploads:
     def __init__(self, folder: str, *, patience: float) -> None:
         self._patience = patience
         self._folder = folder
-        self._uploads: dict[str, Upload] = {}
+        self._uploads: dict[str, UploadSession] = {}
         self._lock = threading.Lock()
         os.makedirs(folder, exist_ok=True)
         self._sweep(time.time() - _FORGOTTEN_AFTER)
 
-    def start(self, repository: RepositoryName) -> Upload:
+    def start(self, repository: RepositoryName) -> UploadSession:
         """Begin an upload of nothing yet."""
         now = time.time()
         identifier = uuid.uuid4().hex
         path = os.path.join(self._folder, identifier)
-        upload = Upload(identifier, repository, path, now, self._patience)
+        upload = UploadSession(identifier, repository, path, now, self._patience)
         with open(upload.path, "xb"):
             pass
         with self._lock:
@@ -108,24 +107,25 @@ class Uploads:
             self.end(forgotten)
         return upload
 
-    def find(self, repository: RepositoryName, identifier: str) -> Upload | None:
+    def find(self, repository: RepositoryName, identifier: str) -> UploadSession | None:
         """Return an upload of this repository that has not ended."""
         with self._lock:
             upload = self._uploads.get(identifier)
         return upload if upload is not None and upload.repository == repository else None
 
-    def end(self, upload: Upload) -> None:
+    def end(self, upload: UploadSession) -> None:
         """Forget an upload, and the bytes that are still its own."""
         with self._lock:
             self._uploads.pop(upload.identifier, None)
-        remove(upload.path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(upload.path)
 
     def _sweep(self, before: float) -> None:
         # What another running registry writes in the same folder is younger.
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 if entry.stat().st_mtime < before:
-                    remove(entry.path)
+                    os.unlink(entry.path)
 
 
 def _no_link(path: str, flags: int) -> int:

@@ -8,7 +8,7 @@ import jwt
 from tests.servers.raw import Received
 
 from imgpkg.embedded.access import Account
-from imgpkg.embedded.message import Response
+from imgpkg.embedded.message import ServerResponse
 from imgpkg.embedded.tokens import TokenAccess
 
 KEY = "k" * 32
@@ -31,7 +31,7 @@ class AcrAccess(TokenAccess):
             received = Received(request.method, request.path, lines, request.read_all(1 << 16))
             self.exchange.refresh_token = self.issue_refresh("acr")
             said = self.exchange(received)
-            return Response(said.status, (("Content-Type", "application/json"),), said.body)
+            return ServerResponse(said.status, (("Content-Type", "application/json"),), said.body)
         return super().endpoint(request)
 
     def issue_refresh(self, username):

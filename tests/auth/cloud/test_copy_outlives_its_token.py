@@ -12,7 +12,7 @@ from tests.servers.cloud import AzureRegistry, Ecr, EntraId, GoogleMetadata
 from tests.servers.images import make_image, tar_layer
 
 from imgpkg.embedded.access import Account, LoginAccess
-from imgpkg.embedded.faults import NO_FAULT, Fault
+from imgpkg.embedded.message import NO_FAULT, Fault
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import pytest
 from tests.servers.client import ask, basic, bearer_token
 from tests.servers.images import make_image, sha256, upload
 
-from imgpkg.embedded.access import Account, LoginAccess, Scope
+from imgpkg.embedded.access import Account, LoginAccess, Permission
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.tokens import TokenAccess
 from imgpkg.errors import UsageError
@@ -115,7 +115,7 @@ class TestAToken:
 
     def test_cannot_be_widened_by_its_holder(self):
         access = TokenAccess([WRITER])
-        token = access.issue("writer", [Scope.parse("repository:team/a:pull")])
+        token = access.issue("writer", [Permission.parse("repository:team/a:pull")])
         payload, _, mac = token.partition(".")
         fields = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         fields[3] = ["repository:team/app:pull"]
@@ -247,10 +247,10 @@ class TestTheTokenService:
 
 class TestAScope:
     def test_may_have_colons_in_its_name(self):
-        scope = Scope.parse("repository:host:5000/a:pull,push")
+        scope = Permission.parse("repository:host:5000/a:pull,push")
         assert (scope.kind, scope.name, scope.actions) == ("repository", "host:5000/a", {"pull", "push"})
         assert str(scope) == "repository:host:5000/a:pull,push"
 
     @pytest.mark.parametrize("text", ["", "repository", "repository:a", "repository::pull", ":"])
     def test_that_is_none_is_none(self, text):
-        assert Scope.parse(text) is None
+        assert Permission.parse(text) is None

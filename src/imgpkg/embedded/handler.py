@@ -1,17 +1,24 @@
-"""Reading requests off a connection, strictly (RFC 9112): what is ambiguous is refused, not guessed."""
+"""HTTP/1.1 on one connection: requests in, responses out, one after the other (RFC 9112)."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
-from imgpkg.embedded.message import Disconnected, Refused, Request
+from imgpkg.embedded.message import Disconnected, FilePart, RequestRefused, ServerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from io import BufferedReader
+
+    from imgpkg.embedded.message import ServerResponse
 
 _MAX_HEAD = 64 << 10
 _MAX_PARAMETERS = 100
@@ -20,6 +27,14 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
+_SILENCE = 60.0
+_LINGER = 2.0
+_BUFFER = 256 << 10
+_SMALL_FILE = 64 << 10
+_DISCARDED = 1 << 20
+_LINGERED = 256 << 20
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
+_BODILESS = frozenset({204, 304})
 
 
 class RequestBody:
@@ -98,10 +113,10 @@ class RequestBody:
 
 def read_request(
     file: BufferedReader, scheme: str, send_continue: Callable[[], None]
-) -> tuple[Request, RequestBody, bool] | None:
+) -> tuple[ServerRequest, RequestBody, bool] | None:
     """Read one request's head: the request, its body, and whether the connection may be kept.
 
-    None when the client has left. Raise Refused for what is no request, after which the connection must end.
+    None when the client has left. Raise RequestRefused for what is no request; the connection must end then.
     """
     line = _line(file)
     if line == "":
@@ -121,7 +136,7 @@ def read_request(
     path, query = _target(first[2])
     options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
     keeps = "close" not in options if is_current else "keep-alive" in options
-    return Request(first[1], path, query, headers, body, scheme), body, keeps
+    return ServerRequest(first[1], path, query, headers, body, scheme), body, keeps
 
 
 def _target(target: str) -> tuple[str, tuple[tuple[str, str], ...]]:
@@ -171,5 +186,103 @@ def _line(file: BufferedReader) -> str | None:
     return line.removesuffix(b"\n").removesuffix(b"\r").decode("latin-1")
 
 
-def _malformed(what: str) -> Refused:
-    return Refused(400, "UNSUPPORTED", f"malformed request: {what}")
+def _malformed(what: str) -> RequestRefused:
+    return RequestRefused(400, "UNSUPPORTED", f"malformed request: {what}")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, and after how many bytes of its body the connection breaks; None for a whole one."""
+
+    response: ServerResponse
+    cut_after: int | None = None
+
+
+Respond: TypeAlias = "Callable[[ServerRequest, RequestBody], Answer]"
+
+
+class Connection:
+    """Serves one accepted socket until the client leaves, fails, or the server stops.
+
+    `respond` raises Disconnected when there is nobody, or nothing, to answer.
+    """
+
+    def __init__(self, sock: socket.socket, respond: Respond, *, scheme: str) -> None:
+        self._socket = sock
+        self._respond = respond
+        self._scheme = scheme
+        self._file: BufferedReader = sock.makefile("rb", _BUFFER)  # type: ignore[assignment]
+
+    def run(self) -> None:
+        """Serve requests; returns when the connection has ended."""
+        self._socket.settimeout(_SILENCE)
+        try:
+            with contextlib.suppress(OSError, Disconnected):
+                while self._serve_one():
+                    pass
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._socket.close()
+
+    def _serve_one(self) -> bool:
+        try:
+            received = read_request(self._file, self._scheme, self._send_continue)
+        except RequestRefused as refused:
+            self._send(refused.response(), has_body=True, keeps=False)
+            self._linger()
+            return False
+        if received is None:
+            return False
+        request, body, keeps = received
+        answer = self._respond(request, body)
+        keeps = keeps and answer.cut_after is None and body.discard(_DISCARDED)
+        self._send(answer.response, has_body=request.method != "HEAD", keeps=keeps, cut=answer.cut_after)
+        if not keeps:
+            self._linger()
+        return keeps
+
+    def _send(self, response: ServerResponse, *, has_body: bool, keeps: bool, cut: int | None = None) -> None:
+        head = _head(response, keeps=keeps)
+        if not has_body:
+            self._socket.sendall(head)
+            return
+        count = response.length if cut is None else min(cut, response.length)
+        if not isinstance(response.body, FilePart):
+            self._socket.sendall(head + response.body[:count])
+            return
+        self._send_file(head, FilePart(response.body.path, response.body.offset, count))
+
+    def _send_file(self, head: bytes, part: FilePart) -> None:
+        with open(part.path, "rb") as file:
+            if part.count > _SMALL_FILE:
+                self._socket.sendall(head)
+                self._socket.sendfile(file, part.offset, part.count)
+                return
+            file.seek(part.offset)
+            self._socket.sendall(head + file.read(part.count))
+
+    def _send_continue(self) -> None:
+        self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _linger(self) -> None:
+        # Closing with unread bytes resets the connection, which can destroy the response on its way.
+        socket.socket.shutdown(self._socket, socket.SHUT_WR)
+        self._socket.settimeout(_LINGER)
+        left = _LINGERED
+        while left > 0 and (data := socket.socket.recv(self._socket, _BUFFER)):
+            left -= len(data)
+
+
+def _head(response: ServerResponse, *, keeps: bool) -> bytes:
+    lines = [
+        f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}",
+        f"Date: {formatdate(usegmt=True)}",
+        "Docker-Distribution-Api-Version: registry/2.0",
+        *(f"{name}: {value}" for name, value in response.headers),
+    ]
+    if response.status not in _BODILESS:
+        lines.append(f"Content-Length: {response.length}")
+    if not keeps:
+        lines.append("Connection: close")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")

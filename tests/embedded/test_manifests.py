@@ -9,7 +9,7 @@ import pytest
 from tests.servers.client import ask
 from tests.servers.images import OCI_INDEX, OCI_MANIFEST, make_image, sha256, upload
 
-from imgpkg.embedded.features import Features
+from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
 
 REPOSITORY = "/v2/team/app"

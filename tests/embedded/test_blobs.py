@@ -10,7 +10,7 @@ import pytest
 from tests.servers.client import ask, ask_on, connection
 from tests.servers.images import sha256
 
-from imgpkg.embedded.features import Features
+from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
 

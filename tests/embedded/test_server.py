@@ -16,7 +16,7 @@ from tests.servers.client import ask, ask_on, basic, connection
 from tests.servers.faults import always, any_of, first, insufficient_scope, refusing
 from tests.servers.images import make_image, sha256, upload
 
-from imgpkg.embedded.faults import Fault
+from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
 from imgpkg.errors import InvalidSettings, LocalIOError, UsageError

@@ -11,10 +11,8 @@ import pytest
 from tests.servers.client import ask
 from tests.servers.images import make_image, sha256, upload
 
-from imgpkg.embedded.files import FileWriter
-from imgpkg.embedded.names import RepositoryName, TagName
 from imgpkg.embedded.server import serve
-from imgpkg.embedded.storage import Storage
+from imgpkg.embedded.storage import FileWriter, RepositoryName, Storage, TagName
 from imgpkg.embedded.uploads import UploadIsBusy
 from imgpkg.errors import InvalidReference, LocalIOError, VerificationError
 from imgpkg.oci.descriptor import Digest
