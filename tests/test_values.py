@@ -13,10 +13,11 @@ import sys
 import typing
 
 import pytest
+from hypothesis import given, strategies
 
 import imgpkg
 from imgpkg import errors
-from imgpkg.values import FrozenDict
+from imgpkg.values import FrozenDict, format_time, parse_time
 
 SECRET = "hunter2"
 DIGEST = imgpkg.Digest.of(b"")
@@ -237,3 +238,32 @@ def test_the_types_of_every_public_name_can_be_looked_up(name):
     if inspect.isclass(thing) or inspect.isfunction(thing):
         for one in described(thing):
             assert not any(isinstance(hint, str) for hint in typing.get_type_hints(one).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-01T00:00:00Z", 0.0),
+        ("1970-01-01t00:00:00z", 0.0),
+        ("1970-01-01 00:00:01.5Z", 1.5),
+        ("1970-01-01T01:00:00.123456789+01:00", 0.123456789),
+        ("1969-12-31T23:00:00-01:00", 0.0),
+    ],
+)
+def test_a_time_is_read(text, seconds):
+    assert parse_time(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "1970-01-01", "1970-01-01T00:00:00", "1970-13-01T00:00:00Z", "1970-01-01T00:00:00+0100", "now"],
+)
+def test_anything_else_is_an_error(text):
+    with pytest.raises(ValueError):
+        parse_time(text)
+
+
+@given(strategies.integers(0, 4_000_000_000_000_000))
+def test_a_time_that_is_written_reads_as_itself(microseconds):
+    seconds = microseconds / 1e6
+    assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=2e-6)

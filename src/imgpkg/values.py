@@ -1,9 +1,11 @@
-"""What values are made of: a mapping that never changes, and fields that are kept and not shown."""
+"""Parts of values: a mapping that never changes, fields that stay out of copies for people, and times."""
 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import InitVar, field, make_dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ V = TypeVar("V")
 C = TypeVar("C", bound=type)
 
 StrPath: TypeAlias = str | os.PathLike[str]
+# Some clouds send nanoseconds, which datetime cannot hold, and Python 3.10 parses neither them nor the Z.
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))")
 
 
 class FrozenDict(dict[K, V]):
@@ -52,3 +56,18 @@ def hiding(*names: str) -> Callable[[C], C]:
         return decorated
 
     return hide
+
+
+def parse_time(text: str) -> float:
+    """Return the Unix time of an RFC 3339 text like `2030-01-02T03:04:05.6Z`; raise ValueError for others."""
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no RFC 3339 time")
+    date, clock, fraction, offset = match.groups()
+    whole = datetime.fromisoformat(f"{date}T{clock}{offset or '+00:00'}")
+    return whole.timestamp() + float(fraction or 0)
+
+
+def format_time(seconds: float) -> str:
+    """Return a Unix time as RFC 3339 in UTC, to the microsecond."""
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")

@@ -36,7 +36,6 @@ MODULES = (
     "imgpkg.auth.address",
     "imgpkg.auth.authfile",
     "imgpkg.auth.cloud.ecr_registry",
-    "imgpkg.auth.cloud.rfc3339",
     "imgpkg.auth.cloud.sdk",
     "imgpkg.auth.environment_sets",
     "imgpkg.auth.helper",
@@ -177,7 +176,7 @@ GRAMMARS = {
     "JSON web token": (lambda on, text: on.web_token.claims_of(text), [("", ""), ("a.", ".b")]),
     "ECR host": (lambda on, text: on.ecr_registry.EcrRegistry.of(text), [("0" * 12 + ".dkr.ecr.a", "")]),
     "SDK error": (lambda on, text: on.sdk.reason(OSError(text), {}), [("", ""), ("a_token", " ")]),
-    "RFC 3339": (lambda on, text: on.rfc3339.parse(text), [("2030-01-02T03:04:05.", "Z")]),
+    "RFC 3339": (lambda on, text: on.token.parse_time(text), [("2030-01-02T03:04:05.", "Z")]),
     "challenge": (
         challenges,
         [

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.address import Address
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.once import Once
 from imgpkg.auth.places import places
 from imgpkg.errors import CredentialError, doing
+from imgpkg.locks import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.address import Address
 from imgpkg.auth.environment_sets import PREFIX, EnvironmentSet, EnvironmentSets, read_sets
 from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.once import Once
 from imgpkg.auth.pattern import ANOTHER_HOST
+from imgpkg.locks import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from imgpkg.auth.credential import Credential
 from imgpkg.auth.jsonfile import decode, fold, text
-from imgpkg.auth.once import Once
 from imgpkg.auth.program import Programs, find
 from imgpkg.errors import CredentialError
+from imgpkg.locks import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

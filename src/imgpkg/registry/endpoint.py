@@ -15,9 +15,9 @@ from imgpkg.errors import (
     TransportError,
     doing,
 )
+from imgpkg.locks import Turn
 from imgpkg.registry.auth.challenge import Challenge
 from imgpkg.registry.auth.realm import may_speak_http
-from imgpkg.registry.locks import Turn
 from imgpkg.transport.message import Origin
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, Unauthorized, doing
+from imgpkg.locks import KeyedLocks
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.scope import Access
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.listing import pages
-from imgpkg.registry.locks import KeyedLocks
 from imgpkg.transport.message import redact_url
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from stat import S_ISREG
 from tempfile import mkstemp
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.cloud import rfc3339
 from imgpkg.auth.cloud.renewal import renew_at
+from imgpkg.values import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -64,8 +64,8 @@ class EcrCache:
             return
         entry = {
             "AuthorizationToken": token.token,
-            "RequestedAt": rfc3339.render(token.requested_at),
-            "ExpiresAt": rfc3339.render(token.expires_at),
+            "RequestedAt": format_time(token.requested_at),
+            "ExpiresAt": format_time(token.expires_at),
             "ProxyEndpoint": f"https://{registry.host}",
             "Service": registry.service,
         }
@@ -130,7 +130,7 @@ def _token(entry: object) -> CachedToken | None:
         return None
     try:
         token = entry["AuthorizationToken"]
-        requested_at, expires_at = rfc3339.parse(entry["RequestedAt"]), rfc3339.parse(entry["ExpiresAt"])
+        requested_at, expires_at = parse_time(entry["RequestedAt"]), parse_time(entry["ExpiresAt"])
     except (LookupError, TypeError, ValueError):
         return None
     return CachedToken(token, requested_at, expires_at) if isinstance(token, str) else None

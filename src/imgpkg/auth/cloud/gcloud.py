@@ -6,9 +6,9 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.cloud import rfc3339
 from imgpkg.auth.program import Programs, find
 from imgpkg.errors import CredentialError
+from imgpkg.values import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ def access_token(
 def _understand(printed: bytes) -> tuple[str, float]:
     try:
         credential = json.loads(printed[:_LARGEST])["credential"]
-        token, expires_at = credential["access_token"], rfc3339.parse(credential["token_expiry"])
+        token, expires_at = credential["access_token"], parse_time(credential["token_expiry"])
     except (ValueError, TypeError, LookupError, RecursionError):
         token, expires_at = None, 0.0
     if not isinstance(token, str) or not token:

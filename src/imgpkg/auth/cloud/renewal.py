@@ -8,8 +8,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.once import Once
 from imgpkg.errors import CredentialError
+from imgpkg.locks import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable

@@ -10,8 +10,8 @@ from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imgpkg.errors import ImgpkgError, RegistryError, TransportError, Unauthorized
+from imgpkg.locks import Turn
 from imgpkg.registry.auth.challenge import is_insufficient, parse_challenges
-from imgpkg.registry.locks import Turn
 from imgpkg.transport.message import redact_url
 from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
 

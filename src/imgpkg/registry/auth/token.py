@@ -8,19 +8,19 @@ import re
 from base64 import b64encode
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, RegistryError
+from imgpkg.locks import Turn
 from imgpkg.registry.auth.login import Login, not_again
 from imgpkg.registry.auth.realm import absolute, check_realm, token_url
 from imgpkg.registry.auth.scope import covers
 from imgpkg.registry.failure import failure
-from imgpkg.registry.locks import Turn
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
+from imgpkg.values import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable, Mapping
@@ -37,7 +37,6 @@ _LONGEST_LIFE = 10 * 365 * 86400.0
 _RENEWED_BEFORE = 10.0
 _TRUSTED_SKEW = 300.0
 _TOKEN = re.compile(r"[\x21-\x7e]+")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 CLIENT_ID = "imgpkg"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
@@ -126,14 +125,10 @@ def _life(value: Any) -> float:
 
 
 def _time(value: Any) -> float | None:
-    """Read an RFC 3339 time; fractions of a second do not matter."""
-    match = _TIME.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        return None
-    zone = "+00:00" if match[3] in "Zz" else match[3]
+    """Read an RFC 3339 time in whole seconds; None for anything else."""
     try:
-        return datetime.fromisoformat(f"{match[1]}T{match[2]}{zone}").astimezone(timezone.utc).timestamp()
-    except (ValueError, OverflowError):
+        return float(math.floor(parse_time(value)))
+    except (ValueError, TypeError):
         return None
 
 
