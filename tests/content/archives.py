@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 from contextlib import nullcontext
 
-from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
-from imgpkg.content.archive_writer import ArchiveWriter
+from imgpkg.content.archive.manifest import ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive.writer import ArchiveWriter
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 

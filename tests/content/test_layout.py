@@ -16,8 +16,7 @@ from tests.content.archives import layers, never, opener, parsed
 from tests.content.tars import tree
 from tests.servers.images import make_image
 
-from imgpkg.content.layout import Layout, output_layout
-from imgpkg.content.layout_index import REFERENCE_NAME
+from imgpkg.content.layout import REFERENCE_NAME, Layout, output_layout
 from imgpkg.errors import ArchiveError, InvalidManifest, LocalIOError, VerificationError
 from imgpkg.oci.descriptor import Digest
 

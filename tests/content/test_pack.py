@@ -18,10 +18,9 @@ import pytest
 
 from imgpkg.content._deflate import Encoder as Fast
 from imgpkg.content.deflate_reference import Encoder as Reference
-from imgpkg.content.folder import remove_tree
 from imgpkg.content.image import build_image
-from imgpkg.content.pack import pack_layer
-from imgpkg.content.walk import list_entries
+from imgpkg.content.output import remove_tree
+from imgpkg.content.pack import list_entries, pack_layer
 from imgpkg.errors import Cancelled, ImgpkgError, LocalIOError, UsageError
 from imgpkg.events import Message, PackAdvanced, PackStarted
 from imgpkg.oci import media

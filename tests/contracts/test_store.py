@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from tests.content.archives import writer
 from tests.contracts.store import LocalStoreContract
 
-from imgpkg.content.archive import Archive
+from imgpkg.content.archive.reader import Archive
 from imgpkg.content.layout import Layout
 from imgpkg.oci.descriptor import Digest
 

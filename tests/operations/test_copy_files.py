@@ -10,8 +10,8 @@ from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index
 
 from imgpkg import errors
-from imgpkg.content.archive_manifest import ArchiveImage, ArchiveIndex, Marks
-from imgpkg.content.archive_writer import ArchiveWriter
+from imgpkg.content.archive.manifest import ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive.writer import ArchiveWriter
 from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobStarted, Message

@@ -51,7 +51,7 @@ MODULES = (
     "imgpkg.cli.main",
     "imgpkg.cli.output",
     "imgpkg.content.image",
-    "imgpkg.content.tar_fields",
+    "imgpkg.content.tar.reader",
     "imgpkg.embedded.access",
     "imgpkg.embedded.blobs",
     "imgpkg.embedded.manifests",
@@ -227,11 +227,11 @@ GRAMMARS = {
         [("", ""), ("a", "/b")],
     ),
     "records of PAX": (
-        lambda on, text: on.tar_fields.pax_records(CountedBytes(str.encode(text, "latin-1", "replace"))),
+        lambda on, text: on.reader.pax_records(CountedBytes(str.encode(text, "latin-1", "replace"))),
         [("", ""), ("9", " a=b\n")],
     ),
     "time of PAX": (
-        lambda on, text: on.tar_fields.pax_time({b"a": str.encode(text, "latin-1", "replace")}, b"a", b""),
+        lambda on, text: on.reader.pax_time({b"a": str.encode(text, "latin-1", "replace")}, b"a", b""),
         [("0.", "")],
     ),
     "duration": (lambda on, text: on.arguments.duration(text), [("1", ""), ("", "s")]),

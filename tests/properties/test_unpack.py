@@ -17,8 +17,7 @@ from tests.content.tars import file, layer, tar, tree
 
 from imgpkg.content.inflate import decompressed
 from imgpkg.content.output import replacing
-from imgpkg.content.pieces import Pieces
-from imgpkg.content.tar_reader import read_entries
+from imgpkg.content.tar.reader import Pieces, read_entries
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.errors import ImgpkgError, LocalIOError, UnpackError
 

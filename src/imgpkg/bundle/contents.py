@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from imgpkg.content.walk import walk_sorted
+from imgpkg.content.pack import walk_sorted
 from imgpkg.errors import UsageError, local_io
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.content.inflate import decompressed
-from imgpkg.content.pieces import Pieces
-from imgpkg.content.tar_reader import REGULAR, read_entries
+from imgpkg.content.tar.reader import REGULAR, Pieces, read_entries
 from imgpkg.errors import Forbidden, InvalidLock, NotFound, Unauthorized, doing
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest

@@ -155,10 +155,10 @@ def describe(context: Context) -> None:
             referrers=flags.is_on("referrers"),
         )
     if kind == "json":
-        from imgpkg.content import go_json  # noqa: PLC0415 - likewise
+        from imgpkg.content.image import encode_json  # noqa: PLC0415 - likewise
 
         value = rendering.description_json(description)
-        context.output.document(go_json.encode(value, indent=2).decode() + "\n", value)
+        context.output.document(encode_json(value, indent=2).decode() + "\n", value)
         return
     for block in _blocks(description, kind, layers=flags.is_on("layers")):
         context.output.block(block)

@@ -240,9 +240,9 @@ class JSONOutput:
         if self.has_failed or self.is_said or not any(document.values()):
             return
         self.is_said = True
-        from imgpkg.content import go_json  # noqa: PLC0415 - only for `--json`
+        from imgpkg.content.image import encode_json  # noqa: PLC0415 - only for `--json`
 
-        text = go_json.encode(document, indent=4).decode()
+        text = encode_json(document, indent=4).decode()
         self.out.write(text + ("\n" if self.value else ""))
         self.out.flush()
 

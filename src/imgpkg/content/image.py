@@ -1,12 +1,12 @@
-"""The image around one packed layer: configuration and manifest, byte for byte."""
+"""The image around one packed layer: configuration and manifest, in the bytes of Go's JSON encoder."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from imgpkg.content import go_json
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _EPOCH = "0001-01-01T00:00:00Z"
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _HISTORY = ({"author": "imgpkg", "created": _EPOCH, "created_by": "imgpkg"},)
+# Go's encoder makes its output safe inside HTML and JavaScript, and shows what is no text.
+_ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
+_ESCAPES |= dict.fromkeys(range(0xD800, 0xE000), "\\ufffd")
 
 
 class Layer(Protocol):
@@ -42,7 +45,7 @@ class BuiltImage:
 
 def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
     """Wrap `layer`; the same layer and labels give the same digest everywhere."""
-    config = go_json.encode(
+    config = encode_json(
         {
             "architecture": "",
             "created": _EPOCH,
@@ -53,7 +56,7 @@ def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
         }
     )
     descriptor = Descriptor(media.DOCKER_CONFIG, Digest.of(config), len(config))
-    manifest = go_json.encode(
+    manifest = encode_json(
         {
             "schemaVersion": 2,
             "mediaType": media.DOCKER_MANIFEST,
@@ -71,3 +74,13 @@ def _in_bytes(label: tuple[str, str]) -> bytes:
 
 def _fields(blob: Descriptor) -> dict[str, object]:
     return {"mediaType": blob.media_type, "size": blob.size, "digest": str(blob.digest)}
+
+
+def encode_json(value: object, *, indent: int | None = None) -> bytes:
+    """Return what Go writes for plain dicts, lists, strings and numbers, keys in the order they have.
+
+    Without `indent` there are no spaces; with it each entry has a line, indented by so many.
+    """
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)
+    return text.translate(_ESCAPES).encode()

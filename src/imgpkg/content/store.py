@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from imgpkg.errors import local_io
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,3 +70,40 @@ class OpenedBlob:
 
     def __exit__(self, *exception: object) -> None:
         self._context.__exit__(None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A part of a file: `size` bytes from `offset` on."""
+
+    offset: int
+    size: int
+
+
+class FileRange:
+    """A stream over a part of an open file; many may share the descriptor, which stays open."""
+
+    def __init__(self, descriptor: int, path: str, extent: Extent) -> None:
+        self._descriptor = descriptor
+        self._path = path
+        self._at = extent.offset
+        self._end = extent.offset + extent.size
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end of the part or of the file."""
+        with local_io("read", self._path):
+            data = os.pread(self._descriptor, min(size, self._end - self._at), self._at)
+        self._at += len(data)
+        return data
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def pass_over(self, count: int) -> int:
+        """Move on by at most `count` bytes; return by how many."""
+        passed = min(count, self._end - self._at)
+        self._at += passed
+        return passed

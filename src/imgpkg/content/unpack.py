@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.content import tar_reader
-from imgpkg.content.folder import Folder, Parts
 from imgpkg.content.inflate import decompressed
-from imgpkg.content.pieces import PIECE, Pieces
+from imgpkg.content.tar import reader as tar
+from imgpkg.content.tar.reader import PIECE, Pieces
 from imgpkg.errors import UnpackError, local_io
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Container, Iterable, Iterator
 
-    from imgpkg.content.tar_reader import TarEntry
+    from typing_extensions import Self
+
+    from imgpkg.content.tar.reader import TarEntry
     from imgpkg.oci.descriptor import Descriptor, Readable
+
+Parts: TypeAlias = "tuple[bytes, ...]"
 
 _WHITEOUT = b".wh."
 _WHITEOUT_META = b".wh..wh."
@@ -26,16 +30,18 @@ _ALL, _OWNER = 0o777, 0o700
 _SPECIAL = stat.S_ISGID | stat.S_ISVTX
 _NOT_MADE = frozenset(
     {
-        tar_reader.HARD_LINK,
-        tar_reader.SYMBOLIC_LINK,
-        tar_reader.CHARACTER,
-        tar_reader.BLOCK_DEVICE,
-        tar_reader.FIFO,
+        tar.HARD_LINK,
+        tar.SYMBOLIC_LINK,
+        tar.CHARACTER,
+        tar.BLOCK_DEVICE,
+        tar.FIFO,
     }
 )
 # Linux's PATH_MAX, less the room that renaming beside the output folder may need.
 _LONGEST_PATH = 4096 - 64
 _LARGEST_ID = (1 << 32) - 2
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str) -> None:
@@ -60,7 +66,7 @@ def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str)
 
 def _unpack(stream: Readable, layer: _Layer) -> None:
     content = Pieces(decompressed(stream))
-    for entry in tar_reader.read_entries(content):
+    for entry in tar.read_entries(content):
         layer.apply(entry, content)
     # What follows the archive's end has a digest too.
     while stream.read(PIECE):
@@ -97,9 +103,9 @@ class _Layer:
 
     def _place(self, parts: Parts, entry: TarEntry, content: Pieces) -> None:
         match entry.kind:
-            case tar_reader.REGULAR:
+            case tar.REGULAR:
                 self._write(parts, entry, content)
-            case tar_reader.DIRECTORY:
+            case tar.DIRECTORY:
                 self._folder.enter(parts[:-1])
                 if not self._folder.is_directory(parts):
                     self._folder.remove(parts)
@@ -153,7 +159,7 @@ def _parts(entry: TarEntry) -> Parts:
 
 
 def _check_top(entry: TarEntry) -> None:
-    if entry.kind != tar_reader.DIRECTORY and entry.name != b".":
+    if entry.kind != tar.DIRECTORY and entry.name != b".":
         raise _escape(entry)
 
 
@@ -185,3 +191,127 @@ def _change_owner(descriptor: int, entry: TarEntry) -> None:
     if not (0 <= entry.uid <= _LARGEST_ID and 0 <= entry.gid <= _LARGEST_ID):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     os.fchown(descriptor, entry.uid, entry.gid)
+
+
+class Folder:
+    """The folder `path`, which must exist; places in it are named by their parts, none of them `..`.
+
+    What stands in the way of something new is removed, but no file for which `keeps` is true: a folder in its
+    place is an error. Methods raise OSError.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.keeps: Callable[[Parts], bool] = lambda _: False
+        with local_io("open", path):
+            self._root = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
+        # Archives list files folder by folder, so the last folder is nearly always the next.
+        self._current: Parts = ()
+        self._descriptor = self._root
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._leave()
+        os.close(self._root)
+
+    def shown(self, parts: Parts) -> str:
+        """Return the path of a place, for messages."""
+        return os.path.join(self.path, os.fsdecode(b"/".join(parts)))
+
+    def create(self, parts: Parts, mode: int) -> int:
+        """Return a descriptor of a new, empty file; the umask applies to `mode`."""
+        parent = self.enter(parts[:-1])
+        try:
+            return os.open(parts[-1], _NEW_FILE, mode, dir_fd=parent)
+        except FileExistsError:
+            self.remove(parts)
+            return os.open(parts[-1], _NEW_FILE, mode, dir_fd=self.enter(parts[:-1]))
+
+    def enter(self, parts: Parts) -> int:
+        """Return a descriptor of the directory, made with its parents where missing; do not close it."""
+        if parts != self._current:
+            self._leave()
+            self._descriptor = self._walk(parts)
+            self._current = parts
+        return self._descriptor
+
+    def remove(self, parts: Parts, keep: Container[Parts] = ()) -> None:
+        """Remove the file or directory and all below it, if it is there; files in `keep` stay."""
+        if parts in keep:
+            return
+        if self.is_directory(parts):
+            self.clear(parts, keep)
+            with suppress(OSError):
+                os.rmdir(self._absolute(parts))
+        else:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.unlink(self._absolute(parts))
+
+    def clear(self, parts: Parts, keep: Container[Parts] = ()) -> None:
+        """Remove all below the directory, if it is one; files in `keep` stay, and so do their directories."""
+        self._leave()
+        if not self.is_directory(parts):
+            return
+        directories = [parts]
+        for directory in directories:
+            for name, is_directory in _children(self._absolute(directory)):
+                child = (*directory, name)
+                if is_directory:
+                    directories.append(child)
+                elif child not in keep:
+                    os.unlink(self._absolute(child))
+        for directory in reversed(directories[1:]):
+            # Not empty: something is kept in it.
+            with suppress(OSError):
+                os.rmdir(self._absolute(directory))
+
+    def is_directory(self, parts: Parts) -> bool:
+        """Tell whether a directory is at the place."""
+        try:
+            return stat.S_ISDIR(os.lstat(self._absolute(parts)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
+    def _absolute(self, parts: Parts) -> bytes:
+        return os.path.join(os.fsencode(self.path), *parts)
+
+    def _walk(self, parts: Parts) -> int:
+        descriptor = os.dup(self._root)
+        for depth, name in enumerate(parts, 1):
+            parent = descriptor
+            try:
+                descriptor = self._step(parent, parts[:depth], name)
+            finally:
+                os.close(parent)
+        return descriptor
+
+    def _step(self, parent: int, parts: Parts, name: bytes) -> int:
+        try:
+            return os.open(name, _DIRECTORY, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            if self.is_directory(parts):
+                raise
+            self._give_way(parts)
+        with suppress(FileExistsError):
+            os.mkdir(name, _ALL, dir_fd=parent)
+        return os.open(name, _DIRECTORY, dir_fd=parent)
+
+    def _give_way(self, parts: Parts) -> None:
+        if self.keeps(parts) and stat.S_ISREG(os.lstat(self._absolute(parts)).st_mode):
+            with local_io("mkdir", self.shown(parts)):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        self.remove(parts)
+
+    def _leave(self) -> None:
+        if self._descriptor != self._root:
+            os.close(self._descriptor)
+        self._current, self._descriptor = (), self._root
+
+
+def _children(directory: bytes) -> Iterator[tuple[bytes, bool]]:
+    with os.scandir(directory) as entries:
+        return iter([(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries])

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
-from imgpkg.content.folder import remove_tree
-from imgpkg.content.output import output_folder, replacing
+from imgpkg.content.output import output_folder, remove_tree, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.errors import IsABundle, NotABundle, NotFound, UsageError, doing
 from imgpkg.events import (

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
-from imgpkg.content.archive_writer import tar_output
+from imgpkg.content.archive.writer import tar_output
 from imgpkg.content.layout import output_layout
 from imgpkg.content.output import output_file
 from imgpkg.errors import UsageError, doing

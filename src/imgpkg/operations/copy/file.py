@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import internal_tag
-from imgpkg.content.archive_index import MANIFEST
-from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage, ArchiveIndex, Marks
-from imgpkg.content.archive_writer import ArchiveWriter
+from imgpkg.content.archive.manifest import LARGEST_MANIFEST, MANIFEST, ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive.writer import ArchiveWriter
 from imgpkg.content.layout import Layout
 from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.content.store import Target
     from imgpkg.events import Hook
     from imgpkg.oci.descriptor import Descriptor, Readable

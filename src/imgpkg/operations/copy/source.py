@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
-from imgpkg.content.archive import Archive
-from imgpkg.content.archive_manifest import ArchiveImage
+from imgpkg.content.archive.manifest import ArchiveImage
+from imgpkg.content.archive.reader import Archive
 from imgpkg.content.layout import Layout
 from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Workers
     from imgpkg.bundle.lock import ImagesLock, LockedImage
-    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.content.store import Source
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest

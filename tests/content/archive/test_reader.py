@@ -12,8 +12,8 @@ import pytest
 from tests.content.archives import item, layers, parsed, write
 from tests.servers.images import make_image
 
-from imgpkg.content.archive import Archive
-from imgpkg.content.archive_manifest import decode, encode
+from imgpkg.content.archive.manifest import decode, encode
+from imgpkg.content.archive.reader import Archive
 from imgpkg.errors import ArchiveError, ImgpkgError, LocalIOError, VerificationError
 from imgpkg.oci.descriptor import Descriptor, Digest
 

@@ -16,9 +16,7 @@ import pytest
 from tests.content.steps import before
 from tests.content.tars import file, tar, tree, unpack
 
-from imgpkg.content.folder import remove_tree
-from imgpkg.content.output import output_folder, replacing
-from imgpkg.content.swap import put_back, swap_entries
+from imgpkg.content.output import output_folder, put_back, remove_tree, replacing, swap_entries
 from imgpkg.errors import LocalIOError, UnpackError, UsageError
 
 _NOBODY = 65534

@@ -10,8 +10,7 @@ import tarfile
 import pytest
 from tests.content.tars import file, folder, tar, unpack
 
-from imgpkg.content.pieces import Pieces
-from imgpkg.content.tar_reader import TarEntry, read_entries
+from imgpkg.content.tar.reader import Pieces, TarEntry, read_entries
 from imgpkg.errors import UnpackError
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.content.tar_header import END, FILE, FOLDER, member_header, padded
+from imgpkg.content.tar.writer import END, FILE, FOLDER, member_header, padded
 
 GO_FOLDER = 1 << 31
 FIELDS = (

@@ -7,9 +7,9 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
-from imgpkg.content.archive_index import MANIFEST, member_name, not_found, read_members
-from imgpkg.content.archive_partial import PartialFile
-from imgpkg.content.archive_plan import plan_archive
+from imgpkg.content.archive.manifest import MANIFEST
+from imgpkg.content.archive.partial_file import PartialFile, plan_archive
+from imgpkg.content.archive.reader import member_name, not_found, read_members
 from imgpkg.content.output import output_file
 from imgpkg.content.temporary import remove_left_files
 from imgpkg.errors import ArchiveError, ImgpkgError, LocalIOError, doing, local_io
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.content.archive_index import Member
-    from imgpkg.content.archive_manifest import ArchiveItem
-    from imgpkg.content.store import Opener
+    from imgpkg.content.archive.manifest import ArchiveItem
+    from imgpkg.content.store import Extent, Opener
     from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.manifest import Manifest
 
@@ -172,7 +171,7 @@ def _discard(file: PartialFile) -> None:
 
 
 @contextmanager
-def _earlier(path: str, shown: str) -> Iterator[tuple[int, str, Mapping[str, Member]] | None]:
+def _earlier(path: str, shown: str) -> Iterator[tuple[int, str, Mapping[str, Extent]] | None]:
     """Yield descriptor, path and members of the file that is there already; None when there is none."""
     if not os.path.exists(path):
         yield None
@@ -185,7 +184,7 @@ def _earlier(path: str, shown: str) -> Iterator[tuple[int, str, Mapping[str, Mem
         os.close(descriptor)
 
 
-def _resumable(descriptor: int, path: str) -> Mapping[str, Member]:
+def _resumable(descriptor: int, path: str) -> Mapping[str, Extent]:
     with doing(f"Reading previously created tar '{path}'"):
         members = read_members(descriptor, path, lenient=True)
         if MANIFEST not in members:

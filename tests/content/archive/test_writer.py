@@ -15,7 +15,7 @@ from tests.content.archives import item, layers, never, opener, parsed, write, w
 from tests.content.steps import before
 from tests.servers.images import make_image
 
-from imgpkg.content.archive import Archive
+from imgpkg.content.archive.reader import Archive
 from imgpkg.content.temporary import new_file
 from imgpkg.errors import ArchiveError, LocalIOError, UnpackError, VerificationError
 
@@ -284,7 +284,7 @@ class TestResuming:
     def test_a_process_killed_in_the_middle_can_be_resumed(self, path, whole):
         program = (
             "import sys, time\n"
-            "from tests.content.test_archive_writing import BLOBS, IMAGES, opener, writer\n"
+            "from tests.content.archive.test_writer import BLOBS, IMAGES, opener, writer\n"
             "with writer(sys.argv[1], *IMAGES) as target:\n"
             "    for blob, data in BLOBS[:3]:\n"
             "        target.write(blob, opener(data))\n"

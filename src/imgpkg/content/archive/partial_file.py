@@ -1,4 +1,4 @@
-"""A tar file on its way: laid out at its full size, its blobs filled in anywhere and in any order."""
+"""A tar file while it is written: laid out at its full size, then filled at any place and in any order."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_name
-from imgpkg.content.tar_header import member_header
+from imgpkg.content.archive.manifest import MANIFEST, encode
+from imgpkg.content.archive.reader import member_name
+from imgpkg.content.store import Extent, FileRange
+from imgpkg.content.tar.writer import BLOCK, END, member_header, padded
 from imgpkg.content.temporary import hold, new_file
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.descriptor import VerifiedReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from imgpkg.content.archive_plan import ArchivePlan
-    from imgpkg.oci.descriptor import Digest, Readable
+    from imgpkg.content.archive.manifest import ArchiveItem
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 _PIECE = 1 << 20
 _PERMISSIONS = 0o666
@@ -29,6 +32,36 @@ _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _START = member_header(MANIFEST.encode(), 0)[:108]
 # Hashing runs beside the interpreter, so several processors help.
 _JOBS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivePlan:
+    """The bytes between the blobs, by offset, the places of the blobs, and the size of the whole file."""
+
+    fixed: tuple[tuple[int, bytes], ...] = field(repr=False)
+    places: Mapping[Digest, Extent]
+    size: int
+
+
+def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> ArchivePlan:
+    """Lay out manifest.json for `items`, then `blobs`, each digest once, in the order of their digests."""
+    manifest = encode(items)
+    start = member_header(MANIFEST.encode(), len(manifest)) + padded(manifest)
+    fixed = [(0, start)]
+    places: dict[Digest, Extent] = {}
+    at = len(start)
+    distinct = {blob.digest: blob for blob in blobs}
+    for digest in sorted(distinct, key=str):
+        size = distinct[digest].size
+        header = member_header(member_name(digest).encode(), size)
+        fixed.append((at, header))
+        places[digest] = Extent(at + len(header), size)
+        end = at + len(header) + size
+        padding = bytes(-size % BLOCK)
+        fixed.append((end, padding))
+        at = end + len(padding)
+    fixed.append((at, END))
+    return ArchivePlan(tuple(fixed), places, at + len(END))
 
 
 class PartialFile:
@@ -117,7 +150,7 @@ class PartialFile:
 
         self._for_missing(check)
 
-    def copy_from(self, descriptor: int, path: str, members: Mapping[str, Member]) -> None:
+    def copy_from(self, descriptor: int, path: str, members: Mapping[str, Extent]) -> None:
         """Take the missing blobs that are whole in another tar file."""
 
         def copy(digest: Digest) -> None:

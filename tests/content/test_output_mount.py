@@ -18,9 +18,9 @@ NEW = {"b": "new b", "d/y": "new y", "both": "new both", "swap": "a file that wa
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path
-from imgpkg.content.folder import remove_tree
+from imgpkg.content.output import remove_tree
 from imgpkg.content.output import output_folder, replacing
-from imgpkg.content.swap import put_back, recover, swap_entries
+from imgpkg.content.output import put_back, recover, swap_entries
 from imgpkg.content.temporary import new_folder
 from imgpkg.errors import LocalIOError, UnpackError
 

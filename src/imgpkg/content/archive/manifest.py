@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from imgpkg.content import go_json
+from imgpkg.content.image import encode_json
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Digest, verify
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.descriptor import Descriptor
 
+MANIFEST = "manifest.json"
 # In bytes; manifests and configurations are small, so this is thousands of images.
 LARGEST_MANIFEST = 1 << 30
 
@@ -91,7 +92,7 @@ def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> byt
         }
         for item in ordered
     ]
-    data = go_json.encode(document or None)
+    data = encode_json(document or None)
     if len(data) > most:
         raise ArchiveError(f"file manifest.json would have {len(data)} bytes; at most {most} are read")
     return data

@@ -7,23 +7,29 @@ from contextlib import nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from imgpkg.content import archive_manifest
-from imgpkg.content.archive_index import MANIFEST, FileRange, Member, member_name, not_found, read_members
-from imgpkg.content.archive_manifest import LARGEST_MANIFEST, ArchiveImage
-from imgpkg.errors import ArchiveError, VerificationError, local_io
+from imgpkg.content.archive.manifest import LARGEST_MANIFEST, MANIFEST, ArchiveImage, decode
+from imgpkg.content.store import Extent, FileRange
+from imgpkg.content.tar.reader import REGULAR, Pieces, read_entries
+from imgpkg.errors import ArchiveError, UnpackError, VerificationError, local_io
 from imgpkg.oci.descriptor import VerifiedReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from typing_extensions import Self
 
-    from imgpkg.content.archive_manifest import ArchiveItem
+    from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
 
 _PIECE = 1 << 20
+# A header, and with luck the next one, when what is between is small.
+_LOOK_AHEAD = 4 << 10
+_HINT = (
+    "(hint: This may be because when copying to a tarball, the --include-non-distributable-layers flag "
+    "should have been provided.)"
+)
 
 
 class Archive:
@@ -40,7 +46,7 @@ class Archive:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._members = read_members(self._descriptor, path)
-            self.items = archive_manifest.decode(self._manifest_json())
+            self.items = decode(self._manifest_json())
         except BaseException:
             self.close()
             raise
@@ -100,7 +106,7 @@ class Archive:
         content = FileRange(self._descriptor, self._path, member)
         return b"".join(iter(lambda: content.read(_PIECE), b""))
 
-    def _member(self, blob: Descriptor) -> Member:
+    def _member(self, blob: Descriptor) -> Extent:
         name = member_name(blob.digest)
         member = self._members.get(name)
         if member is None:
@@ -110,3 +116,40 @@ class Archive:
                 f"file {name} in tar: error verifying size; got {member.size}, want {blob.size}"
             )
         return member
+
+
+def member_name(digest: Digest) -> str:
+    """Return the name of a layer's member, whatever its compression."""
+    return f"{digest.algorithm}-{digest.hex}.tar.gz"
+
+
+def not_found(name: str) -> ArchiveError:
+    """Say that a member is missing, as the original does."""
+    return ArchiveError(f"file {name} not found in tar {_HINT}")
+
+
+def read_members(descriptor: int, path: str, *, lenient: bool = False) -> Mapping[str, Extent]:
+    """List the regular members, the first of each name; their content may be anything.
+
+    Raises ArchiveError when the file ends in the middle or is no tar; with `lenient` what was found before
+    the damage is returned. Raises LocalIOError.
+    """
+    size = os.fstat(descriptor).st_size
+    whole = FileRange(descriptor, path, Extent(0, size))
+    content = Pieces(whole, _LOOK_AHEAD, whole.pass_over)
+    members: dict[str, Extent] = {}
+    try:
+        for entry in read_entries(content):
+            if entry.kind == REGULAR:
+                name = entry.name.decode("utf-8", "surrogateescape").removeprefix("./")
+                members.setdefault(name, Extent(content.position, entry.size))
+    except UnpackError as error:
+        if not lenient:
+            raise ArchiveError(error.message, hints=_damage(descriptor, path)) from error
+    return members
+
+
+def _damage(descriptor: int, path: str) -> tuple[str, ...]:
+    if os.pread(descriptor, 2, 0) == b"\x1f\x8b":
+        return (f"{path} is compressed; unpack it with gunzip first.",)
+    return (f"{path} is not whole, or not a tar file; copy it again.",)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.content.tars import file, fill, folder, layer, link, tar, tree, unpack
 
-from imgpkg.content.folder import remove_tree
+from imgpkg.content.output import remove_tree
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.errors import LocalIOError, UnpackError, VerificationError
 from imgpkg.oci import media

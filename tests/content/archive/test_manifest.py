@@ -10,10 +10,9 @@ import pytest
 from tests.content.archives import item, layers, opener, parsed, write, writer
 from tests.servers.images import make_image, sha256
 
-from imgpkg.content.archive import Archive
-from imgpkg.content.archive_index import read_members
-from imgpkg.content.archive_manifest import ArchiveImage, Marks, decode, encode
-from imgpkg.content.archive_plan import plan_archive
+from imgpkg.content.archive.manifest import ArchiveImage, Marks, decode, encode
+from imgpkg.content.archive.partial_file import plan_archive
+from imgpkg.content.archive.reader import Archive, read_members
 from imgpkg.errors import ArchiveError
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
