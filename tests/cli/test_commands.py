@@ -125,31 +125,13 @@ def test_every_flag_has_a_text_and_its_own_letter(path):
     assert all(flag.usage for flag in flags)
 
 
-@pytest.mark.parametrize(
-    ("path", "short"),
-    [
-        (
-            "",
-            (
-                "imgpkg allows to store configuration and image references as OCI artifacts "
-                "(copy, describe, pull, push, tag, version)"
-            ),
-        ),
-        ("push", "Push files as image"),
-        ("pull", "Pull files from bundle, image, or bundle lock file"),
-        ("copy", "Copy a bundle from one location to another"),
-        ("describe", "Describe the images and bundles associated with a give bundle"),
-        ("tag", "Tag (list, resolve)"),
-        ("tag list", "List tags for image"),
-        ("tag ls", "List tags for image"),
-        ("tag resolve", "Resolve tag to digest for image"),
-        ("version", "Print client version"),
-        ("completion", "Generate completion script"),
-        ("help", "Help about any command"),
-    ],
-)
-def test_a_command_says_what_the_original_says_of_it(path, short):
-    assert named(path).short == short
+@pytest.mark.parametrize("path", OWN)
+def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
+    command = named(path)
+    for text in (command.short, *(flag.usage for flag in command.all_flags)):
+        assert text[0].isupper()
+        assert not text.endswith(".")
+        assert ". " not in text
 
 
 @pytest.mark.parametrize(

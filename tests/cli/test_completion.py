@@ -119,7 +119,7 @@ class TestCompletionProtocol:
 
     def test_each_candidate_is_described(self, run):
         assert run("__complete", "tag", "").out == (
-            "list\tList tags for image\nresolve\tResolve tag to digest for image\n:4\n"
+            "list\tList the tags of a repository\nresolve\tPrint the digest reference of a tag\n:4\n"
         )
 
     def test_what_has_no_description_is_alone_on_its_line(self, run):

@@ -2,70 +2,72 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from imgpkg.cli.commands import COMMANDS, ROOT
+from imgpkg.cli.commands import COMMANDS, ROOT, find
 
 ROOM = Path(__file__).parent
 PROJECT = ROOM.parent.parent
 PATHS = [command.path for command in (ROOT, *COMMANDS)]
 HELP_OF_VERSION = """\
-Print client version
+Print the version
 
 Usage:
   imgpkg version [flags]
 
 Flags:
-  -h, --help      help for version
-      --verbose   Print which parts are in use, too
+  -h, --help      Show this help
+      --verbose   Also print the version of Python and the encoder that compresses layers
 
 Global Flags:
-      --color            Set color output (default true)
-      --column strings   Filter to show only given columns
-      --debug            Enables debugging
-      --json             Output as JSON
-      --tty              Force TTY-like output
-  -y, --yes              Assume yes for any prompt
+      --color            Use colours on a terminal (default true)
+      --column strings   Column of a table to print, such as name or digest (may be repeated)
+      --debug            Write each request and response to standard error, without secrets
+      --json             Write the result as JSON
+      --tty              Write to a pipe or file what a terminal gets
+  -y, --yes              Accepted for compatibility: no command asks for confirmation
 """
 HELP_OF_ROOT = """\
-imgpkg allows to store configuration and image references as OCI artifacts \
-(copy, describe, pull, push, tag, version)
+Store configuration, and references to the images it needs, as OCI artifacts in container registries
 
 Usage:
   imgpkg [flags]
   imgpkg [command]
 
 Available Commands:
-  auth        Credentials (explain)
-  completion  Generate completion script
-  copy        Copy a bundle from one location to another
-  describe    Describe the images and bundles associated with a give bundle
-  help        Help about any command
-  pull        Pull files from bundle, image, or bundle lock file
-  push        Push files as image
-  registry    Small registry for demonstrations and tests (serve)
-  tag         Tag (list, resolve)
-  version     Print client version
+  auth        Explain which credentials are used
+  completion  Print a completion script for a shell
+  copy        Copy images and bundles between registries, tar files and OCI layouts
+  describe    Describe a bundle and the images that it names
+  help        Print the help of a command
+  pull        Pull the files of an image or a bundle
+  push        Push files as an image or a bundle
+  registry    Serve a small registry
+  tag         List and resolve tags
+  version     Print the version
 
 Flags:
-      --color            Set color output (default true)
-      --column strings   Filter to show only given columns
-      --debug            Enables debugging
-  -h, --help             help for imgpkg
-      --json             Output as JSON
-      --tty              Force TTY-like output
-  -v, --version          version for imgpkg
-  -y, --yes              Assume yes for any prompt
+      --color            Use colours on a terminal (default true)
+      --column strings   Column of a table to print, such as name or digest (may be repeated)
+      --debug            Write each request and response to standard error, without secrets
+  -h, --help             Show this help
+      --json             Write the result as JSON
+      --tty              Write to a pipe or file what a terminal gets
+  -v, --version          Print the version
+  -y, --yes              Accepted for compatibility: no command asks for confirmation
 
 Use "imgpkg [command] --help" for more information about a command.
 """
 
 
 class TestHelp:
-    def test_of_the_root_is_the_originals_with_two_commands_more(self, run):
+    def test_of_the_root_lists_the_commands(self, run):
         done = run("help")
         assert (done.code, done.out, done.err) == (0, HELP_OF_ROOT, "")
 
@@ -94,7 +96,7 @@ class TestHelp:
         assert "\nAliases:\n  list, ls\n\n" in run("help", "tag", "ls").out
 
     def test_comes_before_what_is_missing_or_too_much(self, run):
-        assert run("pull", "--help", "extra").out.startswith("Pull files from bundle")
+        assert run("pull", "--help", "extra").out.startswith("Pull the files of")
 
     def test_does_not_come_before_flags_that_cannot_be_read(self, refused):
         assert refused("pull", "--help", "--bogus") == "unknown flag: --bogus"
@@ -102,22 +104,27 @@ class TestHelp:
     @pytest.mark.parametrize(
         ("path", "line"),
         [
+            ("push", "      --file-exclusion strings                      Path to leave out, relative to"),
+            ("push", "  -l, --labels stringToString                       Label of the image as key=value"),
+            ("push", "key=value (may be repeated) (default [])"),
+            ("push", "instead of the default (may be repeated) (default [.git])"),
+            ("push", "  -f, --file strings                                File or folder to pack (may be"),
+            ("push", "(ms, s, m or h; 0 waits without limit) (default 30s)"),
+            ("pull", "      --image-is-bundle-check                       Refuse to pull a bundle with"),
             (
-                "push",
-                "      --file-exclusion strings                      Exclude file whose path, relative to",
+                "copy",
+                "      --concurrency int                             Number of requests at the same time",
             ),
-            ("push", "  -l, --labels stringToString                       Set labels on image (default [])"),
-            ("push", "nested-dir/baz.txt) (can be specified multiple times) (default [.git])"),
-            ("push", "  -f, --file strings                                Set file (format: /tmp/foo)"),
-            ("push", "(ms|s|m|h) (default 30s)"),
-            ("pull", "      --image-is-bundle-check                       Error when image is a bundle"),
-            ("copy", "      --concurrency int                             Concurrency (default 5)"),
-            ("copy", "      --registry-response-header-timeout duration   Maximum time to allow"),
-            ("describe", "  -o, --output-type string                          Type of output"),
-            ("describe", '[text, yaml, json, tree] (default "text")'),
+            ("copy", "requests at the same time (default 5)"),
+            ("copy", "      --registry-response-header-timeout duration   Time to wait for the headers"),
             (
                 "describe",
-                "--layers                                      Retrieve image layers info (default true)",
+                "  -o, --output-type string                          Form of the output: text, yaml",
+            ),
+            ("describe", 'text, yaml, json or tree (default "text")'),
+            (
+                "describe",
+                "--layers                                      Print the digests of the layers (def",
             ),
         ],
     )
@@ -140,8 +147,9 @@ class TestHelp:
 
     def test_of_a_group_lists_what_is_in_it(self, run):
         assert run("help", "tag").out.startswith(
-            "Tag (list, resolve)\n\nUsage:\n  imgpkg tag [command]\n\nAvailable Commands:\n"
-            "  list        List tags for image\n  resolve     Resolve tag to digest for image\n\nFlags:\n"
+            "List and resolve tags\n\nUsage:\n  imgpkg tag [command]\n\nAvailable Commands:\n"
+            "  list        List the tags of a repository\n"
+            "  resolve     Print the digest reference of a tag\n\nFlags:\n"
         )
         assert run("help", "tag").out.endswith(
             '\n\nUse "imgpkg tag [command] --help" for more information about a command.\n'
@@ -149,6 +157,45 @@ class TestHelp:
 
     def test_of_completion_names_the_shells(self, run):
         assert "\n  imgpkg completion [bash|zsh|fish|powershell]\n" in run("help", "completion").out
+
+
+def examples():
+    """Yield the command lines of all help texts, in an order in which each finds what it needs."""
+    for path in (("push",), ("pull",), ("copy",), ("describe",)):
+        yield from re.findall(r"^  (?!#)(.+)$", find((), path[0]).example, re.MULTILINE)
+    for command in COMMANDS:
+        if command.name not in ("push", "pull", "copy", "describe"):
+            yield from re.findall(r"^  (?!#)(.+)$", command.example, re.MULTILINE)
+
+
+def test_the_examples_run_as_they_are_printed(embedded_registry, another_registry, tmp_path):
+    (tmp_path / "bundle/.imgpkg").mkdir(parents=True)
+    lock = "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages: []\n"
+    (tmp_path / "bundle/.imgpkg/images.yml").write_text(lock)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "values.yml").write_text("replicas: 1\n")
+    text = "\n".join(examples())
+    assert text.count("\n") == 12
+    text = text.replace("registry.example.com", embedded_registry.address)
+    text = text.replace("registry.inside.example", another_registry.address)
+    done = subprocess.run(
+        ["bash", "--norc", "-euc", text],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "bundle",
+        "bundle-copy",
+        "bundle.tar",
+        "config",
+        "config-copy",
+        "values.yml",
+    ]
 
 
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("examples/**/*.md")])

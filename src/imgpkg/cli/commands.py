@@ -1,4 +1,4 @@
-"""The command table: names, flags and help texts; what runs is imported only then."""
+"""The table of commands: names, flags and help texts. What runs is imported only then."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: `path` as typed after `imgpkg`; `home` is module and function, empty for groups."""
+    """One command: `path` is typed after `imgpkg`; `home` is its module and function, empty for groups."""
 
     path: tuple[str, ...]
     short: str
@@ -33,87 +33,93 @@ class Command:
 
     @property
     def full_name(self) -> str:
-        """The path as typed, with the program."""
+        """The path with the program, as typed."""
         return " ".join(("imgpkg", *self.path))
 
     @property
+    def own_flags(self) -> tuple[Flag, ...]:
+        """Its own flags, help among them."""
+        return (*self.flags, _HELP)
+
+    @property
     def all_flags(self) -> tuple[Flag, ...]:
-        """Its own flags, the global ones, and help."""
-        return (*self.flags, switch("help", f"help for {self.name}", short="h"), *GLOBAL)
+        """Its own flags and the global ones."""
+        return (*self.own_flags, *GLOBAL)
 
     def run(self, context: Context) -> None:
-        """Do what the command says."""
+        """Run the command."""
         module, _, function = self.home.rpartition(".")
         getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
 
 
+_HELP = switch("help", "Show this help", short="h")
 GLOBAL = (
-    switch("color", "Set color output", default=True),
-    Flag("column", ValueType.STRINGS, "Filter to show only given columns"),
-    switch("debug", "Enables debugging"),
-    switch("json", "Output as JSON"),
-    switch("tty", "Force TTY-like output"),
-    switch("yes", "Assume yes for any prompt", short="y"),
+    switch("color", "Use colours on a terminal", default=True),
+    Flag("column", ValueType.STRINGS, "Column of a table to print, such as name or digest (may be repeated)"),
+    switch("debug", "Write each request and response to standard error, without secrets"),
+    switch("json", "Write the result as JSON"),
+    switch("tty", "Write to a pipe or file what a terminal gets"),
+    switch("yes", "Accepted for compatibility: no command asks for confirmation", short="y"),
 )
-EXAMPLE_PATH = "/tmp/foo"  # noqa: S108 - the path of the original's examples
 REGISTRY = (
-    switch("registry-anon", "Set anonymous auth ($IMGPKG_ANON); environment sets and keychains still apply"),
+    switch(
+        "registry-anon",
+        "Send no login and do not read the docker config; environment sets and keychains still apply "
+        "($IMGPKG_ANON)",
+    ),
     Flag(
         "registry-ca-cert-path",
         ValueType.STRINGS,
-        f"Add CA certificates for registry API (format: {EXAMPLE_PATH}) (can be specified multiple times)",
+        "File with CA certificates to trust in addition to the system's (may be repeated)",
     ),
-    switch("registry-insecure", "Allow the use of http when interacting with registries"),
+    switch("registry-insecure", "Allow plain http with any registry"),
     Flag(
         "registry-idle-timeout",
         ValueType.DURATION,
-        "Maximum time a download or upload may stand still before it is tried again (ms|s|m|h)",
+        "Time without any data after which a download or upload is tried again (ms, s, m or h)",
         default=60.0,
     ),
-    Flag("registry-password", ValueType.STRING, "Set password for auth ($IMGPKG_PASSWORD)", secret=True),
-    switch("registry-password-stdin", "Read the password for auth from standard input"),
+    Flag(
+        "registry-password",
+        ValueType.STRING,
+        "Password of the login; other users can see it in the process list ($IMGPKG_PASSWORD)",
+        secret=True,
+    ),
+    switch("registry-password-stdin", "Read the password of the login from standard input"),
     Flag(
         "registry-response-header-timeout",
         ValueType.DURATION,
-        "Maximum time to allow a request to wait for a server's response headers "
-        "from the registry (ms|s|m|h)",
+        "Time to wait for the headers of a response (ms, s, m or h; 0 waits without limit)",
         default=30.0,
     ),
     Flag(
-        "registry-retry-count",
-        ValueType.INT,
-        "Set the number of times imgpkg retries to send requests to the registry in case of an error",
-        default=5,
+        "registry-retry-count", ValueType.INT, "Number of attempts for each request, at least one", default=5
     ),
-    Flag("registry-token", ValueType.STRING, "Set token for auth ($IMGPKG_TOKEN)", secret=True),
-    text("registry-username", "Set username for auth ($IMGPKG_USERNAME)"),
+    Flag(
+        "registry-token",
+        ValueType.STRING,
+        "Access token to send to every registry as it is ($IMGPKG_TOKEN)",
+        secret=True,
+    ),
+    text("registry-username", "User name of the login for every registry ($IMGPKG_USERNAME)"),
     switch(
         "registry-verify-certs",
-        "Set whether to verify server's certificate chain and host name",
+        "Verify the certificate chain and the host name of each registry",
         default=True,
     ),
 )
-_BUNDLE = text("bundle", "Set bundle (example: docker.io/dkalinin/test-content)", short="b")
-_IMAGE = text("image", "Set image (example: docker.io/dkalinin/test-content)", short="i")
-_LOCK = text("lock", "Lock file with asset references to copy to destination")
-_EXCLUSION = (
-    "Exclude file whose path, relative to the bundle root, matches (format: bar.yaml, nested-dir/baz.txt) "
-    "(can be specified multiple times)"
-)
-_CONCURRENCY = Flag("concurrency", ValueType.INT, "Concurrency", default=5)
+_BUNDLE = text("bundle", "Bundle, such as registry.example.com/team/bundle:v1", short="b")
+_IMAGE = text("image", "Image, such as registry.example.com/team/app:v1", short="i")
+_EXCLUSION = "Path to leave out, relative to the folder of --file, instead of the default (may be repeated)"
+_CONCURRENCY = Flag("concurrency", ValueType.INT, "Number of requests at the same time", default=5)
 
 PUSH = Command(
     ("push",),
-    "Push files as image",
+    "Push files as an image or a bundle",
     (
         _BUNDLE,
         _IMAGE,
-        Flag(
-            "file",
-            ValueType.STRINGS,
-            f"Set file (format: {EXAMPLE_PATH}) (can be specified multiple times)",
-            short="f",
-        ),
+        Flag("file", ValueType.STRINGS, "File or folder to pack (may be repeated)", short="f"),
         Flag("file-exclusion", ValueType.STRINGS, _EXCLUSION, default=(".git",)),
         Flag(
             "file-exclude-defaults",
@@ -124,173 +130,160 @@ PUSH = Command(
             hidden=True,
             deprecated="use '--file-exclusion' instead",
         ),
-        switch("preserve-permissions", "Preserve the group and all permissions of all the files and folders"),
-        text(
-            "lock-output",
-            "Location to output the generated lockfile. Option only available when using --bundle flag",
-        ),
-        Flag("labels", ValueType.LABELS, "Set labels on image", short="l"),
+        switch("preserve-permissions", "Keep the permissions of group and others, not only the owner's"),
+        text("lock-output", "File to write a BundleLock to; only with --bundle"),
+        Flag("labels", ValueType.LABELS, "Label of the image as key=value (may be repeated)", short="l"),
         *REGISTRY,
     ),
     "handlers.push",
-    "  # Push bundle repo/app1-config with contents of config/ directory\n"
-    "  imgpkg push -b repo/app1-config -f config/\n\n"
-    "  # Push image repo/app1-config with contents from multiple locations\n"
-    "  imgpkg push -i repo/app1-config -f config/ -f additional-config.yml",
+    "  # Push a folder that holds .imgpkg/images.yml as a bundle\n"
+    "  imgpkg push -b registry.example.com/team/bundle:v1 -f bundle\n\n"
+    "  # Push a folder and a file as an image\n"
+    "  imgpkg push -i registry.example.com/team/config:v1 -f config -f values.yml",
 )
 PULL = Command(
     ("pull",),
-    "Pull files from bundle, image, or bundle lock file",
+    "Pull the files of an image or a bundle",
     (
         _BUNDLE,
         _IMAGE,
-        _LOCK,
-        Flag("output", ValueType.STRING, "Output directory path", short="o", required=True),
-        switch("recursive", "Recursively iterate and fetch content of every bundle", short="r"),
-        switch(
-            "image-is-bundle-check",
-            "Error when image is a bundle (disable pulling bundles via -i)",
-            default=True,
+        text("lock", "BundleLock file that names the bundle to pull"),
+        Flag(
+            "output",
+            ValueType.STRING,
+            "Folder to write the files to; what it held before is removed",
+            short="o",
+            required=True,
         ),
+        switch("recursive", "Also pull the bundles that the bundle contains", short="r"),
+        switch("image-is-bundle-check", "Refuse to pull a bundle with --image", default=True),
         *REGISTRY,
     ),
     "handlers.pull",
-    "  # Pull bundle repo/app1-bundle and extract into /" + "tmp/app1-bundle\n"
-    "  imgpkg pull -b repo/app1-bundle -o /" + "tmp/app1-bundle\n\n"
-    "  # Pull image repo/app1-image and extract into /" + "tmp/app1-image\n"
-    "  imgpkg pull -i repo/app1-image -o /" + "tmp/app1-image",
+    "  # Pull a bundle and the bundles that it contains\n"
+    "  imgpkg pull -b registry.example.com/team/bundle:v1 -o bundle-copy --recursive\n\n"
+    "  # Pull an image\n"
+    "  imgpkg pull -i registry.example.com/team/config:v1 -o config-copy",
 )
 COPY = Command(
     ("copy",),
-    "Copy a bundle from one location to another",
+    "Copy images and bundles between registries, tar files and OCI layouts",
     (
-        text(
-            "bundle",
-            "Bundle reference for copying (happens thickly, i.e. bundle image + all referenced images)",
-            short="b",
-        ),
-        text(
-            "image",
-            "Image reference for copying a generic image (example: docker.io/dkalinin/test-content)",
-            short="i",
-        ),
-        _LOCK,
-        text(
-            "lock-output",
-            "Location to output the generated lockfile. "
-            "Option only available when using --bundle or --lock flags",
-        ),
-        text("to-repo", "Location to upload assets"),
-        text("to-tar", "Location to write a tar file containing assets"),
-        text("tar", "Path to tar file which contains assets to be copied to a registry"),
-        text("to-oci-layout", "Location to write an OCI image layout folder containing assets"),
-        text("from-oci-layout", "Path to an OCI image layout folder which contains assets to be copied"),
-        switch(
-            "resume",
-            "Resume the copy to tar. "
-            "When set to true will try to read the tar and only download the missing blobs",
-        ),
+        text("bundle", "Bundle to copy, with all images and bundles that it names", short="b"),
+        text("image", "Image to copy, such as registry.example.com/team/app:v1", short="i"),
+        text("lock", "BundleLock or ImagesLock file that names what to copy"),
+        text("lock-output", "File to write a lock of the copied references to; only with --to-repo"),
+        text("to-repo", "Repository to copy to, such as registry.inside.example/team/bundle"),
+        text("to-tar", "Tar file to write"),
+        text("tar", "Tar file to copy from, as --to-tar has written it"),
+        text("to-oci-layout", "Folder to write as an OCI image layout"),
+        text("from-oci-layout", "Folder with an OCI image layout to copy from"),
+        switch("resume", "Download only what an interrupted copy has not written yet; only with --to-tar"),
         _CONCURRENCY,
         switch(
             "include-non-distributable-layers",
-            "Include non-distributable layers when copying an image/bundle",
+            "Also copy layers whose media type says that they must not be distributed",
         ),
-        switch("repo-based-tags", "Allow imgpkg to use repository-based tags for convenience"),
-        switch("cosign-signatures", "Find and copy cosign signatures for images"),
-        switch("referrers", "Find and copy whatever is attached to images by subject (OCI referrers)"),
-        switch(
-            "dry-run", "Tell what would be copied, from where and with which credential, and copy nothing"
-        ),
+        switch("repo-based-tags", "Include the name of the original repository in the tags of the copies"),
+        switch("cosign-signatures", "Also copy the cosign signatures of each image"),
+        switch("referrers", "Also copy what refers to an image as its subject (OCI referrers)"),
+        switch("dry-run", "Print what would be copied and with which credentials, and copy nothing"),
         *REGISTRY,
     ),
     "handlers.copy",
-    "    # Copy bundle dkalinin/app1-bundle to local tarball at /" + "Volumes/app1-bundle.tar\n"
-    "    imgpkg copy -b dkalinin/app1-bundle --to-tar /" + "Volumes/app1-bundle.tar\n\n"
-    "    # Copy bundle dkalinin/app1-bundle to another registry (or repository)\n"
-    "    imgpkg copy -b dkalinin/app1-bundle --to-repo internal-registry/app1-bundle\n\n"
-    "    # Copy image dkalinin/app1-image to another registry (or repository)\n"
-    "    imgpkg copy -i dkalinin/app1-image --to-repo internal-registry/app1-image\n\n"
-    "    # Copy image dkalinin/app1-image to another registry (or repository) and use repository-based tags\n"
-    "    imgpkg copy -i dkalinin/app1-image --to-repo internal-registry/app1-image --repo-based-tags",
+    "  # Copy a bundle and all images that it names into a tar file\n"
+    "  imgpkg copy -b registry.example.com/team/bundle:v1 --to-tar bundle.tar\n\n"
+    "  # Copy the tar file into another registry\n"
+    "  imgpkg copy --tar bundle.tar --to-repo registry.inside.example/team/bundle\n\n"
+    "  # Print what a copy of an image would transfer\n"
+    "  imgpkg copy -i registry.example.com/team/config:v1 --to-repo registry.inside.example/team/config "
+    "--dry-run\n\n"
+    "  # Copy an image from registry to registry\n"
+    "  imgpkg copy -i registry.example.com/team/config:v1 --to-repo registry.inside.example/team/config",
 )
 DESCRIBE = Command(
     ("describe",),
-    "Describe the images and bundles associated with a give bundle",
+    "Describe a bundle and the images that it names",
     (
-        text(
-            "bundle",
-            "Bundle reference for copying (happens thickly, i.e. bundle image + all referenced images)",
-            short="b",
-        ),
-        text(
-            "output-type",
-            "Type of output possible values: [text, yaml, json, tree]",
-            short="o",
-            default="text",
-        ),
-        switch("layers", "Retrieve image layers info", default=True),
-        switch("cosign-artifacts", "Retrieve cosign artifact information (Default: true)", default=True),
-        switch("referrers", "Retrieve whatever is attached to images by subject (OCI referrers)"),
+        _BUNDLE,
+        text("output-type", "Form of the output: text, yaml, json or tree", short="o", default="text"),
+        switch("layers", "Print the digests of the layers", default=True),
+        switch("cosign-artifacts", "Print the cosign signatures of each image", default=True),
+        switch("referrers", "Print what refers to an image as its subject (OCI referrers)"),
         _CONCURRENCY,
         *REGISTRY,
     ),
     "handlers.describe",
-    "  # Describe a bundle\n  imgpkg describe -b carvel.dev/app1-bundle",
+    "  # Print what a bundle contains, as a tree\n"
+    "  imgpkg describe -b registry.example.com/team/bundle:v1 -o tree",
 )
-TAG = Command(("tag",), "Tag (list, resolve)")
+TAG = Command(("tag",), "List and resolve tags")
 TAG_LIST = Command(
     ("tag", "list"),
-    "List tags for image",
+    "List the tags of a repository",
     (
-        _IMAGE,
-        switch("digests", "Include digests"),
-        switch("imgpkg-internal-tags", "Include internal .imgpkg tags"),
+        text("image", "Repository, such as registry.example.com/team/app", short="i"),
+        switch("digests", "Print the digest of each tag"),
+        switch("imgpkg-internal-tags", "Also print the tags that imgpkg writes for itself"),
         *REGISTRY,
     ),
     "handlers.tag_list",
+    "  # List the tags of a repository with their digests\n"
+    "  imgpkg tag list -i registry.example.com/team/config --digests",
     aliases=("ls",),
 )
 TAG_RESOLVE = Command(
-    ("tag", "resolve"), "Resolve tag to digest for image", (_IMAGE, *REGISTRY), "handlers.tag_resolve"
+    ("tag", "resolve"),
+    "Print the digest reference of a tag",
+    (_IMAGE, *REGISTRY),
+    "handlers.tag_resolve",
+    "  # Print the reference of an image by its digest\n"
+    "  imgpkg tag resolve -i registry.example.com/team/config:v1",
 )
 VERSION = Command(
     ("version",),
-    "Print client version",
-    (switch("verbose", "Print which parts are in use, too"),),
+    "Print the version",
+    (switch("verbose", "Also print the version of Python and the encoder that compresses layers"),),
     "handlers.version",
 )
 COMPLETION = Command(
-    ("completion",), "Generate completion script", (), "completion.run", words="[bash|zsh|fish|powershell]"
+    ("completion",),
+    "Print a completion script for a shell",
+    (),
+    "completion.run",
+    "  # Complete commands and flags in this bash\n  source <(imgpkg completion bash)",
+    words="[bash|zsh|fish|powershell]",
 )
-HELP = Command(("help",), "Help about any command", (), "help.run", words="[command]")
-AUTH = Command(("auth",), "Credentials (explain)")
+HELP = Command(("help",), "Print the help of a command", (), "help.run", words="[command]")
+AUTH = Command(("auth",), "Explain which credentials are used")
 AUTH_EXPLAIN = Command(
     ("auth", "explain"),
     "Explain which credential a repository gets, and why",
     REGISTRY,
     "handlers.auth_explain",
+    "  # Explain the credential of a repository, without a request to the registry\n"
+    "  imgpkg auth explain registry.example.com/team/config",
     words="REPOSITORY",
 )
-REGISTRY_GROUP = Command(("registry",), "Small registry for demonstrations and tests (serve)")
+REGISTRY_GROUP = Command(("registry",), "Serve a small registry")
 REGISTRY_SERVE = Command(
     ("registry", "serve"),
-    "Serve a small registry, for demonstrations and tests",
+    "Serve a small registry for demonstrations and tests",
     (
-        text("address", "Address to listen on, port 0 takes a free one", default="127.0.0.1:5000"),
-        text("storage", "Folder to keep images in (default: in memory)"),
-        text("username", "Ask for a login with this user name"),
+        text("address", "HOST:PORT to listen on; port 0 chooses a free one", default="127.0.0.1:5000"),
+        text("storage", "Folder to keep images in (default: memory)"),
+        text("username", "Require a login with this user name; only with --password-stdin"),
         switch("password-stdin", "Read the password of the login from standard input"),
-        switch("token-service", "Give out tokens in place of taking the login at each request"),
-        text("tls-cert", "Certificate chain to serve https with"),
-        text("tls-key", "Private key of the certificate"),
+        switch("token-service", "Accept tokens of its own token service instead of the login"),
+        text("tls-cert", "File with the certificate chain for https; only with --tls-key"),
+        text("tls-key", "File with the private key of the certificate"),
     ),
     "registry_serve.run",
 )
 ROOT = Command(
     (),
-    "imgpkg allows to store configuration and image references as OCI artifacts "
-    "(copy, describe, pull, push, tag, version)",
-    (switch("version", "version for imgpkg", short="v"),),
+    "Store configuration, and references to the images it needs, as OCI artifacts in container registries",
+    (switch("version", "Print the version", short="v"),),
 )
 COMMANDS = (
     AUTH,

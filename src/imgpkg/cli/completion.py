@@ -6,8 +6,8 @@ import sys
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.arguments import Flag, ValueType, switch
-from imgpkg.cli.commands import GLOBAL, HELP, Command, children, locate
+from imgpkg.cli.arguments import ValueType
+from imgpkg.cli.commands import GLOBAL, HELP, children, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,7 +44,7 @@ def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
     if typed.startswith("-"):
         shown = (
             *sorted(GLOBAL, key=lambda flag: flag.name),
-            *sorted(_local(command), key=lambda flag: flag.name),
+            *sorted(command.own_flags, key=lambda flag: flag.name),
         )
         pairs = [(f"--{flag.name}", flag.usage) for flag in shown if not flag.hidden]
     elif command.name == "completion":
@@ -54,15 +54,11 @@ def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
     yield from (pair for pair in pairs if pair[0].startswith(typed))
 
 
-def _local(command: Command) -> tuple[Flag, ...]:
-    return (*command.flags, switch("help", f"help for {command.name}", short="h"))
-
-
 def _is_value(before: Sequence[str], typed: str) -> bool:
     """Tell whether a flag's value is being typed, in a word of its own or behind an equals sign."""
     name, equals, _ = typed.partition("=")
     flag = name if equals else (before or [""])[-1]
     command, _ = locate(before)
-    takers = [flag for flag in (*GLOBAL, *_local(command)) if flag.value_type is not ValueType.BOOL]
+    takers = [flag for flag in command.all_flags if flag.value_type is not ValueType.BOOL]
     names = {f"--{flag.name}" for flag in takers} | {f"-{flag.short}" for flag in takers if flag.short}
     return flag in names

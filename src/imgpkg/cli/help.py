@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.arguments import Flag, ValueType, switch
+from imgpkg.cli.arguments import Flag, ValueType
 from imgpkg.cli.commands import GLOBAL, ROOT, Command, children, locate
 
 if TYPE_CHECKING:
@@ -30,12 +30,11 @@ def help_of(command: Command) -> str:
     if below:
         lines = [f"  {child.name:11} {child.short}" for child in below]
         sections.append("Available Commands:\n" + "\n".join(lines))
-    help_flag = switch("help", f"help for {command.name}", short="h")
     if command.path:
-        sections.append("Flags:\n" + _lines((*command.flags, help_flag)))
+        sections.append("Flags:\n" + _lines(command.own_flags))
         sections.append("Global Flags:\n" + _lines(GLOBAL))
     else:
-        sections.append("Flags:\n" + _lines((*command.flags, help_flag, *GLOBAL)))
+        sections.append("Flags:\n" + _lines(command.all_flags))
     if below:
         more = f'Use "{command.full_name} [command] --help" for more information about a command.'
         sections.append(more)
