@@ -60,10 +60,9 @@ MODULES = (
     "imgpkg.oci.descriptor",
     "imgpkg.oci.reference",
     "imgpkg.registry.auth.challenge",
-    "imgpkg.registry.auth.realm",
-    "imgpkg.registry.listing",
-    "imgpkg.registry.auth.scope",
     "imgpkg.registry.auth.token",
+    "imgpkg.registry.endpoint",
+    "imgpkg.registry.listing",
     "imgpkg.transport.connection",
     "imgpkg.transport.message",
     "imgpkg.transport.pool",
@@ -130,8 +129,8 @@ def challenges(on, text):
 
 def realm(on, text):
     registry = on.message.Origin("https", "registry.example", 443)
-    on.realm.check_realm(text, registry)
-    return on.realm.token_url(text, (), "", "")
+    on.endpoint.check_realm(text, registry)
+    return on.endpoint.token_url(text, (), "", "")
 
 
 def written(on, text):
@@ -188,10 +187,10 @@ GRAMMARS = {
         ],
     ),
     "link": (lambda on, text: on.listing.next_link([text]), [("", ""), ("<a>", ""), ('<a>; rel="', "")]),
-    "scopes": (lambda on, text: on.scope.parse_scopes(text), [("", ""), ("a:b:c", "")]),
+    "scopes": (lambda on, text: on.challenge.parse_scopes(text), [("", ""), ("a:b:c", "")]),
     "realm": (realm, [("", ""), ("https://a", ""), ("https://registry.example/a?", "")]),
     "local host": (
-        lambda on, text: (on.realm.may_speak_http(text), on.realm.is_off_limits(text)),
+        lambda on, text: (on.endpoint.may_speak_http(text), on.endpoint.is_off_limits(text)),
         [("", ""), ("[", "]:5")],
     ),
     "token reply": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imgpkg.registry.auth.scope import Scope, covers, merge, parse_scopes
+from imgpkg.registry.auth.challenge import Scope, covers, merge, parse_scopes
 
 SCOPES = st.lists(
     st.builds(

@@ -21,8 +21,7 @@ from imgpkg.auth.keychain import Finding, Keychain, Outcome
 from imgpkg.errors import ConnectionFailed
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.client import RegistryClient
-from imgpkg.registry.exchange import Exchange
-from imgpkg.transport.retry import Retry
+from imgpkg.registry.exchange import Exchange, Retry
 
 LOGIN = Credential("user", "pass-word")
 

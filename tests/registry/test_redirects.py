@@ -11,7 +11,7 @@ from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, W
 from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, Forbidden, NotTLS, RegistryError, Unauthorized
 from imgpkg.oci.reference import Repository
-from imgpkg.registry.auth.scope import Access
+from imgpkg.registry.auth.challenge import Access
 from imgpkg.transport.message import Request, bytes_body
 
 A = Repository.parse("r.example/a/b")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
 from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
-from imgpkg.registry.auth.scope import Access
-from imgpkg.registry.body import Decoded, said_length
+from imgpkg.registry.auth.challenge import Access
+from imgpkg.registry.encoding import Decoded, said_length
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.transport.message import Request, redact_url
 

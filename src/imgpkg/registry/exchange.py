@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import random
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from imgpkg.errors import TransportError
+from imgpkg import cancellation
+from imgpkg.errors import ImgpkgError, InvalidReference, RegistryError, TransportError, VerificationError
+from imgpkg.oci.descriptor import Digest
 from imgpkg.registry.auth.authorizer import Answer
-from imgpkg.registry.auth.realm import absolute, check_url, resolve_location
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
-from imgpkg.registry.body import decoded
+from imgpkg.registry.encoding import decoded
+from imgpkg.registry.endpoint import absolute, check_url, resolve_location
 from imgpkg.registry.failure import failure, unusable
 from imgpkg.transport.message import LOGIN_HINT, Origin, Request
-from imgpkg.transport.retry import Repetition
+from imgpkg.transport.retry import is_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
-    from imgpkg.errors import RegistryError
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.auth.authorizer import Authorizer
-    from imgpkg.registry.auth.scope import Access
+    from imgpkg.registry.auth.challenge import Access
     from imgpkg.transport.message import Response, Transport
-    from imgpkg.transport.retry import Retry
 
 Result = TypeVar("Result")
 
@@ -31,6 +33,9 @@ _WITH_HINTS = frozenset({401, 403, 407})
 _PROXY_LOGIN = 407
 _READING = frozenset({"GET", "HEAD"})
 _KEEPS_METHOD = frozenset({307, 308})
+FIRST_DELAY = 0.1
+LONGEST_DELAY = 1.0
+LONGEST_RETRY_AFTER = 60.0
 
 
 class Exchange:
@@ -166,3 +171,91 @@ class Exchange:
             return answer
         finally:
             flow.close()
+
+
+def delay_before(attempt: int, fraction: float, retry_after: float | None = None) -> float:
+    """Return the seconds to wait before `attempt` (the second is 2): 100 ms doubling up to 1 s, with jitter.
+
+    `fraction` is random in [0, 1): the pause is between half of the step and all of it. What the server asked
+    for is the least.
+    """
+    step = min(FIRST_DELAY * 2.0 ** min(attempt - 2, 10), LONGEST_DELAY)
+    pause = step * (1 + fraction) / 2
+    return max(pause, retry_after or 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Repetition:
+    """A failure that is tried again after a pause, in seconds, and which attempt of how many that is."""
+
+    error: ImgpkgError
+    pause: float
+    attempt: int
+    attempts: int
+
+    def __str__(self) -> str:
+        when = f"in {self.pause:.0f} s" if self.pause >= 1 else "now"
+        return f"{self.error}; trying again {when} (attempt {self.attempt} of {self.attempts})"
+
+
+def _silent(repetition: Repetition) -> None:
+    """Announce no repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Repeats an operation while its failures are temporary; `attempts` below one count as one.
+
+    The operation must be whole in itself: each call starts from nothing. `sleep` gets seconds, `random`
+    returns a fraction in [0, 1), `on_repeat` is called before each pause. A server that asks for a pause of
+    more than a minute is not asked again: its error is raised, with a hint.
+    """
+
+    attempts: int = 5
+    sleep: Callable[[float], None] = cancellation.sleep
+    random: Callable[[], float] = random.random
+    on_repeat: Callable[[Repetition], None] = _silent
+
+    def run(self, operation: Callable[[], Result]) -> Result:
+        """Return what `operation` returns; raise its last error, or its first that is not temporary."""
+        attempt = 1
+        while True:
+            try:
+                return operation()
+            except ImgpkgError as error:
+                if attempt >= self.attempts or not is_temporary(error):
+                    raise
+                asked = _asked_pause(error)
+                if asked is not None and asked > LONGEST_RETRY_AFTER:
+                    error.hints = (*error.hints, _too_long(asked))
+                    raise
+                attempt += 1
+                pause = delay_before(attempt, self.random(), asked)
+                self.on_repeat(Repetition(error, pause, attempt, self.attempts))
+            self.sleep(pause)
+
+
+def _too_long(seconds: float) -> str:
+    return (
+        f"The registry asks to be left alone for {timedelta(seconds=round(seconds))}; imgpkg waits for "
+        f"{LONGEST_RETRY_AFTER:.0f} s at most. Try again after that time."
+    )
+
+
+def _asked_pause(error: ImgpkgError) -> float | None:
+    return error.retry_after if isinstance(error, RegistryError) else None
+
+
+def check_stored(answer: Answer, digest: Digest) -> None:
+    """Raise VerificationError when the registry says that it stored something else than `digest`."""
+    said = content_digest(answer.response)
+    if said is not None and said.algorithm == digest.algorithm and said != digest:
+        raise VerificationError(f'the registry stored digest "{said}" in place of "{digest}"')
+
+
+def content_digest(response: Response) -> Digest | None:
+    """Return what Docker-Content-Digest says, None when it says nothing that is a digest."""
+    try:
+        return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
+    except InvalidReference:
+        return None

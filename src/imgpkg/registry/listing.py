@@ -8,7 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import RegistryError
-from imgpkg.registry.auth.scope import Access
+from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.failure import read_start, unusable
 from imgpkg.transport.message import Request, read_at_most
 

@@ -9,7 +9,7 @@ from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, U
 from imgpkg.locks import KeyedLocks
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest
-from imgpkg.registry.auth.scope import Access
+from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.listing import pages
 from imgpkg.transport.message import redact_url
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.registry.client import Manifests
     from imgpkg.registry.exchange import Exchange
-    from imgpkg.registry.manifests import Manifests
 
 _OK = 200
 _NO_API = frozenset({400, 404, 405, 406, 501})

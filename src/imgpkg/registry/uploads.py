@@ -10,10 +10,10 @@ from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Hook
 from imgpkg.locks import KeyedLocks
 from imgpkg.oci.reference import DOCKER_HUB
-from imgpkg.registry.auth.realm import with_query
-from imgpkg.registry.auth.scope import Access
+from imgpkg.registry.auth.challenge import Access
+from imgpkg.registry.endpoint import with_query
+from imgpkg.registry.exchange import check_stored
 from imgpkg.registry.failure import unusable
-from imgpkg.registry.manifests import check_stored
 from imgpkg.transport.message import Body, Request, bytes_body
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from imgpkg.errors import (
 )
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.authorizer import Authorizer, session_id
-from imgpkg.registry.auth.scope import Access
+from imgpkg.registry.auth.challenge import Access
 from imgpkg.transport.message import Request, bytes_body
 from imgpkg.transport.pool import Pool
 

@@ -10,7 +10,7 @@ from tests.registry.scripted import LOGIN, Asked, Headers, Said, drive
 
 from imgpkg.auth.credential import Credential
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
-from imgpkg.registry.auth.scope import parse_scopes
+from imgpkg.registry.auth.challenge import parse_scopes
 from imgpkg.registry.auth.token import Inquiry, basic, fetch_token
 from imgpkg.transport.message import Origin
 

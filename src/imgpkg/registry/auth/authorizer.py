@@ -11,27 +11,26 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.errors import ChallengeError, RegistryError, doing
+from imgpkg.registry.auth.cache import Holder, Login, Logins, Tokens, not_again, told_anew
 from imgpkg.registry.auth.challenge import (
     choose,
+    covers,
     has_answer,
     is_insufficient,
+    merge,
     must_choose,
     named_scopes,
     parse_challenges,
 )
 from imgpkg.registry.auth.hints import advice
-from imgpkg.registry.auth.login import Login, Logins, not_again, told_anew
-from imgpkg.registry.auth.redirect import visit
-from imgpkg.registry.auth.scope import covers, merge
 from imgpkg.registry.auth.token import (
     REFUSALS,
-    Holder,
     Inquiry,
-    Tokens,
     check_header,
     fetch_token,
     header_of,
     secrets_of,
+    visit,
 )
 from imgpkg.registry.endpoint import PREPARING, Endpoint
 from imgpkg.registry.failure import failure
@@ -45,9 +44,8 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision, Keychain
     from imgpkg.errors import ImgpkgError
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.auth.challenge import Challenge
-    from imgpkg.registry.auth.scope import Access, Scope
-    from imgpkg.registry.auth.token import Token
+    from imgpkg.registry.auth.cache import Token
+    from imgpkg.registry.auth.challenge import Access, Challenge, Scope
     from imgpkg.transport.message import Response
 
 Sent: TypeAlias = "tuple[Request, Response]"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.web_token import claims_of
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.auth.challenge import choose
-from imgpkg.registry.auth.realm import check_realm
+from imgpkg.registry.endpoint import check_realm
 from imgpkg.transport.message import Origin, redact_url
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.credential import Credential
     from imgpkg.auth.keychain import Decision
-    from imgpkg.registry.auth.scope import Scope
+    from imgpkg.registry.auth.challenge import Scope
     from imgpkg.registry.endpoint import Endpoint
 
 _FLAGS = "flags"

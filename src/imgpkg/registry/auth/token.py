@@ -1,40 +1,36 @@
-"""Bearer tokens: how a token service is asked, what it answers, and the tokens at hand."""
+"""Token services: how they are asked for a bearer token, and what they answer."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
+import time
 from base64 import b64encode
-from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.errors import ChallengeError, RegistryError
-from imgpkg.locks import Turn
-from imgpkg.registry.auth.login import Login, not_again
-from imgpkg.registry.auth.realm import absolute, check_realm, token_url
-from imgpkg.registry.auth.scope import covers
+from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
+from imgpkg.registry.auth.cache import RENEWED_BEFORE, Login, Token, not_again
+from imgpkg.registry.auth.challenge import choose, named_scopes, parse_challenges
+from imgpkg.registry.endpoint import absolute, check_realm, token_url
 from imgpkg.registry.failure import failure
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
 from imgpkg.values import parse_time
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Hashable, Mapping
+    from collections.abc import Callable, Generator, Mapping
 
     from imgpkg.auth.credential import Credential
-    from imgpkg.auth.keychain import Decision
-    from imgpkg.registry.auth.login import Logins
-    from imgpkg.registry.auth.scope import Scope
+    from imgpkg.registry.auth.cache import Logins
+    from imgpkg.registry.auth.challenge import Scope
     from imgpkg.transport.message import Response
 
 MAX_REPLY = 128 << 10
 _SHORTEST_LIFE = 60.0
 _LONGEST_LIFE = 10 * 365 * 86400.0
-_RENEWED_BEFORE = 10.0
 _TRUSTED_SKEW = 300.0
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 CLIENT_ID = "imgpkg"
@@ -47,19 +43,7 @@ _NOT_SUPPORTED = frozenset({404, 405})
 _NOT_ACCEPTED = frozenset({400, 401})
 # What a service says to a wrong login or refresh token (RFC 6749 section 5.2, and what GitLab does).
 REFUSALS = frozenset({400, 401, 403})
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token for `scopes`; `ends_at` is a Unix time in seconds."""
-
-    value: str = field(repr=False)
-    scopes: tuple[Scope, ...]
-    ends_at: float
-
-    def is_live(self, now: float) -> bool:
-        """Tell whether it may still be shown: it is renewed ten seconds before it ends."""
-        return now < self.ends_at - _RENEWED_BEFORE
+_READING = frozenset({"GET", "HEAD"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +93,7 @@ def _end(document: dict[str, Any], now: float) -> float:
     start = issued if issued is not None and abs(issued - now) <= _TRUSTED_SKEW else now
     end = start + _life(document.get("expires_in"))
     # A token that seems to have ended on arrival tells of a wrong clock.
-    return end if end - _RENEWED_BEFORE > now else now + _SHORTEST_LIFE
+    return end if end - RENEWED_BEFORE > now else now + _SHORTEST_LIFE
 
 
 def _life(value: Any) -> float:
@@ -294,89 +278,37 @@ def _refusal(inquiry: Inquiry, request: Request, response: Response) -> Registry
     )
 
 
-class Holder(NamedTuple):
-    """Who holds a token: one credential at one registry."""
+def visit(
+    request: Request, headers: Mapping[str, str], clock: Callable[[], float] = time.time
+) -> Generator[Request, Response, tuple[Request, Response]]:
+    """Yield `request` as it is, and return it as sent with its answer.
 
-    registry: str
-    credential: Credential
-
-    @classmethod
-    def of(cls, registry: str, credential: Credential) -> Holder:
-        """Take a credential as the same one when it was only given anew, with a later end."""
-        return cls(registry, replace(credential, expires_at=None))
-
-    @classmethod
-    def of_decision(cls, decision: Decision) -> Holder:
-        """Take the credential that was decided on, at the registry of the repository."""
-        return cls.of(decision.repository.registry, decision.credential)
-
-    def __repr__(self) -> str:
-        return f"Holder({self.registry})"
-
-
-class Tokens:
-    """A cache that many threads share; tokens are found by superset of scopes until they end.
-
-    Refresh tokens that came with a reply replace the identity token of their credential: a service that
-    rotates them revokes them all when an old one is used again.
+    A 401 to a reading request is answered with an anonymous token, from the service that this host names and
+    for the scope that it names: both are its own, and nobody is shown a credential. When that leads nowhere
+    the 401 is the answer. `headers` go to the token service.
     """
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._tokens: dict[Holder, list[Token]] = {}
-        self._refresh_tokens: dict[Holder, str] = {}
-        self._turns: defaultdict[Hashable, Turn] = defaultdict(Turn)
-        self._useless: set[tuple[Holder, tuple[Scope, ...]]] = set()
-
-    def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
-        """Return a live token that covers `scopes`."""
-        with self._guard:
-            live = [token for token in self._tokens.get(holder, ()) if token.is_live(now)]
-            self._tokens[holder] = live
-            return next((token for token in live if covers(token.scopes, scopes)), None)
-
-    def keep(self, holder: Holder, token: Token) -> None:
-        """Remember `token`."""
-        with self._guard:
-            self._tokens.setdefault(holder, []).append(token)
-
-    def drop(self, holder: Holder, token: Token) -> None:
-        """Forget `token`, and only it: a newer one may have come from another thread."""
-        with self._guard:
-            self._tokens[holder] = [other for other in self._tokens.get(holder, ()) if other is not token]
-
-    def distrust(self, holder: Holder, token: Token) -> None:
-        """Remember that tokens for these scopes were refused although they were fresh, and more than one."""
-        with self._guard:
-            self._useless.add((holder, token.scopes))
-
-    def trust(self, holder: Holder, token: Token) -> None:
-        """Remember that a token for these scopes was accepted."""
-        with self._guard:
-            self._useless.discard((holder, token.scopes))
-
-    def is_distrusted(self, holder: Holder, token: Token) -> bool:
-        """Tell whether another fresh token for these scopes would be refused too."""
-        with self._guard:
-            return (holder, token.scopes) in self._useless
-
-    def flight(self, holder: Holder, scopes: tuple[Scope, ...]) -> Turn:
-        """Return the turn to take while fetching: equal scopes ask once, a refresh token is used once."""
-        key = holder if self.refresh_token(holder) else (holder, scopes)
-        with self._guard:
-            return self._turns[key]
-
-    def refresh_token(self, holder: Holder) -> str:
-        """Return the newest refresh token: the credential's identity token until a reply replaced it."""
-        return self._refresh_tokens.get(holder, holder.credential.identity_token)
-
-    def replace_refresh_token(self, holder: Holder, refresh_token: str) -> None:
-        """Use `refresh_token` from now on; when empty, none any more."""
-        self._refresh_tokens[holder] = refresh_token
-
-    def secrets(self, holder: Holder) -> tuple[str, ...]:
-        """Every token that `holder` has shown or may show."""
-        with self._guard:
-            tokens = [token.value for token in self._tokens.get(holder, ())]
-        refresh_token = self.refresh_token(holder)
-        return (*tokens, refresh_token) if refresh_token else tuple(tokens)
+    response = yield request
+    if response.status != 401 or request.method not in _READING:  # noqa: PLR2004 - Unauthorized
+        return request, response
+    challenges = parse_challenges(response.header_list("WWW-Authenticate"))
+    challenge = choose(challenges, ANONYMOUS)
+    if challenge is None or challenge.scheme != "bearer" or not challenge.realm:
+        return request, response
+    inquiry = Inquiry(
+        challenge.realm,
+        challenge.service,
+        named_scopes((challenge,)),
+        Origin.of(request.url),
+        clock(),
+        headers=headers,
+    )
+    try:
+        reply = yield from fetch_token(inquiry)
+    except ImgpkgError:
+        return request, response
+    except BaseException:
+        response.close()
+        raise
+    response.close()
+    signed = replace(request, headers={**request.headers, "Authorization": f"Bearer {reply.token.value}"})
+    return signed, (yield signed)

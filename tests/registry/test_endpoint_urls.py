@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from imgpkg.errors import ChallengeError
-from imgpkg.registry.auth.realm import (
+from imgpkg.registry.auth.challenge import parse_scopes
+from imgpkg.registry.endpoint import (
     check_realm,
     check_url,
     resolve_location,
     token_url,
     with_query,
 )
-from imgpkg.registry.auth.scope import parse_scopes
 from imgpkg.transport.message import Origin
 
 HTTPS = Origin("https", "registry.example", 443)

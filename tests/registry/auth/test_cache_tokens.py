@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.registry.auth.scope import parse_scopes
-from imgpkg.registry.auth.token import Holder, Token, Tokens
+from imgpkg.registry.auth.cache import Holder, Token, Tokens
+from imgpkg.registry.auth.challenge import parse_scopes
 
 ONE = Holder.of("r.example", Credential("u", "p"))
 PULL = parse_scopes("repository:a:pull")

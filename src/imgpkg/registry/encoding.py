@@ -1,4 +1,4 @@
-"""The body of a response: its size, its content without a Content-Encoding, and as much as fits in memory."""
+"""Bodies of responses that came with a Content-Encoding, although none was asked for."""
 
 from __future__ import annotations
 

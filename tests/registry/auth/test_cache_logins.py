@@ -22,8 +22,8 @@ from tests.registry.scripted import (
 from imgpkg.auth.credential import Credential
 from imgpkg.errors import ConnectionFailed, Forbidden, ImgpkgError, RegistryError, TimedOut, Unauthorized
 from imgpkg.oci.reference import Repository
-from imgpkg.registry.auth.login import REMEMBERED, Login
-from imgpkg.registry.auth.scope import Access
+from imgpkg.registry.auth.cache import REMEMBERED, Login
+from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.endpoint import PREPARING
 from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.pool import Pool

@@ -1,31 +1,34 @@
-"""Which logins were accepted and refused where: a wrong password must not lock an account."""
+"""What a session remembers: the tokens it was given, and the logins that were accepted and refused."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from imgpkg.errors import ImgpkgError, RegistryError, TransportError, Unauthorized
 from imgpkg.locks import Turn
-from imgpkg.registry.auth.challenge import is_insufficient, parse_challenges
+from imgpkg.registry.auth.challenge import covers, is_insufficient, parse_challenges
 from imgpkg.transport.message import redact_url
 from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
-    from imgpkg.registry.auth.challenge import Challenge
-    from imgpkg.registry.auth.scope import Scope
+    from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Decision
+    from imgpkg.registry.auth.challenge import Challenge, Scope
     from imgpkg.transport.message import Origin, Request, Response
 
 Error = TypeVar("Error", bound=ImgpkgError)
 
 # Seconds. Accounts are locked after some wrong passwords within ten to thirty minutes.
 REMEMBERED = 600.0
+# Seconds: a token that is about to end may have ended when it arrives.
+RENEWED_BEFORE = 10.0
 
 _UNAUTHORIZED, _PROXY_LOGIN = 401, 407
 _MOST_REFUSALS = 2
@@ -174,3 +177,104 @@ def _opening(error: ImgpkgError, method: str, url: str) -> str:
 def not_again(place: str) -> str:
     """Tell that `place` is not shown a credential again that it refused."""
     return f"{place} refused this credential; to lock no account, this run does not send it there again"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A bearer token for `scopes`; `ends_at` is a Unix time in seconds."""
+
+    value: str = field(repr=False)
+    scopes: tuple[Scope, ...]
+    ends_at: float
+
+    def is_live(self, now: float) -> bool:
+        """Tell whether it may still be shown: it is renewed ten seconds before it ends."""
+        return now < self.ends_at - RENEWED_BEFORE
+
+
+class Holder(NamedTuple):
+    """Who holds a token: one credential at one registry."""
+
+    registry: str
+    credential: Credential
+
+    @classmethod
+    def of(cls, registry: str, credential: Credential) -> Holder:
+        """Take a credential as the same one when it was only given anew, with a later end."""
+        return cls(registry, replace(credential, expires_at=None))
+
+    @classmethod
+    def of_decision(cls, decision: Decision) -> Holder:
+        """Take the credential that was decided on, at the registry of the repository."""
+        return cls.of(decision.repository.registry, decision.credential)
+
+    def __repr__(self) -> str:
+        return f"Holder({self.registry})"
+
+
+class Tokens:
+    """A cache that many threads share; tokens are found by superset of scopes until they end.
+
+    Refresh tokens that came with a reply replace the identity token of their credential: a service that
+    rotates them revokes them all when an old one is used again.
+    """
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._tokens: dict[Holder, list[Token]] = {}
+        self._refresh_tokens: dict[Holder, str] = {}
+        self._turns: defaultdict[Hashable, Turn] = defaultdict(Turn)
+        self._useless: set[tuple[Holder, tuple[Scope, ...]]] = set()
+
+    def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
+        """Return a live token that covers `scopes`."""
+        with self._guard:
+            live = [token for token in self._tokens.get(holder, ()) if token.is_live(now)]
+            self._tokens[holder] = live
+            return next((token for token in live if covers(token.scopes, scopes)), None)
+
+    def keep(self, holder: Holder, token: Token) -> None:
+        """Remember `token`."""
+        with self._guard:
+            self._tokens.setdefault(holder, []).append(token)
+
+    def drop(self, holder: Holder, token: Token) -> None:
+        """Forget `token`, and only it: a newer one may have come from another thread."""
+        with self._guard:
+            self._tokens[holder] = [other for other in self._tokens.get(holder, ()) if other is not token]
+
+    def distrust(self, holder: Holder, token: Token) -> None:
+        """Remember that tokens for these scopes were refused although they were fresh, and more than one."""
+        with self._guard:
+            self._useless.add((holder, token.scopes))
+
+    def trust(self, holder: Holder, token: Token) -> None:
+        """Remember that a token for these scopes was accepted."""
+        with self._guard:
+            self._useless.discard((holder, token.scopes))
+
+    def is_distrusted(self, holder: Holder, token: Token) -> bool:
+        """Tell whether another fresh token for these scopes would be refused too."""
+        with self._guard:
+            return (holder, token.scopes) in self._useless
+
+    def flight(self, holder: Holder, scopes: tuple[Scope, ...]) -> Turn:
+        """Return the turn to take while fetching: equal scopes ask once, a refresh token is used once."""
+        key = holder if self.refresh_token(holder) else (holder, scopes)
+        with self._guard:
+            return self._turns[key]
+
+    def refresh_token(self, holder: Holder) -> str:
+        """Return the newest refresh token: the credential's identity token until a reply replaced it."""
+        return self._refresh_tokens.get(holder, holder.credential.identity_token)
+
+    def replace_refresh_token(self, holder: Holder, refresh_token: str) -> None:
+        """Use `refresh_token` from now on; when empty, none any more."""
+        self._refresh_tokens[holder] = refresh_token
+
+    def secrets(self, holder: Holder) -> tuple[str, ...]:
+        """Every token that `holder` has shown or may show."""
+        with self._guard:
+            tokens = [token.value for token in self._tokens.get(holder, ())]
+        refresh_token = self.refresh_token(holder)
+        return (*tokens, refresh_token) if refresh_token else tuple(tokens)

@@ -20,8 +20,8 @@ from imgpkg.errors import (
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
-from imgpkg.registry import listing, manifests
-from imgpkg.registry.body import decoded
+from imgpkg.registry import listing
+from imgpkg.registry.encoding import decoded
 from imgpkg.transport.message import Request
 
 DATA = random.Random(1).randbytes(3000) + b"abc" * 5000
@@ -117,7 +117,7 @@ class TestDocuments:
             client.manifest(where(server).digest(Digest.of(RAW)))
 
     def test_are_refused_early_when_they_are_bombs(self, client, monkeypatch):
-        monkeypatch.setattr(manifests, "MAX_MANIFEST", 1 << 20)
+        monkeypatch.setattr("imgpkg.registry.client.MAX_MANIFEST", 1 << 20)
         monkeypatch.setattr(listing, "MAX_PAGE", 1 << 20)
         with Server(lambda asked: Said(200, BOMB, {**MANIFEST, "Content-Encoding": "gzip"})) as server:
             with pytest.raises(InvalidManifest, match="is larger than 1 MiB"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.registry.auth.realm import is_loopback, is_off_limits, may_speak_http
+from imgpkg.registry.endpoint import is_loopback, is_off_limits, may_speak_http
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
-from imgpkg.registry import manifests
 
 A = Repository.parse("r.example/a/b")
 CONFIG = {"mediaType": media.OCI_CONFIG, "digest": str(Digest.of(b"{}")), "size": 2}
@@ -158,7 +157,7 @@ class TestReading:
         assert made.client.manifest(TAG).digest == Digest.of(b'{"schemaVersion":1}')
 
     def test_refuses_what_is_too_large(self, monkeypatch):
-        monkeypatch.setattr(manifests, "MAX_MANIFEST", 1 << 20)
+        monkeypatch.setattr("imgpkg.registry.client.MAX_MANIFEST", 1 << 20)
         made = bench(Said(200, b" " * ((1 << 20) + 1), TYPED))
         with pytest.raises(InvalidManifest, match="is larger than 1 MiB"):
             made.client.manifest(TAG)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpkg.oci.reference import Repository
-from imgpkg.registry.auth.scope import Access, Scope, covers, merge, parse_scopes
+from imgpkg.registry.auth.challenge import Access, Scope, covers, merge, parse_scopes
 
 
 @pytest.mark.parametrize(
