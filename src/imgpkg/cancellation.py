@@ -1,4 +1,8 @@
-"""Waiting: with a limit, announced when it is long, and ended at once in all threads of one piece of work."""
+"""Cancel scopes, and waits that a scope or a time limit ends.
+
+Threads block in connects, TLS handshakes, reads, pauses and child processes. Cancelling a scope ends all of
+these at once in every thread that works in the scope; the threads then raise Cancelled.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +18,23 @@ if TYPE_CHECKING:
 
 STOPPED = "the work was stopped"
 
-# A wait that is longer is announced.
+# A wait is announced after this time.
 QUIET_SECONDS = 5.0
-# The longest single call of the system in a wait: its limit and its scope are looked at in between.
+# The longest single system call of a wait. The time limit and the scope are checked between two calls.
 _SLICE = 1.0
-# How long a pause lasts at most before the flag is looked at again.
+# How often a pause checks the flag. A pause cannot wait on a condition: see `Cancellation`.
 _TICK = 0.05
 
 
-def unheard(text: str) -> None:
-    """Announce nothing: the default of whatever takes a hook for sentences."""
+def ignore(text: str) -> None:
+    """Ignore an announcement: the default hook for messages."""
 
 
 class Cancellation:
-    """A flag that is set once, and the calls that end what is being waited for when it is set.
+    """A flag that is set once, and the functions to call when it is set, which end blocking calls.
 
-    No method takes a lock: `cancel` is called by signal handlers, which interrupt a thread anywhere.
+    No method takes a lock. `cancel` is called by signal handlers, which may interrupt any thread while it
+    holds a lock, and would then wait for it forever.
     """
 
     def __init__(self) -> None:
@@ -37,18 +42,18 @@ class Cancellation:
         self._ends: dict[object, Callable[[], None]] = {}
 
     def cancel(self) -> None:
-        """Set the flag and call everything that was registered; again when called again."""
+        """Set the flag and call all registered functions; a second call does so again."""
         self.is_cancelled = True
         for end in tuple(self._ends.values()):
             end()
 
     def check(self) -> None:
-        """Raise Cancelled when the flag is set."""
+        """Raise Cancelled if the flag is set."""
         if self.is_cancelled:
             raise Cancelled(STOPPED)
 
     def sleep(self, seconds: float) -> None:
-        """Pause for `seconds`; raise Cancelled when the flag is set before they are over."""
+        """Pause for `seconds`; raise Cancelled as soon as the flag is set."""
         end = time.monotonic() + seconds
         self.check()
         while (left := end - time.monotonic()) > 0:
@@ -57,35 +62,37 @@ class Cancellation:
 
     @contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """Have `cancel` call `end` while the block runs; raise Cancelled when it is too late for that.
+        """Return a context in which `cancel` calls `end`; entering it raises Cancelled if the flag is set.
 
-        `end` must neither wait nor take a lock.
+        `end` must neither block nor take a lock.
         """
         key = self.register(end)
         try:
+            # After registering: a flag set between the two would otherwise be missed.
             self.check()
             yield
         finally:
             self.forget(key)
 
     def register(self, end: Callable[[], None]) -> object:
-        """Have `cancel` call `end` until `forget` gets the key that is returned."""
+        """Make `cancel` call `end`; return the key with which `forget` ends that."""
         key = object()
         self._ends[key] = end
         return key
 
     def forget(self, key: object) -> None:
-        """Take a registration back; one that is unknown is no error."""
+        """Remove a registration; an unknown key is ignored."""
         self._ends.pop(key, None)
 
     @contextmanager
     def scope(self) -> Iterator[Cancellation]:
-        """Open a scope inside this one for the current thread, and for threads that copy its context.
+        """Open a scope inside this one, for the current thread and for threads that copy its context.
 
-        The scope is cancelled with this one; cancelling it leaves this one alone.
+        Cancelling this scope cancels the inner one; cancelling the inner one does not affect this one.
         """
         inner = Cancellation()
         key = self.register(inner.cancel)
+        # After registering, as in `ending`.
         inner.is_cancelled = self.is_cancelled
         token = _SCOPE.set(inner)
         try:
@@ -96,9 +103,9 @@ class Cancellation:
 
 
 class Wait:
-    """A wait of at most `seconds`, None for ever; cancelling `scope` ends it.
+    """A wait of at most `seconds`, or without a limit if that is None; cancelling `scope` ends it.
 
-    `announce` is called once when it has lasted `quiet` seconds.
+    `announce` is called once, with the seconds spent so far, after `quiet` seconds.
     """
 
     def __init__(
@@ -116,7 +123,7 @@ class Wait:
         self._is_announced = False
 
     def remaining(self) -> float | None:
-        """Return the seconds that are left, None without a limit; raise TimeoutError and Cancelled."""
+        """Return the seconds left, None without a limit; raise TimeoutError at the limit, or Cancelled."""
         self._scope.check()
         spent = time.monotonic() - self._start
         if self._seconds is not None and spent >= self._seconds:
@@ -127,9 +134,9 @@ class Wait:
         return None if self._seconds is None else self._seconds - spent
 
     def slice(self, longest: float = _SLICE) -> float:
-        """Return how long the next call of the system may take, in seconds; raise as `remaining` does."""
+        """Return the time limit of the next system call in seconds; raise what `remaining` raises."""
         remaining = self.remaining()
-        # Never more than the whole quiet time: the announcement comes between two calls.
+        # At most the quiet time, since the announcement is made between two calls.
         slice_ = longest if self._is_announced else min(longest, self._quiet)
         return slice_ if remaining is None else min(remaining, slice_)
 
@@ -139,11 +146,11 @@ _SCOPE: ContextVar[Cancellation] = ContextVar("imgpkg-cancellation", default=_NE
 
 
 def current(outermost: Cancellation = _NEVER) -> Cancellation:
-    """Return the scope that the calling thread works in, `outermost` where none was opened."""
+    """Return the innermost scope of the calling thread, or `outermost` outside of all scopes."""
     scope = _SCOPE.get()
     return outermost if scope is _NEVER else scope
 
 
 def sleep(seconds: float) -> None:
-    """Pause for `seconds`; raise Cancelled when the current scope is cancelled before they are over."""
+    """Pause for `seconds`; raise Cancelled as soon as the current scope is cancelled."""
     current().sleep(seconds)

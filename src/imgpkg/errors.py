@@ -1,34 +1,34 @@
-"""The exception tree: catch by meaning, never by text.
+"""The exceptions of the package. Catch them by class; texts may change.
 
-ImgpkgError                     everything this package raises on purpose
-├── UsageError                  options that do not go together, arguments that mean nothing
-├── InvalidReference            text that is no image reference, repository or digest
-├── InvalidManifest             bytes that are no manifest, index or image configuration
-├── InvalidLock                 a lock file, bundle file or locations file that breaks its rules
-├── InvalidSettings             an environment variable, file or option with an impossible value
-├── CredentialError             a credential source that must not be passed over failed
-├── TransportError              no answer: the request did not complete
-│   ├── ConnectionFailed        refused, reset, unreachable, name unknown
-│   │   └── NotTLS              the peer does not speak TLS on that port
-│   ├── TimedOut                no connection or no response headers in time
-│   └── CertificateRejected     TLS without agreement: the server's certificate did not verify
-├── RegistryError               an answer, but not the one asked for: status and registry codes
-│   ├── Unauthorized            401: with the decision that chose the credential
-│   ├── Forbidden               403: likewise
-│   └── NotFound                404
-├── ChallengeError              a challenge that cannot or must not be answered
-├── VerificationError           bytes that are not what their descriptor says
+ImgpkgError                     base class of all exceptions of the package
+├── UsageError                  invalid arguments, or options that exclude each other
+├── InvalidReference            text that is not an image reference, repository or digest
+├── InvalidManifest             bytes that are not a manifest, index or image configuration
+├── InvalidLock                 an invalid lock file, bundle file or locations file
+├── InvalidSettings             an environment variable, file or option with an invalid value
+├── CredentialError             a credential source failed, and the next one must not be used instead
+├── TransportError              the request did not complete: there is no response
+│   ├── ConnectionFailed        refused, reset, unreachable, unknown host name
+│   │   └── NotTLS              the server does not use TLS on that port
+│   ├── TimedOut                no connection or no response headers within the time limit
+│   └── CertificateRejected     the certificate was not accepted, or the TLS handshake failed
+├── RegistryError               a response with an error status, and the registry's error codes
+│   ├── Unauthorized            status 401
+│   ├── Forbidden               status 403
+│   └── NotFound                status 404
+├── ChallengeError              a challenge that cannot or must not be answered, a failed token request
+├── VerificationError           content that differs from its digest or size
 ├── UnpackError                 a layer that cannot be unpacked, or must not be
-├── ArchiveError                a tar file or layout folder that is not whole
+├── ArchiveError                an incomplete or damaged tar file or layout folder
 ├── NotABundle, IsABundle       the image is of the other kind
-├── LocalIOError                the operating system refused a file or folder
-└── Cancelled                   an event hook asked to stop
+├── LocalIOError                the operating system refused access to a file or folder
+└── Cancelled                   an event hook, or `Session.stop`, ended the operation
 
-Each error carries its `context`, outermost first, so that its text reads `outer: inner: message`, as the
-original prints it, and its `hints`: whole sentences on what to do next, never part of the text.
+`str(error)` is `outer: inner: message`, with the parts of `context` before the message. `hints` are whole
+sentences on what to do next; they are not part of the text.
 
-Names, answers and values of others are in messages as they are. Text for people, such as `str()` of an error
-and its hints, has gone through `printable`: a terminal obeys nothing in it, and a line is never two.
+`message` and `context` contain names and responses of others unchanged. `str(error)` and `hints` are safe to
+print: `printable` has escaped control characters and line breaks.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-# What terminals obey, what breaks lines, and what reorders other characters or hides among them: controls,
-# bidirectional marks (Unicode Standard Annex 9), invisible operators and tags. Joiners belong to real words.
+# Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
+# and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
+# Persian and Hindi words need them.
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
@@ -53,9 +54,10 @@ _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
-    """Write `text`, which others may have chosen, for people: on one line, without anything terminals obey.
+    """Return `text` on one line, with control characters and invisible characters escaped.
 
-    It is changed once however often it is written. Bytes that are no UTF-8 stay (PEP 383).
+    Every text of a registry, file or user passes through it before it is printed. A second call changes
+    nothing. Bytes that are not UTF-8 stay as they are (PEP 383).
     """
     return _UNPRINTABLE.sub(_escaped, text)
 
@@ -69,9 +71,10 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 class ImgpkgError(Exception):
-    """Everything this package raises on purpose.
+    """Base class of all exceptions that the package raises.
 
-    `lines` are further lines of the text, where the original writes more than one.
+    `lines` are further lines of the text, and `hints` whole sentences on what to do next. `context` is what
+    was being done, outermost first; `doing` adds to it.
     """
 
     def __init__(self, message: str, *, hints: tuple[str, ...] = (), lines: tuple[str, ...] = ()) -> None:
@@ -83,7 +86,7 @@ class ImgpkgError(Exception):
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """What to do next, in whole sentences."""
+        """What to do next, in whole sentences that are safe to print."""
         return self._hints
 
     @hints.setter
@@ -94,7 +97,7 @@ class ImgpkgError(Exception):
         return "\n".join(map(printable, (": ".join((*self.context, self.message)), *self.lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Workers in other processes report errors as pickles, and the constructors take more than `args`.
+        # Errors of worker processes are pickled, and the constructors have more parameters than `args`.
         return _unpickled, (type(self), self.args), self.__dict__
 
 
@@ -103,33 +106,33 @@ def _unpickled(kind: type[ImgpkgError], arguments: tuple[object, ...]) -> Imgpkg
 
 
 class UsageError(ImgpkgError):
-    """Options that do not go together, or an argument that means nothing."""
+    """Invalid arguments, or options that exclude each other."""
 
 
 class InvalidReference(ImgpkgError, ValueError):
-    """Text that is no image reference, repository or digest."""
+    """Text that is not an image reference, repository or digest."""
 
 
 class InvalidManifest(ImgpkgError, ValueError):
-    """Bytes that are no manifest, index or image configuration."""
+    """Bytes that are not a manifest, index or image configuration."""
 
 
 class InvalidLock(ImgpkgError, ValueError):
-    """A lock file, bundle file or locations file that breaks its rules."""
+    """An invalid lock file, bundle file or locations file."""
 
 
 class InvalidSettings(ImgpkgError, ValueError):
-    """An environment variable, file or option with an impossible value."""
+    """An environment variable, file or option with an invalid value."""
 
 
 class CredentialError(ImgpkgError):
-    """A credential source that must not be passed over failed."""
+    """A credential source failed, and the next one must not be used instead of it."""
 
 
 class TransportError(ImgpkgError):
-    """No answer: the request did not complete.
+    """The request did not complete: there is no response.
 
-    The text has the original's form, `Get "https://host/v2/": reason`.
+    The text has the form of Go's net/http, `Get "https://host/v2/": reason`.
     """
 
     def __init__(self, method: str, url: str, reason: str, *, hints: tuple[str, ...] = ()) -> None:
@@ -140,24 +143,27 @@ class TransportError(ImgpkgError):
 
 
 class ConnectionFailed(TransportError):
-    """Refused, reset, unreachable, or a name nobody knows."""
+    """The connection was refused or reset, or the host is unreachable or unknown."""
 
 
 class NotTLS(ConnectionFailed):
-    """The peer answers on that port, but in something else than TLS."""
+    """The server does not use TLS on that port."""
 
 
 class TimedOut(TransportError):
-    """No connection, or no response headers, within the time allowed."""
+    """No connection, or no response headers, within the time limit."""
 
 
 class CertificateRejected(TransportError):
-    """TLS without agreement: the server's certificate did not verify, or the server refused the handshake."""
+    """The server's certificate was not accepted, or the server refused the TLS handshake."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One entry of a registry's `errors` list; `detail` is rendered text, empty when there is none."""
+    """An entry of the `errors` list in a response (distribution-spec, "Error Codes").
+
+    `detail` is the JSON detail as text, empty if there is none.
+    """
 
     code: str
     message: str
@@ -169,10 +175,10 @@ class Diagnostic:
 
 
 class RegistryError(ImgpkgError):
-    """An answer, but not the one asked for.
+    """A response with an error status.
 
-    `url` has its query values redacted; `diagnostics` is what the registry said itself.
-    `retry_after` is the pause it asked for, in seconds, None when it did not.
+    `url` has its query values redacted. `diagnostics` are the errors in the body of the response.
+    `retry_after` is the value of the Retry-After header in seconds, None without one.
     """
 
     def __init__(
@@ -195,28 +201,28 @@ class RegistryError(ImgpkgError):
 
     @property
     def codes(self) -> frozenset[str]:
-        """The registry's own error codes, such as `MANIFEST_UNKNOWN`."""
+        """The error codes in the response, such as `MANIFEST_UNKNOWN`."""
         return frozenset(diagnostic.code for diagnostic in self.diagnostics)
 
 
 class Unauthorized(RegistryError):
-    """401: the hints tell which source gave the credential, and why the others did not."""
+    """Status 401. The hints name the source of the credential that was sent, and why others had none."""
 
 
 class Forbidden(RegistryError):
-    """403: the credential was understood and is not enough."""
+    """Status 403: the credential is valid, but does not allow the request. The hints are those of a 401."""
 
 
 class NotFound(RegistryError):
-    """404: there is no such repository, manifest, tag or blob, or it is hidden."""
+    """Status 404: the repository, manifest, tag or blob does not exist or is hidden."""
 
 
 class ChallengeError(ImgpkgError):
-    """A challenge that cannot or must not be answered, or a token service that failed."""
+    """A challenge that cannot or must not be answered, or a failed request to a token service."""
 
 
 class VerificationError(ImgpkgError):
-    """Bytes that are not what their descriptor says."""
+    """Content that differs from its digest or size."""
 
 
 class UnpackError(ImgpkgError):
@@ -224,7 +230,7 @@ class UnpackError(ImgpkgError):
 
 
 class ArchiveError(ImgpkgError):
-    """A tar file or layout folder that is not whole."""
+    """An incomplete or damaged tar file or layout folder."""
 
 
 class NotABundle(ImgpkgError):
@@ -236,11 +242,11 @@ class IsABundle(ImgpkgError):
 
 
 class LocalIOError(ImgpkgError):
-    """The operating system refused a file or folder; texts as `open PATH: no such file or directory`."""
+    """The operating system refused access to a file or folder: `open PATH: no such file or directory`."""
 
 
 class Cancelled(ImgpkgError):
-    """An event hook asked to stop."""
+    """An event hook, or `Session.stop`, ended the operation."""
 
     def __init__(self, message: str = "Cancelled") -> None:
         super().__init__(message)
@@ -248,16 +254,19 @@ class Cancelled(ImgpkgError):
 
 _EXHAUSTED = {
     errno.EMFILE: (
-        "This process has as many files and connections open as it may have: raise the limit (ulimit -n), "
+        "This process has reached its limit of open files and connections: raise the limit (ulimit -n), "
         "or lower the concurrency."
     ),
-    errno.ENFILE: "All processes of this machine together have as many files open as they may have.",
+    errno.ENFILE: "The limit of open files of the whole system is reached.",
 }
 
 
 @contextmanager
 def doing(*what: str) -> Iterator[None]:
-    """Put `what`, outermost first, before the text of any error that passes: `Fetching image: GET https://…`."""
+    """Return a context that adds `what`, outermost first, to the `context` of any error raised inside it.
+
+    The text of the error then reads, for example, `Fetching image: GET https://…`.
+    """
     try:
         yield
     except ImgpkgError as error:
@@ -267,7 +276,7 @@ def doing(*what: str) -> Iterator[None]:
 
 @contextmanager
 def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
-    """Turn an OSError into `verb PATH: reason`, the form that the original prints."""
+    """Return a context that turns an OSError into a LocalIOError, `verb PATH: reason`, as Go prints it."""
     try:
         yield
     except OSError as error:

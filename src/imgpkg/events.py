@@ -1,7 +1,8 @@
-"""What long work tells whoever watches: values handed to one hook.
+"""Events that operations report while they run, and the hook that receives them.
 
-A hook is called from worker threads, one call at a time per thread; it must be quick and thread-safe.
-Raising `imgpkg.errors.Cancelled` in it stops the work: nothing half-done becomes visible.
+A hook is called from worker threads, possibly from several at once: it must be thread-safe, and fast, since
+the worker waits for it. A hook that raises `imgpkg.errors.Cancelled` stops the operation, and no incomplete
+image, file or folder becomes visible.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A line of the original's own log, with its newlines, such as `dir: config`.
+    """A line of the log that the Go implementation writes, with its newlines, such as `dir: config`.
 
-    Newlines inside of the text belong to a name, unless it `is_block`: several lines in one.
+    With `is_block`, the text is several lines. Otherwise a newline inside it is part of a name, and has to be
+    escaped before it is printed.
     """
 
     text: str
@@ -27,9 +29,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something the user should know although the work goes on; no prefix, no newline.
+    """A warning, without prefix and newline; the operation continues.
 
-    `is_logged` tells that a Message with the same text came before, which not everybody sees.
+    With `is_logged`, a Message with the same text was reported before: a hook that prints messages should
+    not print the warning again.
     """
 
     text: str
@@ -37,7 +40,11 @@ class Warned:
 
 
 class BlobOutcome(Enum):
-    """How the work on one blob ended."""
+    """How the transfer of a blob ended: it was sent or received, was already there, or was mounted.
+
+    A registry mounts a blob from another of its repositories (distribution-spec, "Mounting a blob from
+    another repository").
+    """
 
     MOVED = "moved"
     PRESENT = "already there"
@@ -46,21 +53,21 @@ class BlobOutcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class PackStarted:
-    """Files of `size` bytes in all are being packed into a layer; the upload is planned after that."""
+    """Packing files of `size` bytes in total into a layer has begun; Planned follows when it is complete."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True)
 class PackAdvanced:
-    """`count` more bytes of the files are packed."""
+    """`count` more bytes of the files have been packed."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The totals, known before the first byte moves: blobs and bytes."""
+    """The totals of a transfer, reported before it begins: the number of blobs and their `size` in bytes."""
 
     blobs: int
     size: int
@@ -68,7 +75,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class BlobStarted:
-    """Work on a blob begins; `size` in bytes, `verb` what is done with it, such as `push`."""
+    """The transfer of a blob of `size` bytes has begun; `verb` is `push`, `pull` or `save`."""
 
     digest: Digest
     size: int
@@ -77,7 +84,7 @@ class BlobStarted:
 
 @dataclass(frozen=True, slots=True)
 class BlobAdvanced:
-    """`count` more bytes of the blob have moved; negative when a retry starts again."""
+    """`count` more bytes of the blob were transferred; negative when a retry starts from the beginning."""
 
     digest: Digest
     count: int
@@ -85,7 +92,7 @@ class BlobAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class BlobFinished:
-    """The blob is where it should be."""
+    """The transfer of a blob is complete."""
 
     digest: Digest
     outcome: BlobOutcome
@@ -98,11 +105,11 @@ Hook: TypeAlias = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
-    """Watch nothing: the default hook."""
+    """Ignore the event: the default hook."""
 
 
 class CountingReader:
-    """A stream that reports every piece that passes."""
+    """A stream that reports a BlobAdvanced event for everything read from another one."""
 
     def __init__(self, stream: Readable, blob: Descriptor, on_event: Hook) -> None:
         self._stream = stream
@@ -110,7 +117,7 @@ class CountingReader:
         self._on_event = on_event
 
     def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end."""
+        """Return at most `size` bytes, and b"" at the end."""
         data = self._stream.read(size)
         if data:
             self._on_event(BlobAdvanced(self._blob.digest, len(data)))

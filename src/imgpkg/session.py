@@ -1,4 +1,4 @@
-"""The composition root: the only place that wires settings, keychain, transport and client together."""
+"""The session: it builds the credential sources, the transport and the registry client from the settings."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 
     from imgpkg.transport.trace import Tracer
 
-# No repository is called so: sets for a part of a registry do not match where nobody says which part it is.
+# No repository has this name: environment sets for a part of a registry do not match a whole registry.
 _ANY_REPOSITORY = "-/-"
 
 
 class Session:
-    """One run: a keychain and a registry client that share what they learn; close it when done.
+    """The connections, tokens and credentials that operations share; a context manager that closes itself.
 
-    `Session()` looks at nothing but its settings and is anonymous; `Session(Settings.from_environment())` is
-    what the command uses. `sources` are asked for credentials before all others. `on_event` hears the
-    warnings of the credential chain and the client, each once, and `trace` a text for each request and answer
-    without their secrets. Safe from many threads. Raises InvalidSettings.
+    `Session()` uses no environment and no credentials; the command uses
+    `Session(Settings.from_environment())`. `sources` come before all other credential sources. `on_event`
+    receives the warnings of credential sources and registries, each once. `trace` receives each request and
+    response as text, without secrets. A session may be used by several threads. Raises InvalidSettings.
     """
 
     def __init__(
@@ -65,19 +65,19 @@ class Session:
 
     @property
     def settings(self) -> Settings:
-        """What the session was opened with; UsageError when it is closed, as for the other two."""
+        """The settings of the session; raises UsageError once the session is closed."""
         self._check_open()
         return self._settings
 
     @property
     def keychain(self) -> Keychain:
-        """What decides who is logged in where."""
+        """The credential sources, in their order; raises UsageError once the session is closed."""
         self._check_open()
         return self._keychain
 
     @property
     def client(self) -> RegistryClient:
-        """What speaks with registries."""
+        """The registry client; raises UsageError once the session is closed."""
         self._check_open()
         return self._client
 
@@ -87,6 +87,7 @@ class Session:
 
     def _sources(self) -> Iterator[CredentialSource]:
         environ = self.settings.environ
+        # The order in which the sources are asked: the first that has a credential for a repository wins.
         yield EnvironmentSource(environ, self._warn)
         yield from active_sources(environ, self._pool, self._warn, programs=self._programs)
         yield ExplicitSource(self.settings.login, environ)
@@ -99,6 +100,7 @@ class Session:
             header_timeout=self.settings.response_header_timeout,
             idle_timeout=self.settings.idle_timeout,
             environ=self.settings.environ,
+            # Kept per host: in a copy within one registry every worker reads and writes at the same time.
             max_connections=max(2 * self.settings.concurrency, 10),
             tracer=_tracer(trace),
             on_wait=self._warn,
@@ -106,14 +108,14 @@ class Session:
         )
 
     def stop(self) -> None:
-        """End for good whatever the threads of this session wait for, which raises Cancelled in them.
+        """End all operations of this session for good: they raise Cancelled.
 
-        Signal handlers may call it.
+        Safe to call from a signal handler and from any thread.
         """
         self.cancellation.cancel()
 
     def close(self) -> None:
-        """Close every connection; the session does no more work."""
+        """Close all connections; every later use of the session raises UsageError."""
         self._is_closed = True
         self._pool.close()
 
@@ -139,19 +141,20 @@ def _warn_once(said: set[str], on_event: Hook, text: str) -> None:
 
 
 def explain(reference: str, *, session: Session) -> Decision:
-    """Decide for the repository of `reference`; the decision holds the whole trail and prints no secret.
+    """Return which credential the session would use for the repository of `reference`, and why.
 
-    Sources may run programs and ask their cloud. Raises InvalidReference or CredentialError.
+    The decision lists what every source answered; its texts contain no secrets. Sources may run credential
+    helpers and send requests to their cloud. Raises InvalidReference or CredentialError.
     """
     return session.keychain.resolve(parse_any(reference).repository)
 
 
 def offer(server: str, *, session: Session) -> Decision:
-    """Decide for `server`, a host with or without `https://` and a path, as docker names what it asks for.
+    """Return which credential to hand to another tool for `server`, `[https://]host[/path]`.
 
-    Environment sets and keychains are asked. Logins given by hand are not, for they name no registry, nor is
-    the docker config: it is where whoever asks has looked already. Raises CredentialError, and
-    InvalidReference for a server that is no registry.
+    Only environment sets, keychains and added sources are asked. A login of the settings is for any registry
+    and is not handed out. The docker configuration is where the other tool found this credential helper:
+    asking it could run the helper again. Raises CredentialError, or InvalidReference for an invalid server.
     """
     repository = _repository(Address.read(server).canonical())
     sources = session.keychain.sources
@@ -160,7 +163,7 @@ def offer(server: str, *, session: Session) -> Decision:
 
 
 def _repository(address: Address) -> Repository:
-    # Without a dot or a port, the name of a registry would be read as a part of a path.
+    # A first component without a dot and a port would be parsed as part of the path, not as a registry.
     port = address.port or ("" if "." in address.host else "443")
     registry = f"{address.host}:{port}" if port else address.host
     try:

@@ -1,4 +1,4 @@
-"""Every option once, frozen: what the command line and a library user set alike."""
+"""The settings of a session, for the command line and for programs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ else:
 @hiding("password", "token")
 @dataclass(frozen=True)
 class Login:
-    """Credentials given by hand for every registry; None means not given, empty means cleared.
+    """A user name with password, a registry token, or anonymous access, for every registry.
 
-    What is not given falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` and `IMGPKG_ANON` of
-    the settings' environment. Secrets are in no `repr` and no `dataclasses.asdict`.
+    A field that is None falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` or `IMGPKG_ANON`
+    of the settings' environment; an empty string overrides the variable. `repr` and `dataclasses.asdict`
+    leave out the password and the token.
     """
 
     username: str | None = None
@@ -32,7 +33,7 @@ class Login:
 
 
 class Options(TypedDict, total=False):
-    """The fields of Settings besides the environment."""
+    """The keyword arguments of `Settings.from_environment`: the fields of Settings except `environ`."""
 
     login: Login
     ca_cert_paths: tuple[StrPath, ...] | StrPath
@@ -47,14 +48,17 @@ class Options(TypedDict, total=False):
 @hiding("environ")
 @dataclass(frozen=True)
 class Settings:
-    """How registries are reached and where credentials come from.
+    """How registries are reached, and where credentials come from.
 
-    `environ` is the only environment that any part of the package looks at; it is empty by default, so that
-    a library user decides. `Settings.from_environment()` takes the process's own. `insecure` allows http.
-    `response_header_timeout` is in seconds, 0 and less wait for ever; `idle_timeout` is how many seconds a
-    body may stand still in either direction; `retry_count` is the number of attempts, at least one is made;
-    `concurrency` is how many workers a copy has. The environment, which may hold secrets, is in no `repr` and
-    no `dataclasses.asdict`.
+    `environ` is the only environment that the package reads: variables, and HOME for configuration files. It
+    is empty by default; `from_environment` takes that of the process. `repr` and `dataclasses.asdict` leave
+    it out, since it may contain secrets.
+
+    `ca_cert_paths` are files with certificates to trust besides those of the system. `verify_certs=False`
+    accepts any certificate, `insecure=True` allows http. `response_header_timeout` is the time in seconds to
+    wait for the head of a response, 0 or less for no limit. `idle_timeout` is the time in seconds
+    without any byte of a body, in either direction. `retry_count` is the number of attempts of a request, at
+    least one. `concurrency` is the number of workers of an operation.
     """
 
     login: Login = Login()
@@ -73,18 +77,19 @@ class Settings:
 
     @property
     def authorities(self) -> tuple[str, ...]:
-        """The files of `ca_cert_paths`."""
+        """The paths of `ca_cert_paths` as strings."""
         given = self.ca_cert_paths
         paths = (given,) if isinstance(given, (str, os.PathLike)) else given
         return tuple(os.fspath(path) for path in paths)
 
     @classmethod
     def from_environment(cls, **options: Unpack[Options]) -> Settings:
-        """Take the process's environment as it is now, and `options` by their field names.
+        """Return settings with a copy of the environment of the process, and with `options` for other fields.
 
-        Where it has no HOME, as under cron, that of the user database stands in.
+        HOME is taken from the user database if the environment has none.
         """
         environ = dict(os.environ)
+        # Under cron and in some containers HOME is not set.
         environ["HOME"] = environ.get("HOME") or _home_of_user()
         return cls(environ=environ, **options)
 

@@ -1,4 +1,4 @@
-"""Parts of values: a mapping that never changes, fields that stay out of copies for people, and times."""
+"""Building blocks of values: an immutable dict, fields that `asdict` leaves out, and RFC 3339 times."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]
 
 
 class FrozenDict(dict[K, V]):
-    """A dict that stays as it was made, and has a hash when its values have one.
+    """An immutable dict, hashable if its values are.
 
-    It is a dict, so that JSON and `dataclasses.asdict` show it as one.
+    It is a subclass of dict so that `json.dumps` and `dataclasses.asdict` accept it; a
+    `types.MappingProxyType` has no hash, cannot be pickled and is no dict to either.
     """
 
     if not TYPE_CHECKING:
-        # For type checkers, nobody may change a Mapping anyway, and a dict has no hash.
+        # Fields are annotated as Mapping, which has no such methods; overriding those of dict with another
+        # signature would be a type error.
 
         def __hash__(self) -> int:
             return hash(frozenset(self.items()))
@@ -39,18 +41,18 @@ class FrozenDict(dict[K, V]):
         clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[object, ...]:
-        # A dict is unpickled, and copied, by setting its items.
+        # By default pickle and copy create an empty dict and then set its items.
         return type(self), (dict(self),)
 
 
 def hiding(*names: str) -> Callable[[C], C]:
-    """Decorate a dataclass without slots: leave `names` out of `fields`, and so of `asdict` and `astuple`.
+    """Return a decorator that hides the fields `names` of a dataclass from `fields`, `asdict`, `astuple`.
 
-    They count for all the rest: `==`, the hash, `replace`, pickles and copies. For the dataclasses module
-    they are like the InitVar parameters of a class that keeps them.
+    `==`, the hash, `replace`, pickles and copies include them. The dataclass must not have slots.
     """
 
     def hide(decorated: C) -> C:
+        # The dataclasses module skips an InitVar in `fields` and still passes it to `__init__` in `replace`.
         like = make_dataclass("like", [(name, InitVar, field(default=None)) for name in names])
         vars(decorated)["__dataclass_fields__"].update(vars(like)["__dataclass_fields__"])
         return decorated

@@ -133,17 +133,15 @@ class TestAManifestThatIsTwoThings:
         ],
     )
     def test_is_none_whatever_it_came_as(self, document, media_type):
-        assert refusal(document, media_type).endswith(
-            ": it can be read as an image and as an index, and so is neither"
-        )
+        assert refusal(document, media_type).endswith(": it can be read as an image and as an index")
 
     @pytest.mark.parametrize("media_type", sorted(media.INDEXES))
     @pytest.mark.parametrize("document", [{"layers": []}, {"config": descriptor()}])
     def test_is_no_index_when_it_looks_like_an_image(self, document, media_type):
-        assert "neither" in refusal(document, media_type)
+        assert "as an image and as an index" in refusal(document, media_type)
 
     def test_is_no_image_when_it_lists_manifests(self):
-        assert "neither" in refusal({"manifests": []}, media.OCI_MANIFEST)
+        assert "as an image and as an index" in refusal({"manifests": []}, media.OCI_MANIFEST)
 
     @pytest.mark.parametrize(
         ("own", "came_as"),
@@ -156,7 +154,7 @@ class TestAManifestThatIsTwoThings:
     )
     def test_is_refused_when_it_came_as_another_type_than_its_own(self, own, came_as):
         text = refusal({**image(), "mediaType": own}, came_as)
-        assert text.endswith(f": it came as {came_as}, and says itself that it is {own}")
+        assert text.endswith(f": it was received as {came_as}, but its mediaType is {own}")
 
     def test_is_not_what_says_nothing_in_the_place_of_the_other(self):
         assert Manifest.parse(raw(image(manifests=None))).is_image

@@ -313,7 +313,7 @@ class TestAManifestThatIsTwoThings:
         index["manifests"][0]["mediaType"] = media.OCI_INDEX
         (layout / "index.json").write_text(json.dumps(index))
         with pytest.raises(
-            errors.InvalidManifest, match=f"it came as {re.escape(media.OCI_INDEX)}, and says"
+            errors.InvalidManifest, match=f"it was received as {re.escape(media.OCI_INDEX)}, but"
         ):
             copy_to_repository(
                 CopySource(layout=str(layout)), f"{reference.repository}/from-layout", session=session

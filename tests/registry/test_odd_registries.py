@@ -440,6 +440,6 @@ class TestManifestsThatAreTwoThings:
             with pytest.raises(InvalidManifest) as caught:
                 client.manifest(where(server).tag("v1"))
             assert str(caught.value) == (
-                f"GET {server.url}/v2/a/b/manifests/v1: malformed manifest {SUBJECT.digest}: it came as "
-                f"{media.DOCKER_MANIFEST}, and says itself that it is {media.OCI_MANIFEST}"
+                f"GET {server.url}/v2/a/b/manifests/v1: malformed manifest {SUBJECT.digest}: it was "
+                f"received as {media.DOCKER_MANIFEST}, but its mediaType is {media.OCI_MANIFEST}"
             )

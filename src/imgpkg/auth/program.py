@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Wait, current, unheard
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Wait, current, ignore
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Programs:
     def __init__(
         self,
         cancellation: Cancellation | None = None,
-        announce: Callable[[str], None] = unheard,
+        announce: Callable[[str], None] = ignore,
         quiet_time: float = QUIET_SECONDS,
     ) -> None:
         self._cancellation = cancellation or Cancellation()

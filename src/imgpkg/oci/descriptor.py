@@ -1,7 +1,4 @@
-"""Content descriptors and their digests, and the reader that verifies bytes against a descriptor.
-
-OCI image-spec, descriptor.md.
-"""
+"""Content descriptors and digests (OCI image-spec, descriptor.md), and a reader that verifies content."""
 
 from __future__ import annotations
 
@@ -23,9 +20,10 @@ _LENGTHS = {"sha256": 64, "sha512": 128}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Digest:
-    """A content digest, `algorithm:hex` (OCI image spec, descriptor.md).
+    """A content digest, `algorithm:hex` (OCI image-spec, descriptor.md, "Digests").
 
-    The algorithm is sha256 or sha512; anything else raises InvalidReference.
+    The algorithm is sha256 or sha512, the two that the specification registers. Any other algorithm, or hex
+    digits of the wrong number or case, raise InvalidReference.
     """
 
     algorithm: str
@@ -41,7 +39,7 @@ class Digest:
 
     @classmethod
     def parse(cls, text: str) -> Digest:
-        """Read `sha256:<64 hex digits>` or `sha512:<128 hex digits>`; raise InvalidReference otherwise."""
+        """Parse `sha256:<64 hex digits>` or `sha512:<128 hex digits>`; raise InvalidReference otherwise."""
         algorithm, colon, value = text.partition(":")
         if not colon:
             raise InvalidReference(f"unsupported digest algorithm: {text}")
@@ -49,7 +47,7 @@ class Digest:
 
     @classmethod
     def of(cls, data: bytes) -> Digest:
-        """Compute the SHA-256 digest of `data`."""
+        """Return the SHA-256 digest of `data`."""
         return cls("sha256", hashlib.sha256(data).hexdigest())
 
     def __str__(self) -> str:
@@ -58,9 +56,10 @@ class Digest:
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
-    """A content descriptor (OCI image spec).
+    """A content descriptor (OCI image-spec, descriptor.md).
 
-    `size` is in bytes, `platform` is `os/architecture` or `os/architecture/variant`.
+    `size` is in bytes. `data` is the content itself where the descriptor embeds it. `platform` is
+    `os/architecture` or `os/architecture/variant`, and empty where none is given.
     """
 
     media_type: str
@@ -77,8 +76,13 @@ class Descriptor:
 
     @classmethod
     def read(cls, document: dict[str, Any]) -> Descriptor:
-        """Read a descriptor of a manifest; raise InvalidManifest, or what its decoding raises."""
+        """Return the descriptor of a JSON object.
+
+        Raises InvalidManifest, InvalidReference, KeyError, TypeError, AttributeError or ValueError;
+        `Manifest.parse` turns all of them into InvalidManifest.
+        """
         size = document["size"]
+        # JSON has no integers of its own: `true` and `1.5` arrive here as well.
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise InvalidManifest(f"size is not a count of bytes: {size!r}")
         return cls(
@@ -94,12 +98,13 @@ class Descriptor:
 
     @property
     def is_distributable(self) -> bool:
-        """False for layers that registries are asked not to pass on."""
+        """False for layers that should not be uploaded (image-spec, layer.md, "Non-Distributable Layers")."""
         return self.media_type not in media.NON_DISTRIBUTABLE
 
     @property
     def is_manifest(self) -> bool:
-        """True for what an index lists as a manifest; without a media type it is taken for one."""
+        """True for an entry of an index that is a manifest; an entry without a media type counts as one."""
+        # RFC 9110 §8.3.1: parameters may follow the type.
         kind = self.media_type.partition(";")[0].strip()
         return not kind or kind in media.MANIFESTS
 
@@ -120,7 +125,7 @@ def _inline(text: Any) -> bytes | None:
 
 
 def list_of(document: dict[str, Any], key: str) -> list[Any]:
-    """Return the list under `key`, empty where there is none; raise InvalidManifest for anything else."""
+    """Return the list `document[key]`, empty if it is absent; raise InvalidManifest for other types."""
     items = document.get(key)
     if items is None:
         return []
@@ -130,25 +135,29 @@ def list_of(document: dict[str, Any], key: str) -> list[Any]:
 
 
 def strings_of(mapping: Any) -> Mapping[str, str]:
-    """Return a JSON object as a mapping of strings; null is the empty string."""
+    """Return a JSON object as a mapping of strings, null values as empty strings.
+
+    Go programs write null for an absent map, and other tools write numbers as annotations.
+    """
     if not mapping:
         return EMPTY
     return FrozenDict({str(key): "" if value is None else str(value) for key, value in mapping.items()})
 
 
 class Readable(Protocol):
-    """Anything bytes can be read from, in pieces of at most `size`; b"" at the end."""
+    """A stream of bytes: a file, a response body, or anything else with this method."""
 
     def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes."""
+        """Return at most `size` bytes, and b"" at the end."""
         ...
 
 
 class VerifiedReader:
-    """Count and hash bytes as they pass; raise VerificationError at the end when they are wrong.
+    """A stream that checks the bytes of another one against a digest and a size in bytes.
 
-    The last bytes are handed out only after they have verified, and one byte too many fails at once, so a
-    reader that saw the end saw exactly the content of (digest, size).
+    The last bytes are returned only after the whole content has verified, and one byte too many fails at
+    once. A caller that reaches the end has therefore read exactly the described content. `count` is the
+    number of bytes read so far.
     """
 
     def __init__(self, stream: Readable, digest: Digest, size: int) -> None:
@@ -159,12 +168,13 @@ class VerifiedReader:
         self.count = 0
 
     def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` bytes, b"" after the last verified one."""
+        """Return at most `size` bytes, and b"" at the end; raise VerificationError for wrong content."""
         data = self._stream.read(size)
         self._hash.update(data)
         self.count += len(data)
         if self.count > self._size:
             raise VerificationError(f"error verifying size; got {self.count}, want {self._size}")
+        # At the full size, not at b"": a caller that knows the size may never read the end.
         if not data or self.count == self._size:
             self._verify(ended=not data)
         return data

@@ -1,4 +1,7 @@
-"""Manifests, indexes and image configurations: the bytes stay as they came, the rest is derived."""
+"""Manifests, indexes and image configurations (OCI image-spec, manifest.md, image-index.md, config.md).
+
+The raw bytes are kept, since the digest is computed from them; all fields are derived from the bytes.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ from imgpkg.values import FrozenDict
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """An image manifest or an image index, with the exact bytes it came as; never both in one.
+    """An image manifest or an image index, with the exact bytes in which it was received; never both.
 
-    `descriptor.digest` is the digest of `raw`. `config` and `layers` are set for images, `manifests` for
-    indexes; all are empty for media types that are neither, such as Docker's schema 1.
+    `descriptor` has the digest and the size of `raw`. `config` and `layers` are set for images, `manifests`
+    for indexes. All of them are empty for other media types, such as Docker's schema 1.
     """
 
     descriptor: Descriptor
@@ -35,11 +38,12 @@ class Manifest:
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str = "", digest: Digest | None = None) -> Manifest:
-        """Read a manifest of `media_type` (by default the one it names); raise InvalidManifest.
+        """Parse a manifest of `media_type`, by default the type that its `mediaType` field names.
 
-        What names another type itself, or can be read as an image and as an index, is refused: two programs
-        would see two different things under one digest (CVE-2021-41190). `digest` must already have been
-        verified against `raw`; without it SHA-256 is computed.
+        The caller has verified `digest` against `raw`; without it, SHA-256 is computed. Raises
+        InvalidManifest, also for a document whose `mediaType` field names another type, and for one that can
+        be read both as an image and as an index: two programs would then see different content under one
+        digest (CVE-2021-41190).
         """
         document = _object(raw)
         kind = media_type.partition(";")[0].strip() or _guess(document)
@@ -71,7 +75,7 @@ class Manifest:
 
     @property
     def media_type(self) -> str:
-        """What kind of manifest this is."""
+        """The media type under which the manifest was received."""
         return self.descriptor.media_type
 
     @property
@@ -90,17 +94,20 @@ class Manifest:
         return tuple(entry for entry in self.manifests if entry.is_manifest)
 
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config and layers of an image, nothing for an index."""
+        """Return the configuration and the layers of an image; an index has none."""
         return () if self.config is None else (self.config, *self.layers)
 
     def parts(self) -> tuple[Descriptor, ...]:
-        """Return the blobs that belong to it: those of an image, or the layers that a cache's index lists."""
+        """Return all blobs of the manifest: those of an image, and what an index lists besides manifests.
+
+        BuildKit's cache export lists its layers directly in an index.
+        """
         return (*self.blobs(), *(entry for entry in self.manifests if not entry.is_manifest))
 
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The two parts of an image configuration that matter here."""
+    """The labels and the diff ids of an image configuration (OCI image-spec, config.md)."""
 
     labels: Mapping[str, str] = EMPTY
     diff_ids: tuple[str, ...] = ()
@@ -110,7 +117,10 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, raw: bytes) -> ImageConfig:
-        """Read leniently: what is no image configuration has no labels and no diff ids."""
+        """Parse an image configuration; a document of another form has no labels and no diff ids.
+
+        Artifacts such as Helm charts have a configuration of their own form, or an empty one.
+        """
         try:
             document = _object(raw)
         except InvalidManifest:
@@ -147,13 +157,13 @@ def _guess(document: dict[str, Any]) -> str:
 def _check_kind(kind: str, document: dict[str, Any]) -> None:
     named = document.get("mediaType")
     if isinstance(named, str) and named not in ("", kind):
-        raise InvalidManifest(f"it came as {kind}, and says itself that it is {named}")
-    # Programs in Go read keys in any case.
+        raise InvalidManifest(f"it was received as {kind}, but its mediaType is {named}")
+    # Go's encoding/json matches keys in any case, so `Layers` is as good as `layers` to most other tools.
     keys = {key.lower() for key, value in document.items() if value is not None}
     is_image = not keys.isdisjoint(("config", "layers")) or kind in media.IMAGES
     is_index = "manifests" in keys or kind in media.INDEXES
     if is_image and is_index:
-        raise InvalidManifest("it can be read as an image and as an index, and so is neither")
+        raise InvalidManifest("it can be read as an image and as an index")
 
 
 def _list(document: dict[str, Any], key: str) -> tuple[Descriptor, ...]:

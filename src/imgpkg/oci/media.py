@@ -1,4 +1,4 @@
-"""Media types, and what each one is."""
+"""Media types of Docker and OCI (image-spec, media-types.md), and the sets of them that are treated alike."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd"
 OCI_RESTRICTED_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar"
 OCI_RESTRICTED_LAYER_GZIP = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 OCI_EMPTY = "application/vnd.oci.empty.v1+json"
-# Manifests of their own kinds from before images could carry artifacts.
+# Manifests of artifacts from before OCI 1.1, in which an image manifest has an `artifactType`.
 OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json"
 ORAS_ARTIFACT = "application/vnd.cncf.oras.artifact.manifest.v1+json"
 
 IMAGES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
 INDEXES = frozenset({DOCKER_LIST, OCI_INDEX})
-# Whatever else an index lists is a blob to the registries that keep it: build caches list their layers.
+# Any other entry of an index is a blob: BuildKit's caches list their layers directly in an index.
 MANIFESTS = IMAGES | INDEXES | {DOCKER_SCHEMA_1, DOCKER_SCHEMA_1_SIGNED, OCI_ARTIFACT, ORAS_ARTIFACT}
 NON_DISTRIBUTABLE = frozenset({DOCKER_FOREIGN_LAYER, OCI_RESTRICTED_LAYER, OCI_RESTRICTED_LAYER_GZIP})
 LAYERS = NON_DISTRIBUTABLE | {
@@ -36,7 +36,7 @@ LAYERS = NON_DISTRIBUTABLE | {
     OCI_LAYER_ZSTD,
 }
 
-# The order is the original's.
+# The types and their order are those of go-containerregistry. Schema 1 is accepted to name it in an error.
 MANIFEST_ACCEPT = (
     DOCKER_SCHEMA_1,
     DOCKER_SCHEMA_1_SIGNED,

@@ -1,7 +1,7 @@
-"""Image references: parse, normalise, print.
+"""Image references: a registry, a repository, and a tag or digest.
 
-A value in hand is valid and has every default filled in; `str()` is the canonical name and parses to the
-same value again. Nothing here says whether a registry is reached by http or https.
+Every value is valid and has all defaults filled in. `str()` returns the canonical name, which parses to an
+equal value. A reference does not determine whether the registry is reached over http or https.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ _TAG_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUV
 _PATH_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
-# RFC 3986 authority without user information; an empty port would let `http://host` pass as a registry.
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _NO_LOGIN = (
     "a reference has no scheme and no login: write HOST/REPOSITORY, and give the login with "
     "--registry-username and --registry-password-stdin"
 )
+# RFC 3986 §3.2, without user information. An empty port would make `http:` in `http://host` a registry.
 _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
-# The full stops of RFC 3490 section 3.1.
+# The characters that RFC 3490 §3.1 treats as dots.
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
-# What IDNA2003 maps to other letters or to nothing, and IDNA2008 does not: two names, maybe of two owners.
+# IDNA2003 maps or removes these, IDNA2008 does not (UTS 46, "deviation characters"): the two resulting names
+# may have two owners.
 _KEPT, _REFUSED = re.compile("([\u00df\u03c2])"), re.compile("[\u200c\u200d]")
 _LABEL = re.compile(r"[a-z0-9_-]*")
 _MAX_LABEL = 63
@@ -38,10 +39,10 @@ _MAX_LABEL = 63
 
 @dataclass(frozen=True, slots=True, order=True)
 class Repository:
-    """A repository of a registry, such as `index.docker.io` and `library/nginx`.
+    """A repository of a registry: `registry` is `host[:port]`, `path` a name such as `library/nginx`.
 
-    Docker Hub has its defaults filled in, as `parse` does it. Names that `parse` would not give raise
-    InvalidReference.
+    An empty registry and `docker.io` become `index.docker.io`, where a path of one component gets the prefix
+    `library/`. Raises InvalidReference for a registry or path that no text can name.
     """
 
     registry: str
@@ -58,18 +59,21 @@ class Repository:
 
     @classmethod
     def parse(cls, text: str) -> Repository:
-        """Read `[registry/]path` with Docker Hub's defaults; raise InvalidReference naming the bad part."""
+        """Parse `[registry/]path`; raise InvalidReference, which names the invalid part.
+
+        The first component is a registry if it contains a dot or a colon.
+        """
         if not text:
             raise InvalidReference("a repository name must be specified")
         _refuse_login(text)
         return cls(*_split_registry(text))
 
     def tag(self, tag: str) -> Reference:
-        """Name `tag` in this repository."""
+        """Return the reference of `tag` in this repository; raise InvalidReference."""
         return Reference(self, tag=tag)
 
     def digest(self, digest: Digest) -> Reference:
-        """Name `digest` in this repository."""
+        """Return the reference of `digest` in this repository."""
         return Reference(self, digest=digest)
 
     def __str__(self) -> str:
@@ -79,9 +83,9 @@ class Repository:
 @total_ordering
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A tag or a digest in a repository: exactly one of the two is set; ordered by canonical name.
+    """A tag or a digest in a repository; references are ordered by their canonical names.
 
-    Any other use raises InvalidReference.
+    Raises InvalidReference unless exactly one of `tag` and `digest` is set.
     """
 
     repository: Repository
@@ -96,12 +100,15 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> Reference:
-        """Read any reference; a tag beside a digest is dropped, no tag means `latest`."""
+        """Parse a reference; raise InvalidReference.
+
+        The tag is `latest` if there is neither tag nor digest. A tag beside a digest is ignored.
+        """
         return cls.parse_digest(text) if "@" in text else cls.parse_tag(text)
 
     @classmethod
     def parse_tag(cls, text: str) -> Reference:
-        """Read a tag reference, `latest` when there is no tag; a digest is an error."""
+        """Parse `repository[:tag]`, by default with `latest`; raise InvalidReference, also for a digest."""
         _refuse_login(text)
         base, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:
@@ -112,7 +119,7 @@ class Reference:
 
     @classmethod
     def parse_digest(cls, text: str) -> Reference:
-        """Read a digest reference; the tag of `repository:tag@digest` is dropped unread."""
+        """Parse `repository[:tag]@digest`; raise InvalidReference. The tag is ignored."""
         _refuse_login(text)
         base, at, digest = text.partition("@")
         if not at or "@" in digest:
@@ -126,12 +133,13 @@ class Reference:
         try:
             repository = cls.parse_tag(base).repository
         except InvalidReference:
+            # Go's error for an invalid name before the digest is that of a repository, not of a tag.
             repository = Repository.parse(base)
         return cls(repository, digest=parsed)
 
     @property
     def identifier(self) -> str:
-        """The tag or digest, as it stands in a manifest URL."""
+        """The tag or digest, as in the path of a manifest (distribution-spec, "Pulling manifests")."""
         return str(self.digest) if self.digest is not None else str(self.tag)
 
     def __lt__(self, other: object) -> bool:
@@ -143,7 +151,10 @@ class Reference:
 
 
 def parse_any(text: str) -> Reference:
-    """Read a reference as the original does for everything it only reads: any failure has one text."""
+    """Parse the reference of an image to read; raise InvalidReference, with the reason as its hint.
+
+    The error has the one text that Go's `name.ParseReference` returns for every failure: scripts compare it.
+    """
     try:
         return Reference.parse(text)
     except InvalidReference as error:
@@ -152,8 +163,9 @@ def parse_any(text: str) -> Reference:
 
 
 def without_login(text: str) -> str:
-    """Return what may be shown of a text that should be a reference: without scheme and login."""
+    """Return `text`, which should be a reference, without scheme and login, so that it can be printed."""
     scheme = _SCHEME.match(text)
+    # A password may contain `@`, and so may a wrong reference with two digests: digests are split off first.
     parts = (text[scheme.end() :] if scheme else text).split("@")
     digests = []
     while len(parts) > 1 and parts[-1].startswith("sha"):
@@ -193,9 +205,9 @@ def _ascii_authority(text: str) -> str:
 
 
 def ascii_host(host: str) -> str:
-    """Return the form that DNS has for a host in letters of the world (IDNA), and other hosts as they are.
+    """Return the ASCII form of an internationalised host name (IDNA), and other hosts unchanged.
 
-    Raises InvalidReference when there is no such form.
+    Raises InvalidReference for a name without such a form.
     """
     if host.isascii():
         return host
@@ -215,7 +227,7 @@ def _ascii_label(label: str) -> str:
     parts = _KEPT.split(label)
     prepared = "".join(part if _KEPT.fullmatch(part) else nameprep(part) for part in parts)
     encoded = prepared if prepared.isascii() else f"xn--{prepared.encode('punycode').decode('ascii')}"
-    # Compatible forms may hold dots and slashes: U+2100 is three letters, the second of them a slash.
+    # Compatibility forms may contain dots and slashes: that of U+2100 is `a/c`.
     if len(encoded) > _MAX_LABEL or not _LABEL.fullmatch(encoded):
         raise UnicodeError(label)
     return encoded
@@ -227,7 +239,7 @@ def _is_authority(text: str) -> bool:
         if text.startswith("["):
             from ipaddress import IPv6Address  # noqa: PLC0415 - slow to load and seldom needed
 
-            # Python 3.10 takes any text between the brackets.
+            # urlsplit of Python 3.10 accepts any text between the brackets.
             IPv6Address(split.hostname or "")
         return split.netloc == text and (split.port or 0) >= 0
     except ValueError:

@@ -66,7 +66,7 @@ class RegistryClient:
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = cancellation.sleep,
         random: Callable[[], float] = random.random,
-        warn: Callable[[str], None] = cancellation.unheard,
+        warn: Callable[[str], None] = cancellation.ignore,
     ) -> None:
         self._warn = warn
         self._authorizer = Authorizer(keychain, insecure=insecure, clock=clock)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote, urlsplit
 from weakref import finalize
 
-from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, unheard
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, ignore
 from imgpkg.errors import InvalidSettings, TransportError
 from imgpkg.transport.connection import client_context, read_authorities
 from imgpkg.transport.message import Origin, redact_url
@@ -82,7 +82,7 @@ class Pool:
         tracer: Tracer | None = None,
         user_agent: str = f"imgpkg-py/{VERSION}",
         clock: Callable[[], float] = time.monotonic,
-        on_wait: Callable[[str], None] = unheard,
+        on_wait: Callable[[str], None] = ignore,
         cancellation: Cancellation | None = None,
     ) -> None:
         self._authorities = read_authorities(ca_cert_paths)
