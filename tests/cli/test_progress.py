@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from imgpkg.cli.output import TextOutput
-from imgpkg.cli.progress import BarTracker, LineTracker, Reporter
+from imgpkg.cli.progress import BarDisplay, Reporter, Tracker
 from imgpkg.events import (
     BlobAdvanced,
     BlobFinished,
@@ -69,15 +69,8 @@ def test_a_trace_has_lines(make, said, line):
     assert said[1].getvalue() == "--> GET\n"
 
 
-def test_everything_is_counted_from_many_threads():
-    tracker = LineTracker(io.StringIO())
-    reporter = Reporter(
-        TextOutput(io.StringIO(), io.StringIO(), terminal=True, color=False, columns=()),
-        io.StringIO(),
-        shows_log=True,
-        draws=False,
-    )
-    reporter._tracker = tracker
+def test_everything_is_counted_from_many_threads(make):
+    reporter = make()
 
     def work():
         for _ in range(100):
@@ -92,44 +85,43 @@ def test_everything_is_counted_from_many_threads():
         thread.start()
     for thread in threads:
         thread.join()
+    tracker = reporter._tracker
     assert (tracker.blobs, tracker.size, tracker.moved, tracker.done) == (400, 4000, 4000, 400)
 
 
-@pytest.mark.parametrize(("size", "share"), [(0, "3 MiB"), (8 * MIB, "3 of 8 MiB")])
-def test_a_log_gets_a_line_from_time_to_time(size, share):
-    err = io.StringIO()
-    tracker = LineTracker(err)
-    tracker.take(Planned(2, size))
-    tracker._next = 0
-    tracker.take(BlobAdvanced(DIGEST, 3 * MIB))
-    tracker.take(BlobFinished(DIGEST, BlobOutcome.MOVED))
-    assert err.getvalue() == f"imgpkg: 0 of 2 blobs, {share}\n"
-
-
 def test_work_without_a_plan_is_counted_as_it_begins():
-    tracker = LineTracker(io.StringIO())
+    tracker = Tracker()
     for size in (5, 7):
-        tracker.take(BlobStarted(DIGEST, size, "push"))
+        tracker.count(BlobStarted(DIGEST, size, "push"))
     assert (tracker.blobs, tracker.size) == (2, 12)
 
 
-def test_packing_is_counted_before_and_apart_from_the_upload():
-    err = io.StringIO()
-    tracker = LineTracker(err)
-    for event in (
-        PackStarted(8 * MIB),
-        PackAdvanced(3 * MIB),
-        Planned(2, 5 * MIB),
-        BlobAdvanced(DIGEST, MIB),
-    ):
-        tracker._next = 0
-        tracker.take(event)
-    assert err.getvalue().splitlines() == [
-        "imgpkg: packing, 0 of 8 MiB",
-        "imgpkg: packing, 3 of 8 MiB",
-        "imgpkg: 0 of 2 blobs, 0 of 5 MiB",
-        "imgpkg: 0 of 2 blobs, 1 of 5 MiB",
-    ]
+class TestLineDisplay:
+    @pytest.mark.parametrize(("size", "total"), [(0, "3 MiB"), (8 * MIB, "3 of 8 MiB")])
+    def test_a_log_gets_a_line_from_time_to_time(self, make, said, size, total):
+        reporter = make()
+        reporter(Planned(2, size))
+        reporter._display._next = 0
+        reporter(BlobAdvanced(DIGEST, 3 * MIB))
+        reporter(BlobFinished(DIGEST, BlobOutcome.MOVED))
+        assert said[1].getvalue() == f"imgpkg: 0 of 2 blobs, {total}\n"
+
+    def test_packing_is_counted_before_and_apart_from_the_upload(self, make, said):
+        reporter = make()
+        for event in (
+            PackStarted(8 * MIB),
+            PackAdvanced(3 * MIB),
+            Planned(2, 5 * MIB),
+            BlobAdvanced(DIGEST, MIB),
+        ):
+            reporter._display._next = 0
+            reporter(event)
+        assert said[1].getvalue().splitlines() == [
+            "imgpkg: packing, 0 of 8 MiB",
+            "imgpkg: packing, 3 of 8 MiB",
+            "imgpkg: 0 of 2 blobs, 0 of 5 MiB",
+            "imgpkg: 0 of 2 blobs, 1 of 5 MiB",
+        ]
 
 
 class Terminal(io.StringIO):
@@ -137,46 +129,45 @@ class Terminal(io.StringIO):
         return True
 
 
-class TestBarTracker:
+class TestBarDisplay:
     def test_a_bar_shows_what_is_packed_and_then_what_is_uploaded(self):
-        err = Terminal()
-        tracker = BarTracker(err, color=True)
+        tracker, err = Tracker(), Terminal()
+        display = BarDisplay(tracker, err, color=True)
         for event in (PackStarted(8 * MIB), PackAdvanced(8 * MIB), Planned(1, MIB), BlobAdvanced(DIGEST, 9)):
-            tracker.take(event)
-            if tracker._bar is not None:
-                tracker._bar._progress.refresh()
-        tracker.close()
+            tracker.count(event)
+            display.show(event)
+            if display._bar is not None:
+                display._bar._progress.refresh()
+        display.close()
         shown = err.getvalue()
         assert 0 < shown.index("packing") < shown.index("0 of 1 blobs")
         assert "8.0/8.0 MiB" in shown
 
-    def test_many_lines_of_text_are_not_interrupted_by_the_bar(self):
-        tracker = BarTracker(io.StringIO(), color=True)
-        tracker.take(PackStarted(MIB))
-        tracker.pause()
-        tracker.take(PackAdvanced(1))
-        assert tracker._bar is None
-        tracker.take(Planned(1, MIB))
-        tracker.take(BlobAdvanced(DIGEST, 1))
-        assert tracker._bar is not None
-        tracker.close()
+    def test_many_lines_of_text_are_not_interrupted_by_the_bar(self, make):
+        reporter = make(draws=True)
+        reporter(PackStarted(MIB))
+        reporter(Message("file: a\n"))
+        reporter(PackAdvanced(1))
+        assert reporter._display._bar is None
+        reporter(Planned(1, MIB))
+        reporter(BlobAdvanced(DIGEST, 1))
+        assert reporter._display._bar is not None
 
-    def test_nothing_is_drawn_before_there_is_something_to_wait_for(self):
-        err = io.StringIO()
-        tracker = BarTracker(err, color=True)
-        tracker.take(Planned(1, MIB))
-        tracker.take(BlobFinished(DIGEST, BlobOutcome.PRESENT))
-        tracker.close()
-        assert err.getvalue() == ""
+    def test_nothing_is_drawn_before_there_is_something_to_wait_for(self, make, said):
+        reporter = make(draws=True)
+        reporter(Planned(1, MIB))
+        reporter(BlobFinished(DIGEST, BlobOutcome.PRESENT))
+        reporter.close()
+        assert said[1].getvalue() == ""
 
     def test_a_line_of_text_makes_the_bar_go_until_there_is_news(self, make):
         reporter = make(draws=True)
         reporter(Planned(1, MIB))
         reporter(BlobStarted(DIGEST, MIB, "uploading"))
-        assert reporter._tracker._bar is not None
+        assert reporter._display._bar is not None
         reporter(Message("file: a\n"))
-        assert reporter._tracker._bar is None
+        assert reporter._display._bar is None
         reporter(BlobAdvanced(DIGEST, MIB))
-        assert reporter._tracker._bar is not None
+        assert reporter._display._bar is not None
         reporter(Warned("careful"))
-        assert reporter._tracker._bar is None
+        assert reporter._display._bar is None

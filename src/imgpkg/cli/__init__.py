@@ -1,1 +1,1 @@
-"""VOICE: argv in, text and exit code out."""
+"""The command line: `argv` in, text and an exit code out. No other room prints or exits."""

@@ -21,7 +21,7 @@ _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DIGITS = re.compile(r"[0-9a-zA-Z_]+")
 _OCTAL = re.compile(r"0[0-7_]+")
-# Far more than 64 bits need, and than anybody writes; Python takes quadratic time to read very long ones.
+# More than 64 bits ever need. Python converts digits in quadratic time, so longer texts are refused first.
 _MAX_DIGITS = 1000
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
 _ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
@@ -29,7 +29,7 @@ _LONGEST = (1 << 63) / 1e9
 
 
 class ValueType(Enum):
-    """How a flag's value is read; the value is the word that help shows."""
+    """The type of a flag's value; the text is the word in the help, as in pflag."""
 
     BOOL = ""
     STRING = "string"
@@ -41,7 +41,7 @@ class ValueType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flag: `target` names the value that it sets when that is not its own name."""
+    """One flag. `target` is the name of the value that it sets, when that is another flag's."""
 
     name: str
     value_type: ValueType
@@ -61,7 +61,7 @@ class Flag:
 
     @property
     def shown(self) -> str:
-        """How an error names the flag: `-l, --labels`."""
+        """The name in errors: `-l, --labels`."""
         return f"-{self.short}, --{self.name}" if self.short else f"--{self.name}"
 
     @property
@@ -79,18 +79,18 @@ class Flag:
 
 
 def switch(name: str, usage: str, *, short: str = "", default: bool = False) -> Flag:
-    """Make a flag that is on or off."""
+    """Return a flag that is on or off."""
     return Flag(name, ValueType.BOOL, usage, short, default)
 
 
 def text(name: str, usage: str, *, short: str = "", default: str = "") -> Flag:
-    """Make a flag with a text."""
+    """Return a flag whose value is any text."""
     return Flag(name, ValueType.STRING, usage, short, default)
 
 
 @dataclass
 class Parsed:
-    """The values by flag key, which flags were given, and the words that are no flags."""
+    """The result of parsing: values by flag key, names of given flags, other words, and notes for users."""
 
     values: dict[str, object]
     given: set[str] = field(default_factory=set)
@@ -98,7 +98,7 @@ class Parsed:
     notes: list[str] = field(default_factory=list)
 
     def text(self, name: str) -> str:
-        """Return the text of a flag."""
+        """Return the value of a text flag."""
         return str(self.values[name])
 
     def is_on(self, name: str) -> bool:
@@ -106,26 +106,26 @@ class Parsed:
         return self.values[name] is True
 
     def number(self, name: str) -> int:
-        """Return the integer of a flag."""
+        """Return the value of an integer flag."""
         value = self.values[name]
-        assert isinstance(value, int)  # noqa: S101 - the flag's kind says so
+        assert isinstance(value, int)  # noqa: S101 - by the flag's type
         return value
 
     def seconds(self, name: str) -> float:
-        """Return the duration of a flag."""
+        """Return the value of a duration flag."""
         value = self.values[name]
         assert isinstance(value, float | int)  # noqa: S101 - likewise
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """Return the texts of a flag that may be repeated."""
+        """Return the values of a flag that may be repeated."""
         value = self.values[name]
         assert isinstance(value, tuple)  # noqa: S101 - likewise
         return value
 
 
 class Parser:
-    """Reads the flags of one command, wherever they stand between the words."""
+    """The parser for the flags of one command, which may stand before, between and after other words."""
 
     def __init__(self, flags: Sequence[Flag]) -> None:
         self._flags = flags
@@ -133,7 +133,7 @@ class Parser:
         self._short = {flag.short: flag for flag in flags if flag.short}
 
     def parse(self, argv: Sequence[str]) -> Parsed:
-        """Read `argv`; raise UsageError with the original's text for the first thing that is wrong."""
+        """Parse `argv`; raise UsageError with pflag's text for the first mistake."""
         parsed = Parsed({flag.key: flag.initial for flag in self._flags})
         rest = list(argv)
         while rest:
@@ -171,6 +171,7 @@ class Parser:
             flag = self._short.get(letter)
             if flag is None:
                 raise UsageError(f"unknown shorthand flag: '{letter}' in -{given}")
+            # As in pflag, `-i=` alone sets the value `=`.
             if len(letters) > 1 and letters[0] == "=":
                 value, letters = letters[1:], ""
             elif flag.value_type is ValueType.BOOL:
@@ -216,11 +217,11 @@ def _read(flag: Flag, value: str, parsed: Parsed) -> object:
 
 
 class BadValue(ValueError):
-    """A value that cannot be read; its text is Go's."""
+    """A value that cannot be read, with the error text of Go."""
 
 
 def quoted(text: str) -> str:
-    """Quote `text` as Go's %q does."""
+    """Quote `text` as `%q` of Go."""
     return '"' + "".join(_ESCAPES.get(c, c if c.isprintable() else _escaped(c)) for c in text) + '"'
 
 
@@ -228,13 +229,13 @@ def _escaped(letter: str) -> str:
     number = ord(letter)
     if number < 0x80:  # noqa: PLR2004 - ASCII
         return f"\\x{number:02x}"
-    if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - Python's stand-ins for bytes that are no UTF-8
+    if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - bytes that are not UTF-8 (PEP 383)
         return f"\\x{number - 0xDC00:02x}"
     return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
 
 
 def boolean(value: str) -> bool:
-    """Read one of Go's words for true and false."""
+    """Read a boolean in one of the spellings of Go's strconv.ParseBool."""
     if value in _TRUE:
         return True
     if value in _FALSE:
@@ -245,7 +246,7 @@ def boolean(value: str) -> bool:
 def integer(value: str) -> int:
     """Read an integer with Go's prefixes: 0x, 0b, 0o, a leading 0 for octal, and _ between digits."""
     digits = value[1:] if value[:1] in ("+", "-") else value
-    # Python takes blanks, signs and other alphabets' digits where Go takes none.
+    # int() also accepts spaces, inner signs and digits of other scripts, which Go refuses.
     if not _DIGITS.fullmatch(digits):
         raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax")
     if len(digits) > _MAX_DIGITS:
@@ -286,7 +287,7 @@ def duration(value: str) -> float:
 
 
 def _in_ascii(text: str) -> str:
-    """Quote `text` as Go's durations do: byte by byte."""
+    """Quote `text` as the errors of Go's time.ParseDuration: byte by byte."""
     data = text.encode("utf-8", "surrogateescape")
     return '"' + "".join(_ascii(byte) for byte in data) + '"'
 
@@ -301,28 +302,28 @@ def csv_record(value: str) -> tuple[str, ...]:
     """Read one CSV record (RFC 4180); an empty value is an empty record."""
     if not value:
         return ()
-    fields, at = [], 0
+    items, at = [], 0
     while True:
         if value.startswith('"', at):
-            field, at = _quoted_field(value, at)
+            item, at = _quoted_field(value, at)
         else:
             end = value.find(",", at)
             end = len(value) if end < 0 else end
-            field = value[at:end]
-            if '"' in field:
-                column = _column(value, at + field.index('"'))
+            item = value[at:end]
+            if '"' in item:
+                column = _column(value, at + item.index('"'))
                 raise BadValue(f'parse error on line 1, column {column}: bare " in non-quoted-field')
             at = end
-        fields.append(field)
+        items.append(item)
         if at >= len(value):
-            return tuple(fields)
+            return tuple(items)
         at += 1
         if at == len(value):
-            return (*fields, "")
+            return (*items, "")
 
 
 def _quoted_field(value: str, start: int) -> tuple[str, int]:
-    """Return the field whose opening quote is at `start`, and where it ends."""
+    """Return the item whose opening quote is at `start`, and the position after its closing quote."""
     pieces, at = [], start + 1
     while True:
         end = value.find('"', at)
@@ -341,7 +342,7 @@ def _quoted_field(value: str, start: int) -> tuple[str, int]:
 
 
 def _column(value: str, at: int) -> int:
-    """Return where a letter stands as Go counts: in bytes, from 1."""
+    """Return the column of the character at `at` as Go counts it: in bytes, from 1."""
     return len(value[:at].encode("utf-8", "surrogateescape")) + 1
 
 

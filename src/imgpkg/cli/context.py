@@ -1,4 +1,4 @@
-"""What a running command gets: its flags, somewhere to speak, and a session when it asks for one."""
+"""The context of a running command: its flags, its output, its reporter and its sessions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """One run of one command; as a context manager it removes the progress display at the end."""
+    """One run of one command. Leaving it as a context manager removes the progress display."""
 
     def __init__(self, flags: Parsed, output: Output) -> None:
         self.flags = flags
@@ -29,7 +29,7 @@ class Context:
 
     @property
     def reporter(self) -> Reporter:
-        """Who follows the work, made when there is some."""
+        """The event hook of the operations, made at first use."""
         if self._reporter is None:
             from imgpkg.cli.progress import make_reporter  # noqa: PLC0415 - `version` is fast without
 
@@ -44,7 +44,7 @@ class Context:
             self._reporter.close()
 
     def session(self) -> Session:
-        """Open a session with the registry flags and the environment; the caller closes it."""
+        """Open a session with the registry flags and the process environment; the caller closes it."""
         from imgpkg.session import Session  # noqa: PLC0415 - commands without a registry start faster
 
         trace = self.reporter.trace if self.flags.is_on("debug") else None
@@ -53,12 +53,12 @@ class Context:
         return session
 
     def stop(self) -> None:
-        """End what other programs do for the command; signal handlers may call it."""
+        """End the subprocesses of all sessions; safe in a signal handler."""
         for session in self._sessions:
             session.stop()
 
     def settings(self) -> Settings:
-        """Turn the registry flags into settings."""
+        """Return the settings that the registry flags and the environment give."""
         from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
         flags = self.flags
@@ -90,7 +90,7 @@ class Context:
 
 
 def read_password() -> str:
-    """Read a password from standard input, less one newline at its end."""
+    """Read a password from standard input, without the line end after it."""
     data = sys.stdin.buffer.read()
     text = os.fsdecode(data)
     return text.removesuffix("\n").removesuffix("\r")

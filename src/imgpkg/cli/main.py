@@ -1,4 +1,7 @@
-"""Find the command, read its flags, run it, and turn every error into a message and an exit code."""
+"""The process of the command line: streams, signals, errors and exit codes.
+
+`main` finds the command in the table, parses its flags, runs it, and turns every error into a message.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +28,10 @@ if TYPE_CHECKING:
     _Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
 _INTERRUPTED, _TERMINATED = 130, 143
-# A login in an address, wherever somebody has put one: in an argument, in a file, in an answer.
+# The userinfo of a URL (RFC 3986 §3.2.1), which may stand in an argument, a file or a response.
 _LOGIN = re.compile(r"://[^\s/?#@]*@")
 _OPEN, _CLOSE = "([{", ")]}"
-# No error of ours is as deep; a text of others may be, and each line would be longer than the one before.
+# A registry's text may hold any number of `: `; the whole indentation grows with the square of that.
 _DEEPEST = 20
 _BYTE_BY_BYTE = "imgpkg-bytes"
 
@@ -41,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output has seen enough.
+        # The reader of the output, such as `head`, has closed the pipe.
         _silence_stdout()
         return 1
     except OSError as error:
@@ -63,7 +66,7 @@ def _run(argv: list[str]) -> int:
         parsed = Parser(command.all_flags).parse(rest)
         for note in parsed.notes:
             sys.stderr.write(f"{note}\n")
-        if _answered(command, parsed):
+        if _print_information(command, parsed):
             return 0
         _check_words(command, parsed)
     except UsageError as error:
@@ -71,8 +74,8 @@ def _run(argv: list[str]) -> int:
     return _execute(command, parsed)
 
 
-def _answered(command: Command, parsed: Parsed) -> bool:
-    """Answer `--help` and `--version`, which need no set-up."""
+def _print_information(command: Command, parsed: Parsed) -> bool:
+    """Print what `--help` or `--version` asks for; return False when neither is given."""
     if parsed.is_on("help"):
         from imgpkg.cli.help import help_of  # noqa: PLC0415 - only for help
 
@@ -111,7 +114,7 @@ def _check_words(command: Command, parsed: Parsed) -> None:
 
 
 def _group(command: Command) -> None:
-    """Refuse a group alone; the root shows its help first."""
+    """Refuse a group without a subcommand; for the root, print its help first."""
     if command is not ROOT:
         names = ", ".join(child.name for child in children(command.path))
         raise UsageError(f"Use one of available subcommands: {names}")
@@ -149,7 +152,7 @@ def _execute(command: Command, parsed: Parsed) -> int:
 
 
 def _reason(error: OSError) -> str:
-    """Return what the system says, such as `no space left on device`, and on which file."""
+    """Return the text of the system, such as `no space left on device`, and the name of the file."""
     text = (error.strerror or str(error)).lower()
     return f"{text}: {error.filename}" if error.filename else text
 
@@ -166,10 +169,10 @@ def _report(error: ImgpkgError, output: Output | None) -> int:
 
 
 def laid_out(text: str) -> str:
-    """Break the first line after each `: ` before a capital letter and indent by two more blanks each time.
+    """Break the first line after each `: ` before a capital letter, each part indented by two more spaces.
 
-    Lines that were there are kept, for `str()` of an error has no others than ours. Text in brackets, and
-    between `...|` and `|...`, is left in one piece; nothing is ever dropped, but a login in an address.
+    Other lines are kept, because `str()` of an error has escaped the line breaks of foreign text. Text in
+    brackets, and between `...|` and `|...`, is not broken. Logins in addresses are replaced.
     """
     first, newline, rest = _LOGIN.sub("://REDACTED@", text).partition("\n")
     cuts = [0, *_cuts(first), len(first)]
@@ -183,7 +186,7 @@ def _indented(chunk: str, depth: int) -> str:
 
 
 def _cuts(line: str) -> list[int]:
-    """Return where the line is cut: after the blank of `: X` outside of every group."""
+    """Return the positions after each `: ` before a capital letter, outside of brackets."""
     cuts, depth, at = [], 0, 0
     while at < len(line):
         if line.startswith("...|", at) and at + 4 < len(line):
@@ -202,7 +205,8 @@ def _cuts(line: str) -> list[int]:
 
 
 def _prepare_streams() -> None:
-    """Stand in for streams that were closed, and print file names byte by byte whatever the locale."""
+    """Replace closed streams, and let the others write UTF-8 and the bytes of file names unchanged."""
+    # Python sets a standard stream to None when its file descriptor was closed at start (`<&-`).
     sys.stdin = sys.stdin or _nowhere("r")
     sys.stdout = sys.stdout or _nowhere("w")
     sys.stderr = sys.stderr or _nowhere("w")
@@ -213,11 +217,12 @@ def _prepare_streams() -> None:
 
 
 def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
-    """Give a file name its own bytes back; what was never bytes, as JSON may hold it, is shown as no text."""
+    """Encode a surrogate as the byte of a file name that it stands for (PEP 383), any other as U+FFFD."""
     assert isinstance(error, UnicodeEncodeError)  # noqa: S101 - nothing else is registered
     byte = ord(error.object[error.start]) - 0xDC00
-    known = 0x80 <= byte <= 0xFF  # noqa: PLR2004 - Python's stand-ins for bytes that are no UTF-8
-    return (bytes([byte]) if known else "\ufffd".encode()), error.start + 1
+    # JSON text can hold surrogates that never were bytes.
+    is_byte = 0x80 <= byte <= 0xFF  # noqa: PLR2004 - the range of PEP 383
+    return (bytes([byte]) if is_byte else "\ufffd".encode()), error.start + 1
 
 
 def _nowhere(mode: str) -> io.TextIOWrapper:
@@ -227,7 +232,7 @@ def _nowhere(mode: str) -> io.TextIOWrapper:
 
 
 def _silence_stdout() -> None:
-    """Lose what standard output still holds, or the interpreter would complain of it at its end."""
+    """Discard what standard output still buffers: the interpreter flushes it at exit, and would fail."""
     with suppress(OSError, ValueError):
         number = os.open(os.devnull, os.O_WRONLY)
         os.dup2(number, sys.stdout.fileno())
@@ -235,20 +240,20 @@ def _silence_stdout() -> None:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM has come."""
+    """SIGTERM has arrived."""
 
 
 @contextmanager
 def _terminable(stop: Callable[[], None]) -> Iterator[None]:
-    """Call `stop` and raise KeyboardInterrupt in the block when SIGINT comes, _Terminated for SIGTERM.
+    """In the block, SIGINT raises KeyboardInterrupt and SIGTERM raises _Terminated, after a call of `stop`.
 
-    A signal that somebody handles or ignores already is left alone. Workers are waited for when the block is
-    left; `stop` ends what they wait for themselves.
+    A signal that already has a handler, or is ignored, is left alone. Commands wait for their workers before
+    they leave the block, so `stop` must end the subprocesses for which these workers wait.
     """
 
     def end(number: int, _frame: object) -> None:
         if number == signal.SIGTERM:
-            # A second one, while the first is being obeyed, would leave what is being removed.
+            # A second SIGTERM would interrupt the removal of temporary files.
             signal.signal(number, signal.SIG_IGN)
         stop()
         raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
@@ -268,6 +273,6 @@ def _terminable(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _handle(number: signal.Signals, handler: _Handler) -> None:
-    # Only the main thread may; a command run by another thread is left to whoever runs it.
+    # Python allows only the main thread to set handlers; in another thread signals are the caller's concern.
     with suppress(ValueError):
         signal.signal(number, handler)

@@ -1,6 +1,6 @@
-"""What a command says: the layers of the original's own output.
+"""The output of a command, as text for people and scripts or as one JSON document for programs.
 
-What people read goes through `printable`. Results for scripts and programs are said byte by byte.
+Text for people goes through `printable`. Results for scripts and programs are written unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under titles; `columns` are shown unless the user names others."""
+    """Rows under titles. `columns` are printed unless the user names others; by default all are."""
 
     title: str
     titles: tuple[str, ...]
@@ -32,7 +32,7 @@ class Table:
     columns: tuple[str, ...] = ()
 
     def filtered(self, wanted: Sequence[str]) -> Table:
-        """Show only the columns named, in the table's own order; raise UsageError for one it has not."""
+        """Return only the named columns, in the order of the table; raise UsageError for an unknown one."""
         keys = [column_key(title) for title in self.titles]
         names = [column_key(name) for name in wanted]
         for name, given in zip(names, wanted, strict=True):
@@ -45,47 +45,47 @@ class Table:
 
 
 def column_key(title: str) -> str:
-    """Turn a title into the key that JSON and `--column` use."""
+    """Return the key of a title in JSON and in `--column`."""
     return _NOT_IN_A_KEY.sub("_", title.lower())
 
 
 class Output(Protocol):
-    """Takes what a command says, primitive by primitive."""
+    """The sink for the texts and results of a command."""
 
     def text(self, text: str, *, is_block: bool = False) -> None:
-        """Progress and log text, with its own newlines around it, and in it when it `is_block`.
+        """Write a line of the log, to terminals only.
 
-        Only terminals see it.
+        The text brings its own newlines at its ends, and with `is_block` inside it too.
         """
         ...
 
     def line(self, text: str) -> None:
-        """Say a line of its own that only terminals see, such as `Succeeded`."""
+        """Write a line such as `Succeeded`, to terminals only."""
         ...
 
     def block(self, text: str) -> None:
-        """Say a result, byte by byte, wherever the output goes."""
+        """Write a result unchanged, to terminals and elsewhere."""
         ...
 
     def table(self, table: Table) -> None:
-        """Say a table of results."""
+        """Write a table of results."""
         ...
 
     def document(self, text: str, value: Mapping[str, object]) -> None:
-        """Say a result that has a form for people and one for programs, which `--json` asks for."""
+        """Write a result: `text` for people, or `value` for programs when `--json` is given."""
         ...
 
     def error(self, text: str) -> None:
-        """Say an error, in the text that it has for people, on standard error."""
+        """Write the text of an error to standard error."""
         ...
 
     def finish(self) -> None:
-        """Say what was kept back until the end."""
+        """Write what was kept until the end."""
         ...
 
 
 class TextOutput:
-    """Says everything at once, as text."""
+    """Writes text as it comes."""
 
     def __init__(
         self, out: TextIO, err: TextIO, *, terminal: bool, color: bool, columns: Sequence[str]
@@ -98,48 +98,49 @@ class TextOutput:
         self._was_raw: bool | None = None
 
     def text(self, text: str, *, is_block: bool = False) -> None:
-        """Say it to a terminal."""
+        """Write a line of the log to a terminal."""
         if self._terminal:
             self._pad(raw=True)
             self._out.write(_readable(text, is_block=is_block))
 
     def line(self, text: str) -> None:
-        """Say it to a terminal."""
+        """Write a line to a terminal."""
         if self._terminal:
             self._pad(raw=False)
             self._out.write(f"{printable(text)}\n")
 
     def block(self, text: str) -> None:
-        """Say it as it is."""
+        """Write a result unchanged."""
         self._pad(raw=True)
         self._out.write(text)
 
     def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for programs
-        """Say the text."""
+        """Write the text."""
         self.block(text)
 
     def error(self, text: str) -> None:
-        """Say it after everything else, in red where colours are."""
+        """Write an error after all other output, in red when colours are on."""
         self._pad(raw=False)
         self._out.flush()
         self._err.write(f"{_RED}{text}{_PLAIN}\n" if self._color else f"{text}\n")
 
     def table(self, table: Table) -> None:
-        """Say it with titles and a count to people, in bare rows to scripts."""
+        """Write a table: with titles and a count on terminals, as bare rows for scripts."""
         shown = table.filtered(self._columns)
         self._pad(raw=False)
-        self._out.write(self._people(shown) if self._terminal else _scripts(shown))
+        self._out.write(self._titled(shown) if self._terminal else _bare_rows(shown))
 
     def finish(self) -> None:
-        """Let everything out."""
+        """Flush standard output."""
         self._out.flush()
 
     def _pad(self, *, raw: bool) -> None:
+        """Write the empty line that separates two parts, unless both bring their own newlines (`raw`)."""
         if self._was_raw is not None and not (self._was_raw and raw):
             self._out.write("\n")
         self._was_raw = raw
 
-    def _people(self, table: Table) -> str:
+    def _titled(self, table: Table) -> str:
         cells = [tuple(map(printable, row)) for row in table.rows]
         widths = _widths((table.titles, *cells))
         head = "".join(
@@ -164,7 +165,7 @@ def _readable(text: str, *, is_block: bool) -> str:
     return f"{before}{printable(inside)}{after}"
 
 
-def _scripts(table: Table) -> str:
+def _bare_rows(table: Table) -> str:
     widths = _widths(table.rows)
     return "".join(
         "".join(f"{cell.ljust(width)}\t" for cell, width in zip(_dashes(row), widths, strict=True)) + "\n"
@@ -173,18 +174,19 @@ def _scripts(table: Table) -> str:
 
 
 def _dashes(row: Sequence[str]) -> list[str]:
+    # Scripts that split rows at spaces still find each column in its place.
     return [cell or "-" for cell in row]
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return how far each column is padded; the last is not."""
+    """Return the width to which each column is padded; the last one is not."""
     widths = [max(map(len, column)) for column in zip(*(_dashes(row) for row in rows), strict=True)]
     return [*widths[:-1], 0]
 
 
 @dataclass
 class JSONOutput:
-    """Collects everything and says it as one JSON document at the end."""
+    """Collects everything and writes one JSON document at the end."""
 
     out: TextIO
     err: TextIO
@@ -194,31 +196,31 @@ class JSONOutput:
     lines: list[str] = field(default_factory=list)
     has_failed: bool = False
     value: Mapping[str, object] | None = None
-    is_said: bool = False
+    is_written: bool = False
 
     def text(self, text: str, *, is_block: bool = False) -> None:  # noqa: ARG002 - JSON has its own escapes
-        """Keep it among the lines."""
+        """Keep a line."""
         self.lines.append(text)
 
     def line(self, text: str) -> None:
-        """Keep it among the lines."""
+        """Keep a line."""
         self.lines.append(text)
 
     def block(self, text: str) -> None:
-        """Keep it among the blocks."""
+        """Keep a block."""
         self.blocks.append(text)
 
     def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for people
-        """Keep the value, which replaces the document of the original's layers."""
+        """Keep the value, which is written instead of tables, blocks and lines."""
         self.value = value
 
     def error(self, text: str) -> None:
-        """Say it at once, as text; the document is dropped."""
+        """Write an error at once, as text. No document follows."""
         self.has_failed = True
         self.err.write(f"{text}\n")
 
     def table(self, table: Table) -> None:
-        """Keep the columns that are shown."""
+        """Keep the columns that are printed."""
         shown = table.filtered(self.columns)
         keys = [column_key(title) for title in shown.titles]
         self.tables.append(
@@ -231,15 +233,15 @@ class JSONOutput:
         )
 
     def finish(self) -> None:
-        """Write the document once, unless it is empty or something failed."""
+        """Write the document once, unless it is empty or an error was written."""
         document: Mapping[str, object] = self.value or {
             "Tables": self.tables or None,
             "Blocks": self.blocks or None,
             "Lines": self.lines or None,
         }
-        if self.has_failed or self.is_said or not any(document.values()):
+        if self.has_failed or self.is_written or not any(document.values()):
             return
-        self.is_said = True
+        self.is_written = True
         from imgpkg.content.image import encode_json  # noqa: PLC0415 - only for `--json`
 
         text = encode_json(document, indent=4).decode()
@@ -248,7 +250,7 @@ class JSONOutput:
 
 
 def make_output(flags: Parsed) -> Output:
-    """Choose the output for these flags."""
+    """Return the output that the flags and the standard streams ask for."""
     columns = flags.texts("column")
     if flags.is_on("json"):
         return JSONOutput(sys.stdout, sys.stderr, columns)
@@ -262,12 +264,12 @@ def make_output(flags: Parsed) -> Output:
 
 
 def is_terminal(flags: Parsed) -> bool:
-    """Tell whether people read the output, or are said to."""
+    """Return whether standard output is a terminal, or `--tty` asks to treat it as one."""
     return flags.is_on("tty") or sys.stdout.isatty()
 
 
 def has_color() -> bool:
-    """Tell whether escapes are understood; FORCE_COLOR decides when it is set."""
+    """Return whether to write colours: FORCE_COLOR decides if set, else NO_COLOR (no-color.org) and TERM."""
     forced = os.environ.get("FORCE_COLOR", "")
     if forced in ("0", "false"):
         return False

@@ -1,11 +1,11 @@
-"""Watches the core work: its lines go to the output, its warnings and progress to standard error."""
+"""Reports the events of an operation: log lines to the output, warnings and progress to standard error."""
 
 from __future__ import annotations
 
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from imgpkg.cli.output import is_terminal
 from imgpkg.errors import printable
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.output import Output
 
-_SPARSE_SECONDS = 10.0
-# While files are packed each has a line, and many lines are progress enough: only a long one gets a bar.
+# Often enough to show that a job of CI is alive, and few enough lines for its log.
+_LINE_SECONDS = 10.0
+# Each packed file has a log line, which is progress enough: only after a longer pause the bar returns.
 _REST_SECONDS = 0.3
 
 
 def make_reporter(flags: Parsed, output: Output) -> Reporter:
-    """Choose how to follow work: a bar only where standard error is a terminal."""
+    """Return a reporter for these flags, with a bar only where standard error is a terminal."""
     draws = sys.stderr.isatty() and not flags.is_on("json") and not flags.is_on("debug")
     shows_log = is_terminal(flags) and not flags.is_on("json")
     return Reporter(output, sys.stderr, shows_log=shows_log, draws=draws, color=flags.is_on("color"))
 
 
 class Reporter:
-    """The event hook of the command line; safe from many threads.
+    """The event hook of the command line; safe to call from many threads.
 
-    On a terminal a progress display follows the bytes; elsewhere a line every ten seconds tells that the work
-    goes on.
+    On a terminal a bar follows the bytes. Elsewhere a line every ten seconds says how far the work is.
     """
 
     def __init__(
@@ -53,19 +53,23 @@ class Reporter:
         self._err = err
         self._shows_log = shows_log
         self._lock = threading.Lock()
-        self._tracker: Tracker = BarTracker(err, color=color) if draws else LineTracker(err)
+        self._tracker = Tracker()
+        self._display: Display = (
+            BarDisplay(self._tracker, err, color=color) if draws else LineDisplay(self._tracker, err)
+        )
         self._warned: set[str] = set()
 
     def __call__(self, event: Event) -> None:
-        """Take one event."""
+        """Report one event."""
         with self._lock:
             if isinstance(event, Message):
-                self._tracker.pause()
+                self._display.pause()
                 self._output.text(event.text, is_block=event.is_block)
             elif isinstance(event, Warned):
                 self._warn(event)
             else:
-                self._tracker.take(event)
+                self._tracker.count(event)
+                self._display.show(event)
 
     def trace(self, line: str) -> None:
         """Write a line of `--debug`."""
@@ -73,102 +77,120 @@ class Reporter:
             self._err.write(line if line.endswith("\n") else f"{line}\n")
 
     def close(self) -> None:
-        """Remove the display."""
-        self._tracker.close()
+        """Remove the bar."""
+        self._display.close()
 
     def _warn(self, event: Warned) -> None:
+        # Workers meet the same trouble once each; a warning that the log shows already is not repeated.
         if event.text in self._warned or (event.is_logged and self._shows_log):
             return
         self._warned.add(event.text)
-        self._tracker.pause()
-        # What is in the log as well has lines of its own.
+        self._display.pause()
+        # Line breaks of log text are our own. In any other text they are escaped, as foreign ones.
         lines = event.text.split("\n") if event.is_logged else [event.text]
         self._err.write("imgpkg: warning: " + "".join(f"{printable(line)}\n" for line in lines))
 
 
 class Tracker:
-    """Counts bytes and blobs, first those that are packed; what it shows is its children's business."""
+    """Counts bytes and blobs: first those that are packed, then those that are transferred."""
 
-    def __init__(self, err: TextIO) -> None:
-        self.err = err
+    def __init__(self) -> None:
         self.blobs = self.size = self.done = self.moved = 0
-        self._is_planned = self._is_packing = False
+        self.is_packing = False
+        self._is_planned = False
 
     @property
-    def what(self) -> str:
-        """Say what is being counted."""
-        return "packing" if self._is_packing else f"{self.done} of {self.blobs} blobs"
+    def label(self) -> str:
+        """What is counted, such as `2 of 5 blobs`."""
+        return "packing" if self.is_packing else f"{self.done} of {self.blobs} blobs"
 
-    def take(self, event: Event) -> None:
+    def count(self, event: Event) -> None:
         """Count one event."""
         if isinstance(event, PackStarted):
-            self._is_packing, self.size, self.moved = True, event.size, 0
+            self.is_packing, self.size, self.moved = True, event.size, 0
         elif isinstance(event, Planned):
-            if self._is_packing:
-                self._is_packing, self.size, self.moved = False, 0, 0
+            if self.is_packing:
+                self.is_packing, self.size, self.moved = False, 0, 0
             self._is_planned = True
             self.blobs += event.blobs
             self.size += event.size
         elif isinstance(event, BlobStarted) and not self._is_planned:
+            # Without a plan, the total is what has begun so far.
             self.blobs += 1
             self.size += event.size
         elif isinstance(event, BlobAdvanced | PackAdvanced):
+            # Negative when a transfer starts again.
             self.moved += event.count
         elif isinstance(event, BlobFinished):
             self.done += 1
-        self.show(event)
+
+
+class Display(Protocol):
+    """Shows the counts of a tracker on standard error."""
 
     def show(self, event: Event) -> None:
-        """Show the counts."""
+        """Show the counts after `event`."""
+        ...
 
     def pause(self) -> None:
         """Make room for a line of text."""
+        ...
 
     def close(self) -> None:
         """Remove what is shown."""
+        ...
 
 
-class LineTracker(Tracker):
-    """A line every ten seconds, for logs."""
+class LineDisplay:
+    """Writes a line every ten seconds, for logs."""
 
-    def __init__(self, err: TextIO) -> None:
-        super().__init__(err)
-        self._next = time.monotonic() + _SPARSE_SECONDS
+    def __init__(self, tracker: Tracker, err: TextIO) -> None:
+        self._tracker = tracker
+        self._err = err
+        self._next = time.monotonic() + _LINE_SECONDS
 
-    def show(self, event: Event) -> None:  # noqa: ARG002 - any event may be the one
-        """Write a line when it is time for one."""
+    def show(self, event: Event) -> None:  # noqa: ARG002 - a line follows any event
+        """Write a line when ten seconds have passed since the last one."""
         now = time.monotonic()
         if now >= self._next:
-            self._next = now + _SPARSE_SECONDS
-            share = f" of {self.size >> 20}" if self.size else ""
-            self.err.write(f"imgpkg: {self.what}, {self.moved >> 20}{share} MiB\n")
-            self.err.flush()
+            self._next = now + _LINE_SECONDS
+            moved, size = self._tracker.moved >> 20, self._tracker.size >> 20
+            total = f" of {size}" if self._tracker.size else ""
+            self._err.write(f"imgpkg: {self._tracker.label}, {moved}{total} MiB\n")
+            self._err.flush()
+
+    def pause(self) -> None:
+        """Do nothing: lines do not get in the way of other lines."""
+
+    def close(self) -> None:
+        """Do nothing: lines stay."""
 
 
-class BarTracker(Tracker):
-    """A bar on a terminal, drawn by rich once there is something to wait for."""
+class BarDisplay:
+    """Draws a bar on a terminal once bytes move."""
 
-    def __init__(self, err: TextIO, *, color: bool) -> None:
-        super().__init__(err)
+    def __init__(self, tracker: Tracker, err: TextIO, *, color: bool) -> None:
+        self._tracker = tracker
+        self._err = err
         self._color = color
         self._bar: Bar | None = None
         self._rests_until = 0.0
 
     def show(self, event: Event) -> None:
-        """Draw the bar anew."""
+        """Draw the bar again."""
         if isinstance(event, Planned):
             self._rests_until = 0
         if self._bar is None:
-            if not isinstance(event, BlobStarted | BlobAdvanced | PackAdvanced) or not self.size:
+            if not isinstance(event, BlobStarted | BlobAdvanced | PackAdvanced) or not self._tracker.size:
                 return
             if time.monotonic() < self._rests_until:
                 return
-            self._bar = Bar(self.err, color=self._color)
-        self._bar.update(self.what, self.moved, self.size)
+            self._bar = Bar(self._err, color=self._color)
+        self._bar.update(self._tracker.label, self._tracker.moved, self._tracker.size)
 
     def pause(self) -> None:
-        """Remove the bar; what comes next, or among packed files after a while, draws it anew."""
-        if self._is_packing:
+        """Remove the bar until the next event; while files are packed, for a short time at least."""
+        if self._tracker.is_packing:
             self._rests_until = time.monotonic() + _REST_SECONDS
         self.close()
 
@@ -180,7 +202,7 @@ class BarTracker(Tracker):
 
 
 class Bar:
-    """One line for bytes and blobs; gone when it is closed."""
+    """The bar that rich draws; nothing of it stays after `close`."""
 
     def __init__(self, err: TextIO, *, color: bool) -> None:
         from rich import console, progress  # noqa: PLC0415 - rich is slow to load and seldom needed
@@ -200,14 +222,14 @@ class Bar:
         self._moved = 0
         self._progress.start()
 
-    def update(self, what: str, moved: int, size: int) -> None:
-        """Show that `moved` of `size` bytes of `what` are through."""
+    def update(self, label: str, moved: int, size: int) -> None:
+        """Draw `moved` of `size` bytes under `label`."""
         if moved < self._moved:
-            # Another count begins: its speed is not that of the one before.
+            # A new count has begun. Without a reset rich computes its speed from the old one as well.
             self._progress.reset(self._task)
         self._moved = moved
-        self._progress.update(self._task, description=what, completed=moved, total=size)
+        self._progress.update(self._task, description=label, completed=moved, total=size)
 
     def close(self) -> None:
-        """Stop drawing and leave nothing behind."""
+        """Stop drawing and remove the bar."""
         self._progress.stop()
