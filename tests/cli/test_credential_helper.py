@@ -146,7 +146,7 @@ def test_refuses_a_secret_that_is_not_utf8_and_does_not_show_it(helper):
     variables = login("registry.example", IMGPKG_REGISTRY_PASSWORD_X="hunter2\udcfc")
     done = helper("get", server="registry.example", **variables)
     assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == "the credential for registry.example is not UTF-8, and JSON has no words for it\n"
+    assert done.stdout == "the credential for registry.example is not UTF-8, and JSON cannot hold it\n"
 
 
 def test_logs_skopeo_in(embedded_login, open_session, tmp_path):

@@ -1,4 +1,4 @@
-"""Completion scripts, and the protocol they call back with."""
+"""Completion scripts for shells, and the protocol of cobra by which the scripts ask for candidates."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
 
     from imgpkg.cli.context import Context
 
+# Directives of cobra: whether the shell may complete names of files.
 _NO_FILES = 4
 _FILES = 0
 
 
 def run(context: Context) -> None:
-    """Write the script of the shell that is named."""
+    """Print the script for the named shell."""
     script = files("imgpkg.cli").joinpath("shells", f"{context.flags.words[0]}.txt").read_text("utf-8")
     sys.stdout.write(script)
 
 
 def complete(words: Sequence[str], *, described: bool) -> int:
-    """Answer a shell: a candidate per line, then the directive; the last word is the one being typed."""
+    """Print the candidates for the last of `words`, a line each, then a directive; return the exit code."""
     *before, typed = words or [""]
     directive = _FILES if _is_value(before, typed) else _NO_FILES
     if directive == _NO_FILES:
@@ -55,7 +56,7 @@ def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_value(before: Sequence[str], typed: str) -> bool:
-    """Tell whether a flag's value is being typed, in a word of its own or behind an equals sign."""
+    """Return whether the word being typed is a flag's value, on its own or after an equals sign."""
     name, equals, _ = typed.partition("=")
     flag = name if equals else (before or [""])[-1]
     command, _ = locate(before)

@@ -1,7 +1,7 @@
-"""`docker-credential-imgpkg`: the environment sets and keychains for every tool that asks credential helpers.
+"""`docker-credential-imgpkg`: environment sets and keychains for every tool that runs credential helpers.
 
-The protocol is that of docker-credential-helpers: one word as argument, the server on standard input, JSON or
-a message on standard output.
+The protocol is that of github.com/docker/docker-credential-helpers: one word as argument, the server on
+standard input, JSON or a message on standard output.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.credential import Credential
 
-# The protocol's own words: callers compare them letter by letter.
+# Clients of the protocol compare these texts for equality.
 _NOT_FOUND = "credentials not found in native keychain"
 _NO_SERVER = "no credentials server URL"
-_TOKEN_USER = "<token>"  # noqa: S105 - what stands in the place of a user name
+_TOKEN_USER = "<token>"  # noqa: S105 - stands for the user name
 _LONGEST_SERVER = 1 << 16
 _INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Answer one request; return 0, 1 with the message on standard output, or 130 when interrupted."""
+    """Answer one request and return the exit code; the message of a failure is on standard output."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _answer(words)
@@ -41,40 +41,43 @@ def _answer(words: list[str]) -> int:
     if words == ["get"]:
         return _get(os.fsdecode(sys.stdin.buffer.read(_LONGEST_SERVER)).strip())
     if words == ["list"]:
-        return _say("{}")
+        # Nothing is stored, so nothing can be listed.
+        return _print("{}")
     if words in (["version"], ["--version"]):
-        return _say(f"docker-credential-imgpkg (imgpkg {VERSION})")
+        return _print(f"docker-credential-imgpkg (imgpkg {VERSION})")
     if words in (["store"], ["erase"]):
-        return _say(f"imgpkg keeps no credentials: nothing to {words[0]}; set IMGPKG_REGISTRY_* variables", 1)
-    return _say("usage: docker-credential-imgpkg <get|list|version>", 1)
+        return _print(
+            f"imgpkg keeps no credentials: nothing to {words[0]}; set IMGPKG_REGISTRY_* variables", 1
+        )
+    return _print("usage: docker-credential-imgpkg <get|list|version>", 1)
 
 
 def _get(server: str) -> int:
     from imgpkg.auth.address import Address  # noqa: PLC0415 - the other requests need none of it
 
     if not Address.read(server).host:
-        return _say(_NO_SERVER, 1)
+        return _print(_NO_SERVER, 1)
     from imgpkg.session import Session, offer  # noqa: PLC0415 - likewise
     from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
-    # Logins given by hand are never handed out, so a mistake in their variables must not matter.
-    none_by_hand = Login("", "", "", anonymous=False)
+    # IMGPKG_USERNAME and its kin name no registry: they are never given away, so mistakes do not matter.
+    no_login = Login("", "", "", anonymous=False)
     try:
-        with Session(Settings.from_environment(login=none_by_hand), on_event=_warn) as session:
+        with Session(Settings.from_environment(login=no_login), on_event=_warn) as session:
             credential = offer(server, session=session).credential
     except ImgpkgError as error:
-        return _say(str(error), 1)
+        return _print(str(error), 1)
     login = _login(credential)
     if login is None:
-        return _say(_NOT_FOUND, 1)
+        return _print(_NOT_FOUND, 1)
     username, secret = login
     if not _is_text(username + secret):
-        return _say(f"the credential for {printable(server)} is not UTF-8, and JSON has no words for it", 1)
-    return _say(json.dumps({"ServerURL": server, "Username": username, "Secret": secret}))
+        return _print(f"the credential for {printable(server)} is not UTF-8, and JSON cannot hold it", 1)
+    return _print(json.dumps({"ServerURL": server, "Username": username, "Secret": secret}))
 
 
 def _login(credential: Credential) -> tuple[str, str] | None:
-    """Return what the protocol can say: a login or an identity token; it has no word for registry tokens."""
+    """Return the user name and secret of the protocol, which has no form for a registry token."""
     if credential.registry_token:
         return None
     if credential.identity_token:
@@ -95,6 +98,6 @@ def _warn(event: Event) -> None:
         sys.stderr.write(f"docker-credential-imgpkg: warning: {printable(event.text)}\n")
 
 
-def _say(text: str, code: int = 0) -> int:
+def _print(text: str, code: int = 0) -> int:
     sys.stdout.write(f"{text}\n")
     return code

@@ -1,4 +1,4 @@
-"""What each command of a screenful does, from its flags to its output; `commands` names the function."""
+"""The functions of the commands, from flags to output. The table in `commands` names them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import Description
     from imgpkg.session import Session
 
-_DESCRIPTION_TYPES = ("text", "yaml", "json", "tree")
+_DESCRIPTION_FORMS = ("text", "yaml", "json", "tree")
 
 
 def push(context: Context) -> None:
-    """Push the files and say where they are."""
+    """Push the files and print the digest reference of the image."""
     from imgpkg.operations.push import push  # noqa: PLC0415 - commands load what they need
 
     flags = context.flags
@@ -61,7 +61,7 @@ def pull(context: Context) -> None:
 
 
 def copy(context: Context) -> None:
-    """Copy what is named, or say what would be copied."""
+    """Copy, or print what would be copied."""
     flags = context.flags
     source, options = _copy_source(flags), _copy_options(flags)
     _check_copy(flags, source)
@@ -96,7 +96,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
 
 
 def _check_copy(flags: Parsed, source: CopySource) -> None:
-    """Find what does not go together before anything is read, a password on standard input included."""
+    """Refuse a wrong combination of flags before a password is read from standard input."""
     from imgpkg.operations.copy.copy import check_destination  # noqa: PLC0415 - likewise
 
     check_destination(
@@ -137,12 +137,12 @@ def _preview(context: Context, session: Session, source: CopySource, options: Co
 
 
 def describe(context: Context) -> None:
-    """Say what the bundle holds, in the form that is asked for."""
+    """Print what the bundle contains, in the form that `--output-type` names."""
     from imgpkg.operations.describe import describe  # noqa: PLC0415 - likewise
 
     flags = context.flags
-    kind = flags.text("output-type")
-    if kind not in _DESCRIPTION_TYPES:
+    form = flags.text("output-type")
+    if form not in _DESCRIPTION_FORMS:
         raise UsageError("--output-type can only have the following values [text, yaml, json, tree]")
     if flags.number("concurrency") < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
@@ -154,28 +154,28 @@ def describe(context: Context) -> None:
             cosign_artifacts=flags.is_on("cosign-artifacts"),
             referrers=flags.is_on("referrers"),
         )
-    if kind == "json":
+    if form == "json":
         from imgpkg.content.image import encode_json  # noqa: PLC0415 - likewise
 
         value = rendering.description_json(description)
         context.output.document(encode_json(value, indent=2).decode() + "\n", value)
         return
-    for block in _blocks(description, kind, layers=flags.is_on("layers")):
+    for block in _blocks(description, form, layers=flags.is_on("layers")):
         context.output.block(block)
 
 
-def _blocks(description: Description, kind: str, *, layers: bool) -> Iterable[str]:
-    if kind == "yaml":
+def _blocks(description: Description, form: str, *, layers: bool) -> Iterable[str]:
+    if form == "yaml":
         return [rendering.description_yaml(description)]
     return (
         rendering.description_tree(description)
-        if kind == "tree"
+        if form == "tree"
         else rendering.description_text(description, layers=layers)
     )
 
 
 def tag_list(context: Context) -> None:
-    """List the tags as a table sorted by name."""
+    """Print a table of the tags, sorted by name."""
     from imgpkg.operations.tag import list_tags  # noqa: PLC0415 - likewise
 
     flags = context.flags
@@ -193,7 +193,7 @@ def tag_list(context: Context) -> None:
 
 
 def tag_resolve(context: Context) -> None:
-    """Say the digest reference, without a newline."""
+    """Print the digest reference, without a line end after it."""
     from imgpkg.operations.tag import resolve  # noqa: PLC0415 - likewise
 
     with context.session() as session:
@@ -201,7 +201,7 @@ def tag_resolve(context: Context) -> None:
 
 
 def auth_explain(context: Context) -> None:
-    """Say which credential the repository gets and why; nothing is asked of the registry."""
+    """Print which credential the repository gets and why, without a request to the registry."""
     from imgpkg.session import explain  # noqa: PLC0415 - likewise
 
     with context.session() as session:
@@ -210,7 +210,7 @@ def auth_explain(context: Context) -> None:
 
 
 def version(context: Context) -> None:
-    """Say the version; with `--verbose` which Python and which encoder are in use."""
+    """Print the version; with `--verbose` also the version of Python and the deflate encoder."""
     text = f"imgpkg version {VERSION}\n"
     if context.flags.is_on("verbose"):
         import platform  # noqa: PLC0415 - likewise

@@ -1,4 +1,4 @@
-"""`imgpkg help`, and the help of each command in the original's layout."""
+"""The help of each command, in the layout of cobra."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def run(context: Context) -> None:
-    """Say the help of the command that is named, or of imgpkg itself."""
+    """Print the help of the named command, or of imgpkg itself."""
     command, unknown = locate(context.flags.words)
     context.output.block(help_of(ROOT if unknown else command))
 
 
 def help_of(command: Command) -> str:
-    """Return all of a command's help, with a newline at its end."""
+    """Return the help of `command`, with a line end after it."""
     below = children(command.path)
     sections = [command.short.rstrip(), "Usage:\n" + "\n".join(_usages(command, bool(below)))]
     if command.aliases:

@@ -1,4 +1,4 @@
-"""The forms in which results are printed: a description, what a copy would move, a credential decision."""
+"""The printed forms of results: of a description, of the preview of a copy, of a credential decision."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import Description, ImageInfo
 
 _INDENT = "  "
-# What branches and what ends, with what stands below each.
+# The joint in front of an entry, and the indentation of the entries below it.
 _BRANCH, _LAST = ("├── ", "│   "), ("└── ", "    ")
 _SHORT = 12
 
 
 def description_text(description: Description, *, layers: bool) -> Iterator[str]:
-    """Yield the lines of the original's form, newlines included; `layers` tells whether they were read."""
+    """Yield the lines of the text form with their line ends; `layers` is whether layers were asked for."""
     yield f"Bundle SHA: {description.digest}\n"
     yield "\n"
     yield from _content(description, 0, layers=layers)
@@ -31,7 +31,7 @@ def description_text(description: Description, *, layers: bool) -> Iterator[str]
 def _content(bundle: Description, level: int, *, layers: bool) -> Iterator[str]:
     if not bundle.bundles and not bundle.images:
         return
-    # Nested levels begin as deep as their heading; only those of the root are one step further in.
+    # Scripts read these columns: only the entries of the root are indented below their heading.
     heading = _INDENT * (level + 1 if level else 0)
     entry = _INDENT * (level + 1)
     yield f"{heading}Images:\n"
@@ -75,14 +75,14 @@ def _details(
 
 
 def description_yaml(description: Description) -> str:
-    """Return the original's YAML, with the digest of the bundle before it."""
+    """Return the YAML form: the digest of the bundle, then its description."""
     from imgpkg.bundle.yaml_writer import dump  # noqa: PLC0415 - the other forms do without YAML
 
     return f"sha: {description.digest}\n{dump(_bundle(description))}"
 
 
 def description_json(description: Description) -> dict[str, Node]:
-    """Return what JSON is to show: the fields of the YAML form, the digest among them."""
+    """Return the value of the JSON form, which has the fields of the YAML form."""
     return {"sha": str(description.digest), **_bundle(description)}
 
 
@@ -124,7 +124,7 @@ def _filled(fields: Mapping[str, Node]) -> dict[str, Node]:
 
 
 def description_tree(description: Description) -> Iterator[str]:
-    """Yield the lines of a drawing: the bundle, and below each bundle what it names, digests cut short."""
+    """Yield the lines of a tree: below each bundle what it names, with shortened digests."""
     yield f"Bundle {_name(description.image)}\n"
     yield from _branches(description, "")
 
@@ -164,13 +164,13 @@ def _repository(reference: str) -> str:
 
 
 def _name(reference: str) -> str:
-    """Return a digest reference with its digest as short as people say it."""
+    """Return a digest reference with its digest shortened."""
     repository, _, digest = reference.partition("@sha256:")
     return f"{repository}@{digest[:_SHORT]}" if digest else repository
 
 
 def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
-    """Yield the lines of a report for people, newlines included; `destination` is as the user gave it."""
+    """Yield the lines of a report for people with their line ends; `destination` is as the user wrote it."""
     there = sum(1 for image in preview.images if image.is_there)
     yield f"Would copy {_count(len(preview.images) - there, 'image')} to {destination}, "
     yield f"{_count(preview.blobs, 'blob')} with {_human(preview.size)}\n"
@@ -208,7 +208,7 @@ def _human(size: int) -> str:
 
 
 def preview_json(preview: CopyPreview) -> dict[str, object]:
-    """Return the same for programs; sizes in bytes."""
+    """Return the report for programs, with sizes in bytes."""
     return {
         "images": [
             {
@@ -234,7 +234,7 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
 
 
 def decision_json(decision: Decision) -> dict[str, object]:
-    """Return the repository, what would be sent in its name and why, and what each source said; no secret."""
+    """Return the decision for programs: the credential without its secret, and the result of each source."""
     winner, credential = decision.winner, decision.credential
     return {
         "repository": str(decision.repository),
