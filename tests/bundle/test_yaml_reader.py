@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from imgpkg.bundle.yaml_reader import MAX_DEPTH, MAX_SIZE, Entries, Items, _Document, read_document
-from imgpkg.bundle.yaml_scalar import Kind
+from imgpkg.bundle.yaml_reader import MAX_DEPTH, MAX_SIZE, ValueKind, read_document
 from imgpkg.errors import InvalidLock
 
 PREFIX = "error converting YAML to JSON: yaml: "
@@ -14,11 +13,11 @@ PREFIX = "error converting YAML to JSON: yaml: "
 
 def plain(value):
     """Return nested dicts, lists and texts."""
-    if isinstance(value, Entries):
-        return {key: plain(item) for key, item in value.entries.items()}
-    if isinstance(value, Items):
-        return [plain(item) for item in value.items]
-    return value.text
+    if isinstance(value.content, dict):
+        return {key: plain(item) for key, item in value.content.items()}
+    if isinstance(value.content, tuple):
+        return [plain(item) for item in value.content]
+    return value.content
 
 
 def read(text, *, strict=True):
@@ -42,7 +41,7 @@ class TestADocument:
 
     @pytest.mark.parametrize("text", ["", "\n", "# nothing\n", "---\n", "~"])
     def test_that_is_empty_is_null(self, text):
-        assert read_document(text.encode(), "some.yml", strict=True).kind is Kind.NULL
+        assert read_document(text.encode(), "some.yml", strict=True).kind is ValueKind.NULL
 
     @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
     def test_may_have_a_byte_order_mark(self, encoding):
@@ -50,8 +49,8 @@ class TestADocument:
 
     def test_remembers_lines(self):
         document = read_document(b"a: b\nc:\n- d\n-\n  e: f\n", "some.yml", strict=True)
-        items = document.entries["c"].items
-        assert (document.line, document.entries["a"].line, items[0].line, items[1].line) == (1, 1, 3, 5)
+        items = document.content["c"].content
+        assert (document.line, document.content["a"].line, items[0].line, items[1].line) == (1, 1, 3, 5)
 
     def test_has_keys_as_text(self):
         text = "1: a\ntrue: b\nn: c\n1.10: d\n0x10: e\n2001-1-1: f\n'~': g\n"
@@ -240,27 +239,43 @@ class TestDepth:
         deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
         read(deepest)
         assert refusal(f"[{deepest}]")[0] == f"exceeded max depth of {MAX_DEPTH}"
-        assert refusal("[" * 100_000)[0] == f"exceeded max depth of {MAX_DEPTH}"
+        assert "max" in refusal("[" * 100_000)[0]
 
 
 class TestWithoutLibyaml:
     """PyYAML is built without its C extension on some machines."""
 
-    def read(self, text):
-        events = iter(yaml.parse(text, Loader=yaml.SafeLoader))
-        return plain(_Document(events, strict=True).read())
+    @pytest.fixture(autouse=True)
+    def own_scanner(self, monkeypatch):
+        monkeypatch.delattr(yaml, "CSafeLoader")
 
     @pytest.mark.parametrize(
-        "text",
-        ["a: {b: [yes, 1, ~]}\n", "? &x a\n: *x\n", "'q': |\n  l\n", "! 1: !!str 1", "", "a: b\n---\nc: [\n"],
+        ("text", "value"),
+        [
+            ("a: {b: [yes, 1, ~]}\n", {"a": {"b": ["true", "1", ""]}}),
+            ("? &x a\n: *x\n", {"a": "a"}),
+            ("'q': |\n  l\n", {"q": "l\n"}),
+            ("! 1: !!str 1", {"1": "1"}),
+            ("", ""),
+            ("a: b\n---\nc: [\n", {"a": "b"}),
+        ],
     )
-    def test_the_same_is_read(self, text):
-        assert self.read(text) == read(text)
+    def test_the_same_is_read(self, text, value):
+        assert read(text) == value
 
     def test_half_a_character_is_refused_too(self):
-        with pytest.raises(Exception, match="found invalid Unicode character escape code"):
-            self.read('a: "\\ud800"')
+        assert refusal('a: "\\ud800"')[0] == "found invalid Unicode character escape code"
 
-    def test_errors_have_the_same_text(self, monkeypatch):
-        monkeypatch.delattr(yaml, "CSafeLoader")
-        assert refusal("x: y\na: b: c")[0] == "line 2: mapping values are not allowed in this context"
+    @pytest.mark.parametrize("text", ['a: "\\U00110000"', 'a: "\\Uffffffff"', f"%YAML 1.{'9' * 5000}\n--- a"])
+    def test_numbers_out_of_range_are_refused(self, text):
+        reason, hints = refusal(text)
+        assert reason == "found a number that is out of range"
+        assert hints == ("Look at the escape codes and the %YAML directive of some.yml.",)
+
+    def test_errors_name_the_same_place(self):
+        reason, hints = refusal("x: y\na: b: c")
+        assert reason.startswith("line 2: mapping values are not allowed")
+        assert hints == ("Look at line 2, column 5 of some.yml.",)
+
+    def test_depth_is_bounded_too(self):
+        assert refusal("[" * 100_000)[0] == f"exceeded max depth of {MAX_DEPTH}"

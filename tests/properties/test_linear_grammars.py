@@ -44,7 +44,7 @@ MODULES = (
     "imgpkg.auth.pattern",
     "imgpkg.auth.web_token",
     "imgpkg.bundle.image",
-    "imgpkg.bundle.yaml_scalar",
+    "imgpkg.bundle.yaml_reader",
     "imgpkg.bundle.yaml_writer",
     "imgpkg.cli.arguments",
     "imgpkg.cli.commands",
@@ -213,7 +213,7 @@ GRAMMARS = {
         [("", ""), ("a.example/a", ""), ("a/b@sha256:", "")],
     ),
     "YAML scalar": (
-        lambda on, text: on.yaml_scalar.reads_as_itself(text),
+        lambda on, text: on.yaml_reader.reads_as_itself(text),
         [("1", ""), ("-0x", ""), ("2030-01-02T", "Z")],
     ),
     "written YAML": (written, [("a" * 90, ""), ("a" * 90 + "\n", "\n")]),

@@ -6,26 +6,23 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.yaml_reader import Entries, Items, Scalar, look_at
-from imgpkg.bundle.yaml_scalar import Kind
+from imgpkg.bundle.yaml_reader import Value, ValueKind, look_at
 from imgpkg.errors import InvalidLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from imgpkg.bundle.yaml_reader import Value
-
-_PREFIX = "error unmarshaling JSON: while decoding JSON: json: "
-STRING = "string"
 API_VERSION = "imgpkg.carvel.dev/v1alpha1"
 HEADER = ("apiVersion", "kind")
+_PREFIX = "error unmarshaling JSON: while decoding JSON: json: "
+_STRING = "string"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A value and the way to it: `owner` is the type that has the field, `path` the fields from the top.
+class Field:
+    """A value, and its place for errors: the structure that has the field, and the field's path from the top.
 
-    Types are named as the original names them, `lockconfig.ImageRef`.
+    Errors are those of Go's JSON decoder, with the names of the original's types, as `lockconfig.ImageRef`.
     """
 
     value: Value
@@ -33,74 +30,70 @@ class Found:
     owner: str = ""
     path: str = ""
 
-    def fields(self, type_name: str, known: tuple[str, ...], *, strict: bool) -> Iterator[tuple[str, Found]]:
-        """Yield the fields of a structure by their proper names, in the order of their written names.
+    def fields(self, type_name: str, known: tuple[str, ...], *, strict: bool) -> Iterator[tuple[str, Field]]:
+        """Yield the `known` fields of a structure, in the order of their names in the file; null has none.
 
-        Names match exactly first, then whatever their case. An unknown field is an error when `strict`.
+        A name matches exactly or else in any case, as in Go. With `strict`, an unknown field is an error.
         """
         for key, value in sorted(self._entries(type_name).items()):
-            field = _match(key, known)
-            if field is not None:
-                path = f"{self.path}.{field}" if self.path else field
-                yield field, Found(value, self.name, type_name.rpartition(".")[2], path)
+            name = _match(key, known)
+            if name is not None:
+                path = f"{self.path}.{name}" if self.path else name
+                yield name, Field(value, self.name, type_name.rpartition(".")[2], path)
             elif strict:
                 hints = (look_at(self.name, value.line), f"Known here: {', '.join(known)}.")
                 raise InvalidLock(
                     f"{_PREFIX}unknown field {json.dumps(key, ensure_ascii=False)}", hints=hints
                 )
 
-    def items(self, type_name: str) -> Iterator[Found]:
+    def items(self, type_name: str) -> Iterator[Field]:
         """Yield the items of a list of `type_name`; null has none."""
-        if _is_null(self.value):
+        if self.value.kind is ValueKind.NULL:
             return
-        if not isinstance(self.value, Items):
+        if not isinstance(self.value.content, tuple):
             raise self._mismatch(f"[]{type_name}")
-        for item in self.value.items:
-            yield Found(item, self.name, self.owner, self.path)
+        for item in self.value.content:
+            yield Field(item, self.name, self.owner, self.path)
 
     def strings(self) -> Mapping[str, str]:
         """Return a mapping of strings; null is an empty one."""
-        entries = self._entries(f"map[{STRING}]{STRING}")
+        entries = self._entries(f"map[{_STRING}]{_STRING}")
         return {
-            key: Found(value, self.name, self.owner, self.path).string()
+            key: Field(value, self.name, self.owner, self.path).string()
             for key, value in sorted(entries.items())
         }
 
     def string(self) -> str:
-        """Return text: other scalars are converted, null is empty."""
-        if not isinstance(self.value, Scalar):
-            raise self._mismatch(STRING)
-        return self.value.text
+        """Return the text of a scalar of any kind; null is empty."""
+        if not isinstance(self.value.content, str):
+            raise self._mismatch(_STRING)
+        return self.value.content
 
     def boolean(self) -> bool:
         """Return true or false; null is false."""
-        if _is_null(self.value):
+        if self.value.kind is ValueKind.NULL:
             return False
-        if not isinstance(self.value, Scalar) or self.value.kind is not Kind.BOOL:
+        if self.value.kind is not ValueKind.BOOL:
             raise self._mismatch("bool")
-        return self.value.text == "true"
+        return self.value.content == "true"
 
     def hint(self) -> str:
-        """Say where this value stands."""
+        """Return a hint that names the line of this value."""
         return look_at(self.name, self.value.line)
 
     def _entries(self, type_name: str) -> Mapping[str, Value]:
-        if _is_null(self.value):
+        if self.value.kind is ValueKind.NULL:
             return {}
-        if not isinstance(self.value, Entries):
+        if not isinstance(self.value.content, dict):
             raise self._mismatch(type_name)
-        return self.value.entries
+        return self.value.content
 
     def _mismatch(self, type_name: str) -> InvalidLock:
-        kind = Kind.STRING if self.value.kind is Kind.MERGE else self.value.kind
+        kind = ValueKind.STRING if self.value.kind is ValueKind.MERGE else self.value.kind
         into = f"Go struct field {self.owner}.{self.path} of" if self.path else "Go value of"
         return InvalidLock(
             f"{_PREFIX}cannot unmarshal {kind.value} into {into} type {type_name}", hints=(self.hint(),)
         )
-
-
-def _is_null(value: Value) -> bool:
-    return value.kind is Kind.NULL
 
 
 def _match(key: str, known: tuple[str, ...]) -> str | None:
@@ -111,27 +104,27 @@ def _match(key: str, known: tuple[str, ...]) -> str | None:
 
 @dataclass(slots=True)
 class Header:
-    """What a file says it is, gathered while its fields are read."""
+    """The apiVersion and kind of a document, collected while its fields are read."""
 
     hint: str
     version: str = ""
     kind: str = ""
 
-    def take(self, field: str, found: Found) -> None:
-        """Take one of the two fields."""
-        if field == "apiVersion":
-            self.version = found.string()
+    def take(self, name: str, field: Field) -> None:
+        """Store one of the two fields."""
+        if name == "apiVersion":
+            self.version = field.string()
         else:
-            self.kind = found.string()
-        self.hint = found.hint()
+            self.kind = field.string()
+        self.hint = field.hint()
 
     def check(self, kind: str) -> None:
-        """Raise InvalidLock unless the file is of `kind`, in the version that is known."""
+        """Raise InvalidLock unless the document is of `kind`, in the known version."""
         if self.version != API_VERSION:
-            raise self._refusal(f"Validating apiVersion: Unknown version (known: {API_VERSION})")
+            raise self._error(f"Validating apiVersion: Unknown version (known: {API_VERSION})")
         if self.kind != kind:
-            raise self._refusal(f"Validating kind: Unknown kind (known: {kind})")
+            raise self._error(f"Validating kind: Unknown kind (known: {kind})")
 
-    def _refusal(self, text: str) -> InvalidLock:
+    def _error(self, text: str) -> InvalidLock:
         found = f"It has apiVersion '{self.version}' and kind '{self.kind}'."
         return InvalidLock(text, hints=(found, self.hint))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.document import API_VERSION, HEADER, Found, Header
+from imgpkg.bundle.document import API_VERSION, HEADER, Field, Header
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.errors import doing
@@ -41,7 +41,7 @@ class ImageLocations:
             value = read_document(data, name, strict=False)
             header = Header(look_at(name, value.line))
             known = (*HEADER, "images")
-            for key, found in Found(value, name).fields("bundle.ImageLocationsConfig", known, strict=False):
+            for key, found in Field(value, name).fields("bundle.ImageLocationsConfig", known, strict=False):
                 if key == "images":
                     images = tuple(_location(item) for item in found.items("bundle.ImageLocation"))
                 else:
@@ -73,7 +73,7 @@ class ImageLocations:
         return f"---\n{dump(document)}".encode()
 
 
-def _location(item: Found) -> Location:
+def _location(item: Field) -> Location:
     image, is_bundle = "", False
     for key, found in item.fields("bundle.ImageLocation", ("image", "isBundle"), strict=False):
         if key == "image":

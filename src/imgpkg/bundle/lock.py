@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.document import API_VERSION, HEADER, Found, Header
+from imgpkg.bundle.document import API_VERSION, HEADER, Field, Header
 from imgpkg.bundle.yaml_reader import MAX_SIZE, look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.content.output import output_file
@@ -74,7 +74,7 @@ class ImagesLock:
         header = Header(look_at(name, value.line))
         images: list[tuple[str, Mapping[str, str], str]] = []
         with doing(f"Unmarshaling {_IMAGES}"):
-            fields = Found(value, name).fields("lockconfig.ImagesLock", (*HEADER, "images"), strict=True)
+            fields = Field(value, name).fields("lockconfig.ImagesLock", (*HEADER, "images"), strict=True)
             for key, found in fields:
                 if key == "images":
                     images = [_image_fields(item) for item in found.items("lockconfig.ImageRef")]
@@ -139,7 +139,7 @@ class BundleLock:
         header = Header(look_at(name, value.line))
         bundle = ("", "", header.hint)
         with doing(f"Unmarshaling {_BUNDLE}"):
-            fields = Found(value, name).fields("lockconfig.BundleLock", (*HEADER, "bundle"), strict=True)
+            fields = Field(value, name).fields("lockconfig.BundleLock", (*HEADER, "bundle"), strict=True)
             for key, found in fields:
                 if key == "bundle":
                     bundle = _bundle_fields(found)
@@ -184,7 +184,7 @@ def _document(kind: str, content: Mapping[str, Node]) -> bytes:
     return f"---\n{dump({'apiVersion': API_VERSION, 'kind': kind, **content})}".encode()
 
 
-def _image_fields(item: Found) -> tuple[str, Mapping[str, str], str]:
+def _image_fields(item: Field) -> tuple[str, Mapping[str, str], str]:
     image, annotations = "", EMPTY
     for key, found in item.fields("lockconfig.ImageRef", ("image", "annotations"), strict=True):
         if key == "image":
@@ -194,7 +194,7 @@ def _image_fields(item: Found) -> tuple[str, Mapping[str, str], str]:
     return image, annotations, item.hint()
 
 
-def _bundle_fields(item: Found) -> tuple[str, str, str]:
+def _bundle_fields(item: Field) -> tuple[str, str, str]:
     texts = {"image": "", "tag": ""}
     for key, found in item.fields("lockconfig.BundleRef", ("image", "tag"), strict=True):
         texts[key] = found.string()

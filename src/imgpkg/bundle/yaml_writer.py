@@ -8,7 +8,7 @@ from enum import Enum
 from functools import cmp_to_key
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.bundle.yaml_scalar import reads_as_itself
+from imgpkg.bundle.yaml_reader import reads_as_itself
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.bundle.yaml_scalar import Kind, format_float32, reads_as_itself, resolve
+from imgpkg.bundle.yaml_reader import ValueKind, format_float32, reads_as_itself, resolve
 
 TRUE = ["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"]
 FALSE = ["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"]
@@ -13,15 +13,15 @@ FALSE = ["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "O
 class TestAPlainScalar:
     @pytest.mark.parametrize("text", TRUE)
     def test_is_true(self, text):
-        assert resolve(text) == (Kind.BOOL, "true")
+        assert resolve(text) == (ValueKind.BOOL, "true")
 
     @pytest.mark.parametrize("text", FALSE)
     def test_is_false(self, text):
-        assert resolve(text) == (Kind.BOOL, "false")
+        assert resolve(text) == (ValueKind.BOOL, "false")
 
     @pytest.mark.parametrize("text", ["", "~", "null", "Null", "NULL"])
     def test_is_nothing(self, text):
-        assert resolve(text) == (Kind.NULL, "")
+        assert resolve(text) == (ValueKind.NULL, "")
 
     @pytest.mark.parametrize(
         ("text", "value"),
@@ -73,7 +73,7 @@ class TestAPlainScalar:
         ],
     )
     def test_is_a_number(self, text, value):
-        assert resolve(text) == (Kind.NUMBER, value)
+        assert resolve(text) == (ValueKind.NUMBER, value)
 
     @pytest.mark.parametrize(
         "text",
@@ -113,14 +113,14 @@ class TestAPlainScalar:
         ],
     )
     def test_is_text(self, text):
-        assert resolve(text) == (Kind.STRING, text)
+        assert resolve(text) == (ValueKind.STRING, text)
 
     def test_of_monstrous_length_is_text(self):
-        assert resolve("9" * 5000)[0] is Kind.STRING
-        assert resolve("0x" + "f" * 5000)[0] is Kind.STRING
+        assert resolve("9" * 5000)[0] is ValueKind.STRING
+        assert resolve("0x" + "f" * 5000)[0] is ValueKind.STRING
 
     def test_brings_other_mappings_when_it_is_two_angles(self):
-        assert resolve("<<") == (Kind.MERGE, "<<")
+        assert resolve("<<") == (ValueKind.MERGE, "<<")
 
 
 class TestText:
