@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imgpkg import errors as errors
-    from imgpkg.auth.credential import Credential as Credential
+    from imgpkg.auth.keychain import Credential as Credential
     from imgpkg.auth.keychain import CredentialSource as CredentialSource
     from imgpkg.auth.keychain import Decision as Decision
     from imgpkg.auth.keychain import Finding as Finding
@@ -97,7 +97,7 @@ _HOMES = {
     "CopyPreview": "operations.copy.preview",
     "CopyResult": "operations.copy.values",
     "CopySource": "operations.copy.values",
-    "Credential": "auth.credential",
+    "Credential": "auth.keychain",
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
     "Description": "operations.describe",

@@ -7,12 +7,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.activation import active_sources
-from imgpkg.auth.address import Address
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
-from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import CredentialSource, Decision, Keychain
+from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation
 from imgpkg.errors import InvalidReference, UsageError

@@ -12,7 +12,7 @@ from tests.auth.programs import answering
 from imgpkg.auth.activation import active_sources
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
-from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.keychain import Keychain
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login

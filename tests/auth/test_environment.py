@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.environment import EnvironmentSource
-from imgpkg.auth.environment_sets import read_sets
-from imgpkg.auth.keychain import Keychain, Outcome
+from imgpkg.auth.environment import EnvironmentSource, read_sets
+from imgpkg.auth.keychain import Credential, Keychain, Outcome
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.auth.address import Address, docker_hub_aliases
-from imgpkg.auth.pattern import NoHost, Pattern
+from imgpkg.auth.pattern import Address, NoHost, Pattern, docker_hub_aliases
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 

@@ -8,11 +8,10 @@ import json
 import pytest
 from tests.auth.programs import answering
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
-from imgpkg.auth.explicit import ExplicitSource
-from imgpkg.auth.keychain import Keychain
+from imgpkg.auth.flags import ExplicitSource
+from imgpkg.auth.keychain import ANONYMOUS, Credential, Keychain
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Decision, Finding, Outcome
+from imgpkg.auth.keychain import Credential, Decision, Finding, Outcome
 from imgpkg.cli import rendering
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository

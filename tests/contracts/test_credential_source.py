@@ -10,7 +10,7 @@ from tests.contracts.credential_source import Clueless, CredentialSourceContract
 
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
-from imgpkg.auth.explicit import ExplicitSource
+from imgpkg.auth.flags import ExplicitSource
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login as Flags
 

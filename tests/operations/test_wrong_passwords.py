@@ -10,8 +10,7 @@ from tests.servers.docker import docker_registry_process, token_section, write_h
 from tests.servers.logging_proxy import LoggingProxy
 from tests.servers.token_service import TokenService, User
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.keychain import Credential, Finding, Outcome
 from imgpkg.errors import ChallengeError, Unauthorized
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar

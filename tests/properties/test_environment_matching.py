@@ -7,9 +7,8 @@ from functools import cmp_to_key
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from imgpkg.auth.address import Address
 from imgpkg.auth.environment import EnvironmentSource
-from imgpkg.auth.pattern import Pattern
+from imgpkg.auth.pattern import Address, Pattern
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.auth.jsonfile import decode
+from imgpkg.auth.authfile import decode
 from imgpkg.errors import CredentialError
 
 values = st.recursive(

@@ -33,16 +33,14 @@ EVERY_PUMP = [
 ]
 MODULES = (
     "imgpkg.errors",
-    "imgpkg.auth.address",
+    "imgpkg.auth.pattern",
     "imgpkg.auth.authfile",
-    "imgpkg.auth.cloud.ecr_registry",
+    "imgpkg.auth.cloud.ecr",
     "imgpkg.auth.cloud.sdk",
-    "imgpkg.auth.environment_sets",
+    "imgpkg.auth.environment",
     "imgpkg.auth.helper",
     "imgpkg.auth.program",
-    "imgpkg.auth.jsonfile",
-    "imgpkg.auth.pattern",
-    "imgpkg.auth.web_token",
+    "imgpkg.auth.keychain",
     "imgpkg.bundle.image",
     "imgpkg.bundle.yaml_reader",
     "imgpkg.bundle.yaml_writer",
@@ -105,7 +103,7 @@ def body(on, text):
 
 def patterns(on, text):
     pattern = on.pattern.Pattern.parse(text)
-    pattern.mismatch(on.address.Address.read("a.b.example/c"))
+    pattern.mismatch(on.pattern.Address.read("a.b.example/c"))
     return pattern.rank
 
 
@@ -118,7 +116,7 @@ def environment(on, text):
         for kind in ("HOSTNAME", "USERNAME")
     )
     texts = (value for number, host in enumerate(values) for value in (host, f"user{number}"))
-    return on.environment_sets.read_sets(dict(zip(names, texts, strict=True)))
+    return on.environment.read_sets(dict(zip(names, texts, strict=True)))
 
 
 def challenges(on, text):
@@ -169,11 +167,11 @@ GRAMMARS = {
     "hostname pattern": (patterns, [("", ""), ("a", ".example/a"), ("http://", ""), ("[", "]")]),
     "environment sets": (environment, [("a.example|", ""), ("a.b|", "|a.b")]),
     "environment names": (
-        lambda on, text: on.environment_sets.read_sets({f"IMGPKG_REGISTRY_{text}": ""}),
+        lambda on, text: on.environment.read_sets({f"IMGPKG_REGISTRY_{text}": ""}),
         [("HOSTNAM_" + "a_" * 20, "")],
     ),
-    "JSON web token": (lambda on, text: on.web_token.claims_of(text), [("", ""), ("a.", ".b")]),
-    "ECR host": (lambda on, text: on.ecr_registry.EcrRegistry.of(text), [("0" * 12 + ".dkr.ecr.a", "")]),
+    "JSON web token": (lambda on, text: on.keychain.claims_of(text), [("", ""), ("a.", ".b")]),
+    "ECR host": (lambda on, text: on.ecr.EcrRegistry.of(text), [("0" * 12 + ".dkr.ecr.a", "")]),
     "SDK error": (lambda on, text: on.sdk.reason(OSError(text), {}), [("", ""), ("a_token", " ")]),
     "RFC 3339": (lambda on, text: on.token.parse_time(text), [("2030-01-02T03:04:05.", "Z")]),
     "challenge": (
@@ -249,7 +247,7 @@ GRAMMARS = {
 
 
 def work(on, reads, text):
-    from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Credential
 
     on.credential = Credential("a", "b")
     with counting() as steps:

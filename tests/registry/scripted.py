@@ -16,8 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.servers.raw import RawServer
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Finding, Keychain, Outcome
+from imgpkg.auth.keychain import Credential, Finding, Keychain, Outcome
 from imgpkg.errors import ConnectionFailed
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.client import RegistryClient

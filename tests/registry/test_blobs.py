@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from tests.registry.scripted import Bench, Said, Source, TokenRegistry, Wire, www
 
-from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Credential
 from imgpkg.errors import (
     ChallengeError,
     ConnectionFailed,

@@ -10,8 +10,7 @@ import pytest
 from tests.registry.scripted import LOGIN, Said, Server, Source, TokenRegistry, www
 from tests.servers.raw import RawServer
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Keychain
+from imgpkg.auth.keychain import Credential, Keychain
 from imgpkg.errors import ChallengeError, ImgpkgError, NotFound, TimedOut, Unauthorized
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest

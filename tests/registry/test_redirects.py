@@ -8,7 +8,7 @@ import json
 import pytest
 from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
+from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, Forbidden, NotTLS, RegistryError, Unauthorized
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.challenge import Access

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire
 
-from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Credential
 from imgpkg.errors import (
     Cancelled,
     ChallengeError,

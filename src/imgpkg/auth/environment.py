@@ -1,19 +1,34 @@
-"""Credentials from `IMGPKG_REGISTRY_*` variables: the first source of the chain."""
+"""Credentials from `IMGPKG_REGISTRY_*` variables: the first source of the keychain."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.auth.address import Address
-from imgpkg.auth.environment_sets import PREFIX, EnvironmentSet, EnvironmentSets, read_sets
-from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.pattern import ANOTHER_HOST
+from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.pattern import ANOTHER_HOST, Address, NoHost, Pattern, docker_hub_aliases
+from imgpkg.errors import CredentialError
 from imgpkg.locks import Once
+from imgpkg.oci.reference import DOCKER_HUB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imgpkg.oci.reference import Repository
+
+PREFIX = "IMGPKG_REGISTRY_"
+HOSTNAME, USERNAME, PASSWORD = "HOSTNAME", "USERNAME", "PASSWORD"
+IDENTITY_TOKEN, REGISTRY_TOKEN = "IDENTITY_TOKEN", "REGISTRY_TOKEN"
+KINDS = (HOSTNAME, USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
+
+# A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
+_EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
+_EXAMPLE = "(e.g. gcr.io, index.docker.io)"
+_CLOSE = 0.5
+# A longer word shares too little with any of the names to be close to it.
+_LONGEST_CLOSE = 3 * max(map(len, KINDS))
+
+Rank: TypeAlias = "tuple[bool | int, ...]"
 
 
 class EnvironmentSource:
@@ -82,3 +97,202 @@ def _missed(one: EnvironmentSet, repository: Repository) -> str:
 def _why_none(sets: EnvironmentSets, repository: Repository) -> str:
     reasons = [f"{one.origin}: {one.mismatch(repository)}" for one in sets.sets]
     return "; ".join([*(reasons or [f"no {PREFIX}HOSTNAME variable is set"]), *sets.lost])
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSet:
+    """A pattern and what is shown to the registries that it matches; `suffix` is None without one."""
+
+    suffix: str | None
+    pattern: Pattern
+    credential: Credential
+
+    @property
+    def origin(self) -> str:
+        """The variable that matched and its value, such as `IMGPKG_REGISTRY_HOSTNAME_0=gcr.io/team`."""
+        return f"{variable(HOSTNAME, self.suffix)}={self.pattern}"
+
+    @property
+    def order(self) -> tuple[object, ...]:
+        """Sort among equals: Docker Hub's own name, then the set without suffix, then by code point."""
+        return (self.pattern.address.host != DOCKER_HUB, self.suffix is not None, self.suffix or "")
+
+    @property
+    def missing(self) -> str:
+        """The variable that would make half a login whole; empty for all other sets."""
+        if not self.credential.is_anonymous:
+            return ""
+        if self.credential.username:
+            return variable(PASSWORD, self.suffix)
+        return variable(USERNAME, self.suffix) if self.credential.password else ""
+
+    def mismatch(self, repository: Repository) -> str:
+        """Say why the set is not for `repository`, the names of Docker Hub taken for one host."""
+        target = Address.of(repository)
+        reasons = [self.pattern.mismatch(place) for place in (target, *docker_hub_aliases(target))]
+        return next((reason for reason in reasons if reason != ANOTHER_HOST), ANOTHER_HOST)
+
+    def rank(self, target: Address) -> Rank | None:
+        """Say how specific the set is for `target`, the best first; None when it does not match.
+
+        The names of Docker Hub are one host, and a path without `library/` is as long as one with it.
+        """
+        for place in (target, *docker_hub_aliases(target)):
+            if self.pattern.matches(place):
+                wild, segments, *rest = self.pattern.rank
+                return (wild, segments - len(target.segments) + len(place.segments), *rest)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentSets:
+    """Every set that can match, those `lost` for want of a host, and `warnings`; no value in either."""
+
+    sets: tuple[EnvironmentSet, ...]
+    lost: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def matching(self, repository: Repository) -> tuple[EnvironmentSet, ...]:
+        """List the sets that match, winner first."""
+        target = Address.of(repository)
+        ranked = [(rank, one.order, one) for one in self.sets if (rank := one.rank(target)) is not None]
+        return tuple(one for _, _, one in sorted(ranked, key=lambda item: item[:2]))
+
+
+def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
+    """Read all sets; raise CredentialError for unknown names, or for hostnames that mean nothing."""
+    groups = _groups(environ)
+    sets, impossible = _sets(groups)
+    lost = tuple(_lost(groups))
+    advice = (f"{text}; for all registries use IMGPKG_USERNAME/IMGPKG_PASSWORD" for text in lost)
+    warnings = (*_group_warnings(groups), *advice, *impossible, *_duplicate_warnings(sets))
+    return EnvironmentSets(sets, (*lost, *impossible), warnings)
+
+
+def variable(kind: str, suffix: str | None) -> str:
+    """Name the variable of `kind` in the set `suffix`."""
+    return f"{PREFIX}{kind}" if suffix is None else f"{PREFIX}{kind}_{suffix}"
+
+
+def _groups(environ: Mapping[str, str]) -> dict[str | None, dict[str, str]]:
+    groups: dict[str | None, dict[str, str]] = {}
+    unknown: list[str] = []
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or name in _EXEMPT:
+            continue
+        parts = _split(name)
+        if parts is None:
+            unknown.append(name)
+            continue
+        groups.setdefault(parts[1], {})[parts[0]] = value
+    if unknown:
+        raise _unknown(unknown)
+    return groups
+
+
+def _split(name: str) -> tuple[str, str | None] | None:
+    rest = name.removeprefix(PREFIX)
+    for kind in KINDS:
+        if rest == kind:
+            return kind, None
+        if rest.startswith(f"{kind}_"):
+            return kind, rest.removeprefix(f"{kind}_")
+    return None
+
+
+def _unknown(names: list[str]) -> CredentialError:
+    quoted = ", ".join(f"'{name}'" for name in names)
+    return CredentialError(f"Unknown env variable {quoted}", hints=tuple(map(_suggestion, names)))
+
+
+def _suggestion(name: str) -> str:
+    from difflib import SequenceMatcher  # noqa: PLC0415 - only a mistake needs it
+
+    rest = name.removeprefix(PREFIX)
+    start = rest[:_LONGEST_CLOSE]
+    heads = [start, *(start[:i] for i, character in enumerate(start) if not character.isalpha())]
+    candidates = [
+        (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in KINDS for head in heads
+    ]
+    best = max(ratio for ratio, _, _ in candidates)
+    if best < _CLOSE:
+        return (
+            f"{name} is none of {', '.join(PREFIX + kind for kind in KINDS)}, each with or without _SUFFIX."
+        )
+    closest = dict.fromkeys(
+        variable(kind, rest[len(head) + 1 :] or None) for ratio, kind, head in candidates if ratio == best
+    )
+    return f"Did you mean {' or '.join(closest)} instead of {name}?"
+
+
+def _sets(
+    groups: Mapping[str | None, Mapping[str, str]],
+) -> tuple[tuple[EnvironmentSet, ...], tuple[str, ...]]:
+    """Return the sets, and a sentence for each whose host there cannot be."""
+    sets: list[EnvironmentSet] = []
+    mistakes: list[str] = []
+    impossible: list[str] = []
+    for suffix, values in groups.items():
+        if not values.get(HOSTNAME, "").strip():
+            continue
+        try:
+            pattern = Pattern.parse(values[HOSTNAME])
+        except NoHost as error:
+            impossible.append(f"{variable(HOSTNAME, suffix)}: {error.message}; the set matches nothing")
+        except CredentialError as error:
+            mistakes.append(f"{variable(HOSTNAME, suffix)}: {error.message}")
+        else:
+            sets.append(EnvironmentSet(suffix, pattern, _credential(values)))
+    if mistakes:
+        raise CredentialError(f"Parsing registry hostname: {'; '.join(mistakes)} {_EXAMPLE}")
+    return tuple(sets), tuple(impossible)
+
+
+def _credential(values: Mapping[str, str]) -> Credential:
+    return Credential(
+        values.get(USERNAME, ""),
+        values.get(PASSWORD, ""),
+        values.get(IDENTITY_TOKEN, ""),
+        values.get(REGISTRY_TOKEN, ""),
+    )
+
+
+def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
+    for suffix, values in groups.items():
+        given = [kind for kind in KINDS[1:] if values.get(kind)]
+        if suffix == "":
+            names = ", ".join(variable(kind, suffix) for kind in KINDS if kind in values)
+            yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"
+        yield from _newline_warnings(suffix, values, given)
+        if values.get(HOSTNAME, "").strip() and given in ([USERNAME], [PASSWORD]):
+            yield _half_warning(suffix, given[0])
+
+
+def _newline_warnings(suffix: str | None, values: Mapping[str, str], given: Iterable[str]) -> Iterator[str]:
+    for kind in given:
+        if values[kind].endswith("\n"):
+            yield f"{variable(kind, suffix)} ends in a newline, which is sent as a part of it"
+
+
+def _lost(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
+    for suffix, values in groups.items():
+        names = ", ".join(variable(kind, suffix) for kind in KINDS[1:] if values.get(kind))
+        if names and not values.get(HOSTNAME, "").strip():
+            yield f"{names}: there is no {variable(HOSTNAME, suffix)}, so this set is ignored"
+
+
+def _half_warning(suffix: str | None, there: str) -> str:
+    missing = PASSWORD if there == USERNAME else USERNAME
+    return (
+        f"{variable(there, suffix)} is set without {variable(missing, suffix)}: "
+        f"the registry of {variable(HOSTNAME, suffix)} is accessed anonymously"
+    )
+
+
+def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
+    first: dict[Address, EnvironmentSet] = {}
+    for one in sorted(sets, key=lambda one: one.order):
+        used = first.setdefault(one.pattern.address.canonical(), one)
+        if used.credential != one.credential:
+            winner, loser = variable(HOSTNAME, used.suffix), variable(HOSTNAME, one.suffix)
+            yield f"{winner} and {loser} name the same place with different credentials; {winner} is used"

@@ -11,8 +11,8 @@ from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.jsonfile import decode, fold, text
+from imgpkg.auth.authfile import decode, fold, text
+from imgpkg.auth.keychain import Credential
 from imgpkg.auth.program import Programs, find
 from imgpkg.errors import CredentialError
 from imgpkg.locks import Once
@@ -36,7 +36,7 @@ _SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Result:
     """What a helper said, None for "not found"; trusted until `expires_at`, a Unix time."""
 
     credential: Credential | None
@@ -74,14 +74,14 @@ class Helpers:
         self._programs = programs or Programs()
         self._sleep = sleep or self._programs.sleep
         self._lock = Lock()
-        self._answers: dict[tuple[str, str], Once[_Answer]] = {}
+        self._answers: dict[tuple[str, str], Once[_Result]] = {}
         self._running: defaultdict[str, Lock] = defaultdict(Lock)
 
     def get(self, name: str, server: str) -> Credential | None:
         """Ask `docker-credential-NAME` for `server`; None for "not found"; CredentialError when it fails."""
         return self._question(name, server)().credential
 
-    def _question(self, name: str, server: str) -> Once[_Answer]:
+    def _question(self, name: str, server: str) -> Once[_Result]:
         with self._lock:
             question = self._answers.get((name, server))
             if question is None or question.failed or self._is_stale(question.peek()):
@@ -89,10 +89,10 @@ class Helpers:
                 self._answers[name, server] = question
             return question
 
-    def _is_stale(self, answer: _Answer | None) -> bool:
+    def _is_stale(self, answer: _Result | None) -> bool:
         return answer is not None and answer.expires_at <= self._clock()
 
-    def _ask(self, name: str, server: str) -> _Answer:
+    def _ask(self, name: str, server: str) -> _Result:
         program = self._program(name)
         said = self._try(name, program, server)
         for _ in range(TRIES - 1):
@@ -104,7 +104,7 @@ class Helpers:
             raise CredentialError(f"Retried {TRIES} times: {said.reason}" if said.transient else said.reason)
         return said
 
-    def _try(self, name: str, program: str, server: str) -> _Answer | _Failure:
+    def _try(self, name: str, program: str, server: str) -> _Result | _Failure:
         with self._lock:
             running = self._running[name]
         with running:
@@ -134,15 +134,15 @@ class Helpers:
         return reply
 
 
-def _understand(reply: Ended, expires_at: float) -> _Answer | _Failure:
+def _understand(reply: Ended, expires_at: float) -> _Result | _Failure:
     if reply.code == 0:
         try:
-            return _Answer(_credential(reply.printed, expires_at), expires_at)
+            return _Result(_credential(reply.printed, expires_at), expires_at)
         except CredentialError as error:
             problem = error.message
     message = reply.printed.decode("utf-8", "replace").strip()
     if _NOT_FOUND in message:
-        return _Answer(None, expires_at)
+        return _Result(None, expires_at)
     if reply.code == 0:
         # What was printed may be half a secret, so it is not shown.
         return _Failure(_failed(f"the helper printed no credential: {problem}"))

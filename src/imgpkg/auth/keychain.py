@@ -1,15 +1,87 @@
-"""The chain: ask each source in order, the first match wins, every question leaves a finding."""
+"""Credentials, the sources that have them, and the keychain that asks the sources in order."""
 
 from __future__ import annotations
 
+import json
+from base64 import urlsafe_b64decode
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
 from imgpkg.errors import doing, printable
 from imgpkg.oci.reference import Repository
+from imgpkg.values import hiding
+
+_LONGEST_ISSUER = 200
+_LONGEST_TOKEN = 1 << 20
+
+
+@hiding("password", "identity_token", "registry_token")
+@dataclass(frozen=True)
+class Credential:
+    """A login, an identity token, a registry token, or several of them; all empty means anonymous.
+
+    Precedence is the authorizer's: registry token, identity token, login, none.
+    `expires_at` is a Unix time in seconds, None when the credential does not say; a lookup from then on gives
+    a new one. Bytes that are no UTF-8 are surrogate escapes (PEP 383), as in the process's own environment:
+    encode with `surrogateescape`. Secrets are in no `repr` and no `dataclasses.asdict`.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+    expires_at: float | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        """True when there is nothing that could be sent: a half login counts as nothing."""
+        return not (self.registry_token or self.identity_token or self.has_login)
+
+    @property
+    def has_login(self) -> bool:
+        """True when both halves of a login are there."""
+        return bool(self.username and self.password)
+
+    @property
+    def kind(self) -> str:
+        """What would be sent, in words: `registry token`, `identity token`, `login`, `nothing`."""
+        if self.registry_token:
+            return "registry token"
+        if self.identity_token:
+            return "identity token"
+        return "login" if self.has_login else "nothing"
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret in it, for whoever has to keep them out of a text."""
+        return tuple(s for s in (self.password, self.identity_token, self.registry_token) if s)
+
+
+ANONYMOUS = Credential()
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Who issued a token, and when it ends, a Unix time in seconds; empty and None where it does not say."""
+
+    issuer: str = ""
+    ends_at: float | None = None
+
+
+def claims_of(token: str) -> Claims:
+    """Read the claims of `token`; nothing for a token of another kind, which is no error."""
+    if len(token) > _LONGEST_TOKEN:
+        return Claims()
+    try:
+        payload = token.split(".")[1]
+        said = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        issuer, end = said.get("iss"), said.get("exp")
+        ends_at = None if end is None or isinstance(end, bool) else float(end)
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+        return Claims()
+    is_shown = isinstance(issuer, str) and issuer.isprintable() and len(issuer) <= _LONGEST_ISSUER
+    return Claims(issuer if is_shown else "", ends_at)
 
 
 class Outcome(Enum):

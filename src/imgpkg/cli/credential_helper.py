@@ -18,7 +18,7 @@ from imgpkg.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Credential
 
 # Clients of the protocol compare these texts for equality.
 _NOT_FOUND = "credentials not found in native keychain"
@@ -53,7 +53,7 @@ def _answer(words: list[str]) -> int:
 
 
 def _get(server: str) -> int:
-    from imgpkg.auth.address import Address  # noqa: PLC0415 - the other requests need none of it
+    from imgpkg.auth.pattern import Address  # noqa: PLC0415 - the other requests need none of it
 
     if not Address.read(server).host:
         return _print(_NO_SERVER, 1)

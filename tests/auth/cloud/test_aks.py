@@ -23,7 +23,7 @@ from tests.servers.cloud import (
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.aks import AksSource
-from imgpkg.auth.cloud.azure_probe import PROBE_SECONDS
+from imgpkg.auth.cloud.azure import PROBE_SECONDS
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.keychain import Keychain, Outcome
 from imgpkg.oci.reference import Repository

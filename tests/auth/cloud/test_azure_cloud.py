@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from imgpkg.auth.cloud.azure_cloud import AzureCloud, cloud_of
+from imgpkg.auth.cloud.aks import AzureCloud, cloud_of
 from imgpkg.errors import CredentialError
 
 

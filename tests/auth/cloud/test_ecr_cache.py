@@ -8,8 +8,7 @@ import stat
 
 import pytest
 
-from imgpkg.auth.cloud.ecr_cache import CachedToken, EcrCache
-from imgpkg.auth.cloud.ecr_registry import EcrRegistry
+from imgpkg.auth.cloud.ecr import CachedToken, EcrCache, EcrRegistry
 
 REGISTRY = EcrRegistry("123456789012", "eu-west-1")
 PUBLIC = EcrRegistry("", "us-east-1")

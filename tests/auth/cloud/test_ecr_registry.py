@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.auth.cloud.ecr_registry import EcrRegistry
+from imgpkg.auth.cloud.ecr import EcrRegistry
 
 ACCOUNT = "123456789012"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imgpkg.auth.cloud.gcloud import access_token
+from imgpkg.auth.cloud.gke import access_token
 from imgpkg.errors import CredentialError
 
 GOOD = """echo '{"credential": {"access_token": "ya29.x", "token_expiry": "2030-01-02T03:04:05Z"}}'"""

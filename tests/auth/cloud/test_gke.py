@@ -20,7 +20,7 @@ from tests.servers.cloud import (
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.gke import GkeSource, is_google
-from imgpkg.auth.cloud.google_request import PROBE_SECONDS
+from imgpkg.auth.cloud.google import PROBE_SECONDS
 from imgpkg.auth.keychain import Keychain, Outcome
 from imgpkg.oci.reference import Repository
 

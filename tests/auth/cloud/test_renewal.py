@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.auth.cloud.renewal import Grant, Nothing, Renewal, renew_at
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Outcome
+from imgpkg.auth.cloud.renewal import NoCredential, Renewal, TemporaryCredential, renew_at
+from imgpkg.auth.keychain import Credential, Outcome
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 
@@ -31,7 +30,7 @@ class Cloud:
         if self.down:
             raise CredentialError(self.down)
         password = f"{key}-{self.asked}"
-        return Grant(Credential("user", password), "the cloud", self.clock() + self.lifetime)
+        return TemporaryCredential(Credential("user", password), "the cloud", self.clock() + self.lifetime)
 
     def password(self, key="key", repository=HERE):
         finding = self.renewal.finding(key, repository)
@@ -113,7 +112,7 @@ def test_a_grant_that_cannot_be_renewed_goes_on_until_its_end(cloud, clock):
 def test_nothing_to_give_is_no_failure_and_is_asked_again_after_a_minute(clock):
     asked, warnings = [], []
     renewal = Renewal(
-        "cloud", lambda key: (asked.append(key), Nothing("public"))[1], warn=warnings.append, clock=clock
+        "cloud", lambda key: (asked.append(key), NoCredential("public"))[1], warn=warnings.append, clock=clock
     )
     finding = renewal.finding("key", HERE)
     assert (finding.outcome, finding.detail, warnings) == (Outcome.NOT_APPLICABLE, "public", [])
@@ -131,7 +130,7 @@ def test_an_interruption_is_not_remembered(clock):
         attempts.append(key)
         if len(attempts) == 1:
             raise KeyboardInterrupt
-        return Nothing("fine")
+        return NoCredential("fine")
 
     renewal = Renewal("cloud", interrupted, warn=print, clock=clock)
     with pytest.raises(KeyboardInterrupt):

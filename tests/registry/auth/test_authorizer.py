@@ -19,7 +19,7 @@ from tests.registry.scripted import (
     www,
 )
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
+from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.errors import (
     ChallengeError,
     ConnectionFailed,

@@ -19,7 +19,7 @@ from tests.registry.scripted import (
     www,
 )
 
-from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Credential
 from imgpkg.errors import ConnectionFailed, Forbidden, ImgpkgError, RegistryError, TimedOut, Unauthorized
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.cache import REMEMBERED, Login

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
+from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.registry.auth.cache import Holder, Token, Tokens
 from imgpkg.registry.auth.challenge import parse_scopes
 

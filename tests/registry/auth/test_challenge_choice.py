@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.registry.scripted import LOGIN
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
+from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.auth.challenge import (
     choose,

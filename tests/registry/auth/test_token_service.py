@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.registry.scripted import LOGIN, Asked, Headers, Said, drive
 
-from imgpkg.auth.credential import Credential
+from imgpkg.auth.keychain import Credential
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.registry.auth.challenge import parse_scopes
 from imgpkg.registry.auth.token import Inquiry, basic, fetch_token

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import binascii
+import json
 import os
+import re
 import time
-from base64 import b64decode
-from dataclasses import asdict
+from base64 import b64decode, b64encode
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from hashlib import sha256
+from stat import S_ISREG
+from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
-from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
-from imgpkg.auth.cloud.ecr_cache import CachedToken, EcrCache
-from imgpkg.auth.cloud.ecr_registry import EcrRegistry
 from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
-from imgpkg.auth.cloud.renewal import Grant, Nothing, Renewal
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.cloud.renewal import NoCredential, Renewal, TemporaryCredential, renew_at
+from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.errors import CredentialError
+from imgpkg.values import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,6 +33,32 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 15, 3
 # Less than a keychain has altogether, so that an old token can serve when the API says nothing.
 API_SECONDS = 20.0
+PUBLIC_HOSTS = frozenset({"public.ecr.aws", "ecr-public.aws.com"})
+PUBLIC_REGION = "us-east-1"
+
+_COMMERCIAL = "amazonaws.com"
+_SUFFIXES = (
+    _COMMERCIAL,
+    "amazonaws.com.cn",
+    "amazonaws.eu",
+    "on.aws",
+    "on.amazonwebservices.com.cn",
+    "c2s.ic.gov",
+    "sc2s.sgov.gov",
+    "cloud.adc-e.uk",
+    "csp.hci.ic.gov",
+)
+# Names of dual-stack endpoints are below other domains than those of their partition.
+_PLAIN = {"on.aws": _COMMERCIAL, "on.amazonwebservices.com.cn": "amazonaws.com.cn"}
+_PRIVATE = re.compile(
+    r"(?P<account>[0-9]{12})\.dkr(?P<style>[.-])ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9][a-z0-9-]*)"
+    rf"\.(?P<domain>{'|'.join(map(re.escape, _SUFFIXES))})"
+)
+VERSION = "1.0"
+
+_LARGEST = 1 << 24
+# Older helpers wrote the MD5 of the empty string behind the key id, in place of a digest of it.
+_OLD_DIGEST = bytes.fromhex("d41d8cd98f00b204e9800998ecf8427e")
 
 
 class EcrSource:
@@ -65,7 +95,7 @@ class EcrSource:
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of AWS")
         return self._renewal.finding(registry, repository)
 
-    def _acquire(self, registry: EcrRegistry) -> Grant | Nothing:
+    def _acquire(self, registry: EcrRegistry) -> TemporaryCredential | NoCredential:
         # The last place for keys is the metadata service: without it there are none at all.
         if self._machine.absence.is_known:
             return _without_keys(registry)
@@ -77,13 +107,24 @@ class EcrSource:
         said = sdk.call("ecr", question, self._environ, self._machine, programs=self._programs)
         if said is None:
             return _without_keys(registry)
-        return Grant(_decode(said["token"]), said["origin"], said["expires_at"])
+        return TemporaryCredential(_decode(said["token"]), said["origin"], said["expires_at"])
 
 
-def _without_keys(registry: EcrRegistry) -> Nothing:
+def _without_keys(registry: EcrRegistry) -> NoCredential:
     if not registry.is_public:
         raise CredentialError("Unable to locate credentials")
-    return Nothing("there are no AWS credentials, and public.ecr.aws can be read without")
+    return NoCredential("there are no AWS credentials, and public.ecr.aws can be read without")
+
+
+def _decode(token: str) -> Credential:
+    try:
+        username, colon, password = b64decode(token, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        username = colon = password = ""
+    if not (username and colon and password):
+        # Outside of the handler, and without the text: it may be half a secret.
+        raise CredentialError("the authorization token is not base64 of a user name and a password")
+    return Credential(username, password)
 
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
@@ -175,12 +216,148 @@ def _ask_api(session: Any, registry: EcrRegistry, now: float) -> CachedToken:
         client.close()
 
 
-def _decode(token: str) -> Credential:
+@dataclass(frozen=True, slots=True)
+class EcrRegistry:
+    """A registry of AWS; the public one has no account. `domain` is that of its partition."""
+
+    account: str
+    region: str
+    is_fips: bool = False
+    is_dual_stack: bool = False
+    domain: str = _COMMERCIAL
+
+    @classmethod
+    def of(cls, host: str) -> EcrRegistry | None:
+        """Read a lower-case host name without port; None when it belongs to no registry of AWS."""
+        if host in PUBLIC_HOSTS:
+            return cls("", PUBLIC_REGION)
+        match = _PRIVATE.fullmatch(host)
+        if match is None:
+            return None
+        is_fips, is_dual_stack = match["fips"] is not None, match["style"] == "-"
+        domain = _PLAIN.get(match["domain"], match["domain"])
+        return cls(match["account"], match["region"], is_fips, is_dual_stack, domain)
+
+    @property
+    def is_public(self) -> bool:
+        """True for the registry that everybody shares."""
+        return not self.account
+
+    @property
+    def service(self) -> str:
+        """The name of the API that gives its tokens."""
+        return "ecr-public" if self.is_public else "ecr"
+
+    @property
+    def host(self) -> str:
+        """The plain name of the registry, as the API and the shared cache file call it."""
+        return "public.ecr.aws" if self.is_public else f"{self.account}.dkr.ecr.{self.region}.{self.domain}"
+
+
+@dataclass(frozen=True, slots=True)
+class CachedToken:
+    """A token in the API's own form, base64 of `user:password`, and its times in Unix seconds."""
+
+    token: str = field(repr=False)
+    requested_at: float
+    expires_at: float
+
+    def is_fresh(self, now: float) -> bool:
+        """Tell whether it is too early to ask for another one."""
+        return now < renew_at(self.expires_at, self.requested_at)
+
+
+class EcrCache:
+    """The file `cache.json` in `AWS_ECR_CACHE_DIR` or `~/.ecr`; its keys tell AWS credentials apart.
+
+    `AWS_ECR_DISABLE_CACHE`, not empty, makes it read and write nothing, and so does a missing home. A file
+    that cannot be read counts as empty; one that cannot be written is given up in silence: the token is good.
+    """
+
+    def __init__(self, environ: Mapping[str, str], access_key_id: str) -> None:
+        self._folder = _folder(environ)
+        self._path = os.path.join(self._folder, "cache.json")
+        self._access_key_id = access_key_id
+
+    def get(self, registry: EcrRegistry) -> CachedToken | None:
+        """Give the token for a registry, fresh or not."""
+        entries = self._read()
+        found = (_cached(entries.get(key)) for key in self._keys(registry))
+        return next((token for token in found if token is not None), None)
+
+    def put(self, registry: EcrRegistry, token: CachedToken) -> None:
+        """Keep the token for a registry, for this program and others."""
+        if not self._folder:
+            return
+        entry = {
+            "AuthorizationToken": token.token,
+            "RequestedAt": format_time(token.requested_at),
+            "ExpiresAt": format_time(token.expires_at),
+            "ProxyEndpoint": f"https://{registry.host}",
+            "Service": registry.service,
+        }
+        entries = {**self._read(), self._keys(registry)[0]: entry}
+        with suppress(OSError):
+            self._write(json.dumps({"Version": VERSION, "Registries": entries}))
+
+    def _keys(self, registry: EcrRegistry) -> tuple[str, str]:
+        key_id = self._access_key_id.encode()
+        sums = (sha256(key_id).digest(), key_id + _OLD_DIGEST)
+        checks = [b64encode(one).decode("ascii") for one in sums]
+        new, old = (
+            f"ecr-public-{check}" if registry.is_public else f"{registry.region}-{check}-{registry.account}"
+            for check in checks
+        )
+        return new, old
+
+    def _read(self) -> dict[str, object]:
+        if not self._folder:
+            return {}
+        try:
+            document = json.loads(_text(self._path))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        if not isinstance(document, dict) or document.get("Version") != VERSION:
+            return {}
+        entries = document.get("Registries")
+        return entries if isinstance(entries, dict) else {}
+
+    def _write(self, text: str) -> None:
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        # mkstemp makes a file that nobody else can open.
+        descriptor, path = mkstemp(prefix=".cache", suffix=".json", dir=self._folder)
+        try:
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(path, self._path)
+        except BaseException:
+            os.unlink(path)
+            raise
+
+
+def _folder(environ: Mapping[str, str]) -> str:
+    if environ.get("AWS_ECR_DISABLE_CACHE"):
+        return ""
+    home = environ.get("HOME") or environ.get("USERPROFILE", "")
+    named = environ.get("AWS_ECR_CACHE_DIR", "")
+    if named and not named.startswith("~/"):
+        return named
+    return os.path.join(home, named[2:] or ".ecr") if home else ""
+
+
+def _text(path: str) -> str:
+    """Read a regular file of a likely size; a pipe or a device would not end, whoever has put it there."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    with open(descriptor, encoding="utf-8") as file:
+        return file.read(_LARGEST) if S_ISREG(os.fstat(descriptor).st_mode) else ""
+
+
+def _cached(entry: object) -> CachedToken | None:
+    if not isinstance(entry, dict):
+        return None
     try:
-        username, colon, password = b64decode(token, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError):
-        username = colon = password = ""
-    if not (username and colon and password):
-        # Outside of the handler, and without the text: it may be half a secret.
-        raise CredentialError("the authorization token is not base64 of a user name and a password")
-    return Credential(username, password)
+        token = entry["AuthorizationToken"]
+        requested_at, expires_at = parse_time(entry["RequestedAt"]), parse_time(entry["ExpiresAt"])
+    except (LookupError, TypeError, ValueError):
+        return None
+    return CachedToken(token, requested_at, expires_at) if isinstance(token, str) else None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.address import Address
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.pattern import Address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

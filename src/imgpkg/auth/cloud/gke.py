@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from calendar import timegm
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from imgpkg.auth.address import Address
 from imgpkg.auth.cloud import sdk
-from imgpkg.auth.cloud.gcloud import access_token
 from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
-from imgpkg.auth.cloud.renewal import Grant, Renewal
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.program import Programs, search_path
+from imgpkg.auth.cloud.renewal import Renewal, TemporaryCredential
+from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.pattern import Address
+from imgpkg.auth.program import Programs, find, search_path
 from imgpkg.errors import CredentialError
+from imgpkg.values import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,6 +30,11 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _HOST = "gcr.io"
 _SUFFIXES = (".gcr.io", ".pkg.dev", ".google.com")
+ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
+DEADLINE = 30.0
+
+_LARGEST = 1 << 20
+_LOOK_FOR_METADATA = "CLOUDSDK_CORE_CHECK_GCE_METADATA"
 
 
 class GkeSource:
@@ -60,7 +65,7 @@ class GkeSource:
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of Google")
         return self._renewal.finding(SCOPE, repository)
 
-    def _acquire(self, scope: str) -> Grant:
+    def _acquire(self, scope: str) -> TemporaryCredential:
         ends = time.monotonic() + sdk.DEADLINE
         try:
             return self._default(scope)
@@ -71,7 +76,7 @@ class GkeSource:
         except CredentialError as error:
             raise CredentialError(f"{problem}; gcloud: {error}") from error
 
-    def _default(self, scope: str) -> Grant:
+    def _default(self, scope: str) -> TemporaryCredential:
         said = sdk.call(
             "gke",
             {"scope": scope},
@@ -80,36 +85,19 @@ class GkeSource:
             programs=self._programs,
             deadline=DEFAULT_SECONDS,
         )
-        return Grant(Credential(USERNAME, said["token"]), said["origin"], said["expires_at"])
+        return TemporaryCredential(Credential(USERNAME, said["token"]), said["origin"], said["expires_at"])
 
-    def _from_gcloud(self, seconds: float) -> Grant:
+    def _from_gcloud(self, seconds: float) -> TemporaryCredential:
         is_absent = self._machine.absence.is_known or self._environ.get("NO_GCE_CHECK") == "true"
         token, expires_at = access_token(
             self._environ, has_metadata=not is_absent, deadline=seconds, programs=self._programs
         )
-        return Grant(Credential(USERNAME, token), "gcloud", expires_at)
+        return TemporaryCredential(Credential(USERNAME, token), "gcloud", expires_at)
 
 
 def is_google(host: str) -> bool:
     """Tell whether a lower-case host name without port belongs to a registry of Google."""
     return host == _HOST or host.endswith(_SUFFIXES)
-
-
-def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
-    """Return the access token of the Application Default Credentials; runs in a process of google-auth's."""
-    from imgpkg.auth.cloud.google_request import GoogleRequest  # noqa: PLC0415 - only for Google
-
-    with closing(GoogleRequest(os.environ, machine)) as request:
-        credentials = _find(os.environ, request, question["scope"])
-        credentials.refresh(request)
-    if not credentials.token or credentials.expiry is None:
-        raise CredentialError(f"{type(credentials).__name__} gave no token with its time of expiry")
-    return {
-        "token": credentials.token,
-        "origin": f"Application Default Credentials ({type(credentials).__module__})",
-        # google-auth's times are in UTC and do not say so.
-        "expires_at": float(timegm(credentials.expiry.utctimetuple())),
-    }
 
 
 def _for_google(environ: Mapping[str, str]) -> Mapping[str, str]:
@@ -120,19 +108,60 @@ def _for_google(environ: Mapping[str, str]) -> Mapping[str, str]:
     return {**environ, "PATH": search_path(environ) or os.devnull}
 
 
-def _find(environ: Mapping[str, str], request: Any, scope: str) -> Any:
-    """Give the Application Default Credentials.
+def access_token(
+    environ: Mapping[str, str],
+    *,
+    has_metadata: bool = True,
+    deadline: float = DEADLINE,
+    programs: Programs | None = None,
+) -> tuple[str, float]:
+    """Ask gcloud for an access token and the Unix time of its end; raise CredentialError without one.
 
-    Those of a file are not asked for through `google.auth.default`, which would also look for a project: a
-    registry has no use for one, and it takes a request, or a run of gcloud without an end.
+    Where the metadata server is known to be absent, gcloud need not look for it, which can take it a minute.
     """
-    import google.auth  # noqa: PLC0415 - only for a registry of Google
-    from google.auth._cloud_sdk import get_application_default_credentials_path  # noqa: PLC0415 - likewise
-    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - likewise
+    program = find("gcloud", environ)
+    if program is None:
+        raise CredentialError("there is no gcloud on PATH")
+    given = dict(environ) if has_metadata else {_LOOK_FOR_METADATA: "false", **environ}
+    return _understand(_run(programs or Programs(), program, given, deadline))
 
-    well_known = cast(Any, get_application_default_credentials_path)()
-    path = environ.get("GOOGLE_APPLICATION_CREDENTIALS") or (os.path.isfile(well_known) and well_known)
-    if path:
-        found = cast(Any, google.auth).load_credentials_from_file(path, request=request)
-        return cast(Any, with_scopes_if_required)(found[0], [scope])
-    return google.auth.default(scopes=[scope], request=request)[0]
+
+def _understand(printed: bytes) -> tuple[str, float]:
+    try:
+        credential = json.loads(printed[:_LARGEST])["credential"]
+        token, expires_at = credential["access_token"], parse_time(credential["token_expiry"])
+    except (ValueError, TypeError, LookupError, RecursionError):
+        token, expires_at = None, 0.0
+    if not isinstance(token, str) or not token:
+        # What was printed may be half a secret, so it is not shown.
+        raise CredentialError("gcloud printed no access token with its time of expiry")
+    return token, expires_at
+
+
+def _run(programs: Programs, program: str, environ: dict[str, str], deadline: float) -> bytes:
+    try:
+        ended = programs.run([program, *ARGUMENTS], environ, deadline, is_silent=True)
+    except OSError as error:
+        raise CredentialError(f"{program}: {os.strerror(error.errno or 0).lower()}") from error
+    if ended is None:
+        raise CredentialError(f"gcloud gave no answer in {deadline:.3g} s")
+    if ended.code != 0:
+        raise CredentialError(f"gcloud ended with status {ended.code}")
+    return ended.printed
+
+
+def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
+    """Return the access token of the Application Default Credentials; runs in a process of google-auth's."""
+    from imgpkg.auth.cloud.google import GoogleRequest, find_credentials  # noqa: PLC0415 - only for Google
+
+    with closing(GoogleRequest(os.environ, machine)) as request:
+        credentials = find_credentials(os.environ, request, question["scope"])
+        credentials.refresh(request)
+    if not credentials.token or credentials.expiry is None:
+        raise CredentialError(f"{type(credentials).__name__} gave no token with its time of expiry")
+    return {
+        "token": credentials.token,
+        "origin": f"Application Default Credentials ({type(credentials).__module__})",
+        # google-auth's times are in UTC and do not say so.
+        "expires_at": float(timegm(credentials.expiry.utctimetuple())),
+    }

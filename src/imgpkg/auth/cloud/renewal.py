@@ -14,7 +14,7 @@ from imgpkg.locks import Once
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
-    from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Credential
     from imgpkg.oci.reference import Repository
 
     Key = TypeVar("Key", bound=Hashable)
@@ -26,7 +26,7 @@ PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Grant:
+class TemporaryCredential:
     """A credential from a cloud, where it came from, and the Unix time of its end, in seconds."""
 
     credential: Credential
@@ -35,17 +35,17 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
-class Nothing:
+class NoCredential:
     """There is no credential and none is needed; why, in words."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _State:
     """What is said until `again_at`; `problem` is why the last attempt failed, empty when it did not."""
 
-    grant: Grant | Nothing | None
+    grant: TemporaryCredential | NoCredential | None
     problem: str
     again_at: float
 
@@ -62,7 +62,7 @@ class Renewal(Generic[Key]):
     def __init__(
         self,
         name: str,
-        acquire: Callable[[Key], Grant | Nothing],
+        acquire: Callable[[Key], TemporaryCredential | NoCredential],
         *,
         warn: Callable[[str], None],
         clock: Callable[[], float],
@@ -72,20 +72,20 @@ class Renewal(Generic[Key]):
         self._warn = warn
         self._clock = clock
         self._lock = Lock()
-        self._answers: dict[Key, Once[_Answer]] = {}
+        self._answers: dict[Key, Once[_State]] = {}
         self._warned: set[str] = set()
 
     def finding(self, key: Key, repository: Repository) -> Finding:
         """Answer for `repository`, whose credential is that of `key`; see `CredentialSource.lookup`."""
         answer = self._question(key)()
-        if isinstance(answer.grant, Grant):
+        if isinstance(answer.grant, TemporaryCredential):
             return _matched(self._name, answer, answer.grant)
-        if isinstance(answer.grant, Nothing):
+        if isinstance(answer.grant, NoCredential):
             return Finding(self._name, Outcome.NOT_APPLICABLE, answer.grant.reason)
         self._warn_once(repository.registry, answer.problem)
         return Finding(self._name, Outcome.FAILED, answer.problem)
 
-    def _question(self, key: Key) -> Once[_Answer]:
+    def _question(self, key: Key) -> Once[_State]:
         with self._lock:
             question = self._answers.get(key)
             previous = question.peek() if question else None
@@ -94,15 +94,15 @@ class Renewal(Generic[Key]):
                 self._answers[key] = question
             return question
 
-    def _ask(self, key: Key, previous: _Answer | None) -> _Answer:
+    def _ask(self, key: Key, previous: _State | None) -> _State:
         try:
             grant = self._acquire(key)
         except CredentialError as error:
             return _failed(str(error), previous, self._clock())
         now = self._clock()
-        if isinstance(grant, Nothing):
-            return _Answer(grant, "", now + PAUSE)
-        return _Answer(grant, "", renew_at(grant.expires_at, now))
+        if isinstance(grant, NoCredential):
+            return _State(grant, "", now + PAUSE)
+        return _State(grant, "", renew_at(grant.expires_at, now))
 
     def _warn_once(self, registry: str, problem: str) -> None:
         with self._lock:
@@ -117,14 +117,14 @@ def renew_at(expires_at: float, now: float) -> float:
     return expires_at - min(MARGIN, max(0.0, (expires_at - now) / 2))
 
 
-def _failed(problem: str, previous: _Answer | None, now: float) -> _Answer:
+def _failed(problem: str, previous: _State | None, now: float) -> _State:
     old = previous.grant if previous else None
-    if isinstance(old, Grant) and old.expires_at > now:
-        return _Answer(old, problem, min(now + PAUSE, old.expires_at))
-    return _Answer(None, problem, now + PAUSE)
+    if isinstance(old, TemporaryCredential) and old.expires_at > now:
+        return _State(old, problem, min(now + PAUSE, old.expires_at))
+    return _State(None, problem, now + PAUSE)
 
 
-def _matched(name: str, answer: _Answer, grant: Grant) -> Finding:
+def _matched(name: str, answer: _State, grant: TemporaryCredential) -> Finding:
     credential = replace(grant.credential, expires_at=answer.again_at)
     detail = f"gives the {credential.kind}"
     if answer.problem:

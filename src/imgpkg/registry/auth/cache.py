@@ -18,8 +18,7 @@ from imgpkg.transport.retry import is_temporary_answer, parse_retry_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
-    from imgpkg.auth.credential import Credential
-    from imgpkg.auth.keychain import Decision
+    from imgpkg.auth.keychain import Credential, Decision
     from imgpkg.registry.auth.challenge import Challenge, Scope
     from imgpkg.transport.message import Origin, Request, Response
 

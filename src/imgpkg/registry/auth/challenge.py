@@ -12,7 +12,7 @@ from imgpkg.errors import ChallengeError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Credential
     from imgpkg.oci.reference import Repository
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

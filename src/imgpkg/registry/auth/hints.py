@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.web_token import claims_of
+from imgpkg.auth.keychain import claims_of
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.auth.challenge import choose
 from imgpkg.registry.endpoint import check_realm
@@ -14,8 +14,7 @@ from imgpkg.transport.message import Origin, redact_url
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgpkg.auth.credential import Credential
-    from imgpkg.auth.keychain import Decision
+    from imgpkg.auth.keychain import Credential, Decision
     from imgpkg.registry.auth.challenge import Scope
     from imgpkg.registry.endpoint import Endpoint
 

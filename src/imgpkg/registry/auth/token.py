@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
+from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.registry.auth.cache import RENEWED_BEFORE, Login, Token, not_again
 from imgpkg.registry.auth.challenge import choose, named_scopes, parse_challenges
@@ -23,7 +23,7 @@ from imgpkg.values import parse_time
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from imgpkg.auth.credential import Credential
+    from imgpkg.auth.keychain import Credential
     from imgpkg.registry.auth.cache import Logins
     from imgpkg.registry.auth.challenge import Scope
     from imgpkg.transport.message import Response

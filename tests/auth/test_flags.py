@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.auth.explicit import ExplicitSource, validate
-from imgpkg.auth.keychain import Outcome
+from imgpkg.auth.flags import ExplicitSource, validate
+from imgpkg.auth.keychain import ANONYMOUS, Credential, Outcome
 from imgpkg.errors import UsageError
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login

@@ -10,10 +10,9 @@ import time
 import pytest
 from tests.auth.programs import NOT_FOUND, answering, write_helper
 
-from imgpkg.auth.credential import Credential
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.helper import Helpers
-from imgpkg.auth.keychain import Keychain, Outcome
+from imgpkg.auth.keychain import Credential, Keychain, Outcome
 from imgpkg.auth.program import Programs
 from imgpkg.errors import Cancelled, CredentialError
 from imgpkg.oci.reference import Repository

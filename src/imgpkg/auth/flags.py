@@ -1,12 +1,11 @@
-"""Credentials given by hand: flags, and the variables that stand in for them."""
+"""Credentials from flags, and from the variables that replace flags."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.credential import ANONYMOUS, Credential
-from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.auth.keychain import ANONYMOUS, Credential, Finding, Outcome
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,21 +1,24 @@
-"""Who the workload is for Azure: the first identity that the environment describes."""
+"""The identity of the workload in Azure, through azure-identity; loaded only in the process of an SDK."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from azure.core.exceptions import AzureError, ServiceRequestError
+from azure.core.pipeline.transport import RequestsTransport
+from azure.identity import (
+    CertificateCredential,
+    ChainedTokenCredential,
+    ClientSecretCredential,
+    ManagedIdentityCredential,
+    WorkloadIdentityCredential,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from azure.identity import (
-        CertificateCredential,
-        ChainedTokenCredential,
-        ClientSecretCredential,
-        WorkloadIdentityCredential,
-    )
-
-    from imgpkg.auth.cloud.azure_cloud import AzureCloud
+    from imgpkg.auth.cloud.aks import AzureCloud
     from imgpkg.auth.cloud.metadata import Machine
 
     AnyCredential: TypeAlias = (
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 _LIMITS = {"connection_timeout": 5, "read_timeout": 15, "retry_total": 2}
 # Where the platform names the service, nobody has to look for it.
 _NAMED_SERVICES = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
+PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +52,11 @@ def choose_identity(environ: Mapping[str, str], cloud: AzureCloud, machine: Mach
         options["disable_instance_discovery"] = True
     tenant, client = environ.get("AZURE_TENANT_ID", ""), environ.get("AZURE_CLIENT_ID", "")
     if secret := environ.get("AZURE_CLIENT_SECRET"):
-        from azure.identity import ClientSecretCredential  # noqa: PLC0415 - one of four
-
         return Identity(ClientSecretCredential(tenant, client, secret, **options), "$AZURE_CLIENT_SECRET")
     for variable in ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CERTIFICATE_PATH"):
         if path := environ.get(variable):
             return Identity(_certificate(environ, tenant, client, path, options), f"${variable}")
     if environ.get("AZURE_FEDERATED_TOKEN_FILE"):
-        from azure.identity import WorkloadIdentityCredential  # noqa: PLC0415 - one of four
-
         return Identity(WorkloadIdentityCredential(**options), "workload identity")
     return _managed(environ, client, machine)
 
@@ -64,8 +64,6 @@ def choose_identity(environ: Mapping[str, str], cloud: AzureCloud, machine: Mach
 def _certificate(
     environ: Mapping[str, str], tenant: str, client: str, path: str, options: dict[str, Any]
 ) -> CertificateCredential:
-    from azure.identity import CertificateCredential  # noqa: PLC0415 - one of four
-
     password = environ.get("AZURE_CLIENT_CERTIFICATE_PASSWORD") or environ.get("AZURE_CERTIFICATE_PASSWORD")
     chain = environ.get("AZURE_CLIENT_SEND_CERTIFICATE_CHAIN", "").lower() in ("1", "true")
     return CertificateCredential(
@@ -74,13 +72,38 @@ def _certificate(
 
 
 def _managed(environ: Mapping[str, str], client: str, machine: Machine) -> Identity:
-    from azure.identity import ChainedTokenCredential, ManagedIdentityCredential  # noqa: PLC0415 - one of four
-
     options: dict[str, Any] = {"retry_total": _LIMITS["retry_total"]}
     if not any(environ.get(variable) for variable in _NAMED_SERVICES):
-        from imgpkg.auth.cloud.azure_probe import ProbingTransport  # noqa: PLC0415 - it loads azure-core
-
         options["transport"] = ProbingTransport(machine, read_timeout=_LIMITS["read_timeout"])
     managed = ManagedIdentityCredential(client_id=client or None, **options)
     # Only as part of a chain it looks for the metadata service before it waits for it.
     return Identity(ChainedTokenCredential(managed), f"managed identity {client}".rstrip())
+
+
+class ProbingTransport(RequestsTransport):  # type: ignore[misc]  # named lazily, so untyped
+    """Waits for the answer to its first request for `PROBE_SECONDS`, where `machine` has none not at all.
+
+    azure-identity's first request only looks whether the service is there. It limits how long it takes to
+    connect, but then waits for minutes: a proxy, or a network that answers for every address, connects at
+    once and has nothing to say.
+    """
+
+    def __init__(self, machine: Machine, **options: Any) -> None:
+        super().__init__(**options)
+        self._machine = machine
+        self._has_probed = False
+
+    def send(self, request: Any, **options: Any) -> Any:
+        """Send one request; see `HttpTransport.send` of azure-core."""
+        if self._has_probed:
+            return super().send(request, **options)
+        if self._machine.absence.is_known:
+            raise ServiceRequestError("there was no answer a short time ago")
+        if self._machine.metadata.is_absent:
+            raise ServiceRequestError("this machine has no metadata service")
+        self._has_probed = True
+        try:
+            return super().send(request, **{**options, "read_timeout": PROBE_SECONDS})
+        except AzureError:
+            self._machine.absence.learn()
+            raise

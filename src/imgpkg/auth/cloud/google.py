@@ -1,10 +1,11 @@
-"""How google-auth speaks HTTP here: without logs and redirects, to the metadata server of `environ`."""
+"""Application Default Credentials through google-auth; loaded only in the process of an SDK."""
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit, urlunsplit
 
 if TYPE_CHECKING:
@@ -22,8 +23,26 @@ _DIRECT = {"no_proxy": "*"}
 _PROJECT = "/computeMetadata/v1/project/project-id"
 
 
+def find_credentials(environ: Mapping[str, str], request: Any, scope: str) -> Any:
+    """Give the Application Default Credentials.
+
+    Those of a file are not asked for through `google.auth.default`, which would also look for a project: a
+    registry has no use for one, and it takes a request, or a run of gcloud without an end.
+    """
+    import google.auth  # noqa: PLC0415 - only for a registry of Google
+    from google.auth._cloud_sdk import get_application_default_credentials_path  # noqa: PLC0415 - likewise
+    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - likewise
+
+    well_known = cast(Any, get_application_default_credentials_path)()
+    path = environ.get("GOOGLE_APPLICATION_CREDENTIALS") or (os.path.isfile(well_known) and well_known)
+    if path:
+        found = cast(Any, google.auth).load_credentials_from_file(path, request=request)
+        return cast(Any, with_scopes_if_required)(found[0], [scope])
+    return google.auth.default(scopes=[scope], request=request)[0]
+
+
 @dataclass(frozen=True, slots=True)
-class Reply:
+class GoogleResponse:
     """A response as `google.auth.transport.Response` describes it."""
 
     status: int
@@ -55,7 +74,7 @@ class GoogleRequest:
         headers: Mapping[str, str] | None = None,
         timeout: Timeout = 120.0,
         **options: Any,
-    ) -> Reply:
+    ) -> GoogleResponse:
         """Send one request; raise google-auth's TransportError when there is no answer."""
         if _FLAVOR in {name.lower() for name in headers or {}}:
             return self._ask_metadata(url, method, body, headers, timeout)
@@ -67,19 +86,19 @@ class GoogleRequest:
 
     def _ask_metadata(
         self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: Timeout
-    ) -> Reply:
+    ) -> GoogleResponse:
         path = urlsplit(url).path
         if path == _PROJECT:
-            return Reply(404)
+            return GoogleResponse(404)
         host, address = self._metadata_host(), self._environ.get("GCE_METADATA_IP", "")
         if path.strip("/"):
             return self._send(_at(host, url), method, body, headers, timeout, proxies=_DIRECT)
         if host and not address:
             # A host named by hand is one that is there.
-            return Reply(200, {_FLAVOR: "Google"})
+            return GoogleResponse(200, {_FLAVOR: "Google"})
         return self._probe(address, url, headers)
 
-    def _probe(self, address: str, url: str, headers: Mapping[str, str] | None) -> Reply:
+    def _probe(self, address: str, url: str, headers: Mapping[str, str] | None) -> GoogleResponse:
         from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
 
         if address or not self._machine.metadata.is_absent:
@@ -87,7 +106,7 @@ class GoogleRequest:
                 return self._send(_at(address, url), "GET", None, headers, PROBE_SECONDS, proxies=_DIRECT)
         # Were it an error, google-auth would go on trying.
         self._machine.absence.learn()
-        return Reply(503)
+        return GoogleResponse(503)
 
     def _metadata_host(self) -> str:
         return self._environ.get("GCE_METADATA_HOST") or self._environ.get("GCE_METADATA_ROOT", "")
@@ -100,7 +119,7 @@ class GoogleRequest:
         headers: Mapping[str, str] | None,
         timeout: Timeout,
         **options: Any,
-    ) -> Reply:
+    ) -> GoogleResponse:
         from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
 
         try:
@@ -109,7 +128,7 @@ class GoogleRequest:
             )
         except OSError as error:
             raise TransportError(error) from error  # type: ignore[no-untyped-call]
-        return Reply(response.status_code, response.headers, response.content)
+        return GoogleResponse(response.status_code, response.headers, response.content)
 
 
 def _at(host: str, url: str) -> str:

@@ -10,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpkg.auth.credential import Credential
-from imgpkg.auth.docker import DockerConfigSource
-from imgpkg.auth.keychain import Keychain, Outcome
-from imgpkg.auth.places import Place, places
+from imgpkg.auth.docker import DockerConfigSource, Place, places
+from imgpkg.auth.keychain import Credential, Keychain, Outcome
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 

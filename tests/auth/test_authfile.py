@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.auth.jsonfile import decode, fold, items, text
+from imgpkg.auth.authfile import decode, fold, items, text
 from imgpkg.errors import CredentialError
 
 
