@@ -6,8 +6,8 @@ setup(
     ext_modules=[
         # Without a compiler the installation succeeds and the pure-Python encoder is used.
         Extension(
-            "imgpkg.content._deflate",
-            ["src/imgpkg/content/_deflate.c"],
+            "imgpkg.content.deflate._deflate",
+            ["src/imgpkg/content/deflate/_deflate.c"],
             extra_compile_args=["-O3", "-std=c99"],
             optional=True,
         ),

@@ -28,8 +28,8 @@ sys.path.insert(0, str(ROOT))
 
 from tests.operations.making import thirty  # noqa: E402 - found only now
 
-from imgpkg.content.deflate import FastEncoder  # noqa: E402
-from imgpkg.content.deflate_reference import Encoder  # noqa: E402
+from imgpkg.content.deflate.gzip import FastEncoder  # noqa: E402
+from imgpkg.content.deflate.reference import ReferenceEncoder  # noqa: E402
 from imgpkg.embedded.server import serve  # noqa: E402
 from imgpkg.session import Session  # noqa: E402
 from imgpkg.settings import Settings  # noqa: E402
@@ -232,7 +232,10 @@ def encoders() -> list[tuple[str, float]]:
         bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 10))) for _ in range(4000)
     ]
     text = b" ".join(chance.choices(words, k=3_000_000))
-    makers = [("pure Python", Encoder, 1 << 20), ("zlib level 1", lambda: zlib.compressobj(1), len(text))]
+    makers = [
+        ("pure Python", ReferenceEncoder, 1 << 20),
+        ("zlib level 1", lambda: zlib.compressobj(1), len(text)),
+    ]
     if FastEncoder is not None:
         makers.insert(0, ("C extension", FastEncoder, len(text)))
     rows = []

@@ -24,7 +24,7 @@ esac
 
 stamp=.venv/installed-${extras:-base}
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ setup.py -nt "$stamp" ] \
-    || [ src/imgpkg/content/_deflate.c -nt "$stamp" ]; then
+    || [ src/imgpkg/content/deflate/_deflate.c -nt "$stamp" ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check -e ".${extras:+[$extras]}"
     touch "$stamp"
 fi

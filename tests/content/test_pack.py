@@ -16,8 +16,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from imgpkg.content._deflate import Encoder as Fast
-from imgpkg.content.deflate_reference import Encoder as Reference
+from imgpkg.content.deflate._deflate import FastEncoder as Fast
+from imgpkg.content.deflate.reference import ReferenceEncoder as Reference
 from imgpkg.content.image import build_image
 from imgpkg.content.output import remove_tree
 from imgpkg.content.pack import list_entries, pack_layer

@@ -10,10 +10,17 @@ from fractions import Fraction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imgpkg.content._deflate import Encoder as Fast
-from imgpkg.content.deflate_reference import BLOCK
-from imgpkg.content.deflate_reference import Encoder as Reference
-from imgpkg.content.huffman import MANY_ZEROS, REPEAT, ZEROS, code_lengths, code_words, run_lengths
+from imgpkg.content.deflate._deflate import FastEncoder as Fast
+from imgpkg.content.deflate.reference import (
+    BLOCK,
+    MANY_ZEROS,
+    REPEAT,
+    ZEROS,
+    code_lengths,
+    code_words,
+    run_lengths,
+)
+from imgpkg.content.deflate.reference import ReferenceEncoder as Reference
 
 words = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=12)
 repetitive = st.builds(

@@ -215,7 +215,7 @@ def version(context: Context) -> None:
     if context.flags.is_on("verbose"):
         import platform  # noqa: PLC0415 - likewise
 
-        from imgpkg.content.deflate import encoder_name  # noqa: PLC0415 - likewise
+        from imgpkg.content.deflate.gzip import encoder_name  # noqa: PLC0415 - likewise
 
         text += f"python {platform.python_version()}\ndeflate encoder: {encoder_name()}\n"
     context.output.block(text)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
-from imgpkg.content.deflate import open_writer
+from imgpkg.content.deflate.gzip import open_writer
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.writer import BLOCK, END, FILE, FOLDER, member_header, padded
 from imgpkg.errors import LocalIOError, UsageError, doing, local_io
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
     from io import FileIO
 
-    from imgpkg.content.deflate import Encoder
+    from imgpkg.content.deflate.gzip import Encoder
 
 _ROOT = "."
 

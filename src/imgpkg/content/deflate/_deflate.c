@@ -1,4 +1,4 @@
-/* The fixed deflate encoder of deflate_reference.py, fast: the same bytes for the same input, on every machine.
+/* The fixed deflate encoder of reference.py, fast: the same bytes for the same input, on every machine.
  *
  * The rules are written down, with their reasons, in the reference; names here are the same. Input is cut into
  * blocks of 65535 bytes; a block and the one before it lie side by side in `window`, so that a match may begin
@@ -717,7 +717,7 @@ static PyObject *Encoder_new(PyTypeObject *type, PyObject *args, PyObject *keywo
     static char *names[] = {NULL};
     Encoder *e;
 
-    if (!PyArg_ParseTupleAndKeywords(args, keywords, ":Encoder", names)) {
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, ":FastEncoder", names)) {
         return NULL;
     }
     e = (Encoder *)type->tp_alloc(type, 0);
@@ -763,7 +763,7 @@ static PyType_Slot Encoder_slots[] = {
 };
 
 static PyType_Spec Encoder_spec = {
-    .name = "imgpkg.content._deflate.Encoder",
+    .name = "imgpkg.content.deflate._deflate.FastEncoder",
     .basicsize = sizeof(Encoder),
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = Encoder_slots,
@@ -789,7 +789,7 @@ static int module_exec(PyObject *module)
     if (type == NULL) {
         return -1;
     }
-    if (PyModule_AddObject(module, "Encoder", type) < 0) {
+    if (PyModule_AddObject(module, "FastEncoder", type) < 0) {
         Py_DECREF(type);
         return -1;
     }
@@ -803,7 +803,7 @@ static PyModuleDef_Slot module_slots[] = {
 
 static struct PyModuleDef module_definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "imgpkg.content._deflate",
+    .m_name = "imgpkg.content.deflate._deflate",
     .m_doc = "The fixed deflate encoder, fast.",
     .m_size = 0,
     .m_slots = module_slots,

@@ -14,10 +14,10 @@ import zlib
 
 import pytest
 
-from imgpkg.content import deflate
-from imgpkg.content._deflate import Encoder as Fast
-from imgpkg.content.deflate_reference import BLOCK
-from imgpkg.content.deflate_reference import Encoder as Reference
+from imgpkg.content.deflate._deflate import FastEncoder as Fast
+from imgpkg.content.deflate.gzip import encoder_name, open_writer
+from imgpkg.content.deflate.reference import BLOCK
+from imgpkg.content.deflate.reference import ReferenceEncoder as Reference
 
 # imgpkg-spec 3.8: recorded from the original.
 LAYER = bytes.fromhex(
@@ -254,14 +254,14 @@ class TestTheFastEncoder:
     def test_needs_a_fixed_amount_of_memory(self):
         growth, encoders = ran(
             """
-            from imgpkg.content._deflate import Encoder
+            from imgpkg.content.deflate._deflate import FastEncoder
 
             def peak():
                 with open("/proc/self/status") as status:
                     return next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
 
             piece = bytes(range(256)) * 4096
-            encoder = Encoder()
+            encoder = FastEncoder()
             encoder.compress(piece)
             before = peak()
             for _ in range(200):
@@ -269,7 +269,7 @@ class TestTheFastEncoder:
             encoder.finish()
             print(peak() - before)
             for _ in range(500):
-                Encoder().compress(piece[:1000])
+                FastEncoder().compress(piece[:1000])
             print(peak() - before)
             """
         )
@@ -293,7 +293,7 @@ class TestAGzipWriter:
     @pytest.mark.parametrize("encoder", [None, Fast, Reference])
     def test_writes_the_recorded_layer_and_leaves_the_sink_open(self, encoder):
         sink = io.BytesIO()
-        writer = deflate.open_writer(sink, encoder)
+        writer = open_writer(sink, encoder)
         for part in cut(gzip.decompress(LAYER), 700):
             writer.write(part)
         writer.close()
@@ -301,12 +301,12 @@ class TestAGzipWriter:
 
     def test_frames_nothing_as_the_original_does(self):
         sink = io.BytesIO()
-        deflate.open_writer(sink).close()
+        open_writer(sink).close()
         assert sink.getvalue().hex() == "1f8b08000000000004ff" + "010000ffff" + "00000000" + "00000000"
 
     def test_is_read_by_everybody_s_gzip(self):
         data, sink = mixture(300_000), io.BytesIO()
-        writer = deflate.open_writer(sink)
+        writer = open_writer(sink)
         writer.write(data)
         writer.close()
         assert gzip.decompress(sink.getvalue()) == data
@@ -328,14 +328,14 @@ class TestAGzipWriter:
                 return (1 << 32) + 5
 
         sink = io.BytesIO()
-        writer = deflate.open_writer(sink, Nothing)
+        writer = open_writer(sink, Nothing)
         writer.write(Long())
         writer.close()
         assert sink.getvalue()[10:] == b"end" + bytes(4) + b"\x05\0\0\0"
 
     def test_hands_on_what_is_certain_while_it_is_written(self):
         sink = Pipe()
-        writer = deflate.open_writer(sink)
+        writer = open_writer(sink)
         for _ in range(20):
             writer.write(noise(BLOCK))
         assert sum(sink.writes) > 19 * BLOCK
@@ -344,21 +344,21 @@ class TestAGzipWriter:
 
 class TestTheChoiceOfTheEncoder:
     def test_is_the_fast_one_where_it_was_built(self):
-        assert deflate.encoder_name() == "C"
+        assert encoder_name() == "C"
 
     def test_is_the_reference_without_the_extension(self):
         (written, name) = ran(
             f"""
             import io, gzip, sys
-            sys.modules["imgpkg.content._deflate"] = None
-            from imgpkg.content import deflate
+            sys.modules["imgpkg.content.deflate._deflate"] = None
+            from imgpkg.content.deflate.gzip import encoder_name, open_writer
             layer = bytes.fromhex("{LAYER.hex()}")
             sink = io.BytesIO()
-            writer = deflate.open_writer(sink)
+            writer = open_writer(sink)
             writer.write(gzip.decompress(layer))
             writer.close()
             print(sink.getvalue() == layer)
-            print(deflate.encoder_name())
+            print(encoder_name())
             """
         )
         assert (written, name) == ("True", "pure Python")

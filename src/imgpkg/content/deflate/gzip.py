@@ -6,7 +6,7 @@ import zlib
 from typing import TYPE_CHECKING, Protocol
 
 try:
-    from imgpkg.content._deflate import Encoder as FastEncoder
+    from imgpkg.content.deflate._deflate import FastEncoder
 except ImportError:  # pragma: no cover - installed without a compiler
     FastEncoder = None  # type: ignore[assignment,misc]
 
@@ -69,6 +69,6 @@ def encoder_name() -> str:
 def _fastest() -> Callable[[], Encoder]:
     if FastEncoder is not None:
         return FastEncoder
-    from imgpkg.content.deflate_reference import Encoder as Reference  # noqa: PLC0415 - seldom needed
+    from imgpkg.content.deflate.reference import ReferenceEncoder  # noqa: PLC0415 - seldom needed
 
-    return Reference
+    return ReferenceEncoder

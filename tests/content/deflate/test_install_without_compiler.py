@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-PROJECT = pathlib.Path(__file__).parents[2]
+PROJECT = pathlib.Path(__file__).parents[3]
 # What the installation reads; a checkout has much more.
 NEEDED = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 DIGEST = "fc14aaef6434fc0ca62be99d34665bfcd68196c7dbb83ba2cce0cdfa835273cb"

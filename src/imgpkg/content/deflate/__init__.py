@@ -1,0 +1,1 @@
+"""Compressed layers: deflate, whose bytes are the same on every machine."""
