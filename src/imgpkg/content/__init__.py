@@ -1,1 +1,1 @@
-"""BYTES: where blobs come from and go to."""
+"""Bytes: layers, tar files of images, OCI layouts, and the folders they become."""

@@ -1,4 +1,4 @@
-"""Decompress a layer by what its first bytes say: gzip, zstd, else plain; media types are not asked."""
+"""Decompress a layer: gzip, zstd or plain, detected by its first bytes, because media types can be wrong."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-# A skippable frame is 5?2A4D18 in little endian (RFC 8878, 3.1.2).
+# A skippable frame begins with 0x184D2A50 to 0x184D2A5F in little endian (RFC 8878, 3.1.2).
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _LONGEST_MAGIC = 4
 _PIECE = 1 << 20
-# One RLE block of four bytes stands for 128 KiB, so this much input is at most 32 MiB of output.
+# An RLE block of four bytes expands to 128 KiB, so this input gives at most 32 MiB of output.
 _ZSTD_INPUT = 1 << 10
+# isal's ISAL_INCORRECT_CHECKSUM; the exception has no code of its own.
 _BAD_CHECKSUM = "Error -6"
 
 
-class _Member(Protocol):
-    """One gzip member or zstd frame being decompressed: bz2's interface."""
+class _Decompressor(Protocol):
+    """Decompress one gzip member or zstd frame; the interface is that of bz2.BZ2Decompressor."""
 
     @property
     def eof(self) -> bool: ...
@@ -39,17 +40,17 @@ class _Member(Protocol):
 
 
 def decompressed(stream: Readable) -> Readable:
-    """Return the decompressed content of `stream`: any number of gzip members or zstd frames, else as it is.
+    """Return the content of `stream`: of any number of gzip members or zstd frames, else unchanged.
 
-    Memory stays flat whatever the ratio. Reading raises UnpackError: `unexpected EOF` when the data ends too
-    early, `gzip: …`, `flate: …` or `zstd: …` when it is damaged.
+    The use of memory is bounded for any compression ratio. Reading raises UnpackError: `unexpected EOF` for
+    data that ends too early, `gzip: …`, `flate: …` or `zstd: …` for damaged data.
     """
     start = _start(stream)
     whole = _Prefixed(start, stream)
     if start.startswith(_GZIP):
-        return _Inflated(whole, _gzip_member, _GZIP, "gzip: invalid header", _PIECE)
+        return _Decompressed(whole, _gzip_member, _GZIP, "gzip: invalid header", _PIECE)
     if start.startswith(_ZSTD) or start[1:] == _ZSTD_SKIPPABLE:
-        return _Inflated(whole, _ZstdFrame, b"", "zstd: invalid frame", _ZSTD_INPUT)
+        return _Decompressed(whole, _ZstdFrame, b"", "zstd: invalid frame", _ZSTD_INPUT)
     return whole
 
 
@@ -64,7 +65,7 @@ def _start(stream: Readable) -> bytes:
 
 
 class _Prefixed:
-    """Bytes that were read too early, then the rest of the stream they came from."""
+    """Return bytes that were read for the detection, then the rest of their stream."""
 
     def __init__(self, prefix: bytes, stream: Readable) -> None:
         self._prefix = prefix
@@ -77,18 +78,18 @@ class _Prefixed:
         return self._stream.read(size)
 
 
-class _Inflated:
-    """Members one after the other; zero bytes after the last one are padding, and fine."""
+class _Decompressed:
+    """Decompress members one after the other; zero bytes after a member are padding and skipped."""
 
     def __init__(
-        self, stream: Readable, open_member: Callable[[], _Member], magic: bytes, alien: str, piece: int
+        self, stream: Readable, open_member: Callable[[], _Decompressor], magic: bytes, alien: str, piece: int
     ) -> None:
         self._stream = stream
         self._open_member = open_member
         self._magic = magic
         self._alien = alien
         self._piece = piece
-        self._member: _Member | None = open_member()
+        self._member: _Decompressor | None = open_member()
         self._input = b""
 
     def read(self, size: int = _PIECE, /) -> bytes:
@@ -107,7 +108,7 @@ class _Inflated:
         return b""
 
     def _next_member(self, rest: bytes) -> None:
-        """Go to the member that starts at `rest`, or to the end."""
+        """Begin the member that `rest` starts with, or end the stream."""
         rest = rest.lstrip(b"\0")
         while len(rest) < _LONGEST_MAGIC:
             more = self._stream.read(self._piece)
@@ -122,12 +123,12 @@ class _Inflated:
         self._member, self._input = self._open_member(), rest
 
 
-def _gzip_member() -> _Member:
+def _gzip_member() -> _Decompressor:
     return _GzipMember()
 
 
 class _GzipMember:
-    """A gzip member (RFC 1952) decompressed by isal, with its errors in Go's words."""
+    """Decompress a gzip member (RFC 1952) with isal; errors have the texts of Go's gzip and flate."""
 
     def __init__(self) -> None:
         from isal import igzip_lib  # noqa: PLC0415 - only where layers are unpacked
@@ -157,7 +158,7 @@ class _GzipMember:
 
 
 class _ZstdFrame:
-    """A zstd frame (RFC 8878); output beyond what was asked for waits here."""
+    """Decompress a zstd frame (RFC 8878); keep the output beyond `max_length` for the next call."""
 
     def __init__(self) -> None:
         import zstandard  # noqa: PLC0415 - rare

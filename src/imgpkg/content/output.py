@@ -1,10 +1,10 @@
-"""Where an output is, and how a finished folder takes its place: as a whole, or not at all.
+"""Paths of outputs, and the replacement of an output folder: as a whole, or not at all.
 
-The finished folder is renamed to its place or, where that cannot be, its entries are exchanged one by one.
-All that is under way is in the folder `holder`: `new` is the finished folder. By renaming, the old folder is
-for a moment at `holder` + `.old`. Entry by entry, the old entries go to `old` in the holder, whose name
-becomes `replaced` when all of them are there and `done` when the new ones have come. So what is there tells
-how far a process came that was killed, and `put_back` restores the old content from every such state.
+A new folder is built as `new` in the folder `holder` beside the output. It replaces the output in one of two
+ways. Usually both are renamed; the old folder is at `holder` + `.old` for a moment. Where a folder cannot be
+renamed, as a mount point, its entries are moved one by one: the old entries to `old` in the holder, which is
+renamed to `replaced` when it has all of them, and to `done` when the new entries are in place. These names
+record how far a killed process came, and `put_back` restores the old content from each of these states.
 """
 
 from __future__ import annotations
@@ -28,17 +28,16 @@ _SPECIAL = ("", ".", "..")
 _MOUNTS = "/proc/self/mountinfo"
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 _LOST_FOUND = "lost+found"
-# What stands in the way of renaming a folder, but not of moving what is in it: overlay file systems, as in
-# containers, do not rename folders of an image's lower layers; a folder may be merged into an older one.
+# Errors of renaming a folder after which its entries can still be moved: overlay file systems, as in
+# containers, do not rename folders of lower layers (EXDEV); a folder that is not empty is merged.
 _MERGED = frozenset({errno.EXDEV, errno.ENOTEMPTY, errno.EEXIST})
 
 
 def output_folder(named: str) -> str:
-    """Return the absolute path of the folder that would be replaced: a link itself, not where it leads to.
+    """Return the absolute path of the folder to replace; a link is replaced itself, not its target.
 
-    Raises UsageError for the root, the current directory, the home directory and whatever one of these lies
-    in, however it is written, and LocalIOError for a folder with a mount point below it: all of them would
-    be emptied.
+    Raise UsageError for the root, the current directory, the home directory and their parents, and
+    LocalIOError for a folder with a mount point below it, because replacing a folder deletes its content.
     """
     if not named:
         raise UsageError("Expected --output to be none empty")
@@ -58,9 +57,9 @@ def output_folder(named: str) -> str:
 
 
 def output_file(named: str | os.PathLike[str]) -> str:
-    """Return the absolute path of the file that would be written, links followed; raise LocalIOError.
+    """Return the absolute path of the file to write, with links resolved; raise LocalIOError.
 
-    A device or pipe keeps the name that it is given. A folder is an error, and so is a missing parent.
+    The path of a device or pipe is not resolved. A folder or a missing parent folder is an error.
     """
     text = os.fspath(named)
     with local_io("open", text):
@@ -77,7 +76,7 @@ def output_file(named: str | os.PathLike[str]) -> str:
 
 
 def absolute(named: str) -> str:
-    """Return the path with the working directory before it; raise LocalIOError when that was removed."""
+    """Join the path to the working directory; raise LocalIOError if that was removed."""
     if os.path.isabs(named):
         return named
     try:
@@ -98,7 +97,7 @@ def _resolved(named: str) -> str:
 
 
 def _mounts() -> list[str]:
-    """List where something is mounted (proc(5)); empty on systems that do not tell."""
+    """Return all mount points (proc(5)); none on systems without /proc."""
     places: list[bytes] = []
     with suppress(OSError), open(_MOUNTS, "rb") as file:
         places = [line.split(b" ")[4] for line in file]
@@ -107,12 +106,12 @@ def _mounts() -> list[str]:
 
 @contextmanager
 def replacing(output: str, shown: str = "") -> Iterator[str]:
-    """Yield the path of a fresh, empty folder, whose content takes the place of `output` when the block ends.
+    """Yield the path of a new, empty folder, which replaces `output` when the block ends.
 
-    The folder has mode 0777 less the umask; it is beside `output`, where it is renamed to. A mount point
-    stays, and its mode: the fresh folder is in it, and the entries are exchanged. When the block fails,
-    whatever was at `output` is as it was, and the fresh folder is gone. A link at `output` is replaced, not
-    followed. What killed processes left there is cleared first. Errors name the folder `shown`. Raises
+    The folder has mode 0777 less the umask and is beside `output`, so that it can be renamed. If `output` is
+    a mount point, the folder is inside of it and the entries are exchanged; the mount point and its mode
+    stay. If the block fails, `output` is unchanged and the new folder is removed. A link at `output` is
+    replaced, not followed. Remove first what killed processes left. Errors name the folder `shown`. Raise
     LocalIOError.
     """
     shown = (shown or output).rstrip("/") or "/"
@@ -155,7 +154,7 @@ def _remove_old(old: str, shown: str) -> None:
 
 
 def _give_up(path: str, holder: str) -> tuple[str, ...]:
-    """Restore what was at `path`, and leave nothing; return hints when that fails."""
+    """Restore what was at `path` and remove the new folder; return hints if restoring fails."""
     try:
         put_back(path, holder)
     except OSError as error:
@@ -165,9 +164,9 @@ def _give_up(path: str, holder: str) -> tuple[str, ...]:
 
 
 def swap(output: str, holder: str, shown: str) -> str:
-    """Put `holder`/new in the place of `output`; return where the old content is, "" when there was none.
+    """Rename `holder`/new to `output`; return the path of the old content, "" if there was none.
 
-    Raises LocalIOError, which names `output` `shown`; `put_back` must be called then.
+    Raise LocalIOError, which names `output` `shown`; then `put_back` must be called.
     """
     aside = f"{holder}.old"
     while True:
@@ -181,15 +180,15 @@ def swap(output: str, holder: str, shown: str) -> str:
                     raise
                 return swap_entries(output, holder, shown)
         with local_io("Creating output directory: rename", shown):
-            if _took_place(output, holder):
+            if _renamed_new(output, holder):
                 return aside if os.path.lexists(aside) else ""
-            # What was there before another pull came is of no use any more.
+            # Another pull has replaced the old content since: nothing will restore it.
             if os.path.lexists(aside):
                 remove_tree(aside)
 
 
-def _took_place(output: str, holder: str) -> bool:
-    """Rename the new folder; False when another pull has just put its own there."""
+def _renamed_new(output: str, holder: str) -> bool:
+    """Rename the new folder; return False if another pull has put its own there since."""
     try:
         os.rename(os.path.join(holder, "new"), output)
     except OSError as error:
@@ -200,7 +199,7 @@ def _took_place(output: str, holder: str) -> bool:
 
 
 def swap_entries(output: str, holder: str, shown: str) -> str:
-    """Do what `swap` does to the content of the folder `output`, which stays the folder that it is."""
+    """Exchange the entries of `output` with those of `holder`/new, as `swap` does with the folders."""
     new, old, replaced = _parts(holder)
     with local_io("Removing output directory: rename", shown), locked(output):
         os.mkdir(old)
@@ -216,7 +215,7 @@ def swap_entries(output: str, holder: str, shown: str) -> str:
 
 
 def put_back(output: str, holder: str) -> None:
-    """Restore the old content of `output` after a swap that did not come to its end; raise OSError."""
+    """Restore the old content of `output` after an incomplete swap; raise OSError."""
     new, old, replaced = _parts(holder)
     aside = f"{holder}.old"
     if os.path.lexists(aside) and not os.path.lexists(output):
@@ -235,14 +234,14 @@ def put_back(output: str, holder: str) -> None:
 
 
 def discard(holder: str) -> None:
-    """Remove all that is under way or done; what cannot be removed stays."""
+    """Remove the holder and the old folder; ignore what cannot be removed."""
     for path in (f"{holder}.old", holder):
         with suppress(OSError):
             remove_tree(path)
 
 
 def recover(output: str, parent: str, base: str) -> None:
-    """Put back, then remove, what killed processes left in `parent`, as far as that is possible."""
+    """Restore the output after killed processes, and remove their holders in `parent`; ignore errors."""
     for holder in left_behind(parent, base):
         with suppress(OSError):
             put_back(output, holder)
@@ -254,7 +253,7 @@ def _parts(holder: str) -> tuple[str, str, str]:
 
 
 def _content(output: str, other: str) -> list[str]:
-    """List what is to be moved: not what pulls work in, and not what a file system keeps for itself."""
+    """Return the entries to move: without the holders of pulls and the `lost+found` of a file system."""
     base = os.path.basename(output)
     names = [name for name in os.listdir(output) if not is_made_for(base, name)]
     if os.path.ismount(output) and not os.path.lexists(os.path.join(other, _LOST_FOUND)):
@@ -263,7 +262,7 @@ def _content(output: str, other: str) -> list[str]:
 
 
 def _move(source: str, target: str) -> None:
-    """Rename; a folder that cannot be renamed is made again, or merged, and its content moved."""
+    """Rename; if a folder cannot be renamed, create it or use the existing one, and move its content."""
     steps = [(source, target)]
     emptied = []
     for here, there in steps:
@@ -288,7 +287,7 @@ def _made(folder: str) -> bool:
 
 
 def _renamed(here: str, there: str) -> bool:
-    """Rename; False for a folder whose content is to be moved instead."""
+    """Rename; return False for a folder whose content must be moved instead."""
     try:
         os.rename(here, there)
     except PermissionError:
@@ -301,7 +300,7 @@ def _renamed(here: str, there: str) -> bool:
 
 
 def _rename_closed(here: str, there: str) -> None:
-    """Rename a folder that its owner may not write to: as it is, it cannot change its parent."""
+    """Rename a folder without write permission, which is needed because `..` in it changes (rename(2))."""
     mode = os.lstat(here).st_mode
     if not stat.S_ISDIR(mode) or mode & stat.S_IWUSR:
         os.rename(here, there)
@@ -318,7 +317,7 @@ def _rename_closed(here: str, there: str) -> None:
 def remove_tree(path: str) -> None:
     """Remove the file, link or directory tree at `path`, however deep; raise OSError.
 
-    Directories that do not allow it are opened up first, as far as they are the user's own.
+    The owner gets all permissions of a directory first, if the user is its owner.
     """
     encoded = os.fsencode(path)
     if os.path.islink(encoded) or not os.path.isdir(encoded):

@@ -1,4 +1,4 @@
-"""Unpack the layers of an image into a folder; nothing can appear outside of it."""
+"""Unpack the layers of an image into a folder, and write nothing outside of it (OCI image spec, layer.md)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 _ALL, _OWNER = 0o777, 0o700
 _SPECIAL = stat.S_ISGID | stat.S_ISVTX
-_NOT_MADE = frozenset(
+# Entries that are skipped, as the original does: a bundle or file image has only files and folders.
+_SKIPPED = frozenset(
     {
         tar.HARD_LINK,
         tar.SYMBOLIC_LINK,
@@ -37,7 +38,7 @@ _NOT_MADE = frozenset(
         tar.FIFO,
     }
 )
-# Linux's PATH_MAX, less the room that renaming beside the output folder may need.
+# Linux's PATH_MAX, less what a path is longer by while the folder is exchanged with the output.
 _LONGEST_PATH = 4096 - 64
 _LARGEST_ID = (1 << 32) - 2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -47,34 +48,37 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str) -> None:
     """Unpack `layers`, base to top, into the existing empty folder `directory`.
 
-    Each stream is read to its end, so that a verifying one has verified all of it; the folder may not be
-    shown to anybody before this returns. Upper layers win, OCI whiteouts hide what lower layers brought.
-    Links, devices and empty directories are not made, but what they are in is; files get the mode and times
-    of their headers, and the owner when that is allowed to this user. Raises UnpackError, LocalIOError, or
-    what a stream raises.
+    Each stream is read to its end, so that a verifying stream checks its digest; do not use the folder before
+    this returns. Files of upper layers replace those of lower layers, and OCI whiteouts remove them. Links,
+    devices and empty directories are skipped, but their parent directories are created. Files get the mode
+    and the times of their headers and, when the process runs as root, the owner. Raise UnpackError,
+    LocalIOError, or what a stream raises.
     """
     try:
         with Folder(directory) as folder:
             for number, (_, stream) in enumerate(layers):
-                _unpack(stream, _Layer(folder, is_base=number == 0))
+                _unpack(stream, _Unpacker(folder, is_base=number == 0))
     finally:
-        # A generator of open streams closes them now, not when somebody collects it.
+        # Close a generator of open streams at once: it holds a connection until then.
         close = getattr(layers, "close", None)
         if close is not None:
             close()
 
 
-def _unpack(stream: Readable, layer: _Layer) -> None:
+def _unpack(stream: Readable, unpacker: _Unpacker) -> None:
     content = Pieces(decompressed(stream))
     for entry in tar.read_entries(content):
-        layer.apply(entry, content)
-    # What follows the archive's end has a digest too.
+        unpacker.apply(entry, content)
+    # The digest covers the bytes after the end of the archive, too.
     while stream.read(PIECE):
         pass
 
 
-class _Layer:
-    """One layer on its way into the folder; knows which files are its own, which no whiteout hides."""
+class _Unpacker:
+    """Apply the entries of one layer to the folder.
+
+    Whiteouts apply to lower layers only, so the files that this layer has written are kept.
+    """
 
     def __init__(self, folder: Folder, *, is_base: bool) -> None:
         self._folder = folder
@@ -88,7 +92,7 @@ class _Layer:
         return self._is_base or parts in self._own
 
     def apply(self, entry: TarEntry, content: Pieces) -> None:
-        """Do what one entry says; its content is next in `content`."""
+        """Apply one entry, whose content comes next in `content`."""
         parts = _parts(entry)
         if parts and parts[-1].startswith(_WHITEOUT):
             self._hide(parts, entry)
@@ -97,6 +101,7 @@ class _Layer:
             _check_top(entry)
             return
         with local_io("open", self._folder.shown(parts)):
+            # openat(2) would create a file whose whole path is too long for any other program.
             if len(entry.name) > self._longest_name:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
             self._place(parts, entry, content)
@@ -109,7 +114,7 @@ class _Layer:
                 self._folder.enter(parts[:-1])
                 if not self._folder.is_directory(parts):
                     self._folder.remove(parts)
-            case kind if kind in _NOT_MADE:
+            case kind if kind in _SKIPPED:
                 self._folder.enter(parts[:-1])
                 self._folder.remove(parts)
             case kind:
@@ -131,7 +136,7 @@ class _Layer:
             self._own.add(parts)
 
     def _hide(self, parts: Parts, entry: TarEntry) -> None:
-        """Remove what the whiteout names of lower layers (OCI image spec, layer.md)."""
+        """Remove the file that a whiteout names, or with an opaque whiteout all files, of lower layers."""
         *directory, name = parts
         hidden = name[len(_WHITEOUT) :]
         if hidden in (b"", b".", b".."):
@@ -146,7 +151,7 @@ class _Layer:
 
 
 def _parts(entry: TarEntry) -> Parts:
-    """Split the name at slashes and backslashes, `.` and `..` resolved; raise UnpackError if it escapes."""
+    """Split the name at slashes and backslashes and resolve `.` and `..`; raise UnpackError if it escapes."""
     parts: list[bytes] = []
     for part in entry.name.replace(b"\\", b"/").split(b"/"):
         if part == b"..":
@@ -172,10 +177,11 @@ def _shown(name: bytes) -> str:
 
 
 def _file_mode(mode: int) -> int:
-    """Give group and others what the owner may, when the header gives them nothing; the umask then takes.
+    """Return the mode for open(2), from which the kernel takes the umask.
 
-    Of the other bits, setgid and sticky are asked for when the file is opened; writing to it and changing its
-    owner take setgid again from a file that its group may execute (inode(7), chown(2)).
+    A header without permissions for group and others gets those of the owner, as the original does it.
+    Setgid and sticky are passed to open(2), too; writing and chown(2) clear setgid again on a file that its
+    group may execute (inode(7)).
     """
     bits = mode & _ALL
     owner = bits & _OWNER
@@ -194,10 +200,10 @@ def _change_owner(descriptor: int, entry: TarEntry) -> None:
 
 
 class Folder:
-    """The folder `path`, which must exist; places in it are named by their parts, none of them `..`.
+    """The existing folder `path`, changed only through directory descriptors: no link leads out (openat(2)).
 
-    What stands in the way of something new is removed, but no file for which `keeps` is true: a folder in its
-    place is an error. Methods raise OSError.
+    Paths are tuples of names, none of them `..`. A file or link in the place of a new entry is removed; if
+    `keeps` is true for a file, a folder in its place is an error. Methods raise OSError.
     """
 
     def __init__(self, path: str) -> None:
@@ -205,7 +211,7 @@ class Folder:
         self.keeps: Callable[[Parts], bool] = lambda _: False
         with local_io("open", path):
             self._root = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
-        # Archives list files folder by folder, so the last folder is nearly always the next.
+        # Keep the last directory open: archives list files folder by folder, so it is nearly always the next.
         self._current: Parts = ()
         self._descriptor = self._root
 
@@ -217,11 +223,11 @@ class Folder:
         os.close(self._root)
 
     def shown(self, parts: Parts) -> str:
-        """Return the path of a place, for messages."""
+        """Return the path for messages."""
         return os.path.join(self.path, os.fsdecode(b"/".join(parts)))
 
     def create(self, parts: Parts, mode: int) -> int:
-        """Return a descriptor of a new, empty file; the umask applies to `mode`."""
+        """Create an empty file, replacing what is there, and return its descriptor; the umask applies."""
         parent = self.enter(parts[:-1])
         try:
             return os.open(parts[-1], _NEW_FILE, mode, dir_fd=parent)
@@ -230,7 +236,7 @@ class Folder:
             return os.open(parts[-1], _NEW_FILE, mode, dir_fd=self.enter(parts[:-1]))
 
     def enter(self, parts: Parts) -> int:
-        """Return a descriptor of the directory, made with its parents where missing; do not close it."""
+        """Return a descriptor of the directory, created with its parents if missing; do not close it."""
         if parts != self._current:
             self._leave()
             self._descriptor = self._walk(parts)
@@ -238,7 +244,7 @@ class Folder:
         return self._descriptor
 
     def remove(self, parts: Parts, keep: Container[Parts] = ()) -> None:
-        """Remove the file or directory and all below it, if it is there; files in `keep` stay."""
+        """Remove the file, or the directory and all below it, if it exists; files in `keep` stay."""
         if parts in keep:
             return
         if self.is_directory(parts):
@@ -250,7 +256,7 @@ class Folder:
                 os.unlink(self._absolute(parts))
 
     def clear(self, parts: Parts, keep: Container[Parts] = ()) -> None:
-        """Remove all below the directory, if it is one; files in `keep` stay, and so do their directories."""
+        """Remove all below the path if it is a directory; files in `keep` and their directories stay."""
         self._leave()
         if not self.is_directory(parts):
             return
@@ -263,12 +269,12 @@ class Folder:
                 elif child not in keep:
                     os.unlink(self._absolute(child))
         for directory in reversed(directories[1:]):
-            # Not empty: something is kept in it.
+            # A directory with a kept file is not empty.
             with suppress(OSError):
                 os.rmdir(self._absolute(directory))
 
     def is_directory(self, parts: Parts) -> bool:
-        """Tell whether a directory is at the place."""
+        """Return whether the path is a directory; links are not followed."""
         try:
             return stat.S_ISDIR(os.lstat(self._absolute(parts)).st_mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -288,6 +294,7 @@ class Folder:
         return descriptor
 
     def _step(self, parent: int, parts: Parts, name: bytes) -> int:
+        """Open the directory `name`, or create it; O_NOFOLLOW makes a link an error, and it is removed."""
         try:
             return os.open(name, _DIRECTORY, dir_fd=parent)
         except FileNotFoundError:
@@ -295,12 +302,12 @@ class Folder:
         except OSError:
             if self.is_directory(parts):
                 raise
-            self._give_way(parts)
+            self._make_room(parts)
         with suppress(FileExistsError):
             os.mkdir(name, _ALL, dir_fd=parent)
         return os.open(name, _DIRECTORY, dir_fd=parent)
 
-    def _give_way(self, parts: Parts) -> None:
+    def _make_room(self, parts: Parts) -> None:
         if self.keeps(parts) and stat.S_ISREG(os.lstat(self._absolute(parts)).st_mode):
             with local_io("mkdir", self.shown(parts)):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
