@@ -14,16 +14,18 @@ from imgpkg.oci.manifest import Manifest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# Go's zero time: the original writes no date, so that the digest depends on the content only.
 _EPOCH = "0001-01-01T00:00:00Z"
+# Surrogates that do not stand for a byte (PEP 383); Go has U+FFFD for them.
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _HISTORY = ({"author": "imgpkg", "created": _EPOCH, "created_by": "imgpkg"},)
-# Go's encoder makes its output safe inside HTML and JavaScript, and shows what is no text.
+# Go escapes characters that are special in HTML and JavaScript, and replaces bytes that are not UTF-8.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}
 _ESCAPES |= dict.fromkeys(range(0xD800, 0xE000), "\\ufffd")
 
 
 class Layer(Protocol):
-    """What an image says of its layer."""
+    """The digests of a layer, which its image refers to."""
 
     @property
     def diff_id(self) -> Digest:
@@ -36,7 +38,7 @@ class Layer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BuiltImage:
-    """A manifest and the configuration it names, with its exact bytes."""
+    """A manifest, and the exact bytes of the configuration to which it refers."""
 
     manifest: Manifest
     config: bytes = field(repr=False)
@@ -44,7 +46,7 @@ class BuiltImage:
 
 
 def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
-    """Wrap `layer`; the same layer and labels give the same digest everywhere."""
+    """Return the image of one layer; the same layer and labels give the same digest on every machine."""
     config = encode_json(
         {
             "architecture": "",
@@ -68,7 +70,7 @@ def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
 
 
 def _in_bytes(label: tuple[str, str]) -> bytes:
-    """Return what Go sorts labels by: their keys' bytes, also those that are no text."""
+    """Return the sort key of Go: the bytes of the label's key, even if they are not UTF-8."""
     return _NO_BYTE.sub("\ufffd", label[0]).encode("utf-8", "surrogateescape")
 
 
@@ -77,9 +79,9 @@ def _fields(blob: Descriptor) -> dict[str, object]:
 
 
 def encode_json(value: object, *, indent: int | None = None) -> bytes:
-    """Return what Go writes for plain dicts, lists, strings and numbers, keys in the order they have.
+    """Return the JSON that Go writes for dicts, lists, strings and numbers; keep the order of keys.
 
-    Without `indent` there are no spaces; with it each entry has a line, indented by so many.
+    Without `indent` there are no spaces; with it each entry is on its own line, indented by so many spaces.
     """
     separators = (",", ":") if indent is None else (",", ": ")
     text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)

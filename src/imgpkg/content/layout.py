@@ -1,4 +1,4 @@
-"""An OCI image layout folder as a source and a target (OCI image spec, image-layout.md)."""
+"""An OCI image layout (OCI image spec, image-layout.md) as a source and a target of copies."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [
 
 
 class Layout:
-    """The layout folder `path`; safe from many threads and processes.
+    """The layout folder `path`; safe for many threads and processes.
 
-    `Layout(path)` is for one that exists and raises ArchiveError for a folder that is none;
-    `Layout.create(path)` makes it where missing. Files appear in it whole, by renaming; what killed processes
-    left in it is removed when it is created again. Methods raise LocalIOError besides what they name.
+    `Layout(path)` opens an existing layout, and raises ArchiveError for any other folder;
+    `Layout.create(path)` also creates it. Files are renamed when they are complete; temporary files of killed
+    processes are removed by `create`. All methods can raise LocalIOError.
     """
 
     def __init__(self, path: str) -> None:
@@ -49,9 +49,9 @@ class Layout:
 
     @classmethod
     def create(cls, path: str, shown: str = "") -> Layout:
-        """Make `path`, which errors name `shown`, an empty layout unless it is one; parents are made too.
+        """Open the layout at `path`, or create an empty one with its parent folders; errors name it `shown`.
 
-        Raises ArchiveError for a folder with other content.
+        Raise ArchiveError for a folder with other content.
         """
         write_marker(path, shown or path)
         for folder in glob(os.path.join(escape(path), "blobs", "*")):
@@ -59,11 +59,11 @@ class Layout:
         return cls(path)
 
     def roots(self) -> tuple[Descriptor, ...]:
-        """List what index.json names, in its order; tags are in `org.opencontainers.image.ref.name`."""
+        """Return the descriptors of index.json; a tag is in `org.opencontainers.image.ref.name`."""
         return self._index.read()
 
     def manifest(self, digest: Digest) -> Manifest:
-        """Return the manifest, verified; raise ArchiveError when there is none, VerificationError."""
+        """Return the verified manifest; raise ArchiveError if it is missing, VerificationError."""
         with self._open(digest) as (descriptor, size):
             if size > _LARGEST_MANIFEST:
                 raise ArchiveError(f"manifest {digest} in {self._path} is too large")
@@ -74,20 +74,20 @@ class Layout:
 
     @contextmanager
     def blob(self, blob: Descriptor) -> Iterator[Readable]:
-        """Open the blob, verified while it is read; raise ArchiveError when it is missing."""
+        """Open the blob, which is verified while it is read; raise ArchiveError if it is missing."""
         with self._open(blob.digest) as (descriptor, size):
             stream = FileRange(descriptor, self._file(blob.digest), Extent(0, size))
             yield VerifiedReader(stream, blob.digest, blob.size)
 
     def has(self, blob: Descriptor) -> bool:
-        """Tell whether a file of the right name and size is there; files get their names when whole."""
+        """Return whether the file exists with the right size; only complete files get their names."""
         try:
             return os.stat(self._file(blob.digest)).st_size == blob.size
         except OSError:
             return False
 
     def write(self, blob: Descriptor, open: Opener) -> None:  # noqa: A002 - it is what it does
-        """Take the blob, unless it is there; raise VerificationError when the bytes are others."""
+        """Write the blob unless it exists; raise VerificationError if the bytes do not have its digest."""
         if not self.has(blob):
             with open() as stream:
                 self._store(blob.digest, VerifiedReader(stream, blob.digest, blob.size))
@@ -95,9 +95,10 @@ class Layout:
     def publish(
         self, manifest: Manifest, tags: Iterable[str], *, annotations: Mapping[str, str] = EMPTY
     ) -> None:
-        """Store the manifest, and name it in index.json by each of `tags`, which leave what they named.
+        """Write the manifest, and for each of `tags` an entry in index.json, which replaces its old entry.
 
-        Without tags it is stored alone, as what an index lists. `annotations` go beside the tags.
+        Without tags, as for a manifest that an index lists, index.json is unchanged. Each entry has the
+        `annotations`, too.
         """
         if not self.has(manifest.descriptor):
             self._store(manifest.digest, BytesIO(manifest.raw))
@@ -128,9 +129,9 @@ class Layout:
 
 
 def output_layout(named: str) -> str:
-    """Return the absolute path of the folder that would be a layout, links followed.
+    """Return the absolute path of the layout to write, with links resolved.
 
-    Raises ArchiveError for one with other content, LocalIOError for what is no folder.
+    Raise ArchiveError for a folder with other content, LocalIOError for a file.
     """
     path = os.path.realpath(absolute(named))
     check_content(path, named)
@@ -138,7 +139,7 @@ def output_layout(named: str) -> str:
 
 
 def check_content(path: str, shown: str) -> None:
-    """Raise ArchiveError for a folder with other content than a layout; one that is missing is fine."""
+    """Raise ArchiveError for a folder with other content than a layout; accept a missing folder."""
     with local_io("mkdir", shown), suppress(FileNotFoundError):
         names = [name for name in os.listdir(path) if not is_made_for("", name)]
         if names and _MARKER not in names:
@@ -146,7 +147,7 @@ def check_content(path: str, shown: str) -> None:
 
 
 def check_marker(path: str) -> None:
-    """Raise ArchiveError unless `path` is a layout of a version that can be read, LocalIOError."""
+    """Raise ArchiveError unless `path` is a layout of major version 1; raise LocalIOError."""
     document = _read(os.path.join(path, _MARKER))
     version = str(document.get("imageLayoutVersion"))
     if version.split(".", maxsplit=1)[0] != _VERSION.split(".", maxsplit=1)[0]:
@@ -154,27 +155,27 @@ def check_marker(path: str) -> None:
 
 
 def write_marker(path: str, shown: str) -> None:
-    """Make `path` a layout unless it is one; raise ArchiveError for a folder with other content."""
+    """Create a layout at `path` unless it is one; raise ArchiveError for a folder with other content."""
     with local_io("mkdir", shown):
         os.makedirs(path, exist_ok=True)
     with _locked(path):
         remove_left_files(path)
         check_content(path, shown)
-        # The marker comes first, so that a process killed here leaves what can be gone on with.
+        # The marker is written first: only a folder with it can be completed if the process is killed.
         for name, document in ((_MARKER, {"imageLayoutVersion": _VERSION}), (_INDEX, _EMPTY_INDEX)):
             if not os.path.exists(os.path.join(path, name)):
                 _replace(os.path.join(path, name), document)
 
 
 class LayoutIndex:
-    """`index.json` of the layout folder `path`; entries of others are kept as they are."""
+    """`index.json` of the layout folder `path`; entries of other programs are kept unchanged."""
 
     def __init__(self, path: str) -> None:
         self._folder = path
         self._path = os.path.join(path, _INDEX)
 
     def read(self) -> tuple[Descriptor, ...]:
-        """List the descriptors in their order; raise ArchiveError for what is no index."""
+        """Return the descriptors in their order; raise ArchiveError if the file is not an image index."""
         raw = _content(self._path)
         try:
             return Manifest.parse(raw, media.OCI_INDEX).manifests
@@ -182,14 +183,15 @@ class LayoutIndex:
             raise ArchiveError(f"{self._path} is damaged: {error}") from error
 
     def media_type(self, digest: Digest) -> str:
-        """Return the media type that the index names for `digest`, empty when it names none."""
+        """Return the media type of `digest` in the index; "" if it has no entry."""
         return next((found.media_type for found in self.read() if found.digest == digest), "")
 
     def name(self, manifest: Descriptor, tags: tuple[str, ...], annotations: Mapping[str, str]) -> None:
-        """Let each of `tags` name `manifest` and nothing else."""
+        """Add an entry of `manifest` for each of `tags`, and remove the other entries of these tags."""
         if not tags:
             return
         with _locked(os.path.join(self._folder, _MARKER)):
+            # Read the raw document, so that unknown fields of other programs are written back.
             document = _read(self._path)
             kept = [entry for entry in document.get("manifests") or () if _tag(entry) not in tags]
             new = [_entry(manifest, {**annotations, REFERENCE_NAME: tag}) for tag in tags]
@@ -237,5 +239,6 @@ def _replace(path: str, document: Mapping[str, Any]) -> None:
 def _locked(path: str) -> Iterator[None]:
     with ExitStack() as stack:
         with local_io("lock", path):
+            # Only taking the lock is in local_io: an error of the block has its own text.
             stack.enter_context(locked(path))
         yield

@@ -76,7 +76,7 @@ def output_file(named: str | os.PathLike[str]) -> str:
 
 
 def absolute(named: str) -> str:
-    """Join the path to the working directory; raise LocalIOError if that was removed."""
+    """Return the absolute path; raise LocalIOError if the working directory was removed."""
     if os.path.isabs(named):
         return named
     try:
@@ -111,8 +111,8 @@ def replacing(output: str, shown: str = "") -> Iterator[str]:
     The folder has mode 0777 less the umask and is beside `output`, so that it can be renamed. If `output` is
     a mount point, the folder is inside of it and the entries are exchanged; the mount point and its mode
     stay. If the block fails, `output` is unchanged and the new folder is removed. A link at `output` is
-    replaced, not followed. Remove first what killed processes left. Errors name the folder `shown`. Raise
-    LocalIOError.
+    replaced, not followed. What killed processes left is removed first. Errors name the folder `shown`.
+    Raise LocalIOError.
     """
     shown = (shown or output).rstrip("/") or "/"
     path = _resolved(output)
@@ -137,6 +137,7 @@ def replacing(output: str, shown: str = "") -> Iterator[str]:
             error.hints += hints
         raise
     finally:
+        # This also releases the lock, which shows other pulls that the holder is in use.
         os.close(descriptor)
 
 
@@ -205,6 +206,7 @@ def swap_entries(output: str, holder: str, shown: str) -> str:
         os.mkdir(old)
         for name in _content(output, new):
             _move(os.path.join(output, name), os.path.join(old, name))
+        # From here on the output may have new entries, which `put_back` has to move out first.
         os.rename(old, replaced)
         with local_io("Creating output directory: rename", shown):
             for name in os.listdir(new):
@@ -263,6 +265,7 @@ def _content(output: str, other: str) -> list[str]:
 
 def _move(source: str, target: str) -> None:
     """Rename; if a folder cannot be renamed, create it or use the existing one, and move its content."""
+    # A list instead of recursion: folders can be nested deeper than the interpreter's stack.
     steps = [(source, target)]
     emptied = []
     for here, there in steps:

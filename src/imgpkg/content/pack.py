@@ -1,4 +1,4 @@
-"""Pack files into one layer: list them, then read each once: tar, digest, deflate, digest, file."""
+"""Pack files into one layer: list them first, then write tar, digests and compressed form in one pass."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _PIECE = 1 << 20
 _OWNER, _OWNER_FILE = 0o700, 0o600
 _SHOWN = "temporary file"
 _PERMISSIONS = 0o777
-# The bits of Go's file modes, whose numbers the original writes into headers.
+# The bits of Go's os.FileMode, which the original writes into headers: folder, setuid, setgid, sticky.
 _GO_FOLDER = 1 << 31
 _GO_SPECIAL = ((stat.S_ISUID, 1 << 23), (stat.S_ISGID, 1 << 22), (stat.S_ISVTX, 1 << 20))
 
 
 @dataclass(frozen=True, slots=True)
 class PackedEntry:
-    """A folder or regular file: its name in the layer, where it is, and its mode as stat gives it.
+    """A folder or regular file: `name` in the layer, `path` on disk, `mode` of lstat(2).
 
-    `root_mode` is the mode of the input it was found in; `size` is that of a file, in bytes.
+    `root_mode` is the mode of the input that contains it; `size` is the size of a file in bytes.
     """
 
     name: str
@@ -53,17 +53,18 @@ class PackedEntry:
 
     @property
     def is_folder(self) -> bool:
-        """True for a folder, whose content follows as entries of their own."""
+        """Whether this is a folder; its content has entries of its own."""
         return stat.S_ISDIR(self.mode)
 
 
 def list_entries(
     inputs: Sequence[str | os.PathLike[str]], exclusions: Collection[str]
 ) -> tuple[PackedEntry, ...]:
-    """List what `inputs` hold, less names that equal an exclusion and what is below such a folder.
+    """Return the files and folders of `inputs` in the order of the layer.
 
-    Names are relative to their input; within a folder they are sorted by bytes. Raises UsageError for names
-    that come from two inputs, LocalIOError for what cannot be read or is neither folder nor regular file.
+    Names are relative to their input and sorted by bytes within a folder. A name that equals an exclusion is
+    left out, with all below it. Raise UsageError for a name in two inputs, LocalIOError for what cannot be
+    read or is neither a folder nor a regular file.
     """
     entries = tuple(entry for item in inputs for entry in _input(os.fspath(item), frozenset(exclusions)))
     _check_duplicates(entries)
@@ -103,11 +104,12 @@ def _folder(path: str, root_mode: int, exclusions: Collection[str]) -> Iterator[
 def walk_sorted(
     path: str, is_left_out: Callable[[str], bool] = lambda _: False
 ) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield (name relative to `path`, entry) of all that is below it, in the order of a layer, however deep.
+    """Yield the name, relative to `path`, and the entry of all files and folders below `path`.
 
-    In each folder names are sorted by bytes, and a folder comes before what is in it. Links are not followed;
-    what is left out is not looked into. Raises LocalIOError for a folder that cannot be read.
+    Names are sorted by bytes in each folder, and a folder comes before its content. Links are not followed,
+    and folders that are left out are not read. Raise LocalIOError for a folder that cannot be read.
     """
+    # A list instead of recursion: folders can be nested deeper than the interpreter's stack.
     waiting = [("", _sorted(path))]
     while waiting:
         prefix, inside = waiting[-1]
@@ -129,7 +131,7 @@ def _sorted(folder: str) -> Iterator[os.DirEntry[str]]:
 
 
 def _tidy(path: str) -> str:
-    """Leave out what means nothing; `..` stays, because what is before it may be a link."""
+    """Normalize the path, unless it contains `..`: the name before may be a link."""
     return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
@@ -139,7 +141,7 @@ def _check_regular(path: str, mode: int) -> None:
 
 
 def _check_duplicates(entries: Sequence[PackedEntry]) -> None:
-    """Refuse names given twice, unless each is a folder: the layer has then two entries of one folder."""
+    """Raise UsageError for a name of two entries, unless both are folders, which a layer can list twice."""
     by_name: dict[str, list[PackedEntry]] = {}
     for entry in entries:
         by_name.setdefault(entry.name, []).append(entry)
@@ -155,9 +157,9 @@ def _check_duplicates(entries: Sequence[PackedEntry]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class PackedLayer:
-    """A layer: the digest of its tar, and what a manifest says of it compressed.
+    """A layer: the digest of its tar, and the descriptor of its compressed form.
 
-    `open` gives the compressed bytes, from the start at each call.
+    Each call of `open` returns a stream of the compressed bytes, from the start.
     """
 
     diff_id: Digest
@@ -174,54 +176,55 @@ def pack_layer(
     on_event: Hook = silent,
     encoder: Callable[[], Encoder] | None = None,
 ) -> Iterator[PackedLayer]:
-    """Pack folders and files; the layer can be read until the block ends, from a file without a name.
+    """Pack folders and files into a temporary file; the layer can be read until the block ends.
 
-    `exclusions` are names in the layer. Without `preserve_permissions` only the owner's bits are kept. The
-    same files give the same bytes everywhere, whatever the `encoder`. Raises UsageError, LocalIOError.
+    `exclusions` are names in the layer. Without `preserve_permissions` only the owner's permissions are kept.
+    The same files give the same bytes on every machine and with every `encoder`. Raise UsageError,
+    LocalIOError.
     """
     entries = list_entries(inputs, exclusions)
     on_event(PackStarted(sum(entry.size for entry in entries)))
     with _temporary_file() as (file, shown):
         with ThreadPoolExecutor(1) as worker:
-            packed = _Packed(file, shown, worker, encoder)
+            layer = _LayerWriter(file, shown, worker, encoder)
             for entry in entries:
-                _write(entry, packed, preserve_permissions=preserve_permissions, on_event=on_event)
-            diff_id, descriptor = packed.finish()
+                _write(entry, layer, preserve_permissions=preserve_permissions, on_event=on_event)
+            diff_id, descriptor = layer.finish()
         whole = Extent(0, descriptor.size)
         yield PackedLayer(diff_id, descriptor, lambda: FileRange(file.fileno(), shown, whole))
 
 
 def pack_file(name: str, data: bytes) -> PackedLayer:
-    """Pack a small file in memory, as `pack_layer` packs a folder that holds it and is its owner's alone."""
+    """Pack a small file in memory, as `pack_layer` packs a folder with this file and mode 0700 and 0600."""
     memory = BytesIO()
     with ThreadPoolExecutor(1) as worker:
-        packed = _Packed(memory, name, worker, None)
-        packed.add(member_header(os.fsencode(_ROOT), 0, mode=_OWNER, kind=FOLDER))
-        packed.add(member_header(os.fsencode(name), len(data), mode=_OWNER_FILE, kind=FILE))
-        packed.add(padded(data))
-        diff_id, descriptor = packed.finish()
+        layer = _LayerWriter(memory, name, worker, None)
+        layer.add(member_header(os.fsencode(_ROOT), 0, mode=_OWNER, kind=FOLDER))
+        layer.add(member_header(os.fsencode(name), len(data), mode=_OWNER_FILE, kind=FILE))
+        layer.add(padded(data))
+        diff_id, descriptor = layer.finish()
     return PackedLayer(diff_id, descriptor, lambda: BytesIO(memory.getvalue()))
 
 
 @contextmanager
 def _temporary_file() -> Iterator[tuple[FileIO, str]]:
-    """Open a file without a name, which nothing can leave behind, and yield what to call it."""
+    """Yield a file without a name, which a killed process cannot leave, and a description for errors."""
     with local_io("create", _SHOWN):
         try:
             folder = tempfile.gettempdir()
         except FileNotFoundError as error:
-            # It says so too when the process may not open one more file: let that speak for itself.
+            # tempfile raises this also when the process has no free descriptor: raise that error instead.
             os.close(os.open(os.devnull, os.O_RDONLY))
             raise LocalIOError(f"create {_SHOWN}: {error.strerror}") from error
-    # Unbuffered, so that nothing is left to write, and to fail, when it is closed.
+    # Without a buffer, closing the file writes nothing and so cannot fail.
     with ExitStack() as stack:
         with local_io("create", folder):
             file = stack.enter_context(tempfile.TemporaryFile(buffering=0, dir=folder))
         yield file, f"{_SHOWN} in {folder}"
 
 
-class _Packed:
-    """A tar on its way through two digests into a file; a worker compresses while the next piece is read."""
+class _LayerWriter:
+    """Write a tar, compressed, and compute both digests; a thread compresses while files are read."""
 
     def __init__(
         self, file: FileIO | BytesIO, shown: str, worker: Executor, encoder: Callable[[], Encoder] | None
@@ -237,7 +240,7 @@ class _Packed:
         self._gzip = open_writer(self, encoder)
 
     def write(self, data: bytes) -> None:
-        """Take compressed bytes."""
+        """Write compressed bytes; called by the gzip writer."""
         self._compressed.update(data)
         self._size += len(data)
         left = memoryview(data)
@@ -246,7 +249,7 @@ class _Packed:
                 left = left[self._file.write(left) :]
 
     def add(self, data: bytes) -> None:
-        """Take bytes of the tar."""
+        """Add bytes of the tar."""
         self._gathered += data
         if len(self._gathered) >= _PIECE:
             self._hand_over()
@@ -259,12 +262,12 @@ class _Packed:
         self._tar.update(piece)
 
     def _wait(self) -> None:
-        """Wait for the piece that is being compressed; raise what it met."""
+        """Wait until the last piece is compressed; raise the error of that."""
         if self._compressing is not None:
             self._compressing.result()
 
     def finish(self) -> tuple[Digest, Descriptor]:
-        """End the tar; return its digest, and what it is compressed."""
+        """End the tar; return its digest and the descriptor of its compressed form."""
         self.add(END)
         self._hand_over()
         self._wait()
@@ -274,21 +277,21 @@ class _Packed:
         return Digest("sha256", self._tar.hexdigest()), descriptor
 
 
-def _write(entry: PackedEntry, packed: _Packed, *, preserve_permissions: bool, on_event: Hook) -> None:
+def _write(entry: PackedEntry, layer: _LayerWriter, *, preserve_permissions: bool, on_event: Hook) -> None:
     name = os.fsencode(entry.name)
     mode = _go_mode(entry) if preserve_permissions else entry.mode & _OWNER
     if entry.is_folder:
         on_event(Message(f"dir: {entry.name}\n"))
-        packed.add(member_header(name, 0, mode=mode if preserve_permissions else _OWNER, kind=FOLDER))
+        layer.add(member_header(name, 0, mode=mode if preserve_permissions else _OWNER, kind=FOLDER))
         return
     on_event(Message(f"file: {entry.name}\n"))
     with _open(entry.path) as file:
         size = os.fstat(file.fileno()).st_size
-        packed.add(member_header(name, size, mode=mode, kind=FILE))
+        layer.add(member_header(name, size, mode=mode, kind=FILE))
         for data in _content(file, size, entry.path):
-            packed.add(data)
+            layer.add(data)
             on_event(PackAdvanced(len(data)))
-    packed.add(bytes(-size % BLOCK))
+    layer.add(bytes(-size % BLOCK))
 
 
 def _open(path: str) -> BinaryIO:
@@ -297,7 +300,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def _content(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
-    """Yield exactly as many bytes as the header promised."""
+    """Yield exactly `size` bytes, which is the size in the header already written."""
     left = size
     while left:
         with local_io("read", path):
@@ -311,7 +314,7 @@ def _content(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
 
 
 def _go_mode(entry: PackedEntry) -> int:
-    """Return the number that Go has for a mode; a folder gets that of its input, as the original has it."""
+    """Return Go's number for a mode; a folder gets the mode of its input, as in the original."""
     mode = entry.root_mode if entry.is_folder else entry.mode
     special = sum(number for bit, number in _GO_SPECIAL if mode & bit)
     return (mode & _PERMISSIONS) | special | (_GO_FOLDER if entry.is_folder else 0)

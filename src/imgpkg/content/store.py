@@ -1,4 +1,4 @@
-"""Where bytes come from and go to, by descriptor: what repositories, tar files and layouts have in common."""
+"""The interface of repositories, tar files and layouts: read and write manifests and blobs by descriptor."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ Opener: TypeAlias = "Callable[[], AbstractContextManager[Readable]]"
 
 
 class Source(Protocol):
-    """Gives manifests and blobs; whatever it hands out has verified. Safe from many threads."""
+    """Read manifests and blobs, which are verified. Safe for many threads."""
 
     def manifest(self, digest: Digest) -> Manifest:
-        """Return the manifest; raise NotFound or ArchiveError when there is none, VerificationError."""
+        """Return the manifest; raise NotFound or ArchiveError if it is missing, VerificationError."""
         ...
 
     def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
-        """Open the blob from its start; its last bytes are handed out only when all of it has verified.
+        """Open the blob at its start; the last bytes are returned only after all of it is verified.
 
-        Raises NotFound or ArchiveError when there is none, and VerificationError while reading.
+        Raise NotFound or ArchiveError if it is missing; reading raises VerificationError.
         """
         ...
 
 
 class Target(Protocol):
-    """Takes blobs in any order, then the manifests that list them, children first. Safe from many threads."""
+    """Write blobs in any order, then the manifests that list them, children first. Safe for many threads."""
 
     def has(self, blob: Descriptor) -> bool:
-        """Tell whether the blob need not be written."""
+        """Return whether the blob need not be written."""
         ...
 
     def write(self, blob: Descriptor, open: Opener) -> None:  # noqa: A002 - it is what it does
-        """Take the bytes; nothing is kept of what does not verify.
+        """Write the blob; keep nothing of it if it does not verify.
 
-        `open` may be called again for another attempt. Raises VerificationError.
+        `open` may be called again for another attempt. Raise VerificationError.
         """
         ...
 
     def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:
-        """Make the manifest readable by its digest, and by `tags`; its blobs must have been written."""
+        """Write the manifest, readable by its digest and by `tags`; write its blobs first."""
         ...
 
 
 class OpenedBlob:
-    """A blob on its way from a source to whoever sends it: read once, then closed."""
+    """The blob of a source in the shape of an open file: entered at once, read once, then closed."""
 
     def __init__(self, context: AbstractContextManager[Readable]) -> None:
         self._context = context
@@ -81,7 +81,7 @@ class Extent:
 
 
 class FileRange:
-    """A stream over a part of an open file; many may share the descriptor, which stays open."""
+    """Read a part of an open file; threads can share the descriptor (pread(2)), which stays open."""
 
     def __init__(self, descriptor: int, path: str, extent: Extent) -> None:
         self._descriptor = descriptor
@@ -90,7 +90,7 @@ class FileRange:
         self._end = extent.offset + extent.size
 
     def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end of the part or of the file."""
+        """Return at most `size` bytes; b"" at the end of the part or of the file."""
         with local_io("read", self._path):
             data = os.pread(self._descriptor, min(size, self._end - self._at), self._at)
         self._at += len(data)
@@ -102,8 +102,8 @@ class FileRange:
     def __exit__(self, *exception: object) -> None:
         pass
 
-    def pass_over(self, count: int) -> int:
-        """Move on by at most `count` bytes; return by how many."""
+    def skip(self, count: int) -> int:
+        """Skip at most `count` bytes; return how many were skipped."""
         passed = min(count, self._end - self._at)
         self._at += passed
         return passed

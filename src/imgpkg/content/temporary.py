@@ -1,8 +1,8 @@
-"""What is written beside an output until it is whole: its name, its lock, and what a killed process left.
+"""Temporary files and folders beside an output: names, locks, and the removal of what killed processes left.
 
-A name tells for which output something was made. The process that made it keeps it locked (flock) for as long
-as it lives, so whatever can be locked was left behind. On a file system without locks nothing ever counts as
-left behind.
+A name contains a hash of the output's name. The process that creates a file keeps it locked (flock(2)) while
+it runs, so a file that can be locked was left by a killed process. On a file system without locks no file is
+ever removed.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _NAME = re.compile(r"\.imgpkg-([0-9a-f]{16})-[0-9a-f]{16}")
 
 
 def is_made_for(base: str, name: str) -> bool:
-    """Tell whether `name` is one that is given to what is written beside `base`; "" is any output."""
+    """Return whether `name` is a temporary name for the output `base`; "" means any output."""
     match = _NAME.fullmatch(name)
     return match is not None and (not base or match[1] == _mark(base))
 
 
 def new_folder(parent: str, base: str) -> tuple[str, int]:
-    """Make a folder in `parent` for `base`; return its path and a descriptor that keeps it locked.
+    """Create a folder in `parent` for `base`; return its path and a descriptor that keeps it locked.
 
-    Raises OSError.
+    Raise OSError.
     """
     while True:
         path = _new_path(parent, base)
@@ -43,7 +43,7 @@ def new_folder(parent: str, base: str) -> tuple[str, int]:
         try:
             descriptor = os.open(path, _FOUND)
         except FileNotFoundError:
-            # Whoever clears up may have taken it for a left-over before it was locked.
+            # Another process may remove the folder before it is locked.
             continue
         except OSError:
             os.rmdir(path)
@@ -54,7 +54,7 @@ def new_folder(parent: str, base: str) -> tuple[str, int]:
 
 
 def new_file(target: str, mode: int) -> tuple[str, int]:
-    """Make a file beside `target`; return its path and a descriptor that keeps it locked. Raises OSError."""
+    """Create a file beside `target`; return its path and a descriptor that keeps it locked; raise OSError."""
     parent, base = os.path.split(target)
     while True:
         path = _new_path(parent, base)
@@ -66,9 +66,9 @@ def new_file(target: str, mode: int) -> tuple[str, int]:
 
 @contextmanager
 def replacing_file(target: str, mode: int = _ALL) -> Iterator[BinaryIO]:
-    """Yield a new file beside `target`, which takes its place when the block ends and is gone when it fails.
+    """Yield a new file, which replaces `target` when the block ends, and is removed if the block fails.
 
-    The umask applies to `mode`. Raises OSError.
+    The umask applies to `mode`. Raise OSError.
     """
     path, descriptor = new_file(target, mode)
     try:
@@ -83,9 +83,9 @@ def replacing_file(target: str, mode: int = _ALL) -> Iterator[BinaryIO]:
 
 
 def left_behind(parent: str, base: str = "") -> Iterator[str]:
-    """Yield the paths in `parent`, made for `base` or for any output, that no living process holds.
+    """Yield the temporary paths in `parent`, for `base` or for any output, that no process has locked.
 
-    Each is locked while the caller deals with it. What belongs to another user is left alone.
+    Each is locked while the caller handles it. Paths of other users are skipped.
     """
     for name in _names(parent):
         if not is_made_for(base, name):
@@ -101,16 +101,16 @@ def left_behind(parent: str, base: str = "") -> Iterator[str]:
 
 
 def remove_left_files(parent: str, base: str = "") -> None:
-    """Remove the files that killed processes left in `parent`, as far as that is possible."""
+    """Remove the files that killed processes left in `parent`; ignore what cannot be removed."""
     for path in left_behind(parent, base):
         with suppress(OSError):
             os.unlink(path)
 
 
 def lock(descriptor: int, path: str) -> bool:
-    """Lock the open file at `path`; False when somebody else holds it, or it is at `path` no more.
+    """Lock the open file at `path`; return False if it is locked, or if `path` is another file by now.
 
-    Raises OSError where the file system has no locks.
+    Raise OSError if the file system has no locks.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -120,7 +120,7 @@ def lock(descriptor: int, path: str) -> bool:
 
 
 def hold(descriptor: int, path: str) -> bool:
-    """Do what `lock` does; True also where the file system has no locks."""
+    """Lock like `lock`, but return True if the file system has no locks."""
     try:
         return lock(descriptor, path)
     except OSError:
@@ -129,11 +129,11 @@ def hold(descriptor: int, path: str) -> bool:
 
 @contextmanager
 def locked(path: str, patience: float = _PATIENCE) -> Iterator[None]:
-    """Keep other threads and processes that ask for the same file or folder out; raise OSError without one.
+    """Hold the lock of the file or folder `path` during the block; raise OSError if `path` is missing.
 
-    What is done meanwhile takes milliseconds. So whoever holds the lock for `patience` seconds has it for
-    another reason, as `flock DIRECTORY imgpkg ...` has, and is not waited for. A file system without locks,
-    or one that locks no folders, as NFS, lets everybody in.
+    After `patience` seconds the block runs without the lock: ours are held for milliseconds, so the lock has
+    another purpose, as in `flock DIRECTORY imgpkg ...`. The block also runs without it on a file system
+    without locks, or without locks of folders, as NFS.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -159,7 +159,7 @@ def _new_path(parent: str, base: str) -> str:
 
 
 def _mark(base: str) -> str:
-    """Stand for a name of any length and any bytes."""
+    """Return a short hash, because a name may have any length and any bytes."""
     return sha256(os.fsencode(base)).hexdigest()[:16]
 
 

@@ -1,1 +1,1 @@
-"""imgpkg's tar file: what it lists, and how it is read and written."""
+"""The tar file that `imgpkg copy --to-tar` writes: its manifest.json, a reader and a writer."""

@@ -1,4 +1,4 @@
-"""The `manifest.json` of imgpkg's tar files: values, and the original's exact bytes."""
+"""The `manifest.json` of a tar file of images: values, their decoding, and the original's bytes for them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Descriptor
 
 MANIFEST = "manifest.json"
-# In bytes; manifests and configurations are small, so this is thousands of images.
+# In bytes: enough for thousands of images. The file is read into memory, so it needs a limit.
 LARGEST_MANIFEST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a tar file remembers of an item; an index passes its own on to everything below it.
+    """Data of an item beside its content; the items below an index have those of the index.
 
-    `reference` is the digest reference it was read from, `origin` the reference of the bundle's lock.
+    `reference` is the digest reference it was read from, `origin` the reference in the bundle's lock.
     """
 
     reference: str
@@ -38,7 +38,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveImage:
-    """An image: manifest and configuration, with the exact bytes they came as."""
+    """An image: its manifest and configuration, with their exact bytes."""
 
     manifest: Manifest
     config_raw: bytes = field(repr=False)
@@ -50,7 +50,7 @@ class ArchiveImage:
 
     @property
     def sort_key(self) -> str:
-        """The place among the items: manifest digest and configuration digest."""
+        """The sort key among the items: manifest digest and configuration digest."""
         return f"{self.manifest.digest}/{_config(self.manifest).digest}"
 
 
@@ -64,7 +64,7 @@ class ArchiveIndex:
     marks: Marks
 
     def walk(self) -> Iterator[ArchiveItem]:
-        """Yield everything below, children first, then this index."""
+        """Yield the items below, children first, then this index."""
         children: tuple[ArchiveItem, ...] = (*self.images, *self.indexes)
         for child in children:
             yield from child.walk()
@@ -72,7 +72,7 @@ class ArchiveIndex:
 
     @property
     def sort_key(self) -> str:
-        """The place among the items: the digest."""
+        """The sort key among the items: the digest."""
         return str(self.manifest.digest)
 
 
@@ -82,7 +82,7 @@ ArchiveItem: TypeAlias = ArchiveImage | ArchiveIndex
 def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> bytes:
     """Return manifest.json for `items` in any order.
 
-    Raises ArchiveError for what JSON text cannot keep, and for more than `most` bytes, which nobody reads.
+    Raise ArchiveError for manifests that are not UTF-8, and for more than `most` bytes.
     """
     ordered = sorted(items, key=lambda item: (item.sort_key, item.marks.reference, item.marks.tag))
     document = [
@@ -99,9 +99,9 @@ def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> byt
 
 
 def decode(data: bytes) -> tuple[ArchiveItem, ...]:
-    """Read manifest.json: unknown keys and the case of keys are ignored; every digest in it is verified.
+    """Decode manifest.json and verify all digests; ignore unknown keys and, as Go does, the case of keys.
 
-    Raises ArchiveError for what is not such a document, VerificationError for a digest that is wrong.
+    Raise ArchiveError for another document, VerificationError for a wrong digest.
     """
     try:
         items = json.loads(data) or []

@@ -1,4 +1,4 @@
-"""A tar file while it is written: laid out at its full size, then filled at any place and in any order."""
+"""The `.partial` file of a tar file: its bytes are planned first, then blobs are written in any order."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _PIECE = 1 << 20
 _PERMISSIONS = 0o666
 _FOUND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-# Name and mode of the first member: what every partial file begins with that is not empty.
+# Name and mode of the first member: every partial file that is not empty begins with them.
 _START = member_header(MANIFEST.encode(), 0)[:108]
-# Hashing runs beside the interpreter, so several processors help.
+# hashlib releases the interpreter's lock, so threads use several processors.
 _JOBS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ArchivePlan:
-    """The bytes between the blobs, by offset, the places of the blobs, and the size of the whole file."""
+    """The bytes between the blobs by offset, the places of the blobs, and the size of the file."""
 
     fixed: tuple[tuple[int, bytes], ...] = field(repr=False)
     places: Mapping[Digest, Extent]
@@ -44,7 +44,7 @@ class ArchivePlan:
 
 
 def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> ArchivePlan:
-    """Lay out manifest.json for `items`, then `blobs`, each digest once, in the order of their digests."""
+    """Plan a file with manifest.json for `items`, then `blobs`, each digest once, in the order of digests."""
     manifest = encode(items)
     start = member_header(MANIFEST.encode(), len(manifest)) + padded(manifest)
     fixed = [(0, start)]
@@ -65,9 +65,9 @@ def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> A
 
 
 class PartialFile:
-    """The open file `descriptor` at `path`, locked against other processes; close it.
+    """The open file `descriptor` at `path`, locked against other processes; close it after use.
 
-    `held` are the blobs of `plan` that are in it. Methods raise LocalIOError.
+    `held` are the blobs of `plan` that the file has. Methods raise LocalIOError.
     """
 
     def __init__(self, path: str, descriptor: int, plan: ArchivePlan) -> None:
@@ -78,9 +78,9 @@ class PartialFile:
 
     @classmethod
     def at(cls, path: str, plan: ArchivePlan, shown: str) -> PartialFile:
-        """Open or create the file at `path`; errors name `shown`, the file that it will be.
+        """Open or create the file at `path`; errors name `shown`, the final file.
 
-        What is there already must be a file that a copy left, and is never reached through a link.
+        An existing file must come from an earlier copy; links are not followed.
         """
         with doing(f"Creating file '{shown}'"):
             descriptor = _open(path, shown)
@@ -93,39 +93,39 @@ class PartialFile:
 
     @classmethod
     def beside(cls, path: str, plan: ArchivePlan) -> PartialFile:
-        """Create a file that may take the place of the one at `path`."""
+        """Create a temporary file that can replace the one at `path`."""
         with local_io("open", path):
             return cls(*new_file(path, _PERMISSIONS), plan)
 
     @property
     def is_own(self) -> bool:
-        """True when nobody else may have the file open for writing."""
+        """Whether the file belongs to this user; the owner of another file could change it meanwhile."""
         return os.fstat(self.descriptor).st_uid == os.geteuid()
 
     @property
     def is_empty(self) -> bool:
-        """True for a file without a byte."""
+        """Whether the file has no bytes."""
         return os.fstat(self.descriptor).st_size == 0
 
     @property
     def is_laid_out(self) -> bool:
-        """True when everything but the blobs is as the plan says."""
+        """Whether the size and all bytes but those of the blobs are as in the plan."""
         with local_io("read", self.path):
             return os.fstat(self.descriptor).st_size == self._plan.size and all(
                 os.pread(self.descriptor, len(data), at) == data for at, data in self._plan.fixed
             )
 
     def lay_out(self) -> None:
-        """Begin anew: the fixed parts, with zeros where the blobs will be."""
+        """Write the fixed parts from the start, with zeros in the places of the blobs."""
         with local_io("write", self.path):
             os.ftruncate(self.descriptor, 0)
-            # The first bytes tell whose file it is, at whatever moment the process is killed.
+            # The file begins like a partial file at any moment, so that a killed copy can be resumed.
             for at, data in self._plan.fixed:
                 self._write(at, data)
             os.ftruncate(self.descriptor, self._plan.size)
 
     def fill(self, digest: Digest, stream: Readable) -> None:
-        """Write the blob in its place; raise VerificationError when `stream` gives other bytes."""
+        """Write the blob in its place; raise VerificationError if the bytes do not have its digest."""
         place = self._plan.places[digest]
         verified = VerifiedReader(stream, digest, place.size)
         at = place.offset
@@ -136,7 +136,7 @@ class PartialFile:
         self.held.add(digest)
 
     def keep_own(self) -> None:
-        """Find the blobs that are whole in this file already."""
+        """Add the blobs that are complete in this file to `held`."""
 
         def check(digest: Digest) -> None:
             place = self._plan.places[digest]
@@ -151,7 +151,7 @@ class PartialFile:
         self._for_missing(check)
 
     def copy_from(self, descriptor: int, path: str, members: Mapping[str, Extent]) -> None:
-        """Take the missing blobs that are whole in another tar file."""
+        """Copy the missing blobs that are complete in another tar file."""
 
         def copy(digest: Digest) -> None:
             member = members.get(member_name(digest))
@@ -165,7 +165,7 @@ class PartialFile:
         self._for_missing(copy)
 
     def close(self) -> None:
-        """Close the file, which unlocks it; closing again does nothing."""
+        """Close the file, which unlocks it; do nothing if it is closed."""
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
@@ -191,7 +191,7 @@ def _open(path: str, shown: str) -> int:
             try:
                 return os.open(path, _FOUND)
             except FileNotFoundError:
-                # Another copy has just given it its final name.
+                # Between the two calls another copy has renamed it to its final name.
                 continue
             except OSError as error:
                 if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
@@ -200,7 +200,7 @@ def _open(path: str, shown: str) -> int:
 
 
 def _check(descriptor: int, path: str, shown: str) -> None:
-    """Refuse a file that another process writes, and one that no copy can have left."""
+    """Raise LocalIOError for a file that another process writes, or that is not from an earlier copy."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise _foreign(path)

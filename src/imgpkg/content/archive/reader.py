@@ -1,4 +1,4 @@
-"""imgpkg's tar file as a source: indexed once, then read at any place by many threads."""
+"""Read a tar file of images: its headers once when it is opened, then blobs in any order by many threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Manifest
 
 _PIECE = 1 << 20
-# A header, and with luck the next one, when what is between is small.
+# Enough for a header and, after a small member, the next one, without reading much of a large layer.
 _LOOK_AHEAD = 4 << 10
 _HINT = (
     "(hint: This may be because when copying to a tarball, the --include-non-distributable-layers flag "
@@ -33,10 +33,10 @@ _HINT = (
 
 
 class Archive:
-    """The tar file at `path`; use it as a context manager, or close it. Safe from many threads.
+    """The tar file at `path`; use it as a context manager, or close it. Safe for many threads.
 
     `items` are its images and indexes in the order of the file. Opening reads manifest.json and verifies
-    every manifest and configuration in it. Raises LocalIOError, ArchiveError for a file that is not whole,
+    every manifest and configuration in it. Raise LocalIOError, ArchiveError for an incomplete file,
     VerificationError.
     """
 
@@ -58,14 +58,14 @@ class Archive:
         }
 
     def manifest(self, digest: Digest) -> Manifest:
-        """Return a manifest of the file; raise ArchiveError when it has none of this digest."""
+        """Return the manifest; raise ArchiveError if it is missing."""
         try:
             return self._manifests[digest]
         except KeyError as error:
             raise ArchiveError(f"manifest {digest} not found in {self._path}") from error
 
     def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
-        """Open a layer or configuration, verified while it is read; raise ArchiveError when it is missing."""
+        """Open a layer or configuration, verified while it is read; raise ArchiveError if it is missing."""
         config = self._configs.get(blob.digest)
         if config is not None:
             return nullcontext(VerifiedReader(BytesIO(config), blob.digest, blob.size))
@@ -73,11 +73,11 @@ class Archive:
         return nullcontext(VerifiedReader(content, blob.digest, blob.size))
 
     def has(self, blob: Descriptor) -> bool:
-        """Tell whether the file has the blob; its content is not looked at."""
+        """Return whether the file has a member for the blob; its content is not checked."""
         return blob.digest in self._configs or member_name(blob.digest) in self._members
 
     def verify(self, blobs: Iterable[Descriptor]) -> None:
-        """Read all of `blobs`; raise ArchiveError or VerificationError for the first that is not whole."""
+        """Read all of `blobs`; raise ArchiveError or VerificationError if one is missing or damaged."""
         for blob in blobs:
             with self.blob(blob) as stream:
                 while stream.read(_PIECE):
@@ -119,24 +119,24 @@ class Archive:
 
 
 def member_name(digest: Digest) -> str:
-    """Return the name of a layer's member, whatever its compression."""
+    """Return the name of a layer's member; the original ends it in .tar.gz for any compression."""
     return f"{digest.algorithm}-{digest.hex}.tar.gz"
 
 
 def not_found(name: str) -> ArchiveError:
-    """Say that a member is missing, as the original does."""
+    """Return the error of a missing member, with the text of the original."""
     return ArchiveError(f"file {name} not found in tar {_HINT}")
 
 
 def read_members(descriptor: int, path: str, *, lenient: bool = False) -> Mapping[str, Extent]:
-    """List the regular members, the first of each name; their content may be anything.
+    """Return the places of the regular members by name; the first member of a name counts.
 
-    Raises ArchiveError when the file ends in the middle or is no tar; with `lenient` what was found before
-    the damage is returned. Raises LocalIOError.
+    The content is not checked. Raise ArchiveError for an incomplete file or no tar file, unless `lenient`:
+    then return the members before the damage. Raise LocalIOError.
     """
     size = os.fstat(descriptor).st_size
     whole = FileRange(descriptor, path, Extent(0, size))
-    content = Pieces(whole, _LOOK_AHEAD, whole.pass_over)
+    content = Pieces(whole, _LOOK_AHEAD, whole.skip)
     members: dict[str, Extent] = {}
     try:
         for entry in read_entries(content):

@@ -1,4 +1,4 @@
-"""Write imgpkg's tar file: laid out at once, filled by many threads, renamed when whole."""
+"""Write a tar file of images: all headers first, then blobs by many threads, and rename it at the end."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 
 class ArchiveWriter:
-    """The tar file that will be at `path`: enter it, write every blob, leave it. Safe from many threads.
+    """Write the tar file `path`: enter the context, write every blob, leave it. Safe for many threads.
 
-    Links are followed when it is entered; errors name it `shown`. Until it is whole it is at `path` +
-    `.partial`. With `resume` the blobs of an earlier file, whole or
-    partial, that verify are in `held` from the start. A block that fails leaves `path` as it was; the partial
-    file stays when it holds a blob, and also when the process is killed.
+    Until it is complete, the file is at `path` + `.partial`; links are resolved when it is entered. With
+    `resume`, the blobs of an earlier file, complete or partial, that verify are in `held` from the start. If
+    the block fails, `path` is unchanged, and the partial file stays if it has a blob; it also stays if the
+    process is killed. Errors name the file `shown`.
 
     Entering raises LocalIOError, and ArchiveError for a file at `path` that cannot be resumed; leaving raises
-    ArchiveError when a blob was never written.
+    ArchiveError if a blob was not written.
     """
 
     def __init__(
@@ -56,28 +56,29 @@ class ArchiveWriter:
 
     @property
     def held(self) -> frozenset[Digest]:
-        """The blobs that are in the file."""
+        """The digests of the blobs in the file."""
         return frozenset(self._file.held) if self._file is not None else frozenset()
 
     def has(self, blob: Descriptor) -> bool:
-        """Tell whether the blob need not be written: the file holds it, or has no place for it."""
+        """Return whether the blob need not be written: the file has it, or is planned without it."""
         if blob.digest not in self._plan.places:
             return True
         return self._file is not None and blob.digest in self._file.held
 
     def write(self, blob: Descriptor, open: Opener) -> None:  # noqa: A002 - it is what it does
-        """Fill in the blob; raise VerificationError when the bytes are others, LocalIOError."""
+        """Write the blob; raise VerificationError if the bytes do not have its digest, LocalIOError."""
         if self._file is None:
             raise ArchiveError(f"{self._path} is not being written")
         if blob.digest not in self._plan.places:
             return
+        # Two images can have the same layer: the second thread waits and then finds it written.
         with self._locks[blob.digest]:
             if blob.digest not in self._file.held:
                 with open() as stream:
                     self._file.fill(blob.digest, stream)
 
-    def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:  # noqa: ARG002 - items bring their own
-        """Check that the manifest is one of the items, which are written from the start."""
+    def publish(self, manifest: Manifest, tags: Iterable[str]) -> None:  # noqa: ARG002 - the items have their own
+        """Raise ArchiveError unless the manifest is one of the items, which are written at the start."""
         if manifest.digest not in self._manifests:
             raise ArchiveError(f"manifest {manifest.digest} is not among the images of {self._path}")
 
@@ -120,14 +121,14 @@ class ArchiveWriter:
             os.rename(file.path, self._path)
 
     def _prepared(self, old: PartialFile) -> PartialFile:
-        """Go on with a partial file of the same plan; of any other, bring what is good into a new one."""
+        """Return the partial file if it has the same plan, else a new one with its valid blobs."""
         if old.is_own and (old.is_empty or not self._resume):
             _begin(old)
             return old
         if old.is_own and old.is_laid_out:
             old.keep_own()
             return old
-        # The old one keeps its name, for the case of being killed, until the new one has all of it.
+        # The old file keeps its name until the new one has its blobs, in case the process is killed.
         new = PartialFile.beside(old.path, self._plan)
         try:
             _begin(new)
@@ -144,9 +145,9 @@ class ArchiveWriter:
 
 
 def tar_output(path: str, shown: str = "") -> str:
-    """Return the absolute path of the tar file to be written, links followed; raise LocalIOError.
+    """Return the absolute path of the tar file to write, with links resolved; raise LocalIOError.
 
-    What a rename would destroy is refused: devices, pipes, folders.
+    Devices, pipes and folders are errors, because the rename would replace them.
     """
     shown = shown or path
     with doing(f"Creating file '{shown}'"):
@@ -172,7 +173,7 @@ def _discard(file: PartialFile) -> None:
 
 @contextmanager
 def _earlier(path: str, shown: str) -> Iterator[tuple[int, str, Mapping[str, Extent]] | None]:
-    """Yield descriptor, path and members of the file that is there already; None when there is none."""
+    """Yield descriptor, path and members of the existing file, or None if it does not exist."""
     if not os.path.exists(path):
         yield None
         return
@@ -188,6 +189,7 @@ def _resumable(descriptor: int, path: str) -> Mapping[str, Extent]:
     with doing(f"Reading previously created tar '{path}'"):
         members = read_members(descriptor, path, lenient=True)
         if MANIFEST not in members:
+            # Raise the error of a damaged file first: manifest.json may be missing because of the damage.
             read_members(descriptor, path)
             raise not_found(MANIFEST)
     return members

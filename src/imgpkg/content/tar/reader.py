@@ -1,7 +1,7 @@
-"""Read a tar stream once, front to back: V7, USTAR, PAX and GNU headers (POSIX pax, GNU tar manual).
+"""Read a tar stream from start to end: V7, USTAR, PAX and GNU headers (POSIX pax, GNU tar manual).
 
-Names are bytes as they were stored. Errors have the texts of the original's reader, whatever is damaged:
-`unexpected EOF` when the stream ends too early, else `archive/tar: invalid tar header`.
+Names are bytes, as in the stream. There are two errors, with the texts of Go's archive/tar: `unexpected EOF`
+if the stream ends too early, `archive/tar: invalid tar header` for any damage.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
     b"6",
 )
 SPARSE = b"S"
+# Entries without content, whatever size their header has, as in Go's reader.
 _HEADER_ONLY = frozenset({HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _OLD_REGULAR = b"\0"
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
-# What Go allows for a record that describes the next entry.
+# Go's limit for a record that describes the next entry.
 _LONGEST_RECORD = 1 << 20
 _INVALID = "archive/tar: invalid tar header"
 _NANOSECONDS = 1_000_000_000
 
 _LARGEST = (1 << 63) - 1
-# Far beyond any date that a file system keeps, and safely inside what the operating system takes.
+# In seconds: later than any date of a file system, and inside the range of utime(2).
 _LATEST = 1 << 40
 _OCTAL = re.compile(rb"[0-7]{1,24}")
 _DECIMAL = re.compile(rb"-?[0-9]{1,19}")
@@ -49,9 +50,9 @@ PIECE = 1 << 20
 
 
 class TarEntry(NamedTuple):
-    """One member: `kind` is the type byte, `mode` what the header says, `size` the bytes of content.
+    """One member: `kind` is the type byte, `size` the number of bytes of its content.
 
-    Times are nanoseconds since 1970; `atime` is 0 when nobody wrote one.
+    Times are nanoseconds since 1970; `atime` is 0 if the header has none.
     """
 
     name: bytes
@@ -65,10 +66,10 @@ class TarEntry(NamedTuple):
 
 
 def read_entries(stream: Pieces) -> Iterator[TarEntry]:
-    """Yield the members in order; whatever of a member's content was not read is skipped.
+    """Yield the members in order; skip content that the caller does not read.
 
-    While an entry is in hand, `stream` stands at its content: read at most `entry.size` bytes of it. After
-    the last entry nothing beyond the end of the archive has been asked for. Raises UnpackError.
+    After an entry is yielded, `stream` is at its content: read at most `entry.size` bytes of it. The stream
+    is not read beyond the end of the archive. Raise UnpackError.
     """
     pax: dict[bytes, bytes] = {}
     long_name = None
@@ -86,7 +87,7 @@ def read_entries(stream: Pieces) -> Iterator[TarEntry]:
         padding = -entry.size % _BLOCK
         yield entry
         stream.skip(end - stream.position)
-        # An archive may end without the last padding.
+        # Some writers end the archive without the padding of the last member.
         stream.skip(padding, at_most=True)
         pax, long_name = {}, None
 
@@ -95,11 +96,12 @@ def _next_header(stream: Pieces) -> bytes | None:
     block = stream.exactly(_BLOCK, or_end=True)
     if not block:
         return None
+    # Two blocks of zeros end the archive; Go accepts one at the end of the stream.
     if block == _ZEROS:
         if stream.exactly(_BLOCK, or_end=True) in (b"", _ZEROS):
             return None
         raise UnpackError(_INVALID)
-    if not has_good_checksum(block):
+    if not _has_valid_checksum(block):
         raise UnpackError(_INVALID)
     return block
 
@@ -118,9 +120,10 @@ def _entry(header: bytes, pax: dict[bytes, bytes], long_name: bytes | None) -> T
     name = long_name or pax.get(b"path") or _name(header)
     if kind == _OLD_REGULAR:
         kind = DIRECTORY if name.endswith(b"/") else REGULAR
+    # GNU stores a sparse file as a regular one, but its content is not that of the file.
     if any(key.startswith(b"GNU.sparse.") for key in pax):
         kind = SPARSE
-    size = pax_number(pax, b"size", header[124:136])
+    size = _pax_number(pax, b"size", header[124:136])
     if size < 0:
         raise UnpackError(_INVALID)
     return TarEntry(
@@ -128,20 +131,20 @@ def _entry(header: bytes, pax: dict[bytes, bytes], long_name: bytes | None) -> T
         kind=kind,
         mode=_number(header[100:108]),
         size=0 if kind in _HEADER_ONLY else size,
-        uid=pax_number(pax, b"uid", header[108:116]),
-        gid=pax_number(pax, b"gid", header[116:124]),
+        uid=_pax_number(pax, b"uid", header[108:116]),
+        gid=_pax_number(pax, b"gid", header[116:124]),
         mtime=pax_time(pax, b"mtime", header[136:148]),
         atime=pax_time(pax, b"atime", b""),
     )
 
 
 def _text(data: bytes) -> bytes:
-    """Cut at the first NUL."""
+    """Return the bytes before the first NUL."""
     return data.partition(b"\0")[0]
 
 
 def _number(data: bytes) -> int:
-    """Read octal digits between spaces and NULs, or GNU's base 256; raise UnpackError."""
+    """Read octal digits between spaces and NULs, or a GNU base-256 number; raise UnpackError."""
     if data[0] & _TOP_BIT:
         return _base_256(data)
     digits = data.strip(b" \0").partition(b"\0")[0]
@@ -162,8 +165,11 @@ def _base_256(data: bytes) -> int:
     return value
 
 
-def has_good_checksum(block: bytes) -> bool:
-    """Compare the checksum with the sum of all bytes, its own field as spaces; old tars summed signed."""
+def _has_valid_checksum(block: bytes) -> bool:
+    """Return whether the sum of all bytes is right, with the checksum field as spaces.
+
+    Old implementations of tar sum signed bytes; Go accepts both.
+    """
     try:
         want = _number(block[_CHECKSUM])
     except UnpackError:
@@ -174,7 +180,7 @@ def has_good_checksum(block: bytes) -> bool:
 
 
 def _name(block: bytes) -> bytes:
-    """Return the member's name with the prefix that POSIX formats keep apart."""
+    """Return the member's name, joined to the prefix field of the POSIX formats."""
     last = _text(block[:100])
     if block[257:263] != b"ustar\0":
         return last
@@ -184,7 +190,7 @@ def _name(block: bytes) -> bytes:
 
 
 def pax_records(data: bytes) -> dict[bytes, bytes]:
-    """Read records `LENGTH KEY=VALUE`, each with its newline; the last of a key wins; raise UnpackError."""
+    """Read records `LENGTH KEY=VALUE`, each with a newline; the last of a key wins; raise UnpackError."""
     records = {}
     at = 0
     while at < len(data):
@@ -201,8 +207,8 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
     return records
 
 
-def pax_number(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
-    """Return the record as a number, or the header's own `field` when there is none."""
+def _pax_number(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
+    """Return the record as a number; without a record, the number in the header's `field`."""
     value = records.get(key)
     if not value:
         return _number(field)
@@ -212,7 +218,7 @@ def pax_number(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
 
 
 def pax_time(records: dict[bytes, bytes], key: bytes, field: bytes) -> int:
-    """Return the record's `seconds.fraction`, or the seconds of the header's `field`, as nanoseconds."""
+    """Return the record's `seconds.fraction`, or else the seconds in the header's `field`, in nanoseconds."""
     value = records.get(key)
     if not value:
         return _bounded(_number(field) if field else 0) * _NANOSECONDS
@@ -231,24 +237,24 @@ def _bounded(seconds: int) -> int:
 
 
 class Pieces:
-    """Reads `stream` ahead by at most one piece of `piece` bytes; `position` counts the bytes given out.
+    """Read a stream in parts of exact length, with at most one copy of the data.
 
-    `pass_over`, where the stream can do it, moves on by at most so many bytes without reading them, and
-    returns by how many.
+    At most `piece` bytes are read ahead; `position` counts the bytes returned so far. `seek`, for
+    streams that can seek, skips at most so many bytes and returns how many it skipped.
     """
 
     def __init__(
-        self, stream: Readable, piece: int = PIECE, pass_over: Callable[[int], int] | None = None
+        self, stream: Readable, piece: int = PIECE, seek: Callable[[int], int] | None = None
     ) -> None:
         self._stream = stream
         self._piece = piece
-        self._pass_over = pass_over
+        self._seek = seek
         self._data = b""
         self._at = 0
         self.position = 0
 
     def exactly(self, count: int, *, or_end: bool = False) -> bytes:
-        """Return `count` bytes, with `or_end` b"" when nothing is left; raise UnpackError for fewer."""
+        """Return `count` bytes, or with `or_end` b"" at the end; raise UnpackError if there are fewer."""
         end = self._at + count
         if end <= len(self._data):
             data = self._data[self._at : end]
@@ -262,7 +268,7 @@ class Pieces:
         return data
 
     def content(self, count: int) -> Iterator[memoryview]:
-        """Yield the next `count` bytes in pieces; raise UnpackError when the stream ends before."""
+        """Yield the next `count` bytes in pieces; raise UnpackError if the stream ends before."""
         seen = 0
         for part in self.upto(count):
             seen += len(part)
@@ -271,7 +277,7 @@ class Pieces:
             raise UnpackError("unexpected EOF")
 
     def upto(self, count: int) -> Iterator[memoryview]:
-        """Yield the next `count` bytes in pieces, fewer when the stream ends."""
+        """Yield the next `count` bytes in pieces; fewer if the stream ends."""
         while count:
             if self._at == len(self._data):
                 self._data, self._at = self._stream.read(self._piece), 0
@@ -285,15 +291,15 @@ class Pieces:
             yield part
 
     def skip(self, count: int, *, at_most: bool = False) -> None:
-        """Pass over `count` bytes; raise UnpackError when the stream ends before, unless `at_most`."""
-        if self._pass_over is not None and count > len(self._data) - self._at:
-            count -= self._jump(count, self._pass_over)
+        """Skip `count` bytes; raise UnpackError if the stream ends before, unless `at_most`."""
+        if self._seek is not None and count > len(self._data) - self._at:
+            count -= self._jump(count, self._seek)
         for _ in self.upto(count) if at_most else self.content(count):
             pass
 
-    def _jump(self, count: int, pass_over: Callable[[int], int]) -> int:
+    def _jump(self, count: int, seek: Callable[[int], int]) -> int:
         ready = len(self._data) - self._at
-        passed = ready + pass_over(count - ready)
+        passed = ready + seek(count - ready)
         self._data, self._at = b"", 0
         self.position += passed
         return passed

@@ -1,6 +1,6 @@
-"""Headers of tar members in the bytes of Go's writer: USTAR, else PAX, else GNU.
+"""Write tar headers in the bytes of Go's archive/tar: USTAR where the values fit, else PAX or GNU.
 
-Everybody is user 0 and everything dates from 1970; a layer's digest depends on each of these bytes.
+The owner is always 0 and the time 1970, so that a layer's digest depends on the files only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SLASH = ord("/")
 
 
 def member_header(name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FILE) -> bytes:
-    """Return what stands before the content of a member: one block, or more where one cannot say it.
+    """Return the header blocks of a member: one block, or more for a long name or a large file.
 
-    `size` in bytes; `mode` may have more bits than USTAR knows, which makes the header GNU's.
+    `size` is in bytes; a `mode` with more bits than USTAR has room for gives a GNU header.
     """
     if mode > _LARGEST_MODE:
         return _gnu(name, size, mode, kind)
@@ -35,12 +35,12 @@ def member_header(name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FI
 
 
 def padded(data: bytes) -> bytes:
-    """Fill up to whole blocks with zeros."""
+    """Return `data` padded with zeros to whole blocks."""
     return data + bytes(-len(data) % BLOCK)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:
-    """Part a long name so that both parts fit USTAR's fields; the prefix is empty when they cannot."""
+    """Split a long name so that both parts fit the fields of USTAR; return an empty prefix if impossible."""
     slash = name.rfind(b"/", 0, _PREFIX + 1)
     prefix, last = name[: max(slash, 0)], name[slash + 1 :]
     return (prefix, last) if 0 < len(last) <= _NAME else (b"", name)
@@ -54,6 +54,7 @@ def _pax(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
         records.append((b"size", b"%d" % size))
         size = 0
     body = b"".join(_record(key, value) for key, value in records)
+    # Readers without PAX see the records as a file of this name.
     folder, slash, last = name.rpartition(b"/")
     shown = _ascii(folder + slash + b"PaxHeaders.0/" + last)[:_NAME].rstrip(b"/")
     extra = _block(shown, len(body), b"x", 0, device=_NO_DEVICE)
@@ -61,7 +62,7 @@ def _pax(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
 
 
 def _record(key: bytes, value: bytes) -> bytes:
-    """Encode `LENGTH KEY=VALUE` and a newline; the length counts its own digits."""
+    """Return `LENGTH KEY=VALUE` and a newline; the length includes its own digits."""
     rest = b" %b=%b\n" % (key, value)
     length = len(rest) + len(str(len(rest)))
     return b"%d%b" % (len(rest) + len(str(length)), rest)
@@ -93,9 +94,9 @@ def _block(
 
 
 def _name(name: bytes) -> bytes:
-    """Cut to the field; a slash at the cut would make old readers see a folder.
+    """Return the name cut to the field, without a slash at the end, which old readers take for a folder.
 
-    Of several slashes there, which folders without ASCII in their names leave, only the first becomes NUL.
+    If there are several slashes, because characters between them were not ASCII, Go clears only the first.
     """
     field = bytearray(name[:_NAME].ljust(_NAME, b"\0"))
     if len(name) > _NAME and field[-1] == _SLASH:
@@ -104,7 +105,7 @@ def _name(name: bytes) -> bytes:
 
 
 def _number(value: int, width: int) -> bytes:
-    """Write octal digits and a NUL, or GNU's base 256 for what does not fit."""
+    """Return octal digits and a NUL, or a GNU base-256 number if there are too many digits."""
     if value < 8 ** (width - 1):
         return b"%0*o\0" % (width - 1, value)
     return b"\x80" + value.to_bytes(width - 1, "big")
