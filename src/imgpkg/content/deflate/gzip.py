@@ -1,4 +1,4 @@
-"""Write gzip whose bytes are the original's, with the C encoder where it was built."""
+"""Write gzip members (RFC 1952) with the bytes of the original, by the C encoder if it was built."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ except ImportError:  # pragma: no cover - installed without a compiler
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# No name, no time, "fastest", "unknown system".
+# Method deflate, no name, no time, XFL "fastest", OS "unknown": the header of the original.
 _HEADER = bytes.fromhex("1f8b08000000000004ff")
 
 
 class Encoder(Protocol):
-    """Compresses pieces; both encoders do it to the same bytes."""
+    """A deflate encoder; all encoders return the same bytes."""
 
     def compress(self, data: bytes, /) -> bytes:
-        """Return what is certain by now."""
+        """Add `data`; return the compressed bytes that are ready."""
 
     def finish(self) -> bytes:
-        """Return the rest."""
+        """Return the remaining compressed bytes."""
 
 
 class Sink(Protocol):
-    """Takes bytes."""
+    """A file for the compressed bytes."""
 
     def write(self, data: bytes, /) -> object:
-        """Take all of `data`."""
+        """Write all of `data`."""
 
 
 class GzipWriter:
-    """Compresses what is written into a sink, which stays open."""
+    """Compress the written bytes into a sink, which stays open."""
 
     def __init__(self, sink: Sink, encoder: Encoder) -> None:
         self._sink = sink
@@ -45,24 +45,25 @@ class GzipWriter:
         sink.write(_HEADER)
 
     def write(self, data: bytes) -> None:
-        """Compress `data`; memory stays below a few blocks of 64 KiB beside it."""
+        """Compress `data`; the encoder buffers a few blocks of 64 KiB."""
         self._checksum = zlib.crc32(data, self._checksum)
         self._size += len(data)
         self._sink.write(self._encoder.compress(data))
 
     def close(self) -> None:
-        """Write the end of the stream."""
+        """Write the last block and the trailer; the sink stays open."""
+        # RFC 1952 section 2.3.1: the size is modulo 2**32.
         trailer = self._checksum.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
         self._sink.write(self._encoder.finish() + trailer)
 
 
 def open_writer(sink: Sink, encoder: Callable[[], Encoder] | None = None) -> GzipWriter:
-    """Begin a gzip stream in `sink`; `encoder` makes the encoder, otherwise the fastest that there is."""
+    """Begin a gzip member in `sink`; `encoder` is a factory, by default of the fastest encoder."""
     return GzipWriter(sink, (encoder or _fastest())())
 
 
 def encoder_name() -> str:
-    """Return which encoder packs layers here, for `version --verbose`."""
+    """Return the name of the encoder that packs layers, for `version --verbose`."""
     return "pure Python" if FastEncoder is None else "C"
 
 

@@ -1,10 +1,11 @@
-"""Find what repeats earlier bytes, exactly as the original's encoder finds it.
+"""LZ77: find repeated bytes, in the same places as the original's encoder.
 
-A token is an int: a literal byte, or `length << 16 | distance`, which is above every literal.
+A token is an int: a literal byte, or the match `length << 16 | distance`, which is larger than any literal.
 """
 
 from __future__ import annotations
 
+# The original ends its search so many bytes before the end of a block.
 MARGIN = 15
 REACH = 32768
 LAST_LITERAL = 255
@@ -14,32 +15,32 @@ _LONGEST_EXTENSION = 254
 _TABLE_SHIFT = 18
 _MULTIPLIER = 0x1E35A7BD
 _WORD = 0xFFFFFFFF
-# The search goes on byte by byte at first, and in longer steps the longer it finds nothing.
+# The search moves by one byte at first, and by longer steps the longer it finds no match.
 _FIRST_SKIP = 32
 _SKIP_SHIFT = 5
 
 
 def length_and_distance(token: int) -> tuple[int, int]:
-    """Take the token of a match apart."""
+    """Return the length and the distance of a match."""
     return token >> 16, token & 0xFFFF
 
 
 class Matcher:
-    """Turns blocks into tokens; matches may begin in the block before, at most 32768 bytes back."""
+    """Turn blocks into tokens; a match can begin in the block before, at most 32768 bytes back."""
 
     def __init__(self) -> None:
-        # By hash: where four bytes were last seen, counted from the very first byte, and which.
+        # By hash: the last position of four bytes, counted from the start of the stream, and the bytes.
         self._seen: dict[int, tuple[int, int]] = {}
         self._previous = b""
         self._position = 0
 
     def advance(self, block: bytes) -> None:
-        """Make `block` the one before the next."""
+        """Continue after `block`, to which matches of the next block can refer."""
         self._previous = block
         self._position += len(block)
 
     def tokens(self, block: bytes) -> list[int]:
-        """Return what stands for `block`, in order."""
+        """Return the tokens of `block` in order."""
         found: list[int] = []
         joined = self._previous + block
         covered = at = 0
@@ -52,7 +53,7 @@ class Matcher:
         return found
 
     def _search(self, block: bytes, at: int) -> tuple[int, int] | None:
-        """Look from `at` on for four bytes seen before; return where, and where they were."""
+        """Search from `at` for four bytes seen before; return their position and the earlier one."""
         last = len(block) - MARGIN
         skip = _FIRST_SKIP
         while True:
@@ -66,7 +67,7 @@ class Matcher:
             at += step
 
     def _emit(self, joined: bytes, block: bytes, at: int, candidate: int, found: list[int]) -> int:
-        """Append the match at `at` and those that follow without a gap; return where they end."""
+        """Append the match at `at` and the matches directly after it; return where the last one ends."""
         start = len(joined) - len(block)
         again: int | None = candidate
         while again is not None:
@@ -76,12 +77,13 @@ class Matcher:
             at += length
             if at >= len(block) - MARGIN:
                 break
+            # Of the positions inside a match, the original stores only the last one.
             self._candidate(block, at - 1)
             again = self._candidate(block, at)
         return at
 
     def _candidate(self, block: bytes, at: int) -> int | None:
-        """Remember the four bytes at `at`; return where the same were seen, relative to the block."""
+        """Store the position of the four bytes at `at`; return the earlier one, relative to the block."""
         word = int.from_bytes(block[at : at + _SHORTEST], "little")
         slot = (word * _MULTIPLIER & _WORD) >> _TABLE_SHIFT
         here = self._position + at
@@ -93,6 +95,6 @@ class Matcher:
 
 
 def _common(data: bytes, left: int, right: int, limit: int) -> int:
-    """Return how many bytes are the same from `left` and from `right` on, at most `limit`."""
+    """Return how many bytes from `left` equal those from `right`, at most `limit`."""
     pairs = zip(data[left : left + limit], data[right : right + limit], strict=False)
     return next((index for index, (one, other) in enumerate(pairs) if one != other), limit)

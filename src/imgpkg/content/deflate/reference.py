@@ -1,7 +1,7 @@
-"""The deflate encoder, readable (RFC 1951): what `_deflate.c` must equal byte for byte.
+"""The readable deflate encoder (RFC 1951), whose output `_deflate.c` must equal byte for byte.
 
-The digest of a layer is that of its compressed bytes, so these must never change: not with the version of
-zlib, of Python or of this package.
+The digest of a layer is that of its compressed bytes, so these bytes must never change with the version of
+zlib, of Python or of this package. That is why neither encoder uses zlib.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BLOCK = 65535
-# Symbols of the run-length form: repeat the length before, a few zeros, many zeros.
+# Symbols of the code-length alphabet (RFC 1951 section 3.2.7): repeat the last length, few or many zeros.
 REPEAT, ZEROS, MANY_ZEROS = 16, 17, 18
 
+# The original stores blocks of fewer bytes, or searches no matches in them.
 _STORED_BELOW, _HUFFMAN_BELOW = 17, 128
 _LITERALS, _DISTANCES = 286, 30
 _END_OF_BLOCK, _FIRST_LENGTH = 256, 257
 _MAX_LENGTH, _MAX_CODE_LENGTH = 15, 7
 _FEWEST_CODES = 4
 _DYNAMIC = 4
+# Adding to a long integer copies it, so bits become bytes early.
 _FLUSH_BITS = 1 << 12
 
 _LENGTH_EXTRA = (0,) * 8 + tuple(bits for bits in range(1, 6) for _ in range(4)) + (0,)
@@ -43,13 +45,13 @@ def _bases(first: int, extra: Sequence[int]) -> tuple[int, ...]:
     return tuple(bases)
 
 
-# RFC 1951 gives the longest match a symbol of its own, although the one before could express it.
+# RFC 1951 section 3.2.5 has a separate symbol for the length 258.
 _LENGTH_BASE = (*_bases(3, _LENGTH_EXTRA)[:-1], 258)
 _DISTANCE_BASE = _bases(1, _DISTANCE_EXTRA)
 
 
 def _symbols(bases: Sequence[int], largest: int) -> list[int]:
-    """Return, by value, the symbol with the largest base that is not above it."""
+    """Return for each value the symbol whose range contains it."""
     symbols: list[int] = []
     for symbol, end in enumerate((*bases[1:], largest + 1)):
         symbols += [symbol] * (end - len(symbols))
@@ -61,7 +63,7 @@ _DISTANCE_SYMBOL = _symbols(_DISTANCE_BASE, REACH)
 
 
 class ReferenceEncoder:
-    """Compresses a stream given in pieces of any size; the same stream gives the same bytes."""
+    """Compress a stream; the bytes do not depend on the sizes of the pieces that it comes in."""
 
     def __init__(self) -> None:
         self._bits = _Bits()
@@ -70,7 +72,7 @@ class ReferenceEncoder:
         self._is_finished = False
 
     def compress(self, data: bytes) -> bytes:
-        """Take `data` in; return the bytes that are certain by now, perhaps none; not after `finish`."""
+        """Add `data`; return the compressed bytes that are ready; raise ValueError after `finish`."""
         self._check_open()
         self._waiting += data
         while len(self._waiting) >= BLOCK:
@@ -79,7 +81,7 @@ class ReferenceEncoder:
         return self._bits.taken()
 
     def finish(self) -> bytes:
-        """Return the rest: the last block, and an empty one that says so; ValueError the second time."""
+        """Return the last data block and an empty final block; raise ValueError if called again."""
         self._check_open()
         self._is_finished = True
         if self._waiting:
@@ -100,6 +102,7 @@ class ReferenceEncoder:
             self._put_huffman(block, _Tokens(block, is_plain=True))
         else:
             tokens = self._matcher.tokens(block)
+            # Matches must save at least 1/16 of the symbols; else only literals are written.
             is_plain = len(tokens) > len(block) - (len(block) >> 4)
             self._put_huffman(block, _Tokens(block if is_plain else tokens, is_plain=is_plain))
         self._matcher.advance(block)
@@ -119,7 +122,7 @@ class ReferenceEncoder:
 
 
 class _Bits:
-    """Bits packed from the low end of each byte."""
+    """Pack bits into bytes, from the low end of each byte (RFC 1951 section 3.1.1)."""
 
     def __init__(self) -> None:
         self._done = bytearray()
@@ -133,13 +136,13 @@ class _Bits:
             self._flush()
 
     def put_bytes(self, data: bytes) -> None:
-        """Fill up to a whole byte with zeros, then append `data`."""
+        """Pad with zeros to a whole byte, then append `data`."""
         self._count += -self._count % 8
         self._flush()
         self._done += data
 
     def taken(self) -> bytes:
-        """Return the whole bytes so far and forget them."""
+        """Return the complete bytes and remove them."""
         self._flush()
         done = bytes(self._done)
         self._done.clear()
@@ -153,7 +156,7 @@ class _Bits:
 
 
 class _Code:
-    """A Huffman code made for the frequencies of its symbols."""
+    """A Huffman code for given frequencies of symbols."""
 
     def __init__(self, frequencies: Sequence[int], limit: int) -> None:
         self.lengths = code_lengths(frequencies, limit)
@@ -166,7 +169,7 @@ class _Code:
 
 @dataclass(frozen=True)
 class _Tokens:
-    """The tokens of one block and the three codes that say them in the fewest bits."""
+    """The tokens of one block, and the three Huffman codes by which they need the fewest bits."""
 
     tokens: Sequence[int]
     is_plain: bool
@@ -182,6 +185,7 @@ class _Tokens:
                 literals[_FIRST_LENGTH + _LENGTH_SYMBOL[length]] += 1
                 distances[_DISTANCE_SYMBOL[distance]] += 1
         literals[_END_OF_BLOCK] = 1
+        # A code must have at least one word, even if the block has no match.
         if not any(distances):
             distances[0] = 1
         return literals, distances
@@ -196,7 +200,7 @@ class _Tokens:
 
     @cached_property
     def counts(self) -> tuple[int, int]:
-        """How many literal and distance lengths are written; the unused ones at the end are not."""
+        """The numbers of literal and of distance lengths to write, without unused symbols at the end."""
         literals = _FIRST_LENGTH if self.is_plain else _used(self.frequencies[0])
         return literals, _used(self.frequencies[1])
 
@@ -222,7 +226,7 @@ class _Tokens:
 
     @property
     def size(self) -> int:
-        """The bits by which stored or compressed is chosen; extra bits of matches do not count."""
+        """The estimated size in bits, without the extra bits of matches, to choose the kind of block."""
         extra = sum(self.run_frequencies[symbol] * bits for symbol, bits in _RUN_EXTRA.items())
         header = 3 + 5 + 5 + 4 + 3 * self.code_count
         return header + self.codes.size + self.literals.size + self.distances.size + extra
@@ -261,10 +265,10 @@ def _used(counts: Sequence[int]) -> int:
 
 
 def code_lengths(frequencies: Sequence[int], limit: int) -> list[int]:
-    """Return the length in bits of each symbol's word, 0 for unused symbols, none above `limit`.
+    """Return the length in bits of each symbol's code word, at most `limit`; 0 for unused symbols.
 
-    Package-merge; of a package and a leaf of equal weight the package comes first, which decides between
-    codes that are equally good.
+    The algorithm is package-merge. A package comes before a leaf of equal weight: of several optimal codes,
+    this chooses that of the original.
     """
     used = sorted((count, symbol) for symbol, count in enumerate(frequencies) if count)
     lengths = [0] * len(frequencies)
@@ -291,12 +295,12 @@ def _packages(level: Sequence[tuple[int, bool]]) -> list[int]:
 
 def _merge(leaves: Sequence[int], packages: Sequence[int]) -> list[tuple[int, bool]]:
     both = [(weight, True) for weight in packages] + [(weight, False) for weight in leaves]
-    # The sort is stable, so the packages stay before leaves of their weight.
+    # The sort is stable, so packages stay before leaves of equal weight.
     return sorted(both, key=lambda item: item[0])
 
 
 def code_words(lengths: Sequence[int]) -> list[int]:
-    """Return the canonical words of RFC 1951 section 3.2.2, each reversed for writing from the low end."""
+    """Return the canonical code words (RFC 1951 section 3.2.2), reversed: their high bit is written first."""
     words = [0] * len(lengths)
     following = 0
     for length in range(1, max(lengths) + 1):
@@ -308,7 +312,7 @@ def code_words(lengths: Sequence[int]) -> list[int]:
 
 
 def run_lengths(lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """Return the symbols of the code-length alphabet for `lengths`, each with the value of its extra bits."""
+    """Return `lengths` as symbols of the code-length alphabet, each with the value of its extra bits."""
     runs: list[tuple[int, int]] = []
     start = 0
     for end in range(1, len(lengths) + 1):
