@@ -1,4 +1,4 @@
-"""Pull an image, or a bundle and with it the bundles it names, into a folder."""
+"""Pull an image or a bundle, with its nested bundles if asked, into a folder."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
 _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 _IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
 _NESTED = os.path.join(".imgpkg", "bundles")
-# A result that tells of the same bundles more than once tells of so many at most.
-_MOST_TOLD = 10_000
+# A bundle may be named by many others: with the content of each repeated, results could grow exponentially.
+_MOST_RESULTS = 10_000
 _HOSTED = (
     "The bundle repo ({}) is hosting every image specified in the bundle's Images Lock file "
     "(.imgpkg/images.yml)\n"
@@ -50,7 +50,7 @@ _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file u
 
 @dataclass(frozen=True, slots=True)
 class ImagesLockStatus:
-    """Where a pulled bundle's images.yml is, and whether it was rewritten to the bundle's repository."""
+    """The path of a pulled bundle's images.yml, and whether it now refers to the bundle's repository."""
 
     path: str
     is_updated: bool
@@ -58,11 +58,11 @@ class ImagesLockStatus:
 
 @dataclass(frozen=True, slots=True)
 class PullResult:
-    """What was pulled: `reference` is its digest reference.
+    """The result of a pull; `reference` is the digest reference of the image or bundle.
 
-    `nested` are the bundles that it names; of a bundle that was met before those are left out when more than
-    ten thousand are told of in all. `is_cacheable` is true when pulling the same reference again is sure to
-    give the same files.
+    `nested` are the results of the bundles that it names. A bundle that several others name is in the result
+    of each of them; after ten thousand results in total, its own `nested` is empty from the second time on.
+    `is_cacheable` is true if pulling the same reference again must produce the same files.
     """
 
     reference: Reference
@@ -83,11 +83,15 @@ def pull(
     image_is_bundle_check: bool = True,
     on_event: Hook = silent,
 ) -> PullResult:
-    """Replace the folder `output` by the files of `image`, of `bundle`, or of the bundle that `lock` names.
+    """Replace the folder `output` by the content of `image`, `bundle`, or the bundle in the file `lock`.
 
-    The folder appears when everything in it has verified; a failed pull leaves what was there as it was.
-    `recursive` pulls nested bundles too. Raises UsageError, IsABundle, NotABundle, UnpackError,
-    VerificationError, LocalIOError, or an error of the registry.
+    Exactly one of the three is given. The folder is replaced at once after everything has been verified; a
+    failed pull leaves the old one unchanged. `recursive` pulls nested bundles too, into `.imgpkg/bundles`.
+    `image_is_bundle_check=False` accepts a bundle as `image`. If the repository of a bundle has all of its
+    images, the references in its images.yml are rewritten to that repository.
+
+    Raises UsageError, InvalidReference, InvalidLock, IsABundle, NotABundle, UnpackError, VerificationError,
+    LocalIOError, TransportError or RegistryError.
     """
     shown = os.fspath(output)
     folder = output_folder(shown)
@@ -127,7 +131,7 @@ def _from_lock(path: StrPath) -> Reference:
 
 
 def _refuse_schema_1(found: Image, kind: type[ImgpkgError]) -> None:
-    """Tell of an image of the oldest format that it is one: `no image` and `no bundle` explain nothing."""
+    """Raise `kind` for a manifest of schema 1: an error that only says "not an image" would not help."""
     if found.manifest.media_type in _SCHEMA_1:
         raise kind(
             f"Unable to pull '{found.reference}': it is an image of Docker's manifest schema 1 "
@@ -150,8 +154,8 @@ def _refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
 def _extract(client: RegistryClient, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
     """Unpack the layers of `image`, base to top, into the empty folder `directory`.
 
-    Raises UnpackError, VerificationError, LocalIOError or an error of the registry; the folder may then hold
-    anything and is the caller's to remove.
+    Raises UnpackError, VerificationError, LocalIOError or an error of the registry. The caller then removes
+    the folder, whatever it contains.
     """
     layers = image.manifest.layers
     on_event(Planned(len(layers), sum(layer.size for layer in layers)))
@@ -180,14 +184,10 @@ def _pull_bundle(
     recursive: bool,
     on_event: Hook,
 ) -> PullResult:
-    """Replace the folder `output` by the files of the bundle `root`, nested bundles under `.imgpkg/bundles`.
-
-    Each images.yml whose images are all in its bundle's repository is rewritten to point there. Errors and
-    results name the folder `shown`.
-    """
+    """Replace the folder `output` by the content of the bundle `root`; errors and results name it `shown`."""
     with replacing(output, shown) as folder:
-        walk = _Walk(session, folder, shown, recursive, on_event)
-        result = walk.bundle(root, ".", 0)
+        pulled = _BundlePull(session, folder, shown, recursive, on_event)
+        result = pulled.bundle(root, ".", 0)
     on_event(Message("\nLocating image lock file images...\n"))
     updated = result.images_lock is not None and result.images_lock.is_updated
     on_event(Message(_HOSTED.format(asked.repository) if updated else _NOT_HOSTED))
@@ -201,8 +201,12 @@ def _pull_bundle(
 
 
 @dataclass
-class _Walk:
-    """One recursive pull: the folder being filled, and what has been met on the way."""
+class _BundlePull:
+    """A pull of a bundle: the new folder, and the bundles and images found so far.
+
+    `met` has every reference of an images.yml that was looked at, with its result if it is a bundle. `hosted`
+    are the images known to be in the repository of their bundle, which nested bundles share.
+    """
 
     session: Session
     folder: str
@@ -212,16 +216,16 @@ class _Walk:
     met: dict[Reference, PullResult | None] = field(default_factory=dict)
     hosted: set[Reference] = field(default_factory=set)
     announced: bool = False
-    # How many bundles the result of each tells of, and how many all do.
+    # The number of results below each bundle, and in total.
     sizes: dict[Reference, int] = field(default_factory=dict)
-    told: int = 0
+    results: int = 0
 
     @property
     def client(self) -> RegistryClient:
         return self.session.client
 
     def bundle(self, image: Image, where: str, depth: int) -> PullResult:
-        """Pull one bundle into `where`, relative to the root folder, then the bundles it names."""
+        """Pull one bundle into `where`, relative to the new folder, and then the bundles it names."""
         from imgpkg.bundle.graph import check_depth  # noqa: PLC0415 - YAML only for bundles
         from imgpkg.bundle.layer import fetch_locations  # noqa: PLC0415 - likewise
         from imgpkg.bundle.lock import ImagesLock  # noqa: PLC0415 - likewise
@@ -230,12 +234,7 @@ class _Walk:
         indent = "  " * depth
         kind = "nested bundle" if depth else "bundle"
         self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
-        folder = os.path.join(self.folder, where) if depth else self.folder
-        if depth:
-            # The outer bundle may have brought a folder of this name along.
-            if os.path.lexists(folder):
-                remove_tree(folder)
-            os.makedirs(folder)
+        folder = self._nested_folder(where) if depth else self.folder
         with doing("Extracting bundle into directory"):
             _extract(self.client, image, folder, self.on_event, f"{indent}  ")
         path = os.path.join(folder, _IMAGES_LOCK)
@@ -248,6 +247,14 @@ class _Walk:
         if hosted:
             lock.relocated(image.reference.repository).write(path)
         return PullResult(image.reference, True, ImagesLockStatus(shown, hosted), nested)
+
+    def _nested_folder(self, where: str) -> str:
+        folder = os.path.join(self.folder, where)
+        # The layer of the outer bundle may contain a folder of this name.
+        if os.path.lexists(folder):
+            remove_tree(folder)
+        os.makedirs(folder)
+        return folder
 
     def _hosts_all(self, bundle: Reference, lock: ImagesLock) -> bool:
         return all(self._hosts(bundle, image) for image in lock.images)
@@ -272,12 +279,12 @@ class _Walk:
             if image is None or not image.is_bundle:
                 done = self.met.setdefault(locked.reference, None)
                 if done is not None:
-                    self._say_again(locked, depth)
-                    pulled.append(self._told_again(done))
+                    self._report_again(locked, depth)
+                    pulled.append(self._repeated(done))
                 continue
             self._announce()
             where = os.path.join(_NESTED, f"{locked.digest.algorithm}-{locked.digest.hex}")
-            self.told += 1
+            self.results += 1
             result = self.bundle(image, where, depth + 1)
             self.met[locked.reference] = result
             pulled.append(result)
@@ -286,7 +293,7 @@ class _Walk:
     def _candidates(
         self, bundle: Image, lock: ImagesLock, locations: FoundLocations | None, hosted: bool
     ) -> Iterator[tuple[LockedImage, Image | None]]:
-        """Pair each locked image with what was found for it; None when it is known or no bundle."""
+        """Pair each locked image with its manifest; None if it was met before or is known to be no bundle."""
         plain = locations.record.plain_images() if locations is not None else frozenset()
 
         def fetch(locked: LockedImage) -> Image | None:
@@ -306,7 +313,7 @@ class _Walk:
         try:
             return fetch_image(self.client, here)
         except NotFound:
-            # The locations record may be older than a deletion: the original place is still worth asking.
+            # The image may have been deleted since its location was recorded: try where the lock names it.
             if here == locked.reference:
                 raise
             return fetch_image(self.client, locked.reference)
@@ -316,15 +323,15 @@ class _Walk:
             self.announced = True
             self.on_event(Message("\nNested bundles\n"))
 
-    def _told_again(self, done: PullResult) -> PullResult:
-        """Return the result of a bundle that was pulled before; what is in it is told again up to a limit."""
+    def _repeated(self, done: PullResult) -> PullResult:
+        """Return the result of a bundle that was pulled before, without its nested ones above the limit."""
         size = 1 + self.sizes[done.reference]
-        if self.told + size > _MOST_TOLD:
+        if self.results + size > _MOST_RESULTS:
             return replace(done, nested=())
-        self.told += size
+        self.results += size
         return done
 
-    def _say_again(self, locked: LockedImage, depth: int) -> None:
+    def _report_again(self, locked: LockedImage, depth: int) -> None:
         indent = "  " * (depth + 1)
         self.on_event(Message(f"{indent}Pulling nested bundle '{locked.reference}'\n"))
         self.on_event(Message(f"{indent}Skipped, already downloaded\n"))

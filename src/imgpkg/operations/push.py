@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
 
 DEFAULT_EXCLUSIONS = (".git",)
-# Below this many bytes asking whether a blob is there costs as much as sending it.
+# For smaller blobs, in bytes, a HEAD request takes about as long as the upload.
 _WORTH_ASKING = 1 << 20
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """What was pushed: the digest reference, and the tag that names it now."""
+    """The result of a push: the digest reference, and the tag that was written."""
 
     reference: Reference
     tag: str
@@ -52,11 +52,15 @@ def push(
     lock_output: StrPath = "",
     on_event: Hook = silent,
 ) -> PushResult:
-    """Pack `files`, a list or one path, into one layer and push it as `image` or `bundle`, a tag reference.
+    """Pack `files`, paths or one path, into a layer, and push it as `image` or as `bundle`, a tag reference.
 
-    A bundle must hold `.imgpkg/images.yml`; `lock_output` names a BundleLock file to write. What the
-    registry already has is not sent again. Raises UsageError, InvalidReference, LocalIOError, or an error of
-    the registry.
+    Of a folder the content is packed, a file under its own name. `exclusions` are names in the layer to leave
+    out; a folder is left out with its content. `preserve_permissions` keeps the permissions of group and
+    others, which are removed otherwise. `labels` are added to the image configuration. A bundle must contain
+    `.imgpkg/images.yml`, an image must not contain `.imgpkg`. `lock_output` is a BundleLock file to write.
+    Blobs that the registry has are not uploaded again.
+
+    Raises UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
     """
     target = _target(image, bundle, labels, lock_output)
     files = _listed(files)
@@ -110,6 +114,8 @@ def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is
 def _publish(
     client: RegistryClient, target: Reference, layer: PackedLayer, built: BuiltImage, on_event: Hook
 ) -> None:
+    # The tag is derived from the digest. If it exists, the same content was pushed before, maybe under
+    # another tag: then nothing is uploaded but the manifest under `target`.
     internal = target.repository.tag(internal_tag(built.manifest.digest))
     with doing(f"Writing '{target}'", "Writing image"):
         is_there = client.names(internal, built.manifest.digest)
@@ -130,6 +136,7 @@ def _send(
 ) -> None:
     repository = target.repository
     is_large = layer.descriptor.size >= _WORTH_ASKING
+    # Two blobs: the layer and the configuration.
     on_event(Planned(2, layer.descriptor.size + built.config_descriptor.size))
     client.push_blob(repository, layer.descriptor, layer.open, check=is_large, on_event=on_event)
     client.push_blob(

@@ -1,4 +1,4 @@
-"""List the tags of a repository, resolve a tag to its digest, and make sure of a tag that was written."""
+"""List the tags of a repository, resolve a tag to its digest, and confirm a tag that was written."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
 
 INTERNAL_SUFFIX = ".imgpkg"
-# Registries of several machines may need a moment until each of them knows a tag.
+# In seconds. A registry of several machines may take a moment to replicate a tag to all of them.
 _PAUSE = 1.0
 _KEPT_NOTHING = (
-    "The registry, or a proxy in front of it, answered that the manifest was stored: its log may tell what "
-    "became of it."
+    "The registry, or a proxy in front of it, answered that the manifest was stored: its log may contain the "
+    "reason."
 )
 _NAMES_ANOTHER = (
-    "Somebody else may have written the tag at the same time, or the registry answers with an old copy: look "
-    "at the tag, and write it again if it is wrong."
+    "Another client may have written the tag at the same time, or the registry returned an old copy: check "
+    "the tag, and write it again if it is wrong."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A tag, and the digest it names when that was asked for."""
+    """A tag, and the digest that it names if `list_tags` was called with `digests`."""
 
     name: str
     digest: Digest | None = None
 
     @property
     def is_internal(self) -> bool:
-        """True for the tags that imgpkg writes for itself."""
+        """True for tags with the suffix `.imgpkg`, which imgpkg writes besides those of the user."""
         return self.name.endswith(INTERNAL_SUFFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class TagList:
-    """The tags of a repository in the registry's order."""
+    """The tags of a repository, in the order in which the registry lists them."""
 
     repository: Repository
     tags: tuple[Tag, ...]
@@ -52,10 +52,10 @@ class TagList:
 def list_tags(
     image: str, *, session: Session, digests: bool = False, imgpkg_internal_tags: bool = False
 ) -> TagList:
-    """List the tags of the repository of `image`; with `digests` resolve each, several at a time.
+    """Return the tags of the repository of `image`; a tag or digest in `image` is ignored.
 
-    The tags that imgpkg writes for itself are left out, and not resolved, unless `imgpkg_internal_tags` is
-    set. A tag or digest in `image` is ignored. Raises InvalidReference, or an error of the registry.
+    `digests` resolves each of them, which takes a request per tag. `imgpkg_internal_tags` includes the tags
+    that imgpkg writes besides those of the user. Raises InvalidReference, TransportError or RegistryError.
     """
     repository = parse_any(image).repository
     tags = tuple(
@@ -74,19 +74,19 @@ def list_tags(
 
 
 def resolve(image: str, *, session: Session) -> Reference:
-    """Return the digest reference that `image` names now; a digest reference is checked for existence.
+    """Return the digest reference that `image` names at present; a digest reference is checked to exist.
 
-    Raises InvalidReference, or an error of the registry: NotFound when there is no such image.
+    Raises InvalidReference, TransportError or RegistryError: NotFound if there is no such image.
     """
     reference = parse_any(image)
     return reference.repository.digest(session.client.resolve(reference).digest)
 
 
 def confirm_tag(client: RegistryClient, reference: Reference, digest: Digest) -> None:
-    """Ask whether the tag `reference` names `digest`, which was just written, and once more after a pause.
+    """Check that the tag `reference`, which was just written, names `digest`; repeat once after a pause.
 
-    There are registries that answer a manifest with 201 and keep nothing. Raises VerificationError, or an
-    error of the registry. A login that may write and not read proves nothing: then the 201 is believed.
+    Some registries answer 201 to a manifest and do not store it. A credential that may write but not read
+    cannot check: the tag is then assumed to be written. Raises VerificationError, or an error of the registry.
     """
     try:
         found = client.exists(reference)

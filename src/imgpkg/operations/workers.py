@@ -1,4 +1,7 @@
-"""Several workers on one job: the first failure, or whoever asks to stop, ends what the others wait for."""
+"""Worker threads for an operation; the first failure, or a cancelled scope, ends all of them at once.
+
+`concurrent.futures` would wait for running threads after a failure, and the interpreter for them at exit.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Sockets, pauses and programs end at once; what cannot be ended is left to its daemon thread after this time.
+# Cancelling ends sockets, pauses and programs at once. Other calls, such as name look-ups, cannot be ended:
+# their daemon threads are abandoned after this time.
 _GRACE_SECONDS = 1.0
-# How often the threads are looked at while nothing is heard of them.
-_GLANCE_SECONDS = 0.5
+# How often to check that the threads are alive.
+_CHECK_SECONDS = 0.5
 
 
 class WorkerPool:
-    """Does things, `jobs` at a time, in one scope of cancellation; `hook` gets the events of all workers."""
+    """Up to `jobs` threads in one cancel scope; `hook` receives the events of all of them."""
 
     def __init__(self, scope: Cancellation, jobs: int, hook: Hook) -> None:
         self.jobs = jobs
@@ -37,33 +41,33 @@ class WorkerPool:
         self._hook = hook
 
     def on_event(self, event: Event) -> None:
-        """Pass an event on; raise Cancelled when another worker failed or the work was stopped."""
+        """Call the hook with `event`; raise Cancelled if another worker failed or the scope is cancelled."""
         self._scope.check()
         self._hook(event)
 
     def map(self, act: Callable[[T], R], things: Iterable[T]) -> list[R]:
-        """Act on each thing, several at a time, and return the results in order.
+        """Return `act(thing)` for each of `things`, in their order, computed in several threads.
 
-        The first failure is raised within a second, whatever the other workers wait for; the work is then
-        over, and so is it after KeyboardInterrupt. One thing alone is done in the calling thread.
+        The first failure is raised within a second, even if other threads are blocked. After a failure or
+        KeyboardInterrupt the scope is cancelled. A single thing is processed in the calling thread.
         """
         left = deque(enumerate(things))
         if min(self.jobs, len(left)) <= 1:
             return [act(thing) for _, thing in left]
-        crew = _Crew(act, left, self._scope, min(self.jobs, len(left)))
+        threads = _Threads(act, left, self._scope, min(self.jobs, len(left)))
         try:
-            crew.run()
+            threads.run()
         except BaseException:
             self._scope.cancel()
-            crew.wait(_GRACE_SECONDS)
+            threads.wait(_GRACE_SECONDS)
             raise
-        return [crew.results[position] for position in range(len(crew.results))]
+        return [threads.results[position] for position in range(len(threads.results))]
 
 
-class _Crew(Generic[T, R]):
+class _Threads(Generic[T, R]):
     """Threads that take things from one queue until it is empty or one of them fails.
 
-    Each thread starts the next one, as long as there are fewer than `size` and there is something to do.
+    Each thread starts the next one while there are fewer than `size` and the queue is not empty.
     """
 
     def __init__(
@@ -79,30 +83,31 @@ class _Crew(Generic[T, R]):
         self._count = 0
 
     def run(self) -> None:
-        """Do all the things; raise the first failure."""
+        """Process all things; raise the first failure."""
         self._grow()
         while self._count < len(self._threads):
             try:
-                failure = self._ended.get(timeout=_GLANCE_SECONDS)
+                failure = self._ended.get(timeout=_CHECK_SECONDS)
             except Empty:
-                # A thread may end before its first line, for want of memory.
+                # A thread that runs out of memory ends without a report.
                 if any(thread.is_alive() for thread in self._threads):
                     continue
                 break
             self._count += 1
             if failure is not None:
                 raise failure
+        # What threads without memory left in the queue.
         self._take()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the threads that still run, for at most `seconds`."""
+        """Wait until all threads have ended, for at most `seconds`."""
         end = time.monotonic() + seconds
         for thread in tuple(self._threads):
             thread.join(max(end - time.monotonic(), 0))
 
     def _grow(self) -> None:
         if len(self._threads) < self._size and self._left:
-            # A daemon: the interpreter would wait at its end for one that cannot be ended.
+            # The interpreter waits at exit for threads that are not daemons, also for blocked ones.
             thread = Thread(target=copy_context().run, args=(self._work,), name="imgpkg-worker", daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -119,6 +124,7 @@ class _Crew(Generic[T, R]):
     def _take(self) -> None:
         while self._left:
             self._scope.check()
+            # Another thread may take the last thing between the check and here.
             try:
                 position, thing = self._left.popleft()
             except IndexError:
@@ -128,6 +134,6 @@ class _Crew(Generic[T, R]):
 
 @contextmanager
 def open_workers(session: Session, jobs: int, hook: Hook = silent) -> Iterator[WorkerPool]:
-    """Open work for `jobs` at a time within `session`; it is all done, or given up, when the block ends."""
+    """Return a context with a WorkerPool of `jobs` threads, at least one, in a scope of `session`."""
     with session.cancellation.scope() as scope:
         yield WorkerPool(scope, max(1, jobs), hook)
