@@ -1,4 +1,4 @@
-"""Describe a bundle: what it names, where each image is, what signs it; or read it as values."""
+"""Describe a bundle: the images and bundles it names, where they are, and their signatures and referrers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login
-from imgpkg.operations.workers import open_workers
+from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session
 from imgpkg.values import FrozenDict
 
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
 
-# Reading metadata is all round trips: more of them at once than blobs.
-_METADATA_JOBS = 10
-# What is listed more than once is listed so often at most.
+# A bundle may be inside many others: listed in each of them, descriptions could grow exponentially.
 _MOST_ENTRIES = 10_000
 
 
 class ImageType(Enum):
-    """What an image is to the bundle that lists it."""
+    """Why an image is in the description of a bundle.
+
+    The images lock names an IMAGE. A SIGNATURE is found by cosign's tag, a REFERRER by its `subject` field.
+    INTERNAL is the record of locations that a copy writes.
+    """
 
     IMAGE = "Image"
     SIGNATURE = "Signature"
@@ -43,10 +45,10 @@ class ImageType(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """An image of a bundle: `image` is where it was found, `origin` what the lock says.
+    """An image of a bundle: `image` is the reference where it is, `origin` the one in the images lock.
 
-    `key` is its digest. For a signature that the registry refused to show it is the tag asked for, `image` is
-    empty, and `error` is set.
+    `key` is the digest. If the registry denied access to a signature, `key` is the tag of the signature,
+    `image` is empty, and `error` is set.
     """
 
     key: str
@@ -63,10 +65,10 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A bundle and its content, each entry once, in ascending order of digest.
+    """A bundle with its images and nested bundles, in ascending order of digest, each once.
 
-    A bundle that is inside several others is described in each of them, up to ten thousand entries in all;
-    beyond that `is_repeated` tells of a bundle that it is described elsewhere, and its content is left out.
+    A bundle that is inside several others is described in each of them. Once there are ten thousand entries,
+    repeated descriptions have `is_repeated` set and no content.
     """
 
     digest: Digest
@@ -90,18 +92,19 @@ def describe(
     cosign_artifacts: bool = True,
     referrers: bool = False,
 ) -> Description:
-    """Describe `bundle` and the bundles inside it, to any depth.
+    """Return a description of `bundle` and its nested bundles, to any depth.
 
-    `layers` lists the layers of each image; `cosign_artifacts` looks for signatures; `referrers` asks for
-    whatever is attached to each image. Raises NotABundle, InvalidReference, InvalidLock, or an error of the
-    registry.
+    `layers` includes the layers of each image, `cosign_artifacts` the cosign signatures, `referrers` the
+    manifests whose `subject` is one of the images (distribution-spec, "Listing Referrers"). Only manifests,
+    configurations and the layers of bundles are fetched.
+
+    Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError.
     """
     with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
         root = fetch_image(session.client, parse_any(bundle))
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
-    jobs = max(session.settings.concurrency, _METADATA_JOBS)
-    with open_workers(session, jobs) as workers:
+    with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
         with doing("Retrieving Images from bundle"):
             graph = walk(session.client, root, workers)
         facts = _Facts(session.client, workers)
@@ -116,9 +119,10 @@ def describe(
 
 
 def read_bundle(bundle: str, *, session: Session) -> Bundle:
-    """Read the images lock, the locations record and the members of `bundle`, to any depth; pull no content.
+    """Return the images lock, the record of locations and the members of `bundle`, to any depth.
 
-    Raises NotABundle, InvalidReference, InvalidLock, or an error of the registry.
+    Only manifests, configurations and the layers of bundles are fetched. Raises InvalidReference, NotABundle,
+    InvalidLock, TransportError or RegistryError.
     """
     root = fetch_image(session.client, parse_any(bundle))
     with open_workers(session, session.settings.concurrency) as workers:
@@ -134,7 +138,7 @@ def _places(graph: Bundle) -> Iterable[Reference]:
 
 @dataclass
 class _Facts:
-    """What was found out about each reference besides its manifest."""
+    """The signature, the referrers and the layers of each reference."""
 
     client: RegistryClient
     workers: Workers
@@ -153,7 +157,7 @@ class _Facts:
         self.attached.update(zip(places, found, strict=True))
 
     def find_layers(self, graph: Bundle) -> None:
-        """Take the layers from manifests at hand; fetch the manifests that were not needed before."""
+        """Find the layers of all images and signatures; fetch the manifests that were not needed before."""
         known = _known_manifests(graph)
         for info in self.signatures.values():
             if info is not None and not info.error:
@@ -164,7 +168,7 @@ class _Facts:
         self.layers.update(zip(known, read, strict=True))
 
     def _layers(self, found: tuple[Reference, Manifest | None]) -> tuple[Digest, ...]:
-        """List the layers of an image, or of the image for linux/amd64 that an index lists."""
+        """Return the layers of an image, or of the linux/amd64 image of an index, as the Go version does."""
         reference, manifest = found
         if manifest is not None and manifest.is_index:
             child = next((c for c in manifest.children if f"{c.platform}/".startswith("linux/amd64/")), None)
@@ -212,12 +216,12 @@ def _digest(reference: Reference) -> Digest:
 
 
 class _Describing:
-    """One description in the making: what each bundle holds is worked out once, and shared."""
+    """Builds a description; each bundle is described once, and the result shared by all that contain it."""
 
     def __init__(self, facts: _Facts) -> None:
         self._facts = facts
         self._done: dict[Reference, Description] = {}
-        # How many entries there are below a bundle when every one is listed wherever it is met.
+        # The number of entries below each bundle, with all repetitions.
         self._sizes: dict[Reference, int] = {}
         self._count = 0
 
@@ -227,7 +231,7 @@ class _Describing:
             found = replace(self._done[reference], origin=origin, annotations=annotations)
             if self._count + self._sizes[reference] > _MOST_ENTRIES:
                 return replace(found, bundles=(), images=(), is_repeated=True)
-            # What fits now has fitted when it was worked out: it is whole.
+            # Below the limit now, so nothing was left out when it was described first.
             self._count += self._sizes[reference]
             return found
         inner = self._inner(bundle)
@@ -243,7 +247,7 @@ class _Describing:
         return found
 
     def _inner(self, bundle: Bundle) -> tuple[Description, ...]:
-        """Describe the bundles that `bundle` names in the order in which they are listed."""
+        """Describe the nested bundles in ascending order of their digests."""
         found = []
         for member in sorted(bundle.members, key=lambda member: str(member.locked.digest)):
             if member.bundle is not None:
@@ -272,7 +276,7 @@ def _image(member: Member, facts: _Facts) -> ImageInfo:
 
 
 def _artifacts(bundle: Bundle, places: list[Reference], facts: _Facts) -> Iterable[ImageInfo]:
-    """Yield what belongs to the bundle without being named by it: signatures, referrers, the locations."""
+    """Yield what the images lock does not name: signatures, referrers, and the record of locations."""
     for place in places:
         info = facts.signatures.get(place)
         if info is not None:

@@ -86,7 +86,7 @@ def confirm_tag(client: RegistryClient, reference: Reference, digest: Digest) ->
     """Check that the tag `reference`, which was just written, names `digest`; repeat once after a pause.
 
     Some registries answer 201 to a manifest and do not store it. A credential that may write but not read
-    cannot check: the tag is then assumed to be written. Raises VerificationError, or an error of the registry.
+    cannot check: the tag is then assumed to exist. Raises VerificationError, or an error of the registry.
     """
     try:
         found = client.exists(reference)

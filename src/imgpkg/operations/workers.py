@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+# How many manifests to request at the same time: they are small, so that latency decides.
+METADATA_JOBS = 10
 # Cancelling ends sockets, pauses and programs at once. Other calls, such as name look-ups, cannot be ended:
 # their daemon threads are abandoned after this time.
 _GRACE_SECONDS = 1.0

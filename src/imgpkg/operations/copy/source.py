@@ -37,7 +37,7 @@ from imgpkg.operations.copy.plan import (
     plan_of,
     read_roots,
 )
-from imgpkg.operations.workers import open_workers
+from imgpkg.operations.workers import METADATA_JOBS, open_workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,8 +54,6 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
-# Reading metadata is all round trips: more of them at once than blobs.
-_METADATA_JOBS = 10
 # A signature of a document of an image: nobody goes much further, but a hostile registry.
 _LONGEST_CHAIN = 32
 # What the index of a layout remembers of an image, beside its tag.
@@ -152,7 +150,7 @@ def _exported(
     `with_configs` reads configurations too. Raises UsageError, IsABundle, NotABundle, InvalidLock, or an
     error of the registry.
     """
-    with open_workers(session, max(session.settings.concurrency, _METADATA_JOBS)) as workers:
+    with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
         collected = _collect(session, source, options, workers)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")
