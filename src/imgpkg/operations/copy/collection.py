@@ -1,4 +1,4 @@
-"""Turn what a copy was asked for into items: an image, a bundle with all it names, or a lock."""
+"""The items of a copy: an image, a bundle with everything it names, or the images of a lock file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image, signature_tag
+from imgpkg.bundle.locations import Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
 from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY
@@ -23,25 +24,27 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.values import StrPath
 
-# What a file remembers of the images lock that it was made from: the places and annotations of each image.
+# A tar file or layout has no images lock. This label of an image contains its positions and annotations in
+# the lock from which the file was made, so that `--lock-output` can write the lock again.
 LOCK_LABEL = "dev.carvel.imgpkg.copy.images-lock"
 ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What the locations record of one copied bundle will say: (reference in its lock, is a bundle)."""
+    """The locations of the images of a bundle, to be pushed to the destination as an image of their own."""
 
     bundle: Digest
-    images: tuple[tuple[str, bool], ...]
+    images: tuple[Location, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What to copy: the items, the records of the bundles among them, the images lock if that was the source.
+    """What to copy: the items, and a record for each bundle among them.
 
-    `root` is the item of the root bundle, None when no bundle was asked for; `has_other_bundles` tells that
-    there are bundles although nobody knows which is the root, as in tar files of old versions.
+    `root` is the item of the root bundle, None for other sources. `images_lock` is set if the source is an
+    images lock, or a file that was made from one. `has_other_bundles` is true if there are bundles but the
+    root is unknown, as in tar files of old versions.
     """
 
     items: tuple[Item, ...]
@@ -51,12 +54,12 @@ class Collected:
     has_other_bundles: bool = False
 
     def adding(self, items: Iterable[Item]) -> Collected:
-        """Return the same with more items, such as signatures."""
+        """Return a copy with more items."""
         return replace(self, items=(*self.items, *items))
 
 
 def collect_image(client: RegistryClient, text: str) -> Collected:
-    """Collect one image or index; raise IsABundle for a bundle."""
+    """Return one image or index; raise InvalidReference, IsABundle, or an error of the registry."""
     asked = parse_any(text)
     found = fetch_image(client, asked)
     if found.is_bundle:
@@ -65,7 +68,10 @@ def collect_image(client: RegistryClient, text: str) -> Collected:
 
 
 def collect_bundle(client: RegistryClient, text: str, workers: Workers) -> Collected:
-    """Collect a bundle and everything it names, at any depth."""
+    """Return a bundle and everything that it names, at any depth.
+
+    Raises InvalidReference, NotABundle, InvalidLock, or an error of the registry.
+    """
     asked = parse_any(text)
     root = _root(client, asked, workers)
     item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
@@ -73,7 +79,10 @@ def collect_bundle(client: RegistryClient, text: str, workers: Workers) -> Colle
 
 
 def collect_lock(client: RegistryClient, path: StrPath, workers: Workers) -> Collected:
-    """Collect what a BundleLock or an ImagesLock names."""
+    """Return what the BundleLock or ImagesLock file `path` names.
+
+    Raises LocalIOError, InvalidLock, NotABundle, IsABundle, or an error of the registry.
+    """
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)
     if isinstance(lock, ImagesLock):
@@ -84,7 +93,10 @@ def collect_lock(client: RegistryClient, path: StrPath, workers: Workers) -> Col
 
 
 def signatures(client: RegistryClient, items: Sequence[Item], workers: Workers) -> list[Item]:
-    """Find the cosign signature of each item in its own repository; a refusal counts as none."""
+    """Return the cosign signatures of `items`, each from the repository of its item.
+
+    Cosign stores the signature of `sha256:…` under the tag `sha256-….sig`. Status 403 counts as not signed.
+    """
     distinct = {item.reference: item for item in items}
     return [found for found in workers.map(lambda ref: _signature(client, ref), distinct) if found]
 
@@ -122,7 +134,9 @@ def _records(root: Bundle) -> tuple[Record, ...]:
     return tuple(
         Record(
             bundle.image.manifest.digest,
-            tuple((str(member.locked.reference), member.bundle is not None) for member in bundle.members),
+            tuple(
+                Location(str(member.locked.reference), member.bundle is not None) for member in bundle.members
+            ),
         )
         for bundle in root.bundles()
     )
@@ -143,7 +157,7 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers) 
 
 
 def _lock_labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
-    """Return the label of each image; there are none for a lock without annotations, as in the original."""
+    """Return the label of each image of `lock`; a lock without annotations has none, as in the Go version."""
     if not any(image.annotations for image in lock.images):
         return {}
     entries: dict[Digest, list[tuple[int, dict[str, str]]]] = {}
@@ -156,10 +170,10 @@ def _lock_labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
 
 
 def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
-    """Make the images lock again of whose entries the `items` of a file remember something.
+    """Return the images lock that the labels of `items` describe, None if no item has such a label.
 
-    Images that were not in it follow its own, but not the signatures of those. None when no item remembers
-    anything. Raises ArchiveError for a label that is damaged.
+    Images that were not in the lock come after those that were; signatures of the latter are left out.
+    Raises ArchiveError for a damaged label.
     """
     all_items = sorted(items, key=lambda item: str(item.reference))
     entries: dict[tuple[int, str], LockedImage] = {}

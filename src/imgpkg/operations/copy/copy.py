@@ -1,4 +1,4 @@
-"""Copy images, bundles and all they name between registries, tar files and layouts."""
+"""Copy images and bundles, with everything they name, between registries, tar files and layouts."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def copy(
     resume: bool = False,
     on_event: Hook = silent,
 ) -> CopyResult:
-    """Copy to the one destination that is set; see `copy_to_repository`, `copy_to_tar`, `copy_to_layout`.
+    """Copy `source` to one of three destinations, exactly one of which is given.
 
-    `lock_output` goes with a repository and `resume` with a tar file. Raises UsageError for what does not go
-    together, and whatever the copy raises.
+    See `copy_to_repository`, which alone accepts `lock_output`, `copy_to_tar`, which alone accepts `resume`,
+    and `copy_to_layout`. Raises UsageError, and what these raise.
     """
     check_destination(
         source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, lock_output=lock_output, resume=resume
@@ -70,10 +70,7 @@ def check_destination(
     lock_output: StrPath = "",
     resume: bool = False,
 ) -> None:
-    """Raise UsageError unless `source` is one source and exactly one destination is set that it may go to.
-
-    `lock_output` goes with a repository, `resume` with a tar file.
-    """
+    """Raise UsageError unless exactly one source and one destination are given, and all options fit them."""
     source.check()
     if sum(1 for text in (to_repo, to_tar, to_layout) if text) != 1:
         raise UsageError("Expected either --to-tar or --to-repo")
@@ -94,11 +91,15 @@ def copy_to_repository(
     lock_output: StrPath = "",
     on_event: Hook = silent,
 ) -> CopyResult:
-    """Copy an image, a bundle with all it names, or what a lock or file holds into the repository `to_repo`.
+    """Copy `source` to the repository `to_repo`, and return the references of all copied images.
 
-    Blobs go straight from source to destination, or are mounted within one registry; from a tar file or
-    layout the destination alone is contacted. `lock_output` names a lock file to write. Raises UsageError,
-    IsABundle, NotABundle, InvalidLock, VerificationError, ArchiveError, or an error of either registry.
+    A bundle is copied with everything that it names, to any depth. Blobs are streamed from the source to the
+    destination, or mounted if both are in one registry; blobs and manifests that are there are skipped. From
+    a tar file or layout, only the destination is contacted. `lock_output` is a file to write, a BundleLock if
+    a bundle was copied and an ImagesLock otherwise.
+
+    Raises UsageError, InvalidReference, IsABundle, NotABundle, InvalidLock, InvalidManifest, ArchiveError,
+    VerificationError, LocalIOError, TransportError or RegistryError.
     """
     source.check()
     lock = _lock_place(source, lock_output) if lock_output else ""
@@ -121,11 +122,11 @@ def copy_to_tar(
     resume: bool = False,
     on_event: Hook = silent,
 ) -> CopyResult:
-    """Copy an image, a bundle with all it names, or what a lock names into the tar file `path`.
+    """Copy `source`, which must be in a registry, to the tar file `path`.
 
-    The file appears when it is whole; its bytes depend on what is copied alone. `resume` uses every blob that
-    an earlier file, whole or not, has and that verifies. Raises what `copy_to_repository` raises, and
-    LocalIOError.
+    The file is replaced only when it is complete. The same content always produces the same bytes. `resume`
+    keeps all blobs of an existing file, or of an interrupted copy to it, whose digests verify. Raises what
+    `copy_to_repository` raises.
     """
     check_destination(source, to_repo="", to_tar=path, to_layout="")
     shown = os.fspath(path)
@@ -145,9 +146,10 @@ def copy_to_layout(
     options: CopyOptions = DEFAULT_OPTIONS,
     on_event: Hook = silent,
 ) -> CopyResult:
-    """Copy into the OCI image layout folder `path`, which may hold other images already.
+    """Copy `source` to the OCI image layout folder `path` (image-spec, image-layout.md).
 
-    Blobs that are there are not fetched again. Raises what `copy_to_repository` raises, and LocalIOError.
+    The folder may contain other images, which stay. Blobs that it contains are not fetched again. Raises what
+    `copy_to_repository` raises.
     """
     source.check()
     shown = os.fspath(path)
@@ -160,7 +162,7 @@ def copy_to_layout(
 
 
 def _lock_place(source: CopySource, lock_output: StrPath) -> str:
-    """Resolve where the lock file goes; raise LocalIOError, UsageError for the file that is copied."""
+    """Return the absolute path of the lock file; raise LocalIOError, or UsageError if it is the source."""
     with doing("Writing images config" if source.lock or source.image else "Writing bundle config"):
         place = output_file(lock_output)
     if source.tar and os.path.exists(source.tar) and os.path.realpath(source.tar) == place:
@@ -169,10 +171,9 @@ def _lock_place(source: CopySource, lock_output: StrPath) -> str:
 
 
 def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: StrPath) -> None:
-    """Write a BundleLock for the root bundle, or an ImagesLock of everything copied.
+    """Write a BundleLock for the root bundle, or else an ImagesLock; errors name the file `shown`.
 
-    Errors name the file `shown`. Raises UsageError when bundles were copied and none of them is known to be
-    the root.
+    Raises UsageError if there are bundles and it is unknown which of them is the root.
     """
     if result.bundle is not None:
         BundleLock(result.bundle.destination, result.bundle.tag).write(path, shown)

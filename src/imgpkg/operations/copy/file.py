@@ -1,4 +1,4 @@
-"""Write a copy to a tar file or a layout."""
+"""Copy into a tar file or an OCI image layout."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.values import Log
     from imgpkg.session import Session
 
+# manifest.json repeats a manifest in every index that lists it, so that it may grow exponentially.
 _MOST_REPEATED = 100_000
 
 
 def write_archive(
     opened: OpenedSource, path: str, *, shown: str, resume: bool, session: Session, log: Log
 ) -> None:
-    """Write the plan of `opened` into the tar file `path`, which errors name `shown`.
+    """Write the plan of `opened` to the tar file `path`; errors name it `shown`.
 
     Raises ArchiveError for more than a tar file can list, VerificationError, LocalIOError, or an error of the
     source.
@@ -53,7 +54,7 @@ def write_archive(
 
 
 def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Session, log: Log) -> None:
-    """Write the plan of `opened` into the layout folder `path`, which errors name `shown`."""
+    """Write the plan of `opened` to the layout folder `path`; errors name it `shown`."""
     layout = Layout.create(path, shown)
     _fill(opened.plan, layout, opened.open_blob, session=session, log=log)
     for node in nodes_of(opened.plan.roots):
@@ -64,7 +65,10 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
 
 
 def _check_listable(plan: TransferPlan) -> None:
-    """Raise ArchiveError for indexes that list the same without end: manifest.json repeats all of it."""
+    """Raise ArchiveError for indexes whose lists are too large for manifest.json.
+
+    The sizes are computed without expanding the lists.
+    """
     counts: dict[Reference, int] = {}
     sizes: dict[Reference, int] = {}
     for node in nodes_of(plan.roots):
@@ -83,7 +87,7 @@ def _check_listable(plan: TransferPlan) -> None:
 
 
 def _archived(item: Item, node: Node) -> ArchiveItem:
-    """Describe a tree of manifests for manifest.json; what is known of its root is repeated below."""
+    """Return the entry of a tree for manifest.json; every child repeats the tag and labels of the root."""
     marks = Marks(str(node.image.reference), item.tag, item.origin, item.labels)
     if not node.manifest.is_index:
         return ArchiveImage(node.manifest, node.image.config_raw, marks)
@@ -116,9 +120,9 @@ def _fill(
     session: Session,
     log: Log,
 ) -> None:
-    """Write the blobs of `plan` that `target` has no bytes of, several at a time, the largest first.
+    """Write the blobs of `plan` that `target` lacks, in parallel, the largest first.
 
-    Raises VerificationError, LocalIOError, or an error of the source; the first failure ends the work.
+    Raises VerificationError, LocalIOError, or an error of the source; the first failure cancels the others.
     """
     missing = [move for move in plan.blobs.values() if not target.has(move.descriptor)]
     missing.sort(key=lambda move: -move.descriptor.size)
@@ -141,13 +145,13 @@ def _fill(
 def _counted(
     context: AbstractContextManager[Readable], blob: Descriptor, on_event: Hook
 ) -> Iterator[Readable]:
-    """Open a blob and report every piece that passes."""
+    """Open a blob, and report its progress."""
     with context as stream:
         yield CountingReader(stream, blob, on_event)
 
 
 def _spent_since(started: float) -> str:
-    """Write the time since `started` (monotonic) as the original writes durations: `8.222µs`, `1.5s`."""
+    """Return the time since `started` (monotonic) as Go prints durations: `8.222µs`, `1.5s`."""
     seconds = time.monotonic() - started
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if seconds >= size:

@@ -1,4 +1,4 @@
-"""Decide everything about a copy and move nothing: which manifests, which blobs, from where."""
+"""The plan of a copy: which manifests and blobs to transfer, and from where. It transfers nothing itself."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
-# Nobody nests indexes further than two or three deep, but a hostile registry.
+# Real indexes are nested two or three deep; a hostile registry could nest them without end.
 _MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing asked to be copied, before its manifests are known.
+    """An image or index to copy, before its manifests are known.
 
-    `opened` is the reference as the bundle's lock wrote it, empty when nobody wrote one. `image` holds what
-    was fetched already. `tag` is the tag to set at the destination besides imgpkg's own, empty for none.
-    `elsewhere` is another place to read it from, should it be gone from the first.
+    `origin` is the reference in the images lock of a bundle, empty for other items. `tag` is the tag to write
+    at the destination besides imgpkg's own, empty for none. `image` is set if the manifest was fetched
+    before. `elsewhere` is where to read the item if it does not exist at `reference`.
     """
 
     reference: Reference
@@ -43,24 +43,24 @@ class Item:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What makes two items the same: where it is read, and the tag."""
+        """The reference and the tag; two items with the same key are the same."""
         return str(self.reference), self.tag
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """An image, or an index with the nodes it lists; what it lists besides manifests is among its blobs."""
+    """An image, or an index and the nodes that it lists."""
 
     image: Image
     children: tuple[Node, ...] = ()
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of this node alone."""
+        """The manifest of this node."""
         return self.image.manifest
 
     def walk(self) -> Iterator[Node]:
-        """Yield every node below, each digest once, children first, then this one."""
+        """Yield this node and all below it, each digest once, children before their parents."""
         seen: dict[Digest, Node] = {}
         _gather(self, seen, lambda node: node.manifest.digest)
         yield from seen.values()
@@ -75,14 +75,14 @@ def _gather(node: Node, seen: dict[T, Node], key: Callable[[Node], T]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """An item and the whole tree of its manifests."""
+    """An item and the tree of its manifests."""
 
     item: Item
     node: Node
 
 
 def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
-    """Return the nodes of all trees, each once for each repository that it was read from, children first."""
+    """Return the nodes of all trees, once per repository from which they were read, children first."""
     seen: dict[Reference, Node] = {}
     for root in roots:
         _gather(root.node, seen, lambda node: node.image.reference)
@@ -91,10 +91,10 @@ def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
 
 @dataclass(frozen=True, slots=True)
 class BlobMove:
-    """One blob to move, once: where it can be read, and its bytes when they are at hand.
+    """A blob to transfer, and the repository to read it from; `data` is its content if it was fetched before.
 
-    `is_missing` tells that the file which is copied from does not hold it, as files do not hold the layers
-    that were left behind when they were made.
+    `is_missing` is true for a blob that the tar file or layout to copy from does not contain:
+    non-distributable layers are left out when a file is made.
     """
 
     descriptor: Descriptor
@@ -105,7 +105,7 @@ class BlobMove:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A non-distributable layer that stays behind, and the image that lists it."""
+    """A non-distributable layer that is not copied, and the image that lists it."""
 
     reference: Reference
     layer: Descriptor
@@ -113,7 +113,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class TransferPlan:
-    """Everything a copy will do: the roots in the order of their references, each blob once."""
+    """Everything that a copy will transfer: the roots in order of their references, and each blob once."""
 
     roots: tuple[Root, ...]
     blobs: Mapping[Digest, BlobMove]
@@ -124,11 +124,11 @@ class TransferPlan:
 def read_roots(
     client: Reader, items: Iterable[Item], workers: Workers, *, with_configs: bool
 ) -> tuple[Root, ...]:
-    """Fetch the manifests that are still unknown, each once; the roots come in the order of their references.
+    """Return the trees of `items` in the order of their references; fetch each unknown manifest once.
 
-    `with_configs` fetches every configuration too, for a destination that keeps them beside the manifests.
-    Raises an error of the registry with `Collecting packaging metadata: Working with REF` in front, and
-    InvalidManifest for indexes inside indexes without end, and for what is neither image nor index.
+    `with_configs` fetches the configurations too, for tar files, which list them beside the manifests. Raises
+    an error of the registry, or InvalidManifest for indexes that are nested too deep and for manifests that
+    are neither image nor index.
     """
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
@@ -138,7 +138,7 @@ def read_roots(
 
 
 def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> TransferPlan:
-    """List the blobs of `roots`, each digest once, and the layers that stay behind."""
+    """Return the plan for `roots`: all their blobs, without the non-distributable ones if so asked."""
     blobs: dict[Digest, BlobMove] = {}
     left_out: dict[tuple[str, Digest], LeftOut] = {}
     has_any = False
@@ -163,7 +163,7 @@ def _moves(node: Node) -> Iterator[BlobMove]:
 
 
 class _MetadataReader:
-    """Reads trees of manifests level by level, so that no worker waits for another."""
+    """Reads trees of manifests level by level, so that no worker waits for another one."""
 
     def __init__(self, client: Reader, workers: Workers, with_configs: bool) -> None:
         self._client = client
@@ -190,7 +190,7 @@ class _MetadataReader:
         except NotFound as first:
             if item.elsewhere is None:
                 raise
-            # The locations record may be older than a deletion: the original place is still worth asking.
+            # The image may have been deleted since its location was recorded: try where the lock names it.
             try:
                 return self._complete(item.elsewhere, None)
             except RegistryError as last:
@@ -212,10 +212,10 @@ class _MetadataReader:
             raise
 
     def _assemble(self, image: Image, depth: int) -> tuple[Node, int]:
-        """Return the tree of `image`, and how many levels are below it.
+        """Return the tree of `image`, and the number of levels below it.
 
-        What is listed near the top may be listed again further down: the levels of reading do not tell how
-        deep a tree is.
+        An index may be listed at several depths, but is read at the first: the number of levels read is not
+        the depth of the tree.
         """
         _check_depth(image.reference, depth)
         if image.reference not in self._nodes:
@@ -233,7 +233,7 @@ def _check_depth(reference: Reference, depth: int) -> None:
 
 
 def _check_kind(manifest: Manifest) -> None:
-    """Refuse what lists its parts in a way of its own: they would be left behind."""
+    """Refuse manifests of unknown types: their blobs are unknown and would be left out of the copy."""
     if manifest.config is None and not manifest.is_index:
         raise InvalidManifest(
             f'unsupported MediaType: "{manifest.media_type}", '

@@ -1,4 +1,4 @@
-"""Say what a copy would do, and do nothing: what moves, from where, how much, with which credential."""
+"""Preview a copy: what would be transferred, how much, and with which credentials."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PreviewedImage:
-    """One thing to copy; `size` is the bytes of its blobs, shared ones included.
+    """An image or index to copy; `size` is that of all its blobs in bytes, also of those shared with others.
 
-    `is_there` tells that the destination is known to have it: a copy of a few images writes without asking.
+    `is_there` is true if the destination is known to have it. Before a small copy the destination is not
+    asked.
     """
 
     reference: Reference
@@ -40,10 +41,11 @@ class PreviewedImage:
 
 @dataclass(frozen=True, slots=True)
 class CopyPreview:
-    """What a copy would move: each blob that the destination may lack is counted once, `size` in bytes.
+    """What a copy would transfer: `blobs` is their number and `size` their bytes, each counted once.
 
-    `mountable` blobs are in the destination's registry, perhaps there already, and need not move.
-    `credentials` has a decision for each repository that would be asked, the destination last.
+    `mountable` of these blobs, of `mountable_size` bytes in total, are in the registry of the destination and
+    can be mounted without a transfer. `credentials` are the decisions for all repositories that would be
+    contacted, the destination last.
     """
 
     images: tuple[PreviewedImage, ...]
@@ -63,10 +65,10 @@ def preview_copy(
     options: CopyOptions = DEFAULT_OPTIONS,
     on_event: Hook = silent,
 ) -> CopyPreview:
-    """Read the manifests that a copy would read and tell what it would move; nothing is written anywhere.
+    """Return what a copy of `source` to the repository `to_repo`, or to a file without it, would transfer.
 
-    The destination is asked what it has. Without `to_repo` the copy would go to a file, of which nothing is
-    looked at. Raises what the copy itself would raise while reading.
+    Nothing is written. Manifests are read from the source, and the destination is asked what it has; a file
+    at the destination is not read. Raises what the copy itself would raise before it writes.
     """
     source.check()
     repository = None
@@ -88,7 +90,7 @@ def preview_copy(
 
 
 def _missing(moves: tuple[BlobMove, ...], to: Destination, workers: WorkerPool) -> tuple[BlobMove, ...]:
-    """Leave out what the copy will find at the destination; what it can mount it will not ask for."""
+    """Return the blobs that the destination lacks, and those that may be mounted, which are not asked for."""
 
     def is_missing(move: BlobMove) -> bool:
         return to.may_mount(move) or not to.client.has_blob(to.repository, move.descriptor.digest)

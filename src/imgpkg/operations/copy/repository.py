@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.bundle.image import internal_tag, locations_tag, repository_based_tag, signature_tag
-from imgpkg.bundle.locations import FILE_NAME, ImageLocations, Location
+from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_file
 from imgpkg.content.store import OpenedBlob
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
-# Below this many bytes asking whether a blob is there costs as much as sending it.
+# For smaller blobs, in bytes, a HEAD request takes about as long as the upload.
 WORTH_ASKING = 1 << 20
-# From this many parts on, one question for all tags of the destination pays for itself.
+# A smaller copy, in manifests and blobs, writes without asking first: the list of tags is one more request.
 _WORTH_LISTING = 10
-# A repository with more tags is asked for each tag instead: lists come in pages, one after another.
+# With more tags each one is requested, in parallel: a list comes in pages, one after the other.
 _MOST_TAGS = 1000
 _FLAG = "--include-non-distributable-layers"
 
@@ -50,7 +50,10 @@ OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[Readable]]"
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """The repository to write to; `tag_of` names the tag under which a root is uploaded."""
+    """The repository to write to; `tag_of` returns the tag under which a root is uploaded.
+
+    `mounts` is false if the source is a file: its blobs are read from the file and not from a registry.
+    """
 
     client: RegistryClient
     repository: Repository
@@ -58,28 +61,28 @@ class Destination:
     mounts: bool = True
 
     def reference(self, root: Root) -> Reference:
-        """Where `root` is uploaded."""
+        """Return the reference under which `root` is uploaded."""
         return self.repository.tag(self.tag_of(root))
 
     def holds(self, reference: Reference, digest: Digest) -> bool:
-        """Ask whether `reference` names `digest` already."""
+        """Return whether `reference` names `digest` already."""
         return self.client.names(reference, digest)
 
     def has(self, reference: Reference) -> bool:
-        """Tell whether `reference` names anything; a registry that refuses the question counts as a no."""
+        """Return whether `reference` exists; an error of the registry counts as no."""
         try:
             return self.client.exists(reference) is not None
         except RegistryError:
             return False
 
     def may_mount(self, move: BlobMove) -> bool:
-        """Tell whether the registry may have the blob without its being sent."""
+        """Return whether the registry may mount the blob from another of its repositories."""
         return (self.mounts or move.is_missing) and move.origin.registry == self.repository.registry
 
     def check_source(self, move: BlobMove, open_blob: OpenBlob) -> None:
-        """Raise ArchiveError for a blob that the copied file does not hold, nor the destination.
+        """Raise ArchiveError for a blob that is neither in the file to copy from nor at the destination.
 
-        One that may be mounted is not asked for.
+        A blob that may be mounted is not checked.
         """
         if move.is_missing and not self.may_mount(move):
             if self.client.has_blob(self.repository, move.descriptor.digest):
@@ -88,10 +91,10 @@ class Destination:
                 pass
 
     def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> bool:
-        """Make `reference` name `manifest`; a tag that names it already is not written again.
+        """Write `manifest` under `reference` unless it is there; return whether it was written.
 
-        Registries with immutable tags refuse even an equal manifest: what they have is then compared.
-        Returns whether the registry took the manifest, and was not asked whether it has it.
+        With `is_fresh`, the manifest is written without asking. A registry with immutable tags refuses even
+        an equal manifest: what it has under the tag is then compared.
         """
         if not is_fresh and self.holds(reference, manifest.digest):
             return False
@@ -107,13 +110,13 @@ class Destination:
 def destination(
     opened: OpenedSource, session: Session, repository: Repository, options: CopyOptions
 ) -> Destination:
-    """Say how the images of `opened` are to be written to `repository`."""
+    """Return how to write the images of `opened` to `repository`."""
     tag_of = _repository_based if options.repo_based_tags else _by_digest
     return Destination(session.client, repository, tag_of, mounts=not opened.is_local)
 
 
 def jobs(opened: OpenedSource, session: Session, repository: Repository) -> int:
-    """Return how many requests to have under way; where nothing but names moves there may be more of them."""
+    """Return the number of workers: twice as many if all blobs are mounted and no content is transferred."""
     registries = {move.origin.registry for move in opened.plan.blobs.values()}
     is_mounting = not opened.is_local and registries == {repository.registry}
     return session.settings.concurrency * (2 if is_mounting else 1)
@@ -129,7 +132,7 @@ def _repository_based(root: Root) -> str:
 
 @contextmanager
 def explained(move: BlobMove, to: Destination) -> Iterator[None]:
-    """Say of a blob that the copied file does not hold where else it was looked for, and what to do."""
+    """Return a context that adds a hint to the ArchiveError of a blob that the file does not contain."""
     try:
         yield
     except ArchiveError as error:
@@ -146,9 +149,9 @@ def _nowhere(move: BlobMove, to: Destination) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What is missing: the roots, one for each upload tag, and their blobs, the largest first.
+    """What the destination lacks: the roots, one for each upload tag, and their blobs, the largest first.
 
-    The destination is fresh when nothing was found in it: then asking for each of the blobs is no use.
+    `is_fresh` is true if nothing was found at the destination. The blobs are then written without asking.
     """
 
     roots: tuple[Root, ...]
@@ -157,20 +160,17 @@ class Survey:
 
     @property
     def missing(self) -> tuple[BlobMove, ...]:
-        """The blobs that the file which is copied from does not hold."""
+        """The blobs that the file to copy from does not contain."""
         return tuple(move for move in self.moves if move.is_missing)
 
     @property
     def at_hand(self) -> tuple[BlobMove, ...]:
-        """All others."""
+        """The blobs that can be read from the source."""
         return tuple(move for move in self.moves if not move.is_missing)
 
 
 def survey(plan: TransferPlan, to: Destination, workers: WorkerPool) -> Survey:
-    """Find out what of `plan` is missing at the destination; nothing is written.
-
-    Raises an error of the registry.
-    """
+    """Return what of `plan` the destination lacks; nothing is written. Raises an error of the registry."""
     distinct = {to.tag_of(root): root for root in plan.roots}
     with doing("Checking what is there"):
         named = _tags(plan, to)
@@ -183,9 +183,9 @@ def survey(plan: TransferPlan, to: Destination, workers: WorkerPool) -> Survey:
 
 
 def _tags(plan: TransferPlan, to: Destination) -> AbstractSet[str] | None:
-    """List the tags of the destination; None when they are too many, or nobody may list them.
+    """Return the tags of the destination, None if there are too many or the registry refuses to list them.
 
-    A small copy does without and takes them all for missing.
+    A small copy does not ask and assumes that there are none.
     """
     if len(plan.blobs) + len(plan.roots) < _WORTH_LISTING:
         return frozenset()
@@ -199,20 +199,20 @@ def _tags(plan: TransferPlan, to: Destination) -> AbstractSet[str] | None:
 
 
 def _held(suspects: Sequence[Root], to: Destination, workers: WorkerPool) -> AbstractSet[str]:
-    """Return the upload tags that name what they should."""
+    """Return the upload tags of those `suspects` that the destination has."""
     answers = workers.map(lambda root: to.holds(to.reference(root), root.node.manifest.digest), suspects)
     return {to.tag_of(root) for root, is_held in zip(suspects, answers, strict=True) if is_held}
 
 
 def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
-    """List the blobs of `roots` that the plan moves, largest first so that no long one starts last."""
+    """Return the blobs of `roots` in the plan, the largest first, so that no long transfer starts last."""
     digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
     moves = [move for digest, move in plan.blobs.items() if digest in digests]
     return tuple(sorted(moves, key=lambda move: -move.descriptor.size))
 
 
 def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) -> bool:
-    """Tell whether an interrupted copy left blobs: it began with the same ones, as many as it had workers."""
+    """Return whether an interrupted copy left blobs: it began with the same ones, one in each worker."""
     large = [
         move
         for move in moves[: workers.jobs]
@@ -224,7 +224,11 @@ def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) ->
 def publish(
     opened: OpenedSource, session: Session, repository: Repository, options: CopyOptions, log: Log
 ) -> CopyResult:
-    """Write the plan into `repository`, a locations record for each bundle, and the tags that users know."""
+    """Write the plan to `repository`, then a record of locations for each bundle, then the tags of the user.
+
+    A tag of the user is written last: until then it names the old content. Raises ArchiveError,
+    VerificationError, or an error of either registry.
+    """
     collected, plan = opened.collected, opened.plan
     to = destination(opened, session, repository, options)
     log(f"importing {len(plan.roots)} images...")
@@ -234,7 +238,7 @@ def publish(
         log("Tagging images")
         with doing("Tagging images"):
             tagged = [root for root in plan.roots if root.item.tag]
-            # Tags of signatures are found by the images that were asked for; nobody named them.
+            # The tag of a signature follows from the digest of its image; the user did not name it.
             unnamed = {signature_tag(root.node.manifest.digest) for root in plan.roots}
             workers.map(
                 lambda root: _tag(root, to, is_fresh=is_fresh, is_named=root.item.tag not in unnamed),
@@ -250,14 +254,14 @@ def _transfer(
     open_blob: OpenBlob,
     workers: WorkerPool,
 ) -> bool:
-    """Write the blobs of `plan`, then its manifests, children first, each root under its upload tag.
+    """Write the blobs of `plan`, then its manifests, children first; return whether nothing was there before.
 
-    What the destination has already is left alone. Returns whether the destination was taken for fresh.
-    Raises an error of either registry; nothing is published before its parts.
+    A registry may refuse a manifest whose blobs or children it does not have (distribution-spec, "Pushing
+    Manifests").
     """
     found = survey(plan, to, workers)
     workers.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
-    # Whether those come to be there is known before anything is sent.
+    # The missing ones first: if one of them can neither be found nor mounted, nothing was sent in vain.
     for moves in (found.missing, found.at_hand):
         workers.map(lambda move: _send(move, to, open_blob, workers.on_event, found.is_fresh), moves)
     tagged: dict[Digest, list[Root]] = {}
@@ -278,8 +282,8 @@ def _send(
     data, blob = move.data, move.descriptor
     to.check_source(move, open_blob)
     mounts = to.may_mount(move)
-    # Where a mount comes first, the question is asked only when that brought nothing. Layers that are not to
-    # be passed on may be there although their origin has them no more.
+    # A blob to be mounted is asked for only if the mount fails. A non-distributable layer may be at the
+    # destination even if the source no longer has it.
     is_asked = not is_fresh or not blob.is_distributable or (mounts and blob.size >= WORTH_ASKING)
     with explained(move, to):
         to.client.push_blob(
@@ -293,10 +297,10 @@ def _send(
 
 
 def _levels(roots: Sequence[Root]) -> list[list[Node]]:
-    """List the nodes of all trees, each digest once, those that list nothing first.
+    """Return the nodes of all trees by their height, each digest once.
 
-    A manifest is then whole at the registry before anything that lists it begins, also when it is a root
-    itself: registries check what an index lists, and may not find what is being written again.
+    All manifests that an index lists are thus complete before the index is written. A root may be listed by
+    another root: some registries do not find a manifest while it is being written again.
     """
     heights: dict[Digest, int] = {}
     levels: dict[int, list[Node]] = {}
@@ -309,7 +313,7 @@ def _levels(roots: Sequence[Root]) -> list[list[Node]]:
 
 
 def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
-    """Write a manifest under the upload tags of its `roots`, or by its digest when it is none itself."""
+    """Write a manifest under the upload tags of its `roots`, or under its digest if it is not a root."""
     for root in roots:
         to.put(to.reference(root), node.manifest, is_fresh=True)
     if not roots:
@@ -317,9 +321,9 @@ def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
 
 
 def _write_locations(record: Record, to: Destination, *, is_fresh: bool) -> None:
-    """Push `record` as an image of its own under the two tags of its bundle.
+    """Push the locations of a bundle as an image, under its internal tag and under the tag for the bundle.
 
-    A registry whose tags are immutable may refuse to replace a record; the one it has then stays.
+    A registry with immutable tags may refuse to replace a record; the old one then stays.
     """
     bundle = record.bundle
     tag = to.repository.tag(locations_tag(bundle))
@@ -327,16 +331,12 @@ def _write_locations(record: Record, to: Destination, *, is_fresh: bool) -> None
         doing(f"Creating copy information for bundle {to.repository.digest(bundle)}"),
         doing(f"Pushing locations image to '{tag}'"),
     ):
-        layer = pack_file(FILE_NAME, _document(record).to_bytes())
+        layer = pack_file(FILE_NAME, ImageLocations(record.images).to_bytes())
         built = build_image(layer, {})
         if not is_fresh and to.holds(tag, built.manifest.digest):
             return
         to.client.push_blob(to.repository, layer.descriptor, layer.open, check=not is_fresh)
         _push_record(bundle, built, to, is_fresh=is_fresh)
-
-
-def _document(record: Record) -> ImageLocations:
-    return ImageLocations(tuple(Location(image, is_bundle) for image, is_bundle in record.images))
 
 
 def _push_record(bundle: Digest, built: BuiltImage, to: Destination, *, is_fresh: bool) -> None:
@@ -353,7 +353,7 @@ def _push_record(bundle: Digest, built: BuiltImage, to: Destination, *, is_fresh
 
 
 def _tag(root: Root, to: Destination, *, is_fresh: bool, is_named: bool) -> None:
-    """Write the tag of `root`; one that the user named is asked for afterwards."""
+    """Write the tag of `root`; check a tag that the user named afterwards."""
     reference, manifest = to.repository.tag(root.item.tag), root.node.manifest
     with doing(f"Tagging image {root.item.reference}", "Tagging image"):
         if to.put(reference, manifest, is_fresh=is_fresh) and is_named:

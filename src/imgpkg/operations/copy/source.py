@@ -1,4 +1,4 @@
-"""Where a copy reads from: registries, a tar file or a layout, all as one plan and one way to open blobs."""
+"""The source of a copy: registries, a tar file or a layout, each read as a plan and a way to open blobs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
+from imgpkg.bundle.locations import Location
 from imgpkg.content.archive.manifest import ArchiveImage
 from imgpkg.content.archive.reader import Archive
 from imgpkg.content.layout import Layout
@@ -54,9 +55,9 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
-# A signature of a document of an image: nobody goes much further, but a hostile registry.
+# A signature of an SBOM of an image is a chain of two; a hostile registry could make it endless.
 _LONGEST_CHAIN = 32
-# What the index of a layout remembers of an image, beside its tag.
+# Annotations in the index.json of a layout; the first one is that of the OCI image-spec, annotations.md.
 _TAG = "org.opencontainers.image.ref.name"
 _SOURCE = "dev.carvel.imgpkg.copy.source"
 _ORIGIN = "dev.carvel.imgpkg.copy.origin"
@@ -66,7 +67,10 @@ _LAYOUT_JOBS = 4
 
 @dataclass(frozen=True, slots=True)
 class OpenedSource:
-    """What a copy was asked for, the plan for it, and how to open a blob of the plan."""
+    """The items to copy, the plan, and `open_blob`, which opens a blob of the plan and is thread-safe.
+
+    `is_local` is true if the source is a tar file or layout.
+    """
 
     collected: Collected
     plan: TransferPlan
@@ -84,10 +88,10 @@ def open_source(
     with_configs: bool = False,
     fallback: Repository | None = None,
 ) -> Iterator[OpenedSource]:
-    """Read what `source` stands for; a tar file or layout stays open until the block ends.
+    """Return a context with the opened `source`, which is closed at its end.
 
-    `fallback` names the images of a layout that does not say where it is from. Raises UsageError for a
-    session without workers.
+    `with_configs` reads the configurations too. `fallback` is the repository to name the images of a layout
+    that another tool made. Raises UsageError for a concurrency below 1, and what reading the source raises.
     """
     if session.settings.concurrency < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
@@ -131,7 +135,7 @@ def _named(context: AbstractContextManager[Readable], move: BlobMove, place: str
 
 
 class _NamedStream:
-    """A blob that fails with the place where it is: who receives it cannot know."""
+    """A blob whose errors name the place from which it is read: its reader does not know that place."""
 
     def __init__(self, stream: Readable, what: str) -> None:
         self._stream = stream
@@ -145,10 +149,9 @@ class _NamedStream:
 def _exported(
     session: Session, source: CopySource, options: CopyOptions, log: Log, *, with_configs: bool
 ) -> tuple[Collected, TransferPlan]:
-    """List what `source` stands for in its registries, and plan the moves; manifests only are read.
+    """Return the items and the plan of a source in a registry; only manifests and bundle layers are fetched.
 
-    `with_configs` reads configurations too. Raises UsageError, IsABundle, NotABundle, InvalidLock, or an
-    error of the registry.
+    Raises UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry.
     """
     with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
         collected = _collect(session, source, options, workers)
@@ -166,9 +169,9 @@ def _exported(
 def _with_referrers(
     client: RegistryClient, roots: tuple[Root, ...], workers: Workers, *, with_configs: bool
 ) -> tuple[Root, ...]:
-    """Add whatever is attached to the roots and their children by `subject`, and to that again.
+    """Add the referrers of the roots and of all their children, and the referrers of those.
 
-    Raises InvalidManifest for attachments to attachments without end.
+    Raises InvalidManifest for a chain of referrers that is too long.
     """
     all_of = {root.item.key: root for root in roots}
     asked: set[Reference] = set()
@@ -207,10 +210,10 @@ def _collect(session: Session, source: CopySource, options: CopyOptions, workers
 
 
 def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `archive` and the records of the bundles below its root bundle.
+    """Return the roots of `archive`, and the records of its root bundle and the bundles below that.
 
-    A file of an old version names no root bundle: it has no records then. Raises InvalidLock, ArchiveError or
-    VerificationError for a bundle whose lock cannot be read.
+    A file of an old version names no root bundle, and there are no records. Raises InvalidLock, ArchiveError
+    or VerificationError for a bundle whose lock cannot be read.
     """
     roots = tuple(_archived_root(item) for item in archive.items)
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
@@ -244,10 +247,9 @@ def _archived_node(item: ArchiveItem) -> Node:
 
 
 def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `layout`, and the records of its root bundles and the bundles below them.
+    """Return the roots of `layout`, and the records of its root bundles and the bundles below those.
 
-    With several root bundles, as after several copies into one folder, none is the root of the whole.
-    Images of a layout that another tool made are named as if they came from `fallback`.
+    After several copies into one folder there may be several root bundles; the copy then has no root.
     """
     merged: dict[tuple[Digest, str], Item] = {}
     for descriptor in layout.roots():
@@ -275,7 +277,7 @@ def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
 
 
 class _LayoutReader:
-    """Reads a layout as a registry is read: it is in every repository."""
+    """Reads a layout with the methods of a registry client; every repository has the same content."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -289,13 +291,13 @@ class _LayoutReader:
 
 
 def marks_of(item: Item) -> dict[str, str]:
-    """Return the annotations that remember an item beside its tags in a layout's index.json."""
+    """Return the annotations with which the index.json of a layout describes `item`, without its tag."""
     origin = {_ORIGIN: item.origin} if item.origin else {}
     return {_SOURCE: str(item.reference), **origin, **item.labels}
 
 
 def _records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest, Image]) -> Iterator[Record]:
-    """Yield the record of each bundle that can be reached from `tops` by what `store` holds, each once."""
+    """Yield the record of each bundle in `store` that can be reached from `tops`, each once."""
     queue = deque({top.manifest.digest: top for top in tops}.values())
     seen = {top.manifest.digest for top in queue}
     while queue:
@@ -306,7 +308,7 @@ def _records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest
             first.setdefault(image.digest, image)
         yield Record(
             bundle.manifest.digest,
-            tuple((str(image.reference), digest in bundles) for digest, image in first.items()),
+            tuple(Location(str(image.reference), digest in bundles) for digest, image in first.items()),
         )
         inner = [bundles[digest] for digest in first if digest in bundles and digest not in seen]
         seen.update(image.manifest.digest for image in inner)

@@ -1,4 +1,4 @@
-"""What a copy is asked for, what it says on the way, and what it answers."""
+"""The options, the log and the results of a copy."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ _NOTHING_SKIPPED = (
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """What to copy: exactly one is set. `tar` is a file, `layout` a folder, `lock` a lock file."""
+    """What to copy; exactly one field is set.
+
+    `image` and `bundle` are references, `lock` is the path of a BundleLock or ImagesLock file, `tar` that of
+    a tar file, `layout` that of an OCI image layout folder.
+    """
 
     image: str = ""
     bundle: str = ""
@@ -36,20 +40,26 @@ class CopySource:
     layout: StrPath = ""
 
     def check(self) -> None:
-        """Raise UsageError unless exactly one is set."""
+        """Raise UsageError unless exactly one field is set."""
         given = (self.image, self.bundle, self.lock, self.tar, self.layout)
         if sum(1 for text in given if text) != 1:
             raise UsageError("Expected either --lock, --bundle (-b), --image (-i), or --tar as a source")
 
     @property
     def is_local(self) -> bool:
-        """True when no registry is read from."""
+        """True if the source is a tar file or layout, and no registry is read from."""
         return bool(self.tar or self.layout)
 
 
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
-    """How to copy; see the flags of the same names."""
+    """How to copy.
+
+    `include_non_distributable_layers` copies layers that registries usually do not have, such as those of
+    Windows base images. `repo_based_tags` names the uploaded images by their original repositories instead of
+    their digests alone. `cosign_signatures` copies the cosign signature of every image, `referrers` the
+    manifests whose `subject` is one of the copied ones.
+    """
 
     include_non_distributable_layers: bool = False
     repo_based_tags: bool = False
@@ -62,9 +72,9 @@ DEFAULT_OPTIONS = CopyOptions()
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """One thing that was copied: where it was, where it is now, and the tag it got besides imgpkg's own.
+    """An image or index that was copied, and its tag at the destination besides imgpkg's own, empty for none.
 
-    `destination` equals `source` when the copy went to a file.
+    `destination` equals `source` if the destination is a file.
     """
 
     source: Reference
@@ -74,9 +84,9 @@ class Copied:
 
 @dataclass(frozen=True, slots=True)
 class CopyResult:
-    """What a copy did: `images` in ascending order of their sources; `bundle` is the root bundle's entry.
+    """The result of a copy: `images` in ascending order of their sources, with the root bundle as `bundle`.
 
-    `left_out` lists the non-distributable layers that stayed behind.
+    `left_out` are the non-distributable layers that were not copied.
     """
 
     images: tuple[Copied, ...]
@@ -85,24 +95,24 @@ class CopyResult:
 
 
 class Log:
-    """The original's own lines of a copy, each with its prefix; warnings go the way of warnings."""
+    """Reports log lines of a copy as events, with the prefix `copy | `, as the Go version writes them."""
 
     def __init__(self, on_event: Hook) -> None:
         self.on_event = on_event
 
     def __call__(self, text: str) -> None:
-        """Say a line."""
+        """Report `text`, one line or several."""
         lines = text.split("\n")
         self.on_event(Message("".join(f"copy | {line}\n" for line in lines), is_block=True))
 
     def caution(self, text: str) -> None:
-        """Warn: lines of the log, and a warning for whoever does not see the log."""
+        """Report a warning, in the log and as an event of its own for hooks that ignore the log."""
         self(f"Warning: {text}")
         self.on_event(Warned(text, is_logged=True))
 
 
 def result_of(collected: Collected, plan: TransferPlan, repository: Repository | None) -> CopyResult:
-    """Say what went where; without a repository everything is named where it was."""
+    """Return the result of a copy to `repository`, or to a file if that is None."""
     images = {root.item.key: _copied(root, repository) for root in plan.roots}
     bundle = None if collected.root is None else images[collected.root.key]
     return CopyResult(tuple(images.values()), bundle, plan.left_out)
@@ -111,7 +121,7 @@ def result_of(collected: Collected, plan: TransferPlan, repository: Repository |
 def report_left_out(
     plan: TransferPlan, options: CopyOptions, log: Log, repository: Repository | None
 ) -> None:
-    """Warn about layers that stayed behind, or that there were none although they were asked for."""
+    """Warn about layers that were left out, or about an option to include them that had no effect."""
     if options.include_non_distributable_layers:
         if not plan.has_non_distributable:
             log.caution(_NOTHING_SKIPPED)
