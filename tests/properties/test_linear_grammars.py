@@ -188,7 +188,7 @@ GRAMMARS = {
     "scopes": (lambda on, text: on.challenge.parse_scopes(text), [("", ""), ("a:b:c", "")]),
     "realm": (realm, [("", ""), ("https://a", ""), ("https://registry.example/a?", "")]),
     "local host": (
-        lambda on, text: (on.endpoint.may_speak_http(text), on.endpoint.is_off_limits(text)),
+        lambda on, text: (on.endpoint.may_speak_http(text), on.endpoint.is_forbidden_host(text)),
         [("", ""), ("[", "]:5")],
     ),
     "token reply": (

@@ -1,4 +1,4 @@
-"""http or https, decided by the first real request (auth-spec 6.2)."""
+"""http or https, decided by the first request."""
 
 from __future__ import annotations
 
@@ -20,55 +20,55 @@ def error(kind, url=HTTPS, reason="why"):
     return kind("GET", url, reason)
 
 
-def send(known, *answers):
-    requests, (sent, response) = drive(known.send(REQUEST), *answers)
-    assert sent is requests[-1]
-    assert response is answers[-1]
+def send(endpoint, *answers):
+    requests, answer = drive(endpoint.send(REQUEST), *answers)
+    assert answer.request is requests[-1]
+    assert answer.response is answers[-1]
     return [request.url for request in requests]
 
 
 def test_a_public_registry_is_asked_over_https_only():
-    known = Endpoint("registry.example")
+    endpoint = Endpoint("registry.example")
     with pytest.raises(ConnectionFailed) as caught:
-        send(known, error(ConnectionFailed))
+        send(endpoint, error(ConnectionFailed))
     assert caught.value.context == (
         "Error while preparing a transport to talk with the registry",
         "Unable to create round tripper",
     )
-    assert send(known, OK) == ["https://registry.example/v2/a/manifests/x?n=1"]
+    assert send(endpoint, OK) == ["https://registry.example/v2/a/manifests/x?n=1"]
 
 
 def test_https_comes_first_and_stays_when_it_is_answered():
-    known = Endpoint("10.0.0.5")
-    assert send(known, OK) == [HTTPS]
-    assert send(known, OK) == [HTTPS]
-    assert known.origin == Origin("https", "10.0.0.5", 443)
+    endpoint = Endpoint("10.0.0.5")
+    assert send(endpoint, OK) == [HTTPS]
+    assert send(endpoint, OK) == [HTTPS]
+    assert endpoint.origin == Origin("https", "10.0.0.5", 443)
 
 
 @pytest.mark.parametrize("kind", [ConnectionFailed, NotTLS, TimedOut])
 def test_http_follows_where_nothing_speaks_tls_and_stays(kind):
-    known = Endpoint("10.0.0.5")
-    assert send(known, error(kind), OK) == [HTTPS, HTTP]
-    assert send(known, OK) == [HTTP]
-    assert known.origin == Origin("http", "10.0.0.5", 80)
+    endpoint = Endpoint("10.0.0.5")
+    assert send(endpoint, error(kind), OK) == [HTTPS, HTTP]
+    assert send(endpoint, OK) == [HTTP]
+    assert endpoint.origin == Origin("http", "10.0.0.5", 80)
 
 
 def test_the_guess_at_https_takes_little_time():
-    known = Endpoint("10.0.0.5")
-    requests, _ = drive(known.send(REQUEST), error(TimedOut), OK)
-    assert [request.patience for request in requests] == [2.0, None]
+    endpoint = Endpoint("10.0.0.5")
+    requests, _ = drive(endpoint.send(REQUEST), error(TimedOut), OK)
+    assert [request.connect_timeout for request in requests] == [2.0, None]
 
 
 def test_http_does_not_follow_a_rejected_certificate():
-    known = Endpoint("10.0.0.5")
+    endpoint = Endpoint("10.0.0.5")
     with pytest.raises(CertificateRejected):
-        send(known, error(CertificateRejected))
-    assert known.origin.scheme == "https"
+        send(endpoint, error(CertificateRejected))
+    assert endpoint.origin.scheme == "https"
 
 
 def test_http_follows_a_rejected_certificate_when_told_so():
-    known = Endpoint("registry.example", insecure=True)
-    urls = send(known, error(CertificateRejected), OK)
+    endpoint = Endpoint("registry.example", insecure=True)
+    urls = send(endpoint, error(CertificateRejected), OK)
     assert [url.partition(":")[0] for url in urls] == ["https", "http"]
 
 
@@ -78,61 +78,61 @@ def test_http_does_not_follow_a_request_that_cannot_be_sent():
 
 
 def test_both_failures_are_told_when_both_fail():
-    known = Endpoint("10.0.0.5")
+    endpoint = Endpoint("10.0.0.5")
     with pytest.raises(ConnectionFailed) as caught:
-        send(known, error(ConnectionFailed, reason="no TLS"), error(ConnectionFailed, HTTP, "refused"))
+        send(endpoint, error(ConnectionFailed, reason="no TLS"), error(ConnectionFailed, HTTP, "refused"))
     assert caught.value.message == f'Get "{HTTPS}": no TLS; Get "{HTTP}": refused'
-    assert send(known, error(NotTLS), OK) == [HTTPS, HTTP]
+    assert send(endpoint, error(NotTLS), OK) == [HTTPS, HTTP]
 
 
 def test_a_slow_https_gets_its_time_when_http_fails():
-    known = Endpoint("10.0.0.5")
-    assert send(known, error(TimedOut), error(ConnectionFailed, HTTP), OK) == [HTTPS, HTTP, HTTPS]
-    assert send(known, OK) == [HTTPS]
+    endpoint = Endpoint("10.0.0.5")
+    assert send(endpoint, error(TimedOut), error(ConnectionFailed, HTTP), OK) == [HTTPS, HTTP, HTTPS]
+    assert send(endpoint, OK) == [HTTPS]
 
 
 def test_the_context_of_a_first_contact_is_not_that_of_later_failures():
-    known = Endpoint("registry.example")
-    send(known, OK)
+    endpoint = Endpoint("registry.example")
+    send(endpoint, OK)
     with pytest.raises(TimedOut) as caught:
-        send(known, error(TimedOut))
+        send(endpoint, error(TimedOut))
     assert caught.value.context == ()
 
 
 def test_http_that_is_redirected_to_https_goes_on_there():
-    known = Endpoint("registry.local")
-    drive(known.send(REQUEST), error(NotTLS), OK)
-    known.follow_upgrade("https://other.local/v2/")
-    assert known.origin.scheme == "http"
-    known.follow_upgrade("https://registry.local/v2/")
-    assert known.origin.scheme == "https"
+    endpoint = Endpoint("registry.local")
+    drive(endpoint.send(REQUEST), error(NotTLS), OK)
+    endpoint.follow_upgrade("https://other.local/v2/")
+    assert endpoint.origin.scheme == "http"
+    endpoint.follow_upgrade("https://registry.local/v2/")
+    assert endpoint.origin.scheme == "https"
 
 
 def test_https_is_never_left_for_a_redirect():
-    known = Endpoint("registry.local")
-    drive(known.send(REQUEST), OK)
-    known.follow_upgrade("http://registry.local/v2/")
-    assert known.origin.scheme == "https"
+    endpoint = Endpoint("registry.local")
+    drive(endpoint.send(REQUEST), OK)
+    endpoint.follow_upgrade("http://registry.local/v2/")
+    assert endpoint.origin.scheme == "https"
 
 
 def test_an_absolute_url_keeps_its_path_and_query():
-    known = Endpoint("[::1]:5000")
-    requests, _ = drive(known.send(Request("GET", "https://[::1]:5000/v2/x?y=z%2F")), OK)
+    endpoint = Endpoint("[::1]:5000")
+    requests, _ = drive(endpoint.send(Request("GET", "https://[::1]:5000/v2/x?y=z%2F")), OK)
     assert requests[0].url == "https://[::1]:5000/v2/x?y=z%2F"
 
 
 def test_the_first_exchange_goes_alone_and_the_others_follow_together():
-    known, entered, release = Endpoint("registry.example"), [], threading.Event()
+    endpoint, entered, release = Endpoint("registry.example"), [], threading.Event()
     inside, both = threading.Event(), threading.Barrier(2)
 
     def first():
-        with known.introduction():
+        with endpoint.first_contact():
             inside.set()
             release.wait(10)
             entered.append("first")
 
     def later():
-        with known.introduction():
+        with endpoint.first_contact():
             entered.append("later")
             both.wait(10)
 
@@ -150,8 +150,8 @@ def test_the_first_exchange_goes_alone_and_the_others_follow_together():
 
 
 def test_a_failure_introduces_too():
-    known = Endpoint("registry.example")
-    with pytest.raises(RuntimeError), known.introduction():
+    endpoint = Endpoint("registry.example")
+    with pytest.raises(RuntimeError), endpoint.first_contact():
         raise RuntimeError
-    with known.introduction(), known.introduction():
+    with endpoint.first_contact(), endpoint.first_contact():
         pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.registry.endpoint import is_loopback, is_off_limits, may_speak_http
+from imgpkg.registry.endpoint import is_forbidden_host, is_loopback, may_speak_http
 
 
 @pytest.mark.parametrize(
@@ -103,9 +103,9 @@ def test_other_hosts_are_not_this_machine(host):
     ],
 )
 def test_metadata_link_local_and_unspecified_addresses_are_off_limits(host):
-    assert is_off_limits(host)
+    assert is_forbidden_host(host)
 
 
 @pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "192.168.1.1", "127.0.0.1", "2001:db8::1"])
 def test_ordinary_and_private_hosts_are_not_off_limits(host):
-    assert not is_off_limits(host)
+    assert not is_forbidden_host(host)

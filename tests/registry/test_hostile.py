@@ -373,8 +373,8 @@ def test_a_registry_that_is_not_there_is_told_with_both_attempts(pool):
     )
 
 
-def test_a_port_that_never_says_a_word_keeps_a_guess_at_https_only_for_its_patience(pool):
+def test_a_port_that_never_says_a_word_keeps_a_guess_at_https_only_for_its_time_limit(pool):
     with RawServer(lambda conversation: conversation.pause()) as server:
-        request = Request("GET", server.url.replace("http:", "https:"), patience=0.05)
+        request = Request("GET", server.url.replace("http:", "https:"), connect_timeout=0.05)
         with pytest.raises(TimedOut, match="TLS handshake timeout"):
             pool.send(request)

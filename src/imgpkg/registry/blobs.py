@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
 from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
 from imgpkg.registry.auth.challenge import Access
-from imgpkg.registry.encoding import Decoded, said_length
+from imgpkg.registry.encoding import Decoded
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.transport.message import Request, redact_url
+from imgpkg.transport.message import Request, content_length, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.auth.authorizer import Answer
+    from imgpkg.registry.endpoint import Answer
     from imgpkg.registry.exchange import Exchange
 
 _BLOCK = 1 << 20
@@ -76,7 +76,7 @@ class Blobs:
         for url in blob.urls:
             try:
                 return BlobStream(
-                    lambda headers, url=url: self._exchange.visit(url, headers, access, _expected(headers)),  # type: ignore[misc]
+                    lambda headers, url=url: self._exchange.get_url(url, headers, access, _expected(headers)),  # type: ignore[misc]
                     blob,
                     self._exchange,
                 )
@@ -158,7 +158,7 @@ class BlobStream:
     def _is_the_rest(self, answer: Answer) -> bool:
         response = answer.response
         begins_here = response.headers.get("Content-Range", "").startswith(f"bytes {self._count}-")
-        is_longer = (said_length(response.headers) or 0) > self._blob.size - self._count
+        is_longer = (content_length(response.headers) or 0) > self._blob.size - self._count
         return begins_here and not is_longer and not isinstance(response, Decoded)
 
     def _skipped(self, answer: Answer) -> Answer:
@@ -186,12 +186,12 @@ def _labelled_right(answer: Answer, blob: Descriptor) -> Answer:
     response = answer.response
     if not isinstance(response, Decoded) or not blob.media_type.endswith("gzip"):
         return answer
-    is_whole = said_length(response.encoded.headers) == blob.size
+    is_whole = content_length(response.encoded.headers) == blob.size
     return replace(answer, response=response.encoded) if is_whole else answer
 
 
 def _check_length(answer: Answer, expected: int) -> None:
-    length = said_length(answer.response.headers)
+    length = content_length(answer.response.headers)
     if length is not None and length != expected:
         raise VerificationError(
             f"{answer.request.method} {redact_url(answer.request.url)}: Content-Length header {length} does "

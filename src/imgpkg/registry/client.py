@@ -19,13 +19,20 @@ from imgpkg.oci.reference import Reference, Repository
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.blobs import Blobs
-from imgpkg.registry.encoding import said_length
 from imgpkg.registry.exchange import Exchange, Repetition, Retry, check_stored, content_digest
 from imgpkg.registry.failure import decides_nothing
 from imgpkg.registry.listing import list_tags
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
-from imgpkg.transport.message import OpenBody, Request, Transport, bytes_body, read_at_most, redact_url
+from imgpkg.transport.message import (
+    OpenBody,
+    Request,
+    Transport,
+    bytes_body,
+    content_length,
+    read_at_most,
+    redact_url,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -265,7 +272,7 @@ def _path(reference: Reference) -> str:
 def _described(response: Response) -> Descriptor | None:
     digest, headers = content_digest(response), response.headers
     kind = headers.get("Content-Type", "").partition(";")[0].strip()
-    length = said_length(headers)
+    length = content_length(headers)
     if digest is None or not kind or length is None:
         return None
     return Descriptor(kind, digest, length)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -17,9 +16,8 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Request, Response
 
 _BLOCK = 1 << 20
-_LENGTH = re.compile(r"[0-9]{1,18}")
-# IANA's list of content codings. Other words that stand in that header, such as `utf-8` or `aws-chunked`,
-# say nothing about the body.
+# IANA's list of content codings. Other words in that header, such as `utf-8` or `aws-chunked`, do not change
+# the body.
 _GZIP = frozenset({"gzip", "x-gzip"})
 _UNREADABLE = frozenset(
     {"br", "compress", "dcb", "dcz", "deflate", "exi", "pack200-gzip", "x-compress", "zstd"}
@@ -27,22 +25,16 @@ _UNREADABLE = frozenset(
 _HINT = "the registry, or a proxy before it, encodes its answers: for clients of registries it must not"
 _GZIP_START = b"\x1f\x8b"
 _GZIP_MEMBER = 31
-# Small enough to go on with what has come, while more is on its way.
+# Bytes per read of an encoded body: few, so that decoding goes on while more is on its way.
 _ENCODED_BLOCK = 1 << 16
-# Empty gzip members and empty blocks in them are cheap to send without end.
+# Bytes. Empty gzip members, and empty blocks in them, could be sent without end.
 _MOST_WITHOUT_CONTENT = 1 << 20
 
 
-def said_length(headers: Mapping[str, str]) -> int | None:
-    """Return the Content-Length; None for none, and for one that no body can have."""
-    text = headers.get("Content-Length", "")
-    return int(text) if _LENGTH.fullmatch(text) else None
-
-
 def decoded(request: Request, response: Response) -> Response:
-    """Return `response` without its Content-Encoding (RFC 9110, 8.4).
+    """Return `response` without its Content-Encoding (RFC 9110 section 8.4).
 
-    No request asks for an encoding, but some registries, and what stands before them, use one all the same.
+    No request asks for an encoding, but some registries, and proxies before them, use one all the same.
     """
     words = [word.strip().lower() for word in response.headers.get("Content-Encoding", "").split(",")]
     names = [word for word in words if word in _GZIP or word in _UNREADABLE]
@@ -50,11 +42,11 @@ def decoded(request: Request, response: Response) -> Response:
 
 
 class Decoded:
-    """A response whose body came encoded; `read` returns the content, `encoded` is the response as it came.
+    """A response with an encoded body: `read` returns the content, `encoded` is the response as received.
 
     Its Content-Length is left out of `headers`. Reading raises RegistryError for an encoding other than gzip
     and for a damaged body, ConnectionFailed for one that ends too early. A body that does not begin as gzip
-    is taken as it is: there are proxies that decode it and leave the header.
+    is returned as it is: some proxies decode it and leave the header.
     """
 
     def __init__(self, request: Request, response: Response, names: list[str]) -> None:
@@ -89,7 +81,7 @@ class Decoded:
             ) from error
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         self.encoded.close()
 
     def __enter__(self) -> Self:
@@ -105,7 +97,7 @@ class Decoded:
                 f"the body came encoded as {names}, which was not asked for and is not supported"
             )
         start = read_at_most(self.encoded, len(_GZIP_START))
-        kind = _Inflated if start == _GZIP_START else _Plain
+        kind = _GzipBody if start == _GZIP_START else _UnencodedBody
         return kind(start, self.encoded)
 
     def _failure(self, reason: str) -> RegistryError:
@@ -117,7 +109,7 @@ class Decoded:
 
 
 class _WithoutLength(Mapping[str, str]):
-    """Headers but for the size of the body, names in any case."""
+    """Headers without the Content-Length, which is that of the encoded body."""
 
     def __init__(self, headers: Mapping[str, str]) -> None:
         self._headers = headers
@@ -134,8 +126,8 @@ class _WithoutLength(Mapping[str, str]):
         return sum(1 for _ in self)
 
 
-class _Plain:
-    """Bytes that were read to look at them, then the rest of the stream that they came from."""
+class _UnencodedBody:
+    """The bytes that were read to recognize gzip, then the rest of the stream."""
 
     def __init__(self, start: bytes, stream: Readable) -> None:
         self._start = start
@@ -148,8 +140,8 @@ class _Plain:
         return self._stream.read(size)
 
 
-class _Inflated:
-    """The content of gzip members, one after another, of which no more is made than was asked for.
+class _GzipBody:
+    """The content of one gzip member after another; a read decodes no more than it returns.
 
     Raises zlib.error, and EOFError when the last member is not whole.
     """
@@ -173,7 +165,7 @@ class _Inflated:
         return data
 
     def _goes_on(self) -> bool:
-        """Fetch more of the body where that is needed; False at its end."""
+        """Read more of the body where that is needed; return False at its end."""
         if not self._waiting and not self._may_hold_more:
             self._waiting = self._stream.read(_ENCODED_BLOCK)
             self._without_content += len(self._waiting)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from imgpkg.registry.auth.challenge import Scope
     from imgpkg.transport.message import Request, Response
 
-# How long https may take to connect before http is tried as well, where that is allowed.
-PATIENCE = 2.0
-# What the original was doing whenever a first contact failed.
+# Seconds to connect over https before http is tried as well, where that is allowed.
+HTTPS_TIMEOUT = 2.0
+# The context of every error of a first contact; the words are the original's.
 PREPARING = (
     "Error while preparing a transport to talk with the registry",
     "Unable to create round tripper",
@@ -50,122 +50,129 @@ _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhos
 _TRANSLATED = IPv6Network("64:ff9b::/96")
 _PORT = re.compile(r":\d*$")
 _PORTS = {"http": 80, "https": 443}
-# Parsers disagree about backslashes, and drop tabs and newlines.
+# Parsers of URLs disagree about backslashes, and some drop tabs and newlines.
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 
 
-class Endpoint:
-    """One registry, `host[:port]`, shared by all threads; what is learnt once is never asked again.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response, and the request that it answers, as it was sent."""
 
-    `challenges` is None until a 401 came. `was_asked` tells that `GET /v2/` was answered, `is_open` that it
-    was with 200; `question` is taken to ask it.
+    request: Request
+    response: Response
+
+
+class Endpoint:
+    """One registry, `host[:port]`, shared by all threads: what one request learns is used by the others.
+
+    `challenges` is None until a 401 came. `is_probed` is True after the answer to `GET /v2/`, and `is_open`
+    when that was 200; `probe_turn` is held while the request is sent.
     """
 
     def __init__(self, name: str, *, insecure: bool = False) -> None:
         self.name = name
         self.challenges: tuple[Challenge, ...] | None = None
-        self.was_asked = False
+        self.is_probed = False
         self.is_open = False
         self.has_answered = False
-        self.question = Turn()
+        self.probe_turn = Turn()
         self._insecure = insecure
         self._scheme = None if may_speak_http(name, insecure=insecure) else "https"
-        self._is_introduced = False
-        self._gate = Lock()
+        self._is_contacted = False
+        self._contact_lock = Lock()
 
     @property
     def origin(self) -> Origin:
-        """Where it is; https while nobody knows."""
+        """Its scheme, host and port; https until the first request has decided between http and https."""
         return Origin.of(f"{self._scheme or 'https'}://{self.name}")
 
-    def introduction(self) -> AbstractContextManager[None]:
-        """Let the first exchange go alone, so that the others profit from what it learns."""
-        if not self._is_introduced:
-            self._gate.acquire()
-            if not self._is_introduced:
-                return self._introducing()
-            self._gate.release()
+    @property
+    def can_be_answered(self) -> bool:
+        """True when one of its challenges can be answered."""
+        return any(challenge.can_be_answered for challenge in self.challenges or ())
+
+    def first_contact(self) -> AbstractContextManager[None]:
+        """Let the first exchange run alone, so that the others can use what it learns."""
+        if not self._is_contacted:
+            self._contact_lock.acquire()
+            if not self._is_contacted:
+                return self._contacting()
+            self._contact_lock.release()
         return nullcontext()
 
     @contextmanager
-    def _introducing(self) -> Iterator[None]:
+    def _contacting(self) -> Iterator[None]:
         try:
             yield
         finally:
-            # Also after a failure: a dead registry must not be waited for by one thread after the other.
-            self._is_introduced = True
-            self._gate.release()
+            # Also after a failure: otherwise the threads would wait for a dead registry one after the other.
+            self._is_contacted = True
+            self._contact_lock.release()
 
     def addressed(self, request: Request) -> Request:
         """Return `request`, whose URL may be a path, with the URL at which it is sent."""
         return self._at(self.origin.scheme, request)
 
-    @property
-    def can_answer(self) -> bool:
-        """Tell whether it has challenged its clients for something that can be given."""
-        return any(challenge.can_be_answered for challenge in self.challenges or ())
+    def send(self, request: Request) -> Generator[Request, Response, Answer]:
+        """Yield `request`, whose URL is a path or this registry's, and return the answer.
 
-    def send(self, request: Request) -> Generator[Request, Response, tuple[Request, Response]]:
-        """Yield `request`, whose URL is a path or this registry's, and return it as sent, with its answer.
-
-        https is tried first. http follows only where it is allowed, and only when nothing spoke TLS in time;
-        after a rejected certificate it needs `insecure`. The scheme that was answered stays.
+        https is tried first. http follows only where it is allowed, and only when no TLS was spoken in time;
+        after a rejected certificate it needs `insecure`. The scheme of the first answer is kept.
         """
         if self.has_answered:
-            return (yield from self._over(self._scheme or "https", request))
+            return (yield from self._send_over(self._scheme or "https", request))
         with doing(*PREPARING):
             if self._scheme is None:
-                sent, response = yield from self._over_either(request)
+                answer = yield from self._send_over_either(request)
             else:
-                sent, response = yield from self._over(self._scheme, request)
+                answer = yield from self._send_over(self._scheme, request)
         self.has_answered = True
-        return sent, response
+        return answer
 
     def learn(self, challenges: tuple[Challenge, ...]) -> None:
-        """Remember how a 401 wants to be answered; one that cannot be answered does not replace one that can.
+        """Keep the challenges of a 401, unless none of them can be answered and there are others already.
 
-        A 401 without any challenge is taken for a Basic one.
+        A 401 without any challenge is taken for Basic.
         """
         if self.challenges is None or any(challenge.can_be_answered for challenge in challenges):
             self.challenges = challenges or (Challenge("basic"),)
 
     def follow_upgrade(self, url: str) -> None:
-        """Go on with https when plain http was redirected to it, on the same host and port text."""
+        """Use https from now on when plain http is redirected to it on the same `host[:port]`."""
         if self._scheme == "http" and Origin.of(url) == Origin.of(f"https://{self.name}"):
             self._scheme = "https"
 
-    def _over(self, scheme: str, request: Request) -> Generator[Request, Response, tuple[Request, Response]]:
-        sent = self._at(scheme, request)
-        response = yield sent
-        return sent, response
-
-    def _over_either(self, request: Request) -> Generator[Request, Response, tuple[Request, Response]]:
+    def _send_over_either(self, request: Request) -> Generator[Request, Response, Answer]:
         try:
-            answer = yield from self._over("https", replace(request, patience=PATIENCE))
+            answer = yield from self._send_over("https", replace(request, connect_timeout=HTTPS_TIMEOUT))
         except TransportError as first:
-            if not self._may_go_on(first):
+            if not self._may_try_http(first):
                 raise
-            answer = yield from self._over_http(request, first)
+            answer = yield from self._send_over_http(request, first)
         else:
             self._scheme = "https"
         return answer
 
-    def _over_http(
+    def _send_over_http(
         self, request: Request, first: TransportError
-    ) -> Generator[Request, Response, tuple[Request, Response]]:
+    ) -> Generator[Request, Response, Answer]:
         try:
-            answer = yield from self._over("http", request)
+            answer = yield from self._send_over("http", request)
         except TransportError as second:
             if not isinstance(first, TimedOut):
                 raise _joined(first, second) from second
-            # Perhaps https was only slow.
-            answer = yield from self._over("https", request)
+            # Neither answered: https may only be slow, and is tried once more with the usual time limit.
+            answer = yield from self._send_over("https", request)
             self._scheme = "https"
             return answer
         self._scheme = "http"
         return answer
 
-    def _may_go_on(self, error: TransportError) -> bool:
+    def _send_over(self, scheme: str, request: Request) -> Generator[Request, Response, Answer]:
+        sent = self._at(scheme, request)
+        return Answer(sent, (yield sent))
+
+    def _may_try_http(self, error: TransportError) -> bool:
         if isinstance(error, CertificateRejected):
             return self._insecure
         return isinstance(error, (ConnectionFailed, TimedOut))
@@ -183,10 +190,10 @@ def _joined(first: TransportError, second: TransportError) -> ConnectionFailed:
 
 
 def may_speak_http(registry: str, *, insecure: bool = False) -> bool:
-    """Tell whether `registry`, `host[:port]`, may be asked over http once https has failed.
+    """Return True when http may be tried for `registry`, `host[:port]`, after https has failed.
 
-    True for every one when `insecure`, and for loopback, `*.local` and private IPv4 addresses. Upper-case
-    names are not local, as in the original.
+    That is allowed with `insecure`, and for loopback, `*.local` and private IPv4 addresses. Upper-case names
+    are not local, as in the original.
     """
     host = _PORT.sub("", registry)
     if insecure or host == "localhost" or host.endswith((".localhost", ".local")):
@@ -199,7 +206,7 @@ def may_speak_http(registry: str, *, insecure: bool = False) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether `host`, a name or an address in any spelling, is this machine."""
+    """Return True when `host`, a name or an address in any spelling, is this machine."""
     name = host.lower().rstrip(".")
     if name in _LOOPBACK_NAMES or name.endswith(".localhost"):
         return True
@@ -207,8 +214,8 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
-def is_off_limits(host: str) -> bool:
-    """Tell whether `host` is nothing a registry could send anybody to: link-local, metadata, unspecified."""
+def is_forbidden_host(host: str) -> bool:
+    """Return True for hosts that no registry may name: link-local, metadata, multicast, unspecified."""
     name = host.lower().rstrip(".")
     if name in _METADATA_NAMES:
         return True
@@ -223,7 +230,7 @@ def is_off_limits(host: str) -> bool:
 
 
 def _address(host: str) -> Address | None:
-    """Read an address as the resolver would, also `127.1`, `0x7f000001` and IPv4 inside IPv6."""
+    """Read an address as a resolver does, also `127.1`, `0x7f000001` and IPv4 inside IPv6."""
     try:
         address = ip_address(host.partition("%")[0])
     except ValueError:
@@ -238,38 +245,37 @@ def _address(host: str) -> Address | None:
 
 def _loose_ipv4(host: str) -> IPv4Address | None:
     try:
-        # inet_aton would ignore what follows a blank.
+        # inet_aton ignores what follows a blank.
         return None if not host or " " in host else IPv4Address(socket.inet_aton(host))
     except (OSError, UnicodeError):
         return None
 
 
 def absolute(base: str, reference: str, what: str) -> str:
-    """Join as RFC 3986 does; raise ChallengeError, which calls it `what`, for text that is no URL.
+    """Join two URLs (RFC 3986); raise ChallengeError, whose text names it `what`, for text that is no URL.
 
-    `urljoin` alone drops characters, and takes `https:///path` for relative.
+    `urljoin` alone drops characters, and takes `https:///path` for a relative URL.
     """
     if _UNSAFE.search(reference):
-        raise _refused(what, reference, "it has characters that no URL may have")
+        raise _refusal(what, reference, "it has characters that no URL may have")
     if reference.lower().startswith(("http:", "https:")):
         return reference
     try:
         return urljoin(base, reference)
     except ValueError as error:
-        raise _refused(what, reference, "it names no host") from error
+        raise _refusal(what, reference, "it names no host") from error
 
 
 def check_realm(realm: str, registry: Origin) -> str:
     """Return the absolute URL of the token service that `registry` named; raise ChallengeError.
 
-    A relative realm belongs to the registry. Refused are plain http for a registry on https, user
-    information, a missing host, addresses that are link-local or serve metadata, and this machine unless the
-    registry runs on it too.
+    A relative realm belongs to the registry. Besides what `check_url` refuses, a realm over plain http is
+    refused for a registry on https.
     """
     url = absolute(f"{registry.url}/", realm, "realm")
     origin = check_url(url, registry, "realm")
     if registry.scheme == "https" and origin.scheme != "https":
-        raise _refused(
+        raise _refusal(
             "realm",
             url,
             "the registry is reached over https, its token service must be too",
@@ -279,30 +285,30 @@ def check_realm(realm: str, registry: Origin) -> str:
 
 
 def check_url(url: str, registry: Origin, what: str) -> Origin:
-    """Return the origin of a URL that `registry` named; raise ChallengeError, which calls it `what`.
+    """Return the origin of a URL that `registry` named; raise ChallengeError, whose text names it `what`.
 
-    The registry's own host is always right. Elsewhere link-local and metadata addresses are refused, and
-    loopback ones unless the registry itself is on this machine.
+    Refuse user information, a missing host, link-local and metadata addresses, and this machine unless the
+    registry runs on it too. The registry's own host is always allowed.
     """
     if _UNSAFE.search(url):
-        raise _refused(what, url, "it has characters that no URL may have")
+        raise _refusal(what, url, "it has characters that no URL may have")
     try:
         origin, user = Origin.of(url), urlsplit(url).username
     except ValueError as error:
-        raise _refused(what, url, "it names no host") from error
+        raise _refusal(what, url, "it names no host") from error
     if origin.scheme not in _PORTS:
-        raise _refused(what, url, f"unsupported protocol scheme {origin.scheme!r}")
+        raise _refusal(what, url, f"unsupported protocol scheme {origin.scheme!r}")
     if user is not None:
-        raise _refused(what, url, "it has user information in it")
+        raise _refusal(what, url, "it has user information in it")
     if origin.host != registry.host:
         _check_host(origin.host, registry.host, what, url)
     return origin
 
 
 def resolve_location(location: str, url: str, registry: Origin) -> str:
-    """Return the absolute URL of a Location or Link that came in answer to `url`; raise ChallengeError.
+    """Return the absolute URL of a Location or Link in the response to `url`; raise ChallengeError.
 
-    A registry behind a proxy that ends TLS may write http where it means its own https address.
+    A registry behind a proxy that ends TLS may write http where it means its own https URL.
     """
     target = absolute(url, location, "location")
     origin = check_url(target, registry, "location")
@@ -314,13 +320,13 @@ def resolve_location(location: str, url: str, registry: Origin) -> str:
 
 
 def with_query(url: str, **parameters: str) -> str:
-    """Return `url` with `parameters` after the query that is there, which stays as it is."""
+    """Return `url` with `parameters` appended to its query, which stays as it is."""
     separator = "&" if urlsplit(url).query else "?"
     return f"{url.rstrip('?&')}{separator}{urlencode(parameters)}"
 
 
 def token_url(realm: str, scopes: Iterable[Scope], service: str, account: str) -> str:
-    """Return the URL of a GET for a token; what the realm's own query says besides is kept."""
+    """Return the URL of a GET for a token; other parameters in the query of the realm are kept."""
     parts = urlsplit(realm)
     ours = {"scope", "service"} | ({"account"} if account else set())
     kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ours]
@@ -332,12 +338,12 @@ def token_url(realm: str, scopes: Iterable[Scope], service: str, account: str) -
 
 
 def _check_host(host: str, registry: str, what: str, url: str) -> None:
-    if is_off_limits(host):
-        raise _refused(what, url, "a registry has no business with that address")
+    if is_forbidden_host(host):
+        raise _refusal(what, url, "a registry has no business with that address")
     if is_loopback(host) and not is_loopback(registry):
-        raise _refused(what, url, "it is on this machine, and the registry is not")
+        raise _refusal(what, url, "it is on this machine, and the registry is not")
 
 
-def _refused(what: str, url: str, reason: str, *, hints: tuple[str, ...] = ()) -> ChallengeError:
+def _refusal(what: str, url: str, reason: str, *, hints: tuple[str, ...] = ()) -> ChallengeError:
     text = f"refusing the {what} {redact_url(url)!r} that the registry named: {reason}"
     return ChallengeError(text, hints=hints)

@@ -1,4 +1,4 @@
-"""Drives the authorizer's flow over a transport: redirects, repetition, and errors for wrong answers."""
+"""Exchanges with registries: authorized requests, redirects, repetition, and errors for other responses."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from imgpkg import cancellation
 from imgpkg.errors import ImgpkgError, InvalidReference, RegistryError, TransportError, VerificationError
 from imgpkg.oci.descriptor import Digest
-from imgpkg.registry.auth.authorizer import Answer
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
 from imgpkg.registry.encoding import decoded
-from imgpkg.registry.endpoint import absolute, check_url, resolve_location
+from imgpkg.registry.endpoint import Answer, absolute, check_url, resolve_location
 from imgpkg.registry.failure import failure, unusable
 from imgpkg.transport.message import LOGIN_HINT, Origin, Request
 from imgpkg.transport.retry import is_temporary
@@ -29,17 +28,19 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-_WITH_HINTS = frozenset({401, 403, 407})
-_PROXY_LOGIN = 407
-_READING = frozenset({"GET", "HEAD"})
-_KEEPS_METHOD = frozenset({307, 308})
+# Seconds.
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 1.0
 LONGEST_RETRY_AFTER = 60.0
 
+_WITH_HINTS = frozenset({401, 403, 407})
+_PROXY_LOGIN = 407
+_READING = frozenset({"GET", "HEAD"})
+_KEEPS_METHOD = frozenset({307, 308})
+
 
 class Exchange:
-    """Sends requests about repositories and returns the answers asked for; safe from many threads."""
+    """Send requests about repositories and return the answers; safe from many threads."""
 
     def __init__(
         self,
@@ -56,22 +57,22 @@ class Exchange:
 
     @property
     def attempts(self) -> int:
-        """How often something is tried at most; at least once."""
+        """The number of attempts that are made at most, at least one."""
         return max(1, self._retry.attempts)
 
     def repeat(self, operation: Callable[[], Result]) -> Result:
-        """Run `operation`, whole in itself, until it succeeds or its failure is not temporary."""
+        """Call `operation`, which starts anew each time, until it succeeds or fails for good."""
         return self._retry.run(operation)
 
     def announce(self, error: TransportError, attempt: int) -> None:
-        """Say that a body that broke off is asked for again, at once."""
+        """Announce that a body that broke off is requested again, without a pause."""
         self._retry.on_repeat(Repetition(error, 0.0, attempt, self.attempts))
 
     def call(self, request: Request, access: Access, accept: Collection[int]) -> Answer:
         """Send and return the answer, which is open, if its status is in `accept`.
 
-        Raises Unauthorized, Forbidden, NotFound or RegistryError for another, whatever `Authorizer.flow`
-        raises, and ChallengeError for a redirect that must not be followed.
+        Raises Unauthorized, Forbidden, NotFound or RegistryError for another status, whatever
+        `Authorizer.flow` raises, and ChallengeError for a redirect that must not be followed.
         """
         answer = self.send(request, access)
         if answer.response.status in accept:
@@ -79,7 +80,7 @@ class Exchange:
         raise self.failure(answer, access)
 
     def failure(self, answer: Answer, access: Access) -> RegistryError:
-        """Close an answer and return the error that it stands for."""
+        """Close an answer and return the error that describes it."""
         hints = self._hints(answer, access) if answer.response.status in _WITH_HINTS else ()
         return failure(
             answer.request,
@@ -92,27 +93,30 @@ class Exchange:
     def send(self, request: Request, access: Access) -> Answer:
         """Send, follow up to ten redirects, and return the last answer whatever its status.
 
-        Each target is asked as what it is: the registry's own origin with its credential, others without.
+        A redirect within the registry's own origin is authorized, one to another origin is not.
         """
         for _ in range(MOST_REDIRECTS + 1):
             answer = self._drive(self._authorizer.flow(request, access))
-            following = self._redirected(request, answer, access.repository)
-            if following is None:
+            redirected = self._redirected(request, answer, access.repository)
+            if redirected is None:
                 return answer
             answer.response.close()
-            request = following
+            request = redirected
         raise unusable(answer.request, answer.response, "stopped after 10 redirects")
 
-    def visit(self, url: str, headers: Mapping[str, str], access: Access, accept: Collection[int]) -> Answer:
-        """GET a URL that a manifest names: no credential, and a 401 is a 401 (CVE-2020-15157).
+    def get_url(
+        self, url: str, headers: Mapping[str, str], access: Access, accept: Collection[int]
+    ) -> Answer:
+        """GET a URL that a manifest names, without a credential, also after a 401.
 
-        Raises what `call` does for a status that is not in `accept`.
+        Otherwise a manifest could name a host that collects credentials (CVE-2020-15157). Raises what `call`
+        raises for a status that is not in `accept`.
         """
         registry = self._authorizer.endpoint(access.repository.registry).origin
         for _ in range(MOST_REDIRECTS + 1):
             check_url(url, registry, "layer URL")
             request = Request("GET", url, headers)
-            answer = Answer(request, decoded(request, self._transport.send(request)))
+            answer = Answer(request, self._receive(request))
             location = answer.response.headers.get("Location")
             if answer.response.status in accept:
                 return answer
@@ -128,7 +132,7 @@ class Exchange:
         return resolve_location(location, answer.request.url, endpoint.origin)
 
     def is_own(self, url: str, repository: Repository) -> bool:
-        """Tell whether `url` belongs to the registry of `repository`."""
+        """Return True when `url` belongs to the registry of `repository`."""
         return Origin.of(url) == self._authorizer.endpoint(repository.registry).origin
 
     def _hints(self, answer: Answer, access: Access) -> tuple[str, ...]:
@@ -140,7 +144,11 @@ class Exchange:
         return (f"{host} is not the registry {access.repository.registry}: no credential was sent to it",)
 
     def _redirected(self, request: Request, answer: Answer, repository: Repository) -> Request | None:
-        """Return the next request, or None: an answer without a target, or one that would lose the body."""
+        """Return the request that a redirect asks for; None for other answers.
+
+        A redirect that turns PUT, POST or PATCH into GET (RFC 9110 section 15.4) would lose the body: its
+        answer is final.
+        """
         status, location = answer.response.status, answer.response.headers.get("Location")
         if status not in REDIRECTS or not location:
             return None
@@ -157,11 +165,12 @@ class Exchange:
             raise
 
     def _drive(self, flow: Generator[Request, Response, Answer]) -> Answer:
+        """Send each request that `flow` yields and pass it the response or the TransportError."""
         try:
             request = next(flow)
             while True:
                 try:
-                    response = decoded(request, self._transport.send(request))
+                    response = self._receive(request)
                 except TransportError as error:  # noqa: PERF203 - the flow decides on each
                     request = flow.throw(error)
                 else:
@@ -172,21 +181,14 @@ class Exchange:
         finally:
             flow.close()
 
-
-def delay_before(attempt: int, fraction: float, retry_after: float | None = None) -> float:
-    """Return the seconds to wait before `attempt` (the second is 2): 100 ms doubling up to 1 s, with jitter.
-
-    `fraction` is random in [0, 1): the pause is between half of the step and all of it. What the server asked
-    for is the least.
-    """
-    step = min(FIRST_DELAY * 2.0 ** min(attempt - 2, 10), LONGEST_DELAY)
-    pause = step * (1 + fraction) / 2
-    return max(pause, retry_after or 0.0)
+    def _receive(self, request: Request) -> Response:
+        response = self._transport.send(request)
+        return decoded(request, response) if "Content-Encoding" in response.headers else response
 
 
 @dataclass(frozen=True, slots=True)
 class Repetition:
-    """A failure that is tried again after a pause, in seconds, and which attempt of how many that is."""
+    """A failure that is tried again after a pause, in seconds, and the number of the next attempt."""
 
     error: ImgpkgError
     pause: float
@@ -204,11 +206,11 @@ def _silent(repetition: Repetition) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Repeats an operation while its failures are temporary; `attempts` below one count as one.
+    """Repeat an operation while its failures are temporary; `attempts` below one count as one.
 
-    The operation must be whole in itself: each call starts from nothing. `sleep` gets seconds, `random`
-    returns a fraction in [0, 1), `on_repeat` is called before each pause. A server that asks for a pause of
-    more than a minute is not asked again: its error is raised, with a hint.
+    The operation must start anew each time it is called. `sleep` gets seconds, `random` returns a fraction in
+    [0, 1), `on_repeat` is called before each pause. When a server asks for a pause of more than a minute, the
+    error is raised at once, with a hint.
     """
 
     attempts: int = 5
@@ -225,14 +227,25 @@ class Retry:
             except ImgpkgError as error:
                 if attempt >= self.attempts or not is_temporary(error):
                     raise
-                asked = _asked_pause(error)
-                if asked is not None and asked > LONGEST_RETRY_AFTER:
-                    error.hints = (*error.hints, _too_long(asked))
+                retry_after = error.retry_after if isinstance(error, RegistryError) else None
+                if retry_after is not None and retry_after > LONGEST_RETRY_AFTER:
+                    error.hints = (*error.hints, _too_long(retry_after))
                     raise
                 attempt += 1
-                pause = delay_before(attempt, self.random(), asked)
+                pause = delay_before(attempt, self.random(), retry_after)
                 self.on_repeat(Repetition(error, pause, attempt, self.attempts))
             self.sleep(pause)
+
+
+def delay_before(attempt: int, fraction: float, retry_after: float | None = None) -> float:
+    """Return the seconds to wait before `attempt` (the second is 2): 100 ms doubling up to 1 s, with jitter.
+
+    `fraction` is random in [0, 1): the pause is between half of the step and all of it. It is at least
+    `retry_after`, what the server asked for.
+    """
+    step = min(FIRST_DELAY * 2.0 ** min(attempt - 2, 10), LONGEST_DELAY)
+    pause = step * (1 + fraction) / 2
+    return max(pause, retry_after or 0.0)
 
 
 def _too_long(seconds: float) -> str:
@@ -242,19 +255,15 @@ def _too_long(seconds: float) -> str:
     )
 
 
-def _asked_pause(error: ImgpkgError) -> float | None:
-    return error.retry_after if isinstance(error, RegistryError) else None
-
-
 def check_stored(answer: Answer, digest: Digest) -> None:
-    """Raise VerificationError when the registry says that it stored something else than `digest`."""
-    said = content_digest(answer.response)
-    if said is not None and said.algorithm == digest.algorithm and said != digest:
-        raise VerificationError(f'the registry stored digest "{said}" in place of "{digest}"')
+    """Raise VerificationError when the registry reports another digest than that of what was sent."""
+    stored = content_digest(answer.response)
+    if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
+        raise VerificationError(f'the registry stored digest "{stored}" in place of "{digest}"')
 
 
 def content_digest(response: Response) -> Digest | None:
-    """Return what Docker-Content-Digest says, None when it says nothing that is a digest."""
+    """Return the digest of Docker-Content-Digest; None without this header and for text that is no digest."""
     try:
         return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
     except InvalidReference:

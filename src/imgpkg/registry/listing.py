@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.auth.authorizer import Answer
+    from imgpkg.registry.endpoint import Answer
     from imgpkg.registry.exchange import Exchange
 
 MAX_PAGE = 32 << 20

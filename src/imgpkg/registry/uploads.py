@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from imgpkg.events import Hook
     from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.auth.authorizer import Answer
     from imgpkg.registry.blobs import Blobs
+    from imgpkg.registry.endpoint import Answer
     from imgpkg.registry.exchange import Exchange
     from imgpkg.transport.message import OpenBody, Opener
 

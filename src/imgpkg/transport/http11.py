@@ -79,7 +79,7 @@ class Link:
     def connect(self, request: Request, context: Callable[[], SSLContext], scope: Cancellation) -> None:
         """Dial, pass the proxy and shake hands for `request`; raise a TransportError or Cancelled."""
         limit = self._limits.connect
-        seconds = limit if request.patience is None else min(request.patience, limit)
+        seconds = limit if request.connect_timeout is None else min(request.connect_timeout, limit)
         self._scope = scope
         wait = self.wait(request, Phase.DIAL, seconds)
         try:

@@ -19,6 +19,8 @@ Opener: TypeAlias = "Callable[[], OpenBody]"
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _BLOCK_SIZE = 1 << 20
+# int() reads signs, blanks and underscores too, and takes long for thousands of digits.
+_LENGTH = re.compile(r"[0-9]{1,18}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 REDACTED = "REDACTED"
 SHOWN_QUERY_KEYS = frozenset({"scope", "service", "mount", "from", "digest", "n", "last"})
@@ -69,8 +71,8 @@ class Body:
 class Request:
     """One HTTP request: an absolute URL, headers whose names are in canonical case, a body that replays.
 
-    `secret` asks tracers to show neither bodies nor the query of this exchange (token requests). `patience`
-    is the longest time in seconds to connect, when that is shorter than the transport's own.
+    With `secret`, tracers show neither bodies nor the query of this exchange: a token request.
+    `connect_timeout` is in seconds, and counts when it is shorter than the transport's own.
     """
 
     method: str
@@ -78,7 +80,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=lambda: _EMPTY)
     body: Body | None = None
     secret: bool = False
-    patience: float | None = None
+    connect_timeout: float | None = None
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url})"
@@ -141,6 +143,12 @@ class Headers(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._lines)
+
+
+def content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the Content-Length; None without this header, and for text that is no length of a body."""
+    text = headers.get("Content-Length", "")
+    return int(text) if _LENGTH.fullmatch(text) else None
 
 
 class Transport(Protocol):

@@ -22,7 +22,7 @@ from tests.registry.scripted import (
 from imgpkg.auth.keychain import Credential
 from imgpkg.errors import ConnectionFailed, Forbidden, ImgpkgError, RegistryError, TimedOut, Unauthorized
 from imgpkg.oci.reference import Repository
-from imgpkg.registry.auth.cache import REMEMBERED, Login
+from imgpkg.registry.auth.cache import REMEMBERED, LoginAttempt
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.endpoint import PREPARING
 from imgpkg.transport.message import Origin, Request
@@ -474,7 +474,7 @@ class TestOverSockets:
 
 
 def test_a_login_shows_no_secret():
-    login = Login(BASIC_LOGIN, Origin("https", "r.example", 443), ())
+    login = LoginAttempt(BASIC_LOGIN, Origin("https", "r.example", 443), ())
     assert "dXNl" not in f"{login!r}{login}"
 
 

@@ -57,9 +57,9 @@ def test_a_rotated_refresh_token_takes_the_place_of_the_old_one():
 
 def test_refresh_tokens_are_used_by_one_at_a_time_and_logins_by_scope():
     tokens, refreshing = Tokens(), Holder.of("r", Credential(identity_token="i"))
-    assert tokens.flight(refreshing, PULL) is tokens.flight(refreshing, PUSH)
-    assert tokens.flight(ONE, PULL) is tokens.flight(ONE, PULL)
-    assert tokens.flight(ONE, PULL) is not tokens.flight(ONE, PUSH)
+    assert tokens.turn(refreshing, PULL) is tokens.turn(refreshing, PUSH)
+    assert tokens.turn(ONE, PULL) is tokens.turn(ONE, PULL)
+    assert tokens.turn(ONE, PULL) is not tokens.turn(ONE, PUSH)
 
 
 def test_a_holder_shows_no_secret():

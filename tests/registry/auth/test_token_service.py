@@ -11,12 +11,12 @@ from tests.registry.scripted import LOGIN, Asked, Headers, Said, drive
 from imgpkg.auth.keychain import Credential
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.registry.auth.challenge import parse_scopes
-from imgpkg.registry.auth.token import Inquiry, basic, fetch_token
+from imgpkg.registry.auth.token import TokenRequest, basic, fetch_token
 from imgpkg.transport.message import Origin
 
 REALM = "https://auth.example/token"
 SCOPES = parse_scopes("repository:a/b:pull repository:c:pull,push")
-INQUIRY = Inquiry(
+INQUIRY = TokenRequest(
     REALM, "lab svc", SCOPES, Origin("https", "registry.example", 443), 1000.0, headers={"X": "y"}
 )
 GOOD = b'{"token":"T"}'
@@ -101,7 +101,7 @@ def test_asks_anonymously_where_post_is_not_spoken_and_there_is_no_login(status)
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
 def test_a_refused_refresh_token_without_a_login_is_an_error(status):
     with pytest.raises(RegistryError) as caught:
-        ask(replace(INQUIRY, refresh_token="IDT", hints=("why",)), Said(status, b"IDT is bad"))
+        ask(replace(INQUIRY, refresh_token="IDT", hints=lambda: ("why",)), Said(status, b"IDT is bad"))
     assert caught.value.status == status
     assert "IDT" not in str(caught.value)
     assert caught.value.hints == ("why",)

@@ -1,4 +1,4 @@
-"""The 401 flow as a generator: it yields requests, receives responses and opens nothing."""
+"""Authorization of requests: the flow from a 401 to a signed request, as a generator without I/O."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import time
 from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from imgpkg.errors import ChallengeError, RegistryError, doing
-from imgpkg.registry.auth.cache import Holder, Login, Logins, Tokens, not_again, told_anew
+from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Tokens, restate, withheld_hint
 from imgpkg.registry.auth.challenge import (
     choose,
     covers,
@@ -22,17 +22,17 @@ from imgpkg.registry.auth.challenge import (
     named_scopes,
     parse_challenges,
 )
-from imgpkg.registry.auth.hints import advice
+from imgpkg.registry.auth.hints import hints_for
 from imgpkg.registry.auth.token import (
     REFUSALS,
-    Inquiry,
+    TokenRequest,
     check_header,
     fetch_token,
     header_of,
     secrets_of,
-    visit,
+    send_anonymously,
 )
-from imgpkg.registry.endpoint import PREPARING, Endpoint
+from imgpkg.registry.endpoint import PREPARING, Answer, Endpoint
 from imgpkg.registry.failure import failure
 from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.retry import is_temporary_answer
@@ -48,10 +48,8 @@ if TYPE_CHECKING:
     from imgpkg.registry.auth.challenge import Access, Challenge, Scope
     from imgpkg.transport.message import Response
 
-Sent: TypeAlias = "tuple[Request, Response]"
-
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
-# Unsigned, with a token, and with a token for more.
+# Without a credential, with a token, and with a token for more scopes.
 _ROUNDS = 3
 USER_AGENT = f"imgpkg-py/{VERSION}"
 SESSION_HEADER = "Imgpkg-Session-Id"
@@ -59,9 +57,10 @@ SESSION_HEADER = "Imgpkg-Session-Id"
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The Authorization of one request; `token` is set for tokens of a token service.
+    """The Authorization of one request; `token` is set for a token of a token service.
 
-    `is_fresh` tells that the token was fetched for this very request, `refusal` why a login is not sent.
+    `is_fresh` is True when the token was fetched for this very request. `refusal` is the error for which a
+    login is not sent.
     """
 
     header: str = field(default="", repr=False)
@@ -71,10 +70,10 @@ class Signature:
 
 
 class Conversation:
-    """One request and all that has to be sent for it; `headers` go with each of these.
+    """One request and everything that has to be sent for it; each of these has `headers`.
 
-    At most three rounds, and one more where a token that was just fetched is refused: a replica that has not
-    heard of it, or a clock that is late, may be the reason.
+    There are at most three rounds, and one more where a token that was just fetched is refused: a replica
+    that does not know the token yet, or a clock that is late, may be the reason.
     """
 
     def __init__(
@@ -87,58 +86,109 @@ class Conversation:
     ) -> None:
         self._authorizer = authorizer
         self._tokens, self._logins, self._clock = authorizer.tokens, authorizer.logins, authorizer.clock
-        self._known = endpoint
+        self._endpoint = endpoint
         self._request = request
         self._access = access
         self._headers = headers
         self._scopes = access.scopes
-        self._left = _ROUNDS
-        self._may_doubt = True
+        self._rounds_left = _ROUNDS
+        self._may_replace_fresh_token = True
 
-    def run(self) -> Generator[Request, Response, Sent]:
-        """Yield each request, receive its response or TransportError, return the last one and its answer."""
+    def run(self) -> Generator[Request, Response, Answer]:
+        """Yield each request, receive its response or TransportError, return the last answer."""
         while True:
-            self._left -= 1
+            self._rounds_left -= 1
             decision = self._authorizer.decision(self._access.repository)
             try:
                 signature = yield from self._sign(decision)
             except RegistryError as error:
-                if self._left and error.status in REFUSALS and self._authorizer.renew(decision):
+                if self._rounds_left and error.status in REFUSALS and self._authorizer.renew(decision):
                     continue
                 raise
-            sent, response, signature = yield from self._show(signature)
-            if not self._left and not (signature.is_fresh and self._may_doubt):
-                return sent, response
+            answer, signature = yield from self._send(signature)
+            if not self._rounds_left and not (signature.is_fresh and self._may_replace_fresh_token):
+                return answer
             try:
-                wanted = yield from self._reconsider(decision, signature, response)
+                scopes = yield from self._scopes_after(decision, signature, answer.response)
             except BaseException:
-                response.close()
+                answer.response.close()
                 raise
-            if wanted is None or not self._left:
-                return sent, response
-            response.close()
-            self._scopes = wanted
+            if scopes is None or not self._rounds_left:
+                return answer
+            answer.response.close()
+            self._scopes = scopes
 
-    def _show(
-        self, signature: Signature
-    ) -> Generator[Request, Response, tuple[Request, Response, Signature]]:
-        """Send the request, and return how it was signed: a login that was refused before stays away."""
-        endpoint = self._known
+    def _sign(self, decision: Decision) -> Generator[Request, Response, Signature]:
+        """Choose what to send: a registry token, a token of the token service, the login, or nothing."""
+        endpoint, credential = self._endpoint, decision.credential
+        header = header_of(credential)
+        if credential.registry_token:
+            check_header(header)
+            return Signature(header)
+        challenge = choose(endpoint.challenges or (), credential)
+        if challenge is not None and challenge.scheme == "bearer" and challenge.realm:
+            return (yield from self._sign_with_token(challenge, decision))
+        asks_for_login = endpoint.is_open or (challenge is not None and challenge.scheme == "basic")
+        return Signature(header if asks_for_login else "")
+
+    def _sign_with_token(
+        self, challenge: Challenge, decision: Decision
+    ) -> Generator[Request, Response, Signature]:
+        def restated(error: ImgpkgError) -> ImgpkgError:
+            return restate(error, self._hints(decision))
+
+        holder, scopes = Holder.of_decision(decision), self._scopes
+        token = self._tokens.find(holder, scopes, self._clock())
+        if token is None:
+            with self._tokens.turn(holder, scopes).taken(restated):
+                # Another thread may have fetched it while this one waited for its turn.
+                token = self._tokens.find(holder, scopes, self._clock())
+                if token is None:
+                    token = yield from self._fetch_token(challenge, decision, holder)
+                    return Signature(f"Bearer {token.value}", token, is_fresh=True)
+        return Signature(f"Bearer {token.value}", token)
+
+    def _fetch_token(
+        self, challenge: Challenge, decision: Decision, holder: Holder
+    ) -> Generator[Request, Response, Token]:
+        token_request = TokenRequest(
+            challenge.realm,
+            challenge.service,
+            self._scopes,
+            self._endpoint.origin,
+            self._clock(),
+            decision.credential,
+            self._tokens.refresh_token(holder),
+            self._headers,
+            partial(self._hints, decision),
+            self._logins,
+        )
+        with doing(*PREPARING):
+            reply = yield from fetch_token(token_request)
+        if reply.refresh_token or reply.is_refused:
+            self._tokens.replace_refresh_token(holder, reply.refresh_token)
+        self._tokens.keep(holder, reply.token)
+        return reply.token
+
+    def _hints(self, decision: Decision) -> tuple[str, ...]:
+        return hints_for(decision, self._scopes, self._endpoint, self._clock())
+
+    def _send(self, signature: Signature) -> Generator[Request, Response, tuple[Answer, Signature]]:
+        """Send the request; a login that was refused before is left out of the signature that is returned."""
+        endpoint = self._endpoint
         if signature.header and signature.token is None:
-            login = Login(signature.header, endpoint.origin, self._access.scopes)
+            attempt = LoginAttempt(signature.header, endpoint.origin, self._access.scopes)
             request = endpoint.addressed(self._request)
-            with self._logins.sending(login, request, self._hints) as refusal:
+            hints = partial(self._authorizer.hints, self._access)
+            with self._logins.sending(attempt, request, hints) as refusal:
                 if refusal is None:
-                    sent, response = yield from endpoint.send(self._signed(signature))
-                    # Only now it is known for certain whether that was http or https.
-                    self._logins.answered(replace(login, origin=endpoint.origin), sent, response)
-                    return sent, response, signature
+                    answer = yield from endpoint.send(self._signed(signature))
+                    # The origin is final only now: the first request decides between http and https.
+                    self._logins.record(replace(attempt, origin=endpoint.origin), answer)
+                    return answer, signature
             signature = Signature(refusal=refusal)
-        sent, response = yield from endpoint.send(self._signed(signature))
-        return sent, response, signature
-
-    def _hints(self) -> tuple[str, ...]:
-        return self._authorizer.hints(self._access)
+        answer = yield from endpoint.send(self._signed(signature))
+        return answer, signature
 
     def _signed(self, signature: Signature) -> Request:
         headers = {**self._headers, **self._request.headers}
@@ -146,64 +196,12 @@ class Conversation:
             headers["Authorization"] = signature.header
         return replace(self._request, headers=headers)
 
-    def _sign(self, decision: Decision) -> Generator[Request, Response, Signature]:
-        """Choose what to show: a registry token, a fetched one, the login, or nothing."""
-        endpoint, credential = self._known, decision.credential
-        header = header_of(credential)
-        if credential.registry_token:
-            check_header(header)
-            return Signature(header)
-        challenge = choose(endpoint.challenges or (), credential)
-        if challenge is not None and challenge.scheme == "bearer" and challenge.realm:
-            return (yield from self._bearer(challenge, decision))
-        asks_for_login = endpoint.is_open or (challenge is not None and challenge.scheme == "basic")
-        return Signature(header if asks_for_login else "")
-
-    def _bearer(self, challenge: Challenge, decision: Decision) -> Generator[Request, Response, Signature]:
-        def retell(error: ImgpkgError) -> ImgpkgError:
-            return told_anew(error, self._advice(decision))
-
-        holder, scopes = Holder.of_decision(decision), self._scopes
-        token = self._tokens.find(holder, scopes, self._clock())
-        if token is None:
-            with self._tokens.flight(holder, scopes).taken(retell):
-                token = self._tokens.find(holder, scopes, self._clock())
-                if token is None:
-                    token = yield from self._fetch(challenge, decision, holder)
-                    return Signature(f"Bearer {token.value}", token, is_fresh=True)
-        return Signature(f"Bearer {token.value}", token)
-
-    def _fetch(
-        self, challenge: Challenge, decision: Decision, holder: Holder
-    ) -> Generator[Request, Response, Token]:
-        inquiry = Inquiry(
-            challenge.realm,
-            challenge.service,
-            self._scopes,
-            self._known.origin,
-            self._clock(),
-            decision.credential,
-            self._tokens.refresh_token(holder),
-            self._headers,
-            self._advice(decision),
-            self._logins,
-        )
-        with doing(*PREPARING):
-            reply = yield from fetch_token(inquiry)
-        if reply.refresh_token or reply.is_refused:
-            self._tokens.replace_refresh_token(holder, reply.refresh_token)
-        self._tokens.keep(holder, reply.token)
-        return reply.token
-
-    def _advice(self, decision: Decision) -> tuple[str, ...]:
-        return advice(decision, self._scopes, self._known, self._clock())
-
-    def _reconsider(
+    def _scopes_after(
         self, decision: Decision, signature: Signature, response: Response
     ) -> Generator[Request, Response, tuple[Scope, ...] | None]:
-        """Return the scopes to try again with; None when the answer is final."""
+        """Return the scopes to send the request again with; None when the response is final."""
         if response.status in (_FORBIDDEN, _NOT_FOUND) and not signature.header:
-            return (yield from self._look_behind(decision, signature))
+            return (yield from self._after_anonymous_refusal(decision, signature))
         token, challenges = signature.token, parse_challenges(response.header_list("WWW-Authenticate"))
         if response.status == _UNAUTHORIZED:
             yield from self._learn(challenges, decision)
@@ -219,72 +217,73 @@ class Conversation:
         )
         return merge((*self._access.scopes, *named)) if has_more else None
 
-    def _look_behind(
+    def _after_anonymous_refusal(
         self, decision: Decision, signature: Signature
     ) -> Generator[Request, Response, tuple[Scope, ...] | None]:
-        """Decide about a 403 or 404 to nobody: it may hide what somebody known may see."""
-        endpoint, credential = self._known, decision.credential
+        """Decide after a 403 or 404 without a credential: with one, the registry may answer otherwise."""
+        endpoint, credential = self._endpoint, decision.credential
         if signature.refusal is not None:
             raise signature.refusal
         if credential.is_anonymous:
             return None
         if endpoint.challenges is None:
             with suppress(RegistryError):
-                yield from self._ask()
+                yield from self._probe()
         challenges = endpoint.challenges or ()
         return self._scopes if has_answer(challenges, credential, is_open=endpoint.is_open) else None
 
     def _learn(
         self, challenges: tuple[Challenge, ...], decision: Decision
     ) -> Generator[Request, Response, None]:
-        """Learn from a 401; one that names nothing to answer with leaves that to `/v2/`."""
-        endpoint = self._known
-        is_mute = not any(challenge.can_be_answered for challenge in challenges)
-        if is_mute and not endpoint.can_answer and not decision.credential.registry_token:
-            yield from self._ask()
+        """Keep the challenges of a 401; if none of them can be answered, those of `GET /v2/` count."""
+        endpoint = self._endpoint
+        is_useless = not any(challenge.can_be_answered for challenge in challenges)
+        if is_useless and not endpoint.can_be_answered and not decision.credential.registry_token:
+            yield from self._probe()
         endpoint.learn(challenges)
 
-    def _ask(self) -> Generator[Request, Response, None]:
-        """Learn at `/v2/`, once, how the registry wants to be answered; raise a temporary RegistryError."""
-        endpoint = self._known
-        with endpoint.question.taken(copy):
-            if endpoint.was_asked:
+    def _probe(self) -> Generator[Request, Response, None]:
+        """Send `GET /v2/`, once, for its challenges; raise RegistryError for a temporary failure."""
+        endpoint = self._endpoint
+        with endpoint.probe_turn.taken(copy):
+            if endpoint.is_probed:
                 return
-            sent, response = yield from endpoint.send(Request("GET", "/v2/", self._headers))
+            answer = yield from endpoint.send(Request("GET", "/v2/", self._headers))
+            response = answer.response
             if is_temporary_answer(response.status):
-                raise failure(sent, response, now=self._clock())
+                raise failure(answer.request, response, now=self._clock())
             if response.status == _UNAUTHORIZED:
                 endpoint.learn(parse_challenges(response.header_list("WWW-Authenticate")))
             endpoint.is_open = response.status == _OK
-            endpoint.was_asked = True
+            endpoint.is_probed = True
             response.close()
 
     def _after_token(
         self, decision: Decision, token: Token, challenges: tuple[Challenge, ...], *, is_fresh: bool
     ) -> tuple[Scope, ...] | None:
-        """Decide after a 401 whether another token would do better: for more, or in place of an ended one."""
+        """Decide after a 401 to a token: it may have ended, or may be for too little."""
         holder, named = Holder.of_decision(decision), named_scopes(challenges)
         self._tokens.drop(holder, token)
         if not is_fresh or not token.is_live(self._clock()):
             self._authorizer.renew(decision)
         elif covers(token.scopes, named):
-            return self._doubted(holder, token)
+            return self._after_fresh_token(holder, token)
         return merge((*self._access.scopes, *named))
 
-    def _doubted(self, holder: Holder, token: Token) -> tuple[Scope, ...] | None:
-        """Decide about a token that was refused at once: one more, unless that did not help before."""
-        if not self._may_doubt or self._tokens.is_distrusted(holder, token):
+    def _after_fresh_token(self, holder: Holder, token: Token) -> tuple[Scope, ...] | None:
+        """Allow one more token in place of a fresh one, unless a second one was refused too before."""
+        if not self._may_replace_fresh_token or self._tokens.is_distrusted(holder, token):
             self._tokens.distrust(holder, token)
             return None
-        self._may_doubt = False
-        self._left += 1
+        self._may_replace_fresh_token = False
+        self._rounds_left += 1
         return self._scopes
 
     def _after_login(self, decision: Decision, signature: Signature) -> tuple[Scope, ...] | None:
-        """Decide what to do when nothing, a login or a registry token was not enough."""
+        """Decide after a 401 to a request without a credential, with a login or with a registry token."""
         credential, scopes = decision.credential, self._access.scopes
         if not credential.registry_token:
-            challenge = must_choose(self._known.challenges or (), credential)
+            challenge = must_choose(self._endpoint.challenges or (), credential)
             if challenge.scheme == "bearer":
                 return merge((*scopes, *named_scopes((challenge,))))
             if not signature.header and signature.refusal is None:
@@ -292,28 +291,20 @@ class Conversation:
         return scopes if self._authorizer.renew(decision) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response, and the request as it was sent, which it answers."""
-
-    request: Request
-    response: Response
-
-
 @cache
 def session_id() -> str:
-    """Return the random number that tells this process from others in a registry's log; 31 bits."""
+    """Return a random number of 31 bits that identifies this process in the log of a registry."""
     import secrets  # noqa: PLC0415 - drawn at the first request
 
     return str(secrets.randbits(31))
 
 
 class Authorizer:
-    """Shows each registry the credential that the keychain has for it, and nobody else.
+    """Authorize requests with the credentials of a keychain; safe from many threads.
 
-    Safe from many threads. One refresh per 401, one request for a token however many threads wait for it, no
-    request to learn what an ordinary one shows, and no second time for a login that was refused. `clock` says
-    the Unix time in seconds.
+    A credential is sent only to the registry that it is for and to the token service of this registry. A 401
+    is answered with at most one new credential, a token is fetched once however many threads wait for it, and
+    a login that was refused is not sent again. `clock` returns the Unix time in seconds.
     """
 
     def __init__(
@@ -324,62 +315,59 @@ class Authorizer:
         self.clock = clock
         self.tokens = Tokens()
         self.logins = Logins(clock)
-        self._guard = Lock()
-        self._registries: dict[str, Endpoint] = {}
+        self._lock = Lock()
+        self._endpoints: dict[str, Endpoint] = {}
         self._decisions: dict[Repository, Decision] = {}
 
     def endpoint(self, registry: str) -> Endpoint:
-        """Return the endpoint of `registry`, made when first asked for."""
-        with self._guard:
-            if registry not in self._registries:
-                self._registries[registry] = Endpoint(registry, insecure=self._insecure)
-            return self._registries[registry]
+        """Return the endpoint of `registry`, the same one each time."""
+        with self._lock:
+            if registry not in self._endpoints:
+                self._endpoints[registry] = Endpoint(registry, insecure=self._insecure)
+            return self._endpoints[registry]
 
     def decision(self, repository: Repository) -> Decision:
-        """Return the decision for `repository`, made anew when its credential has ended."""
-        made = self._decisions.get(repository)
-        ends_at = made.credential.expires_at if made is not None else None
-        if made is None or (ends_at is not None and ends_at <= self.clock()):
-            made = self._decisions[repository] = self._keychain.resolve(repository)
-        return made
+        """Return the decision for `repository`; resolve it again when its credential has expired."""
+        decision = self._decisions.get(repository)
+        ends_at = decision.credential.expires_at if decision is not None else None
+        if decision is None or (ends_at is not None and ends_at <= self.clock()):
+            decision = self._decisions[repository] = self._keychain.resolve(repository)
+        return decision
 
     def renew(self, decision: Decision) -> bool:
-        """Ask the keychain again; tell whether it has another credential now, and not the same anew."""
-        made = self._decisions[decision.repository] = self._keychain.resolve(decision.repository)
-        return Holder.of_decision(made) != Holder.of_decision(decision)
+        """Ask the keychain again; return True when it has another credential now."""
+        renewed = self._decisions[decision.repository] = self._keychain.resolve(decision.repository)
+        return Holder.of_decision(renewed) != Holder.of_decision(decision)
 
     def hints(self, access: Access) -> tuple[str, ...]:
-        """Tell somebody who was turned away what was used."""
+        """Return the hints of a 401 or 403: which credential was used, and why."""
         endpoint, decision = self.endpoint(access.repository.registry), self.decision(access.repository)
-        login = Login(header_of(decision.credential), endpoint.origin, access.scopes)
-        hints = advice(decision, access.scopes, endpoint, self.clock())
-        return hints if self.logins.refusal(login) is None else (*hints, not_again(endpoint.name))
+        attempt = LoginAttempt(header_of(decision.credential), endpoint.origin, access.scopes)
+        hints = hints_for(decision, access.scopes, endpoint, self.clock())
+        return hints if self.logins.refusal(attempt) is None else (*hints, withheld_hint(endpoint.name))
 
     def secrets(self, repository: Repository) -> tuple[str, ...]:
-        """Every secret that the registry has seen and might say again."""
+        """Return every secret that was sent to the registry, which it may repeat in a response."""
         decision = self.decision(repository)
         return (*secrets_of(decision.credential), *self.tokens.secrets(Holder.of_decision(decision)))
 
     def flow(self, request: Request, access: Access) -> Generator[Request, Response, Answer]:
         """Yield what has to be sent for `request`, receive each response or TransportError, return the last.
 
-        The URL is a path of the repository's registry, or absolute. Only the registry's own origin, or the
-        token service that it named, sees a credential. Raises CredentialError, ChallengeError, a
+        The URL is absolute, or a path of the repository's registry. A credential is sent only to the origin
+        of this registry and to the token service that it named. Raises CredentialError, ChallengeError, a
         RegistryError of the token service, and the TransportErrors that it receives.
         """
         endpoint = self.endpoint(access.repository.registry)
         if not request.url.startswith("/") and Origin.of(request.url) != endpoint.origin:
-            return Answer(*(yield from visit(request, _headers(""), self.clock)))
+            return (yield from send_anonymously(request, {"User-Agent": USER_AGENT}, self.clock))
+        # Before the first contact with the registry: a CredentialError needs no request.
         self.decision(access.repository)
-        conversation = Conversation(self, endpoint, request, access, _headers(session_id()))
-        with endpoint.introduction():
+        headers = {"User-Agent": USER_AGENT, SESSION_HEADER: session_id()}
+        conversation = Conversation(self, endpoint, request, access, headers)
+        with endpoint.first_contact():
             try:
-                return Answer(*(yield from conversation.run()))
+                return (yield from conversation.run())
             except ChallengeError as error:
                 error.hints = (*error.hints, *self.hints(access))
                 raise
-
-
-def _headers(session: str) -> dict[str, str]:
-    named = {"User-Agent": USER_AGENT}
-    return {**named, SESSION_HEADER: session} if session else named

@@ -1,4 +1,4 @@
-"""What a session remembers: the tokens it was given, and the logins that were accepted and refused."""
+"""What a session keeps about credentials: bearer tokens, and which logins were accepted and refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.keychain import Credential, Decision
     from imgpkg.registry.auth.challenge import Challenge, Scope
-    from imgpkg.transport.message import Origin, Request, Response
+    from imgpkg.registry.endpoint import Answer
+    from imgpkg.transport.message import Origin, Request
 
 Error = TypeVar("Error", bound=ImgpkgError)
 
@@ -35,7 +36,113 @@ _WITHHELD = "the credential was refused before, with 401 Unauthorized, and is no
 
 
 @dataclass(frozen=True, slots=True)
-class Login:
+class Token:
+    """A bearer token for `scopes`; `ends_at` is a Unix time in seconds."""
+
+    value: str = field(repr=False)
+    scopes: tuple[Scope, ...]
+    ends_at: float
+
+    def is_live(self, now: float) -> bool:
+        """Return True while it may be sent: until ten seconds before its end."""
+        return now < self.ends_at - RENEWED_BEFORE
+
+
+class Holder(NamedTuple):
+    """The owner of a token: one credential at one registry."""
+
+    registry: str
+    credential: Credential
+
+    @classmethod
+    def of(cls, registry: str, credential: Credential) -> Holder:
+        """Leave out the time at which the credential ends: a renewed one is still the same."""
+        return cls(registry, replace(credential, expires_at=None))
+
+    @classmethod
+    def of_decision(cls, decision: Decision) -> Holder:
+        """Take the registry and the credential of a decision."""
+        return cls.of(decision.repository.registry, decision.credential)
+
+    def __repr__(self) -> str:
+        return f"Holder({self.registry})"
+
+
+class Tokens:
+    """The tokens of each holder; safe from many threads.
+
+    A token is found by any subset of its scopes until it ends. A refresh token of a reply replaces the
+    identity token of its credential: a service that rotates refresh tokens revokes all of them when an old
+    one is used again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._tokens: dict[Holder, list[Token]] = {}
+        self._refresh_tokens: dict[Holder, str] = {}
+        self._turns: defaultdict[Hashable, Turn] = defaultdict(Turn)
+        self._distrusted: set[tuple[Holder, tuple[Scope, ...]]] = set()
+
+    def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
+        """Return a live token that covers `scopes`."""
+        with self._lock:
+            live = [token for token in self._tokens.get(holder, ()) if token.is_live(now)]
+            self._tokens[holder] = live
+            return next((token for token in live if covers(token.scopes, scopes)), None)
+
+    def keep(self, holder: Holder, token: Token) -> None:
+        """Add `token`."""
+        with self._lock:
+            self._tokens.setdefault(holder, []).append(token)
+
+    def drop(self, holder: Holder, token: Token) -> None:
+        """Remove `token`, and only it: another thread may have added a newer one."""
+        with self._lock:
+            self._tokens[holder] = [other for other in self._tokens.get(holder, ()) if other is not token]
+
+    def distrust(self, holder: Holder, token: Token) -> None:
+        """Record that two fresh tokens for these scopes were refused, one after the other."""
+        with self._lock:
+            self._distrusted.add((holder, token.scopes))
+
+    def trust(self, holder: Holder, token: Token) -> None:
+        """Record that a token for these scopes was accepted."""
+        with self._lock:
+            self._distrusted.discard((holder, token.scopes))
+
+    def is_distrusted(self, holder: Holder, token: Token) -> bool:
+        """Return True when another fresh token for these scopes would be refused too."""
+        with self._lock:
+            return (holder, token.scopes) in self._distrusted
+
+    def turn(self, holder: Holder, scopes: tuple[Scope, ...]) -> Turn:
+        """Return the lock to hold while a token is fetched.
+
+        Threads that want the same scopes share one request. With a refresh token all of them wait for each
+        other, because it may be used only once.
+        """
+        key = holder if self.refresh_token(holder) else (holder, scopes)
+        with self._lock:
+            return self._turns[key]
+
+    def refresh_token(self, holder: Holder) -> str:
+        """Return the newest refresh token: the credential's identity token until a reply replaced it."""
+        return self._refresh_tokens.get(holder, holder.credential.identity_token)
+
+    def replace_refresh_token(self, holder: Holder, refresh_token: str) -> None:
+        """Use `refresh_token` from now on; none when it is empty."""
+        self._refresh_tokens[holder] = refresh_token
+
+    def secrets(self, holder: Holder) -> tuple[str, ...]:
+        """Return every token of `holder`."""
+        with self._lock:
+            tokens = [token.value for token in self._tokens.get(holder, ())]
+        refresh_token = self.refresh_token(holder)
+        return (*tokens, refresh_token) if refresh_token else tuple(tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class LoginAttempt:
     """A secret that is sent to an origin, an Authorization header or refresh token, and for which scopes."""
 
     secret: str = field(repr=False)
@@ -48,8 +155,8 @@ class _Refusal(NamedTuple):
     ends_at: float
 
 
-class _Standing:
-    """What one origin has said to one secret."""
+class _LoginState:
+    """How one origin has answered to one secret."""
 
     def __init__(self) -> None:
         self.turn = Turn()
@@ -57,12 +164,12 @@ class _Standing:
         self.refusals: dict[tuple[Scope, ...], _Refusal] = {}
 
     def refusal(self, scopes: tuple[Scope, ...], now: float) -> RegistryError | None:
-        """Return the error that stands against sending it for `scopes`.
+        """Return the error for which the secret must not be sent for `scopes`.
 
-        An accepted login is refused only for what it was refused for. Of the others a 401 is about the login
-        itself; 400 and 403 may be about the scopes, so one more is tried for other scopes.
+        An accepted secret is refused only for the scopes that it was refused for. Otherwise a 401 is about
+        the secret itself. A 400 or 403 may be about the scopes, so the secret is tried once more for others.
         """
-        live = {asked: error for asked, (error, ends_at) in self.refusals.items() if ends_at > now}
+        live = {refused: error for refused, (error, ends_at) in self.refusals.items() if ends_at > now}
         if self.is_accepted or scopes in live:
             return live.get(scopes)
         errors = tuple(live.values())
@@ -71,209 +178,111 @@ class _Standing:
 
 
 class Logins:
-    """What is known about the logins of one session; safe from many threads.
+    """Which logins were accepted and refused where; safe from many threads.
 
-    A refusal is remembered for ten minutes, for the secret and the origin. `clock` says the Unix time.
+    A wrong password that is sent again and again locks an account. A refusal is therefore kept for ten
+    minutes, for the secret and the origin. `clock` returns the Unix time.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._guard = Lock()
-        self._standings: defaultdict[tuple[str, Origin], _Standing] = defaultdict(_Standing)
+        self._lock = Lock()
+        self._states: defaultdict[tuple[str, Origin], _LoginState] = defaultdict(_LoginState)
 
     @contextmanager
     def sending(
-        self, login: Login, request: Request, hints: Callable[[], tuple[str, ...]]
+        self, attempt: LoginAttempt, request: Request, hints: Callable[[], tuple[str, ...]]
     ) -> Iterator[RegistryError | None]:
-        """Send `login` within this block, unless it gives an error: the refusal, as one of `request`.
+        """Enter a block that sends the secret, or yield the error, as one of `request`, that forbids it.
 
-        While nobody has accepted the login, one block at a time is open for it; a temporary failure of one is
-        raised in those that waited for it. The block must end with `accept`, `refuse` or `answered`, where
-        there was an answer.
+        Until a login was accepted, one block at a time is open for it: others wait, and get the same
+        temporary failure. After a response the block must call `accept`, `refuse` or `record`.
         """
-        standing = self._standing(login)
+        state = self._state(attempt)
 
-        def retell(error: ImgpkgError) -> ImgpkgError:
-            return told_anew(error, hints(), request)
+        def restated(error: ImgpkgError) -> ImgpkgError:
+            return restate(error, hints(), request)
 
         with ExitStack() as held:
-            refusal = self.refusal(login)
-            if refusal is None and not standing.is_accepted:
-                held.enter_context(standing.turn.taken(retell))
-                refusal = self.refusal(login)
-                if refusal is not None or standing.is_accepted:
+            refusal = self.refusal(attempt)
+            if refusal is None and not state.is_accepted:
+                held.enter_context(state.turn.taken(restated))
+                # The thread that was waited for may have decided it.
+                refusal = self.refusal(attempt)
+                if refusal is not None or state.is_accepted:
                     held.close()
-            yield None if refusal is None else told_anew(refusal, hints(), request)
+            yield None if refusal is None else restate(refusal, hints(), request)
 
-    def refusal(self, login: Login) -> RegistryError | None:
+    def refusal(self, attempt: LoginAttempt) -> RegistryError | None:
         """Return the error with which it was refused, None when it may be sent."""
-        standing = self._standing(login)
-        with self._guard:
-            return standing.refusal(login.scopes, self._clock())
+        state = self._state(attempt)
+        with self._lock:
+            return state.refusal(attempt.scopes, self._clock())
 
-    def accept(self, login: Login) -> None:
-        """Remember that the origin knows the login."""
-        standing = self._standing(login)
-        with self._guard:
-            standing.is_accepted = True
-            standing.refusals.pop(login.scopes, None)
+    def accept(self, attempt: LoginAttempt) -> None:
+        """Record that the origin accepted the secret."""
+        state = self._state(attempt)
+        with self._lock:
+            state.is_accepted = True
+            state.refusals.pop(attempt.scopes, None)
 
-    def refuse(self, login: Login, error: RegistryError) -> None:
-        """Remember that the origin refused the login with `error`."""
-        standing = self._standing(login)
-        with self._guard:
-            standing.refusals[login.scopes] = _Refusal(copy(error), self._clock() + REMEMBERED)
+    def refuse(self, attempt: LoginAttempt, error: RegistryError) -> None:
+        """Record that the origin refused the secret with `error`."""
+        state = self._state(attempt)
+        with self._lock:
+            state.refusals[attempt.scopes] = _Refusal(copy(error), self._clock() + REMEMBERED)
 
-    def answered(self, login: Login, request: Request, response: Response) -> None:
-        """Draw the conclusion from what a registry answered to a request with the login.
+    def record(self, attempt: LoginAttempt, answer: Answer) -> None:
+        """Record what a registry answered to a request with the secret.
 
-        Any answer but a 401 is one to somebody known. A temporary one says nothing, and neither does a 401
-        to a Basic login that wants a token instead. A token may be good, but for too little.
+        Any response but a 401 means that the login is right. A temporary failure proves nothing, and neither
+        does a 401 to a Basic login where the registry wants a token. A token may be valid for too little.
         """
+        request, response = answer.request, answer.response
         url, status = redact_url(request.url), response.status
         challenges = parse_challenges(response.header_list("WWW-Authenticate"))
         if is_temporary_answer(status):
             pause = parse_retry_after(response.headers.get("Retry-After"), self._clock())
             text = f"{request.method} {url}: unexpected status code {status}, in answer to another request"
             error = RegistryError(text, method=request.method, url=url, status=status, retry_after=pause)
-            self._standing(login).turn.fail(error)
+            self._state(attempt).turn.fail(error)
         elif status not in (_UNAUTHORIZED, _PROXY_LOGIN) or is_insufficient(challenges):
-            self.accept(login)
-        if status == _UNAUTHORIZED and not _wants_token_instead(login, challenges):
+            self.accept(attempt)
+        if status == _UNAUTHORIZED and not _wants_token_instead(attempt, challenges):
             text = f"{request.method} {url}: {_WITHHELD}"
-            self.refuse(login, Unauthorized(text, method=request.method, url=url, status=status))
+            self.refuse(attempt, Unauthorized(text, method=request.method, url=url, status=status))
 
-    def _standing(self, login: Login) -> _Standing:
-        with self._guard:
-            return self._standings[login.secret, login.origin]
+    def _state(self, attempt: LoginAttempt) -> _LoginState:
+        with self._lock:
+            return self._states[attempt.secret, attempt.origin]
 
 
-def _wants_token_instead(login: Login, challenges: tuple[Challenge, ...]) -> bool:
+def _wants_token_instead(attempt: LoginAttempt, challenges: tuple[Challenge, ...]) -> bool:
     schemes = {challenge.scheme for challenge in challenges if challenge.can_be_answered}
-    return login.secret.startswith("Basic ") and schemes == {"bearer"}
+    return attempt.secret.startswith("Basic ") and schemes == {"bearer"}
 
 
-def told_anew(error: Error, hints: tuple[str, ...], request: Request | None = None) -> Error:
-    """Return a fresh error that says of `request`, if given, what `error` says of another one.
+def restate(error: Error, hints: tuple[str, ...], request: Request | None = None) -> Error:
+    """Return a copy of an error of another request, with the method and URL of `request` if it is given.
 
-    The hints of a RegistryError are about a repository: `hints` take their place.
+    The hints of a RegistryError are about a repository: `hints` replace them.
     """
-    fresh = copy(error)
-    if isinstance(fresh, RegistryError):
-        fresh.hints = hints
-    if request is not None and isinstance(fresh, (RegistryError, TransportError)):
-        old = _opening(fresh, fresh.method, fresh.url)
-        fresh.method, fresh.url = request.method, redact_url(request.url)
-        fresh.message = fresh.message.replace(old, _opening(fresh, fresh.method, fresh.url), 1)
-    return fresh
+    restated = copy(error)
+    if isinstance(restated, RegistryError):
+        restated.hints = hints
+    if request is not None and isinstance(restated, (RegistryError, TransportError)):
+        old = _prefix(restated, restated.method, restated.url)
+        restated.method, restated.url = request.method, redact_url(request.url)
+        new = _prefix(restated, restated.method, restated.url)
+        restated.message = restated.message.replace(old, new, 1)
+    return restated
 
 
-def _opening(error: ImgpkgError, method: str, url: str) -> str:
-    """Return the words with which the text of an error about a request begins."""
+def _prefix(error: ImgpkgError, method: str, url: str) -> str:
+    """Return the words with which the message of an error about a request begins."""
     return f'{method.capitalize()} "{url}"' if isinstance(error, TransportError) else f"{method} {url}"
 
 
-def not_again(place: str) -> str:
-    """Tell that `place` is not shown a credential again that it refused."""
+def withheld_hint(place: str) -> str:
+    """Return the hint that a credential is not sent again to `place`, which refused it."""
     return f"{place} refused this credential; to lock no account, this run does not send it there again"
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """A bearer token for `scopes`; `ends_at` is a Unix time in seconds."""
-
-    value: str = field(repr=False)
-    scopes: tuple[Scope, ...]
-    ends_at: float
-
-    def is_live(self, now: float) -> bool:
-        """Tell whether it may still be shown: it is renewed ten seconds before it ends."""
-        return now < self.ends_at - RENEWED_BEFORE
-
-
-class Holder(NamedTuple):
-    """Who holds a token: one credential at one registry."""
-
-    registry: str
-    credential: Credential
-
-    @classmethod
-    def of(cls, registry: str, credential: Credential) -> Holder:
-        """Take a credential as the same one when it was only given anew, with a later end."""
-        return cls(registry, replace(credential, expires_at=None))
-
-    @classmethod
-    def of_decision(cls, decision: Decision) -> Holder:
-        """Take the credential that was decided on, at the registry of the repository."""
-        return cls.of(decision.repository.registry, decision.credential)
-
-    def __repr__(self) -> str:
-        return f"Holder({self.registry})"
-
-
-class Tokens:
-    """A cache that many threads share; tokens are found by superset of scopes until they end.
-
-    Refresh tokens that came with a reply replace the identity token of their credential: a service that
-    rotates them revokes them all when an old one is used again.
-    """
-
-    def __init__(self) -> None:
-        self._guard = Lock()
-        self._tokens: dict[Holder, list[Token]] = {}
-        self._refresh_tokens: dict[Holder, str] = {}
-        self._turns: defaultdict[Hashable, Turn] = defaultdict(Turn)
-        self._useless: set[tuple[Holder, tuple[Scope, ...]]] = set()
-
-    def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
-        """Return a live token that covers `scopes`."""
-        with self._guard:
-            live = [token for token in self._tokens.get(holder, ()) if token.is_live(now)]
-            self._tokens[holder] = live
-            return next((token for token in live if covers(token.scopes, scopes)), None)
-
-    def keep(self, holder: Holder, token: Token) -> None:
-        """Remember `token`."""
-        with self._guard:
-            self._tokens.setdefault(holder, []).append(token)
-
-    def drop(self, holder: Holder, token: Token) -> None:
-        """Forget `token`, and only it: a newer one may have come from another thread."""
-        with self._guard:
-            self._tokens[holder] = [other for other in self._tokens.get(holder, ()) if other is not token]
-
-    def distrust(self, holder: Holder, token: Token) -> None:
-        """Remember that tokens for these scopes were refused although they were fresh, and more than one."""
-        with self._guard:
-            self._useless.add((holder, token.scopes))
-
-    def trust(self, holder: Holder, token: Token) -> None:
-        """Remember that a token for these scopes was accepted."""
-        with self._guard:
-            self._useless.discard((holder, token.scopes))
-
-    def is_distrusted(self, holder: Holder, token: Token) -> bool:
-        """Tell whether another fresh token for these scopes would be refused too."""
-        with self._guard:
-            return (holder, token.scopes) in self._useless
-
-    def flight(self, holder: Holder, scopes: tuple[Scope, ...]) -> Turn:
-        """Return the turn to take while fetching: equal scopes ask once, a refresh token is used once."""
-        key = holder if self.refresh_token(holder) else (holder, scopes)
-        with self._guard:
-            return self._turns[key]
-
-    def refresh_token(self, holder: Holder) -> str:
-        """Return the newest refresh token: the credential's identity token until a reply replaced it."""
-        return self._refresh_tokens.get(holder, holder.credential.identity_token)
-
-    def replace_refresh_token(self, holder: Holder, refresh_token: str) -> None:
-        """Use `refresh_token` from now on; when empty, none any more."""
-        self._refresh_tokens[holder] = refresh_token
-
-    def secrets(self, holder: Holder) -> tuple[str, ...]:
-        """Every token that `holder` has shown or may show."""
-        with self._guard:
-            tokens = [token.value for token in self._tokens.get(holder, ())]
-        refresh_token = self.refresh_token(holder)
-        return (*tokens, refresh_token) if refresh_token else tuple(tokens)

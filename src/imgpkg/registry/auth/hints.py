@@ -1,4 +1,4 @@
-"""What to tell somebody whom a registry turned away: which credential was used, why, and for what."""
+"""The hints of a 401 or 403: which credential was used, why, and for which scopes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 _FLAGS = "flags"
 
 
-def advice(decision: Decision, scopes: tuple[Scope, ...], endpoint: Endpoint, now: float) -> tuple[str, ...]:
-    """Return the hints of a 401 or 403, the most telling first; never a secret.
+def hints_for(
+    decision: Decision, scopes: tuple[Scope, ...], endpoint: Endpoint, now: float
+) -> tuple[str, ...]:
+    """Return the hints of a 401 or 403, the most useful first, without any secret.
 
     `now` is the Unix time in seconds.
     """
@@ -33,13 +35,13 @@ def _sentences(
     decision: Decision, scopes: tuple[Scope, ...], endpoint: Endpoint, now: float
 ) -> Iterator[str]:
     yield decision.summary()
-    yield from _own_words(decision.credential, now)
+    yield from _token_claims(decision.credential, now)
     for finding in decision.trail:
         yield f"{finding.source}: {finding.outcome.value}: {finding.detail}"
     challenge = choose(endpoint.challenges or (), decision.credential)
     if challenge is not None and challenge.scheme == "bearer":
         yield f"requested scope: {' '.join(map(str, scopes))}"
-        yield from _elsewhere(challenge.realm, endpoint)
+        yield from _token_service(challenge.realm, endpoint)
     if decision.winner is None:
         yield (
             f"To log in: docker login {endpoint.name}, or set IMGPKG_REGISTRY_HOSTNAME_0={endpoint.name} "
@@ -53,8 +55,8 @@ def _sentences(
         )
 
 
-def _own_words(credential: Credential, now: float) -> Iterator[str]:
-    """Tell what a token says of itself: who issued it, and when it ends or has ended."""
+def _token_claims(credential: Credential, now: float) -> Iterator[str]:
+    """Yield who issued a JSON Web Token, and when it ends or has ended."""
     claims = claims_of(credential.registry_token or credential.identity_token)
     by = f", issued by {claims.issuer}," if claims.issuer else ""
     try:
@@ -68,8 +70,8 @@ def _own_words(credential: Credential, now: float) -> Iterator[str]:
         yield f"the {credential.kind} is issued by {claims.issuer}"
 
 
-def _elsewhere(realm: str, endpoint: Endpoint) -> Iterator[str]:
-    """Name the token service when it is on another host than the registry."""
+def _token_service(realm: str, endpoint: Endpoint) -> Iterator[str]:
+    """Yield the URL of the token service when it is on another host than the registry."""
     try:
         url = check_realm(realm, endpoint.origin)
     except ChallengeError:

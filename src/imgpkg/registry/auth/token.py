@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
-from imgpkg.registry.auth.cache import RENEWED_BEFORE, Login, Token, not_again
+from imgpkg.registry.auth.cache import RENEWED_BEFORE, LoginAttempt, Token, withheld_hint
 from imgpkg.registry.auth.challenge import choose, named_scopes, parse_challenges
-from imgpkg.registry.endpoint import absolute, check_realm, token_url
+from imgpkg.registry.endpoint import Answer, absolute, check_realm, token_url
 from imgpkg.registry.failure import failure
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
 from imgpkg.values import parse_time
@@ -37,20 +37,191 @@ CLIENT_ID = "imgpkg"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS = 10
 
-_OK = 200
+_OK, _UNAUTHORIZED = 200, 401
 _HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff]*")
 _NOT_SUPPORTED = frozenset({404, 405})
 _NOT_ACCEPTED = frozenset({400, 401})
-# What a service says to a wrong login or refresh token (RFC 6749 section 5.2, and what GitLab does).
+# The statuses for a wrong login or refresh token (RFC 6749 section 5.2; GitLab sends 403).
 REFUSALS = frozenset({400, 401, 403})
 _READING = frozenset({"GET", "HEAD"})
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """What to ask a token service for; `refresh_token` is preferred to the login of `credential`.
+
+    `realm` is the text of the challenge, `registry` the origin that sent it. Every request has `headers`,
+    `now` is a Unix time, and `hints` returns the hints of an error. `logins` records whether the secret was
+    accepted; a request without a secret needs none.
+    """
+
+    realm: str
+    service: str
+    scopes: tuple[Scope, ...]
+    registry: Origin
+    now: float
+    credential: Credential = ANONYMOUS
+    refresh_token: str = field(default="", repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    hints: Callable[[], tuple[str, ...]] = tuple
+    logins: Logins | None = None
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every secret that is sent to the service, which may repeat it in a response."""
+        return (*secrets_of(self.credential), *filter(None, [self.refresh_token]))
+
+
+def secrets_of(credential: Credential) -> tuple[str, ...]:
+    """Return every secret in `credential`, also in the form in which a login is sent."""
+    sent = (basic(credential).removeprefix("Basic "),) if credential.has_login else ()
+    return (*credential.secrets(), *sent)
+
+
+def basic(credential: Credential) -> str:
+    """Return the Authorization header of a login (RFC 7617)."""
+    login = f"{credential.username}:{credential.password}".encode(errors="surrogateescape")
+    return f"Basic {b64encode(login).decode('ascii')}"
+
+
+def header_of(credential: Credential) -> str:
+    """Return the Authorization header with which a credential is sent to a registry; empty for none."""
+    if credential.registry_token:
+        return f"Bearer {credential.registry_token}"
+    return basic(credential) if credential.has_login else ""
+
+
+def check_header(header: str) -> None:
+    """Raise ChallengeError for text that no header can hold; only a registry token can be such text."""
+    if not _HEADER_TEXT.fullmatch(header):
+        raise ChallengeError(
+            "the registry token cannot be sent: it holds a newline or another character that no header has"
+        )
+
+
+def fetch_token(token_request: TokenRequest) -> Generator[Request, Response, TokenReply]:
+    """Yield the requests for a token, receive their responses, return the reply.
+
+    A refresh token is sent with POST. GET follows when the service does not support POST, or when it refuses
+    the refresh token and there is a login. Raises ChallengeError for a realm that must not be requested and
+    for a reply without a token, and RegistryError for any other response.
+    """
+    realm = check_realm(token_request.realm, token_request.registry)
+    if token_request.refresh_token:
+        secret = f"Refresh {token_request.refresh_token}"
+        try:
+            return (yield from _send_secret(token_request, _post(token_request, realm), secret))
+        except RegistryError as error:
+            has_login = token_request.credential.has_login
+            if not (error.status in _NOT_SUPPORTED or (has_login and error.status in _NOT_ACCEPTED)):
+                raise
+    request = _get(token_request, realm)
+    reply = yield from _send_secret(token_request, request, request.headers.get("Authorization", ""))
+    return replace(reply, is_refused=bool(token_request.refresh_token))
+
+
+def _get(token_request: TokenRequest, realm: str) -> Request:
+    credential = token_request.credential
+    account = credential.username if credential.has_login else ""
+    headers = dict(token_request.headers)
+    if credential.has_login:
+        headers["Authorization"] = basic(credential)
+    url = token_url(realm, token_request.scopes, token_request.service, account)
+    return Request("GET", url, headers, secret=True)
+
+
+def _post(token_request: TokenRequest, realm: str) -> Request:
+    form = {
+        "client_id": CLIENT_ID,
+        "grant_type": "refresh_token",
+        "refresh_token": token_request.refresh_token,
+        "scope": " ".join(map(str, token_request.scopes)),
+    }
+    if token_request.service:
+        form["service"] = token_request.service
+    body = bytes_body(urlencode(form, errors="surrogateescape").encode("ascii"), secret=True)
+    headers = {**token_request.headers, "Content-Type": "application/x-www-form-urlencoded"}
+    return Request("POST", realm, headers, body, secret=True)
+
+
+def _send_secret(
+    token_request: TokenRequest, request: Request, secret: str
+) -> Generator[Request, Response, TokenReply]:
+    """Send a request that holds `secret`, if it is not empty, unless the service has refused that before."""
+    logins = token_request.logins
+    if not secret or logins is None:
+        return _reply(token_request, request, (yield from _follow(token_request, request)))
+    attempt = LoginAttempt(secret, Origin.of(request.url), token_request.scopes)
+
+    def hints() -> tuple[str, ...]:
+        return (*token_request.hints(), withheld_hint(attempt.origin.host))
+
+    with logins.sending(attempt, request, hints) as refusal:
+        if refusal is not None:
+            raise refusal
+        response = yield from _follow(token_request, request)
+        if response.status != _OK:
+            error = _failure(token_request, request, response)
+            if error.status in REFUSALS:
+                logins.refuse(attempt, error)
+            raise error
+        logins.accept(attempt)
+    return _reply(token_request, request, response)
+
+
+def _follow(token_request: TokenRequest, request: Request) -> Generator[Request, Response, Response]:
+    for _ in range(MOST_REDIRECTS + 1):
+        response = yield request
+        location = response.headers.get("Location")
+        if response.status not in REDIRECTS or not location:
+            return response
+        response.close()
+        request = _redirected(token_request, request, response.status, location)
+    raise ChallengeError(f"{request.method} {redact_url(request.url)}: stopped after 10 redirects")
+
+
+def _redirected(token_request: TokenRequest, request: Request, status: int, location: str) -> Request:
+    """Return the next request; a secret is sent only to the origin that the registry named."""
+    url = check_realm(absolute(request.url, location, "redirect target"), token_request.registry)
+    is_elsewhere = Origin.of(url) != Origin.of(request.url)
+    if is_elsewhere and (request.body is not None or "Authorization" in request.headers):
+        raise ChallengeError(
+            f"{request.method} {redact_url(request.url)}: refusing the redirect of a token request with a "
+            f"secret to another origin, {redact_url(url)}"
+        )
+    if request.body is not None and status not in (307, 308):
+        raise ChallengeError(
+            f"{request.method} {redact_url(request.url)}: refusing the redirect of a token request, it would "
+            "lose its body"
+        )
+    return Request(request.method, url, request.headers, request.body, secret=True)
+
+
+def _reply(token_request: TokenRequest, request: Request, response: Response) -> TokenReply:
+    if response.status != _OK:
+        raise _failure(token_request, request, response)
+    with response:
+        body = read_at_most(response, MAX_REPLY + 1)
+    return read_token_reply(body, token_request.scopes, token_request.now)
+
+
+def _failure(token_request: TokenRequest, request: Request, response: Response) -> RegistryError:
+    return failure(
+        request,
+        response,
+        now=token_request.now,
+        hints=token_request.hints(),
+        secrets=token_request.secrets,
+        can_be_absent=False,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class TokenReply:
     """A token, and the refresh token that came with it, empty when none did.
 
-    `is_refused` tells that the refresh token shown was of no use, and that the token was got without it.
+    `is_refused` is True when the service did not accept the refresh token that was sent, and returned the
+    token without it.
     """
 
     token: Token
@@ -59,12 +230,12 @@ class TokenReply:
 
 
 def read_token_reply(body: bytes, scopes: tuple[Scope, ...], now: float) -> TokenReply:
-    """Read the JSON body of a token service; raise ChallengeError, whose text has nothing of the body.
+    """Read the JSON body of a token service; raise ChallengeError, without any text of the body in it.
 
-    `access_token` wins over `token`. A token lives for `expires_in` seconds, at least 60 and 60 by default,
-    from `issued_at` if that is within five minutes of `now`, else from `now`.
+    `access_token` is preferred to `token`. A token lives for `expires_in` seconds, at least 60 and 60 by
+    default, from `issued_at` if that is within five minutes of `now`, otherwise from `now`.
     """
-    document = _object(body)
+    document = _decode(body)
     value = document.get("access_token") or document.get("token")
     if not isinstance(value, str) or not value:
         raise ChallengeError("no token in bearer response")
@@ -75,13 +246,13 @@ def read_token_reply(body: bytes, scopes: tuple[Scope, ...], now: float) -> Toke
     return TokenReply(token, refresh_token if isinstance(refresh_token, str) else "")
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def _decode(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_REPLY:
         raise ChallengeError(f"the bearer response is longer than {MAX_REPLY >> 10} KiB")
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        # The cause would carry the body.
+        # `from None`: the text of the cause would hold the body.
         raise ChallengeError("the bearer response is not JSON") from None
     if not isinstance(document, dict):
         raise ChallengeError("the bearer response is not a JSON object")
@@ -92,7 +263,7 @@ def _end(document: dict[str, Any], now: float) -> float:
     issued = _time(document.get("issued_at"))
     start = issued if issued is not None and abs(issued - now) <= _TRUSTED_SKEW else now
     end = start + _life(document.get("expires_in"))
-    # A token that seems to have ended on arrival tells of a wrong clock.
+    # A token that has ended on arrival means that a clock is wrong.
     return end if end - RENEWED_BEFORE > now else now + _SHORTEST_LIFE
 
 
@@ -116,199 +287,31 @@ def _time(value: Any) -> float | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Inquiry:
-    """What to ask which token service for; `refresh_token` wins over the login of `credential`.
-
-    `realm` is as the registry wrote it, `registry` the origin whose word it is, `headers` go with every
-    request, `now` is a Unix time. `logins` knows what was refused; a login needs it.
-    """
-
-    realm: str
-    service: str
-    scopes: tuple[Scope, ...]
-    registry: Origin
-    now: float
-    credential: Credential = ANONYMOUS
-    refresh_token: str = field(default="", repr=False)
-    headers: Mapping[str, str] = field(default_factory=dict)
-    hints: tuple[str, ...] = ()
-    logins: Logins | None = None
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Every secret that the service gets to see, and may say again."""
-        return (*secrets_of(self.credential), *filter(None, [self.refresh_token]))
-
-
-def secrets_of(credential: Credential) -> tuple[str, ...]:
-    """Every secret in `credential`, also in the form in which a login is sent."""
-    sent = (basic(credential).removeprefix("Basic "),) if credential.has_login else ()
-    return (*credential.secrets(), *sent)
-
-
-def basic(credential: Credential) -> str:
-    """Return the Authorization header of a login (RFC 7617)."""
-    login = f"{credential.username}:{credential.password}".encode(errors="surrogateescape")
-    return f"Basic {b64encode(login).decode('ascii')}"
-
-
-def header_of(credential: Credential) -> str:
-    """Return the Authorization header that shows a credential to a registry itself; empty for none."""
-    if credential.registry_token:
-        return f"Bearer {credential.registry_token}"
-    return basic(credential) if credential.has_login else ""
-
-
-def check_header(header: str) -> None:
-    """Raise ChallengeError for what no header can hold; only a registry token may be that."""
-    if not _HEADER_TEXT.fullmatch(header):
-        raise ChallengeError(
-            "the registry token cannot be sent: it holds a newline or another character that no header has"
-        )
-
-
-def fetch_token(inquiry: Inquiry) -> Generator[Request, Response, TokenReply]:
-    """Yield the requests it takes, receive their responses, return the token.
-
-    A service that knows no POST, or that refuses the refresh token while there is a login, is asked with
-    GET. Raises ChallengeError for a realm that must not be asked and for a reply without a token, and a
-    RegistryError when the service says no, or is out of order.
-    """
-    realm = check_realm(inquiry.realm, inquiry.registry)
-    if inquiry.refresh_token:
-        try:
-            return (yield from _fetch(inquiry, _post(inquiry, realm), f"Refresh {inquiry.refresh_token}"))
-        except RegistryError as error:
-            has_login = inquiry.credential.has_login
-            if not (error.status in _NOT_SUPPORTED or (has_login and error.status in _NOT_ACCEPTED)):
-                raise
-    request = _get(inquiry, realm)
-    reply = yield from _fetch(inquiry, request, request.headers.get("Authorization", ""))
-    return replace(reply, is_refused=bool(inquiry.refresh_token))
-
-
-def _get(inquiry: Inquiry, realm: str) -> Request:
-    credential = inquiry.credential
-    account = credential.username if credential.has_login else ""
-    headers = dict(inquiry.headers)
-    if credential.has_login:
-        headers["Authorization"] = basic(credential)
-    url = token_url(realm, inquiry.scopes, inquiry.service, account)
-    return Request("GET", url, headers, secret=True)
-
-
-def _post(inquiry: Inquiry, realm: str) -> Request:
-    form = {
-        "client_id": CLIENT_ID,
-        "grant_type": "refresh_token",
-        "refresh_token": inquiry.refresh_token,
-        "scope": " ".join(map(str, inquiry.scopes)),
-    }
-    if inquiry.service:
-        form["service"] = inquiry.service
-    body = bytes_body(urlencode(form, errors="surrogateescape").encode("ascii"), secret=True)
-    headers = {**inquiry.headers, "Content-Type": "application/x-www-form-urlencoded"}
-    return Request("POST", realm, headers, body, secret=True)
-
-
-def _fetch(inquiry: Inquiry, request: Request, secret: str) -> Generator[Request, Response, TokenReply]:
-    """Send a request with a secret in it, unless the service has refused that; an empty one is none."""
-    if not secret or inquiry.logins is None:
-        return _reply(inquiry, request, (yield from _follow(inquiry, request)))
-    login = Login(secret, Origin.of(request.url), inquiry.scopes)
-    hints = (*inquiry.hints, not_again(login.origin.host))
-    with inquiry.logins.sending(login, request, lambda: hints) as refusal:
-        if refusal is not None:
-            raise refusal
-        response = yield from _follow(inquiry, request)
-        if response.status != _OK:
-            error = _refusal(inquiry, request, response)
-            if error.status in REFUSALS:
-                inquiry.logins.refuse(login, error)
-            raise error
-        inquiry.logins.accept(login)
-    return _reply(inquiry, request, response)
-
-
-def _follow(inquiry: Inquiry, request: Request) -> Generator[Request, Response, Response]:
-    for _ in range(MOST_REDIRECTS + 1):
-        response = yield request
-        location = response.headers.get("Location")
-        if response.status not in REDIRECTS or not location:
-            return response
-        response.close()
-        request = _redirected(inquiry, request, response.status, location)
-    raise ChallengeError(f"{request.method} {redact_url(request.url)}: stopped after 10 redirects")
-
-
-def _redirected(inquiry: Inquiry, request: Request, status: int, location: str) -> Request:
-    """Return the next request; a secret stays at the origin that the registry named."""
-    url = check_realm(absolute(request.url, location, "redirect target"), inquiry.registry)
-    is_elsewhere = Origin.of(url) != Origin.of(request.url)
-    if is_elsewhere and (request.body is not None or "Authorization" in request.headers):
-        raise ChallengeError(
-            f"{request.method} {redact_url(request.url)}: refusing the redirect of a token request with a "
-            f"secret to another origin, {redact_url(url)}"
-        )
-    if request.body is not None and status not in (307, 308):
-        raise ChallengeError(
-            f"{request.method} {redact_url(request.url)}: refusing the redirect of a token request, it would "
-            "lose its body"
-        )
-    return Request(request.method, url, request.headers, request.body, secret=True)
-
-
-def _reply(inquiry: Inquiry, request: Request, response: Response) -> TokenReply:
-    if response.status != _OK:
-        raise _refusal(inquiry, request, response)
-    with response:
-        body = read_at_most(response, MAX_REPLY + 1)
-    return read_token_reply(body, inquiry.scopes, inquiry.now)
-
-
-def _refusal(inquiry: Inquiry, request: Request, response: Response) -> RegistryError:
-    return failure(
-        request,
-        response,
-        now=inquiry.now,
-        hints=inquiry.hints,
-        secrets=inquiry.secrets,
-        can_be_absent=False,
-    )
-
-
-def visit(
+def send_anonymously(
     request: Request, headers: Mapping[str, str], clock: Callable[[], float] = time.time
-) -> Generator[Request, Response, tuple[Request, Response]]:
-    """Yield `request` as it is, and return it as sent with its answer.
+) -> Generator[Request, Response, Answer]:
+    """Yield `request`, which goes to another host than the registry, without a credential; return the answer.
 
-    A 401 to a reading request is answered with an anonymous token, from the service that this host names and
-    for the scope that it names: both are its own, and nobody is shown a credential. When that leads nowhere
-    the 401 is the answer. `headers` go to the token service.
+    A 401 to a GET or HEAD is answered with an anonymous token. The token service is the one that this host
+    names, and the scope too, so nothing of the registry's is sent. When no token can be had, the 401 is
+    returned. `headers` are those of the token request.
     """
     response = yield request
-    if response.status != 401 or request.method not in _READING:  # noqa: PLR2004 - Unauthorized
-        return request, response
-    challenges = parse_challenges(response.header_list("WWW-Authenticate"))
-    challenge = choose(challenges, ANONYMOUS)
+    answer = Answer(request, response)
+    if response.status != _UNAUTHORIZED or request.method not in _READING:
+        return answer
+    challenge = choose(parse_challenges(response.header_list("WWW-Authenticate")), ANONYMOUS)
     if challenge is None or challenge.scheme != "bearer" or not challenge.realm:
-        return request, response
-    inquiry = Inquiry(
-        challenge.realm,
-        challenge.service,
-        named_scopes((challenge,)),
-        Origin.of(request.url),
-        clock(),
-        headers=headers,
-    )
+        return answer
+    origin, scopes = Origin.of(request.url), named_scopes((challenge,))
+    token_request = TokenRequest(challenge.realm, challenge.service, scopes, origin, clock(), headers=headers)
     try:
-        reply = yield from fetch_token(inquiry)
+        reply = yield from fetch_token(token_request)
     except ImgpkgError:
-        return request, response
+        return answer
     except BaseException:
         response.close()
         raise
     response.close()
     signed = replace(request, headers={**request.headers, "Authorization": f"Bearer {reply.token.value}"})
-    return signed, (yield signed)
+    return Answer(signed, (yield signed))
