@@ -1,1 +1,1 @@
-"""MEANING: imgpkg's own documents."""
+"""Bundles: their lock files, locations records, tags and nesting."""

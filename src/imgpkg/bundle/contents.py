@@ -1,4 +1,4 @@
-"""Find the bundle in files that are to be pushed."""
+"""Find the bundle folder in files that are to be pushed."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from imgpkg.errors import UsageError, local_io
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    Paths = Sequence[str | os.PathLike[str]]
+    from imgpkg.values import StrPath
 
 FOLDER, IMAGES = ".imgpkg", "images.yml"
 
 _NONE = "This directory is not a bundle. It is missing .imgpkg/images.yml"
+# Exclusions are compared with paths relative to an input, so "." excludes the whole input.
+_REQUIRED = frozenset({".", FOLDER, f"{FOLDER}/{IMAGES}"})
 
 
-def find_bundle(files: Paths, exclusions: Collection[str]) -> str:
-    """Return the absolute path of the one `.imgpkg` folder that `files` hold, directly below one of them.
+def find_bundle(files: Sequence[StrPath], exclusions: Collection[str]) -> str:
+    """Return the absolute path of the only `.imgpkg` folder in `files`, which is directly below one of them.
 
-    `exclusions` may not leave out what makes a bundle one. Raises UsageError saying what is wrong, and
-    LocalIOError for a path that cannot be read.
+    Raises UsageError when there is none, more than one, or one elsewhere, and when `exclusions` contain the
+    folder or its images.yml. Raises LocalIOError for a path that cannot be read.
     """
     inputs = [os.fspath(file) for file in files]
-    found = [os.path.abspath(path) for item in inputs for path in _walk(item)]
-    if not found or not {FOLDER, f"{FOLDER}/{IMAGES}", "."}.isdisjoint(exclusions):
+    found = [os.path.abspath(path) for item in inputs for path in _bundle_folders(item)]
+    if not found or not _REQUIRED.isdisjoint(exclusions):
         raise UsageError(_NONE)
     if len(found) > 1:
         raise UsageError(
@@ -35,6 +37,7 @@ def find_bundle(files: Paths, exclusions: Collection[str]) -> str:
             f".imgpkg/images.yml can be provided and instead these were provided {', '.join(found)}"
         )
     (folder,) = found
+    # A deeper folder would be packed as `sub/.imgpkg`, where no reader looks for the lock.
     if os.path.dirname(folder) not in {os.path.abspath(item) for item in inputs}:
         raise UsageError(
             f"Expected '.imgpkg' directory, to be a direct child of one of: {', '.join(inputs)}; was {folder}"
@@ -47,8 +50,8 @@ def find_bundle(files: Paths, exclusions: Collection[str]) -> str:
     return folder
 
 
-def holds_bundle(files: Paths) -> bool:
-    """Return whether `files` hold a valid bundle; raise LocalIOError for a path that cannot be read."""
+def holds_bundle(files: Sequence[StrPath]) -> bool:
+    """Return whether `files` contain a valid bundle; raise LocalIOError for a path that cannot be read."""
     try:
         find_bundle(files, ())
     except UsageError:
@@ -56,8 +59,9 @@ def holds_bundle(files: Paths) -> bool:
     return True
 
 
-def _walk(path: str) -> Iterator[str]:
-    """Yield what is called `.imgpkg`, `path` itself included; a folder comes before what is in it."""
+def _bundle_folders(path: str) -> Iterator[str]:
+    """Yield every entry with the name `.imgpkg`, `path` itself included; parents come first."""
+    # A link to a folder is not followed, here as in packing.
     with local_io("lstat", path):
         is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
     if os.path.basename(path.rstrip("/")) == FOLDER:

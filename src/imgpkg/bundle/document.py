@@ -35,6 +35,7 @@ class Field:
 
         A name matches exactly or else in any case, as in Go. With `strict`, an unknown field is an error.
         """
+        # Go sorts keys when it converts YAML to JSON: of two spellings of a name the later one counts.
         for key, value in sorted(self._entries(type_name).items()):
             name = _match(key, known)
             if name is not None:
@@ -56,7 +57,7 @@ class Field:
             yield Field(item, self.name, self.owner, self.path)
 
     def strings(self) -> Mapping[str, str]:
-        """Return a mapping of strings; null is an empty one."""
+        """Return a mapping of strings; null is an empty mapping."""
         entries = self._entries(f"map[{_STRING}]{_STRING}")
         return {
             key: Field(value, self.name, self.owner, self.path).string()
@@ -89,6 +90,7 @@ class Field:
         return self.value.content
 
     def _mismatch(self, type_name: str) -> InvalidLock:
+        # `<<` has a meaning only as a key; as a value it is text.
         kind = ValueKind.STRING if self.value.kind is ValueKind.MERGE else self.value.kind
         into = f"Go struct field {self.owner}.{self.path} of" if self.path else "Go value of"
         return InvalidLock(

@@ -1,4 +1,4 @@
-"""Walk a bundle and the bundles inside it, each read once, level by level."""
+"""Read a bundle and the bundles nested in it, each of them once, level by level."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
 
-# Nobody nests bundles further than a few deep, but a hostile registry.
+# Real bundles are nested a few levels deep. A hostile registry could make a chain of any length.
 _MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One image that a bundle names: as its lock has it, where it is, and what was fetched there.
+    """One image of a bundle: its entry in the lock, the reference where it was found, and the fetched image.
 
-    `image` is None for an image that the locations record says is no bundle: it was not asked for.
-    `bundle` is set when the image is a bundle itself. It is shared by all that name it, and neither shown nor
-    compared: the ways that lead to a bundle may be too many to follow each.
+    `image` is None where the locations record says that the image is not a bundle: it was not fetched.
+    `bundle` is set when the image is a bundle. All members with the same digest share one object; it is left
+    out of `repr` and `==`, because the number of paths through nested bundles can grow exponentially.
     """
 
     locked: LockedImage
@@ -41,7 +41,7 @@ class Member:
 class Bundle:
     """A bundle, its lock, its locations record if there is one, and its members in the order of the lock.
 
-    Of several references with one digest the first in the file is the member.
+    Where several references have the same digest, only the first is a member.
     """
 
     image: Image
@@ -50,7 +50,7 @@ class Bundle:
     members: tuple[Member, ...]
 
     def bundles(self) -> Iterable[Bundle]:
-        """Yield this bundle and every one inside it, each digest once, outermost first."""
+        """Yield this bundle and all nested bundles, each digest once, outer bundles first."""
         seen = set()
         queue = deque([self])
         while queue:
@@ -63,8 +63,8 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Read:
-    """What one bundle itself says, before its members are looked for."""
+class _Documents:
+    """The documents of one bundle, which are read before its members are fetched."""
 
     image: Image
     lock: ImagesLock
@@ -72,45 +72,47 @@ class _Read:
 
 
 def check_depth(reference: Reference, depth: int) -> None:
-    """Raise InvalidLock where the bundle at `reference` is nested too deep."""
+    """Raise InvalidLock when the bundle at `reference` is nested too deeply."""
     if depth > _MAX_DEPTH:
         raise InvalidLock(f"{reference}: bundles are nested more than {_MAX_DEPTH} deep")
 
 
 def walk(client: Reader, root: Image, workers: Workers) -> Bundle:
-    """Read the bundle `root` and all that it names, at any depth; nothing is asked for twice.
+    """Read the bundle `root` and everything that it names, at any depth; each manifest is requested once.
 
-    Raises NotABundle, InvalidLock, or an error of the registry, with the way to the failing bundle in front.
+    Raises NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
     """
     if not root.is_bundle:
         raise NotABundle("Not a Bundle")
-    return _Walk(client, workers).bundle(root)
+    return _Traversal(client, workers).bundle(root)
 
 
-class _Walk:
-    """One walk: what was read and found, by the reference where it was looked for first."""
+class _Traversal:
+    """The state of one walk: documents and images, by the reference that was tried first."""
 
     def __init__(self, client: Reader, workers: Workers) -> None:
         self._client = client
         self._workers = workers
-        self._read: dict[Reference, _Read] = {}
+        self._read: dict[Reference, _Documents] = {}
         self._found: dict[Reference, Image | None] = {}
 
     def bundle(self, root: Image) -> Bundle:
-        """Read level after level, so that no worker ever waits for another."""
+        """Read one level after the other, so that no worker waits for another."""
         level = [root]
+        # For each bundle, what stands in front of its errors: the bundles that lead to it.
         trails: dict[Reference, tuple[str, ...]] = {root.reference: ()}
         depth = 0
         while level:
             depth += 1
             check_depth(level[0].reference, depth)
-            for read in self._workers.map(lambda image: self._documents(image, trails), level):
+            for read in self._workers.map(lambda image: self._fetch_documents(image, trails), level):
                 self._read[read.image.reference] = read
             wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}
             for image in level:
-                for here, locked in self._unknown(self._read[image.reference]):
+                for here, locked in self._not_fetched(self._read[image.reference]):
+                    # Two bundles of a level may name one image; it is fetched for the first of them.
                     wanted.setdefault(here, (locked, trails[image.reference]))
-            found = self._workers.map(lambda item: self._search(item[0], *item[1]), wanted.items())
+            found = self._workers.map(lambda item: self._fetch_member(item[0], *item[1]), wanted.items())
             self._found.update(zip(wanted, found, strict=True))
             level = self._next_level(level, trails)
         return self._assemble(root, {}, 1)[0]
@@ -126,30 +128,31 @@ class _Walk:
                     trails.setdefault(found.reference, trail)
         return list(deeper.values())
 
-    def _documents(self, image: Image, trails: dict[Reference, tuple[str, ...]]) -> _Read:
+    def _fetch_documents(self, image: Image, trails: dict[Reference, tuple[str, ...]]) -> _Documents:
         trail = trails[image.reference]
         with doing(*trail):
             with doing("Reading ImagesLock file"):
                 lock = fetch_images_lock(self._client, image)
-            return _Read(image, lock, fetch_locations(self._client, image))
+            return _Documents(image, lock, fetch_locations(self._client, image))
 
-    def _unknown(self, read: _Read) -> Iterable[tuple[Reference, LockedImage]]:
+    def _not_fetched(self, read: _Documents) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()
         for here, locked in _places(read):
             if str(locked.reference) in plain:
                 self._found.setdefault(here, None)
             elif self._found.get(here) is None:
+                # Also where another record calls it a plain image: this bundle's own record decides.
                 yield here, locked
 
-    def _search(self, here: Reference, locked: LockedImage, trail: tuple[str, ...]) -> Image:
+    def _fetch_member(self, here: Reference, locked: LockedImage, trail: tuple[str, ...]) -> Image:
         with doing(*trail):
             with doing("Checking image existence"):
-                place, manifest = self._first(here, locked.reference)
+                place, manifest = self._fetch_manifest(here, locked.reference)
             with doing(f"Checking if '{place}' is a bundle"), doing("Fetching image"):
                 return with_config(self._client, place.repository, manifest)
 
-    def _first(self, here: Reference, origin: Reference) -> tuple[Reference, Manifest]:
-        """Try the bundle's own repository, then the place that the lock names."""
+    def _fetch_manifest(self, here: Reference, origin: Reference) -> tuple[Reference, Manifest]:
+        """Try the bundle's own repository, where a copy puts its images, then the reference of the lock."""
         if here == origin:
             return here, self._client.manifest(here)
         try:
@@ -164,10 +167,10 @@ class _Walk:
     def _assemble(
         self, image: Image, done: dict[Reference, tuple[Bundle, int]], depth: int
     ) -> tuple[Bundle, int]:
-        """Return the bundle `image`, made once for all that name it, and how many levels are below it.
+        """Return the bundle `image`, the same object for all that name it, and the number of levels below it.
 
-        What is named near the top may be named again further down: the levels of reading do not tell how deep
-        bundles are nested.
+        The depth is checked again, because a bundle is read at the first level that names it, and may be
+        nested deeper in another bundle.
         """
         check_depth(image.reference, depth)
         if image.reference not in done:
@@ -185,8 +188,8 @@ class _Walk:
         return bundle, height
 
 
-def _places(read: _Read) -> list[tuple[Reference, LockedImage]]:
-    """Pair each distinct digest of the lock with its place in the bundle's own repository."""
+def _places(read: _Documents) -> list[tuple[Reference, LockedImage]]:
+    """Return the images of the lock, one per digest, with their references in the bundle's repository."""
     repository = read.image.reference.repository
     first: dict[Digest, LockedImage] = {}
     for locked in read.lock.images:

@@ -1,4 +1,4 @@
-"""An image as it was found in a repository, and the tags that are derived from its digest."""
+"""An image in a repository, and the tags that are derived from its digest."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
+# A configuration is held in memory as a whole.
 MAX_CONFIG = 32 << 20
 _NOT_IN_A_TAG = re.compile(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
-# What is left of the 128 characters of a tag beside a SHA-256 digest.
+# A tag has at most 128 characters (distribution-spec, "Pulling manifests"), of which 79 are a hyphen and the
+# internal tag of a SHA-256 digest.
 _KEPT = 49
 
 
@@ -29,27 +31,27 @@ class Reader(Protocol):
     """The part of a registry client that reads manifests and blobs."""
 
     def manifest(self, reference: Reference) -> Manifest:
-        """Fetch a manifest, verified."""
+        """Return a verified manifest."""
         ...
 
     def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:
-        """Open a blob as a verified stream."""
+        """Open a blob as a stream that is verified at its end."""
         ...
 
 
 class Workers(Protocol):
-    """Whoever does many things of one kind, several at a time."""
+    """A pool that runs a function on several things at a time."""
 
     def map(self, act: Callable[[T], R], things: Iterable[T], /) -> Iterable[R]:
-        """Act on each thing and return the results in order; raise the first failure."""
+        """Return the results of `act` for all things, in their order; raise the first failure."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image or index: `reference` is its digest reference where it was found.
+    """An image or index; `reference` is its digest reference in the repository where it was found.
 
-    `config_raw` holds the configuration's exact bytes; it is empty for whatever is not an image manifest.
+    `config_raw` holds the exact bytes of the configuration. It is empty where the manifest is not an image's.
     """
 
     reference: Reference
@@ -58,19 +60,19 @@ class Image:
 
     @property
     def config(self) -> ImageConfig:
-        """The configuration, read leniently."""
+        """The parsed configuration; one of another form has no labels."""
         return ImageConfig.parse(self.config_raw)
 
     @property
     def is_bundle(self) -> bool:
-        """True when the configuration carries the bundle label, whatever its value."""
+        """True when the configuration has the bundle label, with any value."""
         return BUNDLE_LABEL in self.config.labels
 
 
 def fetch_image(client: Reader, reference: Reference) -> Image:
-    """Fetch the manifest that `reference` names, and its configuration when it is an image's.
+    """Fetch the manifest that `reference` names and, for an image, its configuration.
 
-    Raises what the client raises, with `Fetching image` in front, and InvalidManifest for a configuration
+    Raises the errors of the client, with `Fetching image` in front, and InvalidManifest for a configuration
     over 32 MiB.
     """
     with doing("Fetching image"):
@@ -78,7 +80,7 @@ def fetch_image(client: Reader, reference: Reference) -> Image:
 
 
 def with_config(client: Reader, repository: Repository, manifest: Manifest) -> Image:
-    """Add the configuration to a manifest that was found in `repository`."""
+    """Return the image of a manifest that was found in `repository`; its configuration is fetched."""
     found = repository.digest(manifest.digest)
     if not manifest.is_image or manifest.config is None:
         return Image(found, manifest)
@@ -93,31 +95,33 @@ def read_config(client: Reader, repository: Repository, config: Descriptor) -> b
 
 def read_stream(stream: Readable, config: Descriptor) -> bytes:
     """Return all bytes of an opened configuration; raise InvalidManifest for more than 32 MiB."""
+    # A verified stream never has more bytes than its descriptor, so this check limits the memory.
     if config.size > MAX_CONFIG:
         raise InvalidManifest(f"configuration {config.digest} of {config.size} bytes is too large")
     return b"".join(iter(lambda: stream.read(1 << 20), b""))
 
 
 def internal_tag(digest: Digest) -> str:
-    """Name the tag that keeps a manifest from being collected as garbage: `sha256-HEX.imgpkg`."""
+    """Return the tag that protects a manifest from garbage collection: `sha256-HEX.imgpkg`."""
     return f"{digest.algorithm}-{digest.hex}.imgpkg"
 
 
 def locations_tag(bundle: Digest) -> str:
-    """Name the tag of a bundle's locations record: `sha256-HEX.image-locations.imgpkg`."""
+    """Return the tag of a bundle's locations record: `sha256-HEX.image-locations.imgpkg`."""
     return f"{bundle.algorithm}-{bundle.hex}.image-locations.imgpkg"
 
 
+def signature_tag(digest: Digest) -> str:
+    """Return the tag at which cosign stores the signatures of an image: `sha256-HEX.sig`."""
+    return f"{digest.algorithm}-{digest.hex}.sig"
+
+
 def repository_based_tag(origin: str, digest: Digest) -> str:
-    """Name the tag of `--repo-based-tags`: the last 49 characters of the path of `origin`, then the digest.
+    """Return the tag of `--repo-based-tags`: the last 49 characters of the path of `origin`, and the digest.
 
     `origin` is a canonical digest reference.
     """
     path = origin.partition("@")[0].partition("/")[2].replace("/", "-")
+    # The cut may leave a character in front with which no tag begins, so the start is cleaned a second time.
     kept = _NOT_IN_A_TAG.sub("", _NOT_IN_A_TAG.sub("", path)[-_KEPT:])
     return f"{kept}-{internal_tag(digest)}".removeprefix("-")
-
-
-def signature_tag(digest: Digest) -> str:
-    """Name the tag of the signatures of `digest`: `sha256-HEX.sig`."""
-    return f"{digest.algorithm}-{digest.hex}.sig"

@@ -28,12 +28,13 @@ BUNDLE, LOCATIONS = "bundle", "locations OCI Image"
 IMAGES_FILE = ".imgpkg/images.yml"
 
 _PIECE = 1 << 20
+# The bytes of a non-distributable layer may be missing from the registry (image-spec, layer.md).
 _LAYERS = media.LAYERS - media.NON_DISTRIBUTABLE
 
 
 @dataclass(frozen=True, slots=True)
 class FoundLocations:
-    """A locations record, and the image that it was found in."""
+    """A locations record, and the image that contains it."""
 
     reference: Reference
     manifest: Manifest
@@ -41,16 +42,16 @@ class FoundLocations:
 
 
 def fetch_images_lock(client: Reader, bundle: Image) -> ImagesLock:
-    """Read the images lock in the one layer of `bundle`; raise InvalidLock, or what reading raises."""
+    """Fetch the images lock of `bundle`; raise InvalidLock, UnpackError or an error of the registry."""
     layer = check_single_layer(bundle.manifest)
     with _opened(client, bundle.reference.repository, layer, "bundle image") as stream:
         return read_images_lock(stream, bundle.manifest.digest)
 
 
 def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
-    """Read the record beside `bundle`; None when there is none that may be seen.
+    """Fetch the locations record of `bundle`; return None where there is none, or none that may be read.
 
-    Raises InvalidLock for a record that is damaged, or what reading raises.
+    Raises InvalidLock or UnpackError for a damaged record, or an error of the registry.
     """
     repository = bundle.reference.repository
     tag = locations_tag(bundle.manifest.digest)
@@ -58,6 +59,7 @@ def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
         with doing("Fetching location image"):
             manifest = client.manifest(repository.tag(tag))
     except (NotFound, Unauthorized, Forbidden):
+        # Some registries refuse access to a tag that does not exist, and the record only saves requests.
         return None
     with doing("Reading fetched location image"):
         layer = check_single_layer(manifest, LOCATIONS)
@@ -68,6 +70,7 @@ def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
 
 @contextmanager
 def _opened(client: Reader, repository: Repository, layer: Descriptor, what: str) -> Iterator[Readable]:
+    # Only errors of opening get the words in front: the caller describes what it reads itself.
     with ExitStack() as stack:
         with doing(f"Could not read {what} layer contents"):
             stream = stack.enter_context(client.blob(repository, layer))
@@ -75,9 +78,9 @@ def _opened(client: Reader, repository: Repository, layer: Descriptor, what: str
 
 
 def check_single_layer(manifest: Manifest, what: str = BUNDLE) -> Descriptor:
-    """Return the one layer of `manifest`, which errors call `what`; raise InvalidLock.
+    """Return the only layer of `manifest`, which errors call `what`; raise InvalidLock where it is not alone.
 
-    Every layer type that is a tar is good, compressed or not.
+    Its media type may be any of those of a tar file, compressed or not; raises InvalidLock for another one.
     """
     if len(manifest.layers) != 1:
         raise InvalidLock(f"Expected {what} to only have a single layer, got {len(manifest.layers)}")
@@ -88,17 +91,16 @@ def check_single_layer(manifest: Manifest, what: str = BUNDLE) -> Descriptor:
 
 
 def read_images_lock(layer: Readable, image: Digest | None = None) -> ImagesLock:
-    """Read the images lock of a bundle out of its layer; `image` is the bundle's digest, for errors.
+    """Read the images lock of a bundle from its layer; `image` is the bundle's digest, for errors.
 
-    `layer` is read to its end, so that a verified stream has proved itself before anything is believed.
-    Raises InvalidLock, UnpackError, or what `layer` raises.
+    Raises InvalidLock, UnpackError, or the errors of `layer`.
     """
     with doing("Could not read bundle image layer contents"):
         plain = decompressed(layer)
     with doing("reading tar"):
         data = _find(plain, lambda name: posixpath.normpath(name) == IMAGES_FILE)
     with doing("Could not read bundle image layer contents"):
-        _drain(layer)
+        _read_to_end(layer)
     if data is None:
         raise InvalidLock(f"Expected to find {IMAGES_FILE} in bundle image")
     if image is None:
@@ -108,25 +110,26 @@ def read_images_lock(layer: Readable, image: Digest | None = None) -> ImagesLock
 
 
 def read_image_locations(layer: Readable) -> ImageLocations:
-    """Read the record out of the layer of a locations image, whatever folder it is in.
+    """Read the record from the layer of a locations image, where it may be in any folder.
 
-    Reads and raises as `read_images_lock`.
+    Raises as `read_images_lock`.
     """
     with doing("Could not read locations image layer contents"):
         plain = decompressed(layer)
     with doing("Reading tar"):
         data = _find(plain, lambda name: posixpath.basename(name) == FILE_NAME)
     with doing("Could not read locations image layer contents"):
-        _drain(layer)
+        _read_to_end(layer)
     if data is None:
         raise InvalidLock(f"Expected to find {FILE_NAME} in location image")
     return ImageLocations.parse(data)
 
 
 def _find(tar: Readable, is_wanted: Callable[[str], bool]) -> bytes | None:
-    """Return the content of the first file whose name is wanted; both separators count as one."""
+    """Return the content of the first file whose name is wanted."""
     stream = Pieces(tar)
     for entry in read_entries(stream):
+        # Bundles that were packed on Windows have backslashes in their names.
         name = entry.name.decode(errors="replace").replace("\\", "/")
         if entry.kind != REGULAR or not is_wanted(name):
             continue
@@ -136,6 +139,7 @@ def _find(tar: Readable, is_wanted: Callable[[str], bool]) -> bytes | None:
     return None
 
 
-def _drain(layer: Readable) -> None:
+def _read_to_end(layer: Readable) -> None:
+    # A verified stream compares the digest at its end; no content is parsed before that.
     while layer.read(_PIECE):
         pass

@@ -1,4 +1,8 @@
-"""The record of a copied bundle: every image it names is in its own repository."""
+"""The locations record of a copied bundle, which lists its images and which of them are bundles.
+
+Where a record exists, every image of the bundle is in the repository of the bundle. Readers use the record to
+leave out the requests that find out which images are bundles.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ FILE_NAME = "image-locations.yml"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """An image as the bundle's images lock names it, and whether it is a bundle itself."""
+    """An image, as the images lock of the bundle names it, and whether it is a bundle."""
 
     image: str
     is_bundle: bool
@@ -26,15 +30,15 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class ImageLocations:
-    """The images that a bundle names directly."""
+    """The images that a bundle names directly, without those of nested bundles."""
 
     images: tuple[Location, ...] = ()
 
     @classmethod
     def parse(cls, data: bytes, name: str = FILE_NAME) -> ImageLocations:
-        """Read a record; unknown fields are passed over, and references are not looked at.
+        """Parse a record; unknown fields are ignored, and references are not checked.
 
-        Raises InvalidLock; hints say where in `name`.
+        Raises InvalidLock; hints name the line in `name`.
         """
         images: tuple[Location, ...] = ()
         with doing("Unmarshaling image locations config"):
@@ -50,13 +54,13 @@ class ImageLocations:
         return cls(images)
 
     def plain_images(self) -> frozenset[str]:
-        """Return the references of the images that are no bundles."""
+        """Return the references of the images that are not bundles."""
         return frozenset(location.image for location in self.images if not location.is_bundle)
 
     def to_bytes(self) -> bytes:
-        """Write the record: one entry per digest, the first of several, sorted by reference.
+        """Return the record with one entry per digest, the first of several, sorted by reference.
 
-        The bytes are the original's, so that the same record has the same digest everywhere.
+        The bytes are those of the original, so that equal records have equal digests in all registries.
         """
         first: dict[str, Location] = {}
         for location in self.images:
@@ -67,6 +71,7 @@ class ImageLocations:
         ]
         document: dict[str, Node] = {
             "apiVersion": API_VERSION,
+            # Go writes a nil slice as null.
             "images": images or None,
             "kind": "ImageLocations",
         }

@@ -26,15 +26,17 @@ if TYPE_CHECKING:
     from imgpkg.bundle.yaml_reader import Value
     from imgpkg.bundle.yaml_writer import Node
 
+# The words of the original's errors.
 _IMAGES, _BUNDLE = "images lock", "bundle lock"
 _MODE = 0o600
-# A folder that takes no new file, and a file that is a mount point, can still be written through.
+# Errors of renaming after which the old file can still be overwritten: its folder accepts no new file, or the
+# file is a mount point.
 _IN_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY})
 
 
 @dataclass(frozen=True, slots=True)
 class LockedImage:
-    """An image named by digest; any other reference raises InvalidLock."""
+    """An image that is named by digest; a reference without a digest raises InvalidLock."""
 
     reference: Reference
     annotations: Mapping[str, str] = EMPTY
@@ -46,20 +48,20 @@ class LockedImage:
 
     @property
     def digest(self) -> Digest:
-        """The digest that the image is named by."""
+        """The digest of the reference."""
         assert self.reference.digest is not None  # noqa: S101 - checked when it was made
         return self.reference.digest
 
 
 @dataclass(frozen=True, slots=True)
 class ImagesLock:
-    """The images of a bundle in the order of the file; a reference may stand in it more than once."""
+    """The images of a bundle, in the order of the file; a reference may occur more than once."""
 
     images: tuple[LockedImage, ...] = ()
 
     @classmethod
     def parse(cls, data: bytes, name: str = "images.yml") -> ImagesLock:
-        """Read an ImagesLock; references become canonical. Raises InvalidLock; hints say where it is."""
+        """Parse an ImagesLock; references become canonical. Raises InvalidLock; hints name the line."""
         with doing(f"Unmarshaling {_IMAGES}"):
             value = read_document(data, name, strict=True)
         return cls._of(value, name)
@@ -85,13 +87,14 @@ class ImagesLock:
             return cls(tuple(LockedImage(_digest_reference(image, at), notes) for image, notes, at in images))
 
     def relocated(self, repository: Repository) -> ImagesLock:
-        """Return the same lock with every image named in `repository`."""
+        """Return a lock of the same images, with references in `repository`."""
         return ImagesLock(
             tuple(replace(image, reference=repository.digest(image.digest)) for image in self.images)
         )
 
     def to_bytes(self) -> bytes:
-        """Write the file in its normal form."""
+        """Return the normal form of the file."""
+        # Annotations and images are left out where they are empty, as by Go's `omitempty`.
         images: list[Node] = [
             {
                 "image": str(image.reference),
@@ -102,16 +105,16 @@ class ImagesLock:
         return _document("ImagesLock", {"images": images} if images else {})
 
     def write(self, path: StrPath, shown: StrPath | None = None) -> None:
-        """Write the file `path`, which errors name `shown`, whole or not at all; raise LocalIOError."""
+        """Write the file `path` atomically; errors name it `shown`. Raises LocalIOError."""
         with doing("Writing images config"):
             write_file(path, self.to_bytes(), shown)
 
 
 @dataclass(frozen=True, slots=True)
 class BundleLock:
-    """One bundle named by digest, and the tag it had, empty when it had none.
+    """A bundle that is named by digest, and its tag, which is empty where it has none.
 
-    `text` is the reference as it stood in the file.
+    `text` is the reference as it is written in the file.
     """
 
     reference: Reference
@@ -124,7 +127,7 @@ class BundleLock:
 
     @classmethod
     def parse(cls, data: bytes, name: str = "bundle.lock.yml") -> BundleLock:
-        """Read a BundleLock; its reference becomes canonical. Raises InvalidLock; hints say where it is."""
+        """Parse a BundleLock; the reference becomes canonical. Raises InvalidLock; hints name the line."""
         with doing(f"Unmarshaling {_BUNDLE}"):
             value = read_document(data, name, strict=True)
         return cls._of(value, name)
@@ -151,12 +154,12 @@ class BundleLock:
             return cls(_digest_reference(image, hint), tag, image)
 
     def to_bytes(self) -> bytes:
-        """Write the file in its normal form, with the canonical reference."""
+        """Return the normal form of the file, with the canonical reference."""
         bundle = {"image": str(self.reference), **({"tag": self.tag} if self.tag else {})}
         return _document("BundleLock", {"bundle": bundle})
 
     def write(self, path: StrPath, shown: StrPath | None = None) -> None:
-        """Write the file `path`, which errors name `shown`, whole or not at all; raise LocalIOError."""
+        """Write the file `path` atomically; errors name it `shown`. Raises LocalIOError."""
         with doing("Writing bundle config"):
             write_file(path, self.to_bytes(), shown)
 
@@ -164,14 +167,14 @@ class BundleLock:
 def read_lock(path: StrPath) -> BundleLock | ImagesLock:
     """Read a lock file of either kind; raise LocalIOError or InvalidLock.
 
-    What is neither fails with what is wrong with it as an ImagesLock, as the original does; a hint says
-    what is wrong with it as a BundleLock.
+    For a file that is neither, the error is that of an ImagesLock, and a hint has that of a BundleLock.
     """
     data, name = read_file(path), os.fspath(path)
     with doing(f"Unmarshaling {_IMAGES}"):
         value = read_document(data, name, strict=True)
+    # The order and the choice of the error are those of the original.
     try:
-        return BundleLock._of(value, name)  # noqa: SLF001 - the document is read once for both
+        return BundleLock._of(value, name)  # noqa: SLF001 - the document is parsed once for both
     except InvalidLock as bundle_error:
         try:
             return ImagesLock._of(value, name)  # noqa: SLF001 - likewise
@@ -205,6 +208,7 @@ def _digest_reference(text: str, hint: str) -> Reference:
     try:
         return Reference.parse_digest(text)
     except InvalidReference as error:
+        # A reference of the form user:password@host is refused, and its password is not printed.
         raise _not_a_digest(without_login(text), (f"{error}.", hint)) from error
 
 
@@ -213,9 +217,9 @@ def _not_a_digest(text: str, hints: tuple[str, ...] = ()) -> InvalidLock:
 
 
 def read_file(path: StrPath, shown: StrPath | None = None) -> bytes:
-    """Read the file `path`, named `shown` in errors; raise LocalIOError.
+    """Read the file `path`, which errors name `shown`; raise LocalIOError.
 
-    At most a byte more than any document may have is read, so that whoever decodes it can refuse it.
+    Reads at most one byte more than a document may have: the parser then reports that it is too large.
     """
     name = os.fspath(path if shown is None else shown)
     with doing(f"Reading path {name}"), local_io("open", name), open(path, "rb") as file:
@@ -223,11 +227,11 @@ def read_file(path: StrPath, shown: StrPath | None = None) -> bytes:
 
 
 def write_file(path: StrPath, data: bytes, shown: StrPath | None = None) -> None:
-    """Write `data` beside `path`, named `shown` in errors, and rename, so that nobody sees half of it.
+    """Write the file `path`, which errors name `shown`: write a new file beside it and rename that.
 
-    A new file is for its owner alone; an existing one keeps its mode and, where possible, its owner. Links
-    are followed; a device or pipe is written to. Where no file can be renamed, the old one is overwritten,
-    and written again when that fails. Raises LocalIOError.
+    Only its owner can read a new file; a replaced file keeps its mode and, where possible, its owner. Links
+    are followed, and devices and pipes are written to directly. Where renaming is not allowed, the old file
+    is overwritten, and restored when that fails. Raises LocalIOError.
     """
     with local_io("open", path if shown is None else shown):
         target = output_file(path)
@@ -241,7 +245,7 @@ def write_file(path: StrPath, data: bytes, shown: StrPath | None = None) -> None
             with open(target, "wb") as file:
                 file.write(data)
             return
-        # Nobody may replace what he may not write.
+        # Renaming needs only permission for the folder: a file that is not writable must not be replaced.
         with open(target, "r+b"):
             pass
         try:
@@ -258,7 +262,7 @@ def _overwrite(target: str, data: bytes) -> None:
         try:
             _fill(file, data)
         except BaseException:
-            # The blocks of the old content are still the file's own, so there is room for it.
+            # The file still owns the blocks of the old content, so a full disk does not prevent this.
             _fill(file, old)
             raise
 
@@ -279,6 +283,7 @@ def _replace(target: str, data: bytes, status: os.stat_result | None) -> None:
 
 
 def _keep(descriptor: int, status: os.stat_result) -> None:
+    # Only root may give a file to another owner. The mode comes second, since fchown clears the setuid bit.
     with suppress(PermissionError):
         os.fchown(descriptor, status.st_uid, status.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(status.st_mode))

@@ -1,4 +1,7 @@
-"""The YAML normal form of files that imgpkg writes: the same bytes for the same value."""
+"""The YAML normal form of the files that imgpkg writes, in the bytes of Go's yaml.v2.
+
+Digests of locations images depend on these bytes. PyYAML's emitter quotes other texts, and sorts otherwise.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,14 @@ Node: TypeAlias = "Mapping[str, Node] | Sequence[Node] | str | bool | int | None
 
 _WIDTH = 80
 _INDENT = 2
+# libyaml writes a longer key, in bytes, in the explicit form `? key`.
 _MAX_SIMPLE_KEY = 128
 
 _BREAKS = "\n\u2028\u2029"
 _MULTILINE = re.compile(f"[\r\x85{_BREAKS}]")
 _BREAK = re.compile(f"[{_BREAKS}]")
 _AFTER_BREAK = re.compile(f"(?<=[{_BREAKS}])")
-# What YAML does not print as it is; small classes compile ten times as fast as one that is negated.
+# Characters that yaml.v2 escapes; small classes compile ten times as fast as one that is negated.
 _UNPRINTABLE = "[\ud800-\udfff]|\ufeff|[\ufffe-\U0010ffff]"
 _SPECIAL = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f]|{_UNPRINTABLE}")
 _SPACE_THEN_BREAK = re.compile(f" [{_BREAKS}]")
@@ -32,6 +36,7 @@ _INDICATOR = re.compile(r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|\Z)"""
 _INDICATOR_INSIDE = re.compile(r":(?:[ \t]|\Z)| #")
 _ESCAPED = re.compile(f'[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]|{_UNPRINTABLE}')
 _SHORT_ESCAPES = dict(zip('\0\a\b\t\n\v\f\r\x1b"\\\x85\u2028\u2029', '0abtnvfre"\\NLP', strict=True))
+# Go's int, which overflows without an error.
 _BITS, _SIGN = (1 << 64) - 1, 1 << 63
 
 
@@ -43,14 +48,14 @@ class _Style(Enum):
 
 
 def dump(document: Mapping[str, Node]) -> str:
-    """Write `document` with its keys in natural order, ending in a newline; no `---` in front."""
+    """Return `document` as YAML, with keys in natural order and a final newline, without a leading `---`."""
     return f"{_node(document, 0, _INDENT)}\n"
 
 
 def _node(node: Node, column: int, indent: int) -> str:
-    """Write a value that begins at `column`; lines after the first are indented as its block asks.
+    """Return the text of a value that begins at `column`.
 
-    A block begins at `column`; `indent` is what the further lines of a scalar get.
+    The lines of a mapping or sequence are indented by `column`, further lines of a scalar by `indent`.
     """
     if isinstance(node, str):
         return _text(node, _style(node), column, indent)
@@ -76,6 +81,7 @@ def _entry(key: str, value: Node, indent: int) -> str:
     if isinstance(value, Mapping) and value:
         return f"{written}:\n{' ' * inner}{_mapping(value, inner)}"
     if isinstance(value, Sequence) and not isinstance(value, str) and value:
+        # The dashes of a sequence stand below its key, without indentation.
         return f"{written}:\n{' ' * indent}{_sequence(value, indent)}"
     return f"{written}: {_node(value, indent + len(written) + 2, inner)}"
 
@@ -88,7 +94,7 @@ def _sequence(items: Sequence[Node], indent: int) -> str:
 def _style(text: str) -> _Style:
     is_special = bool(_SPECIAL.search(text) or _SPACE_THEN_BREAK.search(text))
     if "\n" in text:
-        # A literal ends in the newline that the next key needs, or in none.
+        # A literal ends in a newline; after a final space or another break its end would be ambiguous.
         is_literal = not is_special and not text.endswith((" ", "\u2028", "\u2029"))
         return _Style.LITERAL if is_literal else _Style.DOUBLE
     if is_special or _BREAK_THEN_SPACE.search(text) or not reads_as_itself(text):
@@ -127,17 +133,18 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _literal(text: str, indent: int) -> str:
+    # A first line that is empty or begins with a space hides the indentation, so the header names it.
     hint = str(_INDENT) if text[0] == " " or text[0] in _BREAKS else ""
     keep = "-" if text[-1] not in _BREAKS else "+" if len(text) == 1 or text[-2] in _BREAKS else ""
     lines = _AFTER_BREAK.split(text)
     pad = " " * indent
     body = "".join(line if not line or line[0] in _BREAKS else pad + line for line in lines)
-    # The break after the last line is the caller's.
+    # The caller writes the break after the last line.
     return f"|{hint}{keep}\n{body.removesuffix(chr(10))}"
 
 
 def _folded(written: str, style: _Style, column: int, indent: int) -> str:
-    """Break the line at the first space after column 80, again and again."""
+    """Break each line at the first space after column 80, as libyaml does."""
     if column + len(written) <= _WIDTH and not _BREAK.search(written):
         return written
     edge = 0 if style is _Style.PLAIN else 1
@@ -158,7 +165,7 @@ def _folded(written: str, style: _Style, column: int, indent: int) -> str:
 
 
 def _fold(style: _Style, following: str, indent: int) -> str:
-    """Return what stands for a space where a line may end; only double quotes can break before another."""
+    """Return the line break that replaces a space; before a second space only double quotes allow one."""
     if following != " ":
         return f"\n{' ' * indent}"
     return f"\n{' ' * indent}\\" if style is _Style.DOUBLE else " "
@@ -171,7 +178,7 @@ def _column_after(piece: str, column: int) -> int:
 
 
 def natural_order(keys: Iterable[str]) -> list[str]:
-    """Sort `keys` so that digits count as numbers and come before letters: `a1`, `a9`, `a10`, `b`."""
+    """Return `keys` sorted so that digits count as numbers and precede letters: `a1`, `a9`, `a10`, `b`."""
     return sorted(keys, key=cmp_to_key(_compare))
 
 
@@ -188,7 +195,7 @@ def _compare_at(one: str, other: str, at: int) -> int:
         return ord(a) - ord(b)
     if a.isalpha() or b.isalpha():
         return -1 if b.isalpha() else 1
-    # Inside a number a zero counts: 10 is more than 1.
+    # A zero inside a number has a value, and one in front of it has none: 10 is more than 1, 01 is not.
     lead = "0" in (a, b) and _follows_a_number(one, at)
     (number, length), (other_number, other_length) = _run(one, at, lead), _run(other, at, lead)
     return number - other_number or length - other_length or ord(a) - ord(b)
@@ -202,10 +209,7 @@ def _follows_a_number(text: str, at: int) -> bool:
 
 
 def _run(text: str, at: int, lead: bool) -> tuple[int, int]:
-    """Read the digits from `at` on: their value, after a 1 when they have a `lead`, and how many they are.
-
-    Values have 64 bits with a sign and overflow, as in the original.
-    """
+    """Return the value of the digits from `at` on and their number; with `lead`, a 1 is put in front."""
     value, end = int(lead), at
     while end < len(text) and text[end].isdecimal():
         value = (value * 10 + ord(text[end]) - ord("0")) & _BITS
