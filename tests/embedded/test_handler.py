@@ -170,12 +170,16 @@ class TestAChunkedBody:
     [
         b"nonsense\r\n\r\n",
         b"GET /v2/ HTTP/2.0\r\n\r\n",
+        b"GET /v2/\r\n\r\n",
+        b"GET  /v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         b"GET v2 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nA: \x01\r\n\r\n",
+        b"GET /v2/ HTTP/1.1\r\nHost: x\r\nA: b\rContent-Length: 1\r\n\r\n",
         b"PUT /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"PUT /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
         b"PUT /v2/ HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -183,6 +187,7 @@ class TestAChunkedBody:
         b"GET /v2/?" + b"a&" * 200 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /" + b"a" * 70_000,
         b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 100 + b"\r\n",
     ],
 )
 def test_what_is_no_request_is_refused_and_ends_the_connection(open_server, dial, request_bytes):
@@ -192,3 +197,9 @@ def test_what_is_no_request_is_refused_and_ends_the_connection(open_server, dial
     received = everything(sock)
     assert statuses(received) == [400]
     assert b"Connection: close" in received
+
+
+def test_a_method_that_http_does_not_have_is_not_implemented(open_server, dial):
+    sock = dial(open_server)
+    sock.sendall(PING.replace(b"GET", b"BREW"))
+    assert statuses(everything(sock)) == [501]

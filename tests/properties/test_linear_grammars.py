@@ -90,15 +90,24 @@ class Lines:
 
 
 def head(on, text):
-    request = on.handler.read_request(
-        Lines(CountedBytes(str.encode(text, "latin-1", "replace"))), "http", None
-    )
-    on.access.authenticate((on.access.Account("a", "b"),), request[0])
+    handler = object.__new__(on.handler.RegistryHandler)
+    handler.rfile, handler.send_error, handler._scheme = lines(text), refused, "http"
+    handler.raw_requestline = handler.rfile.readline(1 << 16)
+    if handler.parse_request():
+        request, _ = handler.read_request()
+        on.access.authenticate((on.access.Account("a", "b"),), request)
+
+
+def refused(*_):
+    raise ValueError
 
 
 def body(on, text):
-    lines = Lines(CountedBytes(str.encode(text, "latin-1", "replace")))
-    on.handler.RequestBody(lines, None, None).read(1)
+    on.handler.RequestBody(lines(text), None, None).read(1)
+
+
+def lines(text):
+    return Lines(CountedBytes(str.encode(text, "latin-1", "replace")))
 
 
 def patterns(on, text):

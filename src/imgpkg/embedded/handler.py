@@ -1,46 +1,60 @@
-"""HTTP/1.1 on one connection: requests in, responses out, one after the other (RFC 9112)."""
+"""HTTP/1.1 on one connection (RFC 9112): http.server with a strict head and streamed bodies."""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import re
 import socket
-from dataclasses import dataclass
-from email.utils import formatdate
 from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
 from types import MappingProxyType
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from imgpkg.embedded.message import Disconnected, FilePart, RequestRefused, ServerRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from io import BufferedReader
+    from socketserver import BaseServer
 
-    from imgpkg.embedded.message import ServerResponse
+    from imgpkg.embedded.message import Pairs, ServerResponse
 
-_MAX_HEAD = 64 << 10
-_MAX_PARAMETERS = 100
-_FIRST_LINE = re.compile(r"([A-Z]+) (\S+) HTTP/1\.([01])")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_NOT_IN_A_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_CHUNK = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _SILENCE = 60.0
 _LINGER = 2.0
+_MAX_LINGERED = 256 << 20
+_MAX_DISCARDED = 1 << 20
+_MAX_HEAD = 64 << 10
+_MAX_PARAMETERS = 100
 _BUFFER = 256 << 10
 _SMALL_FILE = 64 << 10
-_DISCARDED = 1 << 20
-_LINGERED = 256 << 20
-_PHRASES = {status.value: status.phrase for status in HTTPStatus}
-_BODILESS = frozenset({204, 304})
+_BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
+_BLANK_LINES = (b"\r\n", b"\n")
+_REQUEST_LINE = re.compile(rb"[A-Z]+ /\S* HTTP/1\.[01]\r?\n")
+_FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r?\n)*\r?\n")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
+
+
+class ConnectionFile(Protocol):
+    """The part of a buffered file on a socket that requests are read through."""
+
+    def readline(self, size: int, /) -> bytes:
+        """Return the next line, or `size` bytes of it."""
+        ...
+
+    def read1(self, size: int, /) -> bytes:
+        """Return at most `size` bytes with at most one read of the socket."""
+        ...
 
 
 class RequestBody:
-    """The body of one request on a kept connection; `length` is None for one sent in chunks."""
+    """The body of one request on a kept connection; `length` is None for a chunked one (RFC 9112 §7.1).
 
-    def __init__(self, file: BufferedReader, length: int | None, begin: Callable[[], None] | None) -> None:
+    `begin` is called before the first read: it sends the 100 Continue that a client may wait for.
+    """
+
+    def __init__(self, file: ConnectionFile, length: int | None, begin: Callable[[], object] | None) -> None:
         self._file = file
         self._is_chunked = length is None
         self._left = length or 0
@@ -62,7 +76,10 @@ class RequestBody:
             raise Disconnected(f"reading the body: {error}") from error
 
     def discard(self, limit: int) -> bool:
-        """Read the rest if that is at most `limit` bytes; tell whether the next request can follow."""
+        """Read and drop the rest if it is at most `limit` bytes; return whether the body has ended.
+
+        A client that waits for 100 Continue sends no body after another response.
+        """
         if self.is_finished:
             return True
         if self._begin is not None or self._left > limit:
@@ -97,60 +114,187 @@ class RequestBody:
     def _end(self) -> None:
         if not self._is_chunked:
             self.is_finished = True
-        elif self._file.readline(3).rstrip(b"\r\n"):
-            raise Disconnected("a chunk is longer than it said")
+        elif self._file.readline(3) not in _BLANK_LINES:
+            raise Disconnected("a chunk is longer than its size")
 
     def _next_chunk(self) -> bool:
-        head = _CHUNK.fullmatch(self._file.readline(_MAX_HEAD))
+        head = _CHUNK_HEAD.fullmatch(self._file.readline(_MAX_HEAD))
         if head is None:
             raise Disconnected("a chunk without its size")
         self._left = int(head[1], 16)
         if not self._left:
-            _fields(self._file)
+            if not _FIELDS.fullmatch(_read_fields(self._file)):
+                raise Disconnected("malformed trailers")
             self.is_finished = True
         return self._left > 0
 
 
-def read_request(
-    file: BufferedReader, scheme: str, send_continue: Callable[[], None]
-) -> tuple[ServerRequest, RequestBody, bool] | None:
-    """Read one request's head: the request, its body, and whether the connection may be kept.
+Respond: TypeAlias = "Callable[[ServerRequest, RequestBody], ServerResponse]"
 
-    None when the client has left. Raise RequestRefused for what is no request; the connection must end then.
+
+class RegistryHandler(BaseHTTPRequestHandler):
+    """Serves one accepted socket until the client leaves or fails, or the server stops.
+
+    `respond` raises Disconnected when there is no response to send.
     """
-    line = _line(file)
-    if line == "":
-        line = _line(file)
-    if line is None:
-        return None
-    first = _FIRST_LINE.fullmatch(line)
-    if first is None:
-        raise _malformed("the first line")
-    headers = _fields(file)
-    is_current = first[3] == "1"
-    if is_current and ("host" not in headers or "," in headers["host"]):
-        raise _malformed("no Host, or two")
-    length = _length(headers)
-    expects = is_current and headers.get("expect", "").lower() == "100-continue"
-    body = RequestBody(file, length, send_continue if expects else None)
-    path, query = _target(first[2])
-    options = {option.strip().lower() for option in headers.get("connection", "").split(",")}
-    keeps = "close" not in options if is_current else "keep-alive" in options
-    return ServerRequest(first[1], path, query, headers, body, scheme), body, keeps
+
+    # Also errors in the request line are answered with a status line, which HTTP/0.9 does not have.
+    protocol_version = default_request_version = "HTTP/1.1"
+    raw_requestline: bytes
+    timeout = _SILENCE
+    rbufsize = _BUFFER
+    # The head of a response and a small body leave in one packet.
+    wbufsize = _BUFFER
+    disable_nagle_algorithm = True
+
+    def __init__(
+        self, sock: socket.socket, address: object, server: BaseServer, *, respond: Respond, scheme: str
+    ) -> None:
+        self._respond = respond
+        self._scheme = scheme
+        self._expects_continue = False
+        # The base class serves the whole connection here.
+        super().__init__(sock, address, server)
+
+    def parse_request(self) -> bool:
+        """Let the base class parse a head whose form was checked first.
+
+        The base class accepts HTTP/0.9, folded lines, and a bare CR as the end of a header. A proxy may read
+        those in another way, and then take the body of one request for the next one (RFC 9112 §11.2).
+        """
+        self.command, self.request_version = "", self.default_request_version
+        if self.raw_requestline in _BLANK_LINES:
+            # Old clients end a body with a line that belongs to no request (RFC 9112 §2.2).
+            self.raw_requestline = self.rfile.readline(_MAX_HEAD)
+        if not self.raw_requestline:
+            self.close_connection = True
+            return False
+        if not _REQUEST_LINE.fullmatch(self.raw_requestline):
+            self.send_error(HTTPStatus.BAD_REQUEST, "the first line")
+            return False
+        fields = _read_fields(self.rfile)
+        if not _FIELDS.fullmatch(fields):
+            self.send_error(HTTPStatus.BAD_REQUEST, "a header")
+            return False
+        self._expects_continue = False
+        rest, self.rfile = self.rfile, io.BytesIO(fields)
+        try:
+            return super().parse_request()
+        finally:
+            self.rfile = rest
+
+    def handle_expect_100(self) -> bool:
+        """Send 100 Continue only when the body is read: a refused request needs none (RFC 9110 §10.1.1)."""
+        self._expects_continue = True
+        return True
+
+    def serve(self) -> None:
+        """Answer one request; every method comes here, because the routes decide which ones they allow."""
+        try:
+            request, body = self.read_request()
+        except RequestRefused as refused:
+            # Where the next request begins is unknown.
+            self._send(refused.response(), keeps=False)
+            return
+        response = self._respond(request, body)
+        keeps = not self.close_connection and response.cut_after is None and body.discard(_MAX_DISCARDED)
+        self._send(response, keeps=keeps)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = serve  # noqa: N815 - names that http.server calls
+    do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = serve  # noqa: N815 - likewise
+
+    def read_request(self) -> tuple[ServerRequest, RequestBody]:
+        """Return the request whose head was parsed, and its body; raise RequestRefused if ambiguous."""
+        headers = _joined(self.headers.items())
+        if self.request_version == self.protocol_version and (
+            "host" not in headers or "," in headers["host"]
+        ):
+            raise _malformed("no Host, or two")
+        begin = self._send_continue if self._expects_continue else None
+        body = RequestBody(self.rfile, _content_length(headers), begin)
+        path, query = _parse_target(self.path)
+        return ServerRequest(self.command, path, query, headers, body, self._scheme), body
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Refuse what is no request of HTTP/1.1, and close the connection."""
+        status = code if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus.BAD_REQUEST
+        reason = message or explain or HTTPStatus(code).phrase
+        self._send(_malformed(reason, status).response(), keeps=False)
+
+    def finish(self) -> None:
+        """Close the files of the connection, even if the rest of a response cannot be sent."""
+        with contextlib.suppress(OSError):
+            super().finish()
+        self.rfile.close()
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing: `on_request` receives each request."""
+
+    def _send_continue(self) -> None:
+        super().handle_expect_100()
+        self.wfile.flush()
+
+    def _send(self, response: ServerResponse, *, keeps: bool) -> None:
+        self.send_response_only(response.status)
+        self.send_header("Date", self.date_time_string())
+        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
+        for name, value in response.headers:
+            self.send_header(name, value.encode("latin-1", "replace").decode("latin-1"))
+        if response.status not in _BODILESS:
+            self.send_header("Content-Length", str(response.length))
+        if not keeps:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self._send_body(response)
+        self.wfile.flush()
+        if not keeps:
+            self._linger()
+
+    def _send_body(self, response: ServerResponse) -> None:
+        body = response.body
+        count = response.length if response.cut_after is None else min(response.cut_after, response.length)
+        if not isinstance(body, FilePart):
+            self.wfile.write(body[:count])
+            return
+        with open(body.path, "rb") as file:
+            if count > _SMALL_FILE:
+                self.wfile.flush()
+                self.connection.sendfile(file, body.offset, count)
+            else:
+                file.seek(body.offset)
+                self.wfile.write(file.read(count))
+
+    def _linger(self) -> None:
+        # Closing with unread bytes resets the connection, which can destroy the response on its way. The
+        # methods of a plain socket do for TLS too: the bytes are dropped.
+        socket.socket.shutdown(self.connection, socket.SHUT_WR)
+        self.connection.settimeout(_LINGER)
+        left = _MAX_LINGERED
+        while left > 0 and (data := socket.socket.recv(self.connection, _BUFFER)):
+            left -= len(data)
 
 
-def _target(target: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    path, _, query = target.partition("?")
-    if not path.startswith("/"):
-        raise _malformed("the target")
-    try:
-        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
-    except ValueError as error:
-        raise _malformed("the query") from error
-    return unquote(path), tuple(pairs)
+def _read_fields(file: ConnectionFile) -> bytes:
+    """Read header lines with the blank one after them; less where the client left, more than it may be."""
+    lines = [file.readline(_MAX_HEAD)]
+    size = len(lines[0])
+    while size < _MAX_HEAD and lines[-1] and lines[-1] not in _BLANK_LINES:
+        lines.append(file.readline(_MAX_HEAD - size))
+        size += len(lines[-1])
+    return b"".join(lines)
 
 
-def _length(headers: Mapping[str, str]) -> int | None:
+def _joined(fields: list[tuple[str, str]]) -> Mapping[str, str]:
+    """Return the values by lower-case name; repeated ones are one list (RFC 9110 §5.3)."""
+    values: dict[str, list[str]] = {}
+    for name, value in fields:
+        values.setdefault(name.lower(), []).append(value.strip(" \t"))
+    return MappingProxyType({name: ", ".join(listed) for name, listed in values.items()})
+
+
+def _content_length(headers: Mapping[str, str]) -> int | None:
+    """Return the length of the body, None for a chunked one; refuse two lengths (RFC 9112 §6.3)."""
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if coding is not None:
         if coding.lower() != "chunked" or length is not None:
@@ -163,126 +307,14 @@ def _length(headers: Mapping[str, str]) -> int | None:
     return int(length)
 
 
-def _fields(file: BufferedReader) -> Mapping[str, str]:
-    values: dict[str, list[str]] = {}
-    left = _MAX_HEAD
-    while line := _line(file):
-        left -= len(line)
-        name, colon, value = line.partition(":")
-        if left < 0 or not colon or not _NAME.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
-            raise _malformed("a header")
-        values.setdefault(name.lower(), []).append(value.strip(" \t"))
-    if line is None:
-        raise Disconnected("the client left in the middle of the headers")
-    return MappingProxyType({name: ", ".join(listed) for name, listed in values.items()})
+def _parse_target(target: str) -> tuple[str, Pairs]:
+    path, _, query = target.partition("?")
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError as error:
+        raise _malformed("the query") from error
+    return unquote(path), tuple(pairs)
 
 
-def _line(file: BufferedReader) -> str | None:
-    line = file.readline(_MAX_HEAD)
-    if not line:
-        return None
-    if not line.endswith(b"\n"):
-        raise _malformed("a line that does not end")
-    return line.removesuffix(b"\n").removesuffix(b"\r").decode("latin-1")
-
-
-def _malformed(what: str) -> RequestRefused:
-    return RequestRefused(400, "UNSUPPORTED", f"malformed request: {what}")
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A response, and after how many bytes of its body the connection breaks; None for a whole one."""
-
-    response: ServerResponse
-    cut_after: int | None = None
-
-
-Respond: TypeAlias = "Callable[[ServerRequest, RequestBody], Answer]"
-
-
-class Connection:
-    """Serves one accepted socket until the client leaves, fails, or the server stops.
-
-    `respond` raises Disconnected when there is nobody, or nothing, to answer.
-    """
-
-    def __init__(self, sock: socket.socket, respond: Respond, *, scheme: str) -> None:
-        self._socket = sock
-        self._respond = respond
-        self._scheme = scheme
-        self._file: BufferedReader = sock.makefile("rb", _BUFFER)  # type: ignore[assignment]
-
-    def run(self) -> None:
-        """Serve requests; returns when the connection has ended."""
-        self._socket.settimeout(_SILENCE)
-        try:
-            with contextlib.suppress(OSError, Disconnected):
-                while self._serve_one():
-                    pass
-        finally:
-            with contextlib.suppress(OSError):
-                self._file.close()
-            self._socket.close()
-
-    def _serve_one(self) -> bool:
-        try:
-            received = read_request(self._file, self._scheme, self._send_continue)
-        except RequestRefused as refused:
-            self._send(refused.response(), has_body=True, keeps=False)
-            self._linger()
-            return False
-        if received is None:
-            return False
-        request, body, keeps = received
-        answer = self._respond(request, body)
-        keeps = keeps and answer.cut_after is None and body.discard(_DISCARDED)
-        self._send(answer.response, has_body=request.method != "HEAD", keeps=keeps, cut=answer.cut_after)
-        if not keeps:
-            self._linger()
-        return keeps
-
-    def _send(self, response: ServerResponse, *, has_body: bool, keeps: bool, cut: int | None = None) -> None:
-        head = _head(response, keeps=keeps)
-        if not has_body:
-            self._socket.sendall(head)
-            return
-        count = response.length if cut is None else min(cut, response.length)
-        if not isinstance(response.body, FilePart):
-            self._socket.sendall(head + response.body[:count])
-            return
-        self._send_file(head, FilePart(response.body.path, response.body.offset, count))
-
-    def _send_file(self, head: bytes, part: FilePart) -> None:
-        with open(part.path, "rb") as file:
-            if part.count > _SMALL_FILE:
-                self._socket.sendall(head)
-                self._socket.sendfile(file, part.offset, part.count)
-                return
-            file.seek(part.offset)
-            self._socket.sendall(head + file.read(part.count))
-
-    def _send_continue(self) -> None:
-        self._socket.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _linger(self) -> None:
-        # Closing with unread bytes resets the connection, which can destroy the response on its way.
-        socket.socket.shutdown(self._socket, socket.SHUT_WR)
-        self._socket.settimeout(_LINGER)
-        left = _LINGERED
-        while left > 0 and (data := socket.socket.recv(self._socket, _BUFFER)):
-            left -= len(data)
-
-
-def _head(response: ServerResponse, *, keeps: bool) -> bytes:
-    lines = [
-        f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}",
-        f"Date: {formatdate(usegmt=True)}",
-        "Docker-Distribution-Api-Version: registry/2.0",
-        *(f"{name}: {value}" for name, value in response.headers),
-    ]
-    if response.status not in _BODILESS:
-        lines.append(f"Content-Length: {response.length}")
-    if not keeps:
-        lines.append("Connection: close")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1", "replace")
+def _malformed(what: str, status: int = HTTPStatus.BAD_REQUEST) -> RequestRefused:
+    return RequestRefused(status, "UNSUPPORTED", f"malformed request: {what}")

@@ -60,11 +60,15 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class ServerResponse:
-    """One answer; Content-Length is the connection's to say."""
+    """One response without Content-Length, which the handler adds.
+
+    `cut_after` breaks the connection after so many bytes of the body; None for a whole response.
+    """
 
     status: int
     headers: Pairs = ()
     body: bytes | FilePart = b""
+    cut_after: int | None = None
 
     @property
     def length(self) -> int:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import selectors
+import dataclasses
+import functools
 import signal
 import socket
+import socketserver
+import ssl
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from imgpkg.embedded.access import AccessController, Account, LoginAccess, OpenAccess
-from imgpkg.embedded.handler import Answer, Connection
+from imgpkg.embedded.handler import RegistryHandler
 from imgpkg.embedded.message import (
     NO_FAULT,
     Disconnected,
@@ -27,8 +30,7 @@ from imgpkg.embedded.tokens import TokenAccess
 from imgpkg.errors import InvalidSettings, UsageError, local_io
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from typing_extensions import Self
 
@@ -40,47 +42,53 @@ _PAUSE = 0.05
 _KEPT_REQUESTS = 100_000
 _BACKLOG = 256
 _BUFFER = 2 << 20
+# What socketserver accepts: a socket with TCP, a datagram with UDP.
+_Accepted: TypeAlias = "socket.socket | tuple[bytes, socket.socket]"
 
 
 class Server:
     """A registry that listens; a context manager that stops it.
 
-    `address` is `host:port`, `url` the same with its scheme.
+    `address` is `host:port`, `url` the same with its scheme. Without `storage` all content is temporary.
     """
 
     def __init__(
         self,
-        listener: socket.socket,
-        routes: Routes,
+        host: str,
+        port: int,
         *,
+        storage: Storage | None,
+        access: AccessController,
+        features: Features,
         tls: ssl.SSLContext | None,
         on_request: OnRequest,
         faults: Faults,
         keep_requests: int,
-        resources: contextlib.ExitStack,
     ) -> None:
-        self._listener = listener
-        self._routes = routes
-        self._tls = tls
         self._on_request = on_request
         self._faults = faults
         self._records: deque[RequestRecord] = deque(maxlen=keep_requests)
-        self._resources = resources
-        self._stopping = threading.Event()
-        self._stopped = threading.Lock()
-        self._open: dict[threading.Thread, socket.socket] = {}
         self._lock = threading.Lock()
-        self._wake, self._waker = socket.socketpair()
-        host, port = listener.getsockname()[:2]
-        self.port: int = port
-        self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.url = f"{'http' if tls is None else 'https'}://{self.address}"
-        self._acceptor = threading.Thread(target=self._accept, name=f"registry {self.address}", daemon=True)
+        self._stopping = threading.Event()
+        self._is_stopped = False
+        self._stop_lock = threading.Lock()
+        scheme = "http" if tls is None else "https"
+        handler = functools.partial(RegistryHandler, respond=self._respond, scheme=scheme)
+        with contextlib.ExitStack() as stack:
+            kept = stack.enter_context(Storage.temporary()) if storage is None else storage
+            self._routes = Routes(kept, access, features)
+            self._listener = _Listener(host, port, handler, tls, self._stopping)
+            self._resources = stack.pop_all()
+        self.port = self._listener.port
+        self.address = self._listener.address
+        self.url = f"{scheme}://{self.address}"
+        name = f"registry {self.address}"
+        self._acceptor = threading.Thread(target=self._listener.serve_forever, name=name, daemon=True)
         self._acceptor.start()
 
     @property
     def requests(self) -> tuple[RequestRecord, ...]:
-        """The latest requests, oldest first; each is here before its answer is sent."""
+        """The latest requests, oldest first; each is recorded before its response is sent."""
         with self._lock:
             return tuple(self._records)
 
@@ -93,20 +101,15 @@ class Server:
             self.stop()
 
     def stop(self) -> None:
-        """Take no more requests, give the answers on their way some seconds to arrive, close everything."""
+        """Accept no more requests, give responses that are being sent some seconds, and close everything."""
         self._stopping.set()
-        with self._stopped:
-            if self._listener.fileno() < 0:
+        with self._stop_lock:
+            if self._is_stopped:
                 return
-            self._waker.send(b"x")
+            self._listener.stop()
             self._acceptor.join()
-            self._listener.close()
-            # Whoever reads sees the end; whoever writes may finish.
-            self._shut(socket.SHUT_RD, _GRACE)
-            self._shut(socket.SHUT_RDWR, _GRACE)
-            self._wake.close()
-            self._waker.close()
             self._resources.close()
+            self._is_stopped = True
 
     def __enter__(self) -> Self:
         return self
@@ -114,50 +117,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _accept(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listener, selectors.EVENT_READ)
-            selector.register(self._wake, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                selector.select()
-                try:
-                    self._begin(self._listener.accept()[0])
-                except OSError:
-                    # Nobody came after all, or there are too many open files: not a reason to spin.
-                    self._stopping.wait(_PAUSE)
-
-    def _begin(self, sock: socket.socket) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        name = f"connection to {self.address}"
-        thread = threading.Thread(target=self._serve, args=(sock,), name=name, daemon=True)
-        with self._lock:
-            self._open[thread] = sock
-        try:
-            thread.start()
-        except RuntimeError:
-            sock.close()
-            with self._lock:
-                del self._open[thread]
-
-    def _serve(self, sock: socket.socket) -> None:
-        try:
-            Connection(self._secured(sock), self._respond, scheme=self.url.partition(":")[0]).run()
-        except OSError:
-            sock.close()
-        finally:
-            with self._lock:
-                del self._open[threading.current_thread()]
-
-    def _secured(self, sock: socket.socket) -> socket.socket:
-        if self._tls is None:
-            return sock
-        sock.settimeout(_GRACE)
-        secured = self._tls.wrap_socket(sock, server_side=True)
-        with self._lock:
-            self._open[threading.current_thread()] = secured
-        return secured
-
-    def _respond(self, request: ServerRequest, body: RequestBody) -> Answer:
+    def _respond(self, request: ServerRequest, body: RequestBody) -> ServerResponse:
         fault = self._faults(request) or NO_FAULT
         if fault.delay:
             self._stopping.wait(fault.delay)
@@ -169,7 +129,7 @@ class Server:
             self._record(request, 0)
             raise
         self._record(request, response.status, error)
-        return Answer(response, fault.cut_response_after)
+        return dataclasses.replace(response, cut_after=fault.cut_response_after)
 
     def _faulty(self, request: ServerRequest, fault: Fault) -> tuple[ServerResponse, str]:
         if fault.hang_up:
@@ -191,14 +151,121 @@ class Server:
             self._records.append(record)
         self._on_request(record)
 
-    def _shut(self, how: int, patience: float) -> None:
+
+class _Listener(socketserver.ThreadingTCPServer):
+    """The listening socket, and a thread for each connection that it accepted."""
+
+    allow_reuse_address = True
+    request_queue_size = _BACKLOG
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        handler: Callable[..., RegistryHandler],
+        tls: ssl.SSLContext | None,
+        stopping: threading.Event,
+    ) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._tls = tls
+        self._stopping = stopping
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._lock = threading.Lock()
+        address = _resolve(host, port, self.address_family)
+        with local_io("listen", f"{host}:{port}"):
+            super().__init__(address, handler)
+        host, self.port = self.socket.getsockname()[:2]
+        self.address = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    def server_bind(self) -> None:
+        """Bind with large buffers, which accepted connections inherit; to one address family only."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            # Systems with a lower limit may refuse.
+            with contextlib.suppress(OSError):
+                self.socket.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+        super().server_bind()
+        # A client may be gone before accept(), which must not wait for the next one.
+        self.socket.setblocking(False)
+
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept one connection; its TLS handshake follows in its own thread."""
+        try:
+            sock, address = super().get_request()
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except OSError:
+            # With too many open files the next attempt would fail at once, and so on.
+            self._stopping.wait(_PAUSE)
+            raise
+        return sock, address
+
+    def process_request(self, request: _Accepted, client_address: object) -> None:
+        """Start the thread of a connection, which `stop` knows before it runs."""
+        thread = threading.Thread(
+            target=self.process_request_thread,
+            args=(request, client_address),
+            name=f"connection to {self.address}",
+            daemon=True,
+        )
+        with self._lock:
+            self._open[thread] = cast("socket.socket", request)
+        try:
+            thread.start()
+        except RuntimeError:
+            # There are too many threads: only this connection ends.
+            with self._lock:
+                del self._open[thread]
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: _Accepted, client_address: object) -> None:
+        """Serve one connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._lock:
+                del self._open[threading.current_thread()]
+
+    def finish_request(self, request: _Accepted, client_address: object) -> None:
+        """Serve one connection; a failed handshake or a client that left ends it without an error."""
+        with contextlib.suppress(OSError, Disconnected):
+            if isinstance(request, ssl.SSLSocket):
+                request.settimeout(_GRACE)
+                request.do_handshake()
+            super().finish_request(request, client_address)
+
+    def stop(self) -> None:
+        """Accept no more connections, and end the open ones."""
+        # This wakes the accept loop, which otherwise looks twice a second whether it should end.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.shutdown()
+        self.server_close()
+        # A thread that reads finds the end of its connection; one that writes may finish.
+        self._shut(socket.SHUT_RD)
+        self._shut(socket.SHUT_RDWR)
+
+    def _shut(self, how: int) -> None:
         with self._lock:
             connections = tuple(self._open.items())
         for _, sock in connections:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, how)
         for thread, _ in connections:
-            thread.join(patience)
+            thread.join(_GRACE)
+
+
+def _resolve(host: str, port: int, family: int) -> tuple[str, int]:
+    try:
+        ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    except (socket.gaierror, OverflowError) as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
+    # Some systems take the number modulo 65536.
+    if port != address[1]:
+        raise UsageError(f"cannot listen on {host}:{port}: no such port")
+    # An address of IPv6 has two more fields, which the types of socketserver leave out.
+    return cast("tuple[str, int]", address)
 
 
 def serve(
@@ -229,21 +296,16 @@ def serve(
         access = _access(login, token_service=token_service)
     elif login is not None or token_service:
         raise UsageError("access replaces login and token_service")
-    context = None if tls is None else tls_context(*tls)
-    listener = listen(host, port)
-    with contextlib.ExitStack() as stack:
-        stack.callback(listener.close)
-        kept = stack.enter_context(Storage.temporary()) if storage is None else storage
-        routes = Routes(kept, access, features)
-        resources = stack.pop_all()
     return Server(
-        listener,
-        routes,
-        tls=context,
+        host,
+        port,
+        storage=storage,
+        access=access,
+        features=features,
+        tls=None if tls is None else _tls_context(*tls),
         on_request=on_request,
         faults=faults,
         keep_requests=keep_requests,
-        resources=resources,
     )
 
 
@@ -271,29 +333,8 @@ def _ending_on_signals(event: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Listen on an address; raise LocalIOError when it is taken, UsageError when it is none."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-    except (socket.gaierror, OverflowError) as error:
-        raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
-    if port != address[1]:
-        raise UsageError(f"cannot listen on {host}:{port}: no such port")
-    with local_io("listen", f"{host}:{port}"):
-        listener = socket.create_server(address, family=family, backlog=_BACKLOG)
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        # Accepted connections inherit it; systems with a lower limit may refuse.
-        with contextlib.suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
-    listener.setblocking(False)
-    return listener
-
-
-def tls_context(certificate: str, key: str) -> ssl.SSLContext:
+def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
     """Show this chain, with this key; raise LocalIOError or InvalidSettings."""
-    import ssl  # noqa: PLC0415 - slow to load, and rarely wanted
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with local_io("read", certificate):
