@@ -14,6 +14,7 @@ from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Credential, Keychain, Outcome
 from imgpkg.auth.program import Programs
+from imgpkg.cancellation import Cancellation
 from imgpkg.errors import Cancelled, CredentialError
 from imgpkg.oci.reference import Repository
 
@@ -309,7 +310,8 @@ def test_threads_that_wait_for_helpers_are_let_go_when_the_work_is_stopped(folde
         folder, "a", f'sleep 300 & echo $! > "{folder}/new"; mv "{folder}/new" "{folder}/child"; wait'
     )
     write_helper(folder, "b", "echo '{}'")
-    programs = Programs()
+    cancellation = Cancellation()
+    programs = Programs(cancellation)
     helpers = helpers_of(program, clock, programs=programs)
     cancelled = []
 
@@ -323,7 +325,7 @@ def test_threads_that_wait_for_helpers_are_let_go_when_the_work_is_stopped(folde
         thread.start()
     while not (folder / "child").exists() and threads[0].is_alive():
         time.sleep(0.01)
-    programs.stop()
+    cancellation.cancel()
     for thread in threads:
         thread.join(60)
     assert sorted(cancelled) == ["host.io", "host.io", "other.io"]
@@ -472,8 +474,8 @@ def test_no_secret_of_a_helper_is_in_any_representation(folder, clock):
     program = answering(folder, "a", "u", "hunter2")
     helpers = helpers_of(program, clock)
     assert "hunter2" not in repr(helpers.get("a", "host.io"))
-    assert "hunter2" not in repr(list(helpers._answers.values()))
-    assert "hunter2" not in repr(helpers._answers["a", "host.io"].peek())
+    assert "hunter2" not in repr(list(helpers._results.values()))
+    assert "hunter2" not in repr(helpers._results["a", "host.io"].peek())
 
 
 def descriptors():
@@ -552,7 +554,8 @@ def test_an_environment_that_no_program_can_have_is_an_error(odd, folder, clock)
 
 def test_a_pause_between_two_tries_ends_when_the_work_is_stopped(folder):
     program = write_helper(folder, "a", "exit 1")
-    programs = Programs()
+    cancellation = Cancellation()
+    programs = Programs(cancellation)
     helpers = Helpers(program.environ, programs=programs)
     raised = []
 
@@ -567,7 +570,7 @@ def test_a_pause_between_two_tries_ends_when_the_work_is_stopped(folder):
         time.sleep(0.01)
     time.sleep(0.3)
     stopped = time.monotonic()
-    programs.stop()
+    cancellation.cancel()
     thread.join()
     assert raised[0] - stopped < 1
     assert len(program.calls) == 1

@@ -170,7 +170,7 @@ GRAMMARS = {
         [("", ""), ('{"a', ""), ('{"auths": {"a": [', "]}}"), ('{"auths": {"', '": {}}}')],
     ),
     "helper": (
-        lambda on, text: on.helper._understand(on.program.Ended(1, document(text)), 0.0),
+        lambda on, text: on.helper._parse(on.program.Ended(1, document(text)), 0.0),
         [("", ""), ('"secret"', "")],
     ),
     "hostname pattern": (patterns, [("", ""), ("a", ".example/a"), ("http://", ""), ("[", "]")]),

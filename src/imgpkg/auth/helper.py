@@ -1,21 +1,20 @@
-"""The docker-credential-* protocol: ask a program on PATH for the credential of a server."""
+"""The protocol of docker-credential-* programs: ask one on PATH for the credential of a server."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.authfile import decode, fold, text
 from imgpkg.auth.keychain import Credential
-from imgpkg.auth.program import Programs, find
+from imgpkg.auth.program import NoAnswer, NotStarted, Programs, find
 from imgpkg.errors import CredentialError
-from imgpkg.locks import Once
+from imgpkg.locks import KeyedLocks, Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,13 +30,13 @@ _NOT_FOUND = "credentials not found in native keychain"
 _NEVER_RETRIED = ("no credentials server URL", "no credentials username")
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name that marks one
 _LONGEST_MESSAGE = 1000
-# A helper that fails after it has answered.
+# A helper may print a credential and then fail; its output is an error message only without one.
 _SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What a helper said, None for "not found"; trusted until `expires_at`, a Unix time."""
+    """The reply of a helper, None for "not found"; used until `expires_at`, a Unix time."""
 
     credential: Credential | None
     expires_at: float
@@ -45,76 +44,69 @@ class _Result:
 
 @dataclass(frozen=True, slots=True)
 class _Failure:
-    """Why a helper gave no answer, and whether another try may help."""
+    """Why a helper returned no credential, and whether another try may help."""
 
     reason: str
     transient: bool = True
 
 
+@dataclass(frozen=True, eq=False)
 class Helpers:
-    """Asks credential helpers, and remembers for an hour what they said, "not found" included.
+    """Run credential helpers and keep their replies for an hour, "not found" included.
 
-    Threads that ask the same question share one process, and each helper runs one process at a time. A
-    helper has `timeout` seconds, for it may prompt. A credential's `expires_at` says when it is asked again.
-    `programs` runs them, and lets whoever waits go when it is stopped.
+    Threads that ask for the same server share one process. Each helper runs one process at a time, because
+    some of them prompt or lock a file. `timeout` in seconds is long, because a helper may wait for a person.
+    `expires_at` of a credential is the time at which its helper is asked again.
     """
 
-    def __init__(
-        self,
-        environ: Mapping[str, str],
-        *,
-        timeout: float = 120.0,
-        clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] | None = None,
-        programs: Programs | None = None,
-    ) -> None:
-        self._environ = environ
-        self._timeout = timeout
-        self._clock = clock
-        self._programs = programs or Programs()
-        self._sleep = sleep or self._programs.sleep
-        self._lock = Lock()
-        self._answers: dict[tuple[str, str], Once[_Result]] = {}
-        self._running: defaultdict[str, Lock] = defaultdict(Lock)
+    environ: Mapping[str, str] = field(repr=False)
+    _: KW_ONLY
+    timeout: float = 120.0
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] | None = None
+    programs: Programs = field(default_factory=Programs)
+    _guard: Lock = field(init=False, repr=False, default_factory=Lock)
+    _results: dict[tuple[str, str], Once[_Result]] = field(init=False, repr=False, default_factory=dict)
+    _running: KeyedLocks = field(init=False, repr=False, default_factory=KeyedLocks)
 
     def get(self, name: str, server: str) -> Credential | None:
         """Ask `docker-credential-NAME` for `server`; None for "not found"; CredentialError when it fails."""
-        return self._question(name, server)().credential
+        return self._result(name, server)().credential
 
-    def _question(self, name: str, server: str) -> Once[_Result]:
-        with self._lock:
-            question = self._answers.get((name, server))
-            if question is None or question.failed or self._is_stale(question.peek()):
-                question = Once(partial(self._ask, name, server))
-                self._answers[name, server] = question
-            return question
+    def _result(self, name: str, server: str) -> Once[_Result]:
+        with self._guard:
+            once = self._results.get((name, server))
+            if once is None or once.failed or self._is_stale(once.peek()):
+                once = Once(partial(self._ask, name, server))
+                self._results[name, server] = once
+            return once
 
-    def _is_stale(self, answer: _Result | None) -> bool:
-        return answer is not None and answer.expires_at <= self._clock()
+    def _is_stale(self, result: _Result | None) -> bool:
+        return result is not None and result.expires_at <= self.clock()
 
     def _ask(self, name: str, server: str) -> _Result:
         program = self._program(name)
-        said = self._try(name, program, server)
+        pause = self.sleep or self.programs.sleep
+        result = self._try(name, program, server)
         for _ in range(TRIES - 1):
-            if not (isinstance(said, _Failure) and said.transient):
+            if not (isinstance(result, _Failure) and result.transient):
                 break
-            self._sleep(PAUSE)
-            said = self._try(name, program, server)
-        if isinstance(said, _Failure):
-            raise CredentialError(f"Retried {TRIES} times: {said.reason}" if said.transient else said.reason)
-        return said
+            pause(PAUSE)
+            result = self._try(name, program, server)
+        if isinstance(result, _Failure):
+            reason = f"Retried {TRIES} times: {result.reason}" if result.transient else result.reason
+            raise CredentialError(reason)
+        return result
 
     def _try(self, name: str, program: str, server: str) -> _Result | _Failure:
-        with self._lock:
-            running = self._running[name]
-        with running:
-            reply = self._run(program, server)
-        return _understand(reply, self._clock() + LIFETIME)
+        with self._running.of(name):
+            ended = self._run(program, server)
+        return _parse(ended, self.clock() + LIFETIME)
 
     def _program(self, name: str) -> str:
         if not _NAME.fullmatch(name):
             raise CredentialError(f"{name!r} is no name of a credential helper")
-        program = find(f"docker-credential-{name}", self._environ)
+        program = find(f"docker-credential-{name}", self.environ)
         if program is None:
             raise CredentialError(
                 _failed(f'exec: "docker-credential-{name}": executable file not found in $PATH'),
@@ -124,31 +116,29 @@ class Helpers:
 
     def _run(self, program: str, server: str) -> Ended:
         try:
-            reply = self._programs.run([program, "get"], self._environ, self._timeout, given=server.encode())
-        except OSError as error:
-            reason = os.strerror(error.errno or 0).lower()
-            raise CredentialError(_failed(f"fork/exec {program}: {reason}")) from error
-        if reply is None:
+            return self.programs.run([program, "get"], self.environ, self.timeout, given=server.encode())
+        except NotStarted as error:
+            raise CredentialError(_failed(f"fork/exec {error.message}")) from error
+        except NoAnswer:
             name = os.path.basename(program)
-            raise CredentialError(_failed(f"{name} gave no answer in {self._timeout:g} s"))
-        return reply
+        raise CredentialError(_failed(f"{name} gave no answer in {self.timeout:g} s"))
 
 
-def _understand(reply: Ended, expires_at: float) -> _Result | _Failure:
-    if reply.code == 0:
+def _parse(ended: Ended, expires_at: float) -> _Result | _Failure:
+    if ended.code == 0:
         try:
-            return _Result(_credential(reply.printed, expires_at), expires_at)
+            return _Result(_credential(ended.printed, expires_at), expires_at)
         except CredentialError as error:
             problem = error.message
-    message = reply.printed.decode("utf-8", "replace").strip()
+    message = ended.printed.decode("utf-8", "replace").strip()
     if _NOT_FOUND in message:
         return _Result(None, expires_at)
-    if reply.code == 0:
-        # What was printed may be half a secret, so it is not shown.
+    if ended.code == 0:
+        # The output may be half a secret, so it is in no message.
         return _Failure(_failed(f"the helper printed no credential: {problem}"))
     if _SECRET.search(message):
         message = "(not shown: it has a secret in it)"
-    status = f"exit status {reply.code}" if reply.code > 0 else f"signal {-reply.code}"
+    status = f"exit status {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
     transient = not any(text in message for text in _NEVER_RETRIED)
     return _Failure(_failed(status, message), transient)
 

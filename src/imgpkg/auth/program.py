@@ -1,4 +1,4 @@
-"""Programs that are asked for credentials: where they are looked for, how they are run and how they end."""
+"""Programs that print credentials: where they are found, how they run and how they end."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Mapping, Sequence
 
-# How long it may take to notice that a process has ended while others hold its output.
+# When a process has ended but its children keep its output open, no event reports the end: it is polled.
 GLANCE = 0.05
-# No answer is nearly as long.
+# Credentials are a few KiB; a program that prints more is broken, and must not fill the memory.
 LARGEST = 1 << 20
+
+
+class NotStarted(CredentialError):
+    """The operating system could not start a program."""
+
+
+class NoAnswer(CredentialError):
+    """A program did not end in time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,38 +37,32 @@ class Ended:
     code: int
     printed: bytes = field(repr=False)
 
+    def check(self, name: str) -> None:
+        """Raise CredentialError unless the exit status is zero."""
+        if self.code != 0:
+            raise CredentialError(f"{name} ended with status {self.code}")
 
+
+@dataclass(frozen=True, slots=True)
 class Programs:
-    """Runs programs, each as the head of a process group; safe from many threads.
+    """Run programs, each as the leader of a process group; safe from many threads.
 
     Cancelling `cancellation`, or the scope that a thread works in, ends the programs that are waited for.
     `announce` gets a sentence when one has run for `quiet_time` seconds.
     """
 
-    def __init__(
-        self,
-        cancellation: Cancellation | None = None,
-        announce: Callable[[str], None] = ignore,
-        quiet_time: float = QUIET_SECONDS,
-    ) -> None:
-        self._cancellation = cancellation or Cancellation()
-        self._announce = announce
-        self._quiet_time = quiet_time
+    cancellation: Cancellation = field(default_factory=Cancellation)
+    announce: Callable[[str], None] = ignore
+    quiet_time: float = QUIET_SECONDS
 
-    def stop(self) -> None:
-        """End the programs that run, and run none from now on: who waits for one gets Cancelled.
-
-        Signal handlers may call it.
-        """
-        self._cancellation.cancel()
-
-    def check(self) -> None:
-        """Raise Cancelled when the work was stopped."""
-        current(self._cancellation).check()
+    @property
+    def scope(self) -> Cancellation:
+        """The scope that the calling thread works in."""
+        return current(self.cancellation)
 
     def sleep(self, seconds: float) -> None:
-        """Pause for `seconds`; raise Cancelled when the work is stopped before they are over."""
-        current(self._cancellation).sleep(seconds)
+        """Pause for `seconds`; raise Cancelled when the scope is cancelled before they are over."""
+        self.scope.sleep(seconds)
 
     def run(
         self,
@@ -71,54 +73,55 @@ class Programs:
         given: bytes = b"",
         is_silent: bool = False,
         name: str = "",
-    ) -> Ended | None:
-        """Run `command` with `given` as its input; None when it has not ended within `seconds`.
+    ) -> Ended:
+        """Run `command` with `given` as its input and return how it ended.
 
-        Its end is the end of its answer: a process that it has started, and that still holds its output, is
-        neither waited for nor ended. After `seconds`, and when the work is stopped or interrupted, the whole
-        group is ended. `is_silent` drops standard error, `name` is what an announcement calls it. Raises
-        OSError when it cannot be started, CredentialError when it prints more than any answer is long.
+        Its output is complete when it ends, even if a process that it has started keeps the output open; such
+        a process is left alone. The whole group is ended after `seconds`, and when the scope is cancelled.
+        `is_silent` drops standard error; announcements use `name`.
+
+        Raises NotStarted, NoAnswer after `seconds`, and CredentialError for more than `LARGEST` bytes.
         """
-        self.check()
-        process = _start(command, environ, has_input=bool(given), is_silent=is_silent)
-        wait = Wait(
-            seconds,
-            current(self._cancellation),
-            partial(self._tell, name or os.path.basename(command[0]), seconds),
-            self._quiet_time,
-        )
+        self.scope.check()
+        try:
+            process = _start(command, environ, has_input=bool(given), is_silent=is_silent)
+        except OSError as error:
+            raise NotStarted(f"{command[0]}: {os.strerror(error.errno or 0).lower()}") from error
+        announce = partial(self._announce, name or os.path.basename(command[0]), seconds)
+        wait = Wait(seconds, self.scope, announce, self.quiet_time)
         with process:
             try:
                 printed = _talk(process, given, wait)
+                return Ended(process.returncode, printed)
             except TimeoutError:
                 end_group(process)
-                return None
             except BaseException:
                 end_group(process)
                 raise
-        return Ended(process.returncode, printed)
+        # Outside of the handler: the frames of the cause hold what was printed, perhaps half a secret.
+        raise NoAnswer(f"no answer within {seconds:.3g} s")
 
-    def _tell(self, name: str, seconds: float, spent: float) -> None:
-        self._announce(f"{name}: no answer for {spent:.0f} s, waiting for up to {seconds:.0f} s")
+    def _announce(self, name: str, seconds: float, spent: float) -> None:
+        self.announce(f"{name}: no answer for {spent:.0f} s, waiting for up to {seconds:.0f} s")
 
 
 def search_path(environ: Mapping[str, str]) -> str:
-    """Return the absolute folders of PATH: a program in the current one could come with a pulled bundle."""
+    """Return the absolute folders of PATH: the current folder may hold files of a bundle that was pulled."""
     return os.pathsep.join(filter(os.path.isabs, environ.get("PATH", "").split(os.pathsep)))
 
 
 def find(name: str, environ: Mapping[str, str]) -> str | None:
-    """Return the path of the program `name`, None where there is none."""
+    """Return the path of the program `name`, or None."""
     from shutil import which  # noqa: PLC0415 - only a configured program needs it
 
     return which(name, path=search_path(environ))
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill `process`, which leads a group, and all that it has started, and wait for it."""
+    """Kill `process`, the leader of its group, with everything that it has started, and wait for it."""
     from signal import SIGKILL  # noqa: PLC0415 - only a program that hangs needs it
 
-    # macOS says that it is not permitted where only a process is left that has ended already.
+    # macOS returns EPERM when the only process left in the group is a zombie.
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, SIGKILL)
     process.wait()
@@ -130,7 +133,7 @@ def _start(
     import subprocess  # noqa: PLC0415 - hardly any run starts a program
 
     try:
-        # Its own session makes a process group that can be ended as a whole.
+        # A session of its own makes a process group, which can be ended as a whole.
         return subprocess.Popen(  # noqa: S603 - the user's own configuration names the program
             command,
             bufsize=0,
@@ -141,12 +144,12 @@ def _start(
             start_new_session=True,
         )
     except ValueError as error:
-        # A variable with a NUL in its value, or with an equals sign in its name.
+        # A variable has a NUL in its value, or an equals sign in its name.
         raise OSError(errno.EINVAL, "the environment cannot be given to a program") from error
 
 
 def _talk(process: subprocess.Popen[bytes], given: bytes, wait: Wait) -> bytes:
-    """Return what `process` prints before it ends; raise TimeoutError when `wait` is over first."""
+    """Write `given`, return what `process` prints before it ends; raise TimeoutError when `wait` is over."""
     from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # noqa: PLC0415 - likewise
 
     printed = bytearray()
@@ -157,7 +160,7 @@ def _talk(process: subprocess.Popen[bytes], given: bytes, wait: Wait) -> bytes:
                 selector.register(pipe, event)
         while True:
             left = wait.slice(GLANCE)
-            # Before the output is read: whatever it printed is in the pipe then.
+            # Polled before the output is read: when it has ended, all of its output is in the pipe.
             has_ended = process.poll() is not None
             ready = {key.fileobj for key, _ in selector.select(0 if has_ended else left)}
             if process.stdin is not None and process.stdin in ready:
@@ -178,9 +181,9 @@ def _talk(process: subprocess.Popen[bytes], given: bytes, wait: Wait) -> bytes:
 
 
 def _write(pipe: int, given: bytes) -> int:
-    """Return how much of `given` need not be written any more."""
+    """Write what the pipe takes; return how many bytes of `given` are done with."""
     try:
         return os.write(pipe, given)
     except BrokenPipeError:
-        # A program need not read what it does not want to know.
+        # The program has closed its input without reading all of it, which is no error.
         return len(given)

@@ -22,6 +22,7 @@ from imgpkg.auth.cloud.ecr import EcrSource
 from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
 from imgpkg.auth.keychain import Outcome
 from imgpkg.auth.program import Programs
+from imgpkg.cancellation import Cancellation
 from imgpkg.errors import Cancelled, CredentialError
 from imgpkg.oci.reference import Repository
 
@@ -324,8 +325,9 @@ def test_work_in_a_thread_that_does_not_end_is_left_alone_after_the_deadline():
 
 
 def test_work_in_a_thread_is_left_alone_when_the_work_is_stopped():
-    stop, programs = threading.Event(), Programs()
-    programs.stop()
+    stop, cancellation = threading.Event(), Cancellation()
+    programs = Programs(cancellation)
+    cancellation.cancel()
     with pytest.raises(Cancelled):
         sdk.within(30, lambda: stop.wait(30), programs=programs)
     stop.set()

@@ -33,7 +33,6 @@ _SUFFIXES = (".gcr.io", ".pkg.dev", ".google.com")
 ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
 DEADLINE = 30.0
 
-_LARGEST = 1 << 20
 _LOOK_FOR_METADATA = "CLOUDSDK_CORE_CHECK_GCE_METADATA"
 
 
@@ -123,12 +122,14 @@ def access_token(
     if program is None:
         raise CredentialError("there is no gcloud on PATH")
     given = dict(environ) if has_metadata else {_LOOK_FOR_METADATA: "false", **environ}
-    return _understand(_run(programs or Programs(), program, given, deadline))
+    ended = (programs or Programs()).run([program, *ARGUMENTS], given, deadline, is_silent=True)
+    ended.check("gcloud")
+    return _parse(ended.printed)
 
 
-def _understand(printed: bytes) -> tuple[str, float]:
+def _parse(printed: bytes) -> tuple[str, float]:
     try:
-        credential = json.loads(printed[:_LARGEST])["credential"]
+        credential = json.loads(printed)["credential"]
         token, expires_at = credential["access_token"], parse_time(credential["token_expiry"])
     except (ValueError, TypeError, LookupError, RecursionError):
         token, expires_at = None, 0.0
@@ -136,18 +137,6 @@ def _understand(printed: bytes) -> tuple[str, float]:
         # What was printed may be half a secret, so it is not shown.
         raise CredentialError("gcloud printed no access token with its time of expiry")
     return token, expires_at
-
-
-def _run(programs: Programs, program: str, environ: dict[str, str], deadline: float) -> bytes:
-    try:
-        ended = programs.run([program, *ARGUMENTS], environ, deadline, is_silent=True)
-    except OSError as error:
-        raise CredentialError(f"{program}: {os.strerror(error.errno or 0).lower()}") from error
-    if ended is None:
-        raise CredentialError(f"gcloud gave no answer in {deadline:.3g} s")
-    if ended.code != 0:
-        raise CredentialError(f"gcloud ended with status {ended.code}")
-    return ended.printed
 
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import os
 import re
 import signal
 import sys
-import time
 from concurrent.futures import Future
+from contextlib import suppress
 from importlib import import_module
 from math import ceil
 from threading import Thread
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgpkg.auth.cloud.metadata import Machine
 from imgpkg.auth.program import GLANCE
+from imgpkg.cancellation import Wait, current
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -82,17 +83,9 @@ def call(
     }
     # Isolated: neither the current folder nor PYTHON* variables have a say in what is imported.
     command = (_interpreter(), "-I", "-c", PROGRAM)
-    try:
-        given = json.dumps(told, default=str).encode()
-        ended = programs.run(
-            command, environ, deadline, given=given, is_silent=True, name=f"keychain {keychain}"
-        )
-    except OSError as error:
-        raise CredentialError(f"{command[0]}: {os.strerror(error.errno or 0).lower()}") from error
-    if ended is None:
-        raise CredentialError(f"no answer within {deadline:.3g} s")
-    if ended.code != 0:
-        raise CredentialError(f"the process of the SDK ended with status {ended.code}")
+    given = json.dumps(told, default=str).encode()
+    ended = programs.run(command, environ, deadline, given=given, is_silent=True, name=f"keychain {keychain}")
+    ended.check("the process of the SDK")
     said = json.loads(ended.printed)
     machine.hear(said["machine"])
     if said["problem"]:
@@ -151,27 +144,26 @@ def reason(error: BaseException, environ: Mapping[str, str]) -> str:
 
 
 def within(seconds: float, work: Callable[[], T], *, asking: str = "", programs: Programs | None = None) -> T:
-    """Return what `work` returns, or raise what it raises; CredentialError when that takes over `seconds`.
+    """Return what `work` returns, or raise what it raises; raise CredentialError after `seconds`.
 
-    The work is then left alone in its thread, where its own time-outs end it; so it is when `programs` is
-    stopped, and Cancelled raised.
+    The thread that works cannot be ended, so it is left alone until its own time-outs end it. The same
+    happens when the scope of `programs` is cancelled, which raises Cancelled here.
     """
     future: Future[T] = Future()
 
     def run() -> None:
         try:
             future.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
             future.set_exception(error)
 
-    # Not from an executor: the interpreter would wait at its end for a call that hangs.
+    # A daemon thread and no executor, because the interpreter waits for those of an executor when it exits.
     thread = Thread(target=run, name="imgpkg-keychain", daemon=True)
     thread.start()
-    ends = time.monotonic() + seconds
-    while thread.is_alive() and (left := ends - time.monotonic()) > 0:
-        thread.join(min(left, GLANCE))
-        if programs is not None:
-            programs.check()
+    wait = Wait(seconds, programs.scope if programs else current(), lambda _: None)
+    with suppress(TimeoutError):
+        while thread.is_alive():
+            thread.join(wait.slice(GLANCE))
     if not future.done():
         raise CredentialError(f"{asking}no answer within {seconds:.3g} s")
     return future.result()
