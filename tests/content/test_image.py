@@ -1,4 +1,4 @@
-"""Configuration and manifest are Go's bytes, on which digests depend (imgpkg-spec 3.7)."""
+"""Configuration and manifest are Go's bytes, on which digests depend."""
 
 from __future__ import annotations
 

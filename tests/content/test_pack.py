@@ -1,4 +1,4 @@
-"""Packing gives the original's digests, tells what it cannot pack, and leaves nothing behind (3.3-3.8)."""
+"""Packing has the original's digests, names in errors what it cannot pack, and leaves no files."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def refusal(*inputs, error=LocalIOError, **options):
 
 
 def example():
-    """Make the tree of imgpkg-spec 3.8."""
+    """Make the tree whose layer was recorded from the original."""
     write("ex/.git/HEAD", b"ref: refs/heads/main\n")
     write("ex/.imgpkg/images.yml", IMAGES)
     write("ex/config/app.yml", b"key: value\n", 0o640)

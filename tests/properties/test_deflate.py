@@ -1,4 +1,4 @@
-"""Laws of the encoders: two of them write the same, anybody inflates it, and no code is better (3.6)."""
+"""Laws of the encoders: both write the same bytes, zlib inflates them, and no Huffman code is shorter."""
 
 from __future__ import annotations
 

@@ -54,6 +54,7 @@ def build_image(layer: Layer, labels: Mapping[str, str]) -> BuiltImage:
             "history": _HISTORY,
             "os": "",
             "rootfs": {"type": "layers", "diff_ids": [str(layer.diff_id)]},
+            # Go omits the labels when there are none, but not the configuration around them.
             "config": {"Labels": dict(sorted(labels.items(), key=_in_bytes))} if labels else {},
         }
     )

@@ -48,14 +48,17 @@ def decompressed(stream: Readable) -> Readable:
     start = _start(stream)
     whole = _Prefixed(start, stream)
     if start.startswith(_GZIP):
+        # After a member, only another member or zeros may follow.
         return _Decompressed(whole, _gzip_member, _GZIP, "gzip: invalid header", _PIECE)
     if start.startswith(_ZSTD) or start[1:] == _ZSTD_SKIPPABLE:
+        # The decoder checks the magic number of each frame itself: there are two kinds.
         return _Decompressed(whole, _ZstdFrame, b"", "zstd: invalid frame", _ZSTD_INPUT)
     return whole
 
 
 def _start(stream: Readable) -> bytes:
     start = b""
+    # A stream may return fewer bytes than requested.
     while len(start) < _LONGEST_MAGIC:
         data = stream.read(_LONGEST_MAGIC - len(start))
         if not data:
@@ -101,6 +104,7 @@ class _Decompressed:
                 self._input = self._stream.read(self._piece)
                 if not self._input:
                     raise UnpackError("unexpected EOF")
+            # Empty input asks for more of the buffered output.
             given, self._input = self._input, b""
             data = self._member.decompress(given, size)
             if data:
@@ -186,6 +190,7 @@ class _ZstdFrame:
                 output = self._inner.decompress(data)
             except self._error as error:
                 raise UnpackError(f"zstd: {error}") from error
+            # The library has no limit for its output; the small input bounds it.
             self._ready, self._left = BytesIO(output), len(output)
         given = self._ready.read(max_length)
         self._left -= len(given)

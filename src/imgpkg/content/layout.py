@@ -54,6 +54,7 @@ class Layout:
         Raise ArchiveError for a folder with other content.
         """
         write_marker(path, shown or path)
+        # blobs/ has a folder for each digest algorithm.
         for folder in glob(os.path.join(escape(path), "blobs", "*")):
             remove_left_files(folder)
         return cls(path)
@@ -70,6 +71,7 @@ class Layout:
             stream = FileRange(descriptor, self._file(digest), Extent(0, size))
             raw = b"".join(iter(lambda: stream.read(_PIECE), b""))
         verify(raw, digest)
+        # A manifest may lack the field mediaType; then only the index has it.
         return Manifest.parse(raw, self._index.media_type(digest), digest)
 
     @contextmanager
@@ -82,6 +84,7 @@ class Layout:
     def has(self, blob: Descriptor) -> bool:
         """Return whether the file exists with the right size; only complete files get their names."""
         try:
+            # Reading it to check the digest would cost as much as copying it again.
             return os.stat(self._file(blob.digest)).st_size == blob.size
         except OSError:
             return False
@@ -102,6 +105,7 @@ class Layout:
         """
         if not self.has(manifest.descriptor):
             self._store(manifest.digest, BytesIO(manifest.raw))
+        # The index is written last: an entry must not name a missing manifest.
         self._index.name(manifest.descriptor, tuple(tags), annotations)
 
     def _file(self, digest: Digest) -> str:
@@ -141,6 +145,7 @@ def output_layout(named: str) -> str:
 def check_content(path: str, shown: str) -> None:
     """Raise ArchiveError for a folder with other content than a layout; accept a missing folder."""
     with local_io("mkdir", shown), suppress(FileNotFoundError):
+        # Two copies may create the layout at the same time; their temporary files are not other content.
         names = [name for name in os.listdir(path) if not is_made_for("", name)]
         if names and _MARKER not in names:
             raise ArchiveError(f"{shown} is neither empty nor an OCI image layout")
@@ -150,6 +155,7 @@ def check_marker(path: str) -> None:
     """Raise ArchiveError unless `path` is a layout of major version 1; raise LocalIOError."""
     document = _read(os.path.join(path, _MARKER))
     version = str(document.get("imageLayoutVersion"))
+    # A minor version adds fields only.
     if version.split(".", maxsplit=1)[0] != _VERSION.split(".", maxsplit=1)[0]:
         raise ArchiveError(f"{path} is an image layout of version {version}, which is unknown")
 

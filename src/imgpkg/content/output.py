@@ -42,6 +42,7 @@ def output_folder(named: str) -> str:
     if not named:
         raise UsageError("Expected --output to be none empty")
     path = _resolved(named)
+    # Replacing one of these would delete far more than an earlier output.
     precious = [os.path.realpath(os.path.expanduser("~"))]
     with suppress(OSError):
         precious.append(os.path.realpath(os.getcwd()))
@@ -67,9 +68,11 @@ def output_file(named: str | os.PathLike[str]) -> str:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
+            # A link to a missing file: the file is created where the link points.
             path = os.path.realpath(path)
             os.stat(os.path.dirname(path))
             mode = stat.S_IFREG
+        # open(2) fails for a name with a slash at its end, too.
         if stat.S_ISDIR(mode) or text.endswith("/"):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     return os.path.realpath(path) if stat.S_ISREG(mode) else path
@@ -100,6 +103,7 @@ def _mounts() -> list[str]:
     """Return all mount points (proc(5)); none on systems without /proc."""
     places: list[bytes] = []
     with suppress(OSError), open(_MOUNTS, "rb") as file:
+        # The fifth field; spaces and backslashes in it are octal escapes.
         places = [line.split(b" ")[4] for line in file]
     return [os.fsdecode(_OCTAL.sub(lambda match: bytes((int(match[1], 8),)), place)) for place in places]
 
@@ -121,6 +125,7 @@ def replacing(output: str, shown: str = "") -> Iterator[str]:
     with local_io("Creating output directory: mkdir", shown):
         with suppress(FileExistsError):
             os.makedirs(parent)
+        # First, because the old output may have to be moved back to its place.
         recover(path, parent, os.path.basename(path))
         holder, descriptor = new_folder(parent, os.path.basename(path))
     fresh = os.path.join(holder, "new")
@@ -133,6 +138,7 @@ def replacing(output: str, shown: str = "") -> Iterator[str]:
     except BaseException as error:
         hints = _give_up(path, holder)
         if isinstance(error, ImgpkgError):
+            # The user knows the output folder, not the temporary one.
             error.message = error.message.replace(fresh, shown)
             error.hints += hints
         raise
@@ -193,6 +199,7 @@ def _renamed_new(output: str, holder: str) -> bool:
     try:
         os.rename(os.path.join(holder, "new"), output)
     except OSError as error:
+        # ENOTDIR: another program has created a file there.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise
         return False
@@ -220,6 +227,7 @@ def put_back(output: str, holder: str) -> None:
     """Restore the old content of `output` after an incomplete swap; raise OSError."""
     new, old, replaced = _parts(holder)
     aside = f"{holder}.old"
+    # Renamed, but killed before the new folder came: without an output the old one returns.
     if os.path.lexists(aside) and not os.path.lexists(output):
         os.rename(aside, output)
     if not os.path.lexists(old) and not os.path.lexists(replaced):
@@ -273,8 +281,10 @@ def _move(source: str, target: str) -> None:
             emptied.append((here, there, _made(there)))
             steps += [(os.path.join(here, name), os.path.join(there, name)) for name in os.listdir(here)]
     for here, there, is_new in reversed(emptied):
+        # A folder that existed keeps its own mode and times.
         if is_new:
             status = os.stat(here)
+            # Only root can give a folder to its old owner.
             with suppress(PermissionError):
                 os.chown(there, status.st_uid, status.st_gid)
             shutil.copystat(here, there)
@@ -334,6 +344,7 @@ def remove_tree(path: str) -> None:
                 directories.append(child)
             else:
                 os.unlink(child)
+    # Parents come before their children in the list.
     for directory in reversed(directories):
         os.rmdir(directory)
 

@@ -76,6 +76,7 @@ def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
         mode = os.lstat(path).st_mode
     with doing(f"Adding file '{path}' to tar"):
         if stat.S_ISDIR(mode):
+            # The folder itself is an entry named `.`, which an exclusion can name.
             if _ROOT not in exclusions:
                 yield PackedEntry(_ROOT, path, mode, mode)
                 yield from _folder(path, mode, exclusions)
@@ -83,6 +84,7 @@ def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
         name = os.path.basename(path)
         if name in exclusions:
             return
+        # A link as input stands for its file; a link inside a folder is an error.
         with local_io("stat", path):
             found = os.stat(path)
         _check_regular(path, found.st_mode)
@@ -255,6 +257,7 @@ class _LayerWriter:
             self._hand_over()
 
     def _hand_over(self) -> None:
+        # At most two pieces are in memory: one being compressed, one being filled.
         piece = bytes(self._gathered)
         self._gathered.clear()
         self._wait()
@@ -286,6 +289,7 @@ def _write(entry: PackedEntry, layer: _LayerWriter, *, preserve_permissions: boo
         return
     on_event(Message(f"file: {entry.name}\n"))
     with _open(entry.path) as file:
+        # The file may have changed since it was listed; from here on its size must stay.
         size = os.fstat(file.fileno()).st_size
         layer.add(member_header(name, size, mode=mode, kind=FILE))
         for data in _content(file, size, entry.path):
@@ -309,6 +313,7 @@ def _content(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
             raise LocalIOError(f"read {path}: the file became shorter while it was packed")
         left -= len(data)
         yield data
+    # The header with the size is compressed already, so a larger file cannot be packed either.
     if file.read(1):
         raise LocalIOError(f"read {path}: the file became longer while it was packed")
 

@@ -69,6 +69,7 @@ class OpenedBlob:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        # An error of the sender is none of the source: it must not replace that of the sender.
         self._context.__exit__(None, None, None)
 
 

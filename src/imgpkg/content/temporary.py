@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _ALL, _OWNER = 0o666, 0o700
 _PATIENCE, _PAUSE = 5.0, 0.02
+# O_NOFOLLOW and O_EXCL: another user may have put a link there.
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NAME = re.compile(r"\.imgpkg-([0-9a-f]{16})-[0-9a-f]{16}")
@@ -74,6 +75,7 @@ def replacing_file(target: str, mode: int = _ALL) -> Iterator[BinaryIO]:
     try:
         with open(descriptor, "wb") as file:
             yield file
+            # The error of the last write must come before the rename.
             file.flush()
             os.rename(path, target)
     except BaseException:
@@ -94,6 +96,7 @@ def left_behind(parent: str, base: str = "") -> Iterator[str]:
         with suppress(OSError):
             descriptor = os.open(path, _FOUND)
             try:
+                # In a folder like /tmp every user can create a file with such a name.
                 if os.fstat(descriptor).st_uid == os.geteuid() and lock(descriptor, path):
                     yield path
             finally:
@@ -114,6 +117,7 @@ def lock(descriptor: int, path: str) -> bool:
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Before the lock was taken, another process may have removed or replaced the file.
         return os.path.samestat(os.fstat(descriptor), os.lstat(path))
     except (BlockingIOError, FileNotFoundError):
         return False

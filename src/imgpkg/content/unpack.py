@@ -83,6 +83,7 @@ class _Unpacker:
     def __init__(self, folder: Folder, *, is_base: bool) -> None:
         self._folder = folder
         self._is_base = is_base
+        # Stays empty in the base layer, whose files are all its own: there is nothing below to remove.
         self._own: set[Parts] = set()
         folder.keeps = self._is_own
         self._longest_name = _LONGEST_PATH - len(os.fsencode(os.path.abspath(folder.path)))
@@ -129,6 +130,7 @@ class _Unpacker:
                 _write_all(descriptor, piece)
             if self._is_root:
                 _change_owner(descriptor, entry)
+            # Last, because writing changes the time.
             os.utime(descriptor, ns=(max(entry.atime, entry.mtime), entry.mtime))
         finally:
             os.close(descriptor)
@@ -153,6 +155,7 @@ class _Unpacker:
 def _parts(entry: TarEntry) -> Parts:
     """Split the name at slashes and backslashes and resolve `.` and `..`; raise UnpackError if it escapes."""
     parts: list[bytes] = []
+    # A backslash separates names, too, on every platform, as in the original.
     for part in entry.name.replace(b"\\", b"/").split(b"/"):
         if part == b"..":
             if not parts:
@@ -190,10 +193,12 @@ def _file_mode(mode: int) -> int:
 
 def _write_all(descriptor: int, piece: memoryview) -> None:
     while piece:
+        # A write can be partial, for example when the disk is nearly full.
         piece = piece[os.write(descriptor, piece) :]
 
 
 def _change_owner(descriptor: int, entry: TarEntry) -> None:
+    # fchown(2) takes -1, which is also the largest unsigned ID, as "do not change".
     if not (0 <= entry.uid <= _LARGEST_ID and 0 <= entry.gid <= _LARGEST_ID):
         raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
     os.fchown(descriptor, entry.uid, entry.gid)
@@ -233,6 +238,7 @@ class Folder:
             return os.open(parts[-1], _NEW_FILE, mode, dir_fd=parent)
         except FileExistsError:
             self.remove(parts)
+            # `remove` closes the directory, so it is opened again.
             return os.open(parts[-1], _NEW_FILE, mode, dir_fd=self.enter(parts[:-1]))
 
     def enter(self, parts: Parts) -> int:
@@ -284,6 +290,7 @@ class Folder:
         return os.path.join(os.fsencode(self.path), *parts)
 
     def _walk(self, parts: Parts) -> int:
+        # Step by step: O_NOFOLLOW applies only to the last name of a path.
         descriptor = os.dup(self._root)
         for depth, name in enumerate(parts, 1):
             parent = descriptor

@@ -1,4 +1,4 @@
-"""Compressed bytes make a layer's digest: both encoders write the original's (imgpkg-spec 3.6, 3.8)."""
+"""A layer's digest is that of its compressed bytes: both encoders write those of the original."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from imgpkg.content.deflate.gzip import encoder_name, open_writer
 from imgpkg.content.deflate.reference import BLOCK
 from imgpkg.content.deflate.reference import ReferenceEncoder as Reference
 
-# imgpkg-spec 3.8: recorded from the original.
+# Recorded from the original.
 LAYER = bytes.fromhex(
     "1f8b08000000000004ffec96cf6ab43014c5b3f629f2f1ede34dac0abe41a1ebee5327d5e0bfa0a3e0db97642c0c0cb423d38416ef6f9361bc706f723c2732e2"
     "1f00801cc0ad70bb5a3e9f5908402e524e68ea7f3442e6e92c4702f0682f3bf9f5e6fe084c7795692aafd3da73d9a53f87a71450ff106cfac7ba93959ad8dab5"

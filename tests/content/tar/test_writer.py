@@ -1,4 +1,4 @@
-"""Headers of tar members are Go's, byte for byte, and everybody's tar reads them (imgpkg-spec 3.5, 3.8)."""
+"""Headers of tar members are Go's, byte for byte, and other tar programs read them."""
 
 from __future__ import annotations
 

@@ -84,6 +84,7 @@ def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> byt
 
     Raise ArchiveError for manifests that are not UTF-8, and for more than `most` bytes.
     """
+    # The order of the original, so that the same images give the same file.
     ordered = sorted(items, key=lambda item: (item.sort_key, item.marks.reference, item.marks.tag))
     document = [
         {
@@ -92,6 +93,7 @@ def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> byt
         }
         for item in ordered
     ]
+    # Go writes a nil slice as null, here and in the other lists and maps.
     data = encode_json(document or None)
     if len(data) > most:
         raise ArchiveError(f"file manifest.json would have {len(data)} bytes; at most {most} are read")
@@ -104,8 +106,10 @@ def decode(data: bytes) -> tuple[ArchiveItem, ...]:
     Raise ArchiveError for another document, VerificationError for a wrong digest.
     """
     try:
+        # The original writes null for no images.
         items = json.loads(data) or []
         return tuple(_item(_folded(item)) for item in items)
+    # The errors of digests and manifests have texts of their own.
     except ImgpkgError:
         raise
     except (ValueError, RecursionError) as error:
@@ -135,6 +139,7 @@ def _layer_objects(image: ArchiveImage) -> list[dict[str, Any]]:
         {
             "MediaType": layer.media_type,
             "Digest": str(layer.digest),
+            # Other kinds of layers, as WebAssembly modules, have no diff ID in the original.
             "DiffID": diff_ids[at] if at < len(diff_ids) and layer.media_type in media.LAYERS else "",
             "Size": layer.size,
         }
@@ -194,6 +199,7 @@ def _index(item: dict[str, Any]) -> ArchiveIndex:
 
 def _image(item: dict[str, Any]) -> ArchiveImage:
     manifest = _manifest(_folded(item["manifest"]))
+    # A lone surrogate cannot be encoded; its replacement makes the digest wrong, which is the error.
     config_raw = _folded(item["config"])["raw"].encode("utf-8", "replace")
     with doing("file manifest.json in tar", f"configuration of {manifest.digest}"):
         verify(config_raw, _config(manifest).digest)
@@ -209,6 +215,7 @@ def _manifest(item: dict[str, Any]) -> Manifest:
 
 
 def _marks(item: dict[str, Any]) -> Marks:
+    # The original writes exactly one reference.
     references = item.get("refs") or [""]
     labels = {str(key): str(value) for key, value in (item.get("labels") or {}).items()}
     return Marks(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _PERMISSIONS = 0o666
+# O_NONBLOCK: opening a FIFO must not wait for another process.
 _FOUND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # Name and mode of the first member: every partial file that is not empty begins with them.
@@ -51,12 +52,14 @@ def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> A
     places: dict[Digest, Extent] = {}
     at = len(start)
     distinct = {blob.digest: blob for blob in blobs}
+    # The order of digests, so that the file does not depend on the order of the images.
     for digest in sorted(distinct, key=str):
         size = distinct[digest].size
         header = member_header(member_name(digest).encode(), size)
         fixed.append((at, header))
         places[digest] = Extent(at + len(header), size)
         end = at + len(header) + size
+        # Members are padded to whole blocks of 512 bytes (POSIX pax).
         padding = bytes(-size % BLOCK)
         fixed.append((end, padding))
         at = end + len(padding)
@@ -118,6 +121,7 @@ class PartialFile:
     def lay_out(self) -> None:
         """Write the fixed parts from the start, with zeros in the places of the blobs."""
         with local_io("write", self.path):
+            # Remove old bytes: the places of the blobs must read as zeros.
             os.ftruncate(self.descriptor, 0)
             # The file begins like a partial file at any moment, so that a killed copy can be resumed.
             for at, data in self._plan.fixed:
@@ -127,6 +131,7 @@ class PartialFile:
     def fill(self, digest: Digest, stream: Readable) -> None:
         """Write the blob in its place; raise VerificationError if the bytes do not have its digest."""
         place = self._plan.places[digest]
+        # If it does not verify, the bytes stay in the file, but the digest does not get into `held`.
         verified = VerifiedReader(stream, digest, place.size)
         at = place.offset
         while data := verified.read(_PIECE):
@@ -155,6 +160,7 @@ class PartialFile:
 
         def copy(digest: Digest) -> None:
             member = members.get(member_name(digest))
+            # A blob of another size cannot have this digest, and would be written beyond its place.
             if member is None or member.size != self._plan.places[digest].size:
                 return
             try:
@@ -194,6 +200,7 @@ def _open(path: str, shown: str) -> int:
                 # Between the two calls another copy has renamed it to its final name.
                 continue
             except OSError as error:
+                # A link, a folder, and a socket or FIFO.
                 if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
                     raise _foreign(path) from error
                 raise
@@ -202,6 +209,7 @@ def _open(path: str, shown: str) -> int:
 def _check(descriptor: int, path: str, shown: str) -> None:
     """Raise LocalIOError for a file that another process writes, or that is not from an earlier copy."""
     status = os.fstat(descriptor)
+    # Writing to a file with two hard links would change the other one, too.
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
         raise _foreign(path)
     with local_io("open", shown):

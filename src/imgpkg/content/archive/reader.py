@@ -51,6 +51,7 @@ class Archive:
             self.close()
             raise
         self._manifests = {node.manifest.digest: node.manifest for node in self._nodes()}
+        # Configurations are in manifest.json and have no members of their own.
         self._configs = {
             node.manifest.config.digest: node.config_raw
             for node in self._nodes()
@@ -101,6 +102,7 @@ class Archive:
         member = self._members.get(MANIFEST)
         if member is None:
             raise not_found(MANIFEST)
+        # The header of a damaged file can claim any size.
         if member.size > LARGEST_MANIFEST:
             raise ArchiveError(f"file {MANIFEST} in {self._path} is too large")
         content = FileRange(self._descriptor, self._path, member)
@@ -111,6 +113,7 @@ class Archive:
         member = self._members.get(name)
         if member is None:
             raise not_found(name)
+        # The size is in the header, so a wrong member is found before its content is sent anywhere.
         if member.size != blob.size:
             raise VerificationError(
                 f"file {name} in tar: error verifying size; got {member.size}, want {blob.size}"
@@ -135,12 +138,14 @@ def read_members(descriptor: int, path: str, *, lenient: bool = False) -> Mappin
     then return the members before the damage. Raise LocalIOError.
     """
     size = os.fstat(descriptor).st_size
+    # Content is skipped by position, so a file of many gigabytes is indexed at once.
     whole = FileRange(descriptor, path, Extent(0, size))
     content = Pieces(whole, _LOOK_AHEAD, whole.skip)
     members: dict[str, Extent] = {}
     try:
         for entry in read_entries(content):
             if entry.kind == REGULAR:
+                # `tar -c .` writes names that begin with `./`.
                 name = entry.name.decode("utf-8", "surrogateescape").removeprefix("./")
                 members.setdefault(name, Extent(content.position, entry.size))
     except UnpackError as error:
@@ -150,6 +155,7 @@ def read_members(descriptor: int, path: str, *, lenient: bool = False) -> Mappin
 
 
 def _damage(descriptor: int, path: str) -> tuple[str, ...]:
+    # The magic number of gzip: the most likely mistake.
     if os.pread(descriptor, 2, 0) == b"\x1f\x8b":
         return (f"{path} is compressed; unpack it with gunzip first.",)
     return (f"{path} is not whole, or not a tar file; copy it again.",)

@@ -50,6 +50,7 @@ class ArchiveWriter:
         self._shown = shown or path
         self._resume = resume
         self._manifests = {node.manifest.digest for item in items for node in item.walk()}
+        # All sizes are known from the manifests, so every byte has its place before the first download.
         self._plan = plan_archive(items, blobs)
         self._locks = {digest: threading.Lock() for digest in self._plan.places}
         self._file: PartialFile | None = None
@@ -105,6 +106,7 @@ class ArchiveWriter:
         try:
             if kind is None:
                 self._finish(file)
+            # Without a blob there is nothing to resume.
             elif not file.held:
                 with suppress(OSError):
                     os.unlink(file.path)
@@ -122,6 +124,7 @@ class ArchiveWriter:
 
     def _prepared(self, old: PartialFile) -> PartialFile:
         """Return the partial file if it has the same plan, else a new one with its valid blobs."""
+        # Another user's partial file is only read: it could change while the copy writes to it.
         if old.is_own and (old.is_empty or not self._resume):
             _begin(old)
             return old

@@ -28,6 +28,7 @@ REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
 SPARSE = b"S"
 # Entries without content, whatever size their header has, as in Go's reader.
 _HEADER_ONLY = frozenset({HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
+# GNU's records L and K; PAX records x for one member, g for the archive.
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _OLD_REGULAR = b"\0"
 _BLOCK = 512
@@ -77,6 +78,7 @@ def read_entries(stream: Pieces) -> Iterator[TarEntry]:
         kind = header[156:157]
         if kind in (_PAX, _LONG_NAME, _LONG_LINK, _PAX_GLOBAL):
             record = _record(stream, header)
+            # Records of link targets and of the whole archive are not needed to unpack files.
             if kind == _PAX:
                 pax = pax_records(record)
             elif kind == _LONG_NAME:
@@ -118,6 +120,7 @@ def _record(stream: Pieces, header: bytes) -> bytes:
 def _entry(header: bytes, pax: dict[bytes, bytes], long_name: bytes | None) -> TarEntry:
     kind = header[156:157]
     name = long_name or pax.get(b"path") or _name(header)
+    # V7 has no type for folders: only the slash at the end of the name shows one.
     if kind == _OLD_REGULAR:
         kind = DIRECTORY if name.endswith(b"/") else REGULAR
     # GNU stores a sparse file as a regular one, but its content is not that of the file.
@@ -184,6 +187,7 @@ def _name(block: bytes) -> bytes:
     last = _text(block[:100])
     if block[257:263] != b"ustar\0":
         return last
+    # In the star format, times are in the last bytes of the prefix field.
     is_star = block[508:512] == b"tar\0"
     prefix = _text(block[345:476] if is_star else block[345:500])
     return prefix + b"/" + last if prefix else last
@@ -194,6 +198,7 @@ def pax_records(data: bytes) -> dict[bytes, bytes]:
     records = {}
     at = 0
     while at < len(data):
+        # A length of more than 20 digits is invalid; the limit keeps the search short.
         space = data.find(b" ", at, at + 20)
         digits = data[at:space]
         end = at + int(digits) if space > at and digits.isdigit() else 0
@@ -261,6 +266,7 @@ class Pieces:
             self._at = end
             self.position += count
             return data
+        # The rare case: the bytes are in more than one piece.
         parts = [bytes(part) for part in self.upto(count)]
         data = b"".join(parts)
         if len(data) < count and not (or_end and not data):
@@ -292,6 +298,7 @@ class Pieces:
 
     def skip(self, count: int, *, at_most: bool = False) -> None:
         """Skip `count` bytes; raise UnpackError if the stream ends before, unless `at_most`."""
+        # Within the bytes already read there is no need to seek.
         if self._seek is not None and count > len(self._data) - self._at:
             count -= self._jump(count, self._seek)
         for _ in self.upto(count) if at_most else self.content(count):

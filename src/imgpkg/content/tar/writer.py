@@ -10,6 +10,7 @@ END = bytes(2 * BLOCK)
 FILE, FOLDER = b"0", b"5"
 
 _NAME, _PREFIX = 100, 155
+# Octal digits that fit the fields of USTAR.
 _LARGEST_MODE = 0o7777777
 _LARGEST_SIZE = 0o77777777777
 _POSIX, _GNU = b"ustar\x0000", b"ustar  \0"
@@ -23,6 +24,7 @@ def member_header(name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FI
 
     `size` is in bytes; a `mode` with more bits than USTAR has room for gives a GNU header.
     """
+    # PAX has no record for the mode, but GNU's fields can hold larger numbers.
     if mode > _LARGEST_MODE:
         return _gnu(name, size, mode, kind)
     fits = name.isascii() and size <= _LARGEST_SIZE
@@ -50,6 +52,7 @@ def _pax(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
     records = []
     if len(name) > _NAME or not name.isascii():
         records.append((b"path", name))
+    # Go writes zero into the field if the size is in a record.
     if size > _LARGEST_SIZE:
         records.append((b"size", b"%d" % size))
         size = 0
@@ -89,6 +92,7 @@ def _block(
 ) -> bytes:
     start = _name(name) + _number(mode, 8) + _number(0, 8) * 2 + _number(size, 12) + _number(0, 12)
     end = kind + bytes(100) + magic + bytes(64) + device * 2 + prefix.ljust(167, b"\0")
+    # The checksum field counts as eight spaces.
     checksum = sum(start) + sum(end) + 8 * ord(" ")
     return start + b"%06o\0 " % checksum + end
 
