@@ -1,4 +1,4 @@
-"""What makes files a bundle, and what is said of files that are none (imgpkg-spec 3.2, 10)."""
+"""Which files are a bundle, and the errors for files that are not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Walking bundles: each thing is asked for once, wherever it is found first (imgpkg-spec 8.1, 8.2)."""
+"""Walking bundles: each manifest and blob is requested once, where it is found first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from imgpkg.oci.reference import Repository
 
 
 class Shelf:
-    """Repositories in memory, and a list of everything they were asked."""
+    """Repositories in memory, with a list of all requests."""
 
     def __init__(self):
         self.manifests = {}
@@ -106,7 +106,7 @@ class TestAGraph:
         assert found.locations is None
 
     def test_asks_four_things_and_three_for_each_image(self, shelf):
-        """imgpkg-spec 11: manifest, config, layer, locations 404; then a probe, a manifest and a config."""
+        """Manifest, config, layer, a missing record; for each image a probe, a manifest and a config."""
         images = [shelf.add(f"r.io/app/{n}n", text(str(n))) for n in range(10)]
         shelf.walk(shelf.bundle("r.io/bundles/ten", *images))
         assert len(shelf.asked) == 4 + 10 * 3
@@ -120,7 +120,7 @@ class TestAGraph:
         assert str(image) not in shelf.asked
 
     def test_asks_nothing_about_images_that_the_record_knows(self, shelf):
-        """imgpkg-spec 8.1: "known NOT a bundle: accept <B's repository>@<digest> without any request"."""
+        """An image that the record lists as no bundle is in the repository of the bundle."""
         images = [shelf.add(f"r.io/app/{n}n", text(str(n))) for n in range(10)]
         bundle = shelf.bundle("r.io/bundles/ten", *images)
         record = shelf.record(bundle, **{str(image): False for image in images})
@@ -163,7 +163,7 @@ class TestAGraph:
         assert all(asked.startswith("far.io/copy/all") for asked in shelf.asked)
 
     def test_has_one_member_for_each_digest_the_first(self, shelf):
-        """imgpkg-spec 10, row 59."""
+        """Other references with the same digest stay in the lock."""
         first = shelf.add("r.io/app/first", text("a"))
         second = shelf.copy(first, "r.io/app/second")
         found = shelf.walk(shelf.bundle("r.io/bundles/one", first, second, first))

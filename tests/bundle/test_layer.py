@@ -1,4 +1,4 @@
-"""imgpkg's own files in a layer: found in any dress, believed when the layer verified (imgpkg-spec 7.6)."""
+"""imgpkg's own files in a layer: compressed in any way, and parsed only after the layer is verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A bundle's own documents come out of a registry, and trouble says in which (imgpkg-spec 5.9, 7.6)."""
+"""A bundle's own documents are fetched from a registry, and errors name the document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The locations record: byte for byte the original's, read however it was written (imgpkg-spec 5.9, 7.4)."""
+"""The locations record: written byte for byte as by the original, and read in any valid form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lock files: what is read, what is written, and every error of imgpkg-spec 7.0 to 7.2 in its words."""
+"""Lock files: how they are read and written, and every error in the words of the original."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class TestAnImagesLock:
     def test_may_name_nothing(self, more):
         assert images_lock(IMAGES + more) == ImagesLock()
 
-    def test_is_read_as_leniently_as_ever(self):
-        """imgpkg-spec 7.0 rules 1 to 3, table row 68."""
+    def test_is_read_as_leniently_as_by_the_original(self):
+        """Names of fields match in any case, scalars become strings, and only the first document counts."""
         text = (
             "--- \nAPIVERSION: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nImages:\n"
             f"- IMAGE: {ONE}\n"
@@ -106,7 +106,7 @@ class TestAnImagesLock:
         text = b"---\napiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n"
         assert ImagesLock().to_bytes() == text
 
-    def test_moves_to_another_repository_with_all_that_stands_in_it(self):
+    def test_moves_to_another_repository_with_its_annotations(self):
         lock = images_lock(f"{IMAGES}images:\n- image: {ONE}\n  annotations: {{k: v}}\n- image: {ONE}\n")
         moved = lock.relocated(Repository.parse("gcr.io/here/it"))
         here = f"gcr.io/here/it@sha256:{H}"
@@ -342,7 +342,7 @@ class TestALockOfEitherKind:
         assert str(caught.value) == "Reading path nowhere.yml: open nowhere.yml: no such file or directory"
 
     def test_that_is_neither_fails_as_an_images_lock(self, tmp_path):
-        """imgpkg-spec 5.2: "the BundleLock error is never shown"."""
+        """The original shows only the error of the ImagesLock; that of the BundleLock is a hint."""
         path = tmp_path / "x.yml"
         path.write_text(f"{BUNDLE}bundle:\n  image: nginx\n")
         with pytest.raises(InvalidLock) as caught:

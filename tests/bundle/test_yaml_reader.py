@@ -1,4 +1,4 @@
-"""Reading YAML: only what is safe, only so much of it, and never in silence (imgpkg-spec 7.0)."""
+"""Reading YAML: no tag runs code, size, depth and aliases are limited, and errors name the line."""
 
 from __future__ import annotations
 

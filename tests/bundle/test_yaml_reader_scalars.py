@@ -1,4 +1,4 @@
-"""Plain scalars as the original reads them: imgpkg-spec 7.0 rule 2, and what 7.2 quotes."""
+"""Plain scalars as the original reads them, and those that the writer must quote."""
 
 from __future__ import annotations
 

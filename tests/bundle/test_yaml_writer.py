@@ -1,4 +1,4 @@
-"""The YAML normal form: every rule of imgpkg-spec 7.2, byte for byte."""
+"""The YAML normal form, byte for byte as the original writes it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXAMPLE = ["", "_", "1", "9", "10", "A", "a", "a b", "a-b", "a.b", "a/b", "a1", 
 
 
 def value(text):
-    """Write a text as a value and return what stands for it."""
+    """Return the YAML of `text` as a value."""
     return dump({"k": text}).removeprefix("k: ").removesuffix("\n")
 
 

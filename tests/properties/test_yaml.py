@@ -19,7 +19,7 @@ documents = st.recursive(
     lambda inner: st.dictionaries(texts, inner | st.lists(inner | texts, max_size=3), max_size=3),
     max_leaves=6,
 )
-# Where imgpkg-spec 7.2 says that both agree: no newlines, nothing that reads as something else, short keys.
+# Texts for which libyaml's emitter writes the same: no newlines, nothing to quote for its type, short keys.
 common = st.text("abcd '\"-?,[]{}&*!|>%@`~:#é", max_size=40) | sentences
 common_texts = common.map(lambda text: f"{text}z")
 common_keys = st.text("abcd.-/_ :#'é", max_size=60).map(lambda text: f"{text}k")
@@ -51,13 +51,13 @@ def ordered(value):
 
 @given(documents)
 def test_what_is_written_is_read_again(document):
-    """imgpkg-spec 7.2: "YAML normal form used for all files imgpkg writes"."""
+    """The normal form loses nothing."""
     assert plain(read_document(f"---\n{dump(document)}".encode(), "x.yml", strict=True)) == document
 
 
 @given(documents)
 def test_every_reader_of_yaml_reads_the_same(document):
-    """YAML 1.1; PyYAML's two parsers were written apart."""
+    """PyYAML's two parsers are independent implementations of YAML 1.1."""
     text = dump(document)
     assert yaml.load(text, Loader=yaml.CBaseLoader) == document
     # PyYAML's own parser knows neither explicit keys of many lines nor a line separator in quotes as written.
@@ -67,7 +67,7 @@ def test_every_reader_of_yaml_reads_the_same(document):
 
 @given(common_documents)
 def test_libyaml_writes_the_same(document):
-    """imgpkg-spec 7.2: "PyYAML's safe_dump(default_flow_style=False, …) agrees except for …"."""
+    """yaml.v2 is a translation of libyaml; both emitters agree on common documents."""
     theirs = yaml.dump(
         ordered(document),
         Dumper=yaml.CSafeDumper,
@@ -81,7 +81,7 @@ def test_libyaml_writes_the_same(document):
 
 @given(st.text("ab \u0007é'\"", max_size=200).map(lambda text: f"{text}\u0007z"))
 def test_libyaml_escapes_and_folds_the_same(text):
-    """imgpkg-spec 7.2: "with special characters double-quoted", "lines folded at 80 columns at spaces"."""
+    """Special characters are double-quoted, and lines are folded at spaces after column 80."""
     theirs = yaml.dump(
         {"k": text}, Dumper=yaml.CSafeDumper, default_flow_style=False, allow_unicode=True, width=80
     )
@@ -90,13 +90,13 @@ def test_libyaml_escapes_and_folds_the_same(text):
 
 @given(st.lists(texts, max_size=6))
 def test_natural_order_loses_and_invents_nothing(keys):
-    """imgpkg-spec 7.2: "keys sorted in NATURAL order"."""
+    """Sorting is a permutation."""
     assert sorted(natural_order(keys)) == sorted(keys)
 
 
 @given(st.text("0123456789_+-.:xobeEinfTZaAnyt ~", max_size=12))
 def test_a_plain_scalar_has_one_meaning(text):
-    """imgpkg-spec 7.2: what "a YAML 1.1 reader would take for something else" is quoted."""
+    """A text that a YAML 1.1 reader takes for another type is quoted."""
     kind, value = resolve(text)
     assert (kind is ValueKind.STRING) >= reads_as_itself(text)
     assert kind is not ValueKind.STRING or value == text
@@ -105,7 +105,7 @@ def test_a_plain_scalar_has_one_meaning(text):
 
 @given(st.integers(-(1 << 63), (1 << 64) - 1))
 def test_integers_read_as_decimal_in_every_notation(number):
-    """imgpkg-spec 7.0: "integers (decimal, 0x, 0o, leading-0 octal, 0b, _ ignored) → decimal"."""
+    """Decimal, 0x, 0o, a leading 0 for octal, and 0b; underscores are ignored."""
     sign, size = ("-" if number < 0 else ""), abs(number)
     for form in (f"{size:d}", f"{size:_d}", f"0x{size:x}", f"0o{size:o}", f"0{size:o}", f"0b{size:b}"):
         assert resolve(f"{sign}{form}") == (ValueKind.NUMBER, str(number))
@@ -113,7 +113,7 @@ def test_integers_read_as_decimal_in_every_notation(number):
 
 @given(st.binary(max_size=40) | st.text("ab:-[]{}&*!|>'\"\n #?,%@<", max_size=30).map(str.encode))
 def test_any_bytes_are_a_document_or_an_invalid_lock(data):
-    """imgpkg-spec 7.0: "YAML syntax: error converting YAML to JSON: yaml: …"."""
+    """Each error is one of conversion, with the prefix of the original."""
     try:
         outcome = read_document(data, "x.yml", strict=True).kind.value
     except InvalidLock as error:
