@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+# The micro sign has two code points, U+00B5 and U+03BC, and Go accepts both.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DIGITS = re.compile(r"[0-9a-zA-Z_]+")
 _OCTAL = re.compile(r"0[0-7_]+")
@@ -25,6 +26,7 @@ _OCTAL = re.compile(r"0[0-7_]+")
 _MAX_DIGITS = 1000
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
 _ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
+# Go holds a duration as nanoseconds in 64 bits.
 _LONGEST = (1 << 63) / 1e9
 
 
@@ -189,8 +191,10 @@ def _set(flag: Flag, value: str, parsed: Parsed) -> None:
     try:
         parsed.values[flag.key] = _read(flag, value, parsed)
     except BadValue as error:
+        # Errors end up in logs of CI, where a password must not stand.
         shown = "***" if flag.secret else value
         raise UsageError(f'invalid argument {quoted(shown)} for "{flag.shown}" flag: {error}') from error
+    # Once for each flag, however often it is given.
     if flag.deprecated and flag.name not in parsed.given:
         parsed.notes.append(f"Flag --{flag.name} has been deprecated, {flag.deprecated}")
     parsed.given.add(flag.name)
@@ -207,6 +211,7 @@ def _read(flag: Flag, value: str, parsed: Parsed) -> object:
         case ValueType.DURATION:
             return duration(value)
         case ValueType.STRINGS:
+            # The first use replaces the default, each further use adds to it.
             read = csv_record(value)
             return read if is_first or not isinstance(earlier, tuple) else (*earlier, *read)
         case ValueType.LABELS:
@@ -351,6 +356,7 @@ def labels(value: str) -> dict[str, str]:
     count = value.count("=")
     if not count:
         raise BadValue(f"{value} must be formatted as key=value")
+    # As pflag's stringToString: one pair is not read as CSV, so its value may hold commas.
     pairs = (value.strip('"'),) if count == 1 else csv_record(value)
     read = {}
     for pair in pairs:

@@ -121,6 +121,7 @@ PUSH = Command(
         _IMAGE,
         Flag("file", ValueType.STRINGS, "File or folder to pack (may be repeated)", short="f"),
         Flag("file-exclusion", ValueType.STRINGS, _EXCLUSION, default=(".git",)),
+        # The older name of --file-exclusion: both set the same value.
         Flag(
             "file-exclude-defaults",
             ValueType.STRINGS,

@@ -62,6 +62,7 @@ class Context:
         from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
         flags = self.flags
+        # None is a flag that is not given, whose variable counts. An empty or false flag clears the variable.
         return Settings.from_environment(
             login=Login(
                 username=self._given("registry-username"),
@@ -84,6 +85,7 @@ class Context:
     def _password(self) -> str | None:
         if not self.flags.is_on("registry-password-stdin"):
             return self._given("registry-password")
+        # Refused before standard input is read, which would wait for somebody at a terminal.
         if "registry-password" in self.flags.given:
             raise UsageError("Expected only one of --registry-password and --registry-password-stdin")
         return read_password()

@@ -38,6 +38,7 @@ def push(context: Context) -> None:
             lock_output=flags.text("lock-output"),
             on_event=context.reporter,
         )
+    # The bar must be gone before the result is printed.
     context.reporter.close()
     context.output.text(f"Pushed '{pushed.reference}'")
 
@@ -131,6 +132,7 @@ def _preview(context: Context, session: Session, source: CopySource, options: Co
 
     flags = context.flags
     preview = preview_copy(source, flags.text("to-repo"), session=session, options=options)
+    # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
     text = "".join(rendering.preview_text(preview, destination))
     context.output.document(text, rendering.preview_json(preview))
@@ -142,6 +144,7 @@ def describe(context: Context) -> None:
 
     flags = context.flags
     form = flags.text("output-type")
+    # Checked before the session is opened, which may read a password from standard input.
     if form not in _DESCRIPTION_FORMS:
         raise UsageError("--output-type can only have the following values [text, yaml, json, tree]")
     if flags.number("concurrency") < 1:
@@ -187,6 +190,7 @@ def tag_list(context: Context) -> None:
             digests=digests,
             imgpkg_internal_tags=flags.is_on("imgpkg-internal-tags"),
         )
+    # Code points sort as the bytes of UTF-8 do, which is the order that scripts know from Go.
     rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in listed.tags)
     columns = ("Name", "Digest") if digests else ("Name",)
     context.output.table(Table("tags", ("Name", "Digest"), tuple(rows), columns))

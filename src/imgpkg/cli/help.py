@@ -50,6 +50,7 @@ def _usages(command: Command, has_children: bool) -> Iterable[str]:
 
 
 def _lines(flags: Iterable[Flag]) -> str:
+    # By name, whatever their order in the table, as in cobra.
     shown = sorted((flag for flag in flags if not flag.hidden), key=lambda flag: flag.name)
     heads = [_head(flag) for flag in shown]
     width = max(map(len, heads)) + 3
@@ -66,6 +67,7 @@ def _head(flag: Flag) -> str:
 
 def _default(flag: Flag) -> str:
     value = flag.initial
+    # pflag omits the default of a zero value, but for this one type.
     if not value and flag.value_type is not ValueType.LABELS:
         return ""
     match flag.value_type:

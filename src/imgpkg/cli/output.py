@@ -95,6 +95,7 @@ class TextOutput:
         self._terminal = terminal
         self._color = color
         self._columns = columns
+        # None until something has been written.
         self._was_raw: bool | None = None
 
     def text(self, text: str, *, is_block: bool = False) -> None:
@@ -121,6 +122,7 @@ class TextOutput:
     def error(self, text: str) -> None:
         """Write an error after all other output, in red when colours are on."""
         self._pad(raw=False)
+        # On a terminal, where both streams end, the error must come last.
         self._out.flush()
         self._err.write(f"{_RED}{text}{_PLAIN}\n" if self._color else f"{text}\n")
 
@@ -226,6 +228,7 @@ class JSONOutput:
         self.tables.append(
             {
                 "Content": shown.title,
+                # encoding/json of Go sorts the keys of maps.
                 "Header": dict(sorted(zip(keys, shown.titles, strict=True))),
                 "Rows": [dict(sorted(zip(keys, row, strict=True))) for row in shown.rows],
                 "Notes": None,
@@ -234,6 +237,7 @@ class JSONOutput:
 
     def finish(self) -> None:
         """Write the document once, unless it is empty or an error was written."""
+        # Go writes an empty slice as null.
         document: Mapping[str, object] = self.value or {
             "Tables": self.tables or None,
             "Blocks": self.blocks or None,
