@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 API_VERSION = "imgpkg.carvel.dev/v1alpha1"
 HEADER = ("apiVersion", "kind")
+# The words of the original, which scripts search for.
 _PREFIX = "error unmarshaling JSON: while decoding JSON: json: "
 _STRING = "string"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A value, and its place for errors: the structure that has the field, and the field's path from the top.
+    """A value of the file `name`; `path` is its field from the top, `owner` the type that has the field.
 
     Errors are those of Go's JSON decoder, with the names of the original's types, as `lockconfig.ImageRef`.
     """
@@ -31,9 +32,9 @@ class Field:
     path: str = ""
 
     def fields(self, type_name: str, known: tuple[str, ...], *, strict: bool) -> Iterator[tuple[str, Field]]:
-        """Yield the `known` fields of a structure, in the order of their names in the file; null has none.
+        """Yield the `known` fields of a structure, sorted by their names in the file; null has none.
 
-        A name matches exactly or else in any case, as in Go. With `strict`, an unknown field is an error.
+        A name matches exactly, or else in any case, as in Go. With `strict`, an unknown field is an error.
         """
         # Go sorts keys when it converts YAML to JSON: of two spellings of a name the later one counts.
         for key, value in sorted(self._entries(type_name).items()):

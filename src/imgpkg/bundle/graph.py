@@ -123,6 +123,7 @@ class _Traversal:
             trail = (*trails[image.reference], f"Retrieving images for bundle '{image.reference}'")
             for here, _ in _places(self._read[image.reference]):
                 found = self._found.get(here)
+                # A bundle that is named at a higher level too has been read there.
                 if found is not None and found.is_bundle and found.reference not in self._read:
                     deeper.setdefault(found.reference, found)
                     trails.setdefault(found.reference, trail)
@@ -138,6 +139,7 @@ class _Traversal:
     def _not_fetched(self, read: _Documents) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()
         for here, locked in _places(read):
+            # The record lists plain images so that they need no request: a copy has put all of them here.
             if str(locked.reference) in plain:
                 self._found.setdefault(here, None)
             elif self._found.get(here) is None:
@@ -158,6 +160,7 @@ class _Traversal:
         try:
             return here, self._client.manifest(here)
         except ImgpkgError as first:
+            # Any error counts, since some registries answer 401 or 403 for a repository that does not exist.
             try:
                 return origin, self._client.manifest(origin)
             except ImgpkgError as last:
@@ -182,6 +185,7 @@ class _Traversal:
                     inner, below = self._assemble(found, done, depth + 1)
                     height = max(height, below + 1)
                 members.append(Member(locked, found.reference if found is not None else here, found, inner))
+            # The height is stored, so that the check of depth does not visit a shared bundle again.
             done[image.reference] = Bundle(image, read.lock, read.locations, tuple(members)), height
         bundle, height = done[image.reference]
         check_depth(image.reference, depth + height)

@@ -63,6 +63,7 @@ class ImageLocations:
         The bytes are those of the original, so that equal records have equal digests in all registries.
         """
         first: dict[str, Location] = {}
+        # References are not parsed here: a record from elsewhere may contain any text.
         for location in self.images:
             first.setdefault(location.image.rpartition("@")[2], location)
         images: list[Node] = [
