@@ -253,7 +253,7 @@ class TestADescriptor:
 
 class TestMediaTypes:
     def test_are_asked_for_in_the_order_of_the_original(self):
-        """imgpkg-spec 8.7."""
+        """The order is that of go-containerregistry."""
         assert [kind.removeprefix("application/vnd.") for kind in media.MANIFEST_ACCEPT] == [
             "docker.distribution.manifest.v1+json",
             "docker.distribution.manifest.v1+prettyjws",
@@ -291,6 +291,6 @@ class TestAnImageConfiguration:
         ],
     )
     def test_that_is_none_has_nothing(self, data):
-        """imgpkg-spec 5.4: treat as "not a bundle"."""
+        """An artifact may have a configuration of its own form: it is not a bundle."""
         found = ImageConfig.parse(data)
         assert (dict(found.labels), found.diff_ids) == ({}, ())

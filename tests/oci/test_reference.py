@@ -1,4 +1,4 @@
-"""References: every row of imgpkg-spec 2.1 to 2.3; an error names the part that is wrong."""
+"""References as go-containerregistry parses them; an error names the invalid part."""
 
 from __future__ import annotations
 

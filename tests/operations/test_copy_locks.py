@@ -1,4 +1,4 @@
-"""Copies named by lock files, and the lock files that copies leave behind (imgpkg-spec 5.2, 5.10)."""
+"""Copies of what a lock file names, and the lock files that copies write."""
 
 from __future__ import annotations
 

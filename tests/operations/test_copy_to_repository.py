@@ -41,7 +41,7 @@ class Counting:
 
 
 class TestRequests:
-    """imgpkg-spec section 11: within a tenth of the floor of each row."""
+    """The number of requests is within a tenth of the fewest that the protocol allows."""
 
     def test_thirty_images_of_two_layers_within_one_registry(self, embedded_registry, open_session, tmp_path):
         source = thirty(open_session(), embedded_registry.address, tmp_path / "b")

@@ -14,7 +14,7 @@ from imgpkg.operations.describe import ImageType, describe
 
 
 class TestRequests:
-    """imgpkg-spec section 11: within a tenth of the floor of each row."""
+    """The number of requests is within a tenth of the fewest that the protocol allows."""
 
     def test_thirty_images_of_two_layers(self, embedded_registry, open_session, tmp_path):
         bundle = thirty(open_session(), embedded_registry.address, tmp_path / "b")

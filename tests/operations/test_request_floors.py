@@ -1,4 +1,4 @@
-"""What each operation costs in requests: within a tenth of the floor of imgpkg-spec section 11."""
+"""The number of requests of each operation: within a tenth of the fewest that the protocol allows."""
 
 from __future__ import annotations
 

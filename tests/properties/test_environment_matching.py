@@ -1,4 +1,4 @@
-"""Environment sets against an oracle that follows the words of auth-spec 2.3 to 2.5 one by one."""
+"""Environment sets against an oracle that follows the documented rules one by one."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def parsed(text):
 
 @given(references | anything)
 def test_the_canonical_name_is_a_fixed_point(text):
-    """imgpkg-spec 2.2: "Canonical name: registry/repository:tag or registry/repository@digest"."""
+    """The rule: "Canonical name: registry/repository:tag or registry/repository@digest"."""
     reference = parsed(text)
     if reference is None:
         return
@@ -41,7 +41,7 @@ def test_the_canonical_name_is_a_fixed_point(text):
 
 @given(references | anything)
 def test_any_text_is_a_reference_or_one_error(text):
-    """imgpkg-spec 2.3: "ParseReference failing: could not parse reference: <s>"."""
+    """The rule: "ParseReference failing: could not parse reference: <s>"."""
     try:
         outcome = parse_any(text)
     except InvalidReference as error:
@@ -51,7 +51,7 @@ def test_any_text_is_a_reference_or_one_error(text):
 
 @given(references)
 def test_a_tag_beside_a_digest_changes_nothing(text):
-    """imgpkg-spec 2.1: "the left side is first tried as a tag reference … its TAG IS DROPPED"."""
+    """The rule: "the left side is first tried as a tag reference … its TAG IS DROPPED"."""
     reference = parsed(text)
     if reference is None or reference.tag is None:
         return
@@ -61,7 +61,7 @@ def test_a_tag_beside_a_digest_changes_nothing(text):
 
 @given(st.sampled_from(["", "gcr.io/", "localhost:5000/"]), st.text(PATH, min_size=2, max_size=247))
 def test_a_repository_has_its_defaults_filled_in(registry, path):
-    """imgpkg-spec 2.2: "If the registry is index.docker.io and the repository has no /, library/ is put"."""
+    """The rule: "If the registry is index.docker.io and the repository has no /, library/ is put"."""
     try:
         repository = Repository.parse(registry + path)
     except InvalidReference:

@@ -62,7 +62,7 @@ def test_loopback_is_never_proxied(low, port, no_proxy):
     st.lists(st.tuples(st.text(min_size=1, max_size=8), st.text(max_size=8)), max_size=5),
 )
 def test_no_unknown_query_value_survives_redaction(host, pairs):
-    """The URL in a text keeps the values of known query keys; all others become REDACTED (auth-spec 6.9)."""
+    """The URL in a text keeps the values of known query keys; all others become REDACTED."""
     from urllib.parse import quote
 
     secret = "SECRET"

@@ -50,14 +50,6 @@ class OpenBody(Protocol):
     ) -> object: ...
 
 
-class Readable(Protocol):
-    """Bytes in the shape of an open file."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Body:
     """A request body of `length` bytes that can be opened again when the request is sent again."""
@@ -159,10 +151,10 @@ class Transport(Protocol):
         ...
 
 
-def read_at_most(stream: Readable, limit: int) -> bytes:
+def read_at_most(response: Response, limit: int) -> bytes:
     """Return the whole body, or its first `limit` bytes; a single read may return less than is there."""
     blocks, left = [], limit
-    while left and (block := stream.read(min(left, _BLOCK_SIZE))):
+    while left and (block := response.read(min(left, _BLOCK_SIZE))):
         blocks.append(block)
         left -= len(block)
     return b"".join(blocks)

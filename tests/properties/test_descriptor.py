@@ -23,7 +23,7 @@ class Pieces:
 
 @given(st.lists(st.binary(max_size=5), max_size=6), st.binary(max_size=12) | st.none())
 def test_a_stream_ends_exactly_when_it_is_what_was_promised(pieces, promised):
-    """imgpkg-spec 8.4: "Blobs: size and sha256 checked at end of stream"."""
+    """The rule: "Blobs: size and sha256 checked at end of stream"."""
     sent = b"".join(pieces)
     wanted = sent if promised is None else promised
     reader = VerifiedReader(Pieces(pieces), Digest.of(wanted), len(wanted))
@@ -47,7 +47,7 @@ def test_a_digest_prints_as_it_is_read(data, algorithm):
 
 @given(st.text("sha256:512abf", max_size=140) | st.text(max_size=20))
 def test_any_text_is_a_digest_or_an_invalid_reference(text):
-    """imgpkg-spec 2.3: "unsupported digest algorithm", "invalid checksum digest format" and "length"."""
+    """The rule: "unsupported digest algorithm", "invalid checksum digest format" and "length"."""
     try:
         outcome = str(Digest.parse(text))
     except InvalidReference as error:

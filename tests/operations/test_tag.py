@@ -1,4 +1,4 @@
-"""Tags listed and resolved (imgpkg-spec 6.5, 6.6)."""
+"""List and resolve tags."""
 
 from __future__ import annotations
 
