@@ -1,4 +1,4 @@
-"""The import table of docs/architecture.md, the size of rooms, and the homes of heavy modules, as code."""
+"""The rules of docs/architecture.md as code: imports, sizes, names, and where tests are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = Path(__file__).parent.parent / "src" / "imgpkg"
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src" / "imgpkg"
 FILES = sorted(SOURCE.rglob("*.py"))
 
 MAY_IMPORT = {
@@ -60,6 +61,15 @@ ONE_HOME = {
     "google": "auth/cloud",
     "botocore": "auth/cloud",
     "azure": "auth/cloud",
+}
+# Modules of 50 lines or fewer that need no more: constants, and the entry point of `python -m imgpkg`.
+SHORT = {"version.py", "oci/media.py", "__main__.py"}
+# Tests of several modules of their folder together, or of none.
+SEVERAL = {
+    "auth/cloud": {"pull_through_the_command"},
+    "cli": {"secrets"},
+    "embedded": {"servers_of_the_tests"},
+    "operations": {"endless_nesting", "field_registries", "request_floors", "wrong_passwords"},
 }
 
 
@@ -148,3 +158,25 @@ def test_modules_import_each_other_without_a_cycle():
 
     for name in sorted(graph):
         walk(name)
+
+
+class TestTheTree:
+    def test_has_at_most_150_modules(self):
+        assert len(FILES) <= 150
+
+    def test_has_at_most_10_short_modules(self):
+        short = [
+            path.relative_to(SOURCE).as_posix()
+            for path in FILES
+            if path.name != "__init__.py" and len(path.read_text().splitlines()) <= 50
+        ]
+        assert len(set(short) - SHORT) <= 10, short
+
+    def test_has_one_class_of_each_name(self):
+        """A name has one meaning, whether it is private or not."""
+        homes = {}
+        for path in FILES:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    homes.setdefault(node.name.lstrip("_"), []).append(path.relative_to(SOURCE).as_posix())
+        assert {name: found for name, found in homes.items() if len(found) > 1} == {}
