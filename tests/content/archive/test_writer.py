@@ -309,7 +309,7 @@ class TestWhatLiesWhereThePartialFileWillBe:
     def refused(self, path, resume):
         with pytest.raises(LocalIOError) as caught:
             write(path, *IMAGES, resume=resume)
-        text = "no partial tar file of imgpkg, and in its place"
+        text = "not a partial tar file of imgpkg, which this copy would write"
         assert str(caught.value) == f"Creating file '{path}': open {path}.partial: {text}"
         assert caught.value.hints == ("Move it away, or copy to a file of another name.",)
         assert not path.exists()

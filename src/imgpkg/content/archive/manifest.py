@@ -115,7 +115,7 @@ def decode(data: bytes) -> tuple[ArchiveItem, ...]:
     except (ValueError, RecursionError) as error:
         raise ArchiveError(f"file manifest.json in tar is damaged: {error}") from error
     except (TypeError, KeyError, AttributeError) as error:
-        raise ArchiveError("file manifest.json in tar is damaged: it is no list of images") from error
+        raise ArchiveError("file manifest.json in tar is damaged: not a list of images") from error
 
 
 def _image_object(image: ArchiveImage) -> dict[str, Any]:

@@ -221,6 +221,6 @@ def _check(descriptor: int, path: str, shown: str) -> None:
 
 def _foreign(path: str) -> LocalIOError:
     return LocalIOError(
-        f"open {path}: no partial tar file of imgpkg, and in its place",
+        f"open {path}: not a partial tar file of imgpkg, which this copy would write",
         hints=("Move it away, or copy to a file of another name.",),
     )

@@ -158,4 +158,4 @@ def _damage(descriptor: int, path: str) -> tuple[str, ...]:
     # The magic number of gzip: the most likely mistake.
     if os.pread(descriptor, 2, 0) == b"\x1f\x8b":
         return (f"{path} is compressed; unpack it with gunzip first.",)
-    return (f"{path} is not whole, or not a tar file; copy it again.",)
+    return (f"{path} is incomplete, or not a tar file; copy it again.",)
