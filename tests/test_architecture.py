@@ -171,12 +171,3 @@ class TestTheTree:
             if path.name != "__init__.py" and len(path.read_text().splitlines()) <= 50
         ]
         assert len(set(short) - SHORT) <= 10, short
-
-    def test_has_one_class_of_each_name(self):
-        """A name has one meaning, whether it is private or not."""
-        homes = {}
-        for path in FILES:
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ClassDef):
-                    homes.setdefault(node.name.lstrip("_"), []).append(path.relative_to(SOURCE).as_posix())
-        assert {name: found for name, found in homes.items() if len(found) > 1} == {}
