@@ -99,12 +99,12 @@ class ReferenceEncoder:
         if len(block) < _STORED_BELOW:
             self._put_stored(block)
         elif len(block) < _HUFFMAN_BELOW:
-            self._put_huffman(block, _Tokens(block, is_plain=True))
+            self._put_huffman(block, _HuffmanBlock(block, is_plain=True))
         else:
             tokens = self._matcher.tokens(block)
             # Matches must save at least 1/16 of the symbols; else only literals are written.
             is_plain = len(tokens) > len(block) - (len(block) >> 4)
-            self._put_huffman(block, _Tokens(block if is_plain else tokens, is_plain=is_plain))
+            self._put_huffman(block, _HuffmanBlock(block if is_plain else tokens, is_plain=is_plain))
         self._matcher.advance(block)
 
     def _put_stored(self, block: bytes) -> None:
@@ -112,13 +112,13 @@ class ReferenceEncoder:
         size = len(block)
         self._bits.put_bytes(size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + block)
 
-    def _put_huffman(self, block: bytes, tokens: _Tokens) -> None:
-        size = tokens.size
+    def _put_huffman(self, block: bytes, coded: _HuffmanBlock) -> None:
+        size = coded.size
         if (len(block) + 5) * 8 < size + (size >> 4):
             self._put_stored(block)
             return
-        tokens.write_codes(self._bits)
-        tokens.write(self._bits)
+        coded.write_codes(self._bits)
+        coded.write(self._bits)
 
 
 class _Bits:
@@ -168,7 +168,7 @@ class _Code:
 
 
 @dataclass(frozen=True)
-class _Tokens:
+class _HuffmanBlock:
     """The tokens of one block, and the three Huffman codes by which they need the fewest bits."""
 
     tokens: Sequence[int]
