@@ -46,7 +46,7 @@ def test_commands_have_the_flags_that_are_shown(page):
     for text in blocks(page, "console"):
         for words in commands(text):
             command, rest = locate(words)
-            assert command.home or command.name == "imgpkg", words
+            assert command.handler or command.name == "imgpkg", words
             Parser(command.all_flags).parse(rest)
 
 

@@ -20,7 +20,7 @@ from tests.servers.raw import RawServer
 
 from imgpkg.cli import commands
 from imgpkg.cli.commands import Command
-from imgpkg.cli.main import main
+from imgpkg.cli.main import format_error, main
 from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.errors import UsageError
@@ -62,6 +62,20 @@ def imported(*words):
 )
 def test_nothing_heavy_is_imported_where_nothing_is_done(words):
     assert not imported(*words) & set(HEAVY)
+
+
+def test_help_loads_the_table_and_the_parser_alone():
+    program = (
+        "import sys\n"
+        "from imgpkg.cli.main import main\n"
+        "main(['push', '--help'])\n"
+        "sys.stderr.write('\\n'.join(sorted(name for name in sys.modules if name.startswith('imgpkg'))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=_SECONDS
+    )
+    rooms = [f"imgpkg.cli.{name}" for name in ("arguments", "commands", "help", "main")]
+    assert done.stderr.splitlines() == ["imgpkg", "imgpkg.cli", *rooms, "imgpkg.errors"]
 
 
 @pytest.mark.parametrize(
@@ -177,7 +191,7 @@ def run_failing(run, monkeypatch):
         def fail(_context):
             raise error
 
-        command = Command(("failing",), "Fail", home="failing.run")
+        command = Command(("failing",), "Fail", handler="failing.run")
         monkeypatch.setitem(sys.modules, "imgpkg.cli.failing", SimpleNamespace(run=fail))
         monkeypatch.setattr(commands, "COMMANDS", (*commands.COMMANDS, command))
         return run("failing", *flags)
@@ -251,6 +265,58 @@ def test_an_error_nobody_thought_of_is_a_message_and_with_debug_a_traceback(run_
 def test_an_error_with_a_hint_gives_it_on_a_line_of_its_own(run_failing):
     done = run_failing(UsageError("This: Failed", hints=("do that", "or this")))
     assert done.err == "imgpkg: Error: This:\n  Failed\nhint: do that\nhint: or this\n"
+
+
+class TestErrorText:
+    @pytest.mark.parametrize(
+        ("text", "laid"),
+        [
+            ("a", "a"),
+            ("", ""),
+            ("Reading: Parsing: Unknown (known: A)", "Reading:\n  Parsing:\n    Unknown (known: A)"),
+            ("a: b: 1: 'c': \"d\"", "a: b: 1: 'c': \"d\""),
+            ("a (b: C): D", "a (b: C):\n  D"),
+            ("a [b: C {d: E} f: G]: H", "a [b: C {d: E} f: G]:\n  H"),
+            ("a (b: C]: D", "a (b: C]:\n  D"),
+            ("a)b: C", "a)b:\n  C"),
+            ("a (b: C", "a (b: C"),
+            ("x ...|y: Z (|... w: V", "x ...|y: Z (|... w:\n  V"),
+            ("x ...|y: Z", "x ...|y: Z"),
+            ("x: A...|", "x:\n  A...|"),
+            ("One: Two\nthree: Four", "One:\n  Two\nthree: Four"),
+            ("a: Éa", "a: Éa"),
+            ("a:  B", "a:  B"),
+            ("a: ", "a: "),
+        ],
+    )
+    def test_lines_are_cut_before_capitals_outside_of_brackets(self, text, laid):
+        assert format_error(text) == laid
+
+    def test_a_text_of_others_is_not_indented_for_ever(self):
+        laid = format_error("a" + ": A" * 5000)
+        assert laid.startswith("a:\n  A:\n    A:\n")
+        assert max(map(len, laid.split("\n"))) == 42
+
+    def test_no_login_in_an_address_is_shown(self):
+        assert format_error("a 'https://u:p@h/x' b") == "a 'https://REDACTED@h/x' b"
+
+    def test_registry_errors_in_full(self, refused, image):
+        repository = image.partition("/")[2]
+        assert refused("tag", "resolve", "-i", f"{image}-none:nosuch").startswith(
+            f"GET http://{image.partition('/')[0]}/v2/{repository}-none/manifests/nosuch:\n  "
+        )
+
+    def test_percent_signs_are_taken_as_they_are(self, refused):
+        assert "%d%s" in refused("tag", "resolve", "-i", "registry.example.com/%d%s")
+
+    def test_a_missing_file_is_told_in_the_words_of_the_original(self, refused, tmp_path):
+        text = refused("pull", "--lock", "a)b", "-o", tmp_path / "out")
+        assert text.endswith("open a)b: no such file or directory")
+
+    def test_what_to_do_next_follows_on_lines_of_its_own(self, run, embedded_login):
+        done = run("tag", "list", "-i", f"{embedded_login.address}/a/b")
+        assert done.code == 1
+        assert "\nhint: " in done.err or "401" in done.err
 
 
 class Hanging:

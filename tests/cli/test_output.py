@@ -9,7 +9,6 @@ import re
 import pytest
 from tests.cli.running import start
 
-from imgpkg.cli.main import laid_out
 from imgpkg.cli.output import JSONOutput, Table, TextOutput, column_key
 from imgpkg.errors import UsageError
 
@@ -273,58 +272,6 @@ class TestPadding:
         output.block("result\n")
         output.finish()
         assert capsys.readouterr().out == "result\n"
-
-
-class TestErrorText:
-    @pytest.mark.parametrize(
-        ("text", "laid"),
-        [
-            ("a", "a"),
-            ("", ""),
-            ("Reading: Parsing: Unknown (known: A)", "Reading:\n  Parsing:\n    Unknown (known: A)"),
-            ("a: b: 1: 'c': \"d\"", "a: b: 1: 'c': \"d\""),
-            ("a (b: C): D", "a (b: C):\n  D"),
-            ("a [b: C {d: E} f: G]: H", "a [b: C {d: E} f: G]:\n  H"),
-            ("a (b: C]: D", "a (b: C]:\n  D"),
-            ("a)b: C", "a)b:\n  C"),
-            ("a (b: C", "a (b: C"),
-            ("x ...|y: Z (|... w: V", "x ...|y: Z (|... w:\n  V"),
-            ("x ...|y: Z", "x ...|y: Z"),
-            ("x: A...|", "x:\n  A...|"),
-            ("One: Two\nthree: Four", "One:\n  Two\nthree: Four"),
-            ("a: Éa", "a: Éa"),
-            ("a:  B", "a:  B"),
-            ("a: ", "a: "),
-        ],
-    )
-    def test_lines_are_cut_before_capitals_outside_of_brackets(self, text, laid):
-        assert laid_out(text) == laid
-
-    def test_a_text_of_others_is_not_indented_for_ever(self):
-        laid = laid_out("a" + ": A" * 5000)
-        assert laid.startswith("a:\n  A:\n    A:\n")
-        assert max(map(len, laid.split("\n"))) == 42
-
-    def test_no_login_in_an_address_is_shown(self):
-        assert laid_out("a 'https://u:p@h/x' b") == "a 'https://REDACTED@h/x' b"
-
-    def test_registry_errors_in_full(self, refused, image):
-        repository = image.partition("/")[2]
-        assert refused("tag", "resolve", "-i", f"{image}-none:nosuch").startswith(
-            f"GET http://{image.partition('/')[0]}/v2/{repository}-none/manifests/nosuch:\n  "
-        )
-
-    def test_percent_signs_are_taken_as_they_are(self, refused):
-        assert "%d%s" in refused("tag", "resolve", "-i", "registry.example.com/%d%s")
-
-    def test_a_missing_file_is_told_in_the_words_of_the_original(self, refused, tmp_path):
-        text = refused("pull", "--lock", "a)b", "-o", tmp_path / "out")
-        assert text.endswith("open a)b: no such file or directory")
-
-    def test_what_to_do_next_follows_on_lines_of_its_own(self, run, embedded_login):
-        done = run("tag", "list", "-i", f"{embedded_login.address}/a/b")
-        assert done.code == 1
-        assert "\nhint: " in done.err or "401" in done.err
 
 
 class TestOnATerminal:

@@ -248,7 +248,7 @@ GRAMMARS = {
         lambda on, text: on.arguments.Parser(on.commands.ROOT.all_flags).parse([text]),
         [("-", ""), ("--", ""), ("-y", "y")],
     ),
-    "error text": (lambda on, text: on.main.laid_out(text), [("", ""), ("a: A", "")]),
+    "error text": (lambda on, text: on.main.format_error(text), [("", ""), ("a: A", "")]),
     "text for people": (lambda on, text: on.errors.printable(text), [("", ""), ("a", "b")]),
     "column": (lambda on, text: on.output.column_key(text), [("", "")]),
     "label": (lambda on, text: on.image._in_bytes((text, "")), [("", "")]),

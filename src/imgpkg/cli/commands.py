@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command: `path` is typed after `imgpkg`; `home` is its module and function, empty for groups."""
+    """One command: `path` is typed after `imgpkg`; `handler` is its module and function, empty for groups."""
 
     path: tuple[str, ...]
     short: str
     flags: tuple[Flag, ...] = ()
-    home: str = ""
+    handler: str = ""
     example: str = ""
     aliases: tuple[str, ...] = ()
     words: str = ""
@@ -48,7 +48,7 @@ class Command:
 
     def run(self, context: Context) -> None:
         """Run the command."""
-        module, _, function = self.home.rpartition(".")
+        module, _, function = self.handler.rpartition(".")
         getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
 
 

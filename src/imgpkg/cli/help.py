@@ -42,7 +42,7 @@ def help_of(command: Command) -> str:
 
 
 def _usages(command: Command, has_children: bool) -> Iterable[str]:
-    if command.home or not command.path:
+    if command.handler or not command.path:
         words = f" {command.words}" if command.words else ""
         yield f"  {command.full_name}{words}{'' if command.words.startswith('[bash') else ' [flags]'}"
     if has_children:

@@ -109,11 +109,11 @@ def _check_words(command: Command, parsed: Parsed) -> None:
         raise UsageError(
             f"command '{command.full_name}' does not accept extra arguments '{without_login(words[0])}'"
         )
-    elif not command.home:
-        _group(command)
+    elif not command.handler:
+        _refuse_group(command)
 
 
-def _group(command: Command) -> None:
+def _refuse_group(command: Command) -> None:
     """Refuse a group without a subcommand; for the root, print its help first."""
     if command is not ROOT:
         names = ", ".join(child.name for child in children(command.path))
@@ -158,7 +158,7 @@ def _reason(error: OSError) -> str:
 
 
 def _report(error: ImgpkgError, output: Output | None) -> int:
-    text = f"imgpkg: Error: {laid_out(str(error))}"
+    text = f"imgpkg: Error: {format_error(str(error))}"
     hints = "".join(f"\nhint: {hint}" for hint in error.hints)
     if output is None:
         sys.stderr.write(f"{text}{hints}\n")
@@ -168,7 +168,7 @@ def _report(error: ImgpkgError, output: Output | None) -> int:
     return 1
 
 
-def laid_out(text: str) -> str:
+def format_error(text: str) -> str:
     """Break the first line after each `: ` before a capital letter, each part indented by two more spaces.
 
     Other lines are kept, because `str()` of an error has escaped the line breaks of foreign text. Text in
