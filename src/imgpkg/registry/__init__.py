@@ -1,1 +1,1 @@
-"""SPEAK: the distribution specification."""
+"""A client of registries: the OCI distribution specification."""

@@ -1,4 +1,4 @@
-"""Blobs of a registry: ask whether they are there, and read them as verified, resumed streams."""
+"""Blobs in a registry: whether they exist, and their bytes as verified streams that resume."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_RANGES = frozenset({400, 416, 501})
 
 
 class Blobs:
-    """The blob endpoints of every registry, as far as they read."""
+    """The endpoint `/v2/<name>/blobs/<digest>`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -62,16 +62,16 @@ class Blobs:
         return answer.response.status == _OK
 
     def _stream(self, repository: Repository, blob: Descriptor, *, use_urls: bool) -> BlobStream:
-        """Open the blob in its repository, or else at the first URL that has it; the first error counts."""
+        """Open the blob in its repository, or at the first URL that has it; raise the first error."""
         try:
             return BlobStream(lambda headers: self._get(repository, blob, headers), blob, self._exchange)
         except ImgpkgError:
-            elsewhere = self._elsewhere(repository, blob) if use_urls else None
-            if elsewhere is None:
+            stream = self._stream_of_url(repository, blob) if use_urls else None
+            if stream is None:
                 raise
-            return elsewhere
+            return stream
 
-    def _elsewhere(self, repository: Repository, blob: Descriptor) -> BlobStream | None:
+    def _stream_of_url(self, repository: Repository, blob: Descriptor) -> BlobStream | None:
         access = Access.read(repository)
         for url in blob.urls:
             try:
@@ -80,7 +80,7 @@ class Blobs:
                     blob,
                     self._exchange,
                 )
-            except ImgpkgError:  # noqa: PERF203 - the next URL may do
+            except ImgpkgError:  # noqa: PERF203 - the next URL may have it
                 continue
         return None
 
@@ -90,9 +90,9 @@ class Blobs:
 
 
 class BlobStream:
-    """The bytes of a blob, unverified; a connection that breaks is replaced where the bytes ended.
+    """The bytes of a blob, not verified; after a broken connection the rest is requested.
 
-    `get` asks for the blob with more headers, which may have a Range.
+    `get` sends the request with additional headers, which may have a Range.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class BlobStream:
         self._answer = exchange.repeat(self._whole)
 
     def read(self, size: int = _BLOCK, /) -> bytes:
-        """Return at most `size` more bytes, b"" at the end; raise the last failure when nothing helps."""
+        """Return at most `size` more bytes, b"" at the end; raise the last of several failures in a row."""
         while True:
             try:
                 data = self._answer.response.read(size)
@@ -124,7 +124,7 @@ class BlobStream:
             self._resume(_cut_short(self._answer))
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Return the connection to the pool."""
         self._answer.response.close()
 
     def _resume(self, error: TransportError) -> None:
@@ -133,14 +133,14 @@ class BlobStream:
             raise error
         self._exchange.announce(error, self._breaks + 1)
         self._answer.response.close()
-        # A range of an encoded body would be one of its encoded bytes.
-        may_ask_for_a_part = self._count and not isinstance(self._answer.response, Decoded)
-        self._answer = self._exchange.repeat(self._rest if may_ask_for_a_part else self._whole)
+        # A range counts the bytes as they are sent: of an encoded body, those of the encoding.
+        has_ranges = self._count and not isinstance(self._answer.response, Decoded)
+        self._answer = self._exchange.repeat(self._rest if has_ranges else self._whole)
 
     def _rest(self) -> Answer:
-        """Ask for a range in the forms that registries know, else for the whole blob.
+        """Request the rest, as a range without an end and with one, or else the whole blob.
 
-        Some answer 416 to a range without an end, some to every range.
+        Some registries answer 416 to a range without an end, some to every range.
         """
         for last in ("", self._blob.size - 1):
             answer = self._get({"Range": f"bytes={self._count}-{last}"})
@@ -162,9 +162,9 @@ class BlobStream:
         return begins_here and not is_longer and not isinstance(response, Decoded)
 
     def _skipped(self, answer: Answer) -> Answer:
-        """Return the answer, which has the whole blob, with its body where the bytes ended."""
+        """Return an answer with the whole blob after its body was read up to where the bytes ended."""
         try:
-            answer = _labelled_right(answer, self._blob)
+            answer = _without_wrong_encoding(answer, self._blob)
             _check_length(answer, self._blob.size)
             _skip(answer, self._count)
         except BaseException:
@@ -181,8 +181,8 @@ def _expected(headers: Mapping[str, str]) -> tuple[int, ...]:
     return (_OK, _PARTIAL, *_NO_RANGES) if headers else (_OK,)
 
 
-def _labelled_right(answer: Answer, blob: Descriptor) -> Answer:
-    """Undo the decoding of a layer that is gzip itself, and that a server calls encoded for that reason."""
+def _without_wrong_encoding(answer: Answer, blob: Descriptor) -> Answer:
+    """Return a layer that is gzip itself as it was sent: some servers call that its Content-Encoding."""
     response = answer.response
     if not isinstance(response, Decoded) or not blob.media_type.endswith("gzip"):
         return answer
@@ -212,7 +212,7 @@ def _cut_short(answer: Answer) -> ConnectionFailed:
 
 
 def _is_inline(blob: Descriptor) -> bool:
-    """Tell whether the descriptor itself holds the blob, verified."""
+    """Return True when the descriptor holds the blob itself, with the right digest."""
     if blob.data is None or len(blob.data) != blob.size:
         return False
     try:

@@ -44,23 +44,25 @@ MAX_MANIFEST = 100 << 20
 
 _ACCEPT = {"Accept": ",".join(media.MANIFEST_ACCEPT)}
 _OK, _NOT_FOUND = 200, 404
-# Other answers to HEAD are asked for again with GET, which can say why.
+# After any other response to HEAD, GET is sent: its body has the reason.
 _FINAL_FOR_HEAD = frozenset({404, 408, 429})
-# Nobody is told why, and a login that is not enough is not shown more often than need be.
+# For `names` the reason does not matter, and a login that is refused should be sent as rarely as possible.
 _FINAL_FOR_A_QUESTION = _FINAL_FOR_HEAD | {401, 403}
 _WRITTEN = frozenset({200, 201, 202})
 
 
 class RegistryClient:
-    """Speaks with every registry that a run meets; safe from many threads, which share what is learnt.
+    """Send requests to any number of registries; safe from many threads.
 
-    How a registry wants to be spoken to is learnt once; what is in it is asked for each time, because it may
-    be deleted at any time. `retry_count` is the number of attempts, at least one is made. `clock` says the
-    Unix time, `sleep` gets seconds, `random` returns a fraction in [0, 1), and `warn` gets a sentence before
-    each repetition, and about a registry that contradicts itself.
+    How a registry is reached (http or https, challenges, tokens) is kept and shared by the threads. Its
+    content is requested each time, because it may be deleted at any time. `retry_count` is the number of
+    attempts, at least one is made. `clock` returns the Unix time, `sleep` gets seconds, `random` returns a
+    fraction in [0, 1), and `warn` gets a sentence before each repetition and about a registry that
+    contradicts itself.
 
-    Every method raises TransportError without an answer, Unauthorized, Forbidden, NotFound or RegistryError
-    for a wrong one, ChallengeError when a registry wants what must not be given, and CredentialError.
+    Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
+    RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
+    CredentialError.
     """
 
     def __init__(
@@ -85,43 +87,42 @@ class RegistryClient:
         self._uploads = Uploads(self._exchange, self._blobs)
 
     def resolve(self, reference: Reference) -> Descriptor:
-        """Return the descriptor that `reference` names, without reading the manifest where HEAD suffices."""
+        """Return the descriptor of the manifest, which is read only where HEAD is not enough."""
         return self._manifests.resolve(reference)
 
     def exists(self, reference: Reference) -> Descriptor | None:
-        """Return the descriptor that `reference` names; None when there is none, after one request."""
+        """Return the descriptor of the manifest, or None, which takes one request."""
         return self._manifests.exists(reference)
 
     def names(self, reference: Reference, digest: Digest) -> bool:
-        """Tell whether `reference` is known to name `digest`, to save a write.
+        """Return True when `reference` names `digest`, so that it need not be written.
 
-        A registry that refuses to say so (401, 403 and the like, after the login was tried) counts as one
-        that does not have it: the write decides.
+        A refusal (401, 403 and the like, after the login was tried) counts as False: the write decides.
         """
         return self._manifests.names(reference, digest)
 
     def manifest(self, reference: Reference) -> Manifest:
         """Return the manifest, verified when `reference` is a digest; at most 100 MiB.
 
-        Raises VerificationError for other bytes than asked for, InvalidManifest for bytes that are none.
+        Raises VerificationError for bytes of another digest, InvalidManifest for bytes that are no manifest.
         """
         return self._manifests.read(reference)
 
     def has_blob(self, repository: Repository, digest: Digest) -> bool:
-        """Tell whether the blob is known to be in `repository`, to save sending it.
+        """Return True when the blob is in `repository`, so that it need not be sent.
 
-        A registry that refuses to say so counts as one that does not have it, as in `names`.
+        A refusal counts as False, as in `names`.
         """
         return self._blobs.has(repository, digest)
 
     def blob(
         self, repository: Repository, blob: Descriptor, *, use_urls: bool = False
     ) -> AbstractContextManager[Readable]:
-        """Open the blob: a context manager whose bytes are verified before the last of them is handed out.
+        """Open the blob: a context manager whose bytes are verified before the last of them is returned.
 
-        Data in the descriptor itself is used if it verifies. A broken connection is replaced in the middle.
-        With `use_urls` a blob that the registry will not give is sought at the URLs of its descriptor, which
-        see no credential. Raises VerificationError while reading.
+        Data in the descriptor itself is used if it has the right digest. After a broken connection the rest
+        is requested. With `use_urls`, a blob that the registry does not return is requested from the URLs of
+        its descriptor, without a credential. Raises VerificationError while reading.
         """
         return self._blobs.open(repository, blob, use_urls=use_urls)
 
@@ -135,22 +136,21 @@ class RegistryClient:
         check: bool = True,
         on_event: Hook = silent,
     ) -> BlobOutcome:
-        """Make the blob be in `repository`: it is there, is mounted from another, or is sent.
+        """Put the blob into `repository`: mount it from another repository, or send it, if it is not there.
 
-        `open` returns the bytes from their start, each time that it is called. `check` asks first whether the
-        blob is there. Raises VerificationError when the registry says that it stored other bytes.
+        `open` returns the bytes from their start, each time that it is called. Without `check` the blob is
+        sent although it may be there. Raises VerificationError when the registry reports another digest.
         """
         return self._uploads.push(
             repository, blob, open, mount_from=mount_from, check=check, on_event=on_event
         )
 
     def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
-        """Make `reference` name `manifest`.
+        """Write `manifest` under `reference`.
 
-        When the registry misses a blob that it said to have while `push_blob` asked, that is sent and the
-        manifest written once more. A manifest with a subject is found by `referrers` afterwards, also where
-        the registry does not see to it. Raises VerificationError when the registry says that it stored other
-        bytes.
+        When the registry misses a blob that it reported to have during `push_blob`, the blob is sent and the
+        manifest written once more. A manifest with a subject is added to the referrers of the subject, where
+        the registry does not do so itself. Raises VerificationError when the registry reports another digest.
         """
         repository = reference.repository
         try:
@@ -166,15 +166,15 @@ class RegistryClient:
         self._referrers.record(repository, manifest, headers)
 
     def tags(self, repository: Repository) -> Iterator[str]:
-        """Yield the tags in the registry's order, page by page."""
+        """Yield the tags in the order of the registry; pages are requested while the tags are read."""
         return list_tags(self._exchange, repository)
 
     def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
-        """Return what refers to the manifest: from the API, else from the index under its tag."""
+        """Return the descriptors of what refers to the manifest: from the API, or the index under its tag."""
         return self._referrers.find(repository, digest)
 
     def decision(self, repository: Repository) -> Decision:
-        """Return which credential it would use for `repository`, and why, without a request."""
+        """Return the credential that is used for `repository`, and why, without a request."""
         return self._authorizer.decision(repository)
 
     def _on_repeat(self, repetition: Repetition) -> None:
@@ -182,7 +182,7 @@ class RegistryClient:
 
 
 class Manifests:
-    """The manifest endpoints of every registry."""
+    """The endpoint `/v2/<name>/manifests/<reference>`."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -192,7 +192,7 @@ class Manifests:
         try:
             return self._look(reference)
         except NotFound:
-            # Only a GET tells which code the registry has for it.
+            # A response to HEAD has no body: only GET returns the error code of the registry.
             return self.read(reference).descriptor
 
     def exists(self, reference: Reference) -> Descriptor | None:
@@ -217,7 +217,7 @@ class Manifests:
         return self._exchange.repeat(lambda: self._read(reference))
 
     def write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
-        """Put `manifest` and return the headers of the answer; raise VerificationError for another digest."""
+        """Send `manifest`, return the headers of the response; raise VerificationError for another digest."""
         return self._exchange.repeat(lambda: self._write(reference, manifest))
 
     def _look(self, reference: Reference) -> Descriptor:
@@ -261,7 +261,7 @@ class Manifests:
 
 
 def misses_a_blob(error: RegistryError) -> bool:
-    """Tell whether a manifest was refused because a blob of it is not in the repository."""
+    """Return True when a manifest was refused because one of its blobs is not in the repository."""
     return error.status == _NOT_FOUND or any(code.endswith("BLOB_UNKNOWN") for code in error.codes)
 
 
@@ -279,7 +279,7 @@ def _described(response: Response) -> Descriptor | None:
 
 
 def _digest(raw: bytes, kind: str, response: Response) -> Digest:
-    """Compute the digest; for signed schema 1 it is of the payload only, so the registry's is taken."""
+    """Compute the digest; that of signed schema 1 is of the payload only, so the registry's is used."""
     if kind == media.DOCKER_SCHEMA_1_SIGNED:
         return content_digest(response) or Digest.of(raw)
     return Digest.of(raw)

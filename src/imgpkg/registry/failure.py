@@ -1,4 +1,4 @@
-"""From an answer that was not asked for to the error that describes it."""
+"""From an unexpected response to the RegistryError that describes it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MOST_SHOWN = 1 << 10
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 _REDACTED = "<redacted>"
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
-# Not among them: 404, which is an answer, and 408 and 429, which ask for patience.
+# Without 404, which answers the question, and 408 and 429, after which the request is repeated.
 _REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
-# Python renames these from release to release.
+# Python changes these phrases from release to release.
 _PHRASES = {
     413: "Request Entity Too Large",
     414: "Request URI Too Long",
@@ -80,10 +80,11 @@ def failure(
     secrets: Iterable[str] = (),
     can_be_absent: bool = True,
 ) -> RegistryError:
-    """Read what `response` says, close it, and return the error; `secrets` never show in its text.
+    """Read `response`, close it, and return its error; `secrets` are left out of the text.
 
-    Unauthorized for 401, Forbidden for 403, NotFound for 404 unless that does not mean what was asked for
-    (`can_be_absent`), and RegistryError otherwise. `now` is a Unix time, for Retry-After.
+    That is Unauthorized for 401, Forbidden for 403, NotFound for 404, and RegistryError otherwise, also for a
+    404 that does not mean that the manifest or blob is absent (`can_be_absent`). `now` is a Unix time, for
+    Retry-After.
     """
     body = read_start(response)
     diagnostics = _diagnostics(body, secrets)
@@ -91,7 +92,7 @@ def failure(
     if kind is NotFound and not can_be_absent:
         kind = RegistryError
     url = redact_url(request.url)
-    text = _told(diagnostics) or _unexpected(request, response, body, secrets)
+    text = _message(diagnostics) or _unexpected(request, response, body, secrets)
     return kind(
         f"{request.method} {url}: {text}",
         method=request.method,
@@ -104,7 +105,7 @@ def failure(
 
 
 def unusable(request: Request, response: Response, reason: str) -> RegistryError:
-    """Close an answer whose status is right and return the error that tells what is wrong with it."""
+    """Close a response whose status is right and return the error that describes what is wrong with it."""
     response.close()
     url = redact_url(request.url)
     return RegistryError(
@@ -113,16 +114,16 @@ def unusable(request: Request, response: Response, reason: str) -> RegistryError
 
 
 def decides_nothing(error: RegistryError) -> bool:
-    """Tell whether an answer to `is it there?` leaves that open: the question was refused.
+    """Return True when a response leaves open whether something exists, because the request was refused.
 
-    Some registries hide what is missing behind 403, and some credentials may write and not read. Whoever
-    asks only to save a write goes on and writes; that is refused too where nothing may be done.
+    Some registries answer 403 for what does not exist, and some credentials may write and not read. After
+    such a response the write is tried, which is refused too where nothing is allowed.
     """
     return error.status in _REFUSALS
 
 
 def read_start(response: Response) -> bytes:
-    """Read the start of a body that explains, and close it; what cannot be read costs no more than that."""
+    """Return the start of the body of an error and close it; b"" when it cannot be read."""
     with response:
         try:
             return read_at_most(response, _MOST_READ)
@@ -150,7 +151,7 @@ def _diagnostic(entry: dict[str, Any], secrets: Iterable[str]) -> Diagnostic:
     )
 
 
-def _told(diagnostics: tuple[Diagnostic, ...]) -> str:
+def _message(diagnostics: tuple[Diagnostic, ...]) -> str:
     if len(diagnostics) > 1:
         return f"multiple errors returned: {'; '.join(map(str, diagnostics))}"[: 4 * _MOST_SHOWN]
     return "".join(map(str, diagnostics))

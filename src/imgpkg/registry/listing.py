@@ -1,4 +1,4 @@
-"""Lists that come in pages, each naming the next in a Link header (RFC 8288): the tags of a repository."""
+"""Lists in pages, each with the URL of the next one in a Link header (RFC 8288): the tags of a repository."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OK = 200
 _LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"[^"]*")*)')
 _RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
 _PER_PAGE = 1000
-# What registries answer to a number that is too large for them; 404 says that there is no such repository.
+# Statuses for a number that is too large for the registry. 404 is not one: there is no such repository.
 _NOT_SO_MANY = frozenset({400, 405, 406, 413, 414, 416, 422, 501})
 
 
@@ -38,12 +38,10 @@ def pages(
     headers: Mapping[str, str],
     also_accept: Collection[int] = (),
 ) -> Iterator[tuple[Answer, bytes]]:
-    """Yield each answer, closed, with its body; an answer of a status in `also_accept` is the last.
+    """Yield each answer, closed, with its body; an answer with a status in `also_accept` is the last.
 
-    Of such an answer it is the start of the body, as far as it can be read.
-
-    Raises RegistryError for a page that is too large, for a link that was followed before, and for one that
-    leads away from the registry.
+    The body of such an answer may be cut short. Raises RegistryError for a page that is too large, for a link
+    that was followed before, and for one to another host.
     """
     url, seen = path, {path}
     while url:
@@ -60,7 +58,7 @@ def pages(
 
 
 def next_link(lines: list[str]) -> str:
-    """Return the target of the `next` relation, or of a first link that says no relation; else empty."""
+    """Return the target of the `next` relation, or of a first link without a relation; empty for none."""
     links = [match for line in lines for match in _LINK.finditer(line[:_LONGEST_LINE])]
     for position, link in enumerate(links):
         relation = _RELATION.search(link[2])
@@ -106,7 +104,7 @@ def _names(answer: Answer, body: bytes) -> list[str]:
     tags = (document.get("tags") or []) if isinstance(document, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise unusable(answer.request, answer.response, "the answer is no list of tags")
-    # They are shown in terminals and read by scripts, line by line.
+    # Tags are printed to terminals and read by scripts line by line.
     if not all(tag.isprintable() for tag in tags):
         raise unusable(answer.request, answer.response, "a tag of the list has unprintable characters")
     return tags

@@ -1,4 +1,4 @@
-"""What refers to a manifest: the API, or an index under a tag in its stead (distribution spec 1.1)."""
+"""Referrers of a manifest: the API, or the index under the referrers tag (distribution-spec 1.1)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ _ACCEPT = {"Accept": media.OCI_INDEX}
 
 
 class Referrers:
-    """The referrers endpoint, and the tag scheme in its stead; `warn` hears where neither keeps a list."""
+    """The endpoint `/v2/<name>/referrers/<digest>`, and the tag schema for registries without it.
+
+    `warn` gets a sentence where neither of them keeps a list.
+    """
 
     def __init__(self, exchange: Exchange, manifests: Manifests, warn: Callable[[str], None]) -> None:
         self._exchange = exchange
@@ -46,10 +49,10 @@ class Referrers:
         return () if index is None or index.digest == digest else index.manifests
 
     def record(self, repository: Repository, manifest: Manifest, headers: Mapping[str, str]) -> None:
-        """Make a manifest that was written be found from its subject; `headers` are of the answer to that.
+        """Add a manifest that was written to the referrers of its subject.
 
-        A registry with the API does so itself. For another the index under the subject's tag gets an entry;
-        in this process one writer at a time.
+        A registry with the API does so itself, and sends OCI-Subject in `headers`, those of the response to
+        the write. Otherwise the index under the referrers tag gets an entry, from one thread at a time.
         """
         subject = manifest.subject
         if subject is None:
@@ -67,7 +70,7 @@ class Referrers:
         except RegistryError as error:
             if not decides_nothing(error):
                 raise
-            # A registry with the API would have said OCI-Subject.
+            # A registry with the API would have sent OCI-Subject.
             return False
 
     def _add(self, tag: Reference, subject: Digest, manifest: Manifest) -> None:
@@ -89,7 +92,7 @@ class Referrers:
         )
 
     def _ask(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
-        """Return what the API says, None when there is none; that is remembered for the registry."""
+        """Return the referrers from the API; None for a registry without it, which is kept."""
         if repository.registry in self._without_api:
             return None
         path = f"/v2/{repository.path}/referrers/{digest}"
@@ -98,7 +101,7 @@ class Referrers:
         for answer, body in pages(self._exchange, path, access, headers=_ACCEPT, also_accept=_NO_API):
             kind = answer.response.headers.get("Content-Type", "").partition(";")[0].strip()
             if answer.response.status != _OK or kind != media.OCI_INDEX:
-                # A registry with the API may say so of a repository that does not exist yet.
+                # Registries with the API, too, answer NAME_UNKNOWN while the repository does not exist.
                 if b"NAME_UNKNOWN" not in body:
                     self._without_api.add(repository.registry)
                 return None
@@ -107,11 +110,10 @@ class Referrers:
         return tuple(found)
 
     def _index(self, repository: Repository, digest: Digest, *, neighbour: Digest) -> Manifest | None:
-        """Return what is under the tag of `digest`, None when nothing is: an index, or `digest` itself.
+        """Return what is under the referrers tag of `digest`: an index, or `digest` itself; None for nothing.
 
-        There are registries that take such a tag for the digest that it is made of. A refusal means that
-        there is nothing when `neighbour`, a manifest beside it, is not refused: some registries hide what is
-        missing behind 403.
+        Some registries resolve such a tag as the digest that it is made of, and some answer 403 where nothing
+        is found. A refusal means None when `neighbour`, a manifest of the same repository, is not refused.
         """
         tag = _tag(repository, digest)
         with doing(f"The list of referrers at {tag}"):
@@ -133,9 +135,9 @@ def _tag(repository: Repository, digest: Digest) -> Reference:
 
 
 def _entries(index: Manifest) -> tuple[Descriptor, ...]:
-    """Return what an index of referrers lists; raise InvalidManifest for what is none.
+    """Return the entries of an index of referrers; raise InvalidManifest for another document.
 
-    `null` is an empty list: programs in Go write that. A list that is missing is no list.
+    `null` is an empty list, which programs in Go write. A missing list is an error.
     """
     if not index.is_index:
         raise InvalidManifest(f"should be an index of referrers, but is {index.media_type}")
@@ -145,7 +147,7 @@ def _entries(index: Manifest) -> tuple[Descriptor, ...]:
 
 
 def _with_entry(index: Manifest | None, manifest: Manifest) -> Manifest:
-    """Return the index with an entry for `manifest`, sorted by digest; other entries stay as they were."""
+    """Return the index with an entry for `manifest`, sorted by digest; other entries are kept unchanged."""
     document: dict[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX}
     if index is not None:
         document = json.loads(index.raw)

@@ -1,4 +1,4 @@
-"""Blobs on their way into a registry: mounted if possible, else posted and put."""
+"""Uploads of blobs (distribution-spec "Pushing blobs"): mounted, or sent with POST and PUT."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _CREATED, _TOO_MANY_REQUESTS = 201, 429
 _STARTED = frozenset({201, 202})
 _PATCHED = frozenset({201, 202, 204})
 _STORED = frozenset({200, 201, 204})
-# A registry that takes no blob in one piece says one of these; with PATCH the same blob may pass.
+# Statuses of registries that accept no blob in one PUT. With PATCH the same blob may be accepted.
 _NOT_IN_ONE_PIECE = frozenset({400, 404, 405, 411, 413, 415, 416, 501})
 _FINAL_CODES = frozenset({"DIGEST_INVALID", "SIZE_INVALID", "NAME_INVALID", "NAME_UNKNOWN", "DENIED"})
 _BYTES = {"Content-Type": "application/octet-stream"}
 
 
-class Progress:
-    """Counts what was read of one blob; when it is opened again, what was counted is taken back."""
+class _UploadProgress:
+    """Report the bytes that are read of one blob; when it is opened again, the count starts again."""
 
     def __init__(self, digest: Digest, on_event: Hook) -> None:
         self._digest = digest
@@ -51,22 +51,22 @@ class Progress:
         self._count = 0
 
     def watch(self, source: OpenBody) -> OpenBody:
-        """Return `source`, watched from its start."""
+        """Return `source`, with every read reported; take back what was reported before."""
         if self._count:
             self._on_event(BlobAdvanced(self._digest, -self._count))
         self._count = 0
-        return _Watched(source, self)
+        return _CountedBody(source, self)
 
     def add(self, count: int) -> None:
-        """Hear that `count` more bytes were read."""
+        """Report that `count` more bytes were read."""
         self._count += count
         self._on_event(BlobAdvanced(self._digest, count))
 
 
-class _Watched:
-    """A file that reports what is read from it."""
+class _CountedBody:
+    """An open body that reports how much is read from it."""
 
-    def __init__(self, source: OpenBody, progress: Progress) -> None:
+    def __init__(self, source: OpenBody, progress: _UploadProgress) -> None:
         self._source = source
         self._progress = progress
 
@@ -86,7 +86,7 @@ class _Watched:
 
 
 class Uploads:
-    """The upload endpoints of every registry; one upload per blob and repository, who else wants it waits."""
+    """The endpoint `/v2/<name>/blobs/uploads/`; threads that send the same blob wait for the first one."""
 
     def __init__(self, exchange: Exchange, blobs: Blobs) -> None:
         self._exchange = exchange
@@ -94,7 +94,7 @@ class Uploads:
         self._locks = KeyedLocks()
         self._patched: set[str] = set()
         self._not_mounted: set[tuple[Repository, Repository]] = set()
-        self._ends: dict[_Key, int] = {}
+        self._finished: dict[_Key, int] = {}
         self._claimed: dict[_Key, _Job] = {}
 
     def push(
@@ -108,27 +108,28 @@ class Uploads:
         on_event: Hook,
     ) -> BlobOutcome:
         """See `RegistryClient.push_blob`."""
-        known_end = self._ends.get((repository, blob.digest))
+        uploads_before = self._finished.get((repository, blob.digest))
         on_event(BlobStarted(blob.digest, blob.size, "push"))
-        progress = Progress(blob.digest, on_event)
+        progress = _UploadProgress(blob.digest, on_event)
         job = _Job(repository, blob, Body(blob.size, lambda: progress.watch(open_())))
         with self._locks.of(job.key):
-            # Another one may have placed it while this one waited: what is older says nothing about now.
-            is_placed = self._ends.get(job.key) != known_end
-            outcome = BlobOutcome.PRESENT if is_placed else self._once(job, mount_from, check=check)
+            # Another thread may have sent it while this one waited. An older upload proves nothing: the blob
+            # may have been deleted since.
+            is_sent = self._finished.get(job.key) != uploads_before
+            outcome = BlobOutcome.PRESENT if is_sent else self._upload(job, mount_from, check=check)
         on_event(BlobFinished(blob.digest, outcome))
         return outcome
 
     def send_claimed(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
-        """Send those of `blobs` that the registry said to have, whatever it says; tell whether any were sent.
+        """Send those of `blobs` that the registry reported to have; return True when there are any.
 
-        Registries answer from caches that a deletion did not reach.
+        Some registries answer from a cache that still has deleted blobs.
         """
-        ends = [self._send_claimed((repository, blob.digest)) for blob in blobs]
-        return any(ends)
+        sent = [self._send_claimed((repository, blob.digest)) for blob in blobs]
+        return any(sent)
 
     def settle(self, repository: Repository, blobs: Iterable[Descriptor]) -> None:
-        """Hear that a manifest with these blobs was taken: the registry has them."""
+        """Record that a manifest with these blobs was accepted: the registry has them."""
         for blob in blobs:
             self._claimed.pop((repository, blob.digest), None)
 
@@ -145,20 +146,20 @@ class Uploads:
         if session.response.status != _CREATED:
             self._send(job, session)
 
-    def _once(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
-        # What broke off may have arrived all the same.
+    def _upload(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
+        # After a failure, always check: what broke off may have arrived all the same.
         checks = chain((check,), repeat(True))
         outcome = self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
         if outcome is BlobOutcome.MOVED:
             self._claimed.pop(job.key, None)
         else:
             self._claimed[job.key] = job
-        self._ends[job.key] = self._ends.get(job.key, 0) + 1
+        self._finished[job.key] = self._finished.get(job.key, 0) + 1
         return outcome
 
     def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
         source = mount_from if mount_from is not None and self._may_mount(job, mount_from) else None
-        # A mount is its own question: one is asked only when it brought nothing.
+        # A mount finds a blob that is there, too. HEAD is sent only when the mount brought nothing.
         if source is None and check and self._blobs.has(job.repository, job.blob.digest):
             return BlobOutcome.PRESENT
         session = self._start(job) if source is None else self._mount(job, source)
@@ -176,14 +177,14 @@ class Uploads:
         return not is_refused and (is_same or job.repository.registry != DOCKER_HUB)
 
     def _mount(self, job: _Job, source: Repository) -> Answer:
-        """Ask for a mount: done (201), or a session to go on with (202); a refusal is asked again without."""
+        """Request a mount: 201 when it is done, 202 for an upload session; start one after a refusal."""
         query = {"from": source.path, "mount": str(job.blob.digest), "origin": source.registry}
         sources = (source,) if source.registry == job.repository.registry else ()
         try:
             return self._post(with_query(job.path, **query), Access.write(job.repository, *sources))
         except (RegistryError, ChallengeError) as error:
             if isinstance(error, RegistryError) and error.status == _TOO_MANY_REQUESTS:
-                # Whoever asks for patience is not helped by the whole blob instead.
+                # A registry that is asked too often must not get the whole blob in addition.
                 raise
             if isinstance(error, (Unauthorized, Forbidden)):
                 self._not_mounted.add((job.repository, source))
@@ -211,7 +212,7 @@ class Uploads:
             self._patched.add(job.repository.registry)
 
     def _patch(self, job: _Job, session: Answer) -> None:
-        """Send the bytes with PATCH and end the session with an empty PUT."""
+        """Send the bytes with PATCH and close the session with an empty PUT ("Pushing a blob in chunks")."""
         url = self._location(session, job)
         answer = self._exchange.call(
             Request("PATCH", url, _BYTES, job.body), Access.write(job.repository), _PATCHED
@@ -245,7 +246,7 @@ class _Job:
 
     @property
     def key(self) -> _Key:
-        """What tells it from other jobs."""
+        """The repository and the digest: equal for two jobs that do the same."""
         return self.repository, self.blob.digest
 
     @property

@@ -1,1 +1,1 @@
-"""Authorization at registries: from a challenge to the header that answers it."""
+"""Authorization at registries: from a challenge to the Authorization header."""

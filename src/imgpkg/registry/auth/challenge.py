@@ -33,7 +33,7 @@ _ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """One way in which a server wants to be answered; `scheme` and the names of parameters are lower case."""
+    """One challenge of a server; `scheme` and the names of the parameters are in lower case."""
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=lambda: _NONE)
@@ -51,26 +51,26 @@ class Challenge:
 
     @property
     def scope(self) -> str:
-        """The scopes that the server wants, separated by blanks; empty when it does not say."""
+        """The scopes that the server requires, separated by blanks; empty when it names none."""
         return self.parameters.get("scope", "")
 
     @property
     def can_be_answered(self) -> bool:
-        """True for Basic, and for Bearer with a realm: the two schemes spoken here."""
+        """True for Basic, and for Bearer with a realm: the two schemes that are supported."""
         return self.scheme == "basic" or (self.scheme == "bearer" and bool(self.realm))
 
     @property
     def error(self) -> str:
-        """Why the token shown was not enough, such as `insufficient_scope` (RFC 6750 section 3.1)."""
+        """Why the token that was sent is not enough, such as `insufficient_scope` (RFC 6750 section 3.1)."""
         return self.parameters.get("error", "")
 
 
 def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
-    """Read every challenge of every WWW-Authenticate line, in order; nothing is an error.
+    """Parse every challenge of every WWW-Authenticate line, in order; no text is an error.
 
-    Several challenges may share a line. Blanks around `=`, empty values, backslash escapes, unquoted values
-    up to a blank or comma, and missing commas are understood; of a repeated parameter the first counts. A
-    line of more than 64 KiB is passed over.
+    A line may hold several challenges. Blanks around `=`, empty values, backslash escapes, unquoted values
+    up to a blank or comma, and missing commas are accepted; of a repeated parameter the first counts. A line
+    of more than 64 KiB is skipped.
     """
     short = (line for line in lines if len(line) <= _LONGEST_LINE)
     return tuple(challenge for line in short for challenge in _parse_line(line))
@@ -105,7 +105,7 @@ def _end(pattern: re.Pattern[str], line: str, position: int) -> int:
 
 
 def _skip_junk(line: str, position: int) -> int:
-    """Pass over a quoted string that belongs to nothing, or one character that cannot stand here."""
+    """Skip a quoted string that belongs to no parameter, or one character that is not allowed here."""
     return max(_end(_QUOTED, line, position), position + 1)
 
 
@@ -118,16 +118,16 @@ def _value(line: str, position: int) -> tuple[str, int]:
 
 
 def _token68(scheme: str, line: str, position: int) -> tuple[str, int]:
-    """Read what Negotiate and its like send; for Basic and Bearer `realm=` is an empty realm."""
+    """Parse a token68 (RFC 9110 section 11.2), which no Basic and Bearer has: there `realm=` is empty."""
     match = None if scheme in _WITHOUT_TOKEN68 else _TOKEN68.match(line, position)
     return ("", position) if match is None else (match[1], match.end())
 
 
 def choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challenge | None:
-    """Return the challenge to answer, None when none is of a scheme spoken here.
+    """Return the challenge to answer, None when no scheme is supported.
 
-    A Bearer challenge without a realm counts last. Without a login, or with an identity token, Bearer comes
-    before Basic; otherwise the first is taken.
+    A Bearer challenge without a realm comes last. Without a login, or with an identity token, Bearer comes
+    before Basic; otherwise the first challenge is taken.
     """
     supported = [challenge for challenge in challenges if challenge.scheme in _SUPPORTED]
     whole = [challenge for challenge in supported if challenge.can_be_answered]
@@ -138,7 +138,7 @@ def choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challen
 
 
 def must_choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challenge:
-    """Choose; raise ChallengeError when nothing can be answered, or not with this credential."""
+    """Return the challenge to answer; raise ChallengeError when there is none for this credential."""
     challenge = choose(challenges, credential)
     if challenge is None:
         schemes = ", ".join(sorted({challenge.scheme for challenge in challenges}))
@@ -155,7 +155,10 @@ def must_choose(challenges: tuple[Challenge, ...], credential: Credential) -> Ch
 
 
 def has_answer(challenges: tuple[Challenge, ...], credential: Credential, *, is_open: bool) -> bool:
-    """Tell whether the credential can be shown; `is_open` is a registry that may hide what wants a login."""
+    """Return True when the credential can be sent; `is_open`: `GET /v2/` was answered with 200.
+
+    Such a registry may answer 404 where a login is needed.
+    """
     challenge = choose(challenges, credential)
     if challenge is None or challenge.scheme == "basic":
         return credential.has_login and (challenge is not None or is_open)
@@ -169,15 +172,16 @@ def named_scopes(challenges: Iterable[Challenge]) -> tuple[Scope, ...]:
 
 
 def is_insufficient(challenges: Iterable[Challenge]) -> bool:
-    """Tell whether the token shown was good but for too little (RFC 6750 section 3.1)."""
+    """Return True when the token that was sent is valid for too few scopes (RFC 6750 section 3.1)."""
     return any(challenge.error == "insufficient_scope" for challenge in challenges)
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """`type:name:action,action`; `str()` has the actions sorted and parses to the same value again.
+    """What a token allows on one resource (distribution token specification): `type:name:action,action`.
 
-    Text of another form is kept whole in `type`, without a name or actions.
+    `str()` has the actions sorted and parses to the same value. Text of another form is kept whole in `type`,
+    without a name or actions.
     """
 
     type: str
@@ -186,7 +190,7 @@ class Scope:
 
     @classmethod
     def parse(cls, text: str) -> Scope:
-        """Read one scope without blanks in it; the name may hold colons."""
+        """Parse one scope without blanks; the name may have colons."""
         kind, _, rest = text.partition(":")
         name, _, listed = rest.rpartition(":")
         actions = frozenset(action for action in listed.split(",") if action)
@@ -194,11 +198,11 @@ class Scope:
 
     @property
     def resource(self) -> tuple[str, str]:
-        """What it is about: two scopes for one resource can be merged."""
+        """The type and the name: two scopes for one resource can be merged."""
         return (self.type, self.name)
 
     def covers(self, other: Scope) -> bool:
-        """Tell whether this one allows all that `other` does; `*` allows everything on its resource."""
+        """Return True when it allows everything that `other` allows; `*` allows every action."""
         return self.resource == other.resource and (_ANY in self.actions or other.actions <= self.actions)
 
     def __str__(self) -> str:
@@ -208,12 +212,12 @@ class Scope:
 
 
 def parse_scopes(text: str) -> tuple[Scope, ...]:
-    """Read scopes separated by blanks, merged and in canonical order."""
+    """Parse scopes separated by blanks, merged and in canonical order."""
     return merge(Scope.parse(word) for word in text.split())
 
 
 def merge(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
-    """Join the scopes of each resource into one; sorted, so that equal sets are equal tuples."""
+    """Join the scopes of each resource; sorted, so that equal sets are equal tuples."""
     actions: dict[tuple[str, str], set[str]] = {}
     for scope in scopes:
         actions.setdefault(scope.resource, set()).update(scope.actions)
@@ -221,7 +225,7 @@ def merge(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
 
 
 def covers(held: Iterable[Scope], wanted: Iterable[Scope]) -> bool:
-    """Tell whether `held`, merged, allows all that is wanted."""
+    """Return True when `held`, merged, allows every scope of `wanted`."""
     by_resource = {scope.resource: scope for scope in held}
     return all(
         scope.resource in by_resource and by_resource[scope.resource].covers(scope) for scope in wanted
@@ -240,17 +244,17 @@ def push(repository: Repository) -> Scope:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a request does to which repository: it decides the credential and the scopes asked for."""
+    """What a request does to which repository, which decides the credential and the requested scopes."""
 
     repository: Repository
     scopes: tuple[Scope, ...]
 
     @classmethod
     def read(cls, repository: Repository) -> Access:
-        """Read manifests, blobs or tags."""
+        """Return the access to read manifests, blobs and tags."""
         return cls(repository, (pull(repository),))
 
     @classmethod
     def write(cls, repository: Repository, *sources: Repository) -> Access:
-        """Write; `sources` are repositories of the same registry that blobs are mounted from."""
+        """Return the access to write; `sources` are repositories of the same registry to mount blobs from."""
         return cls(repository, merge((push(repository), *map(pull, sources))))
