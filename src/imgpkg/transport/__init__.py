@@ -1,1 +1,1 @@
-"""WIRE: one HTTP message at a time; knows no registry."""
+"""HTTP over sockets: connections, TLS, proxies, and one exchange at a time."""

@@ -28,11 +28,11 @@ R = TypeVar("R")
 Address: TypeAlias = "tuple[Any, ...]"
 
 _CONNECT_SLICE = 0.05
-# What one of several addresses gets at least, however many there are.
+# Seconds for each of several addresses, at least, however many there are.
 _SHORTEST_ATTEMPT = 2.0
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _RECORDS = 1 << 16
-# All authorities of the world are less than a hundredth of it.
+# Bytes. The bundle of all public authorities is less than a hundredth of that.
 _MAX_SIZE = 64 << 20
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _SYSTEM_BUNDLES = (
@@ -46,7 +46,7 @@ _SYSTEM_BUNDLES = (
 
 
 class Channel(Protocol):
-    """What bytes are written to and read from: a socket, or TLS that has no socket of its own."""
+    """A socket, or TLS inside of TLS, which has no socket of its own."""
 
     def send(self, data: Buffer, /) -> int:
         """Write some of `data` and return how much."""
@@ -60,8 +60,8 @@ class Channel(Protocol):
 class Connection:
     """A connected socket; each call gets the `Wait` that limits it.
 
-    Failures are raised as the socket raises them, TimeoutError at the limit. A connection belongs to the
-    process that opened it.
+    Errors of the socket are raised as they are, and TimeoutError at the limit. A connection is used only in
+    the process that opened it.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -72,14 +72,14 @@ class Connection:
 
     @property
     def is_usable(self) -> bool:
-        """False when the peer has closed it or sent something unasked, and in a forked process."""
+        """False after the peer has closed it or sent something without a request, and in a forked process."""
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return self._process == os.getpid() and not poll.poll(0)
 
     def start_tls(self, context: SSLContext, host: str, wait: Wait) -> None:
-        """Go on with TLS, inside TLS when it is spoken already; raise ssl.SSLError without agreement."""
-        # Certificates name neither the zone of an address nor the dot of the root.
+        """Start TLS, inside the present TLS if there is one; raise ssl.SSLError when the handshake fails."""
+        # Certificates have neither the zone of an IPv6 address nor the final dot of a name.
         name = host.partition("%")[0].rstrip(".")
         if self._channel is self._sock and not hasattr(self._sock, "context"):
             self._sock = context.wrap_socket(self._sock, server_hostname=name, do_handshake_on_connect=False)
@@ -91,7 +91,7 @@ class Connection:
         self._within(wait, inner.do_handshake)
 
     def send(self, data: Buffer, wait: Callable[[], Wait]) -> None:
-        """Write all of `data`; `wait` makes the limit for each piece that the peer takes."""
+        """Write all of `data`; `wait` makes the limit for each piece that the peer accepts."""
         view = memoryview(data).cast("B")
         while view:
             count = self._within(wait(), lambda rest=view: self._channel.send(rest))  # type: ignore[misc]
@@ -102,9 +102,9 @@ class Connection:
         return self._within(wait, lambda: self._channel.recv_into(buffer))
 
     def abort(self) -> None:
-        """End what another thread waits for on this connection; it takes no lock."""
+        """End the wait of another thread on this connection, without taking a lock."""
         with suppress(OSError):
-            # The method of a TLS socket also drops its encryption, which the other thread still uses.
+            # Not the method of TLS sockets: it also drops the TLS state, which the other thread still uses.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -118,13 +118,13 @@ class Connection:
             if seconds != self._timeout:
                 self._sock.settimeout(seconds)
                 self._timeout = seconds
-            # A call that timed out has moved nothing and may be repeated, also under TLS.
+            # A call that timed out has transferred nothing and may be repeated, also with TLS.
             with suppress(TimeoutError):
                 return act()
 
 
 class Inbound(io.RawIOBase):
-    """What a connection receives, as a raw stream; `wait` makes the limit of each receive."""
+    """The received bytes of a connection as a raw stream; `wait` makes the limit of each read."""
 
     def __init__(self, connection: Connection, wait: Callable[[], Wait]) -> None:
         self._connection = connection
@@ -155,7 +155,7 @@ def dial(host: str, port: int, wait: Wait) -> Connection:
 
 
 def _look_up(host: str, port: int, wait: Wait) -> list[Address]:
-    """Resolve a name in another thread: the call of the system can be neither limited nor interrupted."""
+    """Resolve a name in another thread, because getaddrinfo has no time limit and cannot be interrupted."""
     answers: list[list[Address] | BaseException] = []
 
     def ask() -> None:
@@ -178,10 +178,10 @@ def _look_up(host: str, port: int, wait: Wait) -> list[Address]:
 
 
 def _connect(address: Address, wait: Wait, share: int) -> socket.socket:
-    """Connect to one address within its share of what is left: it is the first of `share` addresses."""
+    """Connect to one address, the first of `share`, within its share of the time that is left."""
     sock = socket.socket(*address[:3])
     try:
-        # A message is written in few large pieces: waiting for more to send only costs time.
+        # Messages are sent in few large pieces, which Nagle's algorithm would only delay.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setblocking(False)
@@ -211,19 +211,20 @@ def _check(code: int, *accepted: int) -> None:
 
 
 def read_authorities(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the PEM certificates in the files that the user adds; imports `ssl` only if there are any.
+    """Return the PEM certificates in `paths`; raise InvalidSettings for a file without any.
 
-    Raises InvalidSettings for a file that cannot be read or holds no certificate.
+    `ssl` is imported only where there are files.
     """
     with doing("Creating registry HTTP transport"):
         return tuple(certificate for path in paths for certificate in _read_file(path))
 
 
 def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, str]) -> SSLContext:
-    """Build the TLS context of a client: system authorities as `environ` says, and `added` ones.
+    """Return the TLS context of a client with the authorities of the system and the certificates in `added`.
 
-    SSL_CERT_FILE replaces the system's bundle; SSL_CERT_DIR (folders, separated by `:`) its folder. Any
-    believed certificate ends the chain, an intermediate or a leaf too. `verify=False` believes everybody.
+    SSL_CERT_FILE in `environ` replaces the bundle of the system, SSL_CERT_DIR (folders, separated by `:`) its
+    folder. Every trusted certificate ends a chain, also an intermediate or a leaf. With `verify=False` no
+    certificate is verified.
     """
     import ssl  # noqa: PLC0415 - 20 ms, only for https
 
@@ -243,10 +244,10 @@ def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, 
 
 
 class InnerTLS:
-    """TLS inside a TLS connection, for proxies reached over TLS: its records pass through memory.
+    """TLS inside a TLS connection, for proxies that are reached over TLS; records pass through memory.
 
-    A call that raises TimeoutError has lost nothing and may be repeated. What `send` takes leaves with the
-    next call of any method at the latest.
+    A call that raises TimeoutError has lost nothing and may be repeated. What `send` accepts is written with
+    the next call of any method at the latest.
     """
 
     def __init__(self, context: SSLContext, outer: socket.socket, host: str) -> None:
@@ -259,12 +260,12 @@ class InnerTLS:
         self._unsent = b""
 
     def do_handshake(self) -> None:
-        """Agree on keys; raise ssl.SSLError without agreement."""
+        """Do the handshake; raise ssl.SSLError when it fails."""
         self._run(self._tls.do_handshake)
         self._flush()
 
     def send(self, data: Buffer, /) -> int:
-        """Take all of `data` and return its length."""
+        """Accept all of `data` and return its length."""
         self._flush()
         return self._tls.write(data)
 
@@ -318,7 +319,7 @@ def _read_text(path: str) -> str:
 
 
 def _usable(text: str) -> list[str]:
-    """Return the certificates that parse; a bundle may hold others, which are passed over."""
+    """Return the certificates that OpenSSL accepts; others in a bundle are skipped."""
     import ssl  # noqa: PLC0415 - only where the user adds files
 
     usable = []
@@ -339,7 +340,7 @@ def _blocks(text: str) -> Iterator[str]:
 def _load_system_bundle(context: SSLContext, chosen: str) -> None:
     import ssl  # noqa: PLC0415 - see client_context
 
-    # The paths compiled in are asked for by name: OpenSSL itself would look into the process's environment.
+    # Not load_default_certs(): OpenSSL reads the environment of the process, and `environ` counts here.
     candidates = (chosen,) if chosen else (ssl.get_default_verify_paths().openssl_cafile, *_SYSTEM_BUNDLES)
     for path in candidates:
         with suppress(OSError):
@@ -357,7 +358,7 @@ def _load_system_folders(context: SSLContext, chosen: str) -> None:
         return
     for name in filter(None, chosen.split(":")):
         with suppress(OSError):
-            # Such folders have links by hash beside their files, which are the same certificates again.
+            # Such folders hold links, named by hash, to their own files.
             for path in sorted({entry.resolve() for entry in Path(name).iterdir()}):
                 _load_file(context, path)
 
@@ -368,6 +369,6 @@ def _load_file(context: SSLContext, path: Path) -> None:
     try:
         context.load_verify_locations(cafile=path)
     except OSError:
-        # Something in it is no certificate; the others count all the same.
+        # OpenSSL refuses the whole file for one bad certificate; the others are used all the same.
         for certificate in _usable(path.read_text("ascii", errors="replace")):
             context.load_verify_locations(cadata=certificate)

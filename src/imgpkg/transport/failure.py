@@ -1,4 +1,4 @@
-"""From what sockets, TLS and the HTTP parser raise to the errors of this package, in the original's words."""
+"""From errors of sockets, TLS and the HTTP parser to a TransportError with the words of the original."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Request
     from imgpkg.transport.pool import Peer
 
-# What a socket, TLS, a host name and the parser of responses raise.
+# Raised by sockets, TLS, host names and the parser of responses.
 FAILURES = (OSError, HTTPException, UnicodeError)
 
 _NOT_TLS = frozenset(
@@ -44,7 +44,7 @@ _HINT_OFF = (
 
 
 class Phase(Enum):
-    """How far an exchange had come; the value is what a time-out is called there."""
+    """The step of an exchange; the value is the text of a time-out in it."""
 
     DIAL = "i/o timeout"
     HANDSHAKE = "net/http: TLS handshake timeout"
@@ -54,7 +54,7 @@ class Phase(Enum):
 
     @property
     def silence(self) -> str:
-        """What is missing while the peer is waited for."""
+        """The words for a wait in this step."""
         return _SILENCE[self]
 
 
@@ -72,17 +72,17 @@ class HungUp(ConnectionFailed):
 
 
 def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) -> TransportError:
-    """Return the TransportError that says in `error.reason` what `error` means in `phase`.
+    """Return the TransportError for `error`, or for its first cause, in `phase`.
 
-    Wrappers are looked through to the first cause. CertificateRejected says that TLS was spoken: never go on
-    without it. No text has a part of a header or a body.
+    CertificateRejected means that the peer speaks TLS: never continue without TLS after it. No text has a
+    part of a header or a body.
     """
     cause = _root(error)
     url = redact_url(request.url)
     match cause:
         case TimeoutError():
             return TimedOut(request.method, url, _timeout(phase, peer))
-        # Which of the two a closed handshake is depends on the release of Python.
+        # A peer that closes during the handshake: which error that is depends on the release of Python.
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | RemoteDisconnected():
             return _hung_up(request.method, url, "EOF", phase)
         case ssl.SSLError():
@@ -124,7 +124,7 @@ def _rejected(method: str, url: str, error: ssl.SSLCertVerificationError) -> Cer
 def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportError:
     if isinstance(error, ssl.SSLCertVerificationError):
         return _rejected(method, url, error)
-    # Only what OpenSSL itself raised has these attributes.
+    # Only errors from OpenSSL itself have this attribute.
     name = getattr(error, "reason", None) or ""
     if phase is Phase.HANDSHAKE and name in _NOT_TLS:
         return NotTLS(method, url, "http: server gave HTTP response to HTTPS client")
@@ -180,7 +180,7 @@ def _dialling(peer: Peer) -> str:
 
 
 def _last_address(peer: Peer) -> str:
-    """Return the address that was tried last, whose failure is the one reported; the name if nobody knows."""
+    """Return the address that was tried last, whose error is reported; the name when it has no address."""
     try:
         return str(socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)[-1][4][0])
     except (OSError, UnicodeError):

@@ -1,11 +1,10 @@
-"""HTTP/1.1 on one connection (RFC 9112): requests written, responses read, proxies and TLS included."""
+"""HTTP/1.1 on one connection (RFC 9112): requests, responses, tunnels through proxies."""
 
 from __future__ import annotations
 
 import io
 import re
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING, Any, cast
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from imgpkg.errors import ImgpkgError
     from imgpkg.transport.message import Body, OpenBody, Request
-    from imgpkg.transport.pool import Route
+    from imgpkg.transport.pool import Limits, Route
 
 _BLOCK_SIZE = 1 << 20
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
@@ -38,23 +37,10 @@ _LONGEST_LINE = 1 << 16
 _MOST_TRAILERS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds: to connect, to wait for response headers (None for ever), and without progress of a body.
-
-    A wait that has lasted `quiet` seconds is announced.
-    """
-
-    connect: float
-    headers: float | None
-    idle: float
-    quiet: float
-
-
 class Link:
-    """HTTP on a connection to one origin; one exchange at a time, the next when the response has been read.
+    """HTTP on a connection along one route; the next exchange may start when the response has been read.
 
-    `announce` gets a text when a wait is long. A scope of cancellation ends the waits of its threads.
+    `announce` gets a text when a wait is long. A cancelled scope ends the waits of its threads.
     """
 
     def __init__(self, route: Route, limits: Limits, announce: Callable[[str], None]) -> None:
@@ -68,7 +54,7 @@ class Link:
 
     @property
     def is_alive(self) -> bool:
-        """True while the next exchange may use it."""
+        """True when another exchange can start."""
         return self._connection is not None and self._connection.is_usable
 
     @property
@@ -77,7 +63,7 @@ class Link:
         return self._connection is not None and not self._is_cut_short
 
     def connect(self, request: Request, context: Callable[[], SSLContext], scope: Cancellation) -> None:
-        """Dial, pass the proxy and shake hands for `request`; raise a TransportError or Cancelled."""
+        """Dial, open the tunnel and do the TLS handshake; raise a TransportError or Cancelled."""
         limit = self._limits.connect
         seconds = limit if request.connect_timeout is None else min(request.connect_timeout, limit)
         self._scope = scope
@@ -95,10 +81,12 @@ class Link:
             self.close()
             raise
 
-    def exchange(self, request: Request, release: Callable[[Link], None], scope: Cancellation) -> Answer:
-        """Send `request` and return the response; `release` gets the link when it is free again.
+    def exchange(
+        self, request: Request, release: Callable[[Link], None], scope: Cancellation
+    ) -> StreamedResponse:
+        """Send `request` and return the response; `release` is called when the link is free again.
 
-        After an error the link is closed. Raises a TransportError, Cancelled, or what the body raises.
+        After an error the link is closed. Raises a TransportError, Cancelled, or an error of the body.
         """
         assert self._connection is not None  # noqa: S101 - connect came first
         self._scope = scope
@@ -110,14 +98,14 @@ class Link:
         except BaseException:
             self.close()
             raise
-        return Answer(self, request, head, release)
+        return StreamedResponse(self, request, head, release)
 
     def rest(self) -> None:
-        """End an exchange: nobody waits on the connection until the next one."""
+        """End an exchange: until the next one there is no wait to cancel."""
         self._scope.forget(self._registration)
 
     def abort(self) -> None:
-        """End what another thread waits for on the connection; it takes no lock."""
+        """End the wait of another thread on the connection, without taking a lock."""
         connection = self._connection
         if connection is not None:
             connection.abort()
@@ -130,16 +118,18 @@ class Link:
             connection.close()
 
     def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
-        """Make the limit of one wait of `request`."""
-        return Wait(seconds, self._scope, partial(self._tell, request, phase, seconds), self._limits.quiet)
+        """Return the limit of one wait of `request`."""
+        return Wait(
+            seconds, self._scope, partial(self._announce_wait, request, phase, seconds), self._limits.quiet
+        )
 
-    def _tell(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
+    def _announce_wait(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
         limit = "without a limit" if seconds is None else f"for up to {seconds:.0f} s"
         url = redact_url(request.url)
         self._announce(f"{request.method} {url}: {phase.silence} for {spent:.0f} s, waiting {limit}")
 
     def failure(self, request: Request, error: BaseException, phase: Phase) -> ImgpkgError:
-        """Close the link and return what to raise; a socket that was shut down on purpose is no failure."""
+        """Close the link and return the error to raise: Cancelled where that shut the socket down."""
         self.close()
         if self._scope.is_cancelled:
             return Cancelled(STOPPED)
@@ -157,13 +147,13 @@ class Link:
             connection.start_tls(context(), route.origin.host, wait)
 
     def _tunnel(self, connection: Connection, wait: Wait) -> None:
-        """Have the proxy open a tunnel (RFC 9110 9.3.6)."""
+        """Open a tunnel through the proxy (RFC 9110 section 9.3.6)."""
         target = self.route.origin.address
         lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
         if self.route.proxy is not None and self.route.proxy.authorization:
             lines.append(f"Proxy-Authorization: {self.route.proxy.authorization}")
         connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"), lambda: wait)
-        # Unbuffered: what follows the answer belongs to TLS.
+        # A buffer of one byte: what follows the response belongs to TLS.
         head = Head(Inbound(connection, lambda: wait), "CONNECT", buffer_size=1)
         if head.response.status != _OK:
             raise OSError(f"Tunnel connection failed: {head.response.status} {head.response.reason.strip()}")
@@ -186,13 +176,13 @@ class Link:
         except (BrokenPipeError, ConnectionResetError) as error:
             if self._scope.is_cancelled:
                 raise self.failure(request, error, Phase.REQUEST) from error
-            # A server that has refused stops reading; its answer may be there all the same.
+            # A server that refuses a request stops reading it; its response may have arrived all the same.
             self._is_cut_short = True
         except FAILURES as error:
             raise self.failure(request, error, Phase.REQUEST) from error
 
     def _receive(self, request: Request, connection: Connection) -> Head:
-        # One wait for the whole head: a server that drips bytes would keep a client for ever otherwise.
+        # One wait for the whole head: otherwise a server that sends byte after byte would never time out.
         wait = self.wait(request, Phase.HEADERS, self._limits.headers)
         inbound = Inbound(connection, lambda: wait)
         try:
@@ -204,7 +194,7 @@ class Link:
 
 
 def _head(request: Request, route: Route) -> bytes:
-    """Write the head of a request (RFC 9112 3), whose names and values the pool has checked."""
+    """Return the head of a request (RFC 9112 section 3), whose names and values the pool has checked."""
     headers = {"Host": route.origin.authority, **request.headers}
     if route.is_forwarded and route.proxy is not None and route.proxy.authorization:
         headers["Proxy-Authorization"] = route.proxy.authorization
@@ -234,9 +224,10 @@ def _blocks(source: OpenBody, body: Body) -> Iterator[bytes]:
 
 
 class Head:
-    """The head of a response, read when it is made, and the buffered stream that stands at its body.
+    """The head of a response, read in the constructor, and the stream from which its body is read.
 
-    Interim responses are passed over. Raises HTTPException for what is no HTTP, and what the stream raises.
+    Interim responses (RFC 9110 section 15.2) are skipped. Raises HTTPException for a malformed head, and the
+    errors of the stream.
     """
 
     def __init__(self, inbound: Inbound, method: str, buffer_size: int = io.DEFAULT_BUFFER_SIZE) -> None:
@@ -245,19 +236,19 @@ class Head:
         while True:
             self.response = HTTPResponse(cast("Any", self), method=method)
             self.response.begin()
-            # It would close the stream when it is collected.
+            # HTTPResponse closes its file when it is garbage collected, and the stream is still needed.
             self.response.fp = cast("Any", None)
             if self.response.status >= _FIRST_FINAL or self.response.status == _SWITCHING_PROTOCOLS:
                 break
 
     def makefile(self, mode: str) -> io.BufferedReader[Inbound]:
-        """Give the parser the stream; sockets have a method of this name, and it needs no other."""
+        """Return the stream: the only method of a socket that HTTPResponse calls."""
         del mode
         return self.stream
 
 
-class Answer:
-    """A response whose body comes from the connection as it is read (the protocol `message.Response`)."""
+class StreamedResponse:
+    """A `Response` whose body is received while it is read."""
 
     def __init__(self, link: Link, request: Request, head: Head, release: Callable[[Link], None]) -> None:
         self._link = link
@@ -280,8 +271,8 @@ class Answer:
     def read(self, size: int = -1, /) -> bytes:
         """Return at most `size` more bytes of the body, all of it when negative, b"" at the end.
 
-        Raises Cancelled, and a TransportError when the connection breaks before the body is whole or stands
-        still.
+        Raises Cancelled, and a TransportError when the connection breaks before the end of the body or makes
+        no progress.
         """
         if size < 0:
             return b"".join(iter(lambda: self.read(_BLOCK_SIZE), b""))
@@ -297,7 +288,7 @@ class Answer:
         return data
 
     def close(self) -> None:
-        """Give the connection back: drained if little is left of the body, else dropped."""
+        """Return the connection to the pool if little is left of the body, otherwise close it."""
         if self._is_finished:
             return
         left = self._body.left
@@ -313,12 +304,12 @@ class Answer:
 
     def __exit__(self, *exception: object) -> None:
         if any(exception) and not self._is_finished:
-            # Whoever fails does not wait for the rest.
+            # After an error the rest of the body is not waited for.
             self._drop()
         self.close()
 
     def __repr__(self) -> str:
-        return f"Answer({self.status} to {self._request!r})"
+        return f"StreamedResponse({self.status} to {self._request!r})"
 
     def _drain(self) -> None:
         left = _DRAINED_AT_CLOSE
@@ -339,14 +330,14 @@ class Answer:
 
 
 class PlainBody:
-    """A body of `left` bytes; None for one that ends with the connection."""
+    """A body of `left` bytes, None when the end of the connection is its end (RFC 9112 section 6.3)."""
 
     def __init__(self, stream: io.BufferedReader[Inbound], left: int | None) -> None:
         self._stream = stream
         self.left = left
 
     def read(self, size: int) -> bytes:
-        """Return at most `size` bytes that are there, b"" at the end."""
+        """Return at most `size` bytes, as soon as there are any; b"" at the end."""
         data = self._stream.read1(size if self.left is None else min(size, self.left))
         if self.left is not None:
             self.left -= len(data)
@@ -358,7 +349,7 @@ class PlainBody:
 
 
 class ChunkedBody:
-    """A body in chunks (RFC 9112 7.1); `left` is None until the last one has come."""
+    """A body in chunks (RFC 9112 section 7.1); `left` is None until the last one was received."""
 
     def __init__(self, stream: io.BufferedReader[Inbound]) -> None:
         self._stream = stream
@@ -380,7 +371,7 @@ class ChunkedBody:
         return data
 
     def _next(self) -> int:
-        # int() would take a sign, blanks and underscores; a negative size means "everything" to a stream.
+        # int() accepts signs, blanks and underscores too, and a read of a negative size never ends.
         match = _CHUNK_SIZE.fullmatch(self._line())
         if match is None:
             raise IncompleteRead(b"")

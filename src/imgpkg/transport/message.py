@@ -1,4 +1,4 @@
-"""HTTP requests and responses as values, the protocol of what carries them, and what of them may be shown."""
+"""HTTP messages: requests, responses, the protocol of a transport, and what may be printed of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SECRET_HEADER = re.compile(
     r"authorization|cookie|token|secret|password|api-?key|x-identity|x-registry-auth", re.IGNORECASE
 )
 _URL_HEADERS = frozenset({"location", "content-location", "referer"})
-# A target that does not end is one up to the end.
+# A target without `>` reaches to the end.
 _LINK_TARGET = re.compile(r"<([^>]*)(>?)")
 LOGIN_HINT = "The proxy wants a login: write HTTPS_PROXY and HTTP_PROXY as http://USER:PASSWORD@HOST:PORT."
 
@@ -37,7 +37,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 class OpenBody(Protocol):
-    """Bytes to send, in the shape of an open file; entering it gives nothing new."""
+    """Bytes to send, in the form of an open file; what entering it returns is not used."""
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes, b"" at the end."""
@@ -52,7 +52,7 @@ class OpenBody(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request body of `length` bytes that can be opened again when the request is sent again."""
+    """A request body of `length` bytes, opened anew each time that the request is sent."""
 
     length: int
     open: Opener
@@ -61,7 +61,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One HTTP request: an absolute URL, headers whose names are in canonical case, a body that replays.
+    """One HTTP request: an absolute URL, headers with names in canonical case, and a body.
 
     With `secret`, tracers show neither bodies nor the query of this exchange: a token request.
     `connect_timeout` is in seconds, and counts when it is shorter than the transport's own.
@@ -81,7 +81,7 @@ class Request:
 class Response(Protocol):
     """One HTTP response whose body has not been read yet; close it, or use it as a context manager.
 
-    `headers` is looked up without regard to case; `header_list(name)` gives every line of that name.
+    Names in `headers` are found in any case.
     """
 
     @property
@@ -106,7 +106,7 @@ class Response(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the connection back, drained or dropped."""
+        """Return the connection to the pool, or close it when much of the body is left."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -144,7 +144,7 @@ def content_length(headers: Mapping[str, str]) -> int | None:
 
 
 class Transport(Protocol):
-    """Carries one request to its host: no redirect is followed, nothing is repeated, nothing is added."""
+    """Send one request to its host; no redirect is followed, and no failure is repeated."""
 
     def send(self, request: Request) -> Response:
         """Send and return the response as soon as its headers are there; raise a TransportError."""
@@ -152,7 +152,7 @@ class Transport(Protocol):
 
 
 def read_at_most(response: Response, limit: int) -> bytes:
-    """Return the whole body, or its first `limit` bytes; a single read may return less than is there."""
+    """Return the whole body, or its first `limit` bytes, with as many reads as that takes."""
     blocks, left = [], limit
     while left and (block := response.read(min(left, _BLOCK_SIZE))):
         blocks.append(block)
@@ -161,7 +161,7 @@ def read_at_most(response: Response, limit: int) -> bytes:
 
 
 def bytes_body(data: bytes, *, secret: bool = False) -> Body:
-    """Wrap bytes in memory as a body that replays."""
+    """Return a body of these bytes."""
     from io import BytesIO  # noqa: PLC0415 - keeps this module free of I/O at import
 
     return Body(len(data), lambda: BytesIO(data), secret)
@@ -169,7 +169,7 @@ def bytes_body(data: bytes, *, secret: bool = False) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Scheme, host and port: what decides whether two URLs may see the same credential (RFC 6454)."""
+    """Scheme, host and port (RFC 6454): a credential for one origin is not sent to another."""
 
     scheme: str
     host: str
@@ -198,7 +198,7 @@ class Origin:
 
     @classmethod
     def of(cls, url: str) -> Origin:
-        """Take the origin of an absolute URL; raise ValueError without a host or with a bad port."""
+        """Return the origin of an absolute URL; raise ValueError without a host or with a bad port."""
         parts = urlsplit(url)
         scheme, host = parts.scheme.lower(), parts.hostname
         if not host:
@@ -207,10 +207,10 @@ class Origin:
 
 
 def redact_url(url: str) -> str:
-    """Return `url` without user info, fragment and the values of unknown query keys.
+    """Return `url` without user information, fragment and the values of unknown query keys.
 
-    Kept are the values of scope, service, mount, from, digest, n and last. Works on any text, also on
-    relative and malformed URLs; control characters come out percent-encoded.
+    Keep the values of scope, service, mount, from, digest, n and last. Any text is accepted, also relative
+    and malformed URLs; control characters are percent-encoded.
     """
     whole, hash_sign, _ = _UNPRINTABLE.sub(_percent, url).partition("#")
     address, question_mark, query = whole.partition("?")
@@ -220,7 +220,7 @@ def redact_url(url: str) -> str:
 
 
 def redact_header(name: str, value: str) -> str:
-    """Return what may be shown of a header's value: `<redacted>` for credentials, redacted URLs in links."""
+    """Return the value of a header for logs: `<redacted>` for credentials, redacted URLs in links."""
     key = name.lower()
     if _SECRET_HEADER.search(key):
         return "<redacted>"
@@ -233,7 +233,7 @@ def redact_header(name: str, value: str) -> str:
 
 def _redact_pair(pair: str) -> str:
     key, equals, value = pair.partition("=")
-    # A ";" may separate pairs for an old server, so that a secret could hide behind a shown key.
+    # Old servers separate pairs with ";", so that a secret could follow a key that is shown.
     if not pair or (key in SHOWN_QUERY_KEYS and ";" not in value):
         return pair
     return f"{key}={REDACTED}" if equals else REDACTED

@@ -47,25 +47,27 @@ _HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 
 
 def _close_all(idle: Idle) -> None:
-    """Close what is kept; in a forked process its own ends only."""
+    """Close the kept connections; in a forked process those of the parent stay open."""
     while idle:
         for link, _ in idle.popitem()[1]:
             link.close()
 
 
 class Pool:
-    """The `Transport` of real sockets: no redirect is followed and no failure repeated.
+    """The `Transport` over sockets, with a pool of connections; safe from many threads.
 
-    One exception, as in Go: an idempotent request on a kept connection that turns out closed, before any byte
-    of a response, is sent once more. Safe from many threads.
+    No failure is repeated, with one exception as in Go: an idempotent request is sent once more when a kept
+    connection is closed before the first byte of the response.
 
-    Seconds: `connect_timeout` limits dialling, and then the handshakes; `header_timeout` the whole wait for
-    response headers (0 and less: no limit); `idle_timeout` how long a body may stand still, which as a whole
-    may take any time. `on_wait` gets a sentence when one of these waits has lasted `quiet_time`. Cancelling
-    `cancellation`, or the scope that a thread works in, ends every wait at once with Cancelled.
+    All times are in seconds. `connect_timeout` limits dialling, and then the handshakes. `header_timeout`
+    limits the whole wait for response headers (0 and less: no limit). `idle_timeout` limits how long a body
+    may make no progress; the whole body may take any time. `on_wait` gets a sentence when one of these waits
+    has lasted `quiet_time`. Cancelling `cancellation`, or the scope of a thread, ends its waits with
+    Cancelled.
 
-    `max_connections` are kept per host, more are opened on demand; a forked process opens its own. `environ`
-    gives proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a useless CA file.
+    `max_connections` are kept per route, more are opened on demand; a forked process opens its own. `environ`
+    is read for proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a CA file without a
+    certificate.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Pool:
         self._authorities = read_authorities(ca_cert_paths)
         self._verify_certs = verify_certs
         headers = header_timeout if header_timeout > 0 else None
-        self._timeouts = (connect_timeout, headers, idle_timeout, quiet_time)
+        self._limits = Limits(connect_timeout, headers, idle_timeout, quiet_time)
         self._environ = environ
         self._max_connections = max_connections
         self._tracer = tracer
@@ -99,7 +101,7 @@ class Pool:
         self._process = os.getpid()
         self._lock = Lock()
         self._idle: Idle = {}
-        # Nobody is warned of open sockets whose pool was merely forgotten.
+        # A pool that is not closed must not cause warnings about open sockets.
         finalize(self, _close_all, self._idle)
         self._context: SSLContext | None = None
         self._is_closed = False
@@ -116,7 +118,7 @@ class Pool:
         return self._traced(self._tracer, request, route)
 
     def close(self) -> None:
-        """Close the kept connections; those in use are closed when their responses are."""
+        """Close the kept connections; those in use are closed with their responses."""
         with self._lock:
             self._is_closed = True
         _close_all(self._idle)
@@ -128,7 +130,7 @@ class Pool:
         self.close()
 
     def _completed(self, request: Request) -> Request:
-        """Add what every message has; refuse what would change the meaning of the message on the wire."""
+        """Add the headers of every request; refuse text that would inject other headers or requests."""
         if not _METHOD.fullmatch(request.method):
             raise _refusal(request, f"net/http: invalid method {request.method!r}")
         for name, value in request.headers.items():
@@ -165,7 +167,7 @@ class Pool:
 
     def _exchange(self, request: Request, route: Route) -> Response:
         from imgpkg.transport.failure import HungUp  # noqa: PLC0415 - loads ssl
-        from imgpkg.transport.http11 import Limits, Link  # noqa: PLC0415 - loads http.client
+        from imgpkg.transport.http11 import Link  # noqa: PLC0415 - loads http.client
 
         scope = current(self._cancellation)
         kept = self._take(route)
@@ -175,12 +177,12 @@ class Pool:
             except HungUp:
                 if request.method not in _IDEMPOTENT:
                     raise
-        link = Link(route, Limits(*self._timeouts), self._on_wait)
+        link = Link(route, self._limits, self._on_wait)
         link.connect(request, self._tls_context, scope)
         return link.exchange(request, self._keep, scope)
 
     def _take(self, route: Route) -> Link | None:
-        """Return the connection used last that is still good; close those that are not."""
+        """Return the connection that was used last and is still usable; close the others."""
         self._own()
         while True:
             with self._lock:
@@ -193,9 +195,9 @@ class Pool:
             link.close()
 
     def _own(self) -> None:
-        """Start anew in a forked process: two that share a connection would get each other's answers."""
+        """Forget the connections in a forked process: with the parent's it would read the wrong responses."""
         if self._process != os.getpid():
-            # A thread that does not exist here may have held the lock.
+            # A thread of the parent, which does not exist here, may have held the lock.
             self._process, self._lock = os.getpid(), Lock()
             _close_all(self._idle)
 
@@ -218,32 +220,45 @@ class Pool:
 
 
 def _refusal(request: Request, reason: str) -> TransportError:
-    """Return the error for a request that cannot be sent at all: repeating it is useless."""
+    """Return the error for a request that cannot be sent; it is not temporary."""
     return TransportError(request.method, redact_url(request.url), reason)
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Time limits in seconds: to connect, for response headers (None: no limit), for a body without progress.
+
+    A wait that has lasted `quiet` seconds is announced.
+    """
+
+    connect: float
+    headers: float | None
+    idle: float
+    quiet: float
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes, and through what: connections of equal routes are interchangeable."""
+    """The origin of a request and the proxy before it; requests with equal routes share connections."""
 
     origin: Origin
     proxy: Proxy | None = None
 
     @property
     def peer(self) -> Peer:
-        """The machine to dial."""
+        """The host to dial."""
         end = self.proxy or self.origin
         return Peer(end.host, end.port, is_proxy=self.proxy is not None)
 
     @property
     def is_forwarded(self) -> bool:
-        """True when the proxy reads the requests itself, instead of tunnelling bytes."""
+        """True when the proxy forwards requests, instead of the bytes of a tunnel."""
         return self.proxy is not None and self.origin.scheme == "http"
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The machine that is dialled: the registry, or the proxy in front of it."""
+    """The host that is dialled: the registry, or the proxy before it."""
 
     host: str
     port: int
@@ -252,7 +267,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy to talk to; `authorization` is the value of Proxy-Authorization, empty for none."""
+    """A proxy; `authorization` is the value of Proxy-Authorization, empty for none."""
 
     scheme: str
     host: str
@@ -261,11 +276,11 @@ class Proxy:
 
     @classmethod
     def parse(cls, url: str) -> Proxy:
-        """Read a proxy's URL; raise InvalidSettings, whose text has no part of the URL but the scheme."""
+        """Parse the URL of a proxy; raise InvalidSettings, whose text has only the scheme of the URL."""
         try:
             origin, parts = Origin.of(url), urlsplit(url)
         except ValueError:
-            # The text may hold a password anywhere, and so may the error's.
+            # The URL may hold a password anywhere, and so may the text of the cause.
             raise InvalidSettings("Reading the proxy's URL: invalid proxy address") from None
         if origin.scheme not in _VARIABLES:
             raise InvalidSettings(f"Reading the proxy's URL: unsupported scheme '{origin.scheme}'")
@@ -276,11 +291,12 @@ class Proxy:
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
-    """Return the URL of the proxy for the absolute `url`, None to go straight.
+    """Return the URL of the proxy for the absolute `url`, None for a direct connection.
 
-    The upper-case variable wins over the lower-case one, empty counts as absent, a proxy without a scheme is
-    an http one. In a CGI program (REQUEST_METHOD is set) HTTP_PROXY may come from a client's `Proxy` header
-    and is ignored. Raises ValueError when `url` has no host.
+    The rules are those of Go's httpproxy: the upper-case variable is preferred to the lower-case one, an
+    empty one counts as absent, and a proxy without a scheme is an http one. In a CGI program (REQUEST_METHOD
+    is set) HTTP_PROXY may come from a client's `Proxy` header and is ignored. Raises ValueError when `url`
+    has no host.
     """
     origin = Origin.of(url)
     if origin.scheme == "http" and environ.get("REQUEST_METHOD"):
@@ -292,10 +308,10 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
-    """Tell whether a host is reached without proxy: a loopback one always, others as NO_PROXY lists them.
+    """Return True for a host that is reached without a proxy: loopback, and what NO_PROXY lists.
 
-    Entries are separated by commas: `*`, an IP address, a CIDR range, or a domain; a domain matches its
-    subdomains too, with a leading dot (or `*.`) only these. Each but the range may end in `:port`.
+    Entries are separated by commas: `*`, an IP address, a CIDR range, or a domain. A domain matches its
+    subdomains too, with a leading dot (or `*.`) only these. All but ranges may end in `:port`.
     """
     name, address = host.lower(), _address(host)
     if name == "localhost" or name.endswith(".localhost") or (address is not None and address.is_loopback):

@@ -8,17 +8,16 @@ from imgpkg.errors import ConnectionFailed, ImgpkgError, NotTLS, RegistryError, 
 
 TEMPORARY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 TEMPORARY_CODES = frozenset({"BLOB_UPLOAD_INVALID", "TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"})
-# A date further away is as good as never, and floats and dates have their limits.
+# Seconds. A longer pause is as good as none at all, and floats and dates have their limits.
 _NEVER = 1e10
 
 _FINAL_STATUSES = frozenset({401, 403, 404})
 
 
 def is_temporary_answer(status: int, codes: frozenset[str] = frozenset()) -> bool:
-    """Tell whether the same request may do better later.
+    """Return True when the same request may succeed later.
 
-    True for a temporary status, or when every code that the registry gave is a temporary one; never for
-    401, 403 and 404.
+    That is a temporary status, or a response with temporary error codes only; never 401, 403 and 404.
     """
     if status in _FINAL_STATUSES:
         return False
@@ -26,9 +25,9 @@ def is_temporary_answer(status: int, codes: frozenset[str] = frozenset()) -> boo
 
 
 def is_temporary(error: ImgpkgError) -> bool:
-    """Tell whether what failed may succeed when repeated: no answer in time, or a temporary one.
+    """Return True when a repetition may succeed: after no response in time, or a temporary one.
 
-    A rejected certificate, or a peer that does not speak TLS, stays as it is.
+    A rejected certificate, and a peer that does not speak TLS, are not temporary.
     """
     match error:
         case NotTLS():
@@ -42,9 +41,9 @@ def is_temporary(error: ImgpkgError) -> bool:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Read a `Retry-After` header: seconds, or an HTTP date (RFC 9110 10.2.3), as seconds from `now`.
+    """Return the seconds of a Retry-After header, a number or an HTTP date (RFC 9110 section 10.2.3).
 
-    `now` is a Unix time. Returns at least 0, and None for no header or one that says nothing.
+    `now` is a Unix time. The result is at least 0, and None without the header and for other text.
     """
     if value is None:
         return None

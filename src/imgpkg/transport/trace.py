@@ -1,4 +1,4 @@
-"""What goes over the wire, told to whoever debugs: heads only, never a body or a secret."""
+"""Traces of requests and responses for `--debug`: heads only, never a body or a secret."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _TOKEN_RESPONSE = " [body redacted: basic token response contains credentials]" 
 
 
 class Tracer(Protocol):
-    """Watches every exchange; called from worker threads, so thread-safe; `seconds` are durations."""
+    """A hook for every exchange, called from many threads; `seconds` are durations."""
 
     def sent(self, request: Request) -> None:
-        """Hear that a request is about to leave, complete with the headers of the transport."""
+        """Trace a request before it is sent, with all of its headers."""
         ...
 
     def answered(self, request: Request, response: Response, seconds: float) -> None:
-        """Hear that the headers of the response are there; leave its body alone."""
+        """Trace a response whose headers are there, without reading its body."""
         ...
 
     def failed(self, request: Request, error: TransportError, seconds: float) -> None:
-        """Hear that there was no response."""
+        """Trace a request without a response."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TextTracer:
-    """Writes arrow lines and heads as `--debug` shows them; one call of `write` per message.
+    """Write each request and response as an arrow line and a head, with one call of `write`.
 
-    `write` gets whole lines. `clock` says the Unix time in seconds. Bodies are never shown. Credentials in
-    headers are `<redacted>`, URLs go through `redact_url`, and of a secret exchange the query is left out.
+    `write` gets whole lines. `clock` returns the Unix time in seconds. Bodies are never written. Credentials
+    in headers are `<redacted>`, URLs go through `redact_url`, and the query of a secret request is left out.
     """
 
     write: Callable[[str], None]

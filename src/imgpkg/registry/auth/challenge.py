@@ -118,7 +118,7 @@ def _value(line: str, position: int) -> tuple[str, int]:
 
 
 def _token68(scheme: str, line: str, position: int) -> tuple[str, int]:
-    """Parse a token68 (RFC 9110 section 11.2), which no Basic and Bearer has: there `realm=` is empty."""
+    """Parse a token68 (RFC 9110 section 11.2); Basic and Bearer have none: their `realm=` is empty."""
     match = None if scheme in _WITHOUT_TOKEN68 else _TOKEN68.match(line, position)
     return ("", position) if match is None else (match[1], match.end())
 
