@@ -72,7 +72,7 @@ class TestAConnection:
         assert statuses(everything(sock)) == [200]
 
     def test_that_ends_within_a_request_is_no_request(self, open_server, dial):
-        for start in (b"", PING[:20] + b"\n", PING[:-2]):
+        for start in (b"", b"\r\n", PING[:20] + b"\n", PING[:-2]):
             sock = dial(open_server)
             sock.sendall(start)
             sock.shutdown(socket.SHUT_WR)
@@ -156,7 +156,16 @@ class TestAChunkedBody:
         assert statuses(everything(sock)) == [201, 200]
 
     @pytest.mark.parametrize(
-        "chunks", [b"x\r\n", b"2\r\n123\r\n0\r\n\r\n", b"-1\r\n", b"5\r\n12", b"5\r\n12345\r\n", b"\r\n"]
+        "chunks",
+        [
+            b"x\r\n",
+            b"2\r\n123\r\n0\r\n\r\n",
+            b"-1\r\n",
+            b"5\r\n12",
+            b"5\r\n12345\r\n",
+            b"\r\n",
+            b"5\r\n12345\r\n0\r\nx\r\n\r\n",
+        ],
     )
     def test_that_is_broken_ends_the_connection_without_a_blob(self, open_server, dial, chunks):
         sock = dial(open_server)

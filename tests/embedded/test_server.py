@@ -143,6 +143,15 @@ class TestTLS:
             refused = ask(server.address, "PUT", "/v2/a/manifests/x", b"x" * (2 << 20), context=context)
             assert refused.status == 401
 
+    def test_lets_no_client_wait_for_the_handshake_of_another(self, authority):
+        tls = (str(authority / "cert.pem"), str(authority / "key.pem"))
+        context = ssl.create_default_context(cafile=str(authority / "ca.pem"))
+        with serve(tls=tls) as server, socket.create_connection(("127.0.0.1", server.port)) as silent:
+            assert ask(server.address, "GET", "/v2/", context=context).status == 200
+            silent.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                silent.recv(1)
+
     def test_ends_who_does_not_speak_it(self, authority):
         with serve(tls=(str(authority / "cert.pem"), str(authority / "key.pem"))) as server:
             with pytest.raises((http.client.HTTPException, OSError)):

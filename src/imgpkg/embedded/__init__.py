@@ -1,1 +1,1 @@
-"""SERVE: a small registry for demonstrations, tests and copied tarballs."""
+"""A small registry for demonstrations, tests and the content of copied tar files."""

@@ -1,4 +1,4 @@
-"""Who may do what: accounts, scopes, and a registry that asks for a login (RFC 7617)."""
+"""Accounts and their permissions; access for everybody, or with a login (RFC 7617)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ EVERYTHING = frozenset({"pull", "push", "delete", "*"})
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What a request needs, or a token allows: `repository:team/app:pull,push`."""
+    """Actions on one resource, such as `repository:team/app:pull,push`: needed by a request, or granted.
+
+    The text is a scope of docker's token authentication specification.
+    """
 
     kind: str
     name: str
@@ -29,15 +32,16 @@ class Permission:
 
     @classmethod
     def parse(cls, text: str) -> Permission | None:
-        """Read one scope of the token protocol; None for what is none."""
+        """Parse one scope; return None if the text is not a scope."""
         kind, colon, rest = text.partition(":")
+        # The name may contain a colon, as in `host:5000/app`; the actions cannot.
         name, second, actions = rest.rpartition(":")
         if not colon or not second or not name:
             return None
         return cls(kind, name, frozenset(filter(None, actions.split(","))))
 
     def covers(self, other: Permission) -> bool:
-        """Tell whether everything that `other` needs is allowed by this."""
+        """Return whether this allows everything that `other` needs."""
         return (self.kind, self.name) == (other.kind, other.name) and self.actions >= other.actions
 
     def __str__(self) -> str:
@@ -46,51 +50,52 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may do `actions` in the repositories that match the pattern, `*` for any text."""
+    """A user who may do `actions` in the repositories that match a pattern, where `*` is any text."""
 
     username: str
     password: str = field(repr=False)
     repositories: str = "*"
     actions: frozenset[str] = EVERYTHING
 
-    def allowed(self, scope: Permission) -> Permission:
-        """Return the part of `scope` that this account has."""
-        matches = scope.kind == "repository" and fnmatchcase(scope.name, self.repositories)
-        matches = matches or (scope.kind == "registry" and self.repositories == "*")
-        return Permission(scope.kind, scope.name, scope.actions & self.actions if matches else frozenset())
+    def allowed(self, wanted: Permission) -> Permission:
+        """Return the part of a permission that this account has; perhaps one without actions."""
+        matches = wanted.kind == "repository" and fnmatchcase(wanted.name, self.repositories)
+        # The catalog names repositories of everybody: only an account for all of them may read it.
+        matches = matches or (wanted.kind == "registry" and self.repositories == "*")
+        return Permission(wanted.kind, wanted.name, wanted.actions & self.actions if matches else frozenset())
 
 
 class AccessController(Protocol):
-    """Decides about requests before anything else looks at them."""
+    """Decides whether a request is allowed, before the registry looks for what it names."""
 
     def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
-        """Raise RequestRefused, with a challenge where one can help, unless all `needs` are allowed."""
+        """Raise RequestRefused unless all `needs` are allowed, with a challenge if a login could help."""
         ...
 
     def endpoint(self, request: ServerRequest) -> ServerResponse | None:
-        """Answer a request to an endpoint of its own, such as a token service's; None for all others."""
+        """Return the response to a request for an own endpoint, such as a token service; None for others."""
         ...
 
 
 class OpenAccess:
-    """Everybody may do everything."""
+    """Access without a login: every request is allowed."""
 
     def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
-        """Let every request pass."""
+        """Allow every request."""
 
     def endpoint(self, request: ServerRequest) -> ServerResponse | None:
-        """Have no endpoint."""
+        """Return None: there is no own endpoint."""
 
 
 class LoginAccess:
-    """A user name and password with each request."""
+    """Access with a user name and password in each request."""
 
     def __init__(self, accounts: Iterable[Account], *, realm: str = "imgpkg registry") -> None:
         self._accounts = tuple(accounts)
         self._challenge = (("WWW-Authenticate", f'Basic realm="{realm}"'),)
 
     def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
-        """Refuse with 401 who is not known, and with 403 who may not."""
+        """Raise RequestRefused with 401 without a correct login, with 403 without a needed permission."""
         account = authenticate(self._accounts, request)
         if account is None:
             message = "authentication required"
@@ -103,11 +108,11 @@ class LoginAccess:
             raise RequestRefused(403, "DENIED", message, detail=access_detail(lacking))
 
     def endpoint(self, request: ServerRequest) -> ServerResponse | None:
-        """Have no endpoint."""
+        """Return None: there is no own endpoint."""
 
 
 def authenticate(accounts: tuple[Account, ...], request: ServerRequest) -> Account | None:
-    """Return the account whose Basic login came with the request; None for a wrong one and for none."""
+    """Return the account of the Basic login in the request; None for a wrong one or without one."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "basic":
         return None
@@ -115,14 +120,16 @@ def authenticate(accounts: tuple[Account, ...], request: ServerRequest) -> Accou
         login = base64.b64decode(encoded.strip(), validate=True)
     except binascii.Error:
         return None
+    # Bytes, as RFC 7617 §2.1 leaves the encoding open; a password may contain colons, a user name may not.
     username, _, password = login.partition(b":")
     return find_account(accounts, username, password)
 
 
 def find_account(accounts: tuple[Account, ...], username: bytes, password: bytes) -> Account | None:
-    """Return the account with this login, in a time that tells nothing about how wrong it is."""
+    """Return the account with this login; the time that it takes reveals nothing about the accounts."""
     found = None
     for account in accounts:
+        # Both are compared for every account: a shorter way would show which user names exist.
         has_name = hmac.compare_digest(account.username.encode(), username)
         has_password = hmac.compare_digest(account.password.encode(), password)
         if has_name and has_password:
@@ -131,7 +138,7 @@ def find_account(accounts: tuple[Account, ...], username: bytes, password: bytes
 
 
 def access_detail(needs: tuple[Permission, ...]) -> object:
-    """Say what was needed as docker-registry does in the detail of an error; None for nothing."""
+    """Return the permissions in the form of docker-registry's error details; None if there are none."""
     return [
         {"Type": need.kind, "Class": "", "Name": need.name, "Action": action}
         for need in needs

@@ -1,4 +1,4 @@
-"""Endpoints of blobs and uploads (distribution spec, end-2, 4, 5, 6, 10, 11, 13, 14)."""
+"""Endpoints of blobs and uploads (distribution-spec, end-2, 4, 5, 6, 10, 11, 13, 14)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,19 @@ if TYPE_CHECKING:
     from imgpkg.embedded.uploads import UploadSession
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+# The distribution specification writes `0-9`, RFC 9110 §14.4 `bytes 0-9/10`; clients send either.
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 
 
 class BlobRoutes:
-    """Serves blobs of a storage, and takes new ones."""
+    """The endpoints of one storage."""
 
     def __init__(self, storage: Storage, features: Features) -> None:
         self._storage = storage
         self._features = features
 
     def get(self, request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
-        """Answer GET and HEAD of a blob, whole or one range of it (RFC 9110, 14)."""
+        """Return a blob, or one range of it (RFC 9110 §14.2)."""
         stored = self._storage.blob(name, digest)
         if stored is None:
             raise _unknown_blob(digest)
@@ -50,7 +51,7 @@ class BlobRoutes:
         return ServerResponse(206, (*headers, content_range), body)
 
     def delete(self, _request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
-        """Take a blob out of the repository."""
+        """Remove a blob from the repository."""
         if not self._features.delete:
             raise RequestRefused(405, "UNSUPPORTED", "this registry deletes nothing")
         if not self._storage.delete_blob(name, digest):
@@ -58,7 +59,9 @@ class BlobRoutes:
         return ServerResponse(202)
 
     def start(self, request: ServerRequest, name: RepositoryName) -> ServerResponse:
-        """Begin an upload: by a mount, with the whole blob, or empty."""
+        """Begin an upload, or complete it at once: by a mount, or with the whole blob as the body."""
+        # A mount that is not possible is answered like any other start of an upload, so that the client sends
+        # the blob (distribution-spec, "Mounting a blob from another repository").
         mounted = request.parameter("mount")
         if mounted is not None and self._mount(request, name, parse_digest(mounted)):
             return _created(name, parse_digest(mounted))
@@ -70,27 +73,28 @@ class BlobRoutes:
         try:
             return self._complete(request, upload, digest)
         except BaseException:
+            # No response has named this upload, so nobody can continue it.
             self._storage.uploads.end(upload)
             raise
 
     def status(self, _request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
-        """Tell how many bytes of an upload have arrived."""
+        """Return how many bytes of an upload were received."""
         return _progress(self._find(name, identifier), 204)
 
     def append(self, request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
-        """Take one more chunk of an upload."""
+        """Append one chunk to an upload."""
         upload = self._find(name, identifier)
         with _writing(upload):
             _append(request, upload)
         return _progress(upload, 202)
 
     def finish(self, request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
-        """Take the last chunk of an upload, if any, and make it a blob."""
+        """Append the last chunk of an upload, if there is one, and make it a blob."""
         upload = self._find(name, identifier)
         return self._complete(request, upload, parse_digest(request.parameter("digest") or ""))
 
     def cancel(self, _request: ServerRequest, name: RepositoryName, identifier: str) -> ServerResponse:
-        """Forget an upload."""
+        """End an upload without a blob."""
         self._storage.uploads.end(self._find(name, identifier))
         return ServerResponse(204)
 
@@ -115,7 +119,7 @@ class BlobRoutes:
 
 
 def mount_source(request: ServerRequest) -> RepositoryName | None:
-    """Return the repository that a blob should be mounted from; None when nothing is to be mounted."""
+    """Return the repository to mount a blob from; None if the request is not for a mount."""
     source = request.parameter("from")
     if source is None or request.parameter("mount") is None:
         return None
@@ -126,7 +130,7 @@ def mount_source(request: ServerRequest) -> RepositoryName | None:
 
 
 def parse_digest(text: str) -> Digest:
-    """Read a digest from a request; refuse with 400 what is none."""
+    """Parse a digest of a request; raise RequestRefused with 400."""
     try:
         return Digest.parse(text)
     except InvalidReference as error:
@@ -138,11 +142,13 @@ def _unknown_blob(digest: Digest) -> RequestRefused:
 
 
 def _part(request: ServerRequest, stored: StoredContent) -> tuple[int, int]:
+    # Several ranges, other units and a If-Range of another content are ignored (RFC 9110 §14.2, §13.1.5).
     found = _RANGE.fullmatch(request.headers.get("range", ""))
     validator = request.headers.get("if-range", f'"{stored.digest}"')
     if found is None or not any(found.groups()) or validator != f'"{stored.digest}"':
         return 0, stored.size
     first, last = found.groups()
+    # Without a first position, the other number is a count of bytes at the end of the blob.
     start = int(first) if first else max(0, stored.size - int(last))
     end = min(int(last), stored.size - 1) if first and last else stored.size - 1
     if first and last and int(last) < start:
@@ -183,16 +189,19 @@ def _check_position(request: ServerRequest, upload: UploadSession) -> None:
     first, last = int(found[1]), int(found[2])
     if first != upload.offset:
         raise _out_of_order(upload, f"the next byte must be {upload.offset}, not {first}")
+    # Of two that differ one is wrong, and the blob would be noticed as damaged only at its end.
     length = request.headers.get("content-length")
     if length is not None and int(length) != last - first + 1:
         raise RequestRefused(400, "SIZE_INVALID", "Content-Range and Content-Length differ")
 
 
 def _out_of_order(upload: UploadSession, message: str) -> RequestRefused:
+    # With the Range and Location of a resumed upload: the client can continue from there.
     return RequestRefused(416, "BLOB_UPLOAD_INVALID", message, headers=_progress(upload, 416).headers)
 
 
 def _progress(upload: UploadSession, status: int) -> ServerResponse:
+    # `0-0` stands for no bytes as well as for one: the specification has no form for an empty range.
     headers = (
         ("Location", f"/v2/{upload.repository}/blobs/uploads/{upload.identifier}"),
         ("Range", f"0-{max(0, upload.offset - 1)}"),

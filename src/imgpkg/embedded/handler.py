@@ -20,17 +20,22 @@ if TYPE_CHECKING:
 
     from imgpkg.embedded.message import Pairs, ServerResponse
 
+# A client that sends nothing, or reads nothing, for so many seconds occupies a thread in vain.
 _SILENCE = 60.0
 _LINGER = 2.0
 _MAX_LINGERED = 256 << 20
+# To read the rest of a larger body costs more than a new connection.
 _MAX_DISCARDED = 1 << 20
 _MAX_HEAD = 64 << 10
 _MAX_PARAMETERS = 100
 _BUFFER = 256 << 10
+# Smaller files are sent together with the head; for larger ones sendfile() saves a copy.
 _SMALL_FILE = 64 << 10
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _BLANK_LINES = (b"\r\n", b"\n")
+# RFC 9112 §3: single spaces, and a path; registries are no proxies, which get whole URLs.
 _REQUEST_LINE = re.compile(rb"[A-Z]+ /\S* HTTP/1\.[01]\r?\n")
+# RFC 9112 §5: no blank before the colon, no folded line, no control character and no bare CR in a value.
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r?\n)*\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _CHUNK_HEAD = re.compile(rb"([0-9a-fA-F]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
@@ -63,7 +68,7 @@ class RequestBody:
         self.is_finished = length == 0
 
     def cut_after(self, count: int) -> None:
-        """Behave as if the client left after `count` bytes."""
+        """Raise Disconnected after `count` bytes, as if the client had left there."""
         self._limit = count
 
     def read(self, size: int, /) -> bytes:
@@ -71,17 +76,16 @@ class RequestBody:
         if self.is_finished:
             return b""
         try:
+            # An OSError of the socket must not be taken for one of the storage that is written meanwhile.
             return self._read(size)
         except OSError as error:
             raise Disconnected(f"reading the body: {error}") from error
 
     def discard(self, limit: int) -> bool:
-        """Read and drop the rest if it is at most `limit` bytes; return whether the body has ended.
-
-        A client that waits for 100 Continue sends no body after another response.
-        """
+        """Read and drop the rest if it is at most `limit` bytes; return whether a request can follow."""
         if self.is_finished:
             return True
+        # A client that waits for 100 Continue may send its body or not after another response.
         if self._begin is not None or self._left > limit:
             return False
         while limit > 0 and (piece := self.read(limit)):
@@ -94,6 +98,8 @@ class RequestBody:
             self._begin = None
         if self._is_chunked and not self._left and not self._next_chunk():
             return b""
+        # read1() returns what is there: a large read that waited for all of it would stop the writing
+        # meanwhile.
         data = self._file.read1(self._allowed(min(size, self._left)))
         if not data:
             raise Disconnected("the client left before the end of the body")
@@ -138,7 +144,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
     `respond` raises Disconnected when there is no response to send.
     """
 
-    # Also errors in the request line are answered with a status line, which HTTP/0.9 does not have.
+    # The default is HTTP/0.9, in which an error in the request line would be answered without a status line.
     protocol_version = default_request_version = "HTTP/1.1"
     raw_requestline: bytes
     timeout = _SILENCE
@@ -157,14 +163,14 @@ class RegistryHandler(BaseHTTPRequestHandler):
         super().__init__(sock, address, server)
 
     def parse_request(self) -> bool:
-        """Let the base class parse a head whose form was checked first.
+        """Check the form of the head strictly, and let the base class parse it.
 
         The base class accepts HTTP/0.9, folded lines, and a bare CR as the end of a header. A proxy may read
-        those in another way, and then take the body of one request for the next one (RFC 9112 §11.2).
+        these differently, and may take the body of one request for the next one (RFC 9112 §11.2).
         """
         self.command, self.request_version = "", self.default_request_version
         if self.raw_requestline in _BLANK_LINES:
-            # Old clients end a body with a line that belongs to no request (RFC 9112 §2.2).
+            # Some clients send an empty line after a body (RFC 9112 §2.2).
             self.raw_requestline = self.rfile.readline(_MAX_HEAD)
         if not self.raw_requestline:
             self.close_connection = True
@@ -177,6 +183,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
             self.send_error(HTTPStatus.BAD_REQUEST, "a header")
             return False
         self._expects_continue = False
+        # The base class is given the header section that was read and checked above.
         rest, self.rfile = self.rfile, io.BytesIO(fields)
         try:
             return super().parse_request()
@@ -188,8 +195,8 @@ class RegistryHandler(BaseHTTPRequestHandler):
         self._expects_continue = True
         return True
 
-    def serve(self) -> None:
-        """Answer one request; every method comes here, because the routes decide which ones they allow."""
+    def serve_request(self) -> None:
+        """Serve one request; every method comes here, because the routes decide which ones they allow."""
         try:
             request, body = self.read_request()
         except RequestRefused as refused:
@@ -200,15 +207,14 @@ class RegistryHandler(BaseHTTPRequestHandler):
         keeps = not self.close_connection and response.cut_after is None and body.discard(_MAX_DISCARDED)
         self._send(response, keeps=keeps)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = serve  # noqa: N815 - names that http.server calls
-    do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = serve  # noqa: N815 - likewise
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = serve_request  # noqa: N815 - http.server calls them
+    do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = serve_request  # noqa: N815 - likewise
 
     def read_request(self) -> tuple[ServerRequest, RequestBody]:
         """Return the request whose head was parsed, and its body; raise RequestRefused if ambiguous."""
         headers = _joined(self.headers.items())
-        if self.request_version == self.protocol_version and (
-            "host" not in headers or "," in headers["host"]
-        ):
+        host = headers.get("host")
+        if self.request_version == self.protocol_version and (host is None or "," in host):
             raise _malformed("no Host, or two")
         begin = self._send_continue if self._expects_continue else None
         body = RequestBody(self.rfile, _content_length(headers), begin)
@@ -216,7 +222,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
         return ServerRequest(self.command, path, query, headers, body, self._scheme), body
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Refuse what is no request of HTTP/1.1, and close the connection."""
+        """Refuse what is not a request of HTTP/1.1, and close the connection."""
         status = code if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus.BAD_REQUEST
         reason = message or explain or HTTPStatus(code).phrase
         self._send(_malformed(reason, status).response(), keeps=False)
@@ -276,7 +282,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
 
 
 def _read_fields(file: ConnectionFile) -> bytes:
-    """Read header lines with the blank one after them; less where the client left, more than it may be."""
+    """Return the header section with its blank line; a part of it if the client left or it is too long."""
     lines = [file.readline(_MAX_HEAD)]
     size = len(lines[0])
     while size < _MAX_HEAD and lines[-1] and lines[-1] not in _BLANK_LINES:

@@ -1,4 +1,4 @@
-"""Endpoints of manifests, tags, referrers and the catalog (distribution spec, end-3, 7, 8, 9, 12)."""
+"""Endpoints of manifests, tags, referrers and the catalog (distribution-spec, end-3, 7, 8, 9, 12)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ if TYPE_CHECKING:
     from imgpkg.embedded.routes import Features
     from imgpkg.embedded.storage import RepositoryName, Storage
 
+# The least that registries should accept (distribution-spec, "Pushing Manifests"), and what docker-registry
+# does.
 _MAX_MANIFEST = 4 << 20
 _COUNT = re.compile(r"[0-9]{1,18}")
 
 
 class ManifestRoutes:
-    """Serves manifests of a storage and the lists of them, and takes new ones."""
+    """The endpoints of one storage."""
 
     def __init__(self, storage: Storage, features: Features) -> None:
         self._storage = storage
         self._features = features
 
     def get(self, _request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
-        """Answer GET and HEAD of a manifest, always as it was pushed."""
+        """Return a manifest, byte for byte as it was pushed: `Accept` converts nothing."""
         try:
             wanted = parse_reference(reference)
         except InvalidReference as error:
@@ -47,7 +49,7 @@ class ManifestRoutes:
         return ServerResponse(200, headers, FilePart(stored.path, 0, stored.size))
 
     def put(self, request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
-        """Take a manifest whose parts are all here already; its subject need not be."""
+        """Store a manifest. Its blobs and manifests must be in the repository; its subject need not be."""
         try:
             wanted = parse_reference(reference)
         except InvalidReference as error:
@@ -59,12 +61,14 @@ class ManifestRoutes:
             ("Location", f"/v2/{name}/manifests/{manifest.digest}"),
             ("Docker-Content-Digest", str(manifest.digest)),
         )
+        # The header shows clients that they need not update the referrers tag (distribution-spec, "Pushing
+        # Manifests with Subject").
         if manifest.subject is not None and self._features.referrers:
             headers = (*headers, ("OCI-Subject", str(manifest.subject.digest)))
         return ServerResponse(201, headers)
 
     def delete(self, _request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
-        """Remove a tag, or a manifest with every tag of it."""
+        """Remove a tag, or a manifest with all its tags."""
         if not self._features.delete:
             raise RequestRefused(405, "UNSUPPORTED", "this registry deletes nothing")
         try:
@@ -76,7 +80,7 @@ class ManifestRoutes:
         return ServerResponse(202)
 
     def tags(self, request: ServerRequest, name: RepositoryName) -> ServerResponse:
-        """List tags, a page at a time."""
+        """Return the tags of a repository, or one page of them."""
         tags = self._storage.tags(name)
         if tags is None:
             raise RequestRefused(
@@ -86,14 +90,14 @@ class ManifestRoutes:
         return json_response({"name": str(name), "tags": page}, headers=link)
 
     def catalog(self, request: ServerRequest) -> ServerResponse:
-        """List repositories, a page at a time (not part of the specification, but of docker's registry)."""
+        """Return the repositories, or one page of them: an endpoint of docker-registry only."""
         if not self._features.catalog:
             raise RequestRefused(404, "UNSUPPORTED", "this registry has no catalog")
         page, link = self._page(request, [str(name) for name in self._storage.repositories()])
         return json_response({"repositories": page}, headers=link)
 
     def referrers(self, request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
-        """List, as an index, what names this digest as its subject."""
+        """Return an index of the manifests with this subject."""
         if not self._features.referrers:
             raise RequestRefused(404, "UNSUPPORTED", "this registry has no referrers API")
         found = self._storage.referrers(name, parse_digest(digest))
@@ -101,6 +105,7 @@ class ManifestRoutes:
         applied: Pairs = ()
         if kind is not None:
             found = tuple(descriptor for descriptor in found if descriptor.get("artifactType") == kind)
+            # Without this header a client would filter the list itself.
             applied = (("OCI-Filters-Applied", "artifactType"),)
         index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": found}
         return json_response(index, headers=applied, media_type=media.OCI_INDEX)
@@ -112,6 +117,7 @@ class ManifestRoutes:
 
     def _check_parts(self, name: RepositoryName, manifest: Manifest) -> None:
         for part in manifest.parts():
+            # Layers with URLs, and foreign ones, may be kept outside of registries.
             if part.is_distributable and not part.urls and self._storage.blob(name, part.digest) is None:
                 raise _missing_part(part.digest)
         for child in manifest.children:
@@ -120,10 +126,12 @@ class ManifestRoutes:
 
     def _page(self, request: ServerRequest, names: list[str]) -> tuple[list[str], Pairs]:
         last = request.parameter("last")
+        # `last` need not exist: its tag may have been deleted since the page before was read.
         rest = names if last is None else [name for name in names if name > last]
         count = _count(request, self._features.page_size)
         if count is None or count >= len(rest):
             return rest, ()
+        # n=0 asks for an empty list; a link to the next page would have no name to start from.
         page = rest[:count]
         if not page:
             return page, ()
@@ -132,7 +140,7 @@ class ManifestRoutes:
 
 
 def parse_reference(text: str) -> TagName | Digest:
-    """Read the last part of a manifest's URL; raise InvalidReference."""
+    """Parse the last part of a manifest's path, a tag or a digest; raise InvalidReference."""
     return Digest.parse(text) if ":" in text else TagName.parse(text)
 
 

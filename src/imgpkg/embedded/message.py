@@ -1,4 +1,8 @@
-"""Requests, responses and errors of the registry as values; records of requests, and faults for tests."""
+"""Requests, responses and errors of the registry as values; records of requests, and faults for tests.
+
+Handlers know nothing of sockets and HTTP: they receive a ServerRequest, and return a ServerResponse or raise
+RequestRefused.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +21,14 @@ Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 class Disconnected(ImgpkgError):
-    """The client left, or fell silent, in the middle of a request."""
+    """The client closed the connection, or sent nothing for too long, in the middle of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerRequest:
     """One request: `path` and `query` are decoded, header names in lower case, `scheme` http or https.
 
-    `body` is read at most once, and raises Disconnected when the client left before its end.
+    `body` can be read once. It raises Disconnected when the client leaves before its end.
     """
 
     method: str
@@ -35,12 +39,13 @@ class ServerRequest:
     scheme: str = "http"
 
     def parameter(self, name: str) -> str | None:
-        """Return the first value of a query parameter, None without one."""
+        """Return the first value of a query parameter, or None."""
         return next((value for key, value in self.query if key == name), None)
 
     def read_all(self, limit: int) -> bytes:
-        """Return the whole body; refuse with 413 what is longer than `limit` bytes."""
+        """Return the whole body; raise RequestRefused with 413 if it is longer than `limit` bytes."""
         pieces, count = [], 0
+        # One byte more than the limit shows that the body is too long, whatever length its headers state.
         while piece := self.body.read(limit + 1 - count):
             pieces.append(piece)
             count += len(piece)
@@ -51,7 +56,7 @@ class ServerRequest:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """`count` bytes of a file, from `offset`."""
+    """`count` bytes of a file, from `offset`: the kernel can send them without a copy in this process."""
 
     path: str
     offset: int
@@ -60,9 +65,9 @@ class FilePart:
 
 @dataclass(frozen=True, slots=True)
 class ServerResponse:
-    """One response without Content-Length, which the handler adds.
+    """One response; the handler adds Content-Length and the headers that every response has.
 
-    `cut_after` breaks the connection after so many bytes of the body; None for a whole response.
+    With `cut_after` the connection is closed after so many bytes of the body.
     """
 
     status: int
@@ -77,7 +82,7 @@ class ServerResponse:
 
 
 class RequestRefused(ImgpkgError):
-    """A request that is answered with an error (distribution spec, "Error Codes")."""
+    """The request is answered with an error (distribution-spec, "Error Codes")."""
 
     def __init__(
         self, status: int, code: str, message: str, *, detail: object = None, headers: Pairs = ()
@@ -89,7 +94,7 @@ class RequestRefused(ImgpkgError):
         self.headers = headers
 
     def response(self) -> ServerResponse:
-        """Write the error as the registry's JSON document."""
+        """Return the error as the JSON document of the specification."""
         error = {"code": self.code, "message": self.message}
         entry = error if self.detail is None else {**error, "detail": self.detail}
         return json_response({"errors": [entry]}, status=self.status, headers=self.headers)
@@ -98,8 +103,8 @@ class RequestRefused(ImgpkgError):
 def json_response(
     document: object, *, status: int = 200, headers: Pairs = (), media_type: str = "application/json"
 ) -> ServerResponse:
-    """Answer with a JSON document."""
-    # In ASCII also half a surrogate pair can be said again, which clients may push.
+    """Return a response with a JSON document."""
+    # Annotations may contain half of a surrogate pair, which JSON can escape and UTF-8 cannot encode.
     body = json.dumps(document, separators=(",", ":")).encode("ascii")
     return ServerResponse(status, (("Content-Type", media_type), *headers), body)
 
@@ -108,9 +113,9 @@ def json_response(
 class Fault:
     """What goes wrong with one request; the default is nothing.
 
-    `delay` in seconds comes before everything else. `answer` is given instead of serving the request.
-    `hang_up` closes the connection without any answer. `cut_request_after` closes it after so many bytes of
-    the request's body have been taken, `cut_response_after` after so many bytes of the response's.
+    `delay` is a pause in seconds before everything else. `answer` is sent instead of the registry's response.
+    `hang_up` closes the connection without a response. `cut_request_after` closes it when so many bytes of
+    the request's body were read, `cut_response_after` when so many of the response's body were sent.
     """
 
     delay: float = 0.0
@@ -125,14 +130,14 @@ Faults: TypeAlias = "Callable[[ServerRequest], Fault | None]"
 
 
 def no_faults(request: ServerRequest) -> Fault | None:
-    """Serve every request."""
+    """Return None: every request is served."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request as the registry saw it; `status` is 0 when nobody was left to answer.
+    """One request that the registry received; `status` is 0 when the connection ended before the response.
 
-    `error` is what went wrong inside the registry when it answered 500. `headers` may hold secrets.
+    `error` is the reason for a response with 500, hidden from the client. `headers` may hold secrets.
     """
 
     method: str
@@ -144,7 +149,7 @@ class RequestRecord:
 
     @property
     def authorization(self) -> str:
-        """The value of the Authorization header, empty without one: a secret."""
+        """The value of the Authorization header, which is a secret; empty without one."""
         return self.headers.get("authorization", "")
 
 
@@ -152,4 +157,4 @@ OnRequest: TypeAlias = "Callable[[RequestRecord], None]"
 
 
 def ignore_request(record: RequestRecord) -> None:
-    """Watch nothing."""
+    """Do nothing with the record of a request."""

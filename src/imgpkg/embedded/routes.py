@@ -1,4 +1,4 @@
-"""The path and method of a request choose its endpoint and the permissions that it needs."""
+"""The paths and methods of the distribution specification, and the permissions that each of them needs."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _PULL = frozenset({"pull"})
 _PUSH = frozenset({"pull", "push"})
 _DELETE = frozenset({"delete"})
+# A name may contain slashes and a part "blobs": the last "/blobs/" of a path ends it. These patterns accept
+# any name, so that an invalid one, which RepositoryName.parse finds, is answered with NAME_INVALID.
 _UPLOADS = re.compile(r"/v2/(?P<name>.+)/blobs/uploads/?", re.DOTALL)
 _UPLOAD = re.compile(r"/v2/(?P<name>.+)/blobs/uploads/(?P<last>[^/]+)", re.DOTALL)
 _BLOB = re.compile(r"/v2/(?P<name>.+)/blobs/(?P<last>[^/]+)", re.DOTALL)
@@ -34,24 +36,44 @@ _REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<last>[^/]+)", re.DOTALL
 
 
 @dataclass(frozen=True, slots=True)
-class _Resource:
-    """Paths, taken apart into `name` and, when there is one, `last`; what each method needs and does."""
+class Features:
+    """Which optional parts the registry offers; clients must be able to work without each of them.
 
-    take_apart: Callable[[str], re.Match[str] | None]
+    `page_size` is the highest number of entries in one response with a list, None for all of them.
+    """
+
+    mount: bool = True
+    referrers: bool = True
+    delete: bool = True
+    catalog: bool = True
+    page_size: int | None = None
+
+
+ALL_FEATURES = Features()
+
+
+@dataclass(frozen=True, slots=True)
+class _Resource:
+    """Paths of one form, and for each method the actions that it needs and its endpoint.
+
+    The groups of a match are `name` and, in most forms, `last`.
+    """
+
+    match: Callable[[str], re.Match[str] | None]
     endpoints: Mapping[str, tuple[frozenset[str], Endpoint]]
 
 
 class Routes:
-    """Answers every request: its own endpoints after `access` agreed, and what `access` answers itself."""
+    """Answers every request: those of the registry if `access` allows them, and those of `access` itself."""
 
     def __init__(self, storage: Storage, access: AccessController, features: Features) -> None:
         self._access = access
         blobs, manifests = BlobRoutes(storage, features), ManifestRoutes(storage, features)
         self._catalog = manifests.catalog
-        self._routes = (*_blob_routes(blobs), *_manifest_routes(manifests))
+        self._resources = (*_blob_routes(blobs), *_manifest_routes(manifests))
 
     def respond(self, request: ServerRequest) -> ServerResponse:
-        """Answer; a refusal is an answer too. Raises Disconnected, and OSError of the storage."""
+        """Return the response, also to a refused request; raise Disconnected, or OSError from the storage."""
         try:
             return self._access.endpoint(request) or self._answer(request)
         except RequestRefused as refused:
@@ -64,10 +86,10 @@ class Routes:
             self._access.check(request, (Permission("registry", "catalog", frozenset({"*"})),))
             _allow(request, ("GET", "HEAD"))
             return self._catalog(request)
-        for route in self._routes:
-            found = route.take_apart(request.path)
+        for resource in self._resources:
+            found = resource.match(request.path)
             if found is not None:
-                return self._at(route, request, found["name"], found.groupdict().get("last") or "")
+                return self._at(resource, request, found["name"], found.groupdict().get("last") or "")
         raise RequestRefused(404, "NAME_UNKNOWN", "no such endpoint")
 
     def _ping(self, request: ServerRequest) -> ServerResponse:
@@ -75,13 +97,13 @@ class Routes:
         _allow(request, ("GET", "HEAD"))
         return json_response({})
 
-    def _at(self, route: _Resource, request: ServerRequest, name: str, last: str) -> ServerResponse:
+    def _at(self, resource: _Resource, request: ServerRequest, name: str, last: str) -> ServerResponse:
         try:
             repository = RepositoryName.parse(name)
         except InvalidReference as error:
             raise RequestRefused(400, "NAME_INVALID", str(error)) from error
-        _allow(request, route.endpoints)
-        actions, endpoint = route.endpoints[request.method]
+        _allow(request, resource.endpoints)
+        actions, endpoint = resource.endpoints[request.method]
         self._access.check(request, _needs(request, repository, actions))
         return endpoint(request, repository, last)
 
@@ -90,6 +112,7 @@ def _needs(
     request: ServerRequest, repository: RepositoryName, actions: frozenset[str]
 ) -> tuple[Permission, ...]:
     needs = (Permission("repository", str(repository), actions),)
+    # A mount reads the other repository, and must not be a way around its permissions.
     source = mount_source(request) if request.method == "POST" else None
     return needs if source is None else (*needs, Permission("repository", str(source), _PULL))
 
@@ -139,17 +162,3 @@ def _manifest_routes(manifests: ManifestRoutes) -> tuple[_Resource, ...]:
         _Resource(_TAGS.fullmatch, {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
         _Resource(_REFERRERS.fullmatch, {"GET": (_PULL, manifests.referrers)}),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """What the registry offers; `page_size` is the most entries of a list in one answer, None for all."""
-
-    mount: bool = True
-    referrers: bool = True
-    delete: bool = True
-    catalog: bool = True
-    page_size: int | None = None
-
-
-ALL_FEATURES = Features()

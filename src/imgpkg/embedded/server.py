@@ -1,4 +1,4 @@
-"""The registry as a running server: one thread per connection, and an end that lets nobody hang."""
+"""The running registry: a listening socket, a thread for each connection, and an end in bounded time."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from imgpkg.embedded.handler import RequestBody
     from imgpkg.embedded.message import Fault, Faults, ServerRequest, ServerResponse
 
+# Seconds for a TLS handshake, and for responses that are being sent when the server stops.
 _GRACE = 5.0
 _PAUSE = 0.05
 _KEPT_REQUESTS = 100_000
+# Clients connect many times at once: with socketserver's default of 5 some would wait for a second SYN.
 _BACKLOG = 256
 _BUFFER = 2 << 20
 # What socketserver accepts: a socket with TCP, a datagram with UDP.
@@ -108,6 +110,7 @@ class Server:
                 return
             self._listener.stop()
             self._acceptor.join()
+            # The temporary folder is removed when no request uses it any more.
             self._resources.close()
             self._is_stopped = True
 
@@ -196,7 +199,8 @@ class _Listener(socketserver.ThreadingTCPServer):
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError:
-            # With too many open files the next attempt would fail at once, and so on.
+            # With too many open files the next attempt fails at once: without a pause the loop takes a whole
+            # CPU.
             self._stopping.wait(_PAUSE)
             raise
         return sock, address
@@ -236,8 +240,8 @@ class _Listener(socketserver.ThreadingTCPServer):
             super().finish_request(request, client_address)
 
     def stop(self) -> None:
-        """Accept no more connections, and end the open ones."""
-        # This wakes the accept loop, which otherwise looks twice a second whether it should end.
+        """Accept no more connections, and close the open ones."""
+        # This wakes the accept loop, which otherwise checks only twice a second whether it should end.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
@@ -261,7 +265,7 @@ def _resolve(host: str, port: int, family: int) -> tuple[str, int]:
         ((*_, address), *_) = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     except (socket.gaierror, OverflowError) as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error}") from error
-    # Some systems take the number modulo 65536.
+    # Some systems use the number modulo 65536.
     if port != address[1]:
         raise UsageError(f"cannot listen on {host}:{port}: no such port")
     # An address of IPv6 has two more fields, which the types of socketserver leave out.
@@ -282,15 +286,15 @@ def serve(
     faults: Faults = no_faults,
     keep_requests: int = _KEPT_REQUESTS,
 ) -> Server:
-    """Start a registry and return at once; port 0 takes a free one, without `storage` all is temporary.
+    """Start a registry and return at once. Port 0 is any free port; without `storage` content is temporary.
 
-    `login` is one user name and password for everything, asked for by HTTP itself or, with `token_service`,
-    in exchange for tokens. `access` replaces both. `tls` are the files of certificate chain and key.
-    `on_request` sees each request before its answer is sent, in the thread of its connection. The last
-    `keep_requests` stay in memory, with their headers.
+    `login` is one user name and password for everything: sent with each request or, with `token_service`,
+    exchanged for tokens. `access` replaces both. `tls` are the files of the certificate chain and its key.
+    `on_request` is called with each request before its response is sent, in the thread of its connection. The
+    last `keep_requests` requests stay in memory, with their headers.
 
-    Raise UsageError for options that do not go together, LocalIOError for a port that cannot be had or files
-    that cannot be read, InvalidSettings for files that hold no certificate.
+    Raise UsageError for options that exclude each other, LocalIOError for an address that cannot be used or a
+    file that cannot be read, InvalidSettings for files without a certificate and its key.
     """
     if access is None:
         access = _access(login, token_service=token_service)
@@ -334,7 +338,7 @@ def _ending_on_signals(event: threading.Event) -> Iterator[None]:
 
 
 def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """Show this chain, with this key; raise LocalIOError or InvalidSettings."""
+    """Return a context with this certificate chain and key; raise LocalIOError or InvalidSettings."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with local_io("read", certificate):

@@ -1,14 +1,14 @@
-"""Where a registry keeps what it was given: content-addressed files, and per repository who may see which.
+"""The content of a registry on disk: files by digest, and for each repository the digests that it has.
 
-    ROOT/blobs/ALGORITHM/HEX                            bytes, verified before they got this name
+    ROOT/blobs/ALGORITHM/HEX                            bytes, verified before the file gets this name
     ROOT/repositories/NAME/_blobs/ALGORITHM/HEX         empty: the repository has this blob
     ROOT/repositories/NAME/_manifests/ALGORITHM/HEX     the media type: the repository has this manifest
     ROOT/repositories/NAME/_tags/TAG                    a digest
-    ROOT/repositories/NAME/_referrers/ALGORITHM/HEX/... descriptors of what names this digest as its subject
-    ROOT/uploads/                                       what is not finished
+    ROOT/repositories/NAME/_referrers/ALGORITHM/HEX/... descriptors of manifests with this subject
+    ROOT/uploads/                                       uploads that are not complete
 
-No part of a name starts with an underscore, so that repositories and their own folders cannot collide.
-Deleting takes things out of a repository; the bytes stay, as other repositories may have them too.
+No part of a repository's name starts with an underscore, so that its folders cannot be those of another one.
+A blob or manifest is deleted from one repository. Its bytes stay, because other repositories may have it too.
 """
 
 from __future__ import annotations
@@ -41,13 +41,16 @@ _MAX_NAME = 255
 
 @dataclass(frozen=True, slots=True, order=True)
 class RepositoryName:
-    """A repository's name, such as `team/app`; no part is empty or starts with a dot or underscore."""
+    """A repository's name, such as `team/app`; no part is empty or starts with a dot or underscore.
+
+    The strict grammar makes it safe as a path on disk.
+    """
 
     text: str
 
     @classmethod
     def parse(cls, text: str) -> RepositoryName:
-        """Read a name (distribution spec, "Pulling manifests"); raise InvalidReference."""
+        """Parse a name (distribution-spec, "Pulling manifests"); raise InvalidReference."""
         if len(text) > _MAX_NAME or not _NAME.fullmatch(text):
             raise InvalidReference(f"invalid repository name: {text[:_MAX_NAME]!r}")
         return cls(text)
@@ -58,13 +61,13 @@ class RepositoryName:
 
 @dataclass(frozen=True, slots=True, order=True)
 class TagName:
-    """A tag, such as `v1.0`; it never starts with a dot."""
+    """A tag, such as `v1.0`; it never starts with a dot, and contains no slash."""
 
     text: str
 
     @classmethod
     def parse(cls, text: str) -> TagName:
-        """Read a tag (distribution spec, "Pulling manifests"); raise InvalidReference."""
+        """Parse a tag (distribution-spec, "Pulling manifests"); raise InvalidReference."""
         if not _TAG.fullmatch(text):
             raise InvalidReference(f"invalid tag: {text[:_MAX_NAME]!r}")
         return cls(text)
@@ -75,7 +78,7 @@ class TagName:
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """Bytes in the storage: where they are and how many; `media_type` is empty for a blob."""
+    """The file of a blob or manifest; `media_type` is empty for a blob."""
 
     digest: Digest
     path: str
@@ -84,10 +87,10 @@ class StoredContent:
 
 
 class Storage:
-    """The content of a registry in a folder; safe to use from many threads, a context manager.
+    """The content of a registry in a folder; safe to use from many threads.
 
-    `durable` writes reach the disk before they are answered. A second writer to one upload waits `patience`
-    seconds for the first. Raise LocalIOError when the folder cannot be made.
+    With `durable` each write is on the disk before it returns. A second writer to one upload waits `patience`
+    seconds for the first. Raise LocalIOError if the folder cannot be created.
     """
 
     def __init__(
@@ -102,42 +105,44 @@ class Storage:
     @classmethod
     @contextlib.contextmanager
     def temporary(cls) -> Iterator[Storage]:
-        """Keep everything in a temporary folder, which is removed at the end."""
+        """Yield a storage in a temporary folder, and remove that after the block."""
         folder = tempfile.mkdtemp(prefix="imgpkg-registry-")
         try:
+            # Nothing is to survive a power failure here, and waiting for the disk is slow.
             yield cls(folder, durable=False)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def blob(self, repository: RepositoryName, digest: Digest) -> StoredContent | None:
-        """Return a blob of this repository."""
+        """Return a blob of this repository; None if it has no such blob."""
         if not os.path.exists(self._own(repository, "_blobs", digest)):
             return None
         return self._stored(digest)
 
     def mount(self, repository: RepositoryName, digest: Digest, source: RepositoryName) -> bool:
-        """Give `repository` a blob of `source`; False when that has none."""
+        """Add a blob of `source` to `repository`; return False if `source` has no such blob."""
         if self.blob(source, digest) is None:
             return False
         self._writer.write(self._own(repository, "_blobs", digest), b"")
         return True
 
     def finish(self, upload: UploadSession, digest: Digest) -> None:
-        """Make an upload a blob of its repository; drop it and raise VerificationError if it is another."""
+        """Make an upload a blob of its repository; end it and raise VerificationError on another digest."""
         got = upload.digest(digest.algorithm)
         if got != digest:
             self.uploads.end(upload)
             raise VerificationError(f'the digest of the upload is "{got}", not "{digest}"')
+        # First the content, then the mark that the repository has it: never a mark without content.
         self._writer.publish(upload.path, self._content(digest))
         self._writer.write(self._own(upload.repository, "_blobs", digest), b"")
         self.uploads.end(upload)
 
     def delete_blob(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Take a blob out of this repository; False when it has none."""
+        """Remove a blob from this repository; return False if it has no such blob."""
         return _remove(self._own(repository, "_blobs", digest))
 
     def manifest(self, repository: RepositoryName, wanted: TagName | Digest) -> StoredContent | None:
-        """Return a manifest of this repository by its tag or digest."""
+        """Return a manifest of this repository by its tag or digest; None if there is none."""
         digest = wanted if isinstance(wanted, Digest) else self._tagged(repository, wanted)
         media_type = None if digest is None else _read(self._own(repository, "_manifests", digest))
         if digest is None or media_type is None:
@@ -145,8 +150,9 @@ class Storage:
         return self._stored(digest, media_type)
 
     def put_manifest(self, repository: RepositoryName, manifest: Manifest, tag: TagName | None) -> None:
-        """Keep a verified manifest, then its tag."""
+        """Store a verified manifest, and then its tag."""
         digest = manifest.digest
+        # Under the lock of delete_manifest: it must not remove the manifest before the tag is written.
         with self._lock:
             self._writer.write(self._content(digest), manifest.raw)
             if manifest.subject is not None:
@@ -157,7 +163,7 @@ class Storage:
                 self._writer.write(self._tag(repository, tag), str(digest).encode())
 
     def delete_manifest(self, repository: RepositoryName, digest: Digest) -> bool:
-        """Take a manifest, and every tag of it, out of this repository; False when it has none."""
+        """Remove a manifest and all its tags from this repository; return False if there is none."""
         with self._lock:
             stored = self.manifest(repository, digest)
             if stored is None:
@@ -166,18 +172,18 @@ class Storage:
                 if self._tagged(repository, tag) == digest:
                     _remove(self._tag(repository, tag))
             with open(stored.path, "rb") as file, contextlib.suppress(InvalidManifest):
-                # What is refused today may have been taken by an earlier version.
+                # A folder may hold a manifest that an earlier version accepted and this one would refuse.
                 subject = Manifest.parse(file.read(), stored.media_type, digest).subject
                 if subject is not None:
                     _remove(self._referrer(repository, subject.digest, digest))
             return _remove(self._own(repository, "_manifests", digest))
 
     def delete_tag(self, repository: RepositoryName, tag: TagName) -> bool:
-        """Remove a tag and leave its manifest; False when there is none."""
+        """Remove a tag, but not its manifest; return False if there is no such tag."""
         return _remove(self._tag(repository, tag))
 
     def tags(self, repository: RepositoryName) -> tuple[TagName, ...] | None:
-        """Return the tags in lexical order; None for a repository that never had a manifest."""
+        """Return the tags in lexical order; None if the repository never had a manifest."""
         folder = self._folder(repository)
         if not os.path.isdir(os.path.join(folder, "_manifests")):
             return None
@@ -194,7 +200,7 @@ class Storage:
         return tuple(sorted(found))
 
     def referrers(self, repository: RepositoryName, subject: Digest) -> tuple[Mapping[str, object], ...]:
-        """Return the descriptors, as JSON objects, of the manifests that name this subject."""
+        """Return the descriptors, as JSON objects, of the manifests with this subject."""
         folder = self._own(repository, "_referrers", subject)
         texts = (_read(os.path.join(folder, name)) for name in sorted(_list(folder)))
         return tuple(json.loads(text) for text in texts if text is not None)
@@ -227,6 +233,8 @@ class Storage:
 
 
 def _descriptor(manifest: Manifest) -> dict[str, object]:
+    # The type of the configuration stands for a missing artifactType (distribution-spec, "Listing
+    # Referrers").
     kind = manifest.artifact_type or (manifest.config.media_type if manifest.config is not None else "")
     descriptor: dict[str, object] = {
         "mediaType": manifest.media_type,
@@ -256,9 +264,10 @@ def _list(folder: str) -> list[str]:
 
 
 class FileWriter:
-    """Writes small files by way of `folder`, which must be on the same file system as they are.
+    """Writes files that are visible only when they are complete.
 
-    `durable` files survive a power failure once they are visible.
+    They are written in `folder`, which must be on the same file system, and renamed. With `durable` a visible
+    file survives a power failure.
     """
 
     def __init__(self, folder: str, *, durable: bool) -> None:
@@ -266,7 +275,7 @@ class FileWriter:
         self._durable = durable
 
     def write(self, path: str, data: bytes) -> None:
-        """Make `path` a file with this content, replacing an older one at once."""
+        """Write a file; readers see the older one or the new one, whole."""
         temporary = os.path.join(self._folder, uuid.uuid4().hex)
         try:
             with open(temporary, "xb") as file:
@@ -277,8 +286,9 @@ class FileWriter:
             raise
 
     def publish(self, temporary: str, path: str) -> None:
-        """Give a finished file its final name."""
+        """Rename a complete file to its final path."""
         if self._durable:
+            # First the bytes, then the name: some file systems would write them in the other order.
             _sync(temporary)
         os.makedirs(os.path.dirname(path), exist_ok=True)
         os.replace(temporary, path)

@@ -1,6 +1,6 @@
-"""A token service in the registry itself (docker's token authentication specification, RFC 6749, RFC 6750).
+"""A token service inside the registry (docker's token authentication specification, RFC 6749, RFC 6750).
 
-Tokens are opaque to clients: a payload and its HMAC under a key that lives as long as the process.
+A token is a payload and its HMAC. The key exists only in this process, so that no token outlives it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PULL = frozenset({"pull"})
 
 @dataclass(frozen=True, slots=True)
 class _Claims:
-    """What a token says; `serial` counts the refresh tokens of one family."""
+    """The content of a token; `serial` counts the refresh tokens of one family."""
 
     username: str
     expires: float
@@ -46,11 +46,11 @@ class _Claims:
 
 
 class TokenAccess:
-    """Bearer tokens for exactly what was asked and allowed; `lifetime` in seconds.
+    """Access with bearer tokens for those requested permissions that are allowed; `lifetime` in seconds.
 
-    Without an account everybody may pull if `anonymous_pull`, and nothing otherwise. Without `offers_post`
-    the endpoint answers POST with 405, as older services do. With `rotates` a refresh token is good for one
-    use, and a second use ends all that came from it. Who asks for offline access is given a refresh token.
+    With `anonymous_pull` a client without a login receives tokens to pull, otherwise none. Without
+    `offers_post` the service answers POST with 405, as older ones do. With `rotates` a refresh token can be
+    used once; a second use ends all refresh tokens of its family.
     """
 
     def __init__(
@@ -74,18 +74,18 @@ class TokenAccess:
         self._lock = threading.Lock()
 
     def check(self, request: ServerRequest, needs: tuple[Permission, ...]) -> None:
-        """Refuse with 401 what the token does not allow, naming realm, service and scope."""
+        """Raise RequestRefused with 401 and a challenge unless the token has all permissions in `needs`."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise _challenge(request, needs, error="")
-        grant = self._read("access", token.strip())
-        if grant is None:
+        claims = self._read("access", token.strip())
+        if claims is None:
             raise _challenge(request, needs, error="invalid_token")
-        if not all(any(scope.covers(need) for scope in grant.scopes) for need in needs):
+        if not all(any(scope.covers(need) for scope in claims.scopes) for need in needs):
             raise _challenge(request, needs, error="insufficient_scope")
 
     def endpoint(self, request: ServerRequest) -> ServerResponse | None:
-        """Give tokens: GET with a login or without, POST with a password or a refresh token."""
+        """Issue tokens: GET with or without a login, POST with a password or a refresh token."""
         if request.path != PATH:
             return None
         if request.method == "GET":
@@ -95,7 +95,7 @@ class TokenAccess:
         raise RequestRefused(405, "UNSUPPORTED", "the token service does not know this method")
 
     def issue(self, username: str, scopes: Iterable[Permission]) -> str:
-        """Return a new token for these scopes, unchecked."""
+        """Return a new access token for these scopes, whether the user has them or not."""
         return self._sign("access", _Claims(username, self._clock() + self._lifetime, tuple(scopes)))
 
     def issue_refresh(self, username: str) -> str:
@@ -132,24 +132,25 @@ class TokenAccess:
         return self._reply(known, scopes, self.issue_refresh(known.username) if is_offline else "")
 
     def _refreshed(self, token: str) -> tuple[Account, str]:
-        grant = self._read("refresh", token)
-        name = grant.username if grant is not None else None
+        claims = self._read("refresh", token)
+        name = claims.username if claims is not None else None
         account = next((known for known in self._accounts if known.username == name), None)
-        if grant is None or account is None or not self._use(grant):
+        if claims is None or account is None or not self._use(claims):
             raise _unauthorized()
         if not self._rotates:
             return account, token
-        following = _Claims(grant.username, grant.expires, (), grant.family, grant.serial + 1)
+        following = _Claims(claims.username, claims.expires, (), claims.family, claims.serial + 1)
         return account, self._sign("refresh", following)
 
-    def _use(self, grant: _Claims) -> bool:
+    def _use(self, claims: _Claims) -> bool:
         if not self._rotates:
             return True
+        # A refresh token that is used twice was stolen, before or after the first use (RFC 6749 §10.4).
         with self._lock:
-            if self._serials.get(grant.family) != grant.serial:
-                self._serials.pop(grant.family, None)
+            if self._serials.get(claims.family) != claims.serial:
+                self._serials.pop(claims.family, None)
                 return False
-            self._serials[grant.family] = grant.serial + 1
+            self._serials[claims.family] = claims.serial + 1
             return True
 
     def _reply(self, account: Account | None, scopes: Iterable[str], refresh: str = "") -> ServerResponse:
@@ -158,6 +159,7 @@ class TokenAccess:
         asked = [scope for text in " ".join(scopes).split() if (scope := Permission.parse(text)) is not None]
         granted = tuple(self._allowed(account, scope) for scope in asked)
         token = self.issue(account.username if account is not None else "", granted)
+        # Clients read either name: `token` is older, `access_token` is that of OAuth 2.0.
         document: dict[str, object] = {
             "token": token,
             "access_token": token,
@@ -174,15 +176,16 @@ class TokenAccess:
         is_public = scope.kind == "repository"
         return Permission(scope.kind, scope.name, scope.actions & _PULL if is_public else frozenset())
 
-    def _sign(self, kind: str, grant: _Claims) -> str:
-        scopes = [str(scope) for scope in grant.scopes]
+    def _sign(self, kind: str, claims: _Claims) -> str:
+        scopes = [str(scope) for scope in claims.scopes]
         fields = [
             kind,
-            grant.username,
-            grant.expires,
+            claims.username,
+            claims.expires,
             scopes,
-            grant.family,
-            grant.serial,
+            claims.family,
+            claims.serial,
+            # Two tokens for the same are different texts.
             secrets.token_hex(4),
         ]
         payload = json.dumps(fields, separators=(",", ":")).encode()
@@ -194,6 +197,7 @@ class TokenAccess:
             payload, received = _decode(encoded), _decode(mac)
         except (binascii.Error, ValueError):
             return None
+        # The payload is parsed only if this process has signed it.
         if not hmac.compare_digest(self._mac(payload), received):
             return None
         what, username, expires, scopes, family, serial, _ = json.loads(payload)
@@ -207,6 +211,7 @@ class TokenAccess:
 
 
 def _challenge(request: ServerRequest, needs: tuple[Permission, ...], *, error: str) -> RequestRefused:
+    # The realm is the address that the client used; a Host header with a quote could add parameters to it.
     host = request.headers.get("host", "")
     realm = f"{request.scheme}://{host if _HOST.fullmatch(host) else 'localhost'}{PATH}"
     parameters = [("realm", realm), ("service", SERVICE)]
@@ -223,6 +228,7 @@ def _challenge(request: ServerRequest, needs: tuple[Permission, ...], *, error: 
 
 def _unauthorized() -> RequestRefused:
     challenge = (("WWW-Authenticate", f'Basic realm="{SERVICE}"'),)
+    # The same for an unknown user and a wrong password.
     return RequestRefused(401, "UNAUTHORIZED", "incorrect username or password", headers=challenge)
 
 

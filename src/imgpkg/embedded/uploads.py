@@ -1,4 +1,4 @@
-"""Uploads that are on their way: bytes on disk that nobody can see yet, and their running hash."""
+"""Sessions of blob uploads: a file for the bytes that were received, and their hash so far."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FORGOTTEN_AFTER = 24 * 3600.0
 
 
 class UploadIsBusy(ImgpkgError):
-    """Another request is writing to this upload."""
+    """Another request writes to this upload."""
 
 
 class UploadSession:
-    """One upload to a repository; `offset` is the count of bytes that have arrived."""
+    """One upload to a repository; `offset` is the number of bytes that were received."""
 
     def __init__(
         self, identifier: str, repository: RepositoryName, path: str, started: float, patience: float
@@ -40,12 +40,16 @@ class UploadSession:
         self.started = started
         self.offset = 0
         self._patience = patience
+        # Hashed while it is received: to read the file again would take as long as the upload of a large
+        # blob.
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Be the only one who writes; raise UploadIsBusy when another does not finish in time."""
+        """Exclude other writers during the block; raise UploadIsBusy if one does not finish in time."""
+        # A client whose connection broke may try again before the registry notices the end of the first
+        # request.
         if not self._lock.acquire(timeout=self._patience):
             raise UploadIsBusy("another request is writing to this upload")
         try:
@@ -54,13 +58,15 @@ class UploadSession:
             self._lock.release()
 
     def append(self, source: Readable) -> None:
-        """Take everything from `source`; what came before it failed is kept, and counted in `offset`.
+        """Append all bytes of `source`, or those before it fails; `offset` counts what was written.
 
-        Raise FileNotFoundError when the upload has ended.
+        Raise FileNotFoundError if the upload has ended.
         """
-        # Only what is on disk may count, and an upload that has ended must not come into being again.
+        # Unbuffered, because `offset` must not count bytes that are not in the file. Without O_CREAT, because
+        # an upload that was cancelled must not get a file again.
         with open(self.path, "r+b", buffering=0, opener=_no_link) as file:
             file.seek(self.offset)
+            # A write that failed may have left bytes after those that are counted and hashed.
             file.truncate()
             while data := source.read(_PIECE):
                 _write_all(file, data)
@@ -68,7 +74,7 @@ class UploadSession:
                 self.offset += len(data)
 
     def digest(self, algorithm: str) -> Digest:
-        """Return the digest of what has arrived."""
+        """Return the digest of what was received."""
         if algorithm == "sha256":
             return Digest(algorithm, self._hash.hexdigest())
         other = hashlib.new(algorithm)
@@ -79,9 +85,9 @@ class UploadSession:
 
 
 class UploadSessions:
-    """The uploads of one running registry; they end with it, or a day after they began.
+    """The uploads of one running registry; they end with the process, or a day after they began.
 
-    A second writer to one upload waits for the first, `patience` seconds long.
+    A second writer to one upload waits `patience` seconds for the first.
     """
 
     def __init__(self, folder: str, *, patience: float) -> None:
@@ -93,8 +99,9 @@ class UploadSessions:
         self._sweep(time.time() - _FORGOTTEN_AFTER)
 
     def start(self, repository: RepositoryName) -> UploadSession:
-        """Begin an upload of nothing yet."""
+        """Begin an empty upload, and end those that are older than a day."""
         now = time.time()
+        # Random, because whoever knows the identifier of an upload in a repository can write to it.
         identifier = uuid.uuid4().hex
         path = os.path.join(self._folder, identifier)
         upload = UploadSession(identifier, repository, path, now, self._patience)
@@ -108,20 +115,20 @@ class UploadSessions:
         return upload
 
     def find(self, repository: RepositoryName, identifier: str) -> UploadSession | None:
-        """Return an upload of this repository that has not ended."""
+        """Return an upload of this repository; None if it does not exist or has ended."""
         with self._lock:
             upload = self._uploads.get(identifier)
         return upload if upload is not None and upload.repository == repository else None
 
     def end(self, upload: UploadSession) -> None:
-        """Forget an upload, and the bytes that are still its own."""
+        """End an upload, and remove its file unless that has become a blob."""
         with self._lock:
             self._uploads.pop(upload.identifier, None)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(upload.path)
 
     def _sweep(self, before: float) -> None:
-        # What another running registry writes in the same folder is younger.
+        # Files of an earlier process. Another one that serves the same folder now has younger files.
         for entry in os.scandir(self._folder):
             with contextlib.suppress(FileNotFoundError):
                 if entry.stat().st_mtime < before:
@@ -129,10 +136,12 @@ class UploadSessions:
 
 
 def _no_link(path: str, flags: int) -> int:
+    # Whoever can write to the folder could otherwise direct the upload to a file elsewhere.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
 def _write_all(file: FileIO, data: bytes) -> None:
+    # An unbuffered file may write less than it is given.
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
