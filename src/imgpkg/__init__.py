@@ -6,7 +6,7 @@
         pushed = imgpkg.push(["config"], image="registry.example.com/team/config:v1", session=session)
         imgpkg.pull("copy-of-config", image=str(pushed.reference), session=session)
 
-Every public name is here, loaded on first use, so that importing the package costs nothing.
+Every public name is here and is imported on first use, so that `import imgpkg` itself imports nothing else.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
+# The module of each public name. Importing all of them would take most of the time of a short command.
 _HOMES = {
     "BlobAdvanced": "events",
     "BlobFinished": "events",
@@ -157,7 +158,7 @@ __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names lo
 
 
 if not TYPE_CHECKING:
-    # Type checkers would take any name for one that is there.
+    # With a module `__getattr__`, type checkers would accept any name.
 
     def __getattr__(name: str) -> object:
         if name == "__version__":
@@ -166,6 +167,7 @@ if not TYPE_CHECKING:
             return import_module("imgpkg.errors")
         if name not in _HOMES:
             raise AttributeError(f"module 'imgpkg' has no attribute {name!r}")
+        # Kept, so that the next access does not come here.
         value = getattr(import_module(f"imgpkg.{_HOMES[name]}"), name)
         globals()[name] = value
         return value

@@ -44,6 +44,7 @@ class Cancellation:
     def cancel(self) -> None:
         """Set the flag and call all registered functions; a second call does so again."""
         self.is_cancelled = True
+        # A copy, since other threads may register and forget at the same time.
         for end in tuple(self._ends.values()):
             end()
 

@@ -109,6 +109,7 @@ class UsageError(ImgpkgError):
     """Invalid arguments, or options that exclude each other."""
 
 
+# Also a ValueError, as the constructors of values usually raise it.
 class InvalidReference(ImgpkgError, ValueError):
     """Text that is not an image reference, repository or digest."""
 
@@ -252,6 +253,7 @@ class Cancelled(ImgpkgError):
         super().__init__(message)
 
 
+# The only errors of the system with a hint: the text of the others is enough.
 _EXHAUSTED = {
     errno.EMFILE: (
         "This process has reached its limit of open files and connections: raise the limit (ulimit -n), "

@@ -119,6 +119,7 @@ class CountingReader:
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         data = self._stream.read(size)
+        # The end of the stream is no progress.
         if data:
             self._on_event(BlobAdvanced(self._blob.digest, len(data)))
         return data

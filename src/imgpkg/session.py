@@ -50,6 +50,7 @@ class Session:
     ) -> None:
         self._settings = settings or Settings()
         self._is_closed = False
+        # One source may warn for every repository, about one and the same file.
         self._warn = partial(_warn_once, set(), on_event)
         self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
@@ -135,6 +136,7 @@ def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:
 
 
 def _warn_once(said: set[str], on_event: Hook, text: str) -> None:
+    # Two threads may report the same warning at once: then it appears twice, which a lock is not worth.
     if text not in said:
         said.add(text)
         on_event(Warned(text))

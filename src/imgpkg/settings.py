@@ -72,6 +72,7 @@ class Settings:
     concurrency: int = 5
 
     def __post_init__(self) -> None:
+        # The mapping and the paths of the caller may change later; settings do not.
         object.__setattr__(self, "environ", FrozenDict(self.environ))
         object.__setattr__(self, "ca_cert_paths", self.authorities)
 

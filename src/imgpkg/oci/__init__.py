@@ -1,1 +1,1 @@
-"""WHAT: values of the OCI specifications, without I/O, clock or environment."""
+"""The values of the OCI specifications: references, descriptors, manifests. Nothing here does I/O."""

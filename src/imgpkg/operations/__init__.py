@@ -1,1 +1,1 @@
-"""VERBS: one file, one public function."""
+"""The operations of the library: a module for each verb, and a package for copies."""

@@ -100,6 +100,7 @@ def describe(
 
     Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError.
     """
+    # The text of the Go version, which scripts compare.
     with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
         root = fetch_image(session.client, parse_any(bundle))
     if not root.is_bundle:
@@ -108,6 +109,7 @@ def describe(
         with doing("Retrieving Images from bundle"):
             graph = walk(session.client, root, workers)
         facts = _Facts(session.client, workers)
+        # Nested bundles often name the same images: each is asked for once.
         places = list(dict.fromkeys(_places(graph)))
         if cosign_artifacts:
             facts.find_signatures(places)
@@ -191,6 +193,7 @@ class _Facts:
             with doing(f"Fetching signature for image '{place}'"):
                 found = self.client.exists(tag)
         except Forbidden:
+            # A registry may refuse the tag of a signature and still serve the image: the description goes on.
             return ImageInfo(str(tag), "", ImageType.SIGNATURE, error="access denied")
         if found is None:
             return None

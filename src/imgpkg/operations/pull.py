@@ -93,6 +93,7 @@ def pull(
     Raises UsageError, InvalidReference, InvalidLock, IsABundle, NotABundle, UnpackError, VerificationError,
     LocalIOError, TransportError or RegistryError.
     """
+    # Checked first: an output that cannot be written should not cost a download.
     shown = os.fspath(output)
     folder = output_folder(shown)
     _check_source(image, bundle, lock)
@@ -107,6 +108,7 @@ def pull(
         on_event(Message(f"Pulling image '{found.reference}'\n"))
         with doing("Extracting image into directory"), replacing(folder, shown) as fresh:
             _extract(session.client, found, fresh, on_event)
+        # A tag may name another image the next time.
         return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
     _refuse_schema_1(found, NotABundle)
     if not found.is_bundle:
@@ -169,6 +171,7 @@ def _opened(
     for number, layer in enumerate(layers, 1):
         on_event(Message(f"{indent}Extracting layer '{layer.digest}' ({number}/{len(layers)})\n"))
         on_event(BlobStarted(layer.digest, layer.size, "pull"))
+        # Opened only when the layer below it is unpacked: an idle download would time out.
         with client.blob(image.reference.repository, layer) as stream:
             yield layer, CountingReader(stream, layer, on_event)
         on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
@@ -196,6 +199,7 @@ def _pull_bundle(
         is_bundle=True,
         images_lock=result.images_lock,
         nested=result.nested,
+        # A later pull rewrites images.yml if the missing images have been copied to the repository by then.
         is_cacheable=asked.digest is not None and updated,
     )
 
@@ -230,6 +234,8 @@ class _BundlePull:
         from imgpkg.bundle.layer import fetch_locations  # noqa: PLC0415 - likewise
         from imgpkg.bundle.lock import ImagesLock  # noqa: PLC0415 - likewise
 
+        # A bundle cannot contain itself, since its digest would have to be known before it exists; a hostile
+        # registry can still make up a chain of any length.
         check_depth(image.reference, depth)
         indent = "  " * depth
         kind = "nested bundle" if depth else "bundle"
@@ -241,9 +247,11 @@ class _BundlePull:
         shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
         lock = ImagesLock.from_path(path, shown=shown)
         locations = fetch_locations(self.client, image)
+        # A copy pushes the record of locations after all images: with it, no image has to be looked up.
         hosted = locations is not None or self._hosts_all(image.reference, lock)
         nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
         self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
+        # After the nested bundles, which are known by the references of the original lock.
         if hosted:
             lock.relocated(image.reference.repository).write(path)
         return PullResult(image.reference, True, ImagesLockStatus(shown, hosted), nested)
@@ -274,6 +282,7 @@ class _BundlePull:
         depth: int,
     ) -> tuple[PullResult, ...]:
         """Pull the bundles that `lock` names, each once, in the order of the file."""
+        # One after the other, so that the log is the same in every run.
         pulled = []
         for locked, image in self._candidates(bundle, lock, locations, hosted):
             if image is None or not image.is_bundle:
@@ -302,9 +311,11 @@ class _BundlePull:
             with doing("Checking if image is bundle"):
                 return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
 
+        # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
         with open_workers(self.session, self.session.settings.concurrency) as workers:
             found = list(workers.map(fetch, lock.images))
         for locked, image in zip(lock.images, found, strict=True):
+            # The lock may name an image twice, or one that a bundle before it has brought in the meantime.
             yield locked, None if locked.reference in self.met else image
 
     def _fetch(self, here: Reference, locked: LockedImage, hosted: bool) -> Image:

@@ -62,6 +62,7 @@ def push(
 
     Raises UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
     """
+    # All arguments are checked before anything is packed, and the lock file's folder before anything is sent.
     target = _target(image, bundle, labels, lock_output)
     files = _listed(files)
     excluded = [os.fspath(path) for path in exclusions]
@@ -97,6 +98,7 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Str
 
 
 def _listed(files: Iterable[StrPath] | os.PathLike[str]) -> Sequence[StrPath]:
+    # A str is an iterable of one-letter paths to the type checker.
     if isinstance(files, str):
         raise UsageError(f"Expected a list of files, but was the one name '{files}'")
     return [files] if isinstance(files, os.PathLike) else list(files)
@@ -120,6 +122,7 @@ def _publish(
     with doing(f"Writing '{target}'", "Writing image"):
         is_there = client.names(internal, built.manifest.digest)
         if not is_there:
+            # The manifest last: a registry refuses one whose blobs it lacks, and readers never see a part.
             _send(client, target, layer, built, on_event)
             client.push_manifest(target, built.manifest)
             confirm_tag(client, target, built.manifest.digest)
@@ -143,6 +146,7 @@ def _send(
         repository,
         built.config_descriptor,
         lambda: io.BytesIO(built.config),
+        # A configuration is about 300 bytes.
         check=False,
         on_event=on_event,
     )

@@ -63,6 +63,7 @@ def list_tags(
         for tag in map(Tag, session.client.tags(repository))
         if imgpkg_internal_tags or not tag.is_internal
     )
+    # Without digests, the list itself is the only request.
     if not digests:
         return TagList(repository, tags)
 

@@ -54,6 +54,7 @@ class WorkerPool:
         KeyboardInterrupt the scope is cancelled. A single thing is processed in the calling thread.
         """
         left = deque(enumerate(things))
+        # Without a second thread, there is none to cancel, and the traceback is that of the caller.
         if min(self.jobs, len(left)) <= 1:
             return [act(thing) for _, thing in left]
         threads = _Threads(act, left, self._scope, min(self.jobs, len(left)))

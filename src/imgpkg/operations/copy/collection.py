@@ -62,6 +62,7 @@ def collect_image(client: RegistryClient, text: str) -> Collected:
     """Return one image or index; raise InvalidReference, IsABundle, or an error of the registry."""
     asked = parse_any(text)
     found = fetch_image(client, asked)
+    # A bundle copied as an image would lack the images that it names.
     if found.is_bundle:
         raise IsABundle("Expected bundle flag when copying a bundle (hint: Use -b instead of -i for bundles)")
     return Collected((Item(found.reference, tag=asked.tag or "", image=found),))
@@ -125,6 +126,7 @@ def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
     for bundle in root.bundles():
         for member in bundle.members:
             origin = str(member.locked.reference) if with_origin else ""
+            # An image that was copied with its bundle is read from there, unless it was deleted since.
             is_moved = member.reference != member.locked.reference
             elsewhere = member.locked.reference if is_moved else None
             yield Item(member.reference, origin=origin, image=member.image, elsewhere=elsewhere)
@@ -143,6 +145,7 @@ def _records(root: Bundle) -> tuple[Record, ...]:
 
 
 def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers) -> Collected:
+    # A lock may name an image several times with different annotations.
     distinct = tuple(dict.fromkeys(image.reference for image in lock.images))
     images = tuple(workers.map(lambda reference: fetch_image(client, reference), distinct))
     if any(image.is_bundle for image in images):

@@ -105,6 +105,7 @@ def copy_to_repository(
     lock = _lock_place(source, lock_output) if lock_output else ""
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
+    # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
     with open_source(session, source, options, log, fallback=repository) as opened:
         result = publish(opened, session, repository, options, log)
@@ -189,5 +190,6 @@ def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: S
 
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:
+    # In the order of the lock, with its annotations.
     places = {copied.destination.digest: copied.destination for copied in result.images}
     return ImagesLock(tuple(replace(image, reference=places[image.digest]) for image in lock.images))

@@ -44,9 +44,11 @@ def write_archive(
     """
     _check_listable(opened.plan)
     items = [_archived(root.item, root.node) for root in opened.plan.roots]
+    # The writer begins with manifest.json, since all digests and sizes are known from the manifests.
     log("writing layers...")
     started = time.monotonic()
     with ArchiveWriter(path, items, _layers(opened.plan), shown=shown, resume=resume) as tar:
+        # Blobs of an interrupted copy that have verified.
         if resume and tar.held:
             log(f"Going to reuse {_reused(opened.plan, tar)} layers from the tar already in disk")
         log(f"done: file '{MANIFEST}' ({_spent_since(started)})")
@@ -57,6 +59,7 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
     """Write the plan of `opened` to the layout folder `path`; errors name it `shown`."""
     layout = Layout.create(path, shown)
     _fill(opened.plan, layout, opened.open_blob, session=session, log=log)
+    # Blobs, then manifests, then index.json: what the index lists is complete at any time.
     for node in nodes_of(opened.plan.roots):
         layout.publish(node.manifest, ())
     for root in opened.plan.roots:
@@ -125,6 +128,7 @@ def _fill(
     Raises VerificationError, LocalIOError, or an error of the source; the first failure cancels the others.
     """
     missing = [move for move in plan.blobs.values() if not target.has(move.descriptor)]
+    # The largest first, so that no long transfer starts last.
     missing.sort(key=lambda move: -move.descriptor.size)
     log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
 

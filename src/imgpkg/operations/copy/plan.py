@@ -132,6 +132,7 @@ def read_roots(
     """
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
+    # One reader for all items, so that an image below several of them is fetched once.
     reader = _MetadataReader(client, workers, with_configs)
     nodes = reader.nodes(ordered)
     return tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
@@ -146,6 +147,7 @@ def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> Tran
         for move in _moves(node):
             has_any = has_any or not move.descriptor.is_distributable
             if include_non_distributable or move.descriptor.is_distributable:
+                # One digest may be in several repositories: the first one that lists it is as good as any.
                 blobs.setdefault(move.descriptor.digest, move)
             else:
                 reference = node.image.reference
@@ -158,6 +160,7 @@ def _moves(node: Node) -> Iterator[BlobMove]:
     repository = node.image.reference.repository
     config = node.manifest.config
     for blob in node.manifest.parts():
+        # A descriptor may embed its content (image-spec, descriptor.md, "data").
         data = node.image.config_raw if blob is config else b""
         yield BlobMove(blob, repository, data or blob.data)
 
@@ -180,6 +183,7 @@ class _MetadataReader:
             _check_depth(level[0].reference, depth)
             for image in level:
                 self._images[image.reference] = image
+            # Sorted below, so that the requests come in the same order in every run.
             missing = {child for image in level for child in _children(image)} - self._images.keys()
             level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
         return [self._assemble(image, 1)[0] for image in roots]

@@ -83,6 +83,7 @@ def preview_copy(
         with open_workers(session, jobs(opened, session, repository), on_event) as workers:
             found = survey(opened.plan, to, workers)
             workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)
+            # At a fresh destination the copy would not ask for blobs, so neither does the preview.
             moves = found.moves if found.is_fresh else _missing(found.moves, to, workers)
         missing = frozenset(to.tag_of(root) for root in found.roots)
         there = frozenset(root.item.key for root in opened.plan.roots if to.tag_of(root) not in missing)
@@ -108,6 +109,7 @@ def _preview(
 ) -> CopyPreview:
     roots = opened.plan.roots
     mountable = [move for move in moves if to is not None and to.may_mount(move)]
+    # No registry is asked for what is read from a file, whatever repositories its images are named after.
     asked = set() if opened.is_local else {root.item.reference.repository for root in roots}
     places = [*sorted(asked), *([to.repository] if to is not None else [])]
     return CopyPreview(

@@ -96,6 +96,7 @@ class Destination:
         With `is_fresh`, the manifest is written without asking. A registry with immutable tags refuses even
         an equal manifest: what it has under the tag is then compared.
         """
+        # A HEAD request is cheaper than a write, and leaves the time stamp of the tag unchanged.
         if not is_fresh and self.holds(reference, manifest.digest):
             return False
         try:
@@ -171,6 +172,7 @@ class Survey:
 
 def survey(plan: TransferPlan, to: Destination, workers: WorkerPool) -> Survey:
     """Return what of `plan` the destination lacks; nothing is written. Raises an error of the registry."""
+    # An image may be a root twice, with two tags of the user: it is uploaded once.
     distinct = {to.tag_of(root): root for root in plan.roots}
     with doing("Checking what is there"):
         named = _tags(plan, to)
@@ -213,6 +215,7 @@ def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
 
 def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) -> bool:
     """Return whether an interrupted copy left blobs: it began with the same ones, one in each worker."""
+    # Blobs that may be mounted or are small are not asked for anyway.
     large = [
         move
         for move in moves[: workers.jobs]
@@ -332,6 +335,7 @@ def _write_locations(record: Record, to: Destination, *, is_fresh: bool) -> None
         doing(f"Pushing locations image to '{tag}'"),
     ):
         layer = pack_file(FILE_NAME, ImageLocations(record.images).to_bytes())
+        # The bytes are always the same: an equal record has the digest that the destination has.
         built = build_image(layer, {})
         if not is_fresh and to.holds(tag, built.manifest.digest):
             return
@@ -348,6 +352,7 @@ def _push_record(bundle: Digest, built: BuiltImage, to: Destination, *, is_fresh
     try:
         to.put(tag, built.manifest, is_fresh=True)
     except RegistryError as error:
+        # There is no code for it in the distribution-spec; registries put the word into the message.
         if "immutable" not in str(error) or not to.has(tag):
             raise
 

@@ -38,6 +38,7 @@ from imgpkg.operations.copy.plan import (
     plan_of,
     read_roots,
 )
+from imgpkg.operations.tag import INTERNAL_SUFFIX
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ _LONGEST_CHAIN = 32
 _TAG = "org.opencontainers.image.ref.name"
 _SOURCE = "dev.carvel.imgpkg.copy.source"
 _ORIGIN = "dev.carvel.imgpkg.copy.origin"
-_INTERNAL_SUFFIX = ".imgpkg"
+# Manifests are read from a disk, where calls cannot hang: plain threads do.
 _LAYOUT_JOBS = 4
 
 
@@ -105,6 +106,8 @@ def open_source(
         yield _local(*_read_layout(layout, fallback), layout, path, options)
     else:
         collected, plan = _exported(session, source, options, log, with_configs=with_configs)
+        # Registries often lack such layers, and their descriptors list other addresses (image-spec,
+        # descriptor.md, "urls").
         use_urls = options.include_non_distributable_layers
         yield OpenedSource(
             collected,
@@ -120,6 +123,7 @@ def _local(
 ) -> OpenedSource:
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
     moves = plan.blobs.values()
+    # Non-distributable layers, if they were left out when the file was made. The destination may have them.
     missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
     blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
     plan = replace(plan, blobs={**plan.blobs, **blobs})
@@ -175,6 +179,7 @@ def _with_referrers(
     """
     all_of = {root.item.key: root for root in roots}
     asked: set[Reference] = set()
+    # Each round finds the referrers of what the round before has found.
     for _ in range(_LONGEST_CHAIN):
         nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
         if not nodes:
@@ -217,6 +222,7 @@ def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
     """
     roots = tuple(_archived_root(item) for item in archive.items)
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    # Bundles may be nested: only the label shows which one was asked for.
     top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
     tops = () if top is None or top.image is None else (top.image,)
     records = tuple(_records_below(archive, tops, bundles))
@@ -242,6 +248,7 @@ def _archived_node(item: ArchiveItem) -> Node:
     for child in item.manifest.children:
         if child.digest not in children:
             raise ArchiveError(f"manifest {child.digest}, which {reference} lists, not found in tar")
+    # In the order of the index: manifest.json lists images and indexes apart.
     listed = [children[child.digest] for child in item.manifest.children]
     return Node(Image(reference, item.manifest), tuple(listed))
 
@@ -255,6 +262,7 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
     for descriptor in layout.roots():
         item = _listed(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
         merged.setdefault((descriptor.digest, item.tag), item)
+    # One image may be listed without a tag and with several: the entry without a tag then adds nothing.
     tagged = {digest for digest, tag in merged if tag}
     items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
     with ThreadPoolExecutor(_LAYOUT_JOBS) as workers:
@@ -270,8 +278,9 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
 def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
     notes = descriptor.annotations
     source = Reference.parse(notes[_SOURCE]).repository if _SOURCE in notes else fallback
+    # Some tools write the whole reference, `host/repository:tag`, instead of the tag.
     name = notes.get(_TAG, "").rpartition(":")[2]
-    tag = "" if name.endswith(_INTERNAL_SUFFIX) else name
+    tag = "" if name.endswith(INTERNAL_SUFFIX) else name
     labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
     return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
 
@@ -303,6 +312,7 @@ def _records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest
     while queue:
         bundle = queue.popleft()
         lock = _lock(store, bundle)
+        # A lock may name one digest under several references; a record has one location per digest.
         first: dict[Digest, LockedImage] = {}
         for image in lock.images:
             first.setdefault(image.digest, image)

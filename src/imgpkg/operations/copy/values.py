@@ -41,6 +41,7 @@ class CopySource:
 
     def check(self) -> None:
         """Raise UsageError unless exactly one field is set."""
+        # The text is that of the Go version, which has no layouts.
         given = (self.image, self.bundle, self.lock, self.tar, self.layout)
         if sum(1 for text in given if text) != 1:
             raise UsageError("Expected either --lock, --bundle (-b), --image (-i), or --tar as a source")
