@@ -1,4 +1,4 @@
-"""Which cloud keychains are active: none, unless a variable names them."""
+"""The active keychains of clouds: none, unless a variable names them."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ DEPRECATION = (
 def active_sources(
     environ: Mapping[str, str], transport: Transport, warn: Warn, *, programs: Programs | None = None
 ) -> tuple[CredentialSource, ...]:
-    """Give the sources of the active keychains in the order given; asks nobody and loads no SDK.
+    """Return the sources of the active keychains in the order of the variable; send nothing, load no SDK.
 
-    `IMGPKG_ACTIVE_KEYCHAINS` is a list with commas: blanks, empty parts and repetitions mean nothing, names
-    are in any case. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all of them in its place, and `warn` hears that
-    it is deprecated. `programs` runs what a cloud is asked with. Raises InvalidSettings for an unknown name.
+    `IMGPKG_ACTIVE_KEYCHAINS` is a list with commas, in any case; blanks, empty parts and repetitions are
+    ignored. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all keychains instead, with a warning that it is
+    deprecated. `programs` runs the processes of SDKs. Raises InvalidSettings for an unknown name.
     """
     names = _names(environ, warn)
     if not names:
         return ()
     from imgpkg.auth.cloud.metadata import MetadataService  # noqa: PLC0415 - hardly anybody activates one
 
-    # One for all: a machine in none of the clouds waits for it once.
+    # Shared by all keychains: outside of a cloud, each would wait for the metadata service by itself.
     metadata = MetadataService(time.time)
     return tuple(
         _source(name, environ, transport, warn, metadata=metadata, programs=programs) for name in names

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Credential
-from imgpkg.auth.pattern import Address, why_no_host
+from imgpkg.auth.pattern import ANOTHER_HOST, Address, why_no_host
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -25,19 +25,19 @@ _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of `auths` or `credHelpers`: as written, and where it points to."""
+    """A key of `auths` or `credHelpers`: as written, and its address."""
 
     written: str
     address: Address
 
     @classmethod
     def read(cls, written: str) -> Key:
-        """Normalise a key in any of the spellings that tools write."""
+        """Parse a key in any of the spellings that tools write."""
         return cls(written, Address.read(written).canonical())
 
     @property
     def quoted(self) -> str:
-        """The key as written, for a person: on one line and without control characters."""
+        """The key for messages: on one line and without control characters."""
         return json.dumps(self.written, ensure_ascii=False)
 
     @property
@@ -46,9 +46,9 @@ class Key:
         return bool(self.address.segments)
 
     def mismatch(self, target: Address) -> str:
-        """Say why the key is not for `target`: empty when it is, `another host` when it is far away."""
+        """Return why the key is not for `target`; empty when it is."""
         if self.address.host != target.host:
-            return "another host"
+            return ANOTHER_HOST
         if self.address.port != target.port:
             return f"its port is {self.address.port or 443}, not {target.port or 443}"
         if not self.address.covers(target):
@@ -58,13 +58,13 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An entry of `auths`, not decoded yet: one that is broken must not harm the others."""
+    """An entry of `auths`, decoded when it is used: a malformed one must not affect the others."""
 
     key: Key
     raw: object = field(repr=False)
 
     def credential(self) -> Credential | None:
-        """Decode the entry; None when it says nothing; CredentialError naming the key when it is broken."""
+        """Return the credential; None for an empty entry; raise CredentialError with the key if malformed."""
         what = f"entry {self.key.quoted}"
         fields = fold(self.raw, what)
         values = {name: text(fields.get(name), f"{what}: {name}") for name in _FIELDS}
@@ -81,7 +81,7 @@ _FIELDS = ("username", "password", "auth", "identitytoken", "registrytoken")
 
 @dataclass(frozen=True, slots=True)
 class AuthFile:
-    """What a file says: entries and helpers in the order of the file, `store` empty when there is none."""
+    """The content of a file: entries and helpers in its order; `store` is empty when there is none."""
 
     entries: tuple[Entry, ...] = ()
     helpers: tuple[tuple[Key, str], ...] = ()
@@ -89,9 +89,9 @@ class AuthFile:
 
     @classmethod
     def parse(cls, data: bytes, warn: Callable[[str], None]) -> AuthFile:
-        """Read a file's bytes; raise CredentialError with line and column.
+        """Parse the bytes of a file; raise CredentialError with line and column.
 
-        `warn` hears about a trailing comma, and about keys that no host can match.
+        `warn` gets a sentence about a trailing comma, and about each key that no host can match.
         """
         document = decode(data)
         if document.comma:
@@ -111,12 +111,12 @@ class AuthFile:
         return file
 
     def entries_for(self, target: Address, spellings: Iterable[str]) -> list[Entry]:
-        """List the entries for `target`, longest path first, then those spelled as in `spellings`."""
+        """Return the entries for `target`, longest path first, then those spelled as in `spellings`."""
         found = [entry for entry in self.entries if not entry.key.mismatch(target)]
         return sorted(found, key=lambda entry: _order(entry.key, spellings))
 
     def helpers_for(self, target: Address, spellings: Iterable[str]) -> list[tuple[Key, str]]:
-        """List the `credHelpers` for `target` in the same order; an empty name means: no helper here."""
+        """Return the `credHelpers` for `target` in the same order; an empty name turns helpers off."""
         found = [(key, name) for key, name in self.helpers if not key.mismatch(target)]
         return sorted(found, key=lambda pair: _order(pair[0], spellings))
 
@@ -131,7 +131,7 @@ def _decode_auth(auth: str, what: str) -> tuple[str, str]:
         plain = b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise CredentialError(f"{what}: auth is not base64") from error
-    # A password may be any bytes; those that are no UTF-8 survive as surrogate escapes.
+    # A password may be any bytes; those that are not UTF-8 become surrogate escapes.
     username, colon, password = plain.decode("utf-8", "surrogateescape").partition(":")
     if not (colon and username):
         raise CredentialError(f"{what}: auth does not hold user:password: Invalid auth configuration file")
@@ -140,16 +140,16 @@ def _decode_auth(auth: str, what: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class LenientJson:
-    """A decoded JSON value; `comma` is where the first tolerated trailing comma stands, else empty."""
+    """A decoded JSON value; `comma` is the place of the first trailing comma, empty without one."""
 
     value: object = field(repr=False)
     comma: str = ""
 
 
 def decode(data: bytes) -> LenientJson:
-    """Decode the first JSON value in `data`; what follows it is ignored, nothing at all is None.
+    """Decode the first JSON value in `data`, with trailing commas; ignore the rest; None if it is empty.
 
-    Raises CredentialError with line and column, never with a piece of the text.
+    Raises CredentialError with line and column, never with a part of the text.
     """
     if len(data) > MAX_SIZE:
         raise CredentialError(f"more than {MAX_SIZE >> 20} MiB, which is too large")
@@ -165,12 +165,12 @@ def decode(data: bytes) -> LenientJson:
 
 
 def fold(value: object, what: str) -> dict[str, object]:
-    """Take a JSON object with keys in any case, None as empty; the last of equal keys counts."""
+    """Return a JSON object with lower-case keys, empty for None; the last of equal keys wins."""
     return {key.lower(): item for key, item in items(value, what)}
 
 
 def items(value: object, what: str) -> list[tuple[str, object]]:
-    """List the pairs of a JSON object as written, None as empty; raise CredentialError for anything else."""
+    """Return the pairs of a JSON object as written, none for None; raise CredentialError for other values."""
     if value is None:
         return []
     if not isinstance(value, dict):
@@ -179,7 +179,7 @@ def items(value: object, what: str) -> list[tuple[str, object]]:
 
 
 def text(value: object, what: str) -> str:
-    """Take a JSON string, None as empty; half surrogate pairs become U+FFFD as in the original."""
+    """Return a JSON string, empty for None; halves of surrogate pairs become U+FFFD, as in Go."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -198,7 +198,7 @@ def _text(data: bytes) -> str:
 def _first_value(text: str) -> object:
     start = _NOT_SPACE.search(text)
     try:
-        # Numbers mean nothing here, and a float cannot be too long to convert.
+        # No number is used here; `int` refuses long ones, `float` takes any.
         value, _ = json.JSONDecoder(parse_int=float).raw_decode(text, start.start() if start else 0)
     except json.JSONDecodeError as error:
         problem = f"{_place(text, error.pos)}: {error.msg}"
@@ -206,12 +206,12 @@ def _first_value(text: str) -> object:
         problem = "nested too deeply"
     else:
         return value
-    # Outside of the handlers: the cause would carry the whole text, secrets included.
+    # Outside of the handlers: JSONDecodeError holds the whole text, with its secrets.
     raise CredentialError(problem)
 
 
 def _trailing_commas(text: str) -> list[int]:
-    """Return where a comma outside of strings stands before a closing bracket."""
+    """Return the offsets of commas, outside of strings, that a closing bracket follows."""
     found: list[int] = []
     is_string, comma = False, -1
     for match in _ESCAPE_OR_SYMBOL.finditer(text):
@@ -225,7 +225,7 @@ def _trailing_commas(text: str) -> list[int]:
 
 
 def _with_blanks(text: str, places: list[int]) -> str:
-    """Put a blank in each of these places."""
+    """Replace the characters at `places` by blanks, which keeps lines and columns."""
     starts = [0, *(place + 1 for place in places)]
     return " ".join(text[start:end] for start, end in zip(starts, [*places, len(text)], strict=True))
 

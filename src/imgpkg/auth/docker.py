@@ -27,11 +27,11 @@ _NAME = "docker config"
 
 
 class DockerConfigSource:
-    """Answers from the first place that has a usable entry, or a helper that knows the registry.
+    """Use the first place that has an entry for the registry, or a helper with a credential for it.
 
-    Each place is read at most once, when a lookup reaches it; `warn` hears about a missing file that a
-    variable names and about trailing commas. Raises CredentialError for a file that cannot be read, an
-    entry that was selected and cannot be decoded, and a helper that fails.
+    Each place is read at most once, when a lookup reaches it. `warn` gets a sentence about a missing file
+    that a variable names, and about trailing commas. Lookups raise CredentialError for a file that cannot be
+    read, an entry that is selected and cannot be decoded, and a helper that fails.
     """
 
     name = _NAME
@@ -43,7 +43,7 @@ class DockerConfigSource:
         self._files = [(place.name, Once(partial(place.load, warn))) for place in places(environ)]
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer from the first place that can; see `CredentialSource.lookup`."""
+        """Return the finding of the first place that has one; see `CredentialSource.lookup`."""
         looked: list[str] = []
         for name, load in self._files:
             file = load()
@@ -60,7 +60,7 @@ class DockerConfigSource:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """One lookup in one file, in the order that docker and podman have; `notes` tell what was passed over."""
+    """One lookup in one file, in the order of docker and podman; `notes` are about what was skipped."""
 
     name: str
     file: AuthFile
@@ -140,9 +140,9 @@ class _Search:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file, or the text of one in `inline`; a missing file is worth a warning if `named_by` a variable.
+    """A file, or its text in `inline`; a missing one that a variable names in `named_by` causes a warning.
 
-    A file in a folder that is closed to us is passed over, with a warning unless it `is_guess`.
+    A file in a folder that this user may not enter is skipped, with a warning unless it `is_guess`.
     """
 
     name: str
@@ -151,7 +151,7 @@ class Place:
     is_guess: bool = False
 
     def load(self, warn: Callable[[str], None]) -> AuthFile | None:
-        """Read the place; None when there is no file; CredentialError naming place, line and column."""
+        """Read the file; None if there is none; raise CredentialError with its name, line and column."""
         with doing(f"loading config file: {self.name}"):
             data = self._bytes(warn)
             if data is None:
@@ -162,14 +162,14 @@ class Place:
         if self.inline is not None:
             return self.inline.encode("utf-8", "surrogateescape")
         try:
-            # A byte more than any may have, for whoever decodes it to refuse; a device may have no end.
+            # One byte more than the limit, so that `decode` refuses it; a device may have no end.
             with open(self.name, "rb") as file:
                 return file.read(MAX_SIZE + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             if self.named_by:
                 warn(f"{self.named_by} names {self.name}, which is not there; it is passed over")
         except OSError as error:
-            # HOME may be that of another user, after sudo: the original finds nothing there.
+            # After sudo, HOME may be the folder of another user, in which Go's imgpkg finds no file either.
             if os.path.exists(self.name) or not isinstance(error, PermissionError):
                 raise CredentialError(f"open: {os.strerror(error.errno or 0).lower()}") from error
             if not self.is_guess:
@@ -178,7 +178,7 @@ class Place:
 
 
 def places(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """List the places in the order of their precedence; an environment without HOME names none by default."""
+    """Return the places, first precedence first; without HOME there are no default places."""
     return tuple(_places(environ))
 
 
@@ -193,7 +193,7 @@ def _places(environ: Mapping[str, str]) -> Iterator[Place]:
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield Place(os.path.join(runtime, "containers", "auth.json"))
     elif home and sys.platform == "linux":
-        # Root's podman may have made /run/containers for itself alone.
+        # podman of root creates /run/containers without access for others.
         yield Place(f"/run/containers/{os.getuid()}/auth.json", is_guess=True)
     if config := environ.get("XDG_CONFIG_HOME") or _below(home, ".config"):
         yield Place(os.path.join(config, "containers", "auth.json"))

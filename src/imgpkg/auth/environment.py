@@ -24,19 +24,20 @@ KINDS = (HOSTNAME, USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
 # A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
 _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
 _EXAMPLE = "(e.g. gcr.io, index.docker.io)"
+# The least similarity (0 to 1) of a variable that is suggested.
 _CLOSE = 0.5
-# A longer word shares too little with any of the names to be close to it.
+# A longer word is similar to none of the names, and comparing takes quadratic time.
 _LONGEST_CLOSE = 3 * max(map(len, KINDS))
 
 Rank: TypeAlias = "tuple[bool | int, ...]"
 
 
 class EnvironmentSource:
-    """Answers from sets of variables, most specific pattern first.
+    """Match sets of variables, most specific pattern first.
 
-    The variables are read at the first lookup, once; `warn` then gets a sentence for each thing that is
-    probably not meant, with names of variables and never a value. A set with nothing to send matches too:
-    it makes its registry anonymous on purpose. Raises CredentialError for unknown names and bad hostnames.
+    The variables are read once, at the first lookup; `warn` then gets a sentence for each probable mistake,
+    with names of variables and never a value. A set without a credential matches too: requests to its
+    registry are anonymous. Lookups raise CredentialError for unknown names and bad hostnames.
     """
 
     name = "environment"
@@ -47,7 +48,7 @@ class EnvironmentSource:
         self._sets = Once(self._read)
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer with the best matching set; see `CredentialSource.lookup`."""
+        """Return the best matching set; see `CredentialSource.lookup`."""
         sets = self._sets()
         matching = sets.matching(repository)
         if not matching:
@@ -101,7 +102,7 @@ def _why_none(sets: EnvironmentSets, repository: Repository) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSet:
-    """A pattern and what is shown to the registries that it matches; `suffix` is None without one."""
+    """A pattern, and the credential for registries that it matches; `suffix` is None without one."""
 
     suffix: str | None
     pattern: Pattern
@@ -127,13 +128,13 @@ class EnvironmentSet:
         return variable(USERNAME, self.suffix) if self.credential.password else ""
 
     def mismatch(self, repository: Repository) -> str:
-        """Say why the set is not for `repository`, the names of Docker Hub taken for one host."""
+        """Return why the set is not for `repository`; the names of Docker Hub are one host."""
         target = Address.of(repository)
         reasons = [self.pattern.mismatch(place) for place in (target, *docker_hub_aliases(target))]
         return next((reason for reason in reasons if reason != ANOTHER_HOST), ANOTHER_HOST)
 
     def rank(self, target: Address) -> Rank | None:
-        """Say how specific the set is for `target`, the best first; None when it does not match.
+        """Return a key that sorts more specific sets first; None when the set does not match `target`.
 
         The names of Docker Hub are one host, and a path without `library/` is as long as one with it.
         """
@@ -146,21 +147,21 @@ class EnvironmentSet:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSets:
-    """Every set that can match, those `lost` for want of a host, and `warnings`; no value in either."""
+    """The sets that can match; sentences about those that are `lost`, and `warnings`, both without values."""
 
     sets: tuple[EnvironmentSet, ...]
     lost: tuple[str, ...]
     warnings: tuple[str, ...]
 
     def matching(self, repository: Repository) -> tuple[EnvironmentSet, ...]:
-        """List the sets that match, winner first."""
+        """Return the sets that match, the one to use first."""
         target = Address.of(repository)
         ranked = [(rank, one.order, one) for one in self.sets if (rank := one.rank(target)) is not None]
         return tuple(one for _, _, one in sorted(ranked, key=lambda item: item[:2]))
 
 
 def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
-    """Read all sets; raise CredentialError for unknown names, or for hostnames that mean nothing."""
+    """Return all sets of variables; raise CredentialError for unknown names and malformed hostnames."""
     groups = _groups(environ)
     sets, impossible = _sets(groups)
     lost = tuple(_lost(groups))
@@ -170,7 +171,7 @@ def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
 
 
 def variable(kind: str, suffix: str | None) -> str:
-    """Name the variable of `kind` in the set `suffix`."""
+    """Return the name of the variable of `kind` in the set `suffix`."""
     return f"{PREFIX}{kind}" if suffix is None else f"{PREFIX}{kind}_{suffix}"
 
 
@@ -228,7 +229,7 @@ def _suggestion(name: str) -> str:
 def _sets(
     groups: Mapping[str | None, Mapping[str, str]],
 ) -> tuple[tuple[EnvironmentSet, ...], tuple[str, ...]]:
-    """Return the sets, and a sentence for each whose host there cannot be."""
+    """Return the sets, and a sentence for each whose host cannot exist."""
     sets: list[EnvironmentSet] = []
     mistakes: list[str] = []
     impossible: list[str] = []

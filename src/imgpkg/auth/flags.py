@@ -19,9 +19,9 @@ _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
 class ExplicitSource:
-    """Gives one answer for every registry: a login, a token, or deliberate anonymity.
+    """Return the same finding for every registry: a login, a token, or no credential on purpose.
 
-    Raises UsageError at once for options that do not go together, see `validate`.
+    Raises UsageError when it is made from options that exclude each other, see `validate`.
     """
 
     name = _NAME
@@ -30,18 +30,18 @@ class ExplicitSource:
         self._finding = _choose(login, environ)
 
     def lookup(self, repository: Repository) -> Finding:  # noqa: ARG002 - flags apply to every registry
-        """Answer the same for every repository; see `CredentialSource.lookup`."""
+        """Return the finding of the flags; see `CredentialSource.lookup`."""
         return self._finding
 
 
 def validate(login: Login, environ: Mapping[str, str]) -> None:
-    """Raise UsageError when the flags contradict each other, or a login is only half given."""
+    """Raise UsageError when flags exclude each other, or a username has no password."""
     _choose(login, environ)
 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value and where it came from; `typed` when it was a flag that says something."""
+    """A value and its origin; `typed` if it is from a flag that is not empty."""
 
     value: str = field(repr=False)
     origin: str

@@ -13,7 +13,9 @@ from imgpkg.errors import doing, printable
 from imgpkg.oci.reference import Repository
 from imgpkg.values import hiding
 
+# An issuer is a URL that is shown in one line of an error; a longer one is not worth showing.
 _LONGEST_ISSUER = 200
+# Tokens are a few KiB; a limit keeps decoding cheap for anything that is no token.
 _LONGEST_TOKEN = 1 << 20
 
 
@@ -22,10 +24,10 @@ _LONGEST_TOKEN = 1 << 20
 class Credential:
     """A login, an identity token, a registry token, or several of them; all empty means anonymous.
 
-    Precedence is the authorizer's: registry token, identity token, login, none.
-    `expires_at` is a Unix time in seconds, None when the credential does not say; a lookup from then on gives
-    a new one. Bytes that are no UTF-8 are surrogate escapes (PEP 383), as in the process's own environment:
-    encode with `surrogateescape`. Secrets are in no `repr` and no `dataclasses.asdict`.
+    A registry token is used before an identity token, and that before a login. `expires_at` is a Unix time in
+    seconds, None when it is unknown; a later lookup returns a new credential. Bytes that are not UTF-8 are
+    surrogate escapes (PEP 383), as in `os.environ`: encode with `surrogateescape`. Secrets are in no `repr`
+    and no `dataclasses.asdict`.
     """
 
     username: str = ""
@@ -36,17 +38,17 @@ class Credential:
 
     @property
     def is_anonymous(self) -> bool:
-        """True when there is nothing that could be sent: a half login counts as nothing."""
+        """True when there is nothing to send; half of a login counts as nothing."""
         return not (self.registry_token or self.identity_token or self.has_login)
 
     @property
     def has_login(self) -> bool:
-        """True when both halves of a login are there."""
+        """True when there are a username and a password."""
         return bool(self.username and self.password)
 
     @property
     def kind(self) -> str:
-        """What would be sent, in words: `registry token`, `identity token`, `login`, `nothing`."""
+        """What is sent, in words: `registry token`, `identity token`, `login`, `nothing`."""
         if self.registry_token:
             return "registry token"
         if self.identity_token:
@@ -54,7 +56,7 @@ class Credential:
         return "login" if self.has_login else "nothing"
 
     def secrets(self) -> tuple[str, ...]:
-        """Every secret in it, for whoever has to keep them out of a text."""
+        """Return every secret in it, so that a text can be cleaned of them."""
         return tuple(s for s in (self.password, self.identity_token, self.registry_token) if s)
 
 
@@ -63,20 +65,20 @@ ANONYMOUS = Credential()
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """Who issued a token, and when it ends, a Unix time in seconds; empty and None where it does not say."""
+    """The issuer of a JSON web token (RFC 7519) and its end, a Unix time; empty and None if unknown."""
 
     issuer: str = ""
     ends_at: float | None = None
 
 
 def claims_of(token: str) -> Claims:
-    """Read the claims of `token`; nothing for a token of another kind, which is no error."""
+    """Return the claims of `token`, not verified: for messages and renewal only; none for other tokens."""
     if len(token) > _LONGEST_TOKEN:
         return Claims()
     try:
         payload = token.split(".")[1]
-        said = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        issuer, end = said.get("iss"), said.get("exp")
+        claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        issuer, end = claims.get("iss"), claims.get("exp")
         ends_at = None if end is None or isinstance(end, bool) else float(end)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return Claims()
@@ -85,7 +87,7 @@ def claims_of(token: str) -> Claims:
 
 
 class Outcome(Enum):
-    """What a source said about a repository."""
+    """The result of asking a source about a repository."""
 
     MATCHED = "matched"
     NO_MATCH = "no match"
@@ -95,11 +97,11 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One source's answer for one repository.
+    """The result of one source for one repository.
 
-    `origin` names the variable, file and key, flag or keychain that answered; `detail` says why in words.
-    Neither ever holds a secret. `credential` is set exactly when the outcome is MATCHED; it may be an
-    anonymous one, which ends the search on purpose.
+    `origin` names the variable, file and key, flag or keychain; `detail` is the reason in words. Neither ever
+    holds a secret. `credential` is set exactly when the outcome is MATCHED; it may be an anonymous one, which
+    ends the search on purpose.
     """
 
     source: str
@@ -110,28 +112,28 @@ class Finding:
 
 
 class CredentialSource(Protocol):
-    """One place where credentials are found."""
+    """A place that holds credentials."""
 
     @property
     def name(self) -> str:
-        """How people call it: `environment`, `ecr`, `flags`, `docker config`."""
+        """The name for people: `environment`, `ecr`, `flags`, `docker config`."""
         ...
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer for `repository`; safe from many threads; asks outside programs once per registry.
+        """Return the finding for `repository`; safe from many threads; run a program once per registry.
 
-        A credential that ends carries `expires_at`. Until then the same one is given without asking again;
-        a lookup from then on asks anew. That is the only way in which credentials are renewed.
+        A credential that ends has `expires_at`. Lookups return the same one until then, and acquire a new one
+        after that. There is no other way in which credentials are renewed.
 
-        Never raises for "no": a source that could not find out says FAILED and the chain goes on. Raises
-        CredentialError only where going on could use a wrong credential, such as a malformed file.
+        A source that fails returns FAILED, and the search goes on. Raise CredentialError only where the next
+        source could return a wrong credential, for example after a malformed file.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Which credential a repository gets, and the whole way to it."""
+    """The credential for a repository, and the findings of all sources that were asked."""
 
     repository: Repository
     credential: Credential
@@ -139,11 +141,11 @@ class Decision:
 
     @property
     def winner(self) -> Finding | None:
-        """The finding that matched, or None when the repository is accessed anonymously by default."""
+        """The finding that matched; None when no source did, and requests are anonymous."""
         return next((finding for finding in self.trail if finding.outcome is Outcome.MATCHED), None)
 
     def summary(self) -> str:
-        """Say in one line which source gave the credential: what a 401 message shows first."""
+        """Return one line about the source of the credential, the first line of an error for status 401."""
         winner = self.winner
         if winner is None:
             return printable(f"no credential found for {self.repository}; requests are anonymous")
@@ -151,19 +153,19 @@ class Decision:
         return printable(f"credential for {self.repository} from {winner.source}: {winner.origin}{user}")
 
     def explain(self) -> str:
-        """Tell the whole trail, a line per source asked; never a secret."""
+        """Return the summary and a line for each source that was asked; never a secret."""
         lines = [f"  {finding.source}: {finding.outcome.value}: {finding.detail}" for finding in self.trail]
         return "\n".join((self.summary(), *map(printable, lines)))
 
 
 class Keychain:
-    """Asks its sources in their order; a visible list, nothing registers itself."""
+    """Ask the sources in their order; the first match wins."""
 
     def __init__(self, sources: Iterable[CredentialSource]) -> None:
         self.sources = tuple(sources)
 
     def resolve(self, repository: Repository) -> Decision:
-        """Decide for `repository`; raise CredentialError when a source must not be passed over."""
+        """Return the decision for `repository`; raise CredentialError when a source must not be skipped."""
         trail: list[Finding] = []
         for source in self.sources:
             with doing("Unable retrieve credentials for registry"):

@@ -18,6 +18,7 @@ DOCKER_HUB_HOSTS = (DOCKER_HUB, "docker.io", "registry-1.docker.io")
 
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _API_VERSIONS = (("v1",), ("v2",))
+# RFC 1035 section 2.3.4: 63 octets, and 255 with the length octets, which is 253 characters.
 _LONGEST_LABEL, _LONGEST_HOST = 63, 253
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
 _IPV6 = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
@@ -26,7 +27,7 @@ _RANGE = re.compile(r"([a-z0-9_])-([a-z0-9_])")
 _WILDCARD = re.compile(rf"[*?]|{_CLASS.pattern}")
 _LITERAL = re.compile(r"[a-z0-9_.-]*")
 _MAX_PORT = 65535
-# What no URL has in its host, in whatever form.
+# Characters that a URL never has in its host, encoded or not.
 _NO_URL = re.compile(r"[ \\^`{|}%]")
 ANOTHER_HOST = "another host"
 
@@ -35,8 +36,8 @@ ANOTHER_HOST = "another host"
 class Address:
     """A registry, or a part of it.
 
-    `host` is lower-case, an IPv6 address stands in brackets; `port` is empty for none and for 443; no
-    `segments` means the whole registry. Paths keep their case.
+    `host` is lower-case, an IPv6 address is in brackets; `port` is empty for none and for 443; without
+    `segments` it is the whole registry. Paths keep their case.
     """
 
     host: str
@@ -45,15 +46,15 @@ class Address:
 
     @classmethod
     def of(cls, repository: Repository) -> Address:
-        """Say where `repository` is; a first path segment `v1` or `v2` is part of its name."""
+        """Return the address of `repository`; a first path segment `v1` or `v2` is part of its name."""
         host, port = split_authority(repository.registry)
         return cls(host, port, tuple(repository.path.split("/")))
 
     @classmethod
     def read(cls, text: str) -> Address:
-        """Read `[http[s]://]host[:port][/v1|/v2][/path][/]` without judging it; never fails.
+        """Parse `[http[s]://]host[:port][/v1|/v2][/path][/]` without checking it; never fails.
 
-        A host in letters of the world takes its form for DNS, if it has one.
+        An internationalized host is converted to its form for DNS, if it has one.
         """
         authority, path = split_scheme(text)[1].partition("/")[::2]
         host, port = split_authority(authority)
@@ -72,16 +73,16 @@ class Address:
         return "/".join(self.segments)
 
     def canonical(self) -> Address:
-        """Give Docker Hub the one name `index.docker.io`."""
+        """Return the address with the one name `index.docker.io` for Docker Hub."""
         return replace(self, host=DOCKER_HUB) if self.is_docker_hub else self
 
     def covers(self, other: Address) -> bool:
-        """Tell whether the path of `other` is this path or goes on below it, by whole segments."""
+        """Return whether the path of `other` is this path or below it, by whole segments."""
         return other.segments[: len(self.segments)] == self.segments
 
 
 def docker_hub_aliases(address: Address) -> tuple[Address, ...]:
-    """List the other spellings of an image on Docker Hub; nothing for another registry."""
+    """Return all spellings of an address on Docker Hub; none for another registry."""
     if not address.is_docker_hub:
         return ()
     paths = [address.segments]
@@ -91,13 +92,13 @@ def docker_hub_aliases(address: Address) -> tuple[Address, ...]:
 
 
 def split_scheme(text: str) -> tuple[str, str]:
-    """Cut `http://` or `https://` off, in any case."""
+    """Split `http://` or `https://`, in any case, from the rest."""
     scheme = _SCHEME.match(text)
     return (text[: scheme.end()], text[scheme.end() :]) if scheme else ("", text)
 
 
 def split_authority(authority: str) -> tuple[str, str]:
-    """Cut `host[:port]`; the port is whatever follows the last colon outside of brackets."""
+    """Split `host[:port]`; the port is the text after the last colon outside of brackets."""
     host, colon, port = authority.rpartition(":")
     if not colon or (authority.startswith("[") and authority.endswith("]")):
         return authority.lower(), ""
@@ -105,13 +106,13 @@ def split_authority(authority: str) -> tuple[str, str]:
 
 
 def split_path(path: str) -> tuple[str, ...]:
-    """Cut a path into its segments, without the API version that people copy from a URL."""
+    """Split a path into segments, without the API version that people copy from a URL."""
     segments = tuple(segment for segment in path.split("/") if segment)
     return segments[1:] if segments[:1] in _API_VERSIONS else segments
 
 
 def why_no_host(host: str) -> str:
-    """Say why DNS can know no host of this name, whatever its characters are; empty when it can."""
+    """Return why no host can have this name, apart from its characters; empty when one can."""
     labels = host.removesuffix(".").split(".")
     if not host.isascii():
         return "its letters have no form for DNS (IDNA)"
@@ -123,7 +124,7 @@ def why_no_host(host: str) -> str:
 
 
 class NoHost(CredentialError):
-    """A pattern whose host no host can have: it is well-formed, and matches nothing."""
+    """A pattern with a host name that cannot exist: it is well-formed, and matches nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,10 @@ class Pattern:
 
     @classmethod
     def parse(cls, text: str) -> Pattern:
-        """Read a pattern; raise CredentialError with the reason, which never repeats the text.
+        """Parse a pattern; raise CredentialError with a reason that never repeats the text.
 
-        The text could hold a login that somebody put into the wrong place. A host in letters of the world
-        takes its form for DNS. NoHost is raised for a host that there cannot be.
+        The text may hold a login that was written into the wrong variable. An internationalized host is
+        converted to its form for DNS. Raises NoHost for a host that cannot exist.
         """
         text = text.strip()
         if not text.isprintable():
@@ -169,11 +170,11 @@ class Pattern:
         return (True, -len(self.address.segments), wild, -literal)
 
     def matches(self, target: Address) -> bool:
-        """Tell whether host, port and path all agree."""
+        """Return whether host, port and path match `target`."""
         return not self.mismatch(target)
 
     def mismatch(self, target: Address) -> str:
-        """Say why `target` is not matched, for a person; empty when it is."""
+        """Return why `target` does not match, in words; empty when it does."""
         if not self._host_matches(target.host):
             return self._host_mismatch(target.host)
         if self.address.port != target.port:
@@ -236,7 +237,7 @@ def _checked_host(host: str) -> str:
     if _NO_URL.search(rest):
         raise CredentialError("the host has a character that no host name has")
     host = _for_dns(host)
-    # The shortest name that a wildcard can stand for.
+    # With wildcards replaced by the shortest name that they can match.
     problem = why_no_host(_WILDCARD.sub("x", host))
     if not problem and not _LITERAL.fullmatch(_WILDCARD.sub("", host)):
         problem = "it has a character that no host name has"
@@ -247,7 +248,7 @@ def _checked_host(host: str) -> str:
 
 def _for_dns(host: str) -> str:
     if not host.isascii() and _WILDCARD.search(host):
-        # A label with a wildcard has no form for DNS; its neighbours may have one.
+        # IDNA is defined for whole labels: one with a wildcard stays as it is, the others are converted.
         return ".".join(label if _WILDCARD.search(label) else _for_dns(label) for label in host.split("."))
     try:
         return ascii_host(host)

@@ -258,11 +258,11 @@ def test_what_a_process_finds_out_about_the_machine_is_known_to_the_next(tmp_pat
 
 def test_what_is_known_already_is_not_known_for_longer_by_being_told_again(clock):
     known = Machine(Absence(clock), MetadataService(clock))
-    known.hear({**known.tell(), "is_absent": True, "has_none": True})
+    known.learn({**known.known(), "is_absent": True, "has_none": True})
     clock.now += 59
-    known.hear(known.tell())
+    known.learn(known.known())
     clock.now += 2
-    assert (known.tell()["is_absent"], known.tell()["has_none"]) == (False, False)
+    assert (known.known()["is_absent"], known.known()["has_none"]) == (False, False)
 
 
 def test_a_program_without_an_interpreter_says_that_it_cannot_ask(tmp_path, monkeypatch):
@@ -309,7 +309,7 @@ def test_what_the_process_prints_besides_its_answer_leads_nowhere(capfd):
         "import json, os, sys; from imgpkg.auth.cloud import sdk; "
         "told = json.load(sys.stdin); sdk.answer(told); os.write(1, b'noise'); print('more noise')"
     )
-    told = {"keychain": "nosuch", "question": {}, "machine": machine().tell(), "seconds": 9}
+    told = {"keychain": "nosuch", "question": {}, "machine": machine().known(), "seconds": 9}
     done = subprocess.run(
         [sys.executable, "-c", program], input=json.dumps(told).encode(), capture_output=True, check=True
     )

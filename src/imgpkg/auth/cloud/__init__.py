@@ -1,1 +1,1 @@
-"""Keychains of clouds: one source per file, each a thin layer over the vendor's own SDK."""
+"""Keychains of clouds: one module for each, above the SDK of its vendor."""

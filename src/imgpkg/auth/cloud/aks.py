@@ -36,10 +36,10 @@ _LARGEST_ANSWER = 1 << 20
 
 
 class AksSource:
-    """Gives an identity token to registries of Azure: hosts that end in azurecr.io, .cn, .us or .de.
+    """Return an identity token for registries of Azure: hosts that end in azurecr.io, .cn, .us or .de.
 
-    The exchange goes through `transport`, with its certificates and proxies. `warn` hears once per registry
-    why there is no token.
+    The token is exchanged through `transport`, with its certificates and proxies. `warn` gets the reason,
+    once per registry, when there is no token.
     """
 
     name = "aks"
@@ -66,7 +66,7 @@ class AksSource:
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer for `repository`; see `CredentialSource.lookup`."""
+        """Return the finding for `repository`; see `CredentialSource.lookup`."""
         if not is_azure(Address.of(repository).host):
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of Azure")
         return self._renewal.finding(repository.registry.lower(), repository)
@@ -77,11 +77,11 @@ class AksSource:
         try:
             return self._authorize(registry, cloud, cloud.scope, ends)
         except TokenRefused:
-            # Registries can be set to take tokens only for their own audience.
+            # A registry may be configured to accept only tokens for its own audience.
             return self._authorize(registry, cloud, REGISTRY_SCOPE, ends)
 
     def _authorize(self, registry: str, cloud: AzureCloud, scope: str, ends: float) -> TemporaryCredential:
-        said = sdk.call(
+        reply = sdk.call(
             "aks",
             {"cloud": asdict(cloud), "scope": scope},
             self._environ,
@@ -91,16 +91,16 @@ class AksSource:
         )
         refresh = sdk.within(
             self._left(ends),
-            partial(self._exchange, registry, said["token"]),
+            partial(self._exchange, registry, reply["token"]),
             asking=f"POST {exchange_url(registry)}: ",
             programs=self._programs,
         )
         return TemporaryCredential(
-            Credential(identity_token=refresh.token), said["origin"], refresh.expires_at
+            Credential(identity_token=refresh.token), reply["origin"], refresh.expires_at
         )
 
     def _left(self, ends: float) -> float:
-        # Another keychain may have been waited for first.
+        # The exchange gets a sixth of the time even if the SDK has used all of it.
         return max(ends - time.monotonic(), self._seconds / 6)
 
     def _exchange(self, registry: str, access_token: str) -> RefreshToken:
@@ -109,7 +109,7 @@ class AksSource:
 
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
-    """Return an access token of the identity of the workload; runs in a process of azure-identity's."""
+    """Return an access token of the workload's identity; runs in the process of azure-identity."""
     from imgpkg.auth.cloud.azure import choose_identity  # noqa: PLC0415 - only for Azure
 
     identity = choose_identity(os.environ, AzureCloud(**question["cloud"]), machine)
@@ -119,10 +119,10 @@ def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class AzureCloud:
-    """The URLs of a cloud: `authority` gives tokens, `resource` is the audience that they are for.
+    """The URLs of a cloud: `authority` issues tokens, `resource` is their audience.
 
-    `is_known` is False for an authority that Microsoft's list of authorities does not have, such as that of
-    an Azure Stack: whoever named it trusts it.
+    `is_known` is False for an authority that is not in Microsoft's list, such as that of an Azure Stack. It
+    is then used without looking it up at Microsoft, because the environment names it.
     """
 
     authority: str
@@ -131,7 +131,7 @@ class AzureCloud:
 
     @property
     def scope(self) -> str:
-        """The audience in the form that a token request has it."""
+        """The audience as the scope of a token request."""
         return f"{self.resource.rstrip('/')}/.default"
 
 
@@ -156,16 +156,16 @@ _BY_NAME = {
 
 
 def is_azure(host: str) -> bool:
-    """Tell whether a lower-case host name without port is that of a registry of Azure."""
+    """Return whether a lower-case host name without port is a registry of Azure."""
     name, dot, suffix = host.partition(".")
     return bool(name) and f"{dot}{suffix}".endswith(tuple(_BY_SUFFIX))
 
 
 def cloud_of(host: str, environ: Mapping[str, str]) -> AzureCloud:
-    """Say which cloud to ask for a registry: by its suffix, unless `AZURE_ENVIRONMENT` names one.
+    """Return the cloud of a registry: by its suffix, unless `AZURE_ENVIRONMENT` names one.
 
     `AZURE_AUTHORITY_HOST` replaces the authority, `AZURE_AD_RESOURCE` the audience. Raises CredentialError
-    for an unknown name or a useless `AZURE_ENVIRONMENT_FILEPATH`.
+    for an unknown name or a malformed `AZURE_ENVIRONMENT_FILEPATH`.
     """
     cloud = _named(environ) or _BY_SUFFIX[host[host.rindex(".azurecr.") :]]
     if resource := environ.get("AZURE_AD_RESOURCE"):
@@ -190,7 +190,7 @@ def _named(environ: Mapping[str, str]) -> AzureCloud | None:
 
 
 def _stack(path: str) -> AzureCloud:
-    """Read the file that describes an Azure Stack."""
+    """Read the endpoints of an Azure Stack from a file."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             document = json.loads(file.read(_LARGEST))
@@ -204,12 +204,12 @@ def _stack(path: str) -> AzureCloud:
 
 
 class TokenRefused(CredentialError):
-    """The registry does not take this token; it may take one for another audience."""
+    """The registry refused this token; it may accept one for another audience."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A registry's refresh token and the Unix time of its end."""
+    """A refresh token of a registry, and the Unix time of its end."""
 
     token: str = field(repr=False)
     expires_at: float
@@ -224,7 +224,7 @@ def exchange(
     sleep: Callable[[float], None],
     now: float,
 ) -> RefreshToken:
-    """Post the token to `https://REGISTRY/oauth2/exchange`; nowhere else, and no redirect is followed.
+    """Post the token to `https://REGISTRY/oauth2/exchange` and return the refresh token; follow no redirect.
 
     A failure that may be temporary is tried three times. Raises TokenRefused for 401 and 403, CredentialError
     for any other failure.
@@ -236,16 +236,16 @@ def exchange(
         except TransportError:
             status, body = _TEMPORARY[0], b""
         if status not in _TEMPORARY:
-            return _understand(request.url, status, body, now)
+            return _parse(request.url, status, body, now)
         sleep(float(attempt))
     try:
-        return _understand(request.url, *_send(transport, request), now)
+        return _parse(request.url, *_send(transport, request), now)
     except TransportError as error:
         raise CredentialError(str(error)) from error
 
 
 def exchange_url(registry: str) -> str:
-    """Say where a registry exchanges tokens."""
+    """Return the URL at which a registry exchanges tokens."""
     return f"https://{registry}/oauth2/exchange"
 
 
@@ -267,7 +267,7 @@ def _send(transport: Transport, request: Request) -> tuple[int, bytes]:
         return response.status, read_at_most(response, _LARGEST_ANSWER)
 
 
-def _understand(url: str, status: int, body: bytes, now: float) -> RefreshToken:
+def _parse(url: str, status: int, body: bytes, now: float) -> RefreshToken:
     if status in _REFUSED:
         raise TokenRefused(f"POST {url}: the registry refused the token: status {status}")
     if status != _OK:
@@ -277,7 +277,7 @@ def _understand(url: str, status: int, body: bytes, now: float) -> RefreshToken:
     except (ValueError, LookupError, TypeError, RecursionError):
         token = None
     if not isinstance(token, str) or not token:
-        # Outside of the handler, and without the body: it may hold a secret.
+        # Outside of the handler and without the body, which may hold a secret.
         raise CredentialError(f"POST {url}: no refresh token in the answer")
     ends_at = claims_of(token).ends_at
     return RefreshToken(token, now + LIFETIME if ends_at is None else ends_at)

@@ -25,27 +25,27 @@ if TYPE_CHECKING:
         ClientSecretCredential | CertificateCredential | WorkloadIdentityCredential | ChainedTokenCredential
     )
 
-# Three attempts end well before the deadline of a keychain, so that their reason is heard.
+# Three attempts end before the deadline of a keychain, so that the error names their reason.
 _LIMITS = {"connection_timeout": 5, "read_timeout": 15, "retry_total": 2}
-# Where the platform names the service, nobody has to look for it.
+# Each of these variables names the service that issues tokens, which then need not be probed.
 _NAMED_SERVICES = ("IDENTITY_ENDPOINT", "MSI_ENDPOINT", "AZURE_POD_IDENTITY_AUTHORITY_HOST")
 PROBE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An identity of azure-identity, with words for it."""
+    """A credential of azure-identity and its origin, for people."""
 
     credential: AnyCredential
     origin: str
 
 
 def choose_identity(environ: Mapping[str, str], cloud: AzureCloud, machine: Machine) -> Identity:
-    """Take a client secret, else a certificate, else a workload identity, else a managed identity.
+    """Return a client secret, else a certificate, else a workload identity, else a managed identity.
 
-    Identities of developers (`az`, browsers, editors) are left out: the keychain is for workloads.
-    azure-identity reads more variables by itself, so `environ` is that of the process. Raises ValueError for
-    what is incomplete.
+    Identities of developers (`az`, browsers, editors) are not used: the keychain is for workloads.
+    azure-identity reads more variables by itself, so `environ` must be that of the process. Raises ValueError
+    for an incomplete identity.
     """
     options: dict[str, Any] = {**_LIMITS, "authority": cloud.authority}
     if not cloud.is_known:
@@ -76,16 +76,16 @@ def _managed(environ: Mapping[str, str], client: str, machine: Machine) -> Ident
     if not any(environ.get(variable) for variable in _NAMED_SERVICES):
         options["transport"] = ProbingTransport(machine, read_timeout=_LIMITS["read_timeout"])
     managed = ManagedIdentityCredential(client_id=client or None, **options)
-    # Only as part of a chain it looks for the metadata service before it waits for it.
+    # azure-identity probes for the metadata service only when the credential is in a chain.
     return Identity(ChainedTokenCredential(managed), f"managed identity {client}".rstrip())
 
 
 class ProbingTransport(RequestsTransport):  # type: ignore[misc]  # named lazily, so untyped
-    """Waits for the answer to its first request for `PROBE_SECONDS`, where `machine` has none not at all.
+    """Wait `PROBE_SECONDS` for the response to the first request; send none if `machine` has no service.
 
-    azure-identity's first request only looks whether the service is there. It limits how long it takes to
-    connect, but then waits for minutes: a proxy, or a network that answers for every address, connects at
-    once and has nothing to say.
+    The first request of azure-identity only probes for the metadata service. It limits the time to connect,
+    but then waits for minutes: a proxy, or a network that accepts connections for every address, connects at
+    once and sends no response.
     """
 
     def __init__(self, machine: Machine, **options: Any) -> None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5, 15, 3
-# Less than a keychain has altogether, so that an old token can serve when the API says nothing.
+# Less than the deadline of a keychain, so that a cached token can be used when the API does not respond.
 API_SECONDS = 20.0
 PUBLIC_HOSTS = frozenset({"public.ecr.aws", "ecr-public.aws.com"})
 PUBLIC_REGION = "us-east-1"
@@ -48,7 +48,7 @@ _SUFFIXES = (
     "cloud.adc-e.uk",
     "csp.hci.ic.gov",
 )
-# Names of dual-stack endpoints are below other domains than those of their partition.
+# Dual-stack endpoints have another domain than their partition.
 _PLAIN = {"on.aws": _COMMERCIAL, "on.amazonwebservices.com.cn": "amazonaws.com.cn"}
 _PRIVATE = re.compile(
     r"(?P<account>[0-9]{12})\.dkr(?P<style>[.-])ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9][a-z0-9-]*)"
@@ -62,11 +62,11 @@ _OLD_DIGEST = bytes.fromhex("d41d8cd98f00b204e9800998ecf8427e")
 
 
 class EcrSource:
-    """Gives an authorization token to each private registry of AWS and to public.ecr.aws.
+    """Return an authorization token for each private registry of AWS and for public.ecr.aws.
 
-    Account and region come from the host name, AWS credentials from botocore's whole chain. Tokens are kept
-    on disk too, see `EcrCache`. Without AWS credentials public.ecr.aws stays anonymous. `warn` hears once per
-    registry why there is no token.
+    Account and region are in the host name; AWS credentials come from botocore's chain of providers. Tokens
+    are cached on disk, see `EcrCache`. Without AWS credentials, requests to public.ecr.aws are anonymous.
+    `warn` gets the reason, once per registry, when there is no token.
     """
 
     name = "ecr"
@@ -89,14 +89,14 @@ class EcrSource:
         self._renewal: Renewal[EcrRegistry] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer for `repository`; see `CredentialSource.lookup`."""
+        """Return the finding for `repository`; see `CredentialSource.lookup`."""
         registry = EcrRegistry.of(Address.of(repository).host)
         if registry is None:
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of AWS")
         return self._renewal.finding(registry, repository)
 
     def _acquire(self, registry: EcrRegistry) -> TemporaryCredential | NoCredential:
-        # The last place for keys is the metadata service: without it there are none at all.
+        # The metadata service is the last provider in the chain; without it there are no credentials.
         if self._machine.absence.is_known:
             return _without_keys(registry)
         question = {
@@ -104,10 +104,10 @@ class EcrSource:
             "now": self._clock(),
             "api_seconds": self._api_seconds,
         }
-        said = sdk.call("ecr", question, self._environ, self._machine, programs=self._programs)
-        if said is None:
+        reply = sdk.call("ecr", question, self._environ, self._machine, programs=self._programs)
+        if reply is None:
             return _without_keys(registry)
-        return TemporaryCredential(_decode(said["token"]), said["origin"], said["expires_at"])
+        return TemporaryCredential(_decode(reply["token"]), reply["origin"], reply["expires_at"])
 
 
 def _without_keys(registry: EcrRegistry) -> NoCredential:
@@ -122,20 +122,20 @@ def _decode(token: str) -> Credential:
     except (binascii.Error, UnicodeDecodeError):
         username = colon = password = ""
     if not (username and colon and password):
-        # Outside of the handler, and without the text: it may be half a secret.
+        # Outside of the handler and without the text, which may be half a secret.
         raise CredentialError("the authorization token is not base64 of a user name and a password")
     return Credential(username, password)
 
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
-    """Return the token of a registry, None without AWS credentials; runs in a process of botocore's."""
+    """Return the token of a registry, None without AWS credentials; runs in the process of botocore."""
     import botocore.session  # noqa: PLC0415 - only for a registry of AWS
 
     session = botocore.session.get_session()
-    _look_first(session, machine.metadata)
+    _probe_first(session, machine.metadata)
     keys = session.get_credentials()
     if keys is None:
-        # botocore has looked for metadata last.
+        # The metadata service is botocore's last provider, so it did not respond.
         machine.absence.learn()
         return None
     cache = EcrCache(os.environ, keys.get_frozen_credentials().access_key)
@@ -150,7 +150,7 @@ def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
 def _token(
     session: Any, registry: EcrRegistry, cache: EcrCache, question: Mapping[str, Any]
 ) -> tuple[CachedToken, str]:
-    """Take the token from the cache, or from the API; an old one serves when the API fails."""
+    """Return a token and its place: the cache, the API, or the cache again when the API fails."""
     now = question["now"]
     cached = cache.get(registry)
     if cached is not None and cached.is_fresh(now):
@@ -167,7 +167,7 @@ def _token(
 
 
 class _RoleOfMachine:
-    """A provider of botocore in place of its last one, which waits for whole seconds, twice."""
+    """A provider for the place of botocore's last one, which waits two seconds outside of AWS."""
 
     METHOD = "iam-role-if-there"
 
@@ -176,12 +176,12 @@ class _RoleOfMachine:
         self._metadata = metadata
 
     def load(self) -> Any:
-        """Give the credentials of the machine's role, None where there is no metadata service."""
+        """Return the credentials of the machine's role; None without a metadata service."""
         return None if self._metadata.is_absent else self._provider.load()
 
 
-def _look_first(session: Any, metadata: MetadataService) -> None:
-    """Have botocore ask the metadata service for a role only where one was found, or was named by hand."""
+def _probe_first(session: Any, metadata: MetadataService) -> None:
+    """Make botocore use the metadata service only if it responds, or if the configuration names it."""
     named = ("ec2_metadata_service_endpoint", "ec2_metadata_service_endpoint_mode")
     if any(session.get_config_variable(name) for name in named):
         return
@@ -197,7 +197,7 @@ def _ask_api(session: Any, registry: EcrRegistry, now: float) -> CachedToken:
     config = Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
-        # A number of attempts that is given here would beat the variable.
+        # Retries that are passed here would override the variable.
         retries=None
         if os.environ.get("AWS_MAX_ATTEMPTS")
         else {"total_max_attempts": ATTEMPTS, "mode": "standard"},
@@ -218,7 +218,7 @@ def _ask_api(session: Any, registry: EcrRegistry, now: float) -> CachedToken:
 
 @dataclass(frozen=True, slots=True)
 class EcrRegistry:
-    """A registry of AWS; the public one has no account. `domain` is that of its partition."""
+    """A registry of AWS; the public one has no account. `domain` is the domain of its partition."""
 
     account: str
     region: str
@@ -228,7 +228,7 @@ class EcrRegistry:
 
     @classmethod
     def of(cls, host: str) -> EcrRegistry | None:
-        """Read a lower-case host name without port; None when it belongs to no registry of AWS."""
+        """Parse a lower-case host name without port; None if it is no registry of AWS."""
         if host in PUBLIC_HOSTS:
             return cls("", PUBLIC_REGION)
         match = _PRIVATE.fullmatch(host)
@@ -240,38 +240,39 @@ class EcrRegistry:
 
     @property
     def is_public(self) -> bool:
-        """True for the registry that everybody shares."""
+        """True for public.ecr.aws."""
         return not self.account
 
     @property
     def service(self) -> str:
-        """The name of the API that gives its tokens."""
+        """The name of the API that issues its tokens."""
         return "ecr-public" if self.is_public else "ecr"
 
     @property
     def host(self) -> str:
-        """The plain name of the registry, as the API and the shared cache file call it."""
+        """The host name that the API and the cache file use."""
         return "public.ecr.aws" if self.is_public else f"{self.account}.dkr.ecr.{self.region}.{self.domain}"
 
 
 @dataclass(frozen=True, slots=True)
 class CachedToken:
-    """A token in the API's own form, base64 of `user:password`, and its times in Unix seconds."""
+    """A token in the form of the API, base64 of `user:password`, and its Unix times."""
 
     token: str = field(repr=False)
     requested_at: float
     expires_at: float
 
     def is_fresh(self, now: float) -> bool:
-        """Tell whether it is too early to ask for another one."""
+        """Return whether it is too early to renew it."""
         return now < renew_at(self.expires_at, self.requested_at)
 
 
 class EcrCache:
-    """The file `cache.json` in `AWS_ECR_CACHE_DIR` or `~/.ecr`; its keys tell AWS credentials apart.
+    """The file that docker-credential-ecr-login keeps: `cache.json` in `AWS_ECR_CACHE_DIR` or `~/.ecr`.
 
-    `AWS_ECR_DISABLE_CACHE`, not empty, makes it read and write nothing, and so does a missing home. A file
-    that cannot be read counts as empty; one that cannot be written is given up in silence: the token is good.
+    Its keys differ for different AWS credentials. It is not used if `AWS_ECR_DISABLE_CACHE` is not empty, or
+    without a home folder. A file that cannot be read counts as empty; a failure to write is ignored, because
+    the token is valid without it.
     """
 
     def __init__(self, environ: Mapping[str, str], access_key_id: str) -> None:
@@ -280,13 +281,13 @@ class EcrCache:
         self._access_key_id = access_key_id
 
     def get(self, registry: EcrRegistry) -> CachedToken | None:
-        """Give the token for a registry, fresh or not."""
+        """Return the token for a registry, fresh or not; None without one."""
         entries = self._read()
         found = (_cached(entries.get(key)) for key in self._keys(registry))
         return next((token for token in found if token is not None), None)
 
     def put(self, registry: EcrRegistry, token: CachedToken) -> None:
-        """Keep the token for a registry, for this program and others."""
+        """Write the token for a registry."""
         if not self._folder:
             return
         entry = {
@@ -324,7 +325,7 @@ class EcrCache:
 
     def _write(self, text: str) -> None:
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
-        # mkstemp makes a file that nobody else can open.
+        # mkstemp creates the file with mode 0600; the rename keeps readers from seeing half of it.
         descriptor, path = mkstemp(prefix=".cache", suffix=".json", dir=self._folder)
         try:
             with open(descriptor, "w", encoding="utf-8") as file:
@@ -346,7 +347,7 @@ def _folder(environ: Mapping[str, str]) -> str:
 
 
 def _text(path: str) -> str:
-    """Read a regular file of a likely size; a pipe or a device would not end, whoever has put it there."""
+    """Read a regular file, up to a limit; a pipe or device in its place would block, or never end."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     with open(descriptor, encoding="utf-8") as file:
         return file.read(_LARGEST) if S_ISREG(os.fstat(descriptor).st_mode) else ""

@@ -17,7 +17,7 @@ NOBODY = "unset"
 
 
 class GithubSource:
-    """Gives `GITHUB_ACTOR`, or the word `unset`, and `GITHUB_TOKEN` to ghcr.io; asks nobody."""
+    """Return `GITHUB_ACTOR`, or the word `unset`, with `GITHUB_TOKEN` for ghcr.io; send no request."""
 
     name = "github"
 
@@ -25,7 +25,7 @@ class GithubSource:
         self._environ = environ
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer for `repository`; see `CredentialSource.lookup`."""
+        """Return the finding for `repository`; see `CredentialSource.lookup`."""
         if Address.of(repository).host != HOST:
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is not {HOST}")
         token = self._environ.get("GITHUB_TOKEN", "")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.reference import Repository
 
-# gcloud has what is left of the time of a keychain.
+# gcloud gets the rest of the deadline of a keychain.
 DEFAULT_SECONDS = 20.0
 USERNAME = "_token"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -37,9 +37,9 @@ _LOOK_FOR_METADATA = "CLOUDSDK_CORE_CHECK_GCE_METADATA"
 
 
 class GkeSource:
-    """Gives a Google access token to gcr.io and to hosts below gcr.io, pkg.dev and google.com.
+    """Return a Google access token for gcr.io and for hosts below gcr.io, pkg.dev and google.com.
 
-    One token serves all of them. `warn` hears once per registry why there is none.
+    All of them share one token. `warn` gets the reason, once per registry, when there is none.
     """
 
     name = "gke"
@@ -59,7 +59,7 @@ class GkeSource:
         self._renewal: Renewal[str] = Renewal(self.name, self._acquire, warn=warn, clock=clock)
 
     def lookup(self, repository: Repository) -> Finding:
-        """Answer for `repository`; see `CredentialSource.lookup`."""
+        """Return the finding for `repository`; see `CredentialSource.lookup`."""
         if not is_google(Address.of(repository).host):
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of Google")
         return self._renewal.finding(SCOPE, repository)
@@ -76,7 +76,7 @@ class GkeSource:
             raise CredentialError(f"{problem}; gcloud: {error}") from error
 
     def _default(self, scope: str) -> TemporaryCredential:
-        said = sdk.call(
+        reply = sdk.call(
             "gke",
             {"scope": scope},
             _for_google(self._environ),
@@ -84,7 +84,7 @@ class GkeSource:
             programs=self._programs,
             deadline=DEFAULT_SECONDS,
         )
-        return TemporaryCredential(Credential(USERNAME, said["token"]), said["origin"], said["expires_at"])
+        return TemporaryCredential(Credential(USERNAME, reply["token"]), reply["origin"], reply["expires_at"])
 
     def _from_gcloud(self, seconds: float) -> TemporaryCredential:
         is_absent = self._machine.absence.is_known or self._environ.get("NO_GCE_CHECK") == "true"
@@ -95,15 +95,15 @@ class GkeSource:
 
 
 def is_google(host: str) -> bool:
-    """Tell whether a lower-case host name without port belongs to a registry of Google."""
+    """Return whether a lower-case host name without port is a registry of Google."""
     return host == _HOST or host.endswith(_SUFFIXES)
 
 
 def _for_google(environ: Mapping[str, str]) -> Mapping[str, str]:
-    """Keep google-auth from running programs that are anywhere."""
+    """Return variables with which google-auth runs no program from the current folder."""
     if environ.get("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES") != "1":
         return environ
-    # Not empty: that would be the current folder.
+    # An empty PATH means the current folder.
     return {**environ, "PATH": search_path(environ) or os.devnull}
 
 
@@ -114,9 +114,9 @@ def access_token(
     deadline: float = DEADLINE,
     programs: Programs | None = None,
 ) -> tuple[str, float]:
-    """Ask gcloud for an access token and the Unix time of its end; raise CredentialError without one.
+    """Run gcloud and return an access token and the Unix time of its end; raise CredentialError without one.
 
-    Where the metadata server is known to be absent, gcloud need not look for it, which can take it a minute.
+    `has_metadata=False` keeps gcloud from looking for the metadata server, which can take a minute.
     """
     program = find("gcloud", environ)
     if program is None:
@@ -134,13 +134,13 @@ def _parse(printed: bytes) -> tuple[str, float]:
     except (ValueError, TypeError, LookupError, RecursionError):
         token, expires_at = None, 0.0
     if not isinstance(token, str) or not token:
-        # What was printed may be half a secret, so it is not shown.
+        # The output may be half a secret, so it is in no message.
         raise CredentialError("gcloud printed no access token with its time of expiry")
     return token, expires_at
 
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
-    """Return the access token of the Application Default Credentials; runs in a process of google-auth's."""
+    """Return the access token of the Application Default Credentials; runs in the process of google-auth."""
     from imgpkg.auth.cloud.google import GoogleRequest, find_credentials  # noqa: PLC0415 - only for Google
 
     with closing(GoogleRequest(os.environ, machine)) as request:
@@ -151,6 +151,6 @@ def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     return {
         "token": credentials.token,
         "origin": f"Application Default Credentials ({type(credentials).__module__})",
-        # google-auth's times are in UTC and do not say so.
+        # google-auth's times are naive, in UTC.
         "expires_at": float(timegm(credentials.expiry.utctimetuple())),
     }

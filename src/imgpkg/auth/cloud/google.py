@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.cloud.metadata import Machine
 
-# To connect, and then to answer: off Google's cloud nobody does either.
+# To connect, and then to respond; outside of Google's cloud, an address may do neither.
 PROBE_SECONDS = (1.0, 1.0)
 
 Timeout: TypeAlias = "float | tuple[float, float] | None"
@@ -24,10 +24,10 @@ _PROJECT = "/computeMetadata/v1/project/project-id"
 
 
 def find_credentials(environ: Mapping[str, str], request: Any, scope: str) -> Any:
-    """Give the Application Default Credentials.
+    """Return the Application Default Credentials.
 
-    Those of a file are not asked for through `google.auth.default`, which would also look for a project: a
-    registry has no use for one, and it takes a request, or a run of gcloud without an end.
+    Those of a file are loaded without `google.auth.default`, which also determines the project: a registry
+    does not need it, and finding it takes a request, or a run of gcloud without a time limit.
     """
     import google.auth  # noqa: PLC0415 - only for a registry of Google
     from google.auth._cloud_sdk import get_application_default_credentials_path  # noqa: PLC0415 - likewise
@@ -43,7 +43,7 @@ def find_credentials(environ: Mapping[str, str], request: Any, scope: str) -> An
 
 @dataclass(frozen=True, slots=True)
 class GoogleResponse:
-    """A response as `google.auth.transport.Response` describes it."""
+    """A response with the attributes of `google.auth.transport.Response`."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -51,11 +51,11 @@ class GoogleResponse:
 
 
 class GoogleRequest:
-    """A `google.auth.transport.Request`.
+    """A `google.auth.transport.Request` that writes no logs and follows no redirects.
 
-    google-auth looks for the metadata server three times, three seconds each; here it is once, and before
-    that what is known of `machine` counts, which learns that there is no server. Nobody is asked for the
-    project, which a registry does not need.
+    google-auth probes the metadata server three times, three seconds each. Here it is probed once, and only
+    if `machine` may have one; the result is recorded in `machine`. The project is not requested, because a
+    registry does not need it.
     """
 
     def __init__(self, environ: Mapping[str, str], machine: Machine) -> None:
@@ -75,7 +75,7 @@ class GoogleRequest:
         timeout: Timeout = 120.0,
         **options: Any,
     ) -> GoogleResponse:
-        """Send one request; raise google-auth's TransportError when there is no answer."""
+        """Send one request; raise google-auth's TransportError when there is no response."""
         if _FLAVOR in {name.lower() for name in headers or {}}:
             return self._ask_metadata(url, method, body, headers, timeout)
         return self._send(url, method, body, headers, timeout, **options)
@@ -94,7 +94,7 @@ class GoogleRequest:
         if path.strip("/"):
             return self._send(_at(host, url), method, body, headers, timeout, proxies=_DIRECT)
         if host and not address:
-            # A host named by hand is one that is there.
+            # A variable names the host, so it is not probed.
             return GoogleResponse(200, {_FLAVOR: "Google"})
         return self._probe(address, url, headers)
 
@@ -104,7 +104,7 @@ class GoogleRequest:
         if address or not self._machine.metadata.is_absent:
             with suppress(TransportError):
                 return self._send(_at(address, url), "GET", None, headers, PROBE_SECONDS, proxies=_DIRECT)
-        # Were it an error, google-auth would go on trying.
+        # A status and no error, because google-auth repeats the probe after an error.
         self._machine.absence.learn()
         return GoogleResponse(503)
 
@@ -132,6 +132,6 @@ class GoogleRequest:
 
 
 def _at(host: str, url: str) -> str:
-    """Move a URL to `host`, an empty one leaves it where it is."""
+    """Return `url` with its host replaced by `host`, unless that is empty."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=host or parts.netloc))

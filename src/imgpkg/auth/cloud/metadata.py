@@ -1,4 +1,4 @@
-"""Whether this machine has a metadata service: found out once for all keychains."""
+"""The metadata service of a cloud's machine: probed once for all keychains."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from imgpkg.auth.cloud.renewal import PAUSE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Every cloud has its service at this address of the link.
+# The link-local address (RFC 3927) that AWS, Azure and Google all use.
 HOST, PORT = "169.254.169.254", 80
-# To connect, and then to answer: together less than two seconds.
+# To connect, and again to respond: less than two seconds together.
 SECONDS = 0.9
 
 
 class Absence:
-    """Remembers for a minute that something was not there; `clock` says the Unix time in seconds."""
+    """Hold for a minute that something is absent; `clock` returns the Unix time in seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -29,19 +29,19 @@ class Absence:
 
     @property
     def is_known(self) -> bool:
-        """True while it is too early to look again."""
+        """True while it is too early to probe again."""
         return self._clock() < self._again_at
 
     def learn(self) -> None:
-        """Remember from now on."""
+        """Record the absence from now on."""
         self._again_at = self._clock() + PAUSE
 
 
 class MetadataService:
-    """What is at the address that the clouds share; safe from many threads.
+    """The service at the address that the clouds share; safe from many threads.
 
-    Any answer at all shows that something is there. That it is there is remembered for ever, that it is not
-    for a minute of `clock`, which says the Unix time in seconds. Never asked through a proxy.
+    Any response proves that a service is there. A present service is recorded for ever, an absent one for a
+    minute of `clock`, which returns the Unix time in seconds. Requests never go through a proxy.
     """
 
     def __init__(self, clock: Callable[[], float], *, host: str = HOST, port: int = PORT) -> None:
@@ -53,7 +53,7 @@ class MetadataService:
 
     @property
     def is_absent(self) -> bool:
-        """Look, where it is not known; who asks meanwhile waits for the answer."""
+        """Probe if it is not known; threads that ask meanwhile wait for the result."""
         with self._lock:
             if not self._is_there and not self.absence.is_known:
                 self._is_there = self._answers()
@@ -72,7 +72,7 @@ class MetadataService:
 
 
 class Known(TypedDict):
-    """A Machine as one process tells another about it."""
+    """The state of a Machine, as JSON between two processes."""
 
     host: str
     port: int
@@ -82,23 +82,23 @@ class Known(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a keychain knows of its machine.
+    """The state of this machine for one keychain.
 
-    `absence` is that of its own cloud's service, for all registries; `metadata` knows whether there is any.
+    `absence` is about the service of the keychain's own cloud, `metadata` about any service.
     """
 
     absence: Absence
     metadata: MetadataService
 
     @classmethod
-    def told(cls, known: Known) -> Machine:
-        """Know what another process knows."""
+    def of(cls, known: Known) -> Machine:
+        """Return the machine in the state of another process."""
         machine = cls(Absence(time.time), MetadataService(time.time, host=known["host"], port=known["port"]))
-        machine.hear(known)
+        machine.learn(known)
         return machine
 
-    def tell(self) -> Known:
-        """Say what is known, for another process."""
+    def known(self) -> Known:
+        """Return the state, for another process."""
         service = self.metadata
         return {
             "host": service.host,
@@ -107,8 +107,8 @@ class Machine:
             "has_none": service.absence.is_known,
         }
 
-    def hear(self, known: Known) -> None:
-        """Learn what another process has found out; what was known before is not known for longer."""
+    def learn(self, known: Known) -> None:
+        """Record what another process has found; an absence that is known already is not prolonged."""
         if known["is_absent"] and not self.absence.is_known:
             self.absence.learn()
         if known["has_none"] and not self.metadata.absence.is_known:

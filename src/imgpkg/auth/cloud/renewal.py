@@ -1,4 +1,4 @@
-"""Credentials that end: acquired once for all threads, renewed before their time."""
+"""Temporary credentials: acquired once for all threads, and renewed before they end."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 else:
     Key = TypeVar("Key")
 
+# A credential must not end while a large blob is sent with it.
 MARGIN = 300.0
+# Without a pause after a failure, a command with many images would wait for it once for each image.
 PAUSE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class TemporaryCredential:
-    """A credential from a cloud, where it came from, and the Unix time of its end, in seconds."""
+    """A credential from a cloud, its origin, and the Unix time of its end."""
 
     credential: Credential
     origin: str
@@ -36,14 +38,14 @@ class TemporaryCredential:
 
 @dataclass(frozen=True, slots=True)
 class NoCredential:
-    """There is no credential and none is needed; why, in words."""
+    """No credential, and none is needed; the reason in words."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What is said until `again_at`; `problem` is why the last attempt failed, empty when it did not."""
+    """The result until `again_at`; `problem` is the error of the last attempt, empty if it succeeded."""
 
     grant: TemporaryCredential | NoCredential | None
     problem: str
@@ -51,12 +53,11 @@ class _State:
 
 
 class Renewal(Generic[Key]):
-    """Acquires a grant per key when it is first wanted, and a new one when the old one is nearly over.
+    """Acquire a credential for each key at its first use, and a new one shortly before it ends.
 
-    `acquire` raises CredentialError when it fails. Nearly over means: less than five minutes, or half of a
-    shorter lifetime, remain. A grant that has ended before it arrives is used once. A failure is remembered
-    for a minute; until then, a grant that is not quite over yet goes on. `warn` hears of a failure once per
-    registry.
+    `acquire` raises CredentialError when it fails. A credential is renewed when less than five minutes, or
+    half of a shorter lifetime, remain. One that has ended on arrival is used once. A failure is kept for a
+    minute, in which the old credential is used until it ends. `warn` gets a failure once per registry.
     """
 
     def __init__(
@@ -72,27 +73,27 @@ class Renewal(Generic[Key]):
         self._warn = warn
         self._clock = clock
         self._lock = Lock()
-        self._answers: dict[Key, Once[_State]] = {}
+        self._states: dict[Key, Once[_State]] = {}
         self._warned: set[str] = set()
 
     def finding(self, key: Key, repository: Repository) -> Finding:
-        """Answer for `repository`, whose credential is that of `key`; see `CredentialSource.lookup`."""
-        answer = self._question(key)()
-        if isinstance(answer.grant, TemporaryCredential):
-            return _matched(self._name, answer, answer.grant)
-        if isinstance(answer.grant, NoCredential):
-            return Finding(self._name, Outcome.NOT_APPLICABLE, answer.grant.reason)
-        self._warn_once(repository.registry, answer.problem)
-        return Finding(self._name, Outcome.FAILED, answer.problem)
+        """Return the finding for `repository`, whose credential has `key`; see `CredentialSource.lookup`."""
+        state = self._once(key)()
+        if isinstance(state.grant, TemporaryCredential):
+            return _matched(self._name, state, state.grant)
+        if isinstance(state.grant, NoCredential):
+            return Finding(self._name, Outcome.NOT_APPLICABLE, state.grant.reason)
+        self._warn_once(repository.registry, state.problem)
+        return Finding(self._name, Outcome.FAILED, state.problem)
 
-    def _question(self, key: Key) -> Once[_State]:
+    def _once(self, key: Key) -> Once[_State]:
         with self._lock:
-            question = self._answers.get(key)
-            previous = question.peek() if question else None
-            if question is None or (previous is not None and previous.again_at <= self._clock()):
-                question = Once(partial(self._ask, key, previous))
-                self._answers[key] = question
-            return question
+            once = self._states.get(key)
+            previous = once.peek() if once else None
+            if once is None or (previous is not None and previous.again_at <= self._clock()):
+                once = Once(partial(self._ask, key, previous))
+                self._states[key] = once
+            return once
 
     def _ask(self, key: Key, previous: _State | None) -> _State:
         try:
@@ -113,7 +114,7 @@ class Renewal(Generic[Key]):
 
 
 def renew_at(expires_at: float, now: float) -> float:
-    """Say when something that is good from `now` until `expires_at` should be replaced."""
+    """Return the time to renew a credential that is valid from `now` until `expires_at`."""
     return expires_at - min(MARGIN, max(0.0, (expires_at - now) / 2))
 
 
@@ -124,9 +125,9 @@ def _failed(problem: str, previous: _State | None, now: float) -> _State:
     return _State(None, problem, now + PAUSE)
 
 
-def _matched(name: str, answer: _State, grant: TemporaryCredential) -> Finding:
-    credential = replace(grant.credential, expires_at=answer.again_at)
+def _matched(name: str, state: _State, grant: TemporaryCredential) -> Finding:
+    credential = replace(grant.credential, expires_at=state.again_at)
     detail = f"gives the {credential.kind}"
-    if answer.problem:
-        detail = f"{detail} that it had; a new one was refused: {answer.problem}"
+    if state.problem:
+        detail = f"{detail} that it had; a new one was refused: {state.problem}"
     return Finding(name, Outcome.MATCHED, detail, grant.origin, credential)

@@ -1,4 +1,4 @@
-"""Calling a vendor's SDK: in a process of its own, whose environment is that of the settings."""
+"""Calls of the SDK of a cloud, in a process of its own with the environment of the settings."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sys.path[:] = told["path"]
 from imgpkg.auth.cloud.sdk import answer
 answer(told)
 """
-# A process that has lost the one that asks it ends by itself a little after its time.
+# Seconds after its deadline at which a process ends itself, if its parent was killed.
 _GRACE = 2
 _SECRET_VARIABLES = (
     "AWS_SECRET_ACCESS_KEY",
@@ -51,7 +51,7 @@ _SECRET_VARIABLES = (
 # JSON web tokens of any issuer, access tokens of Google, and the values of fields that hold tokens.
 _TOKEN_FIELD = r"(?<=[_-][Tt]oken)['\"]?\s*[:=]\s*['\"]?[^\s'\",}]+|(?<=assertion)=[^&\s]+"  # noqa: S105 - a pattern
 _TOKENS = re.compile(rf"eyJ[\w-]{{5,}}(?:\.[\w-]*)*|\bya29\.[\w.-]+|{_TOKEN_FIELD}")
-# An error of AWS that repeats the request is whole.
+# Long enough for an error of AWS that repeats the request.
 _LONGEST_REASON = 2000
 
 
@@ -66,11 +66,11 @@ def call(
 ) -> Any:
     """Return what `ask(question, machine)` of the module `keychain` returns in a process of its own.
 
-    SDKs look at the environment of their process in many places, some when they are imported, and cannot be
-    told another one; they also log secrets, and one that hangs can only be left alone. So each call has a
-    process whose environment is exactly `environ`, and which is ended with all that it has started when
-    `deadline` seconds are over or the work is stopped. Nothing is on its command line; question and answer
-    are JSON and go through pipes. What the process finds out about the machine is learned.
+    SDKs read the environment of their process in many places, some at import, and accept no other one; they
+    also log secrets, and a thread in which one hangs cannot be ended. So each call has a process whose
+    environment is exactly `environ`, and which is ended with its children after `deadline` seconds or when
+    the scope is cancelled. Question and answer are JSON in pipes; the command line holds neither. `machine`
+    records what the process has found out.
 
     Raises CredentialError with the SDK's reason, without secrets.
     """
@@ -78,27 +78,27 @@ def call(
         "path": sys.path,
         "keychain": keychain,
         "question": question,
-        "machine": machine.tell(),
+        "machine": machine.known(),
         "seconds": deadline,
     }
-    # Isolated: neither the current folder nor PYTHON* variables have a say in what is imported.
+    # -I: neither the current folder nor PYTHON* variables may add modules to import.
     command = (_interpreter(), "-I", "-c", PROGRAM)
     given = json.dumps(told, default=str).encode()
     ended = programs.run(command, environ, deadline, given=given, is_silent=True, name=f"keychain {keychain}")
     ended.check("the process of the SDK")
     said = json.loads(ended.printed)
-    machine.hear(said["machine"])
+    machine.learn(said["machine"])
     if said["problem"]:
         raise CredentialError(said["problem"])
     return said["answer"]
 
 
 def answer(told: Mapping[str, Any]) -> None:
-    """Be the process of one call: ask, and print the answer."""
+    """Run one call in this process, and print the answer as JSON."""
     pipe = _keep_for_the_answer()
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(ceil(told["seconds"]) + _GRACE)
-    machine = Machine.told(told["machine"])
+    machine = Machine.of(told["machine"])
     said = {"answer": None, "problem": ""}
     try:
         module = import_module(f"imgpkg.auth.cloud.{told['keychain']}")
@@ -108,11 +108,11 @@ def answer(told: Mapping[str, Any]) -> None:
     except Exception as error:  # noqa: BLE001 - an SDK may raise anything
         said["problem"] = reason(error, os.environ)
     with open(pipe, "w", encoding="ascii") as file:
-        json.dump({**said, "machine": machine.tell()}, file)
+        json.dump({**said, "machine": machine.known()}, file)
 
 
 def _keep_for_the_answer() -> int:
-    """Return a standard output that no program started by the SDK has; the old one leads nowhere."""
+    """Return a copy of standard output that child processes do not inherit; replace it by /dev/null."""
     pipe, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
@@ -121,7 +121,7 @@ def _keep_for_the_answer() -> int:
 
 def _interpreter() -> str:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    # In a server that embeds Python, sys.executable is the server.
+    # In a program that embeds Python, sys.executable is that program.
     for path in (sys.executable, os.path.join(sys.exec_prefix, "bin", version)):
         if path and os.path.basename(path).startswith(("python", "pypy")) and os.access(path, os.X_OK):
             return path
@@ -132,8 +132,8 @@ def _interpreter() -> str:
 
 
 def reason(error: BaseException, environ: Mapping[str, str]) -> str:
-    """Tell in one line of limited length why an SDK failed, with every secret replaced by dots."""
-    # google-auth's errors carry a text, and then whatever the server had answered.
+    """Return in one line, of limited length, why an SDK failed, with each secret replaced by an ellipsis."""
+    # The first argument of google-auth's errors is a text, the second the response of the server.
     first = error.args[0] if len(error.args) > 1 else None
     text = (first if isinstance(first, str) else str(error)) or type(error).__name__
     secrets = (environ.get(variable, "") for variable in _SECRET_VARIABLES)
