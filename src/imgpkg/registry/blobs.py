@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _BLOCK = 1 << 20
 _OK, _PARTIAL = 200, 206
 _ABSENT = frozenset({404, 405})
+# Statuses for a Range that the server does not support.
 _NO_RANGES = frozenset({400, 416, 501})
 
 
@@ -38,6 +39,7 @@ class Blobs:
         """See `RegistryClient.has_blob`."""
         try:
             return self._exchange.repeat(lambda: self._head(repository, digest))
+        # The upload decides.
         except RegistryError as error:
             if not decides_nothing(error):
                 raise
@@ -119,6 +121,7 @@ class BlobStream:
                 self._count += len(data)
                 self._breaks = 0
                 return data
+            # A body without a Content-Length can end early without an error of the connection.
             if self._count >= self._blob.size:
                 return b""
             self._resume(_cut_short(self._answer))
@@ -129,6 +132,7 @@ class BlobStream:
 
     def _resume(self, error: TransportError) -> None:
         self._breaks += 1
+        # Counted since the last byte: a slow connection may break often in a large blob.
         if self._breaks >= self._exchange.attempts:
             raise error
         self._exchange.announce(error, self._breaks + 1)
@@ -144,6 +148,7 @@ class BlobStream:
         """
         for last in ("", self._blob.size - 1):
             answer = self._get({"Range": f"bytes={self._count}-{last}"})
+            # A server without ranges sends the whole blob.
             status = answer.response.status
             if status == _OK:
                 return self._skipped(answer)
@@ -158,6 +163,7 @@ class BlobStream:
     def _is_the_rest(self, answer: Answer) -> bool:
         response = answer.response
         begins_here = response.headers.get("Content-Range", "").startswith(f"bytes {self._count}-")
+        # Some servers send more than the range.
         is_longer = (content_length(response.headers) or 0) > self._blob.size - self._count
         return begins_here and not is_longer and not isinstance(response, Decoded)
 
@@ -191,6 +197,7 @@ def _without_wrong_encoding(answer: Answer, blob: Descriptor) -> Answer:
 
 
 def _check_length(answer: Answer, expected: int) -> None:
+    # Checked before the first byte: another size can never have the digest.
     length = content_length(answer.response.headers)
     if length is not None and length != expected:
         raise VerificationError(

@@ -156,6 +156,7 @@ class RegistryClient:
         try:
             headers = self._manifests.write(reference, manifest)
         except RegistryError as error:
+            # Some registries answer HEAD from a cache that still has deleted blobs.
             if not misses_a_blob(error) or not self._uploads.send_claimed(repository, manifest.blobs()):
                 raise
             self._warn(
@@ -163,6 +164,7 @@ class RegistryClient:
             )
             headers = self._manifests.write(reference, manifest)
         self._uploads.settle(repository, manifest.blobs())
+        # After the manifest: an index must not list what does not exist.
         self._referrers.record(repository, manifest, headers)
 
     def tags(self, repository: Repository) -> Iterator[str]:
@@ -241,6 +243,7 @@ class Manifests:
         answer = self._exchange.call(Request("GET", _path(reference), _ACCEPT), access, (_OK,))
         with answer.response as response:
             raw = read_at_most(response, MAX_MANIFEST + 1)
+        # One byte more than the limit is read to notice the excess.
         if len(raw) > MAX_MANIFEST:
             raise InvalidManifest(f"manifest {reference} is larger than {MAX_MANIFEST >> 20} MiB")
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
@@ -255,6 +258,7 @@ class Manifests:
         )
         answer = self._exchange.call(request, Access.write(reference.repository), _WRITTEN)
         answer.response.close()
+        # Registries report the digest of the payload of schema 1, without its signatures.
         if manifest.media_type != media.DOCKER_SCHEMA_1_SIGNED:
             check_stored(answer, manifest.digest)
         return answer.response.headers
@@ -273,6 +277,7 @@ def _described(response: Response) -> Descriptor | None:
     digest, headers = content_digest(response), response.headers
     kind = headers.get("Content-Type", "").partition(";")[0].strip()
     length = content_length(headers)
+    # Such a response to HEAD is allowed, but is no descriptor.
     if digest is None or not kind or length is None:
         return None
     return Descriptor(kind, digest, length)

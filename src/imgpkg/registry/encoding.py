@@ -91,12 +91,14 @@ class Decoded:
         self.close()
 
     def _open(self) -> Readable:
+        # Only gzip is met in practice.
         if len(self._names) > 1 or self._names[0] in _UNREADABLE:
             names = ", ".join(self._names)
             raise self._failure(
                 f"the body came encoded as {names}, which was not asked for and is not supported"
             )
         start = read_at_most(self.encoded, len(_GZIP_START))
+        # gzip begins with two fixed bytes (RFC 1952 section 2.3.1).
         kind = _GzipBody if start == _GZIP_START else _UnencodedBody
         return kind(start, self.encoded)
 
@@ -171,8 +173,10 @@ class _GzipBody:
             self._without_content += len(self._waiting)
             if self._without_content > _MOST_WITHOUT_CONTENT:
                 raise zlib.error("it goes on without any content")
+            # The body ended inside of a member.
             if not self._waiting and not self._member.eof:
                 raise EOFError
+        # Members follow each other (RFC 1952 section 2.2).
         if self._member.eof and self._waiting:
             self._member = zlib.decompressobj(_GZIP_MEMBER)
         return not self._member.eof

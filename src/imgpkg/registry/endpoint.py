@@ -134,11 +134,13 @@ class Endpoint:
 
         A 401 without any challenge is taken for Basic.
         """
+        # Some registries answer single requests with a 401 without a usable challenge.
         if self.challenges is None or any(challenge.can_be_answered for challenge in challenges):
             self.challenges = challenges or (Challenge("basic"),)
 
     def follow_upgrade(self, url: str) -> None:
         """Use https from now on when plain http is redirected to it on the same `host[:port]`."""
+        # Only upwards: a redirect from https to http does not change the scheme.
         if self._scheme == "http" and Origin.of(url) == Origin.of(f"https://{self.name}"):
             self._scheme = "https"
 
@@ -159,6 +161,7 @@ class Endpoint:
         try:
             answer = yield from self._send_over("http", request)
         except TransportError as second:
+            # Both errors are reported: the user cannot know which of them matters.
             if not isinstance(first, TimedOut):
                 raise _joined(first, second) from second
             # Neither answered: https may only be slow, and is tried once more with the usual time limit.
@@ -173,6 +176,7 @@ class Endpoint:
         return Answer(sent, (yield sent))
 
     def _may_try_http(self, error: TransportError) -> bool:
+        # The peer speaks TLS: http would bypass the verification of its certificate.
         if isinstance(error, CertificateRejected):
             return self._insecure
         return isinstance(error, (ConnectionFailed, TimedOut))
@@ -195,6 +199,7 @@ def may_speak_http(registry: str, *, insecure: bool = False) -> bool:
     That is allowed with `insecure`, and for loopback, `*.local` and private IPv4 addresses. Upper-case names
     are not local, as in the original.
     """
+    # The rules are those of the original, which scripts rely on.
     host = _PORT.sub("", registry)
     if insecure or host == "localhost" or host.endswith((".localhost", ".local")):
         return True
@@ -222,6 +227,7 @@ def is_forbidden_host(host: str) -> bool:
     address = _address(name)
     if address is None:
         return False
+    # Services at these addresses return the credentials of the machine to anyone who asks.
     if address in _METADATA_ADDRESSES or address.is_multicast:
         return True
     # All of 0.0.0.0/8 reaches this machine on some systems.
@@ -236,6 +242,7 @@ def _address(host: str) -> Address | None:
     except ValueError:
         return _loose_ipv4(host)
     if isinstance(address, IPv6Address):
+        # The addresses of IPv4 inside of IPv6 are checked as what they reach.
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped
         if address in _TRANSLATED:
@@ -328,6 +335,7 @@ def with_query(url: str, **parameters: str) -> str:
 def token_url(realm: str, scopes: Iterable[Scope], service: str, account: str) -> str:
     """Return the URL of a GET for a token; other parameters in the query of the realm are kept."""
     parts = urlsplit(realm)
+    # The realm may have a query of its own, for example the account of a tenant.
     ours = {"scope", "service"} | ({"account"} if account else set())
     kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in ours]
     asked = [("account", account)] if account else []
@@ -340,6 +348,7 @@ def token_url(realm: str, scopes: Iterable[Scope], service: str, account: str) -
 def _check_host(host: str, registry: str, what: str, url: str) -> None:
     if is_forbidden_host(host):
         raise _refusal(what, url, "a registry has no business with that address")
+    # A registry elsewhere could otherwise make the client send requests to services of this machine.
     if is_loopback(host) and not is_loopback(registry):
         raise _refusal(what, url, "it is on this machine, and the registry is not")
 

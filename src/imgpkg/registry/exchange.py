@@ -31,6 +31,7 @@ Result = TypeVar("Result")
 # Seconds.
 FIRST_DELAY = 0.1
 LONGEST_DELAY = 1.0
+# A longer pause looks like a program that hangs.
 LONGEST_RETRY_AFTER = 60.0
 
 _WITH_HINTS = frozenset({401, 403, 407})
@@ -81,6 +82,7 @@ class Exchange:
 
     def failure(self, answer: Answer, access: Access) -> RegistryError:
         """Close an answer and return the error that describes it."""
+        # Only these statuses are about a credential.
         hints = self._hints(answer, access) if answer.response.status in _WITH_HINTS else ()
         return failure(
             answer.request,
@@ -97,6 +99,7 @@ class Exchange:
         """
         for _ in range(MOST_REDIRECTS + 1):
             answer = self._drive(self._authorizer.flow(request, access))
+            # The first request is sent to each target, so that each of them is authorized for itself.
             redirected = self._redirected(request, answer, access.repository)
             if redirected is None:
                 return answer
@@ -158,6 +161,7 @@ class Exchange:
         try:
             url = absolute(answer.request.url, location, "redirect target")
             check_url(url, endpoint.origin, "redirect target")
+            # A registry that redirects http to https is used over https from now on.
             endpoint.follow_upgrade(url)
             return replace(request, url=self.location(location, answer, repository))
         except BaseException:
@@ -179,6 +183,7 @@ class Exchange:
             answer: Answer = stop.value
             return answer
         finally:
+            # Its `with` blocks release the locks that other threads wait for.
             flow.close()
 
     def _receive(self, request: Request) -> Response:
@@ -234,6 +239,7 @@ class Retry:
                 attempt += 1
                 pause = delay_before(attempt, self.random(), retry_after)
                 self.on_repeat(Repetition(error, pause, attempt, self.attempts))
+            # Outside of the `except` block, which would keep the traceback of the error alive.
             self.sleep(pause)
 
 
@@ -243,6 +249,7 @@ def delay_before(attempt: int, fraction: float, retry_after: float | None = None
     `fraction` is random in [0, 1): the pause is between half of the step and all of it. It is at least
     `retry_after`, what the server asked for.
     """
+    # The exponent is limited, because a large one is more than a float can hold.
     step = min(FIRST_DELAY * 2.0 ** min(attempt - 2, 10), LONGEST_DELAY)
     pause = step * (1 + fraction) / 2
     return max(pause, retry_after or 0.0)
@@ -258,6 +265,7 @@ def _too_long(seconds: float) -> str:
 def check_stored(answer: Answer, digest: Digest) -> None:
     """Raise VerificationError when the registry reports another digest than that of what was sent."""
     stored = content_digest(answer.response)
+    # A registry may report the digest in another algorithm, which proves nothing.
     if stored is not None and stored.algorithm == digest.algorithm and stored != digest:
         raise VerificationError(f'the registry stored digest "{stored}" in place of "{digest}"')
 

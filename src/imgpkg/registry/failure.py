@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Request, Response
 
 _SMALLEST, _LARGEST = -4, 6
+# Bytes of a body that are read, and characters of it that are printed.
 _MOST_READ = 64 << 10
 _MOST_SHOWN = 1 << 10
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
@@ -39,6 +40,7 @@ def go_text(value: Any) -> str:
 
     Raises RecursionError for a value nested too deeply.
     """
+    # The original prints `detail` with Go's `%v`.
     match value:
         case None:
             return "<nil>"
@@ -89,6 +91,7 @@ def failure(
     body = read_start(response)
     diagnostics = _diagnostics(body, secrets)
     kind = _BY_STATUS.get(response.status, RegistryError)
+    # A token service that does not exist is not an image that does not exist.
     if kind is NotFound and not can_be_absent:
         kind = RegistryError
     url = redact_url(request.url)
@@ -127,6 +130,7 @@ def read_start(response: Response) -> bytes:
     with response:
         try:
             return read_at_most(response, _MOST_READ)
+        # The status alone is an error, too.
         except (TransportError, RegistryError):
             return b""
 
@@ -135,6 +139,7 @@ def _diagnostics(body: bytes, secrets: Iterable[str]) -> tuple[Diagnostic, ...]:
     try:
         document = json.loads(body)
         entries = document.get("errors") if isinstance(document, dict) else None
+        # Only the form of the distribution-spec ("Error Codes") is read as error codes.
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             return ()
         return tuple(_diagnostic(entry, secrets) for entry in entries)
@@ -159,8 +164,10 @@ def _message(diagnostics: tuple[Diagnostic, ...]) -> str:
 
 def _unexpected(request: Request, response: Response, body: bytes, secrets: Iterable[str]) -> str:
     text = f"unexpected status code {response.status} {_phrase(response.status)}".rstrip()
+    # The words are those of the original, and scripts test for them.
     if request.method == "HEAD":
         return f"{text} (HEAD responses have no body, use GET for details)"
+    # Pages of proxies and load balancers are of no use in an error.
     if "html" in response.headers.get("Content-Type", "").lower() or _HTML.match(body):
         return text
     said = _clean(body.decode(errors="replace"), secrets)
@@ -177,6 +184,7 @@ def _phrase(status: int) -> str:
 
 
 def _clean(text: str, secrets: Iterable[str]) -> str:
+    # A registry may repeat a credential in its response.
     for secret in secrets:
         text = text.replace(secret, _REDACTED)
     shown = " ".join(text.split())

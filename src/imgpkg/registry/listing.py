@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imgpkg.registry.endpoint import Answer
     from imgpkg.registry.exchange import Exchange
 
+# Bytes, and far more than a thousand tags of 128 characters.
 MAX_PAGE = 32 << 20
 _LONGEST_LINE = 64 << 10
 
@@ -50,8 +51,10 @@ def pages(
         yield answer, body
         link = next_link(answer.response.header_list("Link")) if answer.response.status == _OK else ""
         url = exchange.location(link, answer, access.repository) if link else ""
+        # Otherwise the list would never end.
         if url in seen:
             raise unusable(answer.request, answer.response, "the list of pages goes in circles")
+        # Another host must not add tags to the list, and gets no credential.
         if url and not exchange.is_own(url, access.repository):
             raise unusable(answer.request, answer.response, "the next page is not on the registry")
         seen.add(url)
@@ -59,6 +62,7 @@ def pages(
 
 def next_link(lines: list[str]) -> str:
     """Return the target of the `next` relation, or of a first link without a relation; empty for none."""
+    # A Link header may have several links, and a response several Link headers.
     links = [match for line in lines for match in _LINK.finditer(line[:_LONGEST_LINE])]
     for position, link in enumerate(links):
         relation = _RELATION.search(link[2])
@@ -85,6 +89,7 @@ def list_tags(exchange: Exchange, repository: Repository) -> Iterator[str]:
     """See `RegistryClient.tags`."""
     path, access = f"/v2/{repository.path}/tags/list", Access.read(repository)
     listing = pages(exchange, f"{path}?n={_PER_PAGE}", access, headers={})
+    # The registry decides about `n` on the first page.
     try:
         first = next(listing)
     except RegistryError as error:
@@ -101,6 +106,7 @@ def _names(answer: Answer, body: bytes) -> list[str]:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise unusable(answer.request, answer.response, "the list of tags is not JSON") from error
+    # Registries written in Go send `null` for an empty list.
     tags = (document.get("tags") or []) if isinstance(document, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise unusable(answer.request, answer.response, "the answer is no list of tags")

@@ -61,6 +61,7 @@ class Referrers:
             self._without_api.discard(repository.registry)
         elif not self._has_api(repository, subject.digest):
             tag = _tag(repository, subject.digest)
+            # The index is read and written again: two threads at once would lose an entry.
             with self._locks.of(tag):
                 self._add(tag, subject.digest, manifest)
 
@@ -77,10 +78,12 @@ class Referrers:
         index = self._index(tag.repository, subject, neighbour=manifest.digest)
         if index is not None and index.digest == subject:
             self._lost(manifest, tag)
+        # The entry may be there from an earlier push.
         elif index is None or all(entry.digest != manifest.digest for entry in index.manifests):
             try:
                 self._manifests.write(tag, _with_entry(index, manifest))
             except RegistryError as error:
+                # The registry takes the tag for a digest, which is not that of the index.
                 if "DIGEST_INVALID" not in error.codes:
                     raise
                 self._lost(manifest, tag)
@@ -93,6 +96,7 @@ class Referrers:
 
     def _ask(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
         """Return the referrers from the API; None for a registry without it, which is kept."""
+        # Whether a registry has the API is known only from an earlier request.
         if repository.registry in self._without_api:
             return None
         path = f"/v2/{repository.path}/referrers/{digest}"
@@ -141,6 +145,7 @@ def _entries(index: Manifest) -> tuple[Descriptor, ...]:
     """
     if not index.is_index:
         raise InvalidManifest(f"should be an index of referrers, but is {index.media_type}")
+    # `Manifest.parse` accepts an index without the list.
     if "manifests" not in json.loads(index.raw):
         raise InvalidManifest(f"the index {index.digest} has no list `manifests`")
     return index.manifests
@@ -153,6 +158,7 @@ def _with_entry(index: Manifest | None, manifest: Manifest) -> Manifest:
         document = json.loads(index.raw)
     entries = [*(document.get("manifests") or ()), _entry(manifest)]
     document["manifests"] = sorted(entries, key=lambda entry: str(entry["digest"]))
+    # Other fields of the document are kept: other programs may have written them.
     raw = json.dumps(document, separators=(",", ":")).encode()
     return Manifest.parse(raw, index.media_type if index is not None else media.OCI_INDEX)
 

@@ -172,6 +172,7 @@ class Uploads:
         return BlobOutcome.MOVED
 
     def _may_mount(self, job: _Job, source: Repository) -> bool:
+        # As in the original, Docker Hub gets no request to mount from another registry.
         is_same = source.registry == job.repository.registry
         is_refused = (job.repository, source) in self._not_mounted
         return not is_refused and (is_same or job.repository.registry != DOCKER_HUB)
@@ -179,6 +180,7 @@ class Uploads:
     def _mount(self, job: _Job, source: Repository) -> Answer:
         """Request a mount: 201 when it is done, 202 for an upload session; start one after a refusal."""
         query = {"from": source.path, "mount": str(job.blob.digest), "origin": source.registry}
+        # A token has no scopes for repositories of another registry.
         sources = (source,) if source.registry == job.repository.registry else ()
         try:
             return self._post(with_query(job.path, **query), Access.write(job.repository, *sources))
@@ -186,6 +188,7 @@ class Uploads:
             if isinstance(error, RegistryError) and error.status == _TOO_MANY_REQUESTS:
                 # A registry that is asked too often must not get the whole blob in addition.
                 raise
+            # Mounting from there is not allowed: further blobs would be refused, too.
             if isinstance(error, (Unauthorized, Forbidden)):
                 self._not_mounted.add((job.repository, source))
             return self._start(job)
@@ -200,12 +203,14 @@ class Uploads:
         return answer
 
     def _send(self, job: _Job, session: Answer) -> None:
+        # This registry has accepted a blob with PATCH only.
         if job.repository.registry in self._patched:
             self._patch(job, session)
             return
         try:
             self._put(job, self._location(session, job), job.body)
         except RegistryError as error:
+            # These codes are about the blob or the repository: PATCH would fail, too.
             if error.status not in _NOT_IN_ONE_PIECE or error.codes & _FINAL_CODES:
                 raise
             self._patch(job, self._start(job))
@@ -218,6 +223,7 @@ class Uploads:
             Request("PATCH", url, _BYTES, job.body), Access.write(job.repository), _PATCHED
         )
         answer.response.close()
+        # The session may have a new URL after each request ("Pushing a blob in chunks").
         if answer.response.headers.get("Location"):
             url = self._location(answer, job)
         self._put(job, url, bytes_body(b""))

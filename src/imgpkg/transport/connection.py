@@ -27,6 +27,7 @@ R = TypeVar("R")
 # What `getaddrinfo` returns: family, type, protocol, canonical name, socket address.
 Address: TypeAlias = "tuple[Any, ...]"
 
+# Seconds between two looks at the time limit and at the cancellation.
 _CONNECT_SLICE = 0.05
 # Seconds for each of several addresses, at least, however many there are.
 _SHORTEST_ATTEMPT = 2.0
@@ -73,6 +74,7 @@ class Connection:
     @property
     def is_usable(self) -> bool:
         """False after the peer has closed it or sent something without a request, and in a forked process."""
+        # Not select(): it fails for descriptors above 1023.
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return self._process == os.getpid() and not poll.poll(0)
@@ -164,6 +166,7 @@ def _look_up(host: str, port: int, wait: Wait) -> list[Address]:
         except (OSError, UnicodeError) as error:
             answers.append(error)
 
+    # An address needs no look-up, and no thread.
     if ":" in host or host.replace(".", "").isdigit():
         ask()
     else:
@@ -184,6 +187,7 @@ def _connect(address: Address, wait: Wait, share: int) -> socket.socket:
         # Messages are sent in few large pieces, which Nagle's algorithm would only delay.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # A blocking connect can neither be limited to less than the system's time nor be cancelled.
         sock.setblocking(False)
         _check(sock.connect_ex(address[4]), *_IN_PROGRESS)
         remaining = wait.remaining()
@@ -234,7 +238,9 @@ def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, 
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
+    # As Go and browsers: only subjectAltName counts (RFC 6125 section 6.4.4).
     context.hostname_checks_common_name = False
+    # A user may trust a registry's own certificate without the authority that signed it.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     _load_system_bundle(context, environ.get("SSL_CERT_FILE", ""))
     _load_system_folders(context, environ.get("SSL_CERT_DIR", ""))
@@ -323,6 +329,7 @@ def _usable(text: str) -> list[str]:
     import ssl  # noqa: PLC0415 - only where the user adds files
 
     usable = []
+    # One at a time: OpenSSL stops at the first certificate that it does not accept.
     for certificate in _blocks(text):
         with suppress(ssl.SSLError, ValueError):
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)

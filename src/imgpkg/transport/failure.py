@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Raised by sockets, TLS, host names and the parser of responses.
 FAILURES = (OSError, HTTPException, UnicodeError)
 
+# OpenSSL's reasons for bytes that are no TLS record; they differ between its releases.
 _NOT_TLS = frozenset(
     {
         "WRONG_VERSION_NUMBER",
@@ -102,6 +103,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _hung_up(method: str, url: str, reason: str, phase: Phase) -> ConnectionFailed:
+    # A body that was cut short must not be requested again by the pool.
     if phase is Phase.BODY:
         return ConnectionFailed(method, url, "unexpected EOF" if reason == "EOF" else reason)
     return HungUp(method, url, reason)
@@ -129,6 +131,7 @@ def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportE
     if phase is Phase.HANDSHAKE and name in _NOT_TLS:
         return NotTLS(method, url, "http: server gave HTTP response to HTTPS client")
     words = name.lower().replace("_", " ") or "protocol error"
+    # The server has sent an alert, for example that it wants a client certificate.
     if "ALERT" in name:
         return CertificateRejected(method, url, f"remote error: tls: {words.partition('alert ')[2] or words}")
     if phase is Phase.HANDSHAKE:
@@ -162,6 +165,7 @@ def _parser_reason(error: BaseException) -> str:
 
 
 def _lookup_reason(error: socket.gaierror) -> str:
+    # Some systems do not have EAI_NODATA.
     missing = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
     return "no such host" if error.errno in missing else str(error.strerror).lower()
 

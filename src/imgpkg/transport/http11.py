@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 _BLOCK_SIZE = 1 << 20
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 _OK = 200
+# Bytes and seconds: a new connection with TLS costs about as much.
 _DRAINED_AT_CLOSE = 1 << 16
 _DRAIN_SECONDS = 0.5
 _SWITCHING_PROTOCOLS, _FIRST_FINAL = 101, 200
+# At most 15 digits: a chunk of 2^60 bytes does not exist.
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
 _LONGEST_LINE = 1 << 16
 _MOST_TRAILERS = 100
@@ -156,12 +158,14 @@ class Link:
         # A buffer of one byte: what follows the response belongs to TLS.
         head = Head(Inbound(connection, lambda: wait), "CONNECT", buffer_size=1)
         if head.response.status != _OK:
+            # The words are those of http.client, in which `failure` looks for 407.
             raise OSError(f"Tunnel connection failed: {head.response.status} {head.response.reason.strip()}")
 
     def _send(self, request: Request, connection: Connection) -> None:
         if request.body is None:
             self._put(request, connection, iter(()))
             return
+        # Opened for each exchange, because a request may be sent again.
         with local_io("open", "request body"):
             source = request.body.open()
         with source:
@@ -217,6 +221,7 @@ def _blocks(source: OpenBody, body: Body) -> Iterator[bytes]:
     while left:
         with local_io("read", "request body"):
             block = source.read(min(left, _BLOCK_SIZE))
+        # The Content-Length is sent already: the request cannot be completed.
         if not block:
             raise LocalIOError(f"read request body: {left} of {body.length} bytes are missing")
         left -= len(block)
@@ -261,6 +266,7 @@ class StreamedResponse:
         self.headers = Headers(response.headers.items())
         self._body = ChunkedBody(head.stream) if response.chunked else PlainBody(head.stream, response.length)
         self._is_last = response.will_close
+        # HEAD, 204 and empty bodies: the connection is free at once.
         if self._body.left == 0:
             self._finish()
 

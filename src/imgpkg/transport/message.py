@@ -23,8 +23,10 @@ _BLOCK_SIZE = 1 << 20
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 REDACTED = "REDACTED"
+# The parameters of the distribution and token specifications, none of which is a secret.
 SHOWN_QUERY_KEYS = frozenset({"scope", "service", "mount", "from", "digest", "n", "last"})
 
+# By parts of the name: clouds have headers of their own for tokens.
 _SECRET_HEADER = re.compile(
     r"authorization|cookie|token|secret|password|api-?key|x-identity|x-registry-auth", re.IGNORECASE
 )

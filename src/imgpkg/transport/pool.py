@@ -34,10 +34,13 @@ if TYPE_CHECKING:
 Address: TypeAlias = "IPv4Address | IPv6Address"
 Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
 
+# As in Go. Many servers close idle connections after one to two minutes.
 IDLE_SECONDS = 90.0
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
+# RFC 9110 section 9.2.2.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+# Without a body these need `Content-Length: 0`: some servers answer 411 otherwise.
 _WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
@@ -138,6 +141,7 @@ class Pool:
                 raise _refusal(request, f"net/http: invalid header field name {name!r}")
             if not _HEADER_VALUE.fullmatch(value):
                 raise _refusal(request, f'net/http: invalid header field value for "{name}"')
+        # Digests are those of the bytes without an encoding.
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **request.headers}
         if request.body is not None:
             headers["Content-Length"] = str(request.body.length)
@@ -150,6 +154,7 @@ class Pool:
             origin, proxy = Origin.of(request.url), proxy_for(request.url, self._environ)
         except ValueError as error:
             raise _refusal(request, "http: no Host in request URL") from error
+        # The URL may come from a server.
         if origin.scheme not in ("http", "https"):
             raise _refusal(request, f'unsupported protocol scheme "{origin.scheme}"')
         return Route(origin, Proxy.parse(proxy) if proxy else None)
@@ -175,6 +180,7 @@ class Pool:
             try:
                 return kept.exchange(request, self._keep, scope)
             except HungUp:
+                # The server may have processed the request before it closed the connection.
                 if request.method not in _IDEMPOTENT:
                     raise
         link = Link(route, self._limits, self._on_wait)
@@ -185,6 +191,7 @@ class Pool:
         """Return the connection that was used last and is still usable; close the others."""
         self._own()
         while True:
+            # The lock is not held while a connection is checked and closed.
             with self._lock:
                 kept = self._idle.get(route)
                 if not kept:
@@ -299,6 +306,7 @@ def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:
     has no host.
     """
     origin = Origin.of(url)
+    # CVE-2016-5385 ("httpoxy").
     if origin.scheme == "http" and environ.get("REQUEST_METHOD"):
         return None
     proxy = _first(environ, *_VARIABLES.get(origin.scheme, ()))
@@ -314,6 +322,7 @@ def is_bypassed(host: str, port: int, no_proxy: str) -> bool:
     subdomains too, with a leading dot (or `*.`) only these. All but ranges may end in `:port`.
     """
     name, address = host.lower(), _address(host)
+    # A proxy could not reach the loopback address of this machine.
     if name == "localhost" or name.endswith(".localhost") or (address is not None and address.is_loopback):
         return True
     entries = (entry.strip().lower() for entry in no_proxy.split(","))
@@ -328,6 +337,7 @@ def _matches(entry: str, name: str, address: Address | None, port: int) -> bool:
     wanted, wanted_port = _split_port(entry)
     if not wanted or (wanted_port and wanted_port != str(port)):
         return False
+    # Two spellings of one IPv6 address are equal.
     wanted_address = _address(wanted)
     if wanted_address is not None:
         return wanted_address == address

@@ -7,6 +7,7 @@ from datetime import timezone
 from imgpkg.errors import ConnectionFailed, ImgpkgError, NotTLS, RegistryError, TimedOut
 
 TEMPORARY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+# The error codes that the original repeats after.
 TEMPORARY_CODES = frozenset({"BLOB_UPLOAD_INVALID", "TOOMANYREQUESTS", "UNKNOWN", "UNAVAILABLE"})
 # Seconds. A longer pause is as good as none at all, and floats and dates have their limits.
 _NEVER = 1e10
@@ -19,6 +20,7 @@ def is_temporary_answer(status: int, codes: frozenset[str] = frozenset()) -> boo
 
     That is a temporary status, or a response with temporary error codes only; never 401, 403 and 404.
     """
+    # Some registries send these statuses with the code UNKNOWN.
     if status in _FINAL_STATUSES:
         return False
     return status in TEMPORARY_STATUSES or (bool(codes) and codes <= TEMPORARY_CODES)
@@ -30,6 +32,7 @@ def is_temporary(error: ImgpkgError) -> bool:
     A rejected certificate, and a peer that does not speak TLS, are not temporary.
     """
     match error:
+        # Before ConnectionFailed, of which it is a subclass.
         case NotTLS():
             return False
         case ConnectionFailed() | TimedOut():

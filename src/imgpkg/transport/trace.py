@@ -63,7 +63,9 @@ class TextTracer:
         self._write(f"<-- {error.reason} {request.method} {_shown_url(request)} ({_duration(seconds)})", ())
 
     def _write(self, arrow: str, headers: Iterable[tuple[str, str]]) -> None:
+        # The lines are those of the original's --debug.
         prefix = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self.clock()))
+        # Header values come from servers: without control characters they cannot forge lines.
         lines = (f"{_canonical(name)}: {redact_header(name, value)}" for name, value in headers)
         head = "".join(f"{printable(line)}\n" for line in lines)
         first = f"{prefix} {printable(arrow)}\n"
@@ -71,6 +73,7 @@ class TextTracer:
 
 
 def _shown_url(request: Request) -> str:
+    # The query of a token request has the account, and that of a GET to some services a secret.
     if not request.secret:
         return redact_url(request.url)
     address, question_mark, _ = request.url.partition("?")

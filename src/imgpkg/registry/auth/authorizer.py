@@ -102,6 +102,7 @@ class Conversation:
             try:
                 signature = yield from self._sign(decision)
             except RegistryError as error:
+                # The password may have changed since the keychain read it.
                 if self._rounds_left and error.status in REFUSALS and self._authorizer.renew(decision):
                     continue
                 raise
@@ -122,12 +123,14 @@ class Conversation:
         """Choose what to send: a registry token, a token of the token service, the login, or nothing."""
         endpoint, credential = self._endpoint, decision.credential
         header = header_of(credential)
+        # A registry token is sent as it is: it was issued for this registry, whatever it asks for.
         if credential.registry_token:
             check_header(header)
             return Signature(header)
         challenge = choose(endpoint.challenges or (), credential)
         if challenge is not None and challenge.scheme == "bearer" and challenge.realm:
             return (yield from self._sign_with_token(challenge, decision))
+        # A registry that answers `GET /v2/` with 200 may still need a login for private repositories.
         asks_for_login = endpoint.is_open or (challenge is not None and challenge.scheme == "basic")
         return Signature(header if asks_for_login else "")
 
@@ -165,6 +168,7 @@ class Conversation:
         )
         with doing(*PREPARING):
             reply = yield from fetch_token(token_request)
+        # A refresh token that was refused is dropped, so that the next token request has only the login.
         if reply.refresh_token or reply.is_refused:
             self._tokens.replace_refresh_token(holder, reply.refresh_token)
         self._tokens.keep(holder, reply.token)
@@ -210,8 +214,10 @@ class Conversation:
             return self._after_token(decision, token, challenges, is_fresh=signature.is_fresh)
         if token is None:
             return None
+        # Every other status comes after the token was accepted.
         self._tokens.trust(Holder.of_decision(decision), token)
         named = named_scopes(challenges)
+        # RFC 6750 section 3.1: the challenge names the scopes that are missing.
         has_more = (
             response.status == _FORBIDDEN and is_insufficient(challenges) and not covers(token.scopes, named)
         )
@@ -227,6 +233,7 @@ class Conversation:
         if credential.is_anonymous:
             return None
         if endpoint.challenges is None:
+            # When the probe fails, the response to the request itself is final.
             with suppress(RegistryError):
                 yield from self._probe()
         challenges = endpoint.challenges or ()
@@ -264,6 +271,7 @@ class Conversation:
         """Decide after a 401 to a token: it may have ended, or may be for too little."""
         holder, named = Holder.of_decision(decision), named_scopes(challenges)
         self._tokens.drop(holder, token)
+        # A kept token may have been revoked, and so may the credential that it was fetched with.
         if not is_fresh or not token.is_live(self._clock()):
             self._authorizer.renew(decision)
         elif covers(token.scopes, named):
@@ -284,6 +292,7 @@ class Conversation:
         credential, scopes = decision.credential, self._access.scopes
         if not credential.registry_token:
             challenge = must_choose(self._endpoint.challenges or (), credential)
+            # The request had no token: the challenge was not known before this response.
             if challenge.scheme == "bearer":
                 return merge((*scopes, *named_scopes((challenge,))))
             if not signature.header and signature.refusal is None:
@@ -328,6 +337,7 @@ class Authorizer:
 
     def decision(self, repository: Repository) -> Decision:
         """Return the decision for `repository`; resolve it again when its credential has expired."""
+        # No lock: two threads that resolve at the same time get equal decisions.
         decision = self._decisions.get(repository)
         ends_at = decision.credential.expires_at if decision is not None else None
         if decision is None or (ends_at is not None and ends_at <= self.clock()):

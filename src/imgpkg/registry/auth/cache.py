@@ -86,6 +86,7 @@ class Tokens:
     def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
         """Return a live token that covers `scopes`."""
         with self._lock:
+            # Dropping ended tokens here keeps the list short in a long copy.
             live = [token for token in self._tokens.get(holder, ()) if token.is_live(now)]
             self._tokens[holder] = live
             return next((token for token in live if covers(token.scopes, scopes)), None)
@@ -203,6 +204,7 @@ class Logins:
         def restated(error: ImgpkgError) -> ImgpkgError:
             return restate(error, hints(), request)
 
+        # Accepted logins are sent by all threads at once, which need no lock.
         with ExitStack() as held:
             refusal = self.refusal(attempt)
             if refusal is None and not state.is_accepted:
@@ -246,6 +248,7 @@ class Logins:
             text = f"{request.method} {url}: unexpected status code {status}, in answer to another request"
             error = RegistryError(text, method=request.method, url=url, status=status, retry_after=pause)
             self._state(attempt).turn.fail(error)
+        # 407 comes from a proxy: the registry has not seen the login.
         elif status not in (_UNAUTHORIZED, _PROXY_LOGIN) or is_insufficient(challenges):
             self.accept(attempt)
         if status == _UNAUTHORIZED and not _wants_token_instead(attempt, challenges):
@@ -267,6 +270,7 @@ def restate(error: Error, hints: tuple[str, ...], request: Request | None = None
 
     The hints of a RegistryError are about a repository: `hints` replace them.
     """
+    # A copy: several threads raise the same failure, and each adds its own context.
     restated = copy(error)
     if isinstance(restated, RegistryError):
         restated.hints = hints

@@ -24,6 +24,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')
 _UNQUOTED = re.compile(r"[^ \t,]*")
 _ESCAPED = re.compile(r"\\(.)")
 _LONGEST_LINE = 64 << 10
+# `Basic realm=` would otherwise be read as a scheme with the token68 "realm=".
 _WITHOUT_TOKEN68 = frozenset({"basic", "bearer"})
 
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -89,8 +90,10 @@ def _parse_line(line: str) -> Iterator[Challenge]:
         equals = _EQUALS.match(line, position)
         if equals is not None:
             value, position = _value(line, equals.end())
+            # A repeated parameter is not allowed (RFC 9110 section 11.2); the first one counts.
             parameters.setdefault(name[0].lower(), value)
             continue
+        # A name without `=` begins the next challenge.
         if scheme:
             yield Challenge(scheme, MappingProxyType(parameters), token68)
         scheme, parameters = name[0].lower(), {}
@@ -132,6 +135,7 @@ def choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challen
     supported = [challenge for challenge in challenges if challenge.scheme in _SUPPORTED]
     whole = [challenge for challenge in supported if challenge.can_be_answered]
     bearers = [challenge for challenge in whole if challenge.scheme == "bearer"]
+    # An identity token is of use only at a token service, which also issues anonymous tokens.
     if bearers and (credential.identity_token or not credential.has_login):
         return bearers[0]
     return next(iter(whole or supported), None)
@@ -143,6 +147,7 @@ def must_choose(challenges: tuple[Challenge, ...], credential: Credential) -> Ch
     if challenge is None:
         schemes = ", ".join(sorted({challenge.scheme for challenge in challenges}))
         raise ChallengeError(f"unsupported challenge {schemes.title()}")
+    # Sending no credential instead would end in a 401 without a reason.
     if challenge.scheme == "basic" and credential.identity_token and not credential.has_login:
         raise ChallengeError(
             "the registry asks for a login (Basic), but the credential found holds only an identity token, "
@@ -192,8 +197,10 @@ class Scope:
     def parse(cls, text: str) -> Scope:
         """Parse one scope without blanks; the name may have colons."""
         kind, _, rest = text.partition(":")
+        # From the right: the name of a repository may have a port.
         name, _, listed = rest.rpartition(":")
         actions = frozenset(action for action in listed.split(",") if action)
+        # Some services have scopes of their own form, such as `aws` for Amazon ECR Public.
         return cls(kind, name, actions) if ":" in rest and (name or actions) else cls(text)
 
     @property
@@ -218,6 +225,7 @@ def parse_scopes(text: str) -> tuple[Scope, ...]:
 
 def merge(scopes: Iterable[Scope]) -> tuple[Scope, ...]:
     """Join the scopes of each resource; sorted, so that equal sets are equal tuples."""
+    # Equal tuples share one token in the cache, however the scopes were written.
     actions: dict[tuple[str, str], set[str]] = {}
     for scope in scopes:
         actions.setdefault(scope.resource, set()).update(scope.actions)

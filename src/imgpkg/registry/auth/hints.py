@@ -47,6 +47,7 @@ def _sentences(
             f"To log in: docker login {endpoint.name}, or set IMGPKG_REGISTRY_HOSTNAME_0={endpoint.name} "
             "with IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
         )
+    # Flags are the most common reason for a credential at the wrong registry.
     elif decision.winner.source == _FLAGS and not decision.credential.is_anonymous:
         yield (
             "Credentials given by flags go to every registry. Sets of IMGPKG_REGISTRY_HOSTNAME_0, "
@@ -57,10 +58,12 @@ def _sentences(
 
 def _token_claims(credential: Credential, now: float) -> Iterator[str]:
     """Yield who issued a JSON Web Token, and when it ends or has ended."""
+    # Many registry tokens are JSON Web Tokens; their claims are read, their signature is not checked.
     claims = claims_of(credential.registry_token or credential.identity_token)
     by = f", issued by {claims.issuer}," if claims.issuer else ""
     try:
         end = None if claims.ends_at is None else datetime.fromtimestamp(claims.ends_at, timezone.utc)
+    # A time that no calendar has; the token is not ours to validate.
     except (ValueError, OverflowError, OSError):
         end = None
     if end is not None:

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Response
 
 MAX_REPLY = 128 << 10
+# Seconds. The specification of tokens has 60 as the default and the least of `expires_in`.
 _SHORTEST_LIFE = 60.0
 _LONGEST_LIFE = 10 * 365 * 86400.0
+# Seconds between the clocks of the service and of this machine that are taken for normal.
 _TRUSTED_SKEW = 300.0
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 CLIENT_ID = "imgpkg"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+# The limit of Go's client.
 MOST_REDIRECTS = 10
 
 _OK, _UNAUTHORIZED = 200, 401
@@ -106,6 +109,7 @@ def fetch_token(token_request: TokenRequest) -> Generator[Request, Response, Tok
     the refresh token and there is a login. Raises ChallengeError for a realm that must not be requested and
     for a reply without a token, and RegistryError for any other response.
     """
+    # Whatever the registry wrote there gets the credential, so it is checked first.
     realm = check_realm(token_request.realm, token_request.registry)
     if token_request.refresh_token:
         secret = f"Refresh {token_request.refresh_token}"
@@ -113,8 +117,10 @@ def fetch_token(token_request: TokenRequest) -> Generator[Request, Response, Tok
             return (yield from _send_secret(token_request, _post(token_request, realm), secret))
         except RegistryError as error:
             has_login = token_request.credential.has_login
+            # A service of the older specification has GET only.
             if not (error.status in _NOT_SUPPORTED or (has_login and error.status in _NOT_ACCEPTED)):
                 raise
+    # Without a login the GET asks for an anonymous token.
     request = _get(token_request, realm)
     reply = yield from _send_secret(token_request, request, request.headers.get("Authorization", ""))
     return replace(reply, is_refused=bool(token_request.refresh_token))
@@ -124,6 +130,7 @@ def _get(token_request: TokenRequest, realm: str) -> Request:
     credential = token_request.credential
     account = credential.username if credential.has_login else ""
     headers = dict(token_request.headers)
+    # Not the password grant of RFC 6749: some token services support only GET with Basic.
     if credential.has_login:
         headers["Authorization"] = basic(credential)
     url = token_url(realm, token_request.scopes, token_request.service, account)
@@ -189,6 +196,7 @@ def _redirected(token_request: TokenRequest, request: Request, status: int, loca
             f"{request.method} {redact_url(request.url)}: refusing the redirect of a token request with a "
             f"secret to another origin, {redact_url(url)}"
         )
+    # RFC 9110 section 15.4: the other redirects turn POST into GET.
     if request.body is not None and status not in (307, 308):
         raise ChallengeError(
             f"{request.method} {redact_url(request.url)}: refusing the redirect of a token request, it would "
