@@ -1,4 +1,4 @@
-"""Configuration files as people keep them: the table of auth-spec 5.2."""
+"""Lenient JSON of configuration files: trailing commas, byte order marks, keys in any case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Entries, keys and files of docker and podman: the tables of auth-spec 5.1 to 5.4."""
+"""Entries, keys and files of docker and podman: where they are, and which entry is used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sets of `IMGPKG_REGISTRY_*` variables (auth-spec 2.1 and 2.4 to 2.6)."""
+"""Sets of `IMGPKG_REGISTRY_*` variables: reading, matching, mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flags and the variables that stand in for them: the tables of auth-spec 4 and 1.4."""
+"""Flags and the variables that replace them: what wins, what is refused."""
 
 from __future__ import annotations
 

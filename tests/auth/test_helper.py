@@ -1,4 +1,4 @@
-"""Which helper is asked, with what, and what its answers mean: auth-spec 5.5 and 5.6, with real programs."""
+"""Which helper is asked, with what, and what its replies mean; with real programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of auth-spec 2.2 and the matching rules of 2.3, a case per row."""
+"""Patterns: which are refused, what they match, and which of two is more specific."""
 
 from __future__ import annotations
 

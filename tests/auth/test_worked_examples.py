@@ -1,4 +1,4 @@
-"""The small cases of auth-spec 9.4 that need no cloud: which credential is decided for the target."""
+"""Worked examples without a cloud: which credential is decided for a repository."""
 
 from __future__ import annotations
 
