@@ -1,4 +1,4 @@
-"""`imgpkg registry serve`."""
+"""The command `imgpkg registry serve`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context) -> None:
-    """Serve until interrupted; the address is said as soon as it is open."""
+    """Serve until SIGINT or SIGTERM; print the address as soon as it accepts connections."""
     from imgpkg.embedded.server import serve  # noqa: PLC0415 - only here
     from imgpkg.embedded.storage import Storage  # noqa: PLC0415 - likewise
 
@@ -31,30 +31,34 @@ def run(context: Context) -> None:
         login=_login(flags),
         token_service=flags.is_on("token-service"),
         tls=_tls(flags),
+        # Requests have credentials in their headers, and nobody reads the records here.
         keep_requests=0,
     )
-    with _until_told(), server:
+    with _until_signal(), server:
         text = f"Serving a registry for demonstrations and tests at {server.url}\n"
         context.output.document(text, {"url": server.url, "address": server.address})
         context.output.finish()
         server.wait()
 
 
-class _Told(Exception):
-    """SIGINT or SIGTERM has come."""
+class _Interrupted(Exception):
+    """The process received SIGINT or SIGTERM."""
 
 
 @contextmanager
-def _until_told() -> Iterator[None]:
-    """End the block quietly at SIGINT or SIGTERM: whoever has read the address may send one at once."""
+def _until_signal() -> Iterator[None]:
+    """End the block at SIGINT or SIGTERM, without an error.
+
+    A script may send the signal as soon as it has read the address, which is before `Server.wait` handles it.
+    """
 
     def end(_number: int, _frame: object) -> None:
-        raise _Told
+        raise _Interrupted
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
-    except _Told:
+    except _Interrupted:
         return
     finally:
         for number, handler in before.items():

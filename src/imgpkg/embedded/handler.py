@@ -98,8 +98,7 @@ class RequestBody:
             self._begin = None
         if self._is_chunked and not self._left and not self._next_chunk():
             return b""
-        # read1() returns what is there: a large read that waited for all of it would stop the writing
-        # meanwhile.
+        # read1() returns what has arrived, so that it is written while the rest is on its way.
         data = self._file.read1(self._allowed(min(size, self._left)))
         if not data:
             raise Disconnected("the client left before the end of the body")

@@ -199,8 +199,7 @@ class _Listener(socketserver.ThreadingTCPServer):
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
         except OSError:
-            # With too many open files the next attempt fails at once: without a pause the loop takes a whole
-            # CPU.
+            # With too many open files each attempt fails at once: without a pause the loop would use a CPU.
             self._stopping.wait(_PAUSE)
             raise
         return sock, address

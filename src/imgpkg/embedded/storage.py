@@ -233,8 +233,7 @@ class Storage:
 
 
 def _descriptor(manifest: Manifest) -> dict[str, object]:
-    # The type of the configuration stands for a missing artifactType (distribution-spec, "Listing
-    # Referrers").
+    # Without artifactType it is the configuration's type (distribution-spec, "Listing Referrers").
     kind = manifest.artifact_type or (manifest.config.media_type if manifest.config is not None else "")
     descriptor: dict[str, object] = {
         "mediaType": manifest.media_type,

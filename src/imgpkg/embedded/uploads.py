@@ -40,16 +40,14 @@ class UploadSession:
         self.started = started
         self.offset = 0
         self._patience = patience
-        # Hashed while it is received: to read the file again would take as long as the upload of a large
-        # blob.
+        # Hashed while it is received: to read a large file once more takes seconds.
         self._hash = hashlib.sha256()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
         """Exclude other writers during the block; raise UploadIsBusy if one does not finish in time."""
-        # A client whose connection broke may try again before the registry notices the end of the first
-        # request.
+        # A client whose connection broke may try again before its first request has failed here.
         if not self._lock.acquire(timeout=self._patience):
             raise UploadIsBusy("another request is writing to this upload")
         try:
