@@ -35,7 +35,7 @@ _PULL = frozenset({"pull"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Claims:
+class _TokenContent:
     """The content of a token; `serial` counts the refresh tokens of one family."""
 
     username: str
@@ -78,10 +78,10 @@ class TokenAccess:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise _challenge(request, needs, error="")
-        claims = self._read("access", token.strip())
-        if claims is None:
+        content = self._read("access", token.strip())
+        if content is None:
             raise _challenge(request, needs, error="invalid_token")
-        if not all(any(scope.covers(need) for scope in claims.scopes) for need in needs):
+        if not all(any(scope.covers(need) for scope in content.scopes) for need in needs):
             raise _challenge(request, needs, error="insufficient_scope")
 
     def endpoint(self, request: ServerRequest) -> ServerResponse | None:
@@ -96,14 +96,14 @@ class TokenAccess:
 
     def issue(self, username: str, scopes: Iterable[Permission]) -> str:
         """Return a new access token for these scopes, whether the user has them or not."""
-        return self._sign("access", _Claims(username, self._clock() + self._lifetime, tuple(scopes)))
+        return self._sign("access", _TokenContent(username, self._clock() + self._lifetime, tuple(scopes)))
 
     def issue_refresh(self, username: str) -> str:
         """Return the first refresh token of a new family."""
         family = secrets.token_hex(8)
         with self._lock:
             self._serials[family] = 0
-        return self._sign("refresh", _Claims(username, self._clock() + _REFRESH_LIFETIME, (), family))
+        return self._sign("refresh", _TokenContent(username, self._clock() + _REFRESH_LIFETIME, (), family))
 
     def _get(self, request: ServerRequest) -> ServerResponse:
         scopes = [value for name, value in request.query if name == "scope"]
@@ -132,25 +132,25 @@ class TokenAccess:
         return self._reply(known, scopes, self.issue_refresh(known.username) if is_offline else "")
 
     def _refreshed(self, token: str) -> tuple[Account, str]:
-        claims = self._read("refresh", token)
-        name = claims.username if claims is not None else None
+        content = self._read("refresh", token)
+        name = content.username if content is not None else None
         account = next((known for known in self._accounts if known.username == name), None)
-        if claims is None or account is None or not self._use(claims):
+        if content is None or account is None or not self._use(content):
             raise _unauthorized()
         if not self._rotates:
             return account, token
-        following = _Claims(claims.username, claims.expires, (), claims.family, claims.serial + 1)
+        following = _TokenContent(content.username, content.expires, (), content.family, content.serial + 1)
         return account, self._sign("refresh", following)
 
-    def _use(self, claims: _Claims) -> bool:
+    def _use(self, content: _TokenContent) -> bool:
         if not self._rotates:
             return True
         # A refresh token that is used twice was stolen, before or after the first use (RFC 6749 §10.4).
         with self._lock:
-            if self._serials.get(claims.family) != claims.serial:
-                self._serials.pop(claims.family, None)
+            if self._serials.get(content.family) != content.serial:
+                self._serials.pop(content.family, None)
                 return False
-            self._serials[claims.family] = claims.serial + 1
+            self._serials[content.family] = content.serial + 1
             return True
 
     def _reply(self, account: Account | None, scopes: Iterable[str], refresh: str = "") -> ServerResponse:
@@ -176,22 +176,22 @@ class TokenAccess:
         is_public = scope.kind == "repository"
         return Permission(scope.kind, scope.name, scope.actions & _PULL if is_public else frozenset())
 
-    def _sign(self, kind: str, claims: _Claims) -> str:
-        scopes = [str(scope) for scope in claims.scopes]
+    def _sign(self, kind: str, content: _TokenContent) -> str:
+        scopes = [str(scope) for scope in content.scopes]
         fields = [
             kind,
-            claims.username,
-            claims.expires,
+            content.username,
+            content.expires,
             scopes,
-            claims.family,
-            claims.serial,
+            content.family,
+            content.serial,
             # Two tokens for the same are different texts.
             secrets.token_hex(4),
         ]
         payload = json.dumps(fields, separators=(",", ":")).encode()
         return f"{_encode(payload)}.{_encode(self._mac(payload))}"
 
-    def _read(self, kind: str, token: str) -> _Claims | None:
+    def _read(self, kind: str, token: str) -> _TokenContent | None:
         encoded, _, mac = token.partition(".")
         try:
             payload, received = _decode(encoded), _decode(mac)
@@ -204,7 +204,7 @@ class TokenAccess:
         if what != kind or expires <= self._clock():
             return None
         parsed = tuple(scope for text in scopes if (scope := Permission.parse(text)) is not None)
-        return _Claims(username, expires, parsed, family, serial)
+        return _TokenContent(username, expires, parsed, family, serial)
 
     def _mac(self, payload: bytes) -> bytes:
         return hmac.digest(self._key, payload, "sha256")
