@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
-from imgpkg.auth.keychain import ANONYMOUS, Claims, Credential, Keychain, claims_of
+from imgpkg.auth.keychain import ANONYMOUS, Credential, Keychain, TokenClaims, claims_of
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login
@@ -119,22 +119,22 @@ def token_of(payload):
 @pytest.mark.parametrize(
     ("payload", "claims"),
     [
-        ({"iss": "https://id.example", "exp": 1000}, Claims("https://id.example", 1000.0)),
-        ({"exp": 1000.5}, Claims("", 1000.5)),
-        ({"iss": "i"}, Claims("i")),
-        ({"iss": "line\nbreak", "exp": 1}, Claims("", 1.0)),
-        ({"iss": "\x1b[31m"}, Claims()),
-        ({"iss": "i" * 201}, Claims()),
-        ({"iss": 5, "exp": True}, Claims()),
-        ({"exp": None}, Claims()),
-        ({"exp": "soon"}, Claims()),
-        ({"exp": []}, Claims()),
-        ({"exp": 10**400}, Claims()),
-        ({}, Claims()),
-        ([], Claims()),
-        ("text", Claims()),
-        (b"[" * 100_000, Claims()),
-        (b"\xff", Claims()),
+        ({"iss": "https://id.example", "exp": 1000}, TokenClaims("https://id.example", 1000.0)),
+        ({"exp": 1000.5}, TokenClaims("", 1000.5)),
+        ({"iss": "i"}, TokenClaims("i")),
+        ({"iss": "line\nbreak", "exp": 1}, TokenClaims("", 1.0)),
+        ({"iss": "\x1b[31m"}, TokenClaims()),
+        ({"iss": "i" * 201}, TokenClaims()),
+        ({"iss": 5, "exp": True}, TokenClaims()),
+        ({"exp": None}, TokenClaims()),
+        ({"exp": "soon"}, TokenClaims()),
+        ({"exp": []}, TokenClaims()),
+        ({"exp": 10**400}, TokenClaims()),
+        ({}, TokenClaims()),
+        ([], TokenClaims()),
+        ("text", TokenClaims()),
+        (b"[" * 100_000, TokenClaims()),
+        (b"\xff", TokenClaims()),
     ],
 )
 def test_claims_are_read_from_the_payload(payload, claims):
@@ -143,12 +143,12 @@ def test_claims_are_read_from_the_payload(payload, claims):
 
 @pytest.mark.parametrize("token", ["", "opaque", "a.", "a.!.b", "a.ü.b", "..", "a.A.b"])
 def test_a_token_of_another_kind_says_nothing(token):
-    assert claims_of(token) == Claims()
+    assert claims_of(token) == TokenClaims()
 
 
 @given(st.text() | st.text(alphabet='abcAB.={}-_"0159'))
 def test_any_text_can_be_asked(text):
-    assert isinstance(claims_of(text), Claims)
+    assert isinstance(claims_of(text), TokenClaims)
 
 
 def test_no_part_of_the_token_is_in_its_representation():
@@ -156,4 +156,4 @@ def test_no_part_of_the_token_is_in_its_representation():
 
 
 def test_an_enormous_token_is_not_taken_apart():
-    assert claims_of(f"a.{'A' * (1 << 20)}.b") == Claims()
+    assert claims_of(f"a.{'A' * (1 << 20)}.b") == TokenClaims()

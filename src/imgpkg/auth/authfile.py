@@ -126,6 +126,7 @@ def _order(key: Key, spellings: Iterable[str]) -> tuple[int, bool]:
 
 
 def _decode_auth(auth: str, what: str) -> tuple[str, str]:
+    # Some tools write base64url, line breaks, or no padding; docker itself reads standard base64.
     compact = auth.translate(_URL_SAFE).rstrip("=")
     try:
         plain = b64decode(compact + "=" * (-len(compact) % 4), validate=True)
@@ -135,6 +136,7 @@ def _decode_auth(auth: str, what: str) -> tuple[str, str]:
     username, colon, password = plain.decode("utf-8", "surrogateescape").partition(":")
     if not (colon and username):
         raise CredentialError(f"{what}: auth does not hold user:password: Invalid auth configuration file")
+    # docker strips NUL bytes, with which old versions padded the password.
     return username, password.rstrip("\0")
 
 
@@ -157,6 +159,7 @@ def decode(data: bytes) -> LenientJson:
     if not _NOT_SPACE.search(text):
         return LenientJson(None)
     try:
+        # Strict first: only a file that is not JSON is searched for trailing commas.
         return LenientJson(_first_value(text))
     except CredentialError:
         commas = _trailing_commas(text)

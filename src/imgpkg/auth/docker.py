@@ -70,9 +70,11 @@ class _Search:
 
     def run(self) -> Finding | None:
         target = Address.of(self.repository).canonical()
+        # docker login stores Docker Hub under this URL, and other registries under their host.
         server = DOCKER_HUB_SERVER if target.is_docker_hub else self.repository.registry
         spellings = (server, str(self.repository))
         entries = self.file.entries_for(target, spellings)
+        # The most specific first: a helper for the registry, an entry with a path, the default store.
         found = (
             self._dedicated_helper(target, server, spellings)
             or self._entry([entry for entry in entries if entry.key.has_path])

@@ -186,6 +186,7 @@ def _groups(environ: Mapping[str, str]) -> dict[str | None, dict[str, str]]:
             unknown.append(name)
             continue
         groups.setdefault(parts[1], {})[parts[0]] = value
+    # An error and no warning: with a mistyped name, another source could match with a wrong credential.
     if unknown:
         raise _unknown(unknown)
     return groups
@@ -234,6 +235,7 @@ def _sets(
     mistakes: list[str] = []
     impossible: list[str] = []
     for suffix, values in groups.items():
+        # An empty variable counts as missing: in CI, a secret that is not set often becomes one.
         if not values.get(HOSTNAME, "").strip():
             continue
         try:
@@ -291,6 +293,7 @@ def _half_warning(suffix: str | None, there: str) -> str:
 
 
 def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
+    # In the order of use, so that the first set of a place is the one that is used.
     first: dict[Address, EnvironmentSet] = {}
     for one in sorted(sets, key=lambda one: one.order):
         used = first.setdefault(one.pattern.address.canonical(), one)

@@ -27,6 +27,7 @@ class ExplicitSource:
     name = _NAME
 
     def __init__(self, login: Login, environ: Mapping[str, str]) -> None:
+        # Chosen now and not at a lookup, so that a mistake ends the command before any request.
         self._finding = _choose(login, environ)
 
     def lookup(self, repository: Repository) -> Finding:  # noqa: ARG002 - flags apply to every registry
@@ -58,9 +59,11 @@ def _choose(login: Login, environ: Mapping[str, str]) -> Finding:
     username = _given("--registry-username", login.username, environ, "IMGPKG_USERNAME")
     password = _given("--registry-password", login.password, environ, "IMGPKG_PASSWORD")
     token = _given("--registry-token", login.token, environ, "IMGPKG_TOKEN")
+    # Flags contradict each other; a flag and a variable do not, because the flag wins.
     _refuse_contradictions(username, token, anonymous=login.anonymous is True)
     if login.anonymous:
         return _anonymous("--registry-anon")
+    # A token of a variable gives way to a username, whether from a flag or from a variable.
     if token.value and (token.typed or not username.value):
         return _matched(Credential(registry_token=token.value), token.origin)
     if username.value:
@@ -79,6 +82,7 @@ def _refuse_contradictions(username: _Given, token: _Given, *, anonymous: bool) 
 
 
 def _login(username: _Given, password: _Given) -> Finding:
+    # RFC 7617 section 2: the first colon ends the user-id, so the registry would see another user.
     if ":" in username.value:
         raise UsageError(f"{username.origin} must not contain a colon (RFC 7617)")
     if not password.value:

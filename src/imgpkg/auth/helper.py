@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.program import Ended
 
+# As in the original: some helpers fail when several processes use them at once.
 TRIES = 5
 PAUSE = 2.0
 LIFETIME = 3600.0
 
+# The name becomes a part of a file name, so it must not hold a slash.
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NOT_FOUND = "credentials not found in native keychain"
 _NEVER_RETRIED = ("no credentials server URL", "no credentials username")
+# docker-credential-helpers: with this user name, the secret is an identity token.
 _IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name that marks one
 _LONGEST_MESSAGE = 1000
 # A helper may print a credential and then fail; its output is an error message only without one.
@@ -74,6 +77,7 @@ class Helpers:
         return self._result(name, server)().credential
 
     def _result(self, name: str, server: str) -> Once[_Result]:
+        # Only the lookup is guarded; the program runs in `Once`, where other servers do not wait for it.
         with self._guard:
             once = self._results.get((name, server))
             if once is None or once.failed or self._is_stale(once.peek()):

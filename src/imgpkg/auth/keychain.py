@@ -64,26 +64,28 @@ ANONYMOUS = Credential()
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class TokenClaims:
     """The issuer of a JSON web token (RFC 7519) and its end, a Unix time; empty and None if unknown."""
 
     issuer: str = ""
     ends_at: float | None = None
 
 
-def claims_of(token: str) -> Claims:
+def claims_of(token: str) -> TokenClaims:
     """Return the claims of `token`, not verified: for messages and renewal only; none for other tokens."""
     if len(token) > _LONGEST_TOKEN:
-        return Claims()
+        return TokenClaims()
     try:
+        # RFC 7519 section 3: header.payload.signature, each in base64url without padding (RFC 7515).
         payload = token.split(".")[1]
         claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         issuer, end = claims.get("iss"), claims.get("exp")
         ends_at = None if end is None or isinstance(end, bool) else float(end)
     except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
-        return Claims()
+        return TokenClaims()
+    # The text is from the token, so it may hold escape sequences for a terminal.
     is_shown = isinstance(issuer, str) and issuer.isprintable() and len(issuer) <= _LONGEST_ISSUER
-    return Claims(issuer if is_shown else "", ends_at)
+    return TokenClaims(issuer if is_shown else "", ends_at)
 
 
 class Outcome(Enum):

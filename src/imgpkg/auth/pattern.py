@@ -85,6 +85,7 @@ def docker_hub_aliases(address: Address) -> tuple[Address, ...]:
     """Return all spellings of an address on Docker Hub; none for another registry."""
     if not address.is_docker_hub:
         return ()
+    # Docker Hub keeps official images, which people name without a path, below `library/`.
     paths = [address.segments]
     if address.segments[:1] == ("library",):
         paths.append(address.segments[1:])
@@ -102,6 +103,7 @@ def split_authority(authority: str) -> tuple[str, str]:
     host, colon, port = authority.rpartition(":")
     if not colon or (authority.startswith("[") and authority.endswith("]")):
         return authority.lower(), ""
+    # The default port of HTTPS: with and without it is the same registry.
     return host.lower(), "" if port == "443" else port
 
 
@@ -152,6 +154,7 @@ class Pattern:
         host, port = split_authority(authority)
         _check_port(host, port)
         host = _checked_host(host)
+        # Go negates a set with ^, fnmatch with an exclamation mark.
         return cls(text, Address(host.replace("[^", "[!"), port, split_path(path)))
 
     @property
@@ -186,6 +189,7 @@ class Pattern:
     def _host_matches(self, host: str) -> bool:
         if not self.has_wildcard:
             return self.address.host == host
+        # Label by label: `*.example.com` must not match `a.b.example.com`, as in a TLS certificate.
         wanted, labels = self.address.host.split("."), host.split(".")
         return len(wanted) == len(labels) and all(map(fnmatchcase, labels, wanted))
 
@@ -221,6 +225,7 @@ def _refuse_what_is_no_place(authority: str, path: str) -> None:
 def _check_port(host: str, port: str) -> None:
     if ":" in host and not host.startswith("["):
         raise CredentialError("more than one colon: an IPv6 address stands in brackets")
+    # The length is checked before `int`, which takes quadratic time for many digits.
     is_number = port.isascii() and port.isdecimal() and len(port) <= len(str(_MAX_PORT))
     if port and not (is_number and int(port) <= _MAX_PORT):
         raise CredentialError("the port is not a number up to 65535 (wildcards match hosts only)")

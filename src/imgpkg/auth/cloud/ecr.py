@@ -131,6 +131,7 @@ def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
     """Return the token of a registry, None without AWS credentials; runs in the process of botocore."""
     import botocore.session  # noqa: PLC0415 - only for a registry of AWS
 
+    # Not boto3: it would add a dependency for a single call.
     session = botocore.session.get_session()
     _probe_first(session, machine.metadata)
     keys = session.get_credentials()

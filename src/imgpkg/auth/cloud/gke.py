@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # gcloud gets the rest of the deadline of a keychain.
 DEFAULT_SECONDS = 20.0
+# Google's registries accept any access token as the password of a fixed user name.
 USERNAME = "_token"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 

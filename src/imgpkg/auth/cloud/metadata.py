@@ -64,6 +64,7 @@ class MetadataService:
     def _answers(self) -> bool:
         with closing(HTTPConnection(self.host, self.port, timeout=SECONDS)) as connection:
             try:
+                # Any status counts: AWS wants a token and Google a header, but each responds.
                 connection.request("GET", "/")
                 connection.getresponse()
             except (OSError, HTTPException):

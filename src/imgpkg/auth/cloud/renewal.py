@@ -119,6 +119,7 @@ def renew_at(expires_at: float, now: float) -> float:
 
 
 def _failed(problem: str, previous: _State | None, now: float) -> _State:
+    # The old credential stays in use after a failed renewal, because it is valid until it ends.
     old = previous.grant if previous else None
     if isinstance(old, TemporaryCredential) and old.expires_at > now:
         return _State(old, problem, min(now + PAUSE, old.expires_at))

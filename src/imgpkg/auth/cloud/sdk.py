@@ -96,6 +96,7 @@ def call(
 def answer(told: Mapping[str, Any]) -> None:
     """Run one call in this process, and print the answer as JSON."""
     pipe = _keep_for_the_answer()
+    # The kernel ends the process, even if the SDK hangs in C code and its parent is gone.
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(ceil(told["seconds"]) + _GRACE)
     machine = Machine.of(told["machine"])
@@ -137,6 +138,7 @@ def reason(error: BaseException, environ: Mapping[str, str]) -> str:
     first = error.args[0] if len(error.args) > 1 else None
     text = (first if isinstance(first, str) else str(error)) or type(error).__name__
     secrets = (environ.get(variable, "") for variable in _SECRET_VARIABLES)
+    # The longest first: a secret may be a part of another one.
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         text = text.replace(secret, "…")
     line = " ".join(_TOKENS.sub("…", text).split())
