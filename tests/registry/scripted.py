@@ -1,4 +1,4 @@
-"""A scripted other side: one handler that answers in memory (`Wire`) or on a real socket (`Server`)."""
+"""A scripted server: one handler that answers in memory (`Wire`) or on a real socket (`Server`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blobs: asked for and read, whatever happens to the connection."""
+"""Blobs: whether they exist, and their bytes, also over connections that break."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests: asked for, read, written."""
+"""Manifests: resolved, read, written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies that arrive with a Content-Encoding nobody asked for, over real sockets (RFC 9110, 8.4)."""
+"""Bodies with a Content-Encoding that was not requested, over real sockets (RFC 9110 section 8.4)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hosts are local, off limits, or may be asked over http."""
+"""Which hosts are local, which are forbidden, and which may be reached over http."""
 
 from __future__ import annotations
 

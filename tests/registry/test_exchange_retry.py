@@ -1,3 +1,5 @@
+"""Repetition: which failures are tried again, and after which pause."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,4 +1,4 @@
-"""From an answer to the error that tells about it."""
+"""From an unexpected response to its error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hostile and broken registries on real sockets: who sees which secret, and how often who is asked."""
+"""Hostile and broken registries on real sockets: which secrets they get, and how many requests."""
 
 from __future__ import annotations
 

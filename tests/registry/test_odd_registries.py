@@ -1,4 +1,4 @@
-"""Registries as they are met in the field, on real sockets: what each is known to do differently."""
+"""The differences of registries in use, on real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Redirects, seen through the exchange: who is asked next, and with what."""
+"""Redirects: which request is sent next, and with which credential."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ class TestHints:
         assert [hint for hint in hints if hint.startswith("the registry token")] == [said] * bool(said)
         assert "hunter2" not in str(hints)
 
-    def test_offer_nothing_to_somebody_who_wants_to_be_anonymous(self):
+    def test_offer_nothing_to_users_who_want_to_be_anonymous(self):
         first, second = self.hints(401, ANONYMOUS)
         assert first == "credential for r.example/a/b from flags: the test"
         assert second == "flags: matched: was told so"

@@ -1,4 +1,4 @@
-"""Blobs on their way into a registry."""
+"""Uploads of blobs: mounted, or sent with POST, PATCH and PUT."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""TLS: authorities, verification, proxies that are reached over TLS."""
+
 from __future__ import annotations
 
 import contextlib
@@ -170,7 +172,7 @@ class TestRejectedCertificates:
 
 
 class TestPeersThatDoNotSpeakTLS:
-    """Whoever may go on without TLS must not take these for a rejected certificate, nor the reverse."""
+    """Only a peer without TLS allows a client to continue without it; a rejected certificate does not."""
 
     @pytest.mark.parametrize(
         "said",

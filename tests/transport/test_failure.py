@@ -1,3 +1,5 @@
+"""From errors of sockets, TLS and the parser to a TransportError."""
+
 from __future__ import annotations
 
 import errno

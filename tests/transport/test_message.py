@@ -1,3 +1,5 @@
+"""Values of HTTP messages."""
+
 from __future__ import annotations
 
 import pytest

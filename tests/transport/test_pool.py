@@ -1,3 +1,5 @@
+"""The pool, over real sockets."""
+
 from __future__ import annotations
 
 import io

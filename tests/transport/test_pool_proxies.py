@@ -1,3 +1,5 @@
+"""Which proxy a URL goes through, and the requests to it."""
+
 from __future__ import annotations
 
 from base64 import b64encode

@@ -1,3 +1,5 @@
+"""Which failures are temporary, and the pause that a server asks for."""
+
 from __future__ import annotations
 
 import pytest

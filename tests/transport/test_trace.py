@@ -1,3 +1,5 @@
+"""Traces: what is written, and what is redacted."""
+
 from __future__ import annotations
 
 import re

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
 from imgpkg.cancellation import STOPPED, Cancellation, Wait
-from imgpkg.errors import Cancelled, LocalIOError, TransportError, local_io
+from imgpkg.errors import Cancelled, TransportError, local_io
 from imgpkg.transport.connection import Connection, Inbound, dial
 from imgpkg.transport.failure import FAILURES, Phase, translate
-from imgpkg.transport.message import Headers, redact_url
+from imgpkg.transport.message import Headers, read_blocks, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from imgpkg.errors import ImgpkgError
-    from imgpkg.transport.message import Body, OpenBody, Request
+    from imgpkg.transport.message import Request
     from imgpkg.transport.pool import Limits, Route
 
 _BLOCK_SIZE = 1 << 20
@@ -169,7 +169,7 @@ class Link:
         with local_io("open", "request body"):
             source = request.body.open()
         with source:
-            self._put(request, connection, _blocks(source, request.body))
+            self._put(request, connection, read_blocks(source, request.body.length))
 
     def _put(self, request: Request, connection: Connection, blocks: Iterator[bytes]) -> None:
         wait = partial(self.wait, request, Phase.REQUEST, self._limits.idle)
@@ -216,18 +216,6 @@ def _target(url: str, route: Route) -> str:
     return f"http://{route.origin.address}{path}{query}"
 
 
-def _blocks(source: OpenBody, body: Body) -> Iterator[bytes]:
-    left = body.length
-    while left:
-        with local_io("read", "request body"):
-            block = source.read(min(left, _BLOCK_SIZE))
-        # The Content-Length is sent already: the request cannot be completed.
-        if not block:
-            raise LocalIOError(f"read request body: {left} of {body.length} bytes are missing")
-        left -= len(block)
-        yield block
-
-
 class Head:
     """The head of a response, read in the constructor, and the stream from which its body is read.
 
@@ -238,18 +226,25 @@ class Head:
     def __init__(self, inbound: Inbound, method: str, buffer_size: int = io.DEFAULT_BUFFER_SIZE) -> None:
         self.inbound = inbound
         self.stream = io.BufferedReader(inbound, buffer_size)
+        lines = _HeadLines(self.stream)
         while True:
-            self.response = HTTPResponse(cast("Any", self), method=method)
+            self.response = HTTPResponse(cast("Any", lines), method=method)
             self.response.begin()
-            # HTTPResponse closes its file when it is garbage collected, and the stream is still needed.
-            self.response.fp = cast("Any", None)
             if self.response.status >= _FIRST_FINAL or self.response.status == _SWITCHING_PROTOCOLS:
                 break
 
-    def makefile(self, mode: str) -> io.BufferedReader[Inbound]:
-        """Return the stream: the only method of a socket that HTTPResponse calls."""
-        del mode
-        return self.stream
+
+class _HeadLines:
+    """A stream in the form of the socket, and of its file, from which HTTPResponse reads a head."""
+
+    def __init__(self, stream: io.BufferedReader[Inbound]) -> None:
+        self.readline = stream.readline
+
+    def makefile(self, _mode: str) -> Self:
+        return self
+
+    def close(self) -> None:
+        """Leave the stream open for the body: HTTPResponse calls this when it is garbage collected."""
 
 
 class StreamedResponse:

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from imgpkg.errors import LocalIOError, local_io
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
@@ -59,6 +61,19 @@ class Body:
     length: int
     open: Opener
     secret: bool = False
+
+
+def read_blocks(source: OpenBody, length: int) -> Iterator[bytes]:
+    """Yield the `length` bytes of an open body; raise LocalIOError when they cannot be read."""
+    left = length
+    while left:
+        with local_io("read", "request body"):
+            block = source.read(min(left, _BLOCK_SIZE))
+        # The Content-Length is sent already: the request cannot be completed.
+        if not block:
+            raise LocalIOError(f"read request body: {left} of {length} bytes are missing")
+        left -= len(block)
+        yield block
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,7 +109,7 @@ class TestOpenRegistries:
         assert seen(made)[2][1] == "/token"
 
     @pytest.mark.parametrize("credential", [None, ANONYMOUS])
-    def test_are_not_pinged_for_nobody(self, credential):
+    def test_are_not_probed_without_a_credential(self, credential):
         made = bench(lambda asked: Said(404), credential)
         assert send(made) == 404
         assert len(made.transport.asked) == 1
@@ -257,7 +257,7 @@ class TestTokens:
         assert made.transport.asked[1].headers["Imgpkg-Session-Id"] == session_id()
         made.transport.assert_all_closed()
 
-    def test_are_fetched_for_nobody_too(self):
+    def test_are_fetched_without_a_credential_too(self):
         made = bench(TokenRegistry())
         assert send(made) == 200
         assert seen(made)[1] == ("GET", "/token", "")
@@ -700,7 +700,7 @@ class TestCredentials:
         assert made.client.decision(A).credential == LOGIN
 
 
-class TestStrangers:
+class TestOtherHosts:
     URL = "https://cdn.example/blob?sig=1"
 
     def test_get_nothing_of_the_registry_s(self):

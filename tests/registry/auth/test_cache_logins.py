@@ -321,7 +321,7 @@ class TestAnAcceptedLogin:
         assert all_at_once(made) == [200] * MANY
 
 
-class TestALoginThatNobodyHasAnsweredYet:
+class TestALoginWithoutAnAnswerYet:
     """One request shows it at a time; whatever ends that one, the others go on."""
 
     class Gated:

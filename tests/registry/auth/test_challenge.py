@@ -1,4 +1,4 @@
-"""What servers write into WWW-Authenticate, and what is understood of it."""
+"""WWW-Authenticate headers as servers send them, and the challenges that are parsed from them."""
 
 from __future__ import annotations
 
