@@ -48,6 +48,57 @@ _FLAG = "--include-non-distributable-layers"
 OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[Readable]]"
 
 
+def publish(
+    opened: OpenedSource, session: Session, repository: Repository, options: CopyOptions, log: Log
+) -> CopyResult:
+    """Write the plan to `repository`, then a record of locations for each bundle, then the tags of the user.
+
+    A tag of the user is written last: until then it names the old content. Raises ArchiveError,
+    VerificationError, or an error of either registry.
+    """
+    collected, plan = opened.collected, opened.plan
+    to = destination(opened, session, repository, options)
+    log(f"importing {len(plan.roots)} images...")
+    with open_workers(session, jobs(opened, session, repository), log.on_event) as workers:
+        is_fresh = _transfer(plan, to, opened.open_blob, workers)
+        workers.map(lambda record: _write_locations(record, to, is_fresh=is_fresh), collected.records)
+        log("Tagging images")
+        with doing("Tagging images"):
+            tagged = [root for root in plan.roots if root.item.tag]
+            # The tag of a signature follows from the digest of its image; the user did not name it.
+            unnamed = {signature_tag(root.node.manifest.digest) for root in plan.roots}
+            workers.map(
+                lambda root: _tag(root, to, is_fresh=is_fresh, is_named=root.item.tag not in unnamed),
+                tagged,
+            )
+    report_left_out(plan, options, log, repository)
+    return result_of(collected, plan, repository)
+
+
+def _transfer(
+    plan: TransferPlan,
+    to: Destination,
+    open_blob: OpenBlob,
+    workers: WorkerPool,
+) -> bool:
+    """Write the blobs of `plan`, then its manifests, children first; return whether nothing was there before.
+
+    A registry may refuse a manifest whose blobs or children it does not have (distribution-spec, "Pushing
+    Manifests").
+    """
+    found = survey(plan, to, workers)
+    workers.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
+    # The missing ones first: if one of them can neither be found nor mounted, nothing was sent in vain.
+    for moves in (found.missing, found.at_hand):
+        workers.map(lambda move: _send(move, to, open_blob, workers.on_event, found.is_fresh), moves)
+    tagged: dict[Digest, list[Root]] = {}
+    for root in found.roots:
+        tagged.setdefault(root.node.manifest.digest, []).append(root)
+    for level in _levels(found.roots):
+        workers.map(lambda node: _publish(node, tagged.get(node.manifest.digest, ()), to), level)
+    return found.is_fresh
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """The repository to write to; `tag_of` returns the tag under which a root is uploaded.
@@ -87,7 +138,7 @@ class Destination:
         if move.is_missing and not self.may_mount(move):
             if self.client.has_blob(self.repository, move.descriptor.digest):
                 return
-            with explained(move, self), open_blob(move):
+            with _explained(move, self), open_blob(move):
                 pass
 
     def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> bool:
@@ -116,13 +167,6 @@ def destination(
     return Destination(session.client, repository, tag_of, mounts=not opened.is_local)
 
 
-def jobs(opened: OpenedSource, session: Session, repository: Repository) -> int:
-    """Return the number of workers: twice as many if all blobs are mounted and no content is transferred."""
-    registries = {move.origin.registry for move in opened.plan.blobs.values()}
-    is_mounting = not opened.is_local and registries == {repository.registry}
-    return session.settings.concurrency * (2 if is_mounting else 1)
-
-
 def _by_digest(root: Root) -> str:
     return internal_tag(root.node.manifest.digest)
 
@@ -131,21 +175,11 @@ def _repository_based(root: Root) -> str:
     return repository_based_tag(root.item.origin or str(root.item.reference), root.node.manifest.digest)
 
 
-@contextmanager
-def explained(move: BlobMove, to: Destination) -> Iterator[None]:
-    """Return a context that adds a hint to the ArchiveError of a blob that the file does not contain."""
-    try:
-        yield
-    except ArchiveError as error:
-        if move.is_missing:
-            error.hints = (*error.hints, _nowhere(move, to))
-        raise
-
-
-def _nowhere(move: BlobMove, to: Destination) -> str:
-    mounted = f", and could not be mounted from {move.origin}" if to.may_mount(move) else ""
-    advice = "" if move.descriptor.is_distributable else f" with {_FLAG}, or copy it without that flag"
-    return f"{move.descriptor.digest} is not in {to.repository} either{mounted}: make the file again{advice}."
+def jobs(opened: OpenedSource, session: Session, repository: Repository) -> int:
+    """Return the number of workers: twice as many if all blobs are mounted and no content is transferred."""
+    registries = {move.origin.registry for move in opened.plan.blobs.values()}
+    is_mounting = not opened.is_local and registries == {repository.registry}
+    return session.settings.concurrency * (2 if is_mounting else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,57 +258,6 @@ def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) ->
     return any(workers.map(lambda move: to.client.has_blob(to.repository, move.descriptor.digest), large))
 
 
-def publish(
-    opened: OpenedSource, session: Session, repository: Repository, options: CopyOptions, log: Log
-) -> CopyResult:
-    """Write the plan to `repository`, then a record of locations for each bundle, then the tags of the user.
-
-    A tag of the user is written last: until then it names the old content. Raises ArchiveError,
-    VerificationError, or an error of either registry.
-    """
-    collected, plan = opened.collected, opened.plan
-    to = destination(opened, session, repository, options)
-    log(f"importing {len(plan.roots)} images...")
-    with open_workers(session, jobs(opened, session, repository), log.on_event) as workers:
-        is_fresh = _transfer(plan, to, opened.open_blob, workers)
-        workers.map(lambda record: _write_locations(record, to, is_fresh=is_fresh), collected.records)
-        log("Tagging images")
-        with doing("Tagging images"):
-            tagged = [root for root in plan.roots if root.item.tag]
-            # The tag of a signature follows from the digest of its image; the user did not name it.
-            unnamed = {signature_tag(root.node.manifest.digest) for root in plan.roots}
-            workers.map(
-                lambda root: _tag(root, to, is_fresh=is_fresh, is_named=root.item.tag not in unnamed),
-                tagged,
-            )
-    report_left_out(plan, options, log, repository)
-    return result_of(collected, plan, repository)
-
-
-def _transfer(
-    plan: TransferPlan,
-    to: Destination,
-    open_blob: OpenBlob,
-    workers: WorkerPool,
-) -> bool:
-    """Write the blobs of `plan`, then its manifests, children first; return whether nothing was there before.
-
-    A registry may refuse a manifest whose blobs or children it does not have (distribution-spec, "Pushing
-    Manifests").
-    """
-    found = survey(plan, to, workers)
-    workers.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
-    # The missing ones first: if one of them can neither be found nor mounted, nothing was sent in vain.
-    for moves in (found.missing, found.at_hand):
-        workers.map(lambda move: _send(move, to, open_blob, workers.on_event, found.is_fresh), moves)
-    tagged: dict[Digest, list[Root]] = {}
-    for root in found.roots:
-        tagged.setdefault(root.node.manifest.digest, []).append(root)
-    for level in _levels(found.roots):
-        workers.map(lambda node: _publish(node, tagged.get(node.manifest.digest, ()), to), level)
-    return found.is_fresh
-
-
 def _send(
     move: BlobMove,
     to: Destination,
@@ -288,7 +271,7 @@ def _send(
     # A blob to be mounted is asked for only if the mount fails. A non-distributable layer may be at the
     # destination even if the source no longer has it.
     is_asked = not is_fresh or not blob.is_distributable or (mounts and blob.size >= WORTH_ASKING)
-    with explained(move, to):
+    with _explained(move, to):
         to.client.push_blob(
             to.repository,
             blob,
@@ -297,6 +280,23 @@ def _send(
             check=is_asked or move.is_missing,
             on_event=on_event,
         )
+
+
+@contextmanager
+def _explained(move: BlobMove, to: Destination) -> Iterator[None]:
+    """Return a context that adds a hint to the ArchiveError of a blob that the file does not contain."""
+    try:
+        yield
+    except ArchiveError as error:
+        if move.is_missing:
+            error.hints = (*error.hints, _nowhere(move, to))
+        raise
+
+
+def _nowhere(move: BlobMove, to: Destination) -> str:
+    mounted = f", and could not be mounted from {move.origin}" if to.may_mount(move) else ""
+    advice = "" if move.descriptor.is_distributable else f" with {_FLAG}, or copy it without that flag"
+    return f"{move.descriptor.digest} is not in {to.repository} either{mounted}: make the file again{advice}."
 
 
 def _levels(roots: Sequence[Root]) -> list[list[Node]]:
