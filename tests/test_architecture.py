@@ -171,3 +171,28 @@ class TestTheTree:
             if path.name != "__init__.py" and len(path.read_text().splitlines()) <= 50
         ]
         assert len(set(short) - SHORT) <= 10, short
+
+    def test_has_one_class_of_each_name(self):
+        """A name has one meaning, whether it is private or not."""
+        homes = {}
+        for path in FILES:
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ClassDef):
+                    homes.setdefault(node.name.lstrip("_"), []).append(path.relative_to(SOURCE).as_posix())
+        assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
+TEST_FOLDERS = sorted({path.parent for path in TESTS.rglob("test_*.py")} - {TESTS})
+
+
+@pytest.mark.parametrize("folder", TEST_FOLDERS, ids=lambda folder: folder.relative_to(TESTS).as_posix())
+def test_tests_are_named_after_the_modules_of_their_room(folder):
+    room = folder.relative_to(TESTS)
+    if not (SOURCE / room).is_dir():
+        return
+    modules = {path.stem for path in (SOURCE / room).iterdir()} - {"__init__", "__pycache__"}
+    allowed = modules | SEVERAL.get(room.as_posix(), set()) | {room.name}
+    for path in sorted(folder.glob("test_*.py")):
+        name = path.stem.removeprefix("test_")
+        named = [module for module in allowed if name == module or name.startswith(f"{module}_")]
+        assert named, f"{path}: no module of {room} begins the name"
