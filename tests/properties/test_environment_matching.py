@@ -199,7 +199,7 @@ def situations(draw):
 @example(({"0": "docker.io", "1": "*.docker.io"}, "ubuntu"))
 @example(({"0": "host.a/fo"}, "host.a/foo/bar"))
 def test_the_winning_set_is_the_one_that_the_rules_name(situation):
-    """Spec 2.3-2.5: port, labels, whole segments; then literal, longer path, fewer globs, suffix."""
+    """The order: port, labels, whole segments; then literal, longer path, fewer globs, suffix."""
     sets, text = situation
     repository = Repository.parse(text)
     environ = {f"IMGPKG_REGISTRY_HOSTNAME_{suffix}": pattern for suffix, pattern in sets.items()}
@@ -210,7 +210,7 @@ def test_the_winning_set_is_the_one_that_the_rules_name(situation):
 
 @given(patterns(), repositories())
 def test_a_pattern_matches_what_the_rules_say_and_gives_a_reason_otherwise(pattern, text):
-    """Spec 2.3: "compare whole segments: `foo` matches `foo` and `foo/...` only"."""
+    """The rule: "compare whole segments: `foo` matches `foo` and `foo/...` only"."""
     target = Address.of(Repository.parse(text))
     parsed = Pattern.parse(pattern)
     assert parsed.matches(target) is oracle_matches(pattern, cut(str(Repository.parse(text))))
@@ -219,13 +219,13 @@ def test_a_pattern_matches_what_the_rules_say_and_gives_a_reason_otherwise(patte
 
 @given(patterns(), st.sampled_from(["", "http://", "HTTPS://"]), st.sampled_from(["", "/", "//"]))
 def test_the_spelling_around_a_pattern_does_not_matter(pattern, scheme, end):
-    """Spec 2.2: scheme, trailing slashes and surrounding whitespace never influence the key."""
+    """The scheme, trailing slashes and surrounding whitespace never influence the key."""
     assert Pattern.parse(f" {scheme}{pattern}{end}\n").address == Pattern.parse(pattern).address
 
 
 @given(st.text(max_size=30) | st.text(alphabet="ab.*?[]!^:/@#-_ 0", max_size=12))
 def test_any_text_is_a_pattern_or_a_credential_error_that_does_not_repeat_it(text):
-    """Spec 2.2: failures are errors with a reason; the value may hold a misplaced login."""
+    """Failures are errors with a reason; the value may hold a misplaced login."""
     read = parsed_or_reason(text)
     if isinstance(read, Pattern):
         read.matches(Address("a.b", "", ("foo",)))

@@ -42,7 +42,7 @@ def test_json_is_decoded_as_it_is(value, rest, mark):
 
 @given(values)
 def test_trailing_commas_change_nothing_but_the_warning(value):
-    """Spec 5.2: "retry the parse with them removed outside strings and warn"."""
+    """The rule: "retry the parse with them removed outside strings and warn"."""
     document = decode(with_trailing_commas(value).encode())
     assert document.value == value
     assert bool(document.comma) is (isinstance(value, (dict, list)) and bool(value))
@@ -50,7 +50,7 @@ def test_trailing_commas_change_nothing_but_the_warning(value):
 
 @given(st.binary(max_size=60) | st.text(alphabet='{}[],:"\\ab1 ', max_size=20).map(str.encode))
 def test_any_bytes_are_a_document_or_a_credential_error(data):
-    """Spec 5.2: malformed is an error at once, with line and column."""
+    """Malformed JSON is an error at once, with line and column."""
     assert decoded_or_reason(data).startswith(("LenientJson(", "line "))
 
 
