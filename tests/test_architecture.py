@@ -204,3 +204,11 @@ def test_tests_are_named_after_the_modules_of_their_room(folder):
         name = path.stem.removeprefix("test_")
         named = [module for module in allowed if name == module or name.startswith(f"{module}_")]
         assert named, f"{path}: no module of {room} begins the name"
+
+
+def test_the_architecture_page_names_only_files_that_exist():
+    page = (TESTS.parent / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"[a-z_]+(?:/[a-z0-9_]+)*\.py", page))
+    assert len(named) > 50
+    for name in named:
+        assert (SOURCE / name).is_file() or (TESTS.parent / name).is_file(), name

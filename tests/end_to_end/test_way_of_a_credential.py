@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import trustme
@@ -102,3 +103,9 @@ def test_of_a_head_is_short(entered):
 def test_of_a_pull_is_short(entered):
     files = entered("pull")
     assert len(files) <= FILES_OF_A_PULL, "\n".join(files)
+
+
+@pytest.mark.parametrize("call", ["head", "pull"])
+def test_is_on_the_architecture_page(entered, call):
+    page = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text()
+    assert [file for file in entered(call) if file not in page] == []
