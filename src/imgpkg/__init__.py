@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision as Decision
     from imgpkg.auth.keychain import Finding as Finding
     from imgpkg.auth.keychain import Keychain as Keychain
+    from imgpkg.auth.keychain import NearMiss as NearMiss
     from imgpkg.auth.keychain import Outcome as Outcome
     from imgpkg.bundle.graph import Bundle as Bundle
     from imgpkg.bundle.graph import Member as Member
@@ -124,6 +125,7 @@ _HOMES = {
     "Manifest": "oci.manifest",
     "Member": "bundle.graph",
     "Message": "events",
+    "NearMiss": "auth.keychain",
     "Outcome": "auth.keychain",
     "PackAdvanced": "events",
     "PackStarted": "events",

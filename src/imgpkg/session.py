@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.activation import active_sources
+from imgpkg.auth.activation import InactiveKeychains, active_sources
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
@@ -55,7 +55,8 @@ class Session:
         self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
         self._programs = Programs(self.cancellation, self._warn)
-        self._keychain = Keychain([*sources, *self._sources()])
+        unasked = [InactiveKeychains(self.settings.environ)]
+        self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
         self._client = RegistryClient(
             self._pool,
             self._keychain,

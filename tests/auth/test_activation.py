@@ -8,8 +8,10 @@ import sys
 
 import pytest
 
-from imgpkg.auth.activation import DEPRECATION, active_sources
+from imgpkg.auth.activation import DEPRECATION, InactiveKeychains, active_sources, keychain_of
+from imgpkg.auth.keychain import ANONYMOUS, Decision, NearMiss
 from imgpkg.errors import InvalidSettings
+from imgpkg.oci.reference import Repository
 from imgpkg.transport.pool import Pool
 
 ALL = ["gke", "ecr", "aks", "github"]
@@ -88,3 +90,46 @@ print(json.dumps([own, before, loaded()]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], [], ["subprocess"]]
+
+
+@pytest.mark.parametrize(
+    ("host", "keychain"),
+    [
+        ("gcr.io", "gke"),
+        ("europe-docker.pkg.dev", "gke"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "ecr"),
+        ("public.ecr.aws", "ecr"),
+        ("team.azurecr.io", "aks"),
+        ("ghcr.io", "github"),
+        ("ghcr.io.example.com", ""),
+        ("registry.example.com", ""),
+    ],
+)
+def test_a_host_has_at_most_one_keychain_whether_it_is_active_or_not(host, keychain):
+    assert keychain_of(host) == keychain
+
+
+@pytest.mark.parametrize(
+    ("active", "remedy"),
+    [
+        ("", "IMGPKG_ACTIVE_KEYCHAINS=github"),
+        ("gke, ECR", "IMGPKG_ACTIVE_KEYCHAINS=gke,ecr,github"),
+    ],
+)
+def test_a_keychain_that_is_not_active_is_named_with_the_variable_that_activates_it(active, remedy):
+    inactive = InactiveKeychains({"IMGPKG_ACTIVE_KEYCHAINS": active})
+    (miss,) = inactive.near_misses(Decision(Repository.parse("ghcr.io/team/app"), ANONYMOUS))
+    assert miss == NearMiss("github", "keychain 'github' handles ghcr.io and is not active", remedy)
+
+
+@pytest.mark.parametrize(
+    ("environ", "repository"),
+    [
+        ({"IMGPKG_ACTIVE_KEYCHAINS": "github"}, "ghcr.io/team/app"),
+        ({"IMGPKG_ENABLE_IAAS_AUTH": "true"}, "ghcr.io/team/app"),
+        ({}, "registry.example.com/team/app"),
+    ],
+)
+def test_an_active_keychain_or_none_is_no_near_miss(environ, repository):
+    decision = Decision(Repository.parse(repository), ANONYMOUS)
+    assert list(InactiveKeychains(environ).near_misses(decision)) == []

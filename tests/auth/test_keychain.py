@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
-from imgpkg.auth.keychain import ANONYMOUS, Credential, Keychain, TokenClaims, claims_of
+from imgpkg.auth.keychain import (
+    ANONYMOUS,
+    Credential,
+    Finding,
+    Keychain,
+    NearMiss,
+    Outcome,
+    TokenClaims,
+    claims_of,
+)
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login
@@ -157,3 +166,27 @@ def test_no_part_of_the_token_is_in_its_representation():
 
 def test_an_enormous_token_is_not_taken_apart():
     assert claims_of(f"a.{'A' * (1 << 20)}.b") == TokenClaims()
+
+
+class Telling:
+    name = "telling"
+
+    def __init__(self, *misses, fails=False):
+        self._misses, self._fails = misses, fails
+
+    def lookup(self, repository):
+        return Finding(self.name, Outcome.NO_MATCH, "never")
+
+    def near_misses(self, decision):
+        yield from self._misses
+        if self._fails:
+            raise CredentialError("the file is broken")
+
+
+def test_near_misses_of_all_sources_are_told_once_and_also_of_those_never_asked():
+    one, other = NearMiss("telling", "one", "type this"), NearMiss("unasked", "other")
+    silent = ExplicitSource(Login(), {})
+    keychain = Keychain([silent, Telling(one, one), Telling(one, fails=True)], unasked=[Telling(other)])
+    decision = keychain.resolve(Repository.parse("quay.io/p/i"))
+    assert keychain.near_misses(decision) == (one, other)
+    assert (str(one), str(other)) == ("one: type this", "other")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.pattern import Address
 from imgpkg.errors import InvalidSettings, doing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from imgpkg.auth.cloud.metadata import MetadataService
-    from imgpkg.auth.keychain import CredentialSource
+    from imgpkg.auth.keychain import CredentialSource, Decision, NearMiss
     from imgpkg.auth.program import Programs
     from imgpkg.transport.message import Transport
 
@@ -43,6 +44,40 @@ def active_sources(
     return tuple(
         _source(name, environ, transport, warn, metadata=metadata, programs=programs) for name in names
     )
+
+
+class InactiveKeychains:
+    """Tell which keychain would have been asked; compare host names only, ask and load no SDK."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield the keychain of the registry if it is not active; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.keychain import NearMiss  # noqa: PLC0415 - the types alone are needed otherwise
+
+        host = Address.of(decision.repository).host
+        name, active = keychain_of(host), _names(self._environ, lambda _: None)
+        if name and name not in active:
+            text = f"keychain '{name}' handles {decision.repository.registry} and is not active"
+            yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={','.join((*active, name))}")
+
+
+def keychain_of(host: str) -> str:
+    """Return the keychain, active or not, for a lower-case host name without port; empty if there is none."""
+    # Without SDKs, which these modules load only in processes of their own.
+    from imgpkg.auth.cloud.aks import is_azure  # noqa: PLC0415 - only to explain
+    from imgpkg.auth.cloud.ecr import EcrRegistry  # noqa: PLC0415 - likewise
+    from imgpkg.auth.cloud.github import HOST  # noqa: PLC0415 - likewise
+    from imgpkg.auth.cloud.gke import is_google  # noqa: PLC0415 - likewise
+
+    handles = {
+        "gke": is_google(host),
+        "ecr": EcrRegistry.of(host) is not None,
+        "aks": is_azure(host),
+        "github": host == HOST,
+    }
+    return next((name for name, is_its in handles.items() if is_its), "")
 
 
 def _names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from imgpkg.errors import doing, printable
+from imgpkg.errors import ImgpkgError, doing, printable
 from imgpkg.oci.reference import Repository
 from imgpkg.values import hiding
 
@@ -134,6 +135,21 @@ class CredentialSource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class NearMiss:
+    """What almost gave another credential: its source, a sentence, and a remedy that can be typed.
+
+    The sentence and the remedy never hold a secret; the remedy is empty where there is none.
+    """
+
+    source: str
+    text: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return printable(f"{self.text}: {self.remedy}" if self.remedy else self.text)
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The credential for a repository, and the findings of all sources that were asked."""
 
@@ -160,11 +176,29 @@ class Decision:
         return "\n".join((self.summary(), *map(printable, lines)))
 
 
-class Keychain:
-    """Ask the sources in their order; the first match wins."""
+@runtime_checkable
+class ExplainsNearMisses(Protocol):
+    """What a credential source may also be, and what may be told of that is never asked for a credential."""
 
-    def __init__(self, sources: Iterable[CredentialSource]) -> None:
+    def near_misses(self, decision: Decision) -> Iterable[NearMiss]:
+        """Return what was almost used in place of `decision`; ask nobody, run nothing, send nothing.
+
+        Called only to explain a decision or a refusal, also where another source has won.
+        """
+        ...
+
+
+class Keychain:
+    """Ask the sources in their order; the first match wins.
+
+    `unasked` are never asked for a credential, and only tell near misses.
+    """
+
+    def __init__(
+        self, sources: Iterable[CredentialSource], *, unasked: Iterable[ExplainsNearMisses] = ()
+    ) -> None:
         self.sources = tuple(sources)
+        self.unasked = tuple(unasked)
 
     def resolve(self, repository: Repository) -> Decision:
         """Return the decision for `repository`; raise CredentialError when a source must not be skipped."""
@@ -176,3 +210,13 @@ class Keychain:
             if finding.credential is not None:
                 return Decision(repository, finding.credential, tuple(trail))
         return Decision(repository, ANONYMOUS, tuple(trail))
+
+    def near_misses(self, decision: Decision) -> tuple[NearMiss, ...]:
+        """Return what all sources, asked or not, almost gave in place of `decision`; raise nothing."""
+        told: dict[NearMiss, None] = {}
+        for source in (*self.sources, *self.unasked):
+            if isinstance(source, ExplainsNearMisses):
+                # A source that could not be read has already said so in a lookup.
+                with suppress(ImgpkgError):
+                    told.update(dict.fromkeys(source.near_misses(decision)))
+        return tuple(told)

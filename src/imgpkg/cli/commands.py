@@ -261,7 +261,7 @@ AUTH_EXPLAIN = Command(
     ("auth", "explain"),
     "Explain which credential a repository gets, and why",
     REGISTRY,
-    "handlers.auth_explain",
+    "auth.explain",
     "  # Explain the credential of a repository, without a request to the registry\n"
     "  imgpkg auth explain registry.example.com/team/config",
     words="REPOSITORY",

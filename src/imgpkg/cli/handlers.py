@@ -204,15 +204,6 @@ def tag_resolve(context: Context) -> None:
         context.output.block(str(resolve(context.flags.text("image"), session=session)))
 
 
-def auth_explain(context: Context) -> None:
-    """Print which credential the repository gets and why, without a request to the registry."""
-    from imgpkg.session import explain  # noqa: PLC0415 - likewise
-
-    with context.session() as session:
-        decision = explain(context.flags.words[0], session=session)
-    context.output.document(f"{decision.explain()}\n", rendering.decision_json(decision))
-
-
 def version(context: Context) -> None:
     """Print the version; with `--verbose` also the version of Python and the deflate encoder."""
     text = f"imgpkg version {VERSION}\n"

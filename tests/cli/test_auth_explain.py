@@ -99,3 +99,19 @@ def test_a_host_that_there_cannot_be_is_warned_about_and_ends_no_command(run, mo
         "imgpkg: warning: IMGPKG_REGISTRY_HOSTNAME_x: no host can be called so: "
         "a dot comes first, or follows another one; the set matches nothing\n"
     )
+
+
+def test_an_inactive_keychain_is_a_near_miss_with_its_remedy(run):
+    done = run("auth", "explain", "ghcr.io/team/app")
+    assert done.out.endswith(
+        "near misses:\n"
+        "  github: keychain 'github' handles ghcr.io and is not active: IMGPKG_ACTIVE_KEYCHAINS=github\n"
+    )
+    document = json.loads(run("auth", "explain", "ghcr.io/team/app", "--json").out)
+    assert document["nearMisses"] == [
+        {
+            "source": "github",
+            "text": "keychain 'github' handles ghcr.io and is not active",
+            "remedy": "IMGPKG_ACTIVE_KEYCHAINS=github",
+        }
+    ]
