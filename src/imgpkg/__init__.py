@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from imgpkg import errors as errors
+    from imgpkg.auth.keychain import Authorization as Authorization
     from imgpkg.auth.keychain import Credential as Credential
     from imgpkg.auth.keychain import CredentialSource as CredentialSource
     from imgpkg.auth.keychain import Decision as Decision
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
 
 # The module of each public name. Importing all of them would take most of the time of a short command.
 _HOMES = {
+    "Authorization": "auth.keychain",
     "BlobAdvanced": "events",
     "BlobFinished": "events",
     "BlobOutcome": "events",

@@ -11,7 +11,7 @@ from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.helper import Helpers
-from imgpkg.auth.keychain import CredentialSource, Decision, Keychain
+from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation
@@ -108,6 +108,31 @@ class Session:
             on_wait=self._warn,
             cancellation=self.cancellation,
         )
+
+    def authorization(
+        self,
+        repository: Repository | str,
+        actions: Iterable[str] | str = ("pull",),
+        *,
+        refused: Authorization | None = None,
+    ) -> Authorization:
+        """Return the Authorization header that a registry wants now for `actions` on `repository`.
+
+        `actions` are `pull`, `push`, which includes `pull`, `delete` or `*`. A token is fetched when none is
+        kept, or none that lives for ten more seconds. A login is shown to the registry once before it is
+        returned. An authorization that was answered with 401 is given back as `refused`, to get another one.
+
+        Raises Unauthorized for a refused credential, InvalidReference, UsageError, and whatever an operation
+        raises that cannot reach the registry or its token service.
+        """
+        from imgpkg.registry.signing import Signer, access_to  # noqa: PLC0415 - only for other HTTP clients
+
+        if isinstance(repository, str):
+            repository = parse_any(repository).repository
+        signer = Signer(self.client.exchange, access_to(repository, actions))
+        if refused is not None:
+            signer.take_back(refused)
+        return signer.sign()
 
     def stop(self) -> None:
         """End all operations of this session for good: they raise Cancelled.

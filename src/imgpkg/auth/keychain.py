@@ -89,6 +89,26 @@ def claims_of(token: str) -> TokenClaims:
     return TokenClaims(issuer if is_shown else "", ends_at)
 
 
+@hiding("header")
+@dataclass(frozen=True)
+class Authorization:
+    """How requests to one registry are authorized now: `header` is the value of Authorization, or empty.
+
+    `registry_url` is the URL of the registry without a path, such as `https://registry.example.com`. Send the
+    header to this origin only. `expires_at` is a Unix time in seconds, None when the header does not say when
+    it ends. The header is part of pickles and copies, and in no `repr` and no `dataclasses.asdict`.
+    """
+
+    registry_url: str
+    header: str = field(default="", repr=False)
+    expires_at: float | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header as a mapping, for `headers=` of an HTTP client; empty for anonymous access."""
+        return {"Authorization": self.header} if self.header else {}
+
+
 class Outcome(Enum):
     """The result of asking a source about a repository."""
 

@@ -78,13 +78,18 @@ class RegistryClient:
         warn: Callable[[str], None] = cancellation.ignore,
     ) -> None:
         self._warn = warn
-        self._authorizer = Authorizer(keychain, insecure=insecure, clock=clock)
+        authorizer = Authorizer(keychain, insecure=insecure, clock=clock)
         retry = Retry(retry_count, sleep, random, self._on_repeat)
-        self._exchange = Exchange(transport, self._authorizer, retry, clock=clock)
+        self._exchange = Exchange(transport, authorizer, retry, clock=clock)
         self._manifests = Manifests(self._exchange)
         self._referrers = Referrers(self._exchange, self._manifests, warn)
         self._blobs = Blobs(self._exchange)
         self._uploads = Uploads(self._exchange, self._blobs)
+
+    @property
+    def exchange(self) -> Exchange:
+        """What sends the requests and holds what was learnt about each registry."""
+        return self._exchange
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return the descriptor of the manifest, which is read only where HEAD is not enough."""
@@ -177,7 +182,7 @@ class RegistryClient:
 
     def decision(self, repository: Repository) -> Decision:
         """Return the credential that is used for `repository`, and why, without a request."""
-        return self._authorizer.decision(repository)
+        return self._exchange.authorizer.decision(repository)
 
     def _on_repeat(self, repetition: Repetition) -> None:
         self._warn(str(repetition))

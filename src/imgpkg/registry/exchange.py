@@ -52,7 +52,7 @@ class Exchange:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._transport = transport
-        self._authorizer = authorizer
+        self.authorizer = authorizer
         self._retry = retry
         self._clock = clock
 
@@ -89,7 +89,7 @@ class Exchange:
             answer.response,
             now=self._clock(),
             hints=hints,
-            secrets=self._authorizer.secrets(access.repository),
+            secrets=self.authorizer.secrets(access.repository),
         )
 
     def send(self, request: Request, access: Access) -> Answer:
@@ -98,7 +98,7 @@ class Exchange:
         A redirect within the registry's own origin is authorized, one to another origin is not.
         """
         for _ in range(MOST_REDIRECTS + 1):
-            answer = self._drive(self._authorizer.flow(request, access))
+            answer = self.drive(self.authorizer.flow(request, access))
             # The first request is sent to each target, so that each of them is authorized for itself.
             redirected = self._redirected(request, answer, access.repository)
             if redirected is None:
@@ -115,7 +115,7 @@ class Exchange:
         Otherwise a manifest could name a host that collects credentials (CVE-2020-15157). Raises what `call`
         raises for a status that is not in `accept`.
         """
-        registry = self._authorizer.endpoint(access.repository.registry).origin
+        registry = self.authorizer.endpoint(access.repository.registry).origin
         for _ in range(MOST_REDIRECTS + 1):
             check_url(url, registry, "layer URL")
             request = Request("GET", url, headers)
@@ -131,18 +131,18 @@ class Exchange:
 
     def location(self, location: str, answer: Answer, repository: Repository) -> str:
         """Return the absolute URL of a Location or Link of `answer`; raise ChallengeError."""
-        endpoint = self._authorizer.endpoint(repository.registry)
+        endpoint = self.authorizer.endpoint(repository.registry)
         return resolve_location(location, answer.request.url, endpoint.origin)
 
     def is_own(self, url: str, repository: Repository) -> bool:
         """Return True when `url` belongs to the registry of `repository`."""
-        return Origin.of(url) == self._authorizer.endpoint(repository.registry).origin
+        return Origin.of(url) == self.authorizer.endpoint(repository.registry).origin
 
     def _hints(self, answer: Answer, access: Access) -> tuple[str, ...]:
         if answer.response.status == _PROXY_LOGIN:
             return (LOGIN_HINT,)
         if self.is_own(answer.request.url, access.repository):
-            return self._authorizer.hints(access)
+            return self.authorizer.hints(access)
         host = Origin.of(answer.request.url).host
         return (f"{host} is not the registry {access.repository.registry}: no credential was sent to it",)
 
@@ -157,7 +157,7 @@ class Exchange:
             return None
         if request.method not in _READING and status not in _KEEPS_METHOD:
             return None
-        endpoint = self._authorizer.endpoint(repository.registry)
+        endpoint = self.authorizer.endpoint(repository.registry)
         try:
             url = absolute(answer.request.url, location, "redirect target")
             check_url(url, endpoint.origin, "redirect target")
@@ -168,8 +168,8 @@ class Exchange:
             answer.response.close()
             raise
 
-    def _drive(self, flow: Generator[Request, Response, Answer]) -> Answer:
-        """Send each request that `flow` yields and pass it the response or the TransportError."""
+    def drive(self, flow: Generator[Request, Response, Result]) -> Result:
+        """Send each request that `flow` yields, pass it the response or TransportError, return its value."""
         try:
             request = next(flow)
             while True:
@@ -180,8 +180,8 @@ class Exchange:
                 else:
                     request = flow.send(response)
         except StopIteration as stop:
-            answer: Answer = stop.value
-            return answer
+            result: Result = stop.value
+            return result
         finally:
             # Its `with` blocks release the locks that other threads wait for.
             flow.close()

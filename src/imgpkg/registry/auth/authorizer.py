@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ChallengeError, RegistryError, doing
-from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Tokens, restate, withheld_hint
+from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Signature, Tokens, restate, withheld_hint
 from imgpkg.registry.auth.challenge import (
     choose,
     covers,
@@ -55,20 +55,6 @@ USER_AGENT = f"imgpkg-py/{VERSION}"
 SESSION_HEADER = "Imgpkg-Session-Id"
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """The Authorization of one request; `token` is set for a token of a token service.
-
-    `is_fresh` is True when the token was fetched for this very request. `refusal` is the error for which a
-    login is not sent.
-    """
-
-    header: str = field(default="", repr=False)
-    token: Token | None = None
-    is_fresh: bool = False
-    refusal: RegistryError | None = None
-
-
 class Conversation:
     """One request and everything that has to be sent for it; each of these has `headers`.
 
@@ -91,33 +77,49 @@ class Conversation:
         self._access = access
         self._headers = headers
         self._scopes = access.scopes
+        self._decision = authorizer.decision(access.repository)
         self._rounds_left = _ROUNDS
         self._may_replace_fresh_token = True
 
     def run(self) -> Generator[Request, Response, Answer]:
         """Yield each request, receive its response or TransportError, return the last answer."""
         while True:
-            self._rounds_left -= 1
-            decision = self._authorizer.decision(self._access.repository)
-            try:
-                signature = yield from self._sign(decision)
-            except RegistryError as error:
-                # The password may have changed since the keychain read it.
-                if self._rounds_left and error.status in REFUSALS and self._authorizer.renew(decision):
-                    continue
-                raise
+            signature = yield from self.sign()
             answer, signature = yield from self._send(signature)
-            if not self._rounds_left and not (signature.is_fresh and self._may_replace_fresh_token):
-                return answer
             try:
-                scopes = yield from self._scopes_after(decision, signature, answer.response)
+                is_final = yield from self.is_final(signature, answer.response)
             except BaseException:
                 answer.response.close()
                 raise
-            if scopes is None or not self._rounds_left:
+            if is_final:
                 return answer
             answer.response.close()
-            self._scopes = scopes
+
+    def sign(self) -> Generator[Request, Response, Signature]:
+        """Begin a round: yield what has to be sent first, and return what to send with the request."""
+        while True:
+            self._rounds_left -= 1
+            self._decision = self._authorizer.decision(self._access.repository)
+            try:
+                return (yield from self._sign(self._decision))
+            except RegistryError as error:
+                # The password may have changed since the keychain read it.
+                if error.status not in REFUSALS or not self.renew():
+                    raise
+
+    def renew(self) -> bool:
+        """Ask the keychain for another credential; return False without one, and after the last round."""
+        return self._rounds_left > 0 and self._authorizer.renew(self._decision)
+
+    def is_final(self, signature: Signature, response: Response) -> Generator[Request, Response, bool]:
+        """Learn from the response to a signed request; return False when it should be signed anew."""
+        if not self._rounds_left and not (signature.is_fresh and self._may_replace_fresh_token):
+            return True
+        scopes = yield from self._scopes_after(self._decision, signature, response)
+        if scopes is None or not self._rounds_left:
+            return True
+        self._scopes = scopes
+        return False
 
     def _sign(self, decision: Decision) -> Generator[Request, Response, Signature]:
         """Choose what to send: a registry token, a token of the token service, the login, or nothing."""
@@ -186,15 +188,16 @@ class Conversation:
             hints = partial(self._authorizer.hints, self._access)
             with self._logins.sending(attempt, request, hints) as refusal:
                 if refusal is None:
-                    answer = yield from endpoint.send(self._signed(signature))
+                    answer = yield from endpoint.send(self.signed(signature))
                     # The origin is final only now: the first request decides between http and https.
                     self._logins.record(replace(attempt, origin=endpoint.origin), answer)
                     return answer, signature
             signature = Signature(refusal=refusal)
-        answer = yield from endpoint.send(self._signed(signature))
+        answer = yield from endpoint.send(self.signed(signature))
         return answer, signature
 
-    def _signed(self, signature: Signature) -> Request:
+    def signed(self, signature: Signature) -> Request:
+        """Return the request with its headers."""
         headers = {**self._headers, **self._request.headers}
         if signature.header:
             headers["Authorization"] = signature.header
@@ -235,7 +238,7 @@ class Conversation:
         if endpoint.challenges is None:
             # When the probe fails, the response to the request itself is final.
             with suppress(RegistryError):
-                yield from self._probe()
+                yield from self.probe()
         challenges = endpoint.challenges or ()
         return self._scopes if has_answer(challenges, credential, is_open=endpoint.is_open) else None
 
@@ -246,10 +249,10 @@ class Conversation:
         endpoint = self._endpoint
         is_useless = not any(challenge.can_be_answered for challenge in challenges)
         if is_useless and not endpoint.can_be_answered and not decision.credential.registry_token:
-            yield from self._probe()
+            yield from self.probe()
         endpoint.learn(challenges)
 
-    def _probe(self) -> Generator[Request, Response, None]:
+    def probe(self) -> Generator[Request, Response, None]:
         """Send `GET /v2/`, once, for its challenges; raise RegistryError for a temporary failure."""
         endpoint = self._endpoint
         with endpoint.probe_turn.taken(copy):
@@ -361,6 +364,11 @@ class Authorizer:
         decision = self.decision(repository)
         return (*secrets_of(decision.credential), *self.tokens.secrets(Holder.of_decision(decision)))
 
+    def conversation(self, request: Request, access: Access) -> Conversation:
+        """Return what is said for `request`; raise CredentialError."""
+        headers = {"User-Agent": USER_AGENT, SESSION_HEADER: session_id()}
+        return Conversation(self, self.endpoint(access.repository.registry), request, access, headers)
+
     def flow(self, request: Request, access: Access) -> Generator[Request, Response, Answer]:
         """Yield what has to be sent for `request`, receive each response or TransportError, return the last.
 
@@ -372,9 +380,7 @@ class Authorizer:
         if not request.url.startswith("/") and Origin.of(request.url) != endpoint.origin:
             return (yield from send_anonymously(request, {"User-Agent": USER_AGENT}, self.clock))
         # Before the first contact with the registry: a CredentialError needs no request.
-        self.decision(access.repository)
-        headers = {"User-Agent": USER_AGENT, SESSION_HEADER: session_id()}
-        conversation = Conversation(self, endpoint, request, access, headers)
+        conversation = self.conversation(request, access)
         with endpoint.first_contact():
             try:
                 return (yield from conversation.run())

@@ -96,6 +96,11 @@ class Tokens:
         with self._lock:
             self._tokens.setdefault(holder, []).append(token)
 
+    def held(self, holder: Holder, value: str) -> Token | None:
+        """Return the token of this value; None when it is not kept, or not any more."""
+        with self._lock:
+            return next((token for token in self._tokens.get(holder, ()) if token.value == value), None)
+
     def drop(self, holder: Holder, token: Token) -> None:
         """Remove `token`, and only it: another thread may have added a newer one."""
         with self._lock:
@@ -149,6 +154,20 @@ class LoginAttempt:
     secret: str = field(repr=False)
     origin: Origin
     scopes: tuple[Scope, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The Authorization of one request; `token` is set for a token of a token service.
+
+    `is_fresh` is True when the token was fetched for this very request. `refusal` is the error for which a
+    login is not sent.
+    """
+
+    header: str = field(default="", repr=False)
+    token: Token | None = None
+    is_fresh: bool = False
+    refusal: RegistryError | None = None
 
 
 class _Refusal(NamedTuple):
@@ -220,6 +239,10 @@ class Logins:
         state = self._state(attempt)
         with self._lock:
             return state.refusal(attempt.scopes, self._clock())
+
+    def is_accepted(self, attempt: LoginAttempt) -> bool:
+        """Return True when the origin has accepted the secret before."""
+        return self._state(attempt).is_accepted
 
     def accept(self, attempt: LoginAttempt) -> None:
         """Record that the origin accepted the secret."""
