@@ -43,6 +43,7 @@ INFO = imgpkg.ImageInfo("key", "image", imgpkg.ImageType.SIGNATURE, "origin", {"
 STATUS = imgpkg.ImagesLockStatus("path", is_updated=True)
 PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True)
 VALUES = [
+    imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
     imgpkg.BlobAdvanced(DIGEST, 1),
     imgpkg.BlobFinished(DIGEST, imgpkg.BlobOutcome.MOUNTED),
     imgpkg.BlobStarted(DIGEST, 1, "push"),

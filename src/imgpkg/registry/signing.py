@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Response
 
 _UNAUTHORIZED = 401
+_REFUSALS = frozenset({_UNAUTHORIZED, 403, 404})
 _ACTIONS = frozenset({"pull", "push", "delete", "*"})
 _READING = frozenset({"GET", "HEAD"})
 _CATALOG = Scope("registry", "catalog", frozenset({"*"}))
@@ -42,6 +43,11 @@ class Reply:
     url: str
     status: int
     challenges: tuple[str, ...] = ()
+
+    @property
+    def is_refusal(self) -> bool:
+        """True when another credential might help, or any at all: some registries hide behind a 404."""
+        return self.status in _REFUSALS
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -71,7 +77,8 @@ class Signer:
 
     The session sends the requests for challenges and tokens, and shows a login to the registry, with
     `GET /v2/`, before it is handed out: however many requests the other client sends at once, a wrong
-    password is sent once. `sign` and `take_back` may send requests and wait; `is_final` does neither.
+    password is sent once. Every method may wait for the registry, its token service and credential helpers;
+    `sign_again` does so for a refusal only.
     """
 
     def __init__(self, exchange: Exchange, access: Access) -> None:
@@ -79,7 +86,7 @@ class Signer:
         self._access = access
         self._authorizer = exchange.authorizer
         self._endpoint = self._authorizer.endpoint(access.repository.registry)
-        self._conversation = self._authorizer.conversation(Request("GET", "/v2/"), access)
+        self._conversation: Conversation | None = None
         self._signature = Signature()
 
     def sign(self) -> Authorization:
@@ -96,28 +103,32 @@ class Signer:
             )
         return authorization
 
-    def is_final(self, reply: Reply) -> bool:
-        """Learn from the answer to the request; return False when it should be signed and sent again.
+    def sign_again(self, reply: Reply) -> Authorization | None:
+        """Learn from the answer to the request, and return how to send it again; None when that is useless.
 
         The answer of another origin, after a redirect, says nothing about the credential.
         """
-        if Origin.of(reply.url) != self._endpoint.origin:
-            return True
-        return self._exchange.drive(self._learn(self._signature, reply))
+        if self._conversation is None or Origin.of(reply.url) != self._endpoint.origin:
+            return None
+        is_final = self._exchange.drive(self._learn(self._conversation, self._signature, reply))
+        return None if is_final else self.sign()
 
     def take_back(self, authorization: Authorization) -> None:
         """Learn that an earlier authorization of this registry was answered with 401."""
         decision = self._authorizer.decision(self._access.repository)
         value = authorization.header.removeprefix("Bearer ")
         token = self._authorizer.tokens.held(Holder.of_decision(decision), value)
-        if token is not None or authorization.header == header_of(decision.credential):
+        if token is not None or authorization.header == header_of(decision.credential) != "":
             reply = Reply("GET", f"{self._endpoint.origin.url}/v2/", _UNAUTHORIZED)
             signature = Signature(authorization.header, token)
-            self._exchange.repeat(lambda: self._exchange.drive(self._learn(signature, reply)))
+            self._exchange.drive(self._learn(self._begin(), signature, reply))
+
+    def _begin(self) -> Conversation:
+        return self._authorizer.conversation(Request("GET", "/v2/"), self._access)
 
     def _sign(self) -> Generator[Request, Response, Authorization]:
         # A copy, so that an attempt that fails temporarily uses up no round of the conversation.
-        conversation = copy(self._conversation)
+        conversation = copy(self._conversation) or self._begin()
         with self._endpoint.first_contact():
             try:
                 signature = yield from self._accepted(conversation)
@@ -164,11 +175,13 @@ class Signer:
         response.close()
         return False
 
-    def _learn(self, signature: Signature, reply: Reply) -> Generator[Request, Response, bool]:
+    def _learn(
+        self, conversation: Conversation, signature: Signature, reply: Reply
+    ) -> Generator[Request, Response, bool]:
         if reply.status == _UNAUTHORIZED and signature.header and signature.token is None:
             answer = Answer(Request(reply.method, reply.url), reply)
             self._authorizer.logins.record(self._attempt(signature), answer)
-        return (yield from self._conversation.is_final(signature, reply))
+        return (yield from conversation.is_final(signature, reply))
 
     def _attempt(self, signature: Signature) -> LoginAttempt:
         return LoginAttempt(signature.header, self._endpoint.origin, self._access.scopes)
@@ -187,6 +200,10 @@ def access_to(repository: Repository, actions: Iterable[str] | str) -> Access:
 
 def registry_name(text: str) -> str:
     """Return the canonical name of a registry, `host[:port]`; raise InvalidReference."""
+    if not text:
+        raise InvalidReference("a registry must be specified")
+    # Refuses a URL and a login, without showing it.
+    Repository.parse(f"{text}/{_ANY_REPOSITORY}")
     return Repository(text, _ANY_REPOSITORY).registry
 
 
