@@ -61,9 +61,9 @@ MODULES = (
     "imgpkg.registry.auth.token",
     "imgpkg.registry.endpoint",
     "imgpkg.registry.listing",
-    "imgpkg.transport.connection",
     "imgpkg.transport.message",
-    "imgpkg.transport.pool",
+    "imgpkg.transport.pem",
+    "imgpkg.transport.proxy",
     "imgpkg.transport.retry",
 )
 
@@ -206,13 +206,13 @@ GRAMMARS = {
         ),
         [("", ""), ("2030-01-02T03:04:05.", "Z")],
     ),
-    "NO_PROXY": (lambda on, text: on.pool.is_bypassed("a.example", 443, text), [("", ""), ("[", "")]),
-    "proxy": (lambda on, text: on.pool.Proxy.parse(text), [("", ""), ("http://", "")]),
+    "NO_PROXY": (lambda on, text: on.proxy.is_bypassed("a.example", 443, text), [("", ""), ("[", "")]),
+    "proxy": (lambda on, text: on.proxy.Proxy.parse(text), [("", ""), ("http://", "")]),
     "shown URL": (lambda on, text: on.message.redact_url(text), [("", ""), ("https://a/?", "")]),
     "shown link": (lambda on, text: on.message.redact_header("Link", text), [("", ""), ("<", "")]),
     "Retry-After": (lambda on, text: on.retry.parse_retry_after(text, 0.0), [("", ""), ("Wed, ", " GMT")]),
     "certificates": (
-        lambda on, text: list(on.connection._blocks(text)),
+        lambda on, text: list(on.pem._blocks(text)),
         [("", ""), ("-----BEGIN CERTIFICATE-----", "")],
     ),
     "reference": (

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imgpkg.registry.exchange import LONGEST_RETRY_AFTER, delay_before
 from imgpkg.transport.message import SHOWN_QUERY_KEYS, redact_url
-from imgpkg.transport.pool import is_bypassed
+from imgpkg.transport.proxy import is_bypassed
 from imgpkg.transport.retry import parse_retry_after
 
 labels = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True).filter(lambda label: label != "localhost")

@@ -13,10 +13,10 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
-from imgpkg.errors import InvalidSettings, doing
+from imgpkg.transport.pem import usable_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from ssl import SSLContext
 
     from typing_extensions import Buffer
@@ -33,9 +33,6 @@ _CONNECT_SLICE = 0.05
 _SHORTEST_ATTEMPT = 2.0
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _RECORDS = 1 << 16
-# Bytes. The bundle of all public authorities is less than a hundredth of that.
-_MAX_SIZE = 64 << 20
-_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -214,15 +211,6 @@ def _check(code: int, *accepted: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def read_authorities(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return the PEM certificates in `paths`; raise InvalidSettings for a file without any.
-
-    `ssl` is imported only where there are files.
-    """
-    with doing("Creating registry HTTP transport"):
-        return tuple(certificate for path in paths for certificate in _read_file(path))
-
-
 def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, str]) -> SSLContext:
     """Return the TLS context of a client with the authorities of the system and the certificates in `added`.
 
@@ -303,47 +291,6 @@ class InnerTLS:
             self._unsent = self._unsent[count:]
 
 
-def _read_file(path: str) -> list[str]:
-    text = _read_text(path)
-    certificates = _usable(text)
-    if not certificates:
-        raise InvalidSettings(f"Adding CA certificates from '{path}': failed")
-    return certificates
-
-
-def _read_text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            text = file.read(_MAX_SIZE + 1)
-    except OSError as error:
-        verb = "read" if isinstance(error, IsADirectoryError) else "open"
-        reason = (error.strerror or str(error)).lower()
-        raise InvalidSettings(f"Reading CA certificates from '{path}': {verb} {path}: {reason}") from error
-    if len(text) > _MAX_SIZE:
-        raise InvalidSettings(f"Reading CA certificates from '{path}': more than {_MAX_SIZE >> 20} MiB")
-    return text
-
-
-def _usable(text: str) -> list[str]:
-    """Return the certificates that OpenSSL accepts; others in a bundle are skipped."""
-    import ssl  # noqa: PLC0415 - only where the user adds files
-
-    usable = []
-    # One at a time: OpenSSL stops at the first certificate that it does not accept.
-    for certificate in _blocks(text):
-        with suppress(ssl.SSLError, ValueError):
-            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
-            usable.append(certificate)
-    return usable
-
-
-def _blocks(text: str) -> Iterator[str]:
-    for after in text.split(_BEGIN)[1:]:
-        inside, end, _ = after.partition(_END)
-        if end:
-            yield f"{_BEGIN}{inside}{_END}"
-
-
 def _load_system_bundle(context: SSLContext, chosen: str) -> None:
     import ssl  # noqa: PLC0415 - see client_context
 
@@ -377,5 +324,5 @@ def _load_file(context: SSLContext, path: Path) -> None:
         context.load_verify_locations(cafile=path)
     except OSError:
         # OpenSSL refuses the whole file for one bad certificate; the others are used all the same.
-        for certificate in _usable(path.read_text("ascii", errors="replace")):
+        for certificate in usable_certificates(path.read_text("ascii", errors="replace")):
             context.load_verify_locations(cadata=certificate)

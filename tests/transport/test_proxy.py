@@ -9,7 +9,8 @@ from tests.servers.raw import RawServer, answering, proxying
 
 from imgpkg.errors import ConnectionFailed, InvalidSettings
 from imgpkg.transport.message import Request
-from imgpkg.transport.pool import Pool, Proxy, is_bypassed, proxy_for
+from imgpkg.transport.pool import Pool
+from imgpkg.transport.proxy import Proxy, is_bypassed, proxy_for
 from imgpkg.transport.trace import TextTracer
 
 PROXY = "http://proxy.example:3128"
