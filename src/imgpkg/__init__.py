@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from imgpkg.session import explain as explain
     from imgpkg.settings import Login as Login
     from imgpkg.settings import Settings as Settings
+    from imgpkg.settings import Side as Side
 
     __version__: str
 
@@ -141,6 +142,7 @@ _HOMES = {
     "Repository": "oci.reference",
     "Session": "session",
     "Settings": "settings",
+    "Side": "settings",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
     "Warned": "events",

@@ -92,7 +92,9 @@ class Session:
         # The order in which the sources are asked: the first that has a credential for a repository wins.
         yield EnvironmentSource(environ, self._warn)
         yield from active_sources(environ, self._pool, self._warn, programs=self._programs)
-        yield ExplicitSource(self.settings.login, environ)
+        yield ExplicitSource(
+            self.settings.login, environ, side=self.settings.side, side_login=self.settings.side_login
+        )
         yield DockerConfigSource(environ, self._warn, helpers=Helpers(environ, programs=self._programs))
 
     def _open_pool(self, trace: Callable[[str], None] | None) -> Pool:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TypedDict
 
 from imgpkg.values import FrozenDict, StrPath, hiding
@@ -32,6 +33,13 @@ class Login:
     anonymous: bool | None = None
 
 
+class Side(Enum):
+    """One side of a copy: the registry to copy FROM, or the registry to copy TO."""
+
+    FROM = "from"
+    TO = "to"
+
+
 class Options(TypedDict, total=False):
     """The keyword arguments of `Settings.from_environment`: the fields of Settings except `environ`."""
 
@@ -43,6 +51,8 @@ class Options(TypedDict, total=False):
     idle_timeout: float
     retry_count: int
     concurrency: int
+    side: Side | None
+    side_login: Login
 
 
 @hiding("environ")
@@ -59,6 +69,10 @@ class Settings:
     wait for the head of a response, 0 or less for no limit. `idle_timeout` is the time in seconds
     without any byte of a body, in either direction. `retry_count` is the number of attempts of a request, at
     least one. `concurrency` is the number of workers of an operation.
+
+    `side` makes them the settings of one side of a copy: `IMGPKG_FROM_USERNAME` and its kin, or
+    `IMGPKG_TO_USERNAME` and its kin, then take precedence over `login` and its variables. `side_login` takes
+    precedence over both; its fields that are None fall back to the variables of the side.
     """
 
     login: Login = Login()
@@ -70,6 +84,8 @@ class Settings:
     idle_timeout: float = 60.0
     retry_count: int = 5
     concurrency: int = 5
+    side: Side | None = None
+    side_login: Login = Login()
 
     def __post_init__(self) -> None:
         # The mapping and the paths of the caller may change later; settings do not.

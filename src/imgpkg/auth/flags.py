@@ -7,37 +7,87 @@ from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import ANONYMOUS, Credential, Finding, Outcome
 from imgpkg.errors import UsageError
+from imgpkg.settings import Login, Side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.oci.reference import Repository
-    from imgpkg.settings import Login
 
 _NAME = "flags"
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
+@dataclass(frozen=True, slots=True)
+class _Names:
+    """How the flags and variables of one login begin, and which registries the login is for, in words."""
+
+    flag: str
+    variable: str
+    registries: str
+
+
+_NO_LOGIN = Login()
+_PLAIN = _Names("--registry-", "IMGPKG_", "every registry")
+_SIDES = {
+    Side.FROM: _Names("--from-registry-", "IMGPKG_FROM_", "every registry that the copy reads from"),
+    Side.TO: _Names("--to-registry-", "IMGPKG_TO_", "the registry that the copy writes to"),
+}
+
+
 class ExplicitSource:
     """Return the same finding for every registry: a login, a token, or no credential on purpose.
 
-    Raises UsageError when it is made from options that exclude each other, see `validate`.
+    `side_login` is the login of one `side` of a copy; it and the variables of that side take precedence over
+    `login` and the plain variables. The two are never mixed: a password is sent only with the username that
+    it was given for. Raises UsageError when it is made from options that exclude each other, see `validate`.
     """
 
     name = _NAME
 
-    def __init__(self, login: Login, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        login: Login,
+        environ: Mapping[str, str],
+        *,
+        side: Side | None = None,
+        side_login: Login = _NO_LOGIN,
+    ) -> None:
         # Chosen now and not at a lookup, so that a mistake ends the command before any request.
-        self._finding = _choose(login, environ)
+        self._finding = _choose(login, environ, side, side_login)
 
     def lookup(self, repository: Repository) -> Finding:  # noqa: ARG002 - flags apply to every registry
         """Return the finding of the flags; see `CredentialSource.lookup`."""
         return self._finding
 
 
-def validate(login: Login, environ: Mapping[str, str]) -> None:
+def validate(
+    login: Login,
+    environ: Mapping[str, str],
+    *,
+    side: Side | None = None,
+    side_login: Login = _NO_LOGIN,
+) -> None:
     """Raise UsageError when flags exclude each other, or a username has no password."""
-    _choose(login, environ)
+    _choose(login, environ, side, side_login)
+
+
+def variables_of(side: Side) -> tuple[str, ...]:
+    """Return the names of the variables for one side of a copy."""
+    return tuple(f"{_SIDES[side].variable}{name}" for name in ("USERNAME", "PASSWORD", "TOKEN", "ANON"))
+
+
+def _choose(login: Login, environ: Mapping[str, str], side: Side | None, side_login: Login) -> Finding:
+    options = [_Options(login, environ, _PLAIN)]
+    if side is not None:
+        options.insert(0, _Options(side_login, environ, _SIDES[side]))
+    # Flags contradict each other; a flag and a variable do not, because the flag wins.
+    for given in options:
+        given.check()
+    # A half login of the plain flags is no error where the side has a login of its own.
+    findings = (given.find() for given in options)
+    found = next((finding for finding in findings if finding is not None), None)
+    return found or Finding(_NAME, Outcome.NOT_APPLICABLE, _why_nothing(options))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,53 +99,82 @@ class _Given:
     typed: bool
 
 
-def _given(flag: str, typed: str | None, environ: Mapping[str, str], variable: str) -> _Given:
-    if typed is None:
-        return _Given(environ.get(variable, ""), f"${variable}", typed=False)
-    return _Given(typed, flag, typed=bool(typed))
+class _Options:
+    """The flags and variables of one login."""
 
+    def __init__(self, login: Login, environ: Mapping[str, str], names: _Names) -> None:
+        self._login = login
+        self._environ = environ
+        self._names = names
+        self._username = self._given("username", login.username)
+        self._password = self._given("password", login.password)
+        self._token = self._given("token", login.token)
 
-def _choose(login: Login, environ: Mapping[str, str]) -> Finding:
-    username = _given("--registry-username", login.username, environ, "IMGPKG_USERNAME")
-    password = _given("--registry-password", login.password, environ, "IMGPKG_PASSWORD")
-    token = _given("--registry-token", login.token, environ, "IMGPKG_TOKEN")
-    # Flags contradict each other; a flag and a variable do not, because the flag wins.
-    _refuse_contradictions(username, token, anonymous=login.anonymous is True)
-    if login.anonymous:
-        return _anonymous("--registry-anon")
-    # A token of a variable gives way to a username, whether from a flag or from a variable.
-    if token.value and (token.typed or not username.value):
-        return _matched(Credential(registry_token=token.value), token.origin)
-    if username.value:
-        return _login(username, password)
-    if login.anonymous is None and environ.get("IMGPKG_ANON", "").lower() in _TRUE:
-        return _anonymous("$IMGPKG_ANON")
-    return Finding(_NAME, Outcome.NOT_APPLICABLE, _why_nothing(password, environ))
+    def _given(self, name: str, typed: str | None) -> _Given:
+        if typed is None:
+            variable = f"{self._names.variable}{name.upper()}"
+            return _Given(self._environ.get(variable, ""), f"${variable}", typed=False)
+        return _Given(typed, f"{self._names.flag}{name}", typed=bool(typed))
 
+    def check(self) -> None:
+        """Raise UsageError for flags that exclude each other."""
+        flag, username, token = self._names.flag, self._username, self._token
+        if username.typed and token.typed:
+            raise UsageError(f"{flag}username and {flag}token exclude each other")
+        for other in (username, token):
+            if self._login.anonymous and other.typed:
+                raise UsageError(f"{flag}anon and {other.origin} exclude each other")
+        # Without this the plain login would be sent where the user has typed another password.
+        if self._names is not _PLAIN and self._password.typed and not username.value:
+            raise UsageError(
+                f"username missing: {self._password.origin} is given without one; give {flag}username or "
+                f"${self._names.variable}USERNAME as well"
+            )
 
-def _refuse_contradictions(username: _Given, token: _Given, *, anonymous: bool) -> None:
-    if username.typed and token.typed:
-        raise UsageError("--registry-username and --registry-token exclude each other")
-    for other in (username, token):
-        if anonymous and other.typed:
-            raise UsageError(f"--registry-anon and {other.origin} exclude each other")
+    def find(self) -> Finding | None:
+        """Return what the options ask for, None when they ask for nothing; raise for half a login."""
+        username, token = self._username, self._token
+        if self._login.anonymous:
+            return _anonymous(f"{self._names.flag}anon")
+        # A token of a variable gives way to a username, whether from a flag or from a variable.
+        if token.value and (token.typed or not username.value):
+            return self._matched(Credential(registry_token=token.value), token.origin)
+        if username.value:
+            return self._find_login()
+        if self._login.anonymous is None and self.anonymous_variable in _TRUE:
+            return _anonymous(f"${self._names.variable}ANON")
+        return None
 
+    @property
+    def anonymous_variable(self) -> str:
+        """The variable that asks for anonymous access, in lower case."""
+        return self._environ.get(f"{self._names.variable}ANON", "").lower()
 
-def _login(username: _Given, password: _Given) -> Finding:
-    # RFC 7617 section 2: the first colon ends the user-id, so the registry would see another user.
-    if ":" in username.value:
-        raise UsageError(f"{username.origin} must not contain a colon (RFC 7617)")
-    if not password.value:
-        raise UsageError(
-            f"password missing: {username.origin} is given without one; give --registry-password-stdin, "
-            "--registry-password or $IMGPKG_PASSWORD as well"
+    def reasons(self) -> Iterator[str]:
+        """Yield why values that are given count for nothing."""
+        if self._password.value:
+            yield f"{self._password.origin} counts only with a username"
+        if self.anonymous_variable not in _TRUE | _FALSE | {""}:
+            yield f"${self._names.variable}ANON is no boolean and counts for nothing"
+
+    def _find_login(self) -> Finding:
+        username, password, names = self._username, self._password, self._names
+        # RFC 7617 section 2: the first colon ends the user-id, so the registry would see another user.
+        if ":" in username.value:
+            raise UsageError(f"{username.origin} must not contain a colon (RFC 7617)")
+        if not password.value:
+            raise UsageError(
+                f"password missing: {username.origin} is given without one; give "
+                f"{names.flag}password-stdin, {names.flag}password or ${names.variable}PASSWORD as well"
+            )
+        return self._matched(
+            Credential(username.value, password.value), f"{username.origin}, {password.origin}"
         )
-    return _matched(Credential(username.value, password.value), f"{username.origin}, {password.origin}")
 
-
-def _matched(credential: Credential, origin: str) -> Finding:
-    detail = f"gives the {credential.kind} to every registry; the docker config is not consulted"
-    return Finding(_NAME, Outcome.MATCHED, detail, origin, credential)
+    def _matched(self, credential: Credential, origin: str) -> Finding:
+        registries = self._names.registries
+        detail = f"gives the {credential.kind} to {registries}; the docker config is not consulted"
+        return Finding(_NAME, Outcome.MATCHED, detail, origin, credential)
 
 
 def _anonymous(origin: str) -> Finding:
@@ -103,10 +182,6 @@ def _anonymous(origin: str) -> Finding:
     return Finding(_NAME, Outcome.MATCHED, detail, origin, ANONYMOUS)
 
 
-def _why_nothing(password: _Given, environ: Mapping[str, str]) -> str:
-    reasons = ["neither a username nor a token is given, nor anonymous access asked for"]
-    if password.value:
-        reasons.append(f"{password.origin} counts only with a username")
-    if environ.get("IMGPKG_ANON", "false").lower() not in _TRUE | _FALSE | {""}:
-        reasons.append("$IMGPKG_ANON is no boolean and counts for nothing")
-    return "; ".join(reasons)
+def _why_nothing(options: Iterable[_Options]) -> str:
+    nothing = "neither a username nor a token is given, nor anonymous access asked for"
+    return "; ".join((nothing, *(reason for given in options for reason in given.reasons())))
