@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -136,7 +136,14 @@ class _Threads(Generic[T, R]):
 
 
 @contextmanager
-def open_workers(session: Session, jobs: int, hook: Hook = silent) -> Iterator[WorkerPool]:
-    """Return a context with a WorkerPool of `jobs` threads, at least one, in a scope of `session`."""
-    with session.cancellation.scope() as scope:
+def open_workers(
+    session: Session, jobs: int, hook: Hook = silent, *, other: Session | None = None
+) -> Iterator[WorkerPool]:
+    """Return a context with a WorkerPool of `jobs` threads, at least one, in a scope of `session`.
+
+    Cancelling `other`, a session that the workers use too, cancels the scope as well.
+    """
+    with session.cancellation.scope() as scope, ExitStack() as linked:
+        if other is not None and other is not session:
+            linked.enter_context(other.cancellation.ending(scope.cancel))
         yield WorkerPool(scope, max(1, jobs), hook)

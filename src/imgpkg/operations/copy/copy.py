@@ -36,6 +36,7 @@ def copy(
     source: CopySource,
     *,
     session: Session,
+    source_session: Session | None = None,
     to_repo: str = "",
     to_tar: StrPath = "",
     to_layout: StrPath = "",
@@ -47,17 +48,25 @@ def copy(
     """Copy `source` to one of three destinations, exactly one of which is given.
 
     See `copy_to_repository`, which alone accepts `lock_output`, `copy_to_tar`, which alone accepts `resume`,
-    and `copy_to_layout`. Raises UsageError, and what these raise.
+    and `copy_to_layout`. `source_session` reads the source if that is in a registry; without it `session`
+    does. Raises UsageError, and what these raise.
     """
+    reader = source_session or session
     check_destination(
         source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, lock_output=lock_output, resume=resume
     )
     if to_tar:
-        return copy_to_tar(source, to_tar, session=session, options=options, resume=resume, on_event=on_event)
+        return copy_to_tar(source, to_tar, session=reader, options=options, resume=resume, on_event=on_event)
     if to_layout:
-        return copy_to_layout(source, to_layout, session=session, options=options, on_event=on_event)
+        return copy_to_layout(source, to_layout, session=reader, options=options, on_event=on_event)
     return copy_to_repository(
-        source, to_repo, session=session, options=options, lock_output=lock_output, on_event=on_event
+        source,
+        to_repo,
+        session=session,
+        source_session=source_session,
+        options=options,
+        lock_output=lock_output,
+        on_event=on_event,
     )
 
 
@@ -87,6 +96,7 @@ def copy_to_repository(
     to_repo: str,
     *,
     session: Session,
+    source_session: Session | None = None,
     options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     on_event: Hook = silent,
@@ -98,6 +108,9 @@ def copy_to_repository(
     a tar file or layout, only the destination is contacted. `lock_output` is a file to write, a BundleLock if
     a bundle was copied and an ImagesLock otherwise.
 
+    `source_session` is the session that reads, if it is not `session`, which then only writes: each side has
+    settings and credentials of its own. Stopping either of them ends the copy.
+
     Raises UsageError, InvalidReference, IsABundle, NotABundle, InvalidLock, InvalidManifest, ArchiveError,
     VerificationError, LocalIOError, TransportError or RegistryError.
     """
@@ -107,7 +120,8 @@ def copy_to_repository(
         repository = Repository.parse(to_repo)
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
-    with open_source(session, source, options, log, fallback=repository) as opened:
+    reader = source_session or session
+    with open_source(reader, source, options, log, fallback=repository, writer=session) as opened:
         result = publish(opened, session, repository, options, log)
     if lock_output:
         _write_lock(lock, opened.collected, result, shown=lock_output)

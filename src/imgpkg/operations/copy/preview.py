@@ -62,13 +62,15 @@ def preview_copy(
     to_repo: str = "",
     *,
     session: Session,
+    source_session: Session | None = None,
     options: CopyOptions = DEFAULT_OPTIONS,
     on_event: Hook = silent,
 ) -> CopyPreview:
     """Return what a copy of `source` to the repository `to_repo`, or to a file without it, would transfer.
 
     Nothing is written. Manifests are read from the source, and the destination is asked what it has; a file
-    at the destination is not read. Raises what the copy itself would raise before it writes.
+    at the destination is not read. The sessions are used as in `copy`. Raises what the copy itself would
+    raise before it writes.
     """
     source.check()
     repository = None
@@ -76,11 +78,13 @@ def preview_copy(
         with doing("Building import repository ref"):
             repository = Repository.parse(to_repo)
     log = Log(on_event)
-    with open_source(session, source, options, log, fallback=repository) as opened:
+    reader = source_session or session
+    with open_source(reader, source, options, log, fallback=repository, writer=session) as opened:
         if repository is None:
             return _preview(opened, session, tuple(opened.plan.blobs.values()))
         to = destination(opened, session, repository, options)
-        with open_workers(session, jobs(opened, session, repository), on_event) as workers:
+        count = jobs(opened, session, repository)
+        with open_workers(session, count, on_event, other=opened.session) as workers:
             found = survey(opened.plan, to, workers)
             workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)
             # At a fresh destination the copy would not ask for blobs, so neither does the preview.
@@ -110,15 +114,18 @@ def _preview(
     roots = opened.plan.roots
     mountable = [move for move in moves if to is not None and to.may_mount(move)]
     # No registry is asked for what is read from a file, whatever repositories its images are named after.
-    asked = set() if opened.is_local else {root.item.reference.repository for root in roots}
-    places = [*sorted(asked), *([to.repository] if to is not None else [])]
+    reads: list[Decision] = []
+    if opened.session is not None:
+        asked = sorted({root.item.reference.repository for root in roots})
+        reads = [opened.session.keychain.resolve(place) for place in asked]
+    writes = [] if to is None else [session.keychain.resolve(to.repository)]
     return CopyPreview(
         tuple(_previewed(root, root.item.key in there) for root in roots),
         len(moves),
         sum(move.descriptor.size for move in moves),
         len(mountable),
         sum(move.descriptor.size for move in mountable),
-        tuple(session.keychain.resolve(place) for place in places),
+        (*reads, *writes),
         opened.plan.left_out,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -59,7 +59,8 @@ def publish(
     collected, plan = opened.collected, opened.plan
     to = destination(opened, session, repository, options)
     log(f"importing {len(plan.roots)} images...")
-    with open_workers(session, jobs(opened, session, repository), log.on_event) as workers:
+    count = jobs(opened, session, repository)
+    with open_workers(session, count, log.on_event, other=opened.session) as workers:
         is_fresh = _transfer(plan, to, opened.open_blob, workers)
         workers.map(lambda record: _write_locations(record, to, is_fresh=is_fresh), collected.records)
         log("Tagging images")
@@ -104,12 +105,14 @@ class Destination:
     """The repository to write to; `tag_of` returns the tag under which a root is uploaded.
 
     `mounts` is false if the source is a file: its blobs are read from the file and not from a registry.
+    `is_unproven` is true if blobs may be mounted with a credential that nothing has been read with before.
     """
 
     client: RegistryClient
     repository: Repository
     tag_of: Callable[[Root], str]
     mounts: bool = True
+    is_unproven: bool = False
 
     def reference(self, root: Root) -> Reference:
         """Return the reference under which `root` is uploaded."""
@@ -164,7 +167,16 @@ def destination(
 ) -> Destination:
     """Return how to write the images of `opened` to `repository`."""
     tag_of = _repository_based if options.repo_based_tags else _by_digest
-    return Destination(session.client, repository, tag_of, mounts=not opened.is_local)
+    to = Destination(session.client, repository, tag_of, mounts=not opened.is_local)
+    return replace(to, is_unproven=_is_unproven(opened, session, to))
+
+
+def _is_unproven(opened: OpenedSource, session: Session, to: Destination) -> bool:
+    origins = {move.origin for move in opened.plan.blobs.values() if to.may_mount(move)}
+    if opened.session is not session:
+        return bool(origins)
+    credential = to.client.decision(to.repository).credential
+    return any(to.client.decision(origin).credential != credential for origin in origins)
 
 
 def _by_digest(root: Root) -> str:
@@ -176,9 +188,12 @@ def _repository_based(root: Root) -> str:
 
 
 def jobs(opened: OpenedSource, session: Session, repository: Repository) -> int:
-    """Return the number of workers: twice as many if all blobs are mounted and no content is transferred."""
+    """Return the number of workers: twice as many if all blobs are mounted and no content is transferred.
+
+    With a session for each side a registry may refuse mounts: the destination's user may not read the source.
+    """
     registries = {move.origin.registry for move in opened.plan.blobs.values()}
-    is_mounting = not opened.is_local and registries == {repository.registry}
+    is_mounting = opened.session is session and registries == {repository.registry}
     return session.settings.concurrency * (2 if is_mounting else 1)
 
 
@@ -221,9 +236,11 @@ def survey(plan: TransferPlan, to: Destination, workers: WorkerPool) -> Survey:
 def _tags(plan: TransferPlan, to: Destination) -> AbstractSet[str] | None:
     """Return the tags of the destination, None if there are too many or the registry refuses to list them.
 
-    A small copy does not ask and assumes that there are none.
+    A small copy does not ask and assumes that there are none, unless the credential is unproven. If the first
+    requests with a credential were mounts, a token service that denies access to the source repositories
+    would seem to refuse the credential itself.
     """
-    if len(plan.blobs) + len(plan.roots) < _WORTH_LISTING:
+    if len(plan.blobs) + len(plan.roots) < _WORTH_LISTING and not to.is_unproven:
         return frozenset()
     try:
         tags = frozenset(islice(to.client.tags(to.repository), _MOST_TAGS))

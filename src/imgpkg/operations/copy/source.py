@@ -70,13 +70,18 @@ _LAYOUT_JOBS = 4
 class OpenedSource:
     """The items to copy, the plan, and `open_blob`, which opens a blob of the plan and is thread-safe.
 
-    `is_local` is true if the source is a tar file or layout.
+    `session` is the one that registries are read with, None if the source is a tar file or layout.
     """
 
     collected: Collected
     plan: TransferPlan
     open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
-    is_local: bool = False
+    session: Session | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """True if the source is a tar file or layout."""
+        return self.session is None
 
 
 @contextmanager
@@ -88,14 +93,17 @@ def open_source(
     *,
     with_configs: bool = False,
     fallback: Repository | None = None,
+    writer: Session | None = None,
 ) -> Iterator[OpenedSource]:
     """Return a context with the opened `source`, which is closed at its end.
 
     `with_configs` reads the configurations too. `fallback` is the repository to name the images of a layout
-    that another tool made. Raises UsageError for a concurrency below 1, and what reading the source raises.
+    that another tool made. `writer` is the session of the destination if it is not `session`; stopping it
+    ends the reading too. Raises UsageError for a concurrency below 1, and what reading the source raises.
     """
-    if session.settings.concurrency < 1:
-        raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
+    for user in (session, writer or session):
+        if user.settings.concurrency < 1:
+            raise UsageError(f"Expected --concurrency to be >= 1, but was {user.settings.concurrency}")
     if source.tar:
         path = os.fspath(source.tar)
         with Archive(path) as archive:
@@ -105,7 +113,7 @@ def open_source(
         layout = Layout(path)
         yield _local(*_read_layout(layout, fallback), layout, path, options)
     else:
-        collected, plan = _exported(session, source, options, log, with_configs=with_configs)
+        collected, plan = _exported(session, source, options, log, with_configs=with_configs, writer=writer)
         # Registries often lack such layers, and their descriptors list other addresses (image-spec,
         # descriptor.md, "urls").
         use_urls = options.include_non_distributable_layers
@@ -115,6 +123,7 @@ def open_source(
             lambda move: _named(
                 session.client.blob(move.origin, move.descriptor, use_urls=use_urls), move, str(move.origin)
             ),
+            session,
         )
 
 
@@ -127,9 +136,7 @@ def _local(
     missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
     blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
     plan = replace(plan, blobs={**plan.blobs, **blobs})
-    return OpenedSource(
-        collected, plan, lambda move: _named(store.blob(move.descriptor), move, path), is_local=True
-    )
+    return OpenedSource(collected, plan, lambda move: _named(store.blob(move.descriptor), move, path))
 
 
 @contextmanager
@@ -151,13 +158,20 @@ class _NamedStream:
 
 
 def _exported(
-    session: Session, source: CopySource, options: CopyOptions, log: Log, *, with_configs: bool
+    session: Session,
+    source: CopySource,
+    options: CopyOptions,
+    log: Log,
+    *,
+    with_configs: bool,
+    writer: Session | None,
 ) -> tuple[Collected, TransferPlan]:
     """Return the items and the plan of a source in a registry; only manifests and bundle layers are fetched.
 
     Raises UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry.
     """
-    with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
+    jobs = max(session.settings.concurrency, METADATA_JOBS)
+    with open_workers(session, jobs, other=writer) as workers:
         collected = _collect(session, source, options, workers)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")
