@@ -8,7 +8,7 @@ from imgpkg.auth.flags import ExplicitSource, validate
 from imgpkg.auth.keychain import ANONYMOUS, Credential, Outcome
 from imgpkg.errors import UsageError
 from imgpkg.oci.reference import Repository
-from imgpkg.settings import Login
+from imgpkg.settings import Login, Side
 
 USER, PASSWORD, TOKEN, ANON = (f"IMGPKG_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN", "ANON"))
 
@@ -126,3 +126,122 @@ def test_anon_is_not_asked_for_by_any_false_of_go(text):
     finding = look_up(Login(), IMGPKG_ANON=text)
     assert finding.credential is None
     assert "boolean" not in finding.detail
+
+
+FROM_USER, FROM_PASSWORD, FROM_TOKEN, FROM_ANON = (
+    f"IMGPKG_FROM_{name}" for name in ("USERNAME", "PASSWORD", "TOKEN", "ANON")
+)
+PLAIN_LOGIN = Login("plain", "p")
+PLAIN_VARIABLES = {USER: "plain-variable", PASSWORD: "p"}
+
+
+def look_up_side(side_login, login=None, side=Side.FROM, **environ):
+    source = ExplicitSource(login or Login(), environ, side=side, side_login=side_login)
+    return source.lookup(Repository.parse("gcr.io/p/i"))
+
+
+@pytest.mark.parametrize(
+    ("side_login", "login", "environ", "credential", "origin"),
+    [
+        # Each of the four places, and what is below it.
+        (
+            Login("flag", "f"),
+            PLAIN_LOGIN,
+            {FROM_USER: "variable", FROM_PASSWORD: "v", **PLAIN_VARIABLES},
+            Credential("flag", "f"),
+            "--from-registry-username, --from-registry-password",
+        ),
+        (
+            Login(),
+            PLAIN_LOGIN,
+            {FROM_USER: "variable", FROM_PASSWORD: "v", **PLAIN_VARIABLES},
+            Credential("variable", "v"),
+            "$IMGPKG_FROM_USERNAME, $IMGPKG_FROM_PASSWORD",
+        ),
+        (
+            Login(),
+            PLAIN_LOGIN,
+            PLAIN_VARIABLES,
+            Credential("plain", "p"),
+            "--registry-username, --registry-password",
+        ),
+        (
+            Login(),
+            Login(),
+            PLAIN_VARIABLES,
+            Credential("plain-variable", "p"),
+            "$IMGPKG_USERNAME, $IMGPKG_PASSWORD",
+        ),
+        # The kind of the credential does not matter: the side decides first.
+        (Login(token="t"), PLAIN_LOGIN, {}, Credential(registry_token="t"), "--from-registry-token"),
+        (Login(), PLAIN_LOGIN, {FROM_TOKEN: "t"}, Credential(registry_token="t"), "$IMGPKG_FROM_TOKEN"),
+        (Login(), Login(token="p"), {FROM_ANON: "1"}, ANONYMOUS, "$IMGPKG_FROM_ANON"),
+        (Login(anonymous=True), PLAIN_LOGIN, {FROM_TOKEN: "t"}, ANONYMOUS, "--from-registry-anon"),
+        (
+            Login("flag"),
+            Login(),
+            {FROM_PASSWORD: "v", FROM_TOKEN: "t"},
+            Credential("flag", "v"),
+            "--from-registry-username, $IMGPKG_FROM_PASSWORD",
+        ),
+        # An empty flag clears the variable of its side, and the plain login is next.
+        (
+            Login(username=""),
+            PLAIN_LOGIN,
+            {FROM_USER: "variable", FROM_PASSWORD: "v"},
+            Credential("plain", "p"),
+            "--registry-username, --registry-password",
+        ),
+        (
+            Login(anonymous=False),
+            PLAIN_LOGIN,
+            {FROM_ANON: "true"},
+            Credential("plain", "p"),
+            "--registry-username, --registry-password",
+        ),
+        # Half a plain login is no mistake where it is not used; and never completes the login of a side.
+        (Login("flag", "f"), Login("plain"), {}, Credential("flag", "f"), "--from-registry-username, "),
+        (Login(), PLAIN_LOGIN, {FROM_PASSWORD: "v"}, Credential("plain", "p"), "--registry-username, "),
+    ],
+)
+def test_a_side_takes_precedence_over_the_plain_login(side_login, login, environ, credential, origin):
+    finding = look_up_side(side_login, login, **environ)
+    assert finding.credential == credential
+    assert finding.origin.startswith(origin)
+
+
+def test_the_trail_says_which_side_a_login_is_for():
+    given = {"IMGPKG_TO_USERNAME": "u", "IMGPKG_TO_PASSWORD": "p"}
+    assert "to every registry that the copy reads from" in look_up_side(Login("u", "p")).detail
+    assert "to the registry that the copy writes to" in look_up_side(Login(), side=Side.TO, **given).detail
+    assert look_up_side(Login(), side=Side.FROM, **given).outcome is Outcome.NOT_APPLICABLE
+    assert look_up(Login(), **given).outcome is Outcome.NOT_APPLICABLE
+
+
+def test_values_of_a_side_that_count_for_nothing_are_named():
+    finding = look_up_side(Login(), **{FROM_PASSWORD: "v", FROM_ANON: "yes", PASSWORD: "p"})
+    assert finding.outcome is Outcome.NOT_APPLICABLE
+    assert finding.detail.split("; ")[1:] == [
+        "$IMGPKG_FROM_PASSWORD counts only with a username",
+        "$IMGPKG_FROM_ANON is no boolean and counts for nothing",
+        "$IMGPKG_PASSWORD counts only with a username",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("side_login", "login", "environ", "message"),
+    [
+        (Login("u"), PLAIN_LOGIN, {}, "password missing: --from-registry-username is given without one"),
+        (Login(), PLAIN_LOGIN, {FROM_USER: "u"}, "$IMGPKG_FROM_PASSWORD as well"),
+        (Login(password="p"), PLAIN_LOGIN, {}, "username missing: --from-registry-password is given"),
+        (Login("u", "p", "t"), Login(), {}, "--from-registry-username and --from-registry-token exclude"),
+        (Login("u", "p", anonymous=True), Login(), {}, "--from-registry-anon and --from-registry-username"),
+        (Login("u:v", "p"), Login(), {}, "--from-registry-username must not contain a colon"),
+        (Login("u", "p"), Login("u", "p", "t"), {}, "--registry-username and --registry-token exclude"),
+    ],
+)
+def test_options_of_a_side_that_do_not_go_together_are_refused(side_login, login, environ, message):
+    for attempt in (validate, ExplicitSource):
+        with pytest.raises(UsageError) as caught:
+            attempt(login, environ, side=Side.FROM, side_login=side_login)
+        assert message in str(caught.value)

@@ -29,6 +29,21 @@ REGISTRY = {
     "registry-password-stdin": (False, ""),
 }
 BUNDLE, IMAGE = {"bundle": ("", "b")}, {"image": ("", "i")}
+SIDES = {
+    f"{side}-registry-{name}": default
+    for side in ("from", "to")
+    for name, default in {
+        "anon": (False, ""),
+        "ca-cert-path": ((), ""),
+        "insecure": (False, ""),
+        "password": ("", ""),
+        "password-stdin": (False, ""),
+        "token": ("", ""),
+        "username": ("", ""),
+        # Where it is not given, --registry-verify-certs counts.
+        "verify-certs": (False, ""),
+    }.items()
+}
 OWN = {
     "": {"version": (False, "v")},
     "push": {
@@ -69,6 +84,7 @@ OWN = {
         "cosign-signatures": (False, ""),
         "referrers": (False, ""),
         "dry-run": (False, ""),
+        **SIDES,
     },
     "describe": {
         **BUNDLE,

@@ -43,6 +43,15 @@ def copied(session: imgpkg.Session) -> imgpkg.CopyResult:
     )
 
 
+def copied_with_two_sessions(session: imgpkg.Session) -> imgpkg.CopyResult:
+    settings = imgpkg.Settings.from_environment(side=imgpkg.Side.FROM, side_login=imgpkg.Login("me", "p"))
+    with imgpkg.Session(settings) as reader:
+        source = imgpkg.CopySource(bundle="host/a/bundle")
+        imgpkg.preview_copy(source, "host/b/bundle", session=session, source_session=reader)
+        imgpkg.copy_to_repository(source, "host/b/bundle", session=session, source_session=reader)
+        return imgpkg.copy(source, to_repo="host/b/bundle", session=session, source_session=reader)
+
+
 def signatures(session: imgpkg.Session) -> list[imgpkg.ImageInfo]:
     images = imgpkg.describe("host/a/bundle", session=session).images
     return [image for image in images if image.image_type is imgpkg.ImageType.SIGNATURE]

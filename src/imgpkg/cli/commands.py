@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,26 @@ REGISTRY = (
         default=True,
     ),
 )
+_BOTH_SIDES = frozenset({"registry-idle-timeout", "registry-response-header-timeout", "registry-retry-count"})
+
+
+def _side(side: str, registries: str) -> tuple[Flag, ...]:
+    """Return the flags of one side of a copy: those that say who logs in, and which registry is trusted."""
+    return tuple(
+        replace(flag, name=f"{side}-{flag.name}", usage=_usage(flag, side, registries), default=None)
+        for flag in REGISTRY
+        if flag.name not in _BOTH_SIDES
+    )
+
+
+def _usage(flag: Flag, side: str, registries: str) -> str:
+    _, found, variable = flag.usage.rpartition(" ($IMGPKG_")
+    shown = f" ($IMGPKG_{side.upper()}_{variable}" if found else ""
+    return f"Like --{flag.name}, {registries}{shown}"
+
+
+FROM_REGISTRY = _side("from", "only for what is copied from")
+TO_REGISTRY = _side("to", "only for what is copied to")
 _BUNDLE = text("bundle", "Bundle, such as registry.example.com/team/bundle:v1", short="b")
 _IMAGE = text("image", "Image, such as registry.example.com/team/app:v1", short="i")
 _EXCLUSION = "Path to leave out, relative to the folder of --file, instead of the default (may be repeated)"
@@ -190,6 +210,8 @@ COPY = Command(
         switch("referrers", "Also copy what refers to an image as its subject (OCI referrers)"),
         switch("dry-run", "Print what would be copied and with which credentials, and copy nothing"),
         *REGISTRY,
+        *FROM_REGISTRY,
+        *TO_REGISTRY,
     ),
     "handlers.copy",
     "  # Copy a bundle and all images that it names into a tar file\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from imgpkg.cli.output import Output
     from imgpkg.cli.progress import Reporter
     from imgpkg.session import Session
-    from imgpkg.settings import Settings
+    from imgpkg.settings import Login, Settings, Side
 
 
 class Context:
@@ -26,6 +26,7 @@ class Context:
         self.output = output
         self._reporter: Reporter | None = None
         self._sessions: list[Session] = []
+        self._password_read: str | None = None
 
     @property
     def reporter(self) -> Reporter:
@@ -43,12 +44,15 @@ class Context:
         if self._reporter is not None:
             self._reporter.close()
 
-    def session(self) -> Session:
-        """Open a session with the registry flags and the process environment; the caller closes it."""
+    def session(self, side: Side | None = None) -> Session:
+        """Open a session with the registry flags and the process environment; the caller closes it.
+
+        For one side of a copy, the flags of this side take precedence.
+        """
         from imgpkg.session import Session  # noqa: PLC0415 - commands without a registry start faster
 
         trace = self.reporter.trace if self.flags.is_on("debug") else None
-        session = Session(self.settings(), on_event=self.reporter, trace=trace)
+        session = Session(self.settings(side), on_event=self.reporter, trace=trace)
         self._sessions.append(session)
         return session
 
@@ -57,38 +61,55 @@ class Context:
         for session in self._sessions:
             session.stop()
 
-    def settings(self) -> Settings:
-        """Return the settings that the registry flags and the environment give."""
+    def settings(self, side: Side | None = None) -> Settings:
+        """Return the settings that the registry flags and the environment give for `side`, or for all."""
         from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
 
         flags = self.flags
-        # None is a flag that is not given, whose variable counts. An empty or false flag clears the variable.
+
+        def name(plain: str) -> str:
+            of_side = f"{side.value}-{plain}" if side is not None else plain
+            return of_side if of_side in flags.given else plain
+
         return Settings.from_environment(
-            login=Login(
-                username=self._given("registry-username"),
-                password=self._password(),
-                token=self._given("registry-token"),
-                anonymous=flags.is_on("registry-anon") if "registry-anon" in flags.given else None,
-            ),
-            ca_cert_paths=flags.texts("registry-ca-cert-path"),
-            verify_certs=flags.is_on("registry-verify-certs"),
-            insecure=flags.is_on("registry-insecure"),
+            login=self._login(),
+            ca_cert_paths=flags.texts(name("registry-ca-cert-path")),
+            verify_certs=flags.is_on(name("registry-verify-certs")),
+            insecure=flags.is_on(name("registry-insecure")),
             response_header_timeout=flags.seconds("registry-response-header-timeout"),
             idle_timeout=flags.seconds("registry-idle-timeout"),
             retry_count=flags.number("registry-retry-count"),
             concurrency=flags.number("concurrency") if "concurrency" in flags.values else 5,
+            side=side,
+            side_login=Login() if side is None else self._login(f"{side.value}-"),
+        )
+
+    def _login(self, prefix: str = "") -> Login:
+        from imgpkg.settings import Login  # noqa: PLC0415 - likewise
+
+        # None is a flag that is not given, whose variable counts. An empty or false flag clears the variable.
+        anonymous = f"{prefix}registry-anon"
+        return Login(
+            username=self._given(f"{prefix}registry-username"),
+            password=self._password(prefix),
+            token=self._given(f"{prefix}registry-token"),
+            anonymous=self.flags.is_on(anonymous) if anonymous in self.flags.given else None,
         )
 
     def _given(self, name: str) -> str | None:
         return self.flags.text(name) if name in self.flags.given else None
 
-    def _password(self) -> str | None:
-        if not self.flags.is_on("registry-password-stdin"):
-            return self._given("registry-password")
+    def _password(self, prefix: str) -> str | None:
+        name = f"{prefix}registry-password"
+        if not self.flags.is_on(f"{name}-stdin"):
+            return self._given(name)
         # Refused before standard input is read, which would wait for somebody at a terminal.
-        if "registry-password" in self.flags.given:
-            raise UsageError("Expected only one of --registry-password and --registry-password-stdin")
-        return read_password()
+        if name in self.flags.given:
+            raise UsageError(f"Expected only one of --{name} and --{name}-stdin")
+        # Kept: the sessions of both sides may ask for the same password.
+        if self._password_read is None:
+            self._password_read = read_password()
+        return self._password_read
 
 
 def read_password() -> str:

@@ -63,14 +63,16 @@ def pull(context: Context) -> None:
 
 def copy(context: Context) -> None:
     """Copy, or print what would be copied."""
+    from imgpkg.cli.sides import open_sides  # noqa: PLC0415 - likewise
+
     flags = context.flags
     source, options = _copy_source(flags), _copy_options(flags)
     _check_copy(flags, source)
-    with context.session() as session:
+    with open_sides(context) as (session, source_session):
         if flags.is_on("dry-run"):
-            _preview(context, session, source, options)
+            _preview(context, session, source_session, source, options)
         else:
-            _copy(context, session, source, options)
+            _copy(context, session, source_session, source, options)
 
 
 def _copy_source(flags: Parsed) -> CopySource:
@@ -98,6 +100,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
 
 def _check_copy(flags: Parsed, source: CopySource) -> None:
     """Refuse a wrong combination of flags before a password is read from standard input."""
+    from imgpkg.cli.sides import check_sides  # noqa: PLC0415 - likewise
     from imgpkg.operations.copy.copy import check_destination  # noqa: PLC0415 - likewise
 
     check_destination(
@@ -108,15 +111,23 @@ def _check_copy(flags: Parsed, source: CopySource) -> None:
         lock_output=flags.text("lock-output"),
         resume=flags.is_on("resume"),
     )
+    check_sides(flags)
 
 
-def _copy(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
+def _copy(
+    context: Context,
+    session: Session,
+    source_session: Session | None,
+    source: CopySource,
+    options: CopyOptions,
+) -> None:
     from imgpkg.operations.copy.copy import copy  # noqa: PLC0415 - likewise
 
     flags = context.flags
     copy(
         source,
         session=session,
+        source_session=source_session,
         to_repo=flags.text("to-repo"),
         to_tar=flags.text("to-tar"),
         to_layout=flags.text("to-oci-layout"),
@@ -127,11 +138,19 @@ def _copy(context: Context, session: Session, source: CopySource, options: CopyO
     )
 
 
-def _preview(context: Context, session: Session, source: CopySource, options: CopyOptions) -> None:
+def _preview(
+    context: Context,
+    session: Session,
+    source_session: Session | None,
+    source: CopySource,
+    options: CopyOptions,
+) -> None:
     from imgpkg.operations.copy.preview import preview_copy  # noqa: PLC0415 - likewise
 
     flags = context.flags
-    preview = preview_copy(source, flags.text("to-repo"), session=session, options=options)
+    preview = preview_copy(
+        source, flags.text("to-repo"), session=session, source_session=source_session, options=options
+    )
     # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
     text = "".join(rendering.preview_text(preview, destination))

@@ -1,0 +1,105 @@
+"""Flags for one side of a copy that do not fit: refused before anything is read or sent."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+COPY = ("copy", "-i", "127.0.0.1:1/a/b", "--to-repo", "127.0.0.1:1/c/d")
+TO_TAR = ("copy", "-i", "127.0.0.1:1/a/b", "--to-tar", "out.tar")
+FROM_TAR = ("copy", "--tar", "in.tar", "--to-repo", "127.0.0.1:1/c/d")
+STDIN = "registry-password-stdin"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            (*FROM_TAR, "--from-registry-username", "u"),
+            (
+                "Cannot use --from-registry-username with --tar: the flag is for a registry to copy from, and "
+                "--tar names a file"
+            ),
+        ),
+        (
+            ("copy", "--from-oci-layout", "l", "--to-repo", "h/a/b", "--from-registry-anon"),
+            "Cannot use --from-registry-anon with --from-oci-layout",
+        ),
+        (
+            (*TO_TAR, "--to-registry-ca-cert-path", "ca.pem"),
+            "Cannot use --to-registry-ca-cert-path with --to-tar: the flag is for a registry to copy to",
+        ),
+        (
+            ("copy", "-i", "h/a/b", "--to-oci-layout", "l", "--to-registry-insecure"),
+            "Cannot use --to-registry-insecure with --to-oci-layout",
+        ),
+        (
+            (
+                *COPY,
+                f"--from-{STDIN}",
+                f"--to-{STDIN}",
+                "--from-registry-username=u",
+                "--to-registry-username=u",
+            ),
+            (
+                f"Expected only one of --from-{STDIN} and --to-{STDIN}, because standard input can be read only "
+                "once (hint: give the other password in $IMGPKG_FROM_PASSWORD or $IMGPKG_TO_PASSWORD)"
+            ),
+        ),
+        (
+            (*COPY, f"--{STDIN}", f"--to-{STDIN}", "--registry-username=u", "--to-registry-username=u"),
+            f"Expected only one of --{STDIN} and --to-{STDIN}",
+        ),
+        (
+            (*COPY, f"--from-{STDIN}"),
+            (
+                f"username missing: --from-{STDIN} is given without one; give --from-registry-username or "
+                "$IMGPKG_FROM_USERNAME as well"
+            ),
+        ),
+        (
+            (*COPY, f"--to-{STDIN}", "--to-registry-username="),
+            f"username missing: --to-{STDIN} is given without one",
+        ),
+        (
+            (*COPY, f"--to-{STDIN}", "--to-registry-username=u", "--to-registry-password=p"),
+            f"Expected only one of --to-registry-password and --to-{STDIN}",
+        ),
+        (
+            (*COPY, "--to-registry-username=u", "--to-registry-token=t"),
+            "--to-registry-username and --to-registry-token exclude each other",
+        ),
+        (
+            (*COPY, "--from-registry-anon", "--from-registry-token=t"),
+            "--from-registry-anon and --from-registry-token exclude each other",
+        ),
+        (
+            (*COPY, "--from-registry-password=p"),
+            "username missing: --from-registry-password is given without",
+        ),
+        (
+            (*COPY, "--from-registry-username=u"),
+            "password missing: --from-registry-username is given without",
+        ),
+    ],
+)
+def test_flags_of_a_side_that_do_not_fit_are_refused(refused, words, message):
+    assert refused(*words).startswith(message)
+
+
+def test_a_refusal_does_not_wait_for_standard_input(started):
+    process = started(*COPY, f"--from-{STDIN}", stdin=subprocess.PIPE)
+    # Its standard input stays open: only a command that does not read it ends.
+    assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize("command", ["pull", "push", "describe", "tag list"])
+def test_only_a_copy_has_sides(refused, command):
+    text = refused(*command.split(), "--from-registry-username", "u")
+    assert text == "unknown flag: --from-registry-username"
+
+
+def test_completion_offers_the_flags_of_both_sides(run):
+    done = run("__completeNoDesc", "copy", "--to-registry-p")
+    assert done.out == "--to-registry-password\n--to-registry-password-stdin\n:4\n"

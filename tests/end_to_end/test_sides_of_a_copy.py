@@ -1,0 +1,250 @@
+"""Copies whose two sides have logins, tokens and certificates of their own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass
+
+import pytest
+import trustme
+from tests.operations.making import make_bundle, make_image
+
+from imgpkg.embedded.access import Account
+from imgpkg.embedded.message import RequestRefused
+from imgpkg.embedded.server import serve
+from imgpkg.embedded.tokens import TokenAccess
+from imgpkg.session import Session
+from imgpkg.settings import Login, Settings
+
+READER = ("reader", "may-only-read-1")
+WRITER = ("writer", "may-also-write-2")
+SECRETS = [
+    text
+    for username, password in (READER, WRITER)
+    for text in (password, base64.b64encode(f"{username}:{password}".encode()).decode())
+]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registry behind TLS, with the file of its private authority."""
+
+    server: object
+    ca: str
+
+    @property
+    def address(self):
+        return self.server.address
+
+    def heard(self, secret):
+        """Tell whether a secret came in the headers of any request, as it is or in a login."""
+        encoded = {base64.b64encode(f"{user}:{secret}".encode()).decode() for user, _ in (READER, WRITER)}
+        headers = [str(request.headers) for request in self.server.requests]
+        return any(text in shown for shown in headers for text in (secret, *encoded))
+
+
+def start_with_tls(folder, **options):
+    authority = trustme.CA()
+    folder.mkdir()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(folder / "cert.pem", append=True)
+    server = serve(tls=(str(folder / "cert.pem"), str(folder / "key.pem")), **options)
+    return Place(server, str(folder / "ca.pem"))
+
+
+@pytest.fixture
+def here(tmp_path):
+    """The source: a registry that wants READER's login with each request."""
+    place = start_with_tls(tmp_path / "here", login=READER)
+    with place.server:
+        yield place
+
+
+@pytest.fixture
+def there(tmp_path):
+    """The destination: a registry with a token service, which knows WRITER alone."""
+    place = start_with_tls(tmp_path / "there", login=WRITER, token_service=True)
+    with place.server:
+        yield place
+
+
+@pytest.fixture
+def bundle(here, tmp_path):
+    """A bundle with one image at the source."""
+    with Session(Settings(login=Login(*READER), ca_cert_paths=here.ca)) as session:
+        image = make_image(session, f"{here.address}/src/app", ["one", "two"])
+        return make_bundle(session, f"{here.address}/src/bundle:v1", {image: {}}, tmp_path / "b")
+
+
+def test_each_side_has_its_flags(imgpkg, here, there, bundle):
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-repo", f"{there.address}/copy/b", "--debug"),
+        *("--from-registry-username", READER[0], "--from-registry-password-stdin"),
+        *("--from-registry-ca-cert-path", here.ca),
+        *("--to-registry-username", WRITER[0], "--to-registry-password", WRITER[1]),
+        *("--to-registry-ca-cert-path", there.ca),
+        stdin=f"{READER[1]}\n",
+        secrets=SECRETS,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (here.heard(READER[1]), here.heard(WRITER[1])) == (True, False)
+    assert (there.heard(WRITER[1]), there.heard(READER[1])) == (True, False)
+    assert "warning" not in done.stderr
+
+
+def test_each_side_has_its_variables(imgpkg, here, there, bundle):
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-repo", f"{there.address}/copy/b"),
+        *("--registry-ca-cert-path", here.ca, "--registry-ca-cert-path", there.ca),
+        IMGPKG_FROM_USERNAME=READER[0],
+        IMGPKG_FROM_PASSWORD=READER[1],
+        IMGPKG_TO_USERNAME=WRITER[0],
+        IMGPKG_TO_PASSWORD=WRITER[1],
+        secrets=SECRETS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (here.heard(WRITER[1]), there.heard(READER[1])) == (False, False)
+
+
+def test_a_side_without_flags_of_its_own_uses_the_plain_ones(imgpkg, here, there, bundle):
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-repo", f"{there.address}/copy/b"),
+        *("--registry-username", READER[0], "--registry-password-stdin", "--registry-ca-cert-path", here.ca),
+        *("--to-registry-username", WRITER[0], "--to-registry-ca-cert-path", there.ca),
+        IMGPKG_TO_PASSWORD=WRITER[1],
+        stdin=READER[1],
+        secrets=SECRETS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (here.heard(WRITER[1]), there.heard(READER[1])) == (False, False)
+
+
+def test_a_certificate_that_one_side_trusts_is_not_trusted_by_the_other(imgpkg, here, there, bundle):
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-repo", f"{there.address}/copy/b"),
+        *("--from-registry-ca-cert-path", here.ca, "--from-registry-ca-cert-path", there.ca),
+        IMGPKG_FROM_USERNAME=READER[0],
+        IMGPKG_FROM_PASSWORD=READER[1],
+        IMGPKG_TO_TOKEN="never-sent-anywhere",
+        secrets=[*SECRETS, "never-sent-anywhere"],
+    )
+    assert done.returncode == 1
+    assert there.address in done.stderr
+    assert "certificate" in done.stderr
+
+
+def test_certificates_may_be_accepted_unverified_on_one_side(imgpkg, here, there, bundle):
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-tar", "b.tar", "--from-registry-verify-certs=false"),
+        IMGPKG_FROM_USERNAME=READER[0],
+        IMGPKG_FROM_PASSWORD=READER[1],
+        # Of no concern for a copy to a file.
+        IMGPKG_TO_USERNAME="half-a-login",
+        secrets=SECRETS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    done = imgpkg(
+        *("copy", "--tar", "b.tar", "--to-repo", f"{there.address}/copy/b"),
+        *("--to-registry-ca-cert-path", there.ca),
+        IMGPKG_TO_USERNAME=WRITER[0],
+        IMGPKG_TO_PASSWORD=WRITER[1],
+        IMGPKG_FROM_USERNAME="half-a-login",
+        secrets=SECRETS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (here.heard(WRITER[1]), there.heard(READER[1])) == (False, False)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_dry_run_shows_the_credential_of_each_side(imgpkg, here, there, bundle, form):
+    to = f"{there.address}/copy/b"
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-repo", to, "--dry-run", *form),
+        *("--from-registry-ca-cert-path", here.ca, "--from-registry-username", READER[0]),
+        *("--to-registry-ca-cert-path", there.ca, "--registry-anon"),
+        IMGPKG_FROM_PASSWORD=READER[1],
+        IMGPKG_TO_USERNAME=WRITER[0],
+        IMGPKG_TO_PASSWORD=WRITER[1],
+        secrets=SECRETS,
+    )
+    assert done.returncode == 0, done.stderr
+    read = "--from-registry-username, $IMGPKG_FROM_PASSWORD"
+    written = "$IMGPKG_TO_USERNAME, $IMGPKG_TO_PASSWORD"
+    if form:
+        decisions = json.loads(done.stdout)["credentials"]
+        assert [(found["repository"], found["origin"]) for found in decisions][1:] == [
+            (f"{here.address}/src/bundle", read),
+            (to, written),
+        ]
+    else:
+        assert f"credential for {here.address}/src/bundle from flags: {read} (user 'reader')\n" in done.stdout
+        assert f"credential for {to} from flags: {written} (user 'writer')\n" in done.stdout
+
+
+class DenyingTokenAccess(TokenAccess):
+    """A token service that gives no token at all where one of the scopes is denied, as ghcr.io does."""
+
+    def _reply(self, account, scopes, refresh=""):
+        asked = [f"{scope.rpartition(':')[0]}" for text in scopes for scope in text.split()]
+        if account is not None and account.username == WRITER[0]:
+            denied = [name for name in asked if not name.startswith("repository:dst/")]
+            if denied:
+                raise RequestRefused(403, "DENIED", "requested access to the resource is denied")
+        return super()._reply(account, scopes, refresh)
+
+
+@pytest.mark.parametrize("service", [TokenAccess, DenyingTokenAccess])
+def test_one_registry_with_a_user_for_each_side(imgpkg, tmp_path, service):
+    pull, both = frozenset({"pull"}), frozenset({"pull", "push"})
+    access = service(
+        [
+            Account(*READER, "src/*", pull),
+            Account(*WRITER, "dst/*", both),
+            Account("root", "filler-password"),
+        ]
+    )
+    with serve(access=access) as server:
+        with Session(Settings(login=Login("root", "filler-password"))) as session:
+            images = {make_image(session, f"{server.address}/src/app{n}", [f"{n}"]): {} for n in range(2)}
+            found = make_bundle(session, f"{server.address}/src/bundle:v1", images, tmp_path / "b")
+        done = imgpkg(
+            *("copy", "-b", found, "--to-repo", f"{server.address}/dst/bundle"),
+            IMGPKG_FROM_USERNAME=READER[0],
+            IMGPKG_FROM_PASSWORD=READER[1],
+            IMGPKG_TO_USERNAME=WRITER[0],
+            IMGPKG_TO_PASSWORD=WRITER[1],
+            secrets=SECRETS,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        mounts = [record for record in server.requests if "mount" in dict(record.query)]
+        assert not any(record.status == 201 for record in mounts)
+        pulled = imgpkg(
+            *("pull", "-b", f"{server.address}/dst/bundle@{found.digest}", "-o", "out"),
+            IMGPKG_USERNAME=WRITER[0],
+            IMGPKG_PASSWORD=WRITER[1],
+        )
+        assert (pulled.returncode, pulled.stderr) == (0, "")
+
+
+def test_a_blob_is_mounted_where_the_user_of_the_destination_may_read_the_source(imgpkg, tmp_path):
+    access = TokenAccess(
+        [Account(*READER, "src/*", frozenset({"pull"})), Account(*WRITER), Account("root", "filler-password")]
+    )
+    with serve(access=access) as server:
+        with Session(Settings(login=Login("root", "filler-password"))) as session:
+            image = make_image(session, f"{server.address}/src/app", ["one"])
+        before = len(server.requests)
+        done = imgpkg(
+            *("copy", "-i", image, "--to-repo", f"{server.address}/dst/app"),
+            IMGPKG_FROM_USERNAME=READER[0],
+            IMGPKG_FROM_PASSWORD=READER[1],
+            IMGPKG_TO_USERNAME=WRITER[0],
+            IMGPKG_TO_PASSWORD=WRITER[1],
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        sent = [record for record in server.requests[before:] if record.method in ("PUT", "PATCH")]
+        assert [record.path for record in sent if "/blobs/" in record.path] == []
