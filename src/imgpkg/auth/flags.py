@@ -78,9 +78,9 @@ def variables_of(side: Side) -> tuple[str, ...]:
 
 
 def _choose(login: Login, environ: Mapping[str, str], side: Side | None, side_login: Login) -> Finding:
-    options = [_Options(login, environ, _PLAIN)]
+    options = [_LoginOptions(login, environ, _PLAIN)]
     if side is not None:
-        options.insert(0, _Options(side_login, environ, _SIDES[side]))
+        options.insert(0, _LoginOptions(side_login, environ, _SIDES[side]))
     # Flags contradict each other; a flag and a variable do not, because the flag wins.
     for given in options:
         given.check()
@@ -99,7 +99,7 @@ class _Given:
     typed: bool
 
 
-class _Options:
+class _LoginOptions:
     """The flags and variables of one login."""
 
     def __init__(self, login: Login, environ: Mapping[str, str], names: _Names) -> None:
@@ -182,6 +182,6 @@ def _anonymous(origin: str) -> Finding:
     return Finding(_NAME, Outcome.MATCHED, detail, origin, ANONYMOUS)
 
 
-def _why_nothing(options: Iterable[_Options]) -> str:
+def _why_nothing(options: Iterable[_LoginOptions]) -> str:
     nothing = "neither a username nor a token is given, nor anonymous access asked for"
     return "; ".join((nothing, *(reason for given in options for reason in given.reasons())))
