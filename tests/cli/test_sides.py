@@ -43,8 +43,9 @@ STDIN = "registry-password-stdin"
                 "--to-registry-username=u",
             ),
             (
-                f"Expected only one of --from-{STDIN} and --to-{STDIN}, because standard input "
-                "can be read only once (hint: give the other password in $IMGPKG_FROM_PASSWORD or $IMGPKG_TO_PASSWORD)"
+                f"Expected only one of --from-{STDIN} and --to-{STDIN}, because standard input can "
+                "be read only once (hint: give the other password in $IMGPKG_FROM_PASSWORD or "
+                "$IMGPKG_TO_PASSWORD)"
             ),
         ),
         (
