@@ -81,6 +81,46 @@ SEVERAL = {
 }
 
 
+# What is imported inside functions, where it is used: a command starts in the time that reading its modules
+# takes. Each is imported at the top of a module in its own room only, or nowhere.
+LATE = {
+    "imgpkg.auth.cloud": "only where a keychain is active",
+    "imgpkg.auth.pattern": "the credential helper reads its question first",
+    "imgpkg.bundle": "an image is no bundle",
+    "imgpkg.cli": "a command needs its own modules, and help none of them",
+    "imgpkg.content.deflate": "the encoder in Python, where the one in C is missing; its name, for `version`",
+    "imgpkg.content.image": "JSON in Go's form, for JSON output",
+    "imgpkg.embedded": "only `registry serve`",
+    "imgpkg.oci.reference": "words of a command line that may be references",
+    "imgpkg.operations": "one verb a command",
+    "imgpkg.registry.signing": "programs that sign requests of other HTTP clients",
+    "imgpkg.session": "commands without a registry",
+    "imgpkg.settings": "commands without a registry",
+    "imgpkg.transport": "HTTP is loaded with the first request, the tracer for `--debug`",
+    "imgpkg.version": "only `version`",
+    "botocore": "keychain ecr",
+    "google": "keychain gke",
+    "isal": "layers that are compressed",
+    "rich": "a terminal",
+    "yaml": "lock files",
+    "zstandard": "layers compressed with zstd",
+    "base64": "inline blobs and binary YAML",
+    "difflib": "names that are misspelt",
+    "email": "Retry-After with a date",
+    "encodings": "host names beyond ASCII",
+    "ipaddress": "hosts that are addresses",
+    "platform": "only `version`",
+    "pwd": "no HOME in the environment",
+    "secrets": "random numbers for temporary names and the session",
+    "selectors": "only programs",
+    "shutil": "only programs",
+    "signal": "only programs",
+    "ssl": "only https",
+    "subprocess": "only programs",
+    "traceback": "only `--debug`",
+}
+
+
 def imports(path):
     """Yield (module, name, line, is_type_checking_only) of each import statement."""
     tree = ast.parse(path.read_text())
@@ -97,6 +137,17 @@ def imports(path):
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 yield node.module or "", alias.name, node.lineno, id(node) in guarded
+
+
+def late_imports(path):
+    """Yield (module, line) of each import inside a function."""
+    for function in ast.walk(ast.parse(path.read_text())):
+        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import):
+                    yield from ((name.name, node.lineno) for name in node.names)
+                elif isinstance(node, ast.ImportFrom):
+                    yield node.module, node.lineno
 
 
 def room(path):
@@ -127,6 +178,10 @@ class TestEachModule:
             home = ONE_HOME.get(module.split(".")[0])
             where = path.relative_to(SOURCE).as_posix()
             assert home is None or where.startswith(f"{home}/"), f"{path}:{line}: {module} lives in {home}"
+
+    def test_imports_inside_functions_only_what_the_list_names(self, path):
+        for name, line in late_imports(path):
+            assert any(f"{name}.".startswith(f"{late}.") for late in LATE), f"{path}:{line}: {name}"
 
     def test_fits_in_400_lines(self, path):
         assert len(path.read_text().splitlines()) <= 400
@@ -169,6 +224,11 @@ def test_modules_import_each_other_without_a_cycle():
 
 
 class TestTheTree:
+    def test_uses_every_late_import_that_the_list_names(self):
+        used = [f"{name}." for path in FILES for name, _ in late_imports(path)]
+        unused = [late for late in LATE if not any(name.startswith(f"{late}.") for name in used)]
+        assert unused == []
+
     def test_has_at_most_150_modules(self):
         assert len(FILES) <= 150
 

@@ -127,7 +127,7 @@ class Session:
         Raises Unauthorized for a refused credential, InvalidReference, UsageError, and whatever an operation
         raises that cannot reach the registry or its token service.
         """
-        from imgpkg.registry.signing import Signer, access_to  # noqa: PLC0415 - only for other HTTP clients
+        from imgpkg.registry.signing import Signer, access_to
 
         if isinstance(repository, str):
             repository = parse_any(repository).repository
@@ -158,7 +158,7 @@ class Session:
 def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:
     if trace is None:
         return None
-    from imgpkg.transport.trace import TextTracer  # noqa: PLC0415 - only for --debug
+    from imgpkg.transport.trace import TextTracer
 
     return TextTracer(trace)
 

@@ -112,7 +112,7 @@ class Settings:
 
 
 def _home_of_user() -> str:
-    import pwd  # noqa: PLC0415 - hardly ever needed
+    import pwd
 
     try:
         return pwd.getpwuid(os.getuid()).pw_dir

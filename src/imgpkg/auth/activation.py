@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.keychain import NearMiss
 from imgpkg.auth.pattern import Address
 from imgpkg.errors import InvalidSettings, doing
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from imgpkg.auth.cloud.metadata import MetadataService
-    from imgpkg.auth.keychain import CredentialSource, Decision, NearMiss
+    from imgpkg.auth.keychain import CredentialSource, Decision
     from imgpkg.auth.program import Programs
     from imgpkg.transport.message import Transport
 
@@ -37,7 +38,7 @@ def active_sources(
     names = _names(environ, warn)
     if not names:
         return ()
-    from imgpkg.auth.cloud.metadata import MetadataService  # noqa: PLC0415 - hardly anybody activates one
+    from imgpkg.auth.cloud.metadata import MetadataService
 
     # Shared by all keychains: outside of a cloud, each would wait for the metadata service by itself.
     metadata = MetadataService(time.time)
@@ -54,8 +55,6 @@ class InactiveKeychains:
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield the keychain of the registry if it is not active; see `ExplainsNearMisses.near_misses`."""
-        from imgpkg.auth.keychain import NearMiss  # noqa: PLC0415 - the types alone are needed otherwise
-
         host = Address.of(decision.repository).host
         name, active = keychain_of(host), _names(self._environ, lambda _: None)
         if name and name not in active:
@@ -66,10 +65,10 @@ class InactiveKeychains:
 def keychain_of(host: str) -> str:
     """Return the keychain, active or not, for a lower-case host name without port; empty if there is none."""
     # Without SDKs, which these modules load only in processes of their own.
-    from imgpkg.auth.cloud.aks import is_azure  # noqa: PLC0415 - only to explain
-    from imgpkg.auth.cloud.ecr import EcrRegistry  # noqa: PLC0415 - likewise
-    from imgpkg.auth.cloud.github import HOST  # noqa: PLC0415 - likewise
-    from imgpkg.auth.cloud.gke import is_google  # noqa: PLC0415 - likewise
+    from imgpkg.auth.cloud.aks import is_azure
+    from imgpkg.auth.cloud.ecr import EcrRegistry
+    from imgpkg.auth.cloud.github import HOST
+    from imgpkg.auth.cloud.gke import is_google
 
     handles = {
         "gke": is_google(host),
@@ -106,17 +105,17 @@ def _source(
     programs: Programs | None,
 ) -> CredentialSource:
     if name == "gke":
-        from imgpkg.auth.cloud.gke import GkeSource  # noqa: PLC0415 - only what is active is loaded
+        from imgpkg.auth.cloud.gke import GkeSource
 
         return GkeSource(environ, warn, metadata=metadata, programs=programs)
     if name == "ecr":
-        from imgpkg.auth.cloud.ecr import EcrSource  # noqa: PLC0415 - likewise
+        from imgpkg.auth.cloud.ecr import EcrSource
 
         return EcrSource(environ, warn, metadata=metadata, programs=programs)
     if name == "aks":
-        from imgpkg.auth.cloud.aks import AksSource  # noqa: PLC0415 - likewise
+        from imgpkg.auth.cloud.aks import AksSource
 
         return AksSource(environ, transport, warn, metadata=metadata, programs=programs)
-    from imgpkg.auth.cloud.github import GithubSource  # noqa: PLC0415 - likewise
+    from imgpkg.auth.cloud.github import GithubSource
 
     return GithubSource(environ)

@@ -208,7 +208,7 @@ def _unknown(names: list[str]) -> CredentialError:
 
 
 def _suggestion(name: str) -> str:
-    from difflib import SequenceMatcher  # noqa: PLC0415 - only a mistake needs it
+    from difflib import SequenceMatcher
 
     rest = name.removeprefix(PREFIX)
     start = rest[:_LONGEST_CLOSE]

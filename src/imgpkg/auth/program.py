@@ -112,14 +112,14 @@ def search_path(environ: Mapping[str, str]) -> str:
 
 def find(name: str, environ: Mapping[str, str]) -> str | None:
     """Return the path of the program `name`, or None."""
-    from shutil import which  # noqa: PLC0415 - only a configured program needs it
+    from shutil import which
 
     return which(name, path=search_path(environ))
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """Kill `process`, the leader of its group, with everything that it has started, and wait for it."""
-    from signal import SIGKILL  # noqa: PLC0415 - only a program that hangs needs it
+    from signal import SIGKILL
 
     # macOS returns EPERM when the only process left in the group is a zombie.
     with suppress(ProcessLookupError, PermissionError):
@@ -130,7 +130,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 def _start(
     command: Sequence[str], environ: Mapping[str, str], *, has_input: bool, is_silent: bool
 ) -> subprocess.Popen[bytes]:
-    import subprocess  # noqa: PLC0415 - hardly any run starts a program
+    import subprocess
 
     try:
         # A session of its own makes a process group, which can be ended as a whole.
@@ -150,7 +150,7 @@ def _start(
 
 def _talk(process: subprocess.Popen[bytes], given: bytes, wait: Wait) -> bytes:
     """Write `given`, return what `process` prints before it ends; raise TimeoutError when `wait` is over."""
-    from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector  # noqa: PLC0415 - likewise
+    from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 
     printed = bytearray()
     with DefaultSelector() as selector:

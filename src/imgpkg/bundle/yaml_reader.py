@@ -101,7 +101,7 @@ def read_document(data: bytes, name: str, *, strict: bool) -> Value:
     """
     if len(data) > MAX_SIZE:
         raise InvalidLock(f"{name} has {len(data)} bytes; at most {MAX_SIZE} are read")
-    import yaml  # noqa: PLC0415 - nothing else needs it
+    import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     events = iter(yaml.parse(data, Loader=loader))
@@ -278,7 +278,7 @@ def _scalar(event: Any, line: int) -> Value:
 
 
 def _from_base64(text: str, line: int) -> str:
-    import base64  # noqa: PLC0415 - rare
+    import base64
 
     try:
         data = base64.b64decode("".join(text.split()), validate=True)

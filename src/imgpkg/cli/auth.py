@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def explain(context: Context) -> None:
     """Print which credential the repository gets and why, without a request to the registry."""
-    from imgpkg.session import explain  # noqa: PLC0415 - commands load what they need
+    from imgpkg.session import explain
 
     with context.session() as session:
         decision = explain(context.flags.words[0], session=session)

@@ -32,7 +32,7 @@ class Context:
     def reporter(self) -> Reporter:
         """The event hook of the operations, made at first use."""
         if self._reporter is None:
-            from imgpkg.cli.progress import make_reporter  # noqa: PLC0415 - `version` is fast without
+            from imgpkg.cli.progress import make_reporter
 
             self._reporter = make_reporter(self.flags, self.output)
         return self._reporter
@@ -49,7 +49,7 @@ class Context:
 
         For one side of a copy, the flags of this side take precedence.
         """
-        from imgpkg.session import Session  # noqa: PLC0415 - commands without a registry start faster
+        from imgpkg.session import Session
 
         trace = self.reporter.trace if self.flags.is_on("debug") else None
         session = Session(self.settings(side), on_event=self.reporter, trace=trace)
@@ -63,7 +63,7 @@ class Context:
 
     def settings(self, side: Side | None = None) -> Settings:
         """Return the settings that the registry flags and the environment give for `side`, or for all."""
-        from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
+        from imgpkg.settings import Login, Settings
 
         flags = self.flags
 
@@ -85,7 +85,7 @@ class Context:
         )
 
     def _login(self, prefix: str = "") -> Login:
-        from imgpkg.settings import Login  # noqa: PLC0415 - likewise
+        from imgpkg.settings import Login
 
         # None is a flag that is not given, whose variable counts. An empty or false flag clears the variable.
         anonymous = f"{prefix}registry-anon"

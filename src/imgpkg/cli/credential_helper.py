@@ -53,12 +53,12 @@ def _answer(words: list[str]) -> int:
 
 
 def _get(server: str) -> int:
-    from imgpkg.auth.pattern import Address  # noqa: PLC0415 - the other requests need none of it
+    from imgpkg.auth.pattern import Address
 
     if not Address.read(server).host:
         return _print(_NO_SERVER, 1)
-    from imgpkg.session import Session, offer  # noqa: PLC0415 - likewise
-    from imgpkg.settings import Login, Settings  # noqa: PLC0415 - likewise
+    from imgpkg.session import Session, offer
+    from imgpkg.settings import Login, Settings
 
     # IMGPKG_USERNAME and its kin name no registry: they are never given away, so mistakes do not matter.
     no_login = Login("", "", "", anonymous=False)

@@ -23,7 +23,7 @@ _DESCRIPTION_FORMS = ("text", "yaml", "json", "tree")
 
 def push(context: Context) -> None:
     """Push the files and print the digest reference of the image."""
-    from imgpkg.operations.push import push  # noqa: PLC0415 - commands load what they need
+    from imgpkg.operations.push import push
 
     flags = context.flags
     with context.session() as session:
@@ -45,7 +45,7 @@ def push(context: Context) -> None:
 
 def pull(context: Context) -> None:
     """Pull into the output folder."""
-    from imgpkg.operations.pull import pull  # noqa: PLC0415 - likewise
+    from imgpkg.operations.pull import pull
 
     flags = context.flags
     with context.session() as session:
@@ -63,7 +63,7 @@ def pull(context: Context) -> None:
 
 def copy(context: Context) -> None:
     """Copy, or print what would be copied."""
-    from imgpkg.cli.sides import open_sides  # noqa: PLC0415 - likewise
+    from imgpkg.cli.sides import open_sides
 
     flags = context.flags
     source, options = _copy_source(flags), _copy_options(flags)
@@ -76,7 +76,7 @@ def copy(context: Context) -> None:
 
 
 def _copy_source(flags: Parsed) -> CopySource:
-    from imgpkg.operations.copy.values import CopySource  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.values import CopySource
 
     return CopySource(
         image=flags.text("image"),
@@ -88,7 +88,7 @@ def _copy_source(flags: Parsed) -> CopySource:
 
 
 def _copy_options(flags: Parsed) -> CopyOptions:
-    from imgpkg.operations.copy.values import CopyOptions  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.values import CopyOptions
 
     return CopyOptions(
         include_non_distributable_layers=flags.is_on("include-non-distributable-layers"),
@@ -100,8 +100,8 @@ def _copy_options(flags: Parsed) -> CopyOptions:
 
 def _check_copy(flags: Parsed, source: CopySource) -> None:
     """Refuse a wrong combination of flags before a password is read from standard input."""
-    from imgpkg.cli.sides import check_sides  # noqa: PLC0415 - likewise
-    from imgpkg.operations.copy.copy import check_destination  # noqa: PLC0415 - likewise
+    from imgpkg.cli.sides import check_sides
+    from imgpkg.operations.copy.copy import check_destination
 
     check_destination(
         source,
@@ -121,7 +121,7 @@ def _copy(
     source: CopySource,
     options: CopyOptions,
 ) -> None:
-    from imgpkg.operations.copy.copy import copy  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.copy import copy
 
     flags = context.flags
     copy(
@@ -145,7 +145,7 @@ def _preview(
     source: CopySource,
     options: CopyOptions,
 ) -> None:
-    from imgpkg.operations.copy.preview import preview_copy  # noqa: PLC0415 - likewise
+    from imgpkg.operations.copy.preview import preview_copy
 
     flags = context.flags
     preview = preview_copy(
@@ -159,7 +159,7 @@ def _preview(
 
 def describe(context: Context) -> None:
     """Print what the bundle contains, in the form that `--output-type` names."""
-    from imgpkg.operations.describe import describe  # noqa: PLC0415 - likewise
+    from imgpkg.operations.describe import describe
 
     flags = context.flags
     form = flags.text("output-type")
@@ -177,7 +177,7 @@ def describe(context: Context) -> None:
             referrers=flags.is_on("referrers"),
         )
     if form == "json":
-        from imgpkg.content.image import encode_json  # noqa: PLC0415 - likewise
+        from imgpkg.content.image import encode_json
 
         value = rendering.description_json(description)
         context.output.document(encode_json(value, indent=2).decode() + "\n", value)
@@ -198,7 +198,7 @@ def _blocks(description: Description, form: str, *, layers: bool) -> Iterable[st
 
 def tag_list(context: Context) -> None:
     """Print a table of the tags, sorted by name."""
-    from imgpkg.operations.tag import list_tags  # noqa: PLC0415 - likewise
+    from imgpkg.operations.tag import list_tags
 
     flags = context.flags
     digests = flags.is_on("digests")
@@ -217,7 +217,7 @@ def tag_list(context: Context) -> None:
 
 def tag_resolve(context: Context) -> None:
     """Print the digest reference, without a line end after it."""
-    from imgpkg.operations.tag import resolve  # noqa: PLC0415 - likewise
+    from imgpkg.operations.tag import resolve
 
     with context.session() as session:
         context.output.block(str(resolve(context.flags.text("image"), session=session)))
@@ -227,9 +227,9 @@ def version(context: Context) -> None:
     """Print the version; with `--verbose` also the version of Python and the deflate encoder."""
     text = f"imgpkg version {VERSION}\n"
     if context.flags.is_on("verbose"):
-        import platform  # noqa: PLC0415 - likewise
+        import platform
 
-        from imgpkg.content.deflate.gzip import encoder_name  # noqa: PLC0415 - likewise
+        from imgpkg.content.deflate.gzip import encoder_name
 
         text += f"python {platform.python_version()}\ndeflate encoder: {encoder_name()}\n"
     context.output.block(text)

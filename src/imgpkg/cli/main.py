@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: list[str]) -> int:
     if argv[:1] in (["__complete"], ["__completeNoDesc"]):
-        from imgpkg.cli.completion import complete  # noqa: PLC0415 - only for shells
+        from imgpkg.cli.completion import complete
 
         return complete(argv[1:], described=argv[0] == "__complete")
     command, rest = locate(argv)
@@ -77,12 +77,12 @@ def _run(argv: list[str]) -> int:
 def _print_information(command: Command, parsed: Parsed) -> bool:
     """Print what `--help` or `--version` asks for; return False when neither is given."""
     if parsed.is_on("help"):
-        from imgpkg.cli.help import help_of  # noqa: PLC0415 - only for help
+        from imgpkg.cli.help import help_of
 
         sys.stdout.write(f"{help_of(command)}\nSucceeded\n")
         return True
     if command is ROOT and parsed.is_on("version"):
-        from imgpkg.version import VERSION  # noqa: PLC0415 - a name, not a cost
+        from imgpkg.version import VERSION
 
         sys.stdout.write(f"imgpkg version {VERSION}\n\nSucceeded\n")
         return True
@@ -104,7 +104,7 @@ def _check_words(command: Command, parsed: Parsed) -> None:
         if len(words) != 1:
             raise UsageError(f"accepts 1 arg(s), received {len(words)}")
     elif words and not command.words:
-        from imgpkg.oci.reference import without_login  # noqa: PLC0415 - only for this error
+        from imgpkg.oci.reference import without_login
 
         raise UsageError(
             f"command '{command.full_name}' does not accept extra arguments '{without_login(words[0])}'"
@@ -118,7 +118,7 @@ def _refuse_group(command: Command) -> None:
     if command is not ROOT:
         names = ", ".join(child.name for child in children(command.path))
         raise UsageError(f"Use one of available subcommands: {names}")
-    from imgpkg.cli.help import help_of  # noqa: PLC0415 - only here
+    from imgpkg.cli.help import help_of
 
     sys.stdout.write(f"{help_of(ROOT)}\n")
     sys.stdout.flush()
@@ -126,8 +126,8 @@ def _refuse_group(command: Command) -> None:
 
 
 def _execute(command: Command, parsed: Parsed) -> int:
-    from imgpkg.cli.context import Context  # noqa: PLC0415 - `version` is fast without
-    from imgpkg.cli.output import make_output  # noqa: PLC0415 - likewise
+    from imgpkg.cli.context import Context
+    from imgpkg.cli.output import make_output
 
     output = make_output(parsed)
     try:
@@ -141,7 +141,7 @@ def _execute(command: Command, parsed: Parsed) -> int:
         return _report(error, output)
     except Exception as error:
         if parsed.is_on("debug"):
-            import traceback  # noqa: PLC0415 - only for what must not happen
+            import traceback
 
             traceback.print_exc()
         if isinstance(error, OSError):

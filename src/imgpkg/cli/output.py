@@ -246,7 +246,7 @@ class JSONOutput:
         if self.has_failed or self.is_written or not any(document.values()):
             return
         self.is_written = True
-        from imgpkg.content.image import encode_json  # noqa: PLC0415 - only for `--json`
+        from imgpkg.content.image import encode_json
 
         text = encode_json(document, indent=4).decode()
         self.out.write(text + ("\n" if self.value else ""))

@@ -205,7 +205,7 @@ class Bar:
     """The bar that rich draws; nothing of it stays after `close`."""
 
     def __init__(self, err: TextIO, *, color: bool) -> None:
-        from rich import console, progress  # noqa: PLC0415 - rich is slow to load and seldom needed
+        from rich import console, progress
 
         self._progress = progress.Progress(
             progress.TextColumn("{task.description}"),

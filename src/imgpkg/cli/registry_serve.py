@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 def run(context: Context) -> None:
     """Serve until SIGINT or SIGTERM; print the address as soon as it accepts connections."""
-    from imgpkg.embedded.server import serve  # noqa: PLC0415 - only here
-    from imgpkg.embedded.storage import Storage  # noqa: PLC0415 - likewise
+    from imgpkg.embedded.server import serve
+    from imgpkg.embedded.storage import Storage
 
     flags = context.flags
     host, port = _address(flags.text("address"))

@@ -50,7 +50,7 @@ def _content(bundle: Description, level: int, *, layers: bool) -> Iterator[str]:
 
 
 def _described_image(image: ImageInfo, entry: str, *, layers: bool) -> Iterator[str]:
-    from imgpkg.operations.describe import ImageType  # noqa: PLC0415 - only for descriptions
+    from imgpkg.operations.describe import ImageType
 
     yield f"{entry}- Image: {image.image}\n"
     yield f"{entry}  Type: {image.image_type.value}\n"
@@ -76,7 +76,7 @@ def _details(
 
 def description_yaml(description: Description) -> str:
     """Return the YAML form: the digest of the bundle, then its description."""
-    from imgpkg.bundle.yaml_writer import dump  # noqa: PLC0415 - the other forms do without YAML
+    from imgpkg.bundle.yaml_writer import dump
 
     return f"sha: {description.digest}\n{dump(_bundle(description))}"
 
@@ -202,7 +202,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _human(size: int) -> str:
-    from rich.filesize import decimal  # noqa: PLC0415 - only for the preview of a copy
+    from rich.filesize import decimal
 
     return decimal(size)
 

@@ -135,7 +135,7 @@ class _GzipMember:
     """Decompress a gzip member (RFC 1952) with isal; errors have the texts of Go's gzip and flate."""
 
     def __init__(self) -> None:
-        from isal import igzip_lib  # noqa: PLC0415 - only where layers are unpacked
+        from isal import igzip_lib
 
         self._inner = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         self._error: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment] # a fault of its stub
@@ -165,7 +165,7 @@ class _ZstdFrame:
     """Decompress a zstd frame (RFC 8878); keep the output beyond `max_length` for the next call."""
 
     def __init__(self) -> None:
-        import zstandard  # noqa: PLC0415 - rare
+        import zstandard
 
         self._inner = zstandard.ZstdDecompressor().decompressobj()
         self._error = zstandard.ZstdError

@@ -119,7 +119,7 @@ def _platform(item: Any) -> str:
 def _inline(text: Any) -> bytes | None:
     if not isinstance(text, str):
         return None
-    import base64  # noqa: PLC0415 - rare, and not worth its import at start-up
+    import base64
 
     return base64.b64decode(text, validate=True)
 

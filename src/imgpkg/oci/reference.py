@@ -222,7 +222,7 @@ def _ascii_label(label: str) -> str:
         return label
     if len(label) > _MAX_LABEL or _REFUSED.search(label):
         raise UnicodeError(label)
-    from encodings.idna import nameprep  # noqa: PLC0415 - few hosts need its tables
+    from encodings.idna import nameprep
 
     parts = _KEPT.split(label)
     prepared = "".join(part if _KEPT.fullmatch(part) else nameprep(part) for part in parts)
@@ -237,7 +237,7 @@ def _is_authority(text: str) -> bool:
     try:
         split = urlsplit(f"//{text}")
         if text.startswith("["):
-            from ipaddress import IPv6Address  # noqa: PLC0415 - slow to load and seldom needed
+            from ipaddress import IPv6Address
 
             # urlsplit of Python 3.10 accepts any text between the brackets.
             IPv6Address(split.hostname or "")

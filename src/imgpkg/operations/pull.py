@@ -127,7 +127,7 @@ def _check_source(image: str, bundle: str, lock: StrPath) -> None:
 
 
 def _from_lock(path: StrPath) -> Reference:
-    from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is read
+    from imgpkg.bundle.lock import BundleLock
 
     return BundleLock.from_path(path).reference
 
@@ -230,9 +230,9 @@ class _BundlePull:
 
     def bundle(self, image: Image, where: str, depth: int) -> PullResult:
         """Pull one bundle into `where`, relative to the new folder, and then the bundles it names."""
-        from imgpkg.bundle.graph import check_depth  # noqa: PLC0415 - YAML only for bundles
-        from imgpkg.bundle.layer import fetch_locations  # noqa: PLC0415 - likewise
-        from imgpkg.bundle.lock import ImagesLock  # noqa: PLC0415 - likewise
+        from imgpkg.bundle.graph import check_depth
+        from imgpkg.bundle.layer import fetch_locations
+        from imgpkg.bundle.lock import ImagesLock
 
         # A bundle cannot contain itself, since its digest would have to be known before it exists; a hostile
         # registry can still make up a chain of any length.

@@ -153,6 +153,6 @@ def _send(
 
 
 def _write_lock(result: PushResult, path: str, shown: StrPath) -> None:
-    from imgpkg.bundle.lock import BundleLock  # noqa: PLC0415 - YAML only where a lock is written
+    from imgpkg.bundle.lock import BundleLock
 
     BundleLock(result.reference, result.tag).write(path, shown)

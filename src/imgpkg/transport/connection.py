@@ -218,7 +218,7 @@ def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, 
     folder. Every trusted certificate ends a chain, also an intermediate or a leaf. With `verify=False` no
     certificate is verified.
     """
-    import ssl  # noqa: PLC0415 - 20 ms, only for https
+    import ssl
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -245,7 +245,7 @@ class InnerTLS:
     """
 
     def __init__(self, context: SSLContext, outer: socket.socket, host: str) -> None:
-        import ssl  # noqa: PLC0415 - see client_context
+        import ssl
 
         self._outer = outer
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -292,7 +292,7 @@ class InnerTLS:
 
 
 def _load_system_bundle(context: SSLContext, chosen: str) -> None:
-    import ssl  # noqa: PLC0415 - see client_context
+    import ssl
 
     # Not load_default_certs(): OpenSSL reads the environment of the process, and `environ` counts here.
     candidates = (chosen,) if chosen else (ssl.get_default_verify_paths().openssl_cafile, *_SYSTEM_BUNDLES)
@@ -303,7 +303,7 @@ def _load_system_bundle(context: SSLContext, chosen: str) -> None:
 
 
 def _load_system_folders(context: SSLContext, chosen: str) -> None:
-    import ssl  # noqa: PLC0415 - see client_context
+    import ssl
 
     if not chosen:
         folder = ssl.get_default_verify_paths().openssl_capath

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -179,8 +180,6 @@ def read_at_most(response: Response, limit: int) -> bytes:
 
 def bytes_body(data: bytes, *, secret: bool = False) -> Body:
     """Return a body of these bytes."""
-    from io import BytesIO  # noqa: PLC0415 - keeps this module free of I/O at import
-
     return Body(len(data), lambda: BytesIO(data), secret)
 
 

@@ -47,7 +47,7 @@ def _read_text(path: str) -> str:
 
 def usable_certificates(text: str) -> list[str]:
     """Return the certificates that OpenSSL accepts; others in a bundle are skipped."""
-    import ssl  # noqa: PLC0415 - only where the user adds files
+    import ssl
 
     usable = []
     # One at a time: OpenSSL stops at the first certificate that it does not accept.

@@ -169,8 +169,8 @@ class Pool:
         return response
 
     def _exchange(self, request: Request, route: Route) -> Response:
-        from imgpkg.transport.failure import HungUp  # noqa: PLC0415 - loads ssl
-        from imgpkg.transport.http11 import Link  # noqa: PLC0415 - loads http.client
+        from imgpkg.transport.failure import HungUp
+        from imgpkg.transport.http11 import Link
 
         scope = current(self._cancellation)
         kept = self._take(route)

@@ -50,7 +50,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     """
     if value is None:
         return None
-    from email.utils import parsedate_to_datetime  # noqa: PLC0415 - slow to import, seldom needed
+    from email.utils import parsedate_to_datetime
 
     text = value.strip()
     if text.isascii() and text.isdigit():

@@ -110,7 +110,7 @@ class AksSource:
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     """Return an access token of the workload's identity; runs in the process of azure-identity."""
-    from imgpkg.auth.cloud.azure import choose_identity  # noqa: PLC0415 - only for Azure
+    from imgpkg.auth.cloud.azure import choose_identity
 
     identity = choose_identity(os.environ, AzureCloud(**question["cloud"]), machine)
     with identity.credential as credential:

@@ -129,7 +129,7 @@ def _decode(token: str) -> Credential:
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
     """Return the token of a registry, None without AWS credentials; runs in the process of botocore."""
-    import botocore.session  # noqa: PLC0415 - only for a registry of AWS
+    import botocore.session
 
     # Not boto3: it would add a dependency for a single call.
     session = botocore.session.get_session()
@@ -193,7 +193,7 @@ def _probe_first(session: Any, metadata: MetadataService) -> None:
 
 
 def _ask_api(session: Any, registry: EcrRegistry, now: float) -> CachedToken:
-    from botocore.config import Config  # noqa: PLC0415 - only for a registry of AWS
+    from botocore.config import Config
 
     config = Config(
         connect_timeout=CONNECT_SECONDS,

@@ -142,7 +142,7 @@ def _parse(printed: bytes) -> tuple[str, float]:
 
 def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     """Return the access token of the Application Default Credentials; runs in the process of google-auth."""
-    from imgpkg.auth.cloud.google import GoogleRequest, find_credentials  # noqa: PLC0415 - only for Google
+    from imgpkg.auth.cloud.google import GoogleRequest, find_credentials
 
     with closing(GoogleRequest(os.environ, machine)) as request:
         credentials = find_credentials(os.environ, request, question["scope"])

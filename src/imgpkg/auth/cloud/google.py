@@ -29,9 +29,9 @@ def find_credentials(environ: Mapping[str, str], request: Any, scope: str) -> An
     Those of a file are loaded without `google.auth.default`, which also determines the project: a registry
     does not need it, and finding it takes a request, or a run of gcloud without a time limit.
     """
-    import google.auth  # noqa: PLC0415 - only for a registry of Google
-    from google.auth._cloud_sdk import get_application_default_credentials_path  # noqa: PLC0415 - likewise
-    from google.auth.credentials import with_scopes_if_required  # noqa: PLC0415 - likewise
+    import google.auth
+    from google.auth._cloud_sdk import get_application_default_credentials_path
+    from google.auth.credentials import with_scopes_if_required
 
     well_known = cast(Any, get_application_default_credentials_path)()
     path = environ.get("GOOGLE_APPLICATION_CREDENTIALS") or (os.path.isfile(well_known) and well_known)
@@ -59,7 +59,7 @@ class GoogleRequest:
     """
 
     def __init__(self, environ: Mapping[str, str], machine: Machine) -> None:
-        from google.auth.transport.requests import Request  # noqa: PLC0415 - only when Google is asked
+        from google.auth.transport.requests import Request
 
         self._environ = environ
         self._machine = machine
@@ -99,7 +99,7 @@ class GoogleRequest:
         return self._probe(address, url, headers)
 
     def _probe(self, address: str, url: str, headers: Mapping[str, str] | None) -> GoogleResponse:
-        from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
+        from google.auth.exceptions import TransportError
 
         if address or not self._machine.metadata.is_absent:
             with suppress(TransportError):
@@ -120,7 +120,7 @@ class GoogleRequest:
         timeout: Timeout,
         **options: Any,
     ) -> GoogleResponse:
-        from google.auth.exceptions import TransportError  # noqa: PLC0415 - likewise
+        from google.auth.exceptions import TransportError
 
         try:
             response = self.session.request(

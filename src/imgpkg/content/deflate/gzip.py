@@ -70,6 +70,6 @@ def encoder_name() -> str:
 def _fastest() -> Callable[[], Encoder]:
     if FastEncoder is not None:
         return FastEncoder
-    from imgpkg.content.deflate.reference import ReferenceEncoder  # noqa: PLC0415 - seldom needed
+    from imgpkg.content.deflate.reference import ReferenceEncoder
 
     return ReferenceEncoder

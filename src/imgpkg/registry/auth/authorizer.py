@@ -306,7 +306,7 @@ class Conversation:
 @cache
 def session_id() -> str:
     """Return a random number of 31 bits that identifies this process in the log of a registry."""
-    import secrets  # noqa: PLC0415 - drawn at the first request
+    import secrets
 
     return str(secrets.randbits(31))
 
