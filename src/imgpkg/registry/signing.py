@@ -19,7 +19,7 @@ from imgpkg.transport.message import Headers, Origin, Request, redact_url
 from imgpkg.transport.retry import is_temporary_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Mapping
+    from collections.abc import Generator, Iterable
 
     from imgpkg.registry.auth.authorizer import Conversation
     from imgpkg.registry.exchange import Exchange
@@ -50,13 +50,13 @@ class Reply:
         return self.status in _REFUSALS
 
     @property
-    def headers(self) -> Mapping[str, str]:
+    def headers(self) -> Headers:
         """The headers that matter here."""
         return Headers(("WWW-Authenticate", line) for line in self.challenges)
 
     def header_list(self, name: str) -> list[str]:
         """Return every line of the header `name`."""
-        return Headers(("WWW-Authenticate", line) for line in self.challenges).lines(name)
+        return self.headers.lines(name)
 
     def read(self, size: int = -1, /) -> bytes:  # noqa: ARG002 - the protocol of responses
         """Return nothing: the body stays with the other client."""
