@@ -15,6 +15,7 @@ import trustme
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_image
 
+import imgpkg
 from imgpkg.cli.arguments import Parser
 from imgpkg.cli.commands import locate
 
@@ -55,6 +56,8 @@ def places(embedded_registry, another_registry):
     """Put real addresses where the documentation has the registries of its examples."""
 
     def placed(text):
+        # The registries of the tests speak http.
+        text = text.replace(f"https://{OUTSIDE}", f"http://{OUTSIDE}")
         return text.replace(OUTSIDE, embedded_registry.address).replace(INSIDE, another_registry.address)
 
     return placed
@@ -97,6 +100,24 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
     assert names["decision"].winner.source == "vault"
     left = ["bundle", "bundle.tar", "ca.pem", "config", "images-inside.yml", "layer.tar.gz", "out"]
     assert sorted(os.listdir()) == left
+
+
+@pytest.mark.parametrize("kind", ["docker_registry_token", "docker_registry_htpasswd"])
+def test_the_programs_with_other_clients_list_the_tags_of_a_private_repository(
+    kind, request, open_session, capsys
+):
+    registry = request.getfixturevalue(kind)
+    session = open_session(username=registry.username, password=registry.password)
+    make_image(session, f"{registry.address}/team/app", ["layer"], tag="v1")
+    page = (ROOT / "docs/library.md").read_text()
+    section = page.partition("## Other HTTP clients")[2].partition("\n## ")[0]
+    programs = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names = {"session": session, "imgpkg": imgpkg}
+    for text in programs:
+        at_registry = text.replace(f"https://{OUTSIDE}", registry.url).replace(OUTSIDE, registry.address)
+        exec(compile(at_registry, "library.md", "exec"), names)
+    assert len(programs) == 4
+    assert capsys.readouterr().out == "['v1']\n" * len(programs)
 
 
 def test_the_program_of_the_readme_runs(places, tmp_path, monkeypatch, capsys):

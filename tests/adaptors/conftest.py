@@ -45,7 +45,7 @@ class Httpx:
     auth = imgpkg.adaptors.httpx.RegistryAuth
 
     def send(self, auth, method, url, content=None):
-        with httpx.Client(trust_env=False, follow_redirects=True, timeout=30) as client:
+        with httpx.Client(trust_env=False, verify=False, follow_redirects=True, timeout=30) as client:
             response = client.request(method, url, content=content, auth=auth)
             return Got(response.status_code, response.content, len(response.history))
 
@@ -66,7 +66,9 @@ class AsyncHttpx:
         return asyncio.run(self._send(auth, [("GET", url, None) for url in urls]))
 
     async def _send(self, auth, wanted):
-        async with httpx.AsyncClient(trust_env=False, follow_redirects=True, timeout=30) as client:
+        async with httpx.AsyncClient(
+            trust_env=False, verify=False, follow_redirects=True, timeout=30
+        ) as client:
             sent = [client.request(method, url, content=body, auth=auth) for method, url, body in wanted]
             return [
                 Got(response.status_code, response.content, len(response.history))

@@ -12,12 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
+import aiohttp
 import httpx
 import pytest
 from tests.adaptors.conftest import Httpx, Requests
 from tests.operations.making import make_image
-from tests.registry.scripted import Said, Server, www
+from tests.registry.scripted import Said, Server, TokenRegistry, www
 from tests.servers.docker import docker_registry_process, token_section
 from tests.servers.token_service import TokenService, User
 
@@ -160,17 +162,16 @@ class TestTokens:
         assert (tags(got), got.earlier) == (["v1"], 1)
         assert len(service.requests) - before == 2
 
-    def test_that_have_ended_are_renewed_once_for_many_requests_at_once(self, client, aging, login):
-        address, service = aging
-        make_image(login, f"{address}/team/app", ["layer"], tag="v1")
-        with imgpkg.Session(login.settings) as session:
-            auth = client.auth(session, address)
-            client.send(auth, "GET", tags_url(address))
-            time.sleep(4)
-            before = len(service.requests)
-            got = client.together(auth, [tags_url(address)] * TOGETHER)
+    def test_that_were_revoked_are_renewed_once_for_many_requests_at_once(self, client, login):
+        registry = TokenRegistry("/token", content=lambda asked: Said(200, {"tags": ["v1"]}))
+        registry.reply = {"expires_in": 300}
+        with Server(registry) as server:
+            auth = client.auth(login, server.address)
+            client.send(auth, "GET", tags_url(server.address))
+            registry.tokens.clear()
+            got = client.together(auth, [tags_url(server.address)] * TOGETHER)
         assert [tags(each) for each in got] == [["v1"]] * TOGETHER
-        assert len(service.requests) - before == 1
+        assert [asked.path for asked in server.asked].count("/token") == 2
 
     def test_that_have_ended_are_renewed_for_an_upload_whose_body_is_bytes(self, client, aging, login):
         address, _ = aging
@@ -181,6 +182,25 @@ class TestTokens:
             time.sleep(4)
             got = client.send(auth, "PUT", url, b"no manifest")
         assert (got.status, got.earlier) == (400, 1)
+
+    def test_that_have_ended_are_given_back_for_others(self, aging, login):
+        address, _ = aging
+        make_image(login, f"{address}/team/app", ["layer"], tag="v1")
+
+        async def ask(authorization):
+            async with aiohttp.request("GET", tags_url(address), headers=authorization.headers) as response:
+                return response.status
+
+        async def main(session):
+            authorization = await asyncio.to_thread(session.authorization, f"{address}/team/app")
+            statuses = [await ask(authorization)]
+            await asyncio.sleep(4)
+            statuses.append(await ask(authorization))
+            again = partial(session.authorization, f"{address}/team/app", refused=authorization)
+            return [*statuses, await ask(await asyncio.to_thread(again))]
+
+        with imgpkg.Session(login.settings) as session:
+            assert asyncio.run(main(session)) == [200, 401, 200]
 
 
 class TestABodyThatCannotBeSentAgain:

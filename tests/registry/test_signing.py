@@ -87,7 +87,7 @@ class TestALogin:
 
     def test_that_was_refused_before_is_replaced_without_being_sent_again(self):
         new = Credential("user", "new-word")
-        made = bench(LoginRegistry({basic(new): 200}), LOGIN, LOGIN, LOGIN, new)
+        made = bench(LoginRegistry({basic(new): 200}), LOGIN, LOGIN, new)
         with pytest.raises(Unauthorized):
             signer(made).sign()
         assert signer(made).sign().header == basic(new)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import httpx
+import requests
+
 import imgpkg
+import imgpkg.adaptors.httpx
+import imgpkg.adaptors.requests
 
 
 def push_and_pull(session: imgpkg.Session) -> imgpkg.Reference:
@@ -125,3 +130,21 @@ def locks() -> str:
     if isinstance(lock, imgpkg.BundleLock):
         return lock.tag
     return ", ".join(str(image.reference) for image in lock.images)
+
+
+def signed(session: imgpkg.Session, repository: imgpkg.Repository) -> Mapping[str, str]:
+    authorization: imgpkg.Authorization = session.authorization(repository, ("pull", "push"))
+    ends_at: float | None = session.authorization("host/a/b", refused=authorization).expires_at
+    print(ends_at, authorization.registry_url)
+    return authorization.headers
+
+
+def with_requests(session: imgpkg.Session) -> int:
+    auth = imgpkg.adaptors.requests.RegistryAuth(session, "registry.example.com")
+    return requests.get("https://registry.example.com/v2/", auth=auth, timeout=5).status_code
+
+
+async def with_httpx(session: imgpkg.Session) -> int:
+    auth = imgpkg.adaptors.httpx.RegistryAuth(session, "registry.example.com")
+    async with httpx.AsyncClient(auth=auth) as client:
+        return (await client.get("https://registry.example.com/v2/")).status_code
