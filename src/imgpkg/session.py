@@ -17,7 +17,7 @@ from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation
 from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.events import Hook, Warned, silent
-from imgpkg.oci.reference import Repository, parse_any
+from imgpkg.oci.reference import Repository, WholeRegistry, parse_any, parse_place
 from imgpkg.registry.client import RegistryClient
 from imgpkg.settings import Settings
 from imgpkg.transport.pool import Pool
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.transport.trace import Tracer
-
-# No repository has this name: environment sets for a part of a registry do not match a whole registry.
-_ANY_REPOSITORY = "-/-"
 
 
 class Session:
@@ -173,10 +170,12 @@ def _warn_once(said: set[str], on_event: Hook, text: str) -> None:
 def explain(reference: str, *, session: Session) -> Decision:
     """Return which credential the session would use for the repository of `reference`, and why.
 
-    The decision lists what every source answered; its texts contain no secrets. Sources may run credential
-    helpers and send requests to their cloud. Raises InvalidReference or CredentialError.
+    `reference` may be a URL, or a host alone: then the decision is for the whole registry, without
+    credentials for a part of it. The decision lists what every source answered; its texts contain no secrets.
+    Sources may run credential helpers and send requests to their cloud. Raises InvalidReference or
+    CredentialError.
     """
-    return session.keychain.resolve(parse_any(reference).repository)
+    return session.keychain.resolve(parse_place(reference))
 
 
 def offer(server: str, *, session: Session) -> Decision:
@@ -199,4 +198,4 @@ def _repository(address: Address) -> Repository:
     try:
         return Repository(registry, address.path)
     except InvalidReference:
-        return Repository(registry, _ANY_REPOSITORY)
+        return WholeRegistry(registry)

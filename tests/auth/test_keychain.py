@@ -14,6 +14,7 @@ from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.keychain import (
     ANONYMOUS,
+    Anonymity,
     Credential,
     Finding,
     Keychain,
@@ -106,11 +107,57 @@ def test_a_credential_without_user_has_no_user_in_its_summary():
     assert decision.summary() == "credential for other.io/p/i from flags: $IMGPKG_TOKEN"
 
 
-@pytest.mark.parametrize("kind", ["REGISTRY_TOKEN", "IDENTITY_TOKEN", "USERNAME"])
+@pytest.mark.parametrize("kind", ["REGISTRY_TOKEN", "IDENTITY_TOKEN"])
 def test_a_user_who_is_not_sent_is_not_in_the_summary(kind):
     environ = {"IMGPKG_REGISTRY_HOSTNAME": "other.io", "IMGPKG_REGISTRY_USERNAME": "bob"}
     decision = resolve("other.io/p/i", {**environ, f"IMGPKG_REGISTRY_{kind}": "hunter2"})
     assert decision.summary().endswith("from environment: IMGPKG_REGISTRY_HOSTNAME=other.io")
+
+
+@pytest.mark.parametrize(
+    ("environ", "login", "anonymity", "summary"),
+    [
+        (
+            {"IMGPKG_REGISTRY_HOSTNAME": "other.io"},
+            None,
+            Anonymity.ASKED_FOR,
+            (
+                "no credential for other.io/p/i, anonymous access is asked for by environment: "
+                "IMGPKG_REGISTRY_HOSTNAME=other.io"
+            ),
+        ),
+        (
+            {},
+            Login(anonymous=True),
+            Anonymity.ASKED_FOR,
+            "no credential for other.io/p/i, anonymous access is asked for by flags: --registry-anon",
+        ),
+        (
+            {"IMGPKG_REGISTRY_HOSTNAME": "other.io", "IMGPKG_REGISTRY_USERNAME": "bob"},
+            None,
+            Anonymity.INCOMPLETE,
+            (
+                "no complete credential for other.io/p/i from environment: IMGPKG_REGISTRY_HOSTNAME=other.io; "
+                "requests are anonymous"
+            ),
+        ),
+        (
+            {},
+            None,
+            Anonymity.NOTHING_FOUND,
+            "no credential found for other.io/p/i; requests are anonymous",
+        ),
+        (
+            {},
+            Login("u", "p"),
+            None,
+            "credential for other.io/p/i from flags: --registry-username, --registry-password (user 'u')",
+        ),
+    ],
+)
+def test_deliberate_anonymity_differs_from_nothing_found(environ, login, anonymity, summary):
+    decision = resolve("other.io/p/i", environ, login)
+    assert (decision.anonymity, decision.summary()) == (anonymity, summary)
 
 
 def test_a_credential_knows_its_secrets_and_shows_none():

@@ -368,7 +368,7 @@ def test_words_after_two_dashes_are_no_command(refused):
         ([], {"IMGPKG_TOKEN": "s3cret"}, "$IMGPKG_TOKEN"),
         (["--registry-token", ""], {"IMGPKG_TOKEN": "s3cret"}, "no credential found"),
         (["--registry-token", "s3cret"], {}, "--registry-token"),
-        (["--registry-anon"], {"IMGPKG_TOKEN": "s3cret"}, "from flags: --registry-anon"),
+        (["--registry-anon"], {"IMGPKG_TOKEN": "s3cret"}, "asked for by flags: --registry-anon"),
         ([], {"IMGPKG_ANON": "true"}, "$IMGPKG_ANON"),
         (["--registry-anon=false"], {"IMGPKG_ANON": "true"}, "no credential found"),
         (["--registry-username=me", "--registry-password="], {"IMGPKG_PASSWORD": "s3cret"}, ""),

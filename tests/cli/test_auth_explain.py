@@ -115,3 +115,96 @@ def test_an_inactive_keychain_is_a_near_miss_with_its_remedy(run):
             "remedy": "IMGPKG_ACTIVE_KEYCHAINS=github",
         }
     ]
+
+
+@pytest.mark.parametrize("word", ["ghcr.io", "https://ghcr.io/v2/"])
+def test_a_host_alone_is_explained_as_a_registry_without_the_sets_of_paths(run, monkeypatch, word):
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", "ghcr.io/team")
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_1", "ghcr.io")
+    monkeypatch.setenv("IMGPKG_REGISTRY_REGISTRY_TOKEN_1", "s3cret")
+    done = run("auth", "explain", word)
+    lines = done.out.splitlines()
+    assert lines[0] == "credential for ghcr.io from environment: IMGPKG_REGISTRY_HOSTNAME_1=ghcr.io"
+    assert lines[1] == (
+        "  environment: matched: matches ghcr.io; gives the registry token; IMGPKG_REGISTRY_HOSTNAME_0="
+        "ghcr.io/team: it is for 'team' and below, not for the whole registry"
+    )
+    assert "  this is for the registry as a whole: sets and entries with a path were left out" in lines
+    document = json.loads(run("auth", "explain", word, "--json").out)
+    assert (document["repository"], document["registry"]) == ("ghcr.io", "ghcr.io")
+    assert document["wholeRegistry"] is True
+
+
+def test_several_references_are_explained_in_their_order(run):
+    words = ["ubuntu", "-i", "quay.io/team/app", "-b", "quay.io/team/bundle"]
+    done = run("auth", "explain", *words)
+    firsts = [line for line in done.out.splitlines() if line.startswith("no credential found")]
+    assert [line.split()[4] for line in firsts] == [
+        "index.docker.io/library/ubuntu;",
+        "quay.io/team/app;",
+        "quay.io/team/bundle;",
+    ]
+    documents = json.loads(run("auth", "explain", *words, "--json").out)
+    assert [document["repository"] for document in documents] == [
+        "index.docker.io/library/ubuntu",
+        "quay.io/team/app",
+        "quay.io/team/bundle",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "error"),
+    [
+        (["UPPER/x"], {}, "could not parse reference: UPPER/x"),
+        ([], {}, "requires at least 1 arg(s), only received 0: a reference or registry"),
+        ([REPOSITORY, "--registry-username=me"], {}, "password missing: --registry-username is given"),
+        ([REPOSITORY], {"IMGPKG_ACTIVE_KEYCHAINS": "x"}, "Creating registry keychain: Unable to load"),
+        ([REPOSITORY], {"IMGPKG_REGISTRY_PASWORD": ""}, "Unable retrieve credentials for registry: Unknown"),
+    ],
+)
+def test_a_failure_is_a_document_too(run, monkeypatch, words, environ, error):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    done = run("auth", "explain", *words, "--json")
+    document = json.loads(done.out)
+    assert document["error"].startswith(error)
+    assert all(hint in done.err for hint in document["hints"])
+    assert done.err.startswith("imgpkg: Error: ")
+    assert done.code == 1
+
+
+def test_one_bad_reference_among_others_leaves_them_their_answers(run):
+    done = run("auth", "explain", REPOSITORY, "UPPER/x")
+    assert done.out.startswith(f"no credential found for {REPOSITORY}")
+    assert done.err.startswith("imgpkg: Error: could not parse reference:\n  UPPER/x\nhint: ")
+    assert done.code == 1
+    good, bad = json.loads(run("auth", "explain", REPOSITORY, "UPPER/x", "--json").out)
+    assert good["repository"] == REPOSITORY
+    assert set(bad) == {"reference", "error", "hints"}
+
+
+def test_several_bad_references_are_one_error(refused):
+    text = refused("auth", "explain", "UPPER/x", "UPPER/y")
+    assert text.startswith(
+        "No answer for 2 of 2 references\n"
+        "- could not parse reference: UPPER/x\n- could not parse reference: UPPER/y\nhint: "
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "anonymous"),
+    [
+        ({}, "nothing found"),
+        ({"IMGPKG_ANON": "1"}, "asked for"),
+        ({"IMGPKG_REGISTRY_HOSTNAME": "registry.example.com"}, "asked for"),
+        (
+            {"IMGPKG_REGISTRY_HOSTNAME": "registry.example.com", "IMGPKG_REGISTRY_PASSWORD": "s3cret"},
+            "incomplete credential",
+        ),
+        ({"IMGPKG_TOKEN": "s3cret"}, None),
+    ],
+)
+def test_programs_learn_why_the_access_is_anonymous(run, monkeypatch, environ, anonymous):
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert json.loads(run("auth", "explain", REPOSITORY, "--json").out)["anonymous"] == anonymous

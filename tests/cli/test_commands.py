@@ -102,7 +102,7 @@ OWN = {
     "completion": {},
     "help": {},
     "auth": {},
-    "auth explain": REGISTRY,
+    "auth explain": {**REGISTRY, "bundle": ("", "b"), "image": ("", "i")},
     "registry": {},
     "registry serve": {
         "address": ("127.0.0.1:5000", ""),
@@ -176,8 +176,7 @@ def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
         (["completion"], "accepts 1 arg(s), received 0"),
         (["completion", "foo"], 'invalid argument "foo" for "imgpkg completion"'),
         (["completion", "bash", "extra"], "accepts 1 arg(s), received 2"),
-        (["auth", "explain"], "accepts 1 arg(s), received 0"),
-        (["auth", "explain", "a", "b"], "accepts 1 arg(s), received 2"),
+        (["auth", "explain"], "requires at least 1 arg(s), only received 0: a reference or registry"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(refused, words, why):

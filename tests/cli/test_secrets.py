@@ -163,6 +163,17 @@ class TestThePasswordOnStandardInput:
         text = refused("tag", "list", *words, stdin="y")
         assert text == "Expected only one of --registry-password and --registry-password-stdin"
 
+    @pytest.mark.parametrize(("flags", "user"), [([], ""), (["--registry-username="], "me")])
+    def test_needs_a_user_name(self, refused, monkeypatch, flags, user):
+        monkeypatch.setenv("IMGPKG_USERNAME", user)
+        text = refused("tag", "list", "-i", "r.example.com/a", *flags, "--registry-password-stdin", stdin="y")
+        assert text.startswith("--registry-password-stdin is given without a user name: ")
+
+    def test_goes_with_a_user_of_the_variable(self, quiet, with_login, monkeypatch):
+        monkeypatch.setenv("IMGPKG_USERNAME", LOGIN[0])
+        words = [f"{with_login.address}/secret/stdin", "--registry-password-stdin"]
+        assert quiet("auth", "explain", *words, stdin=LOGIN[1]).code == 0
+
     def test_beats_the_variable(self, quiet, with_login, monkeypatch):
         monkeypatch.setenv("IMGPKG_PASSWORD", "wr0ng-password")
         words = ["--registry-username", LOGIN[0], "--registry-password-stdin"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
 
 from imgpkg.errors import InvalidReference
 from imgpkg.oci.descriptor import Digest
-from imgpkg.oci.reference import Reference, Repository, parse_any
+from imgpkg.oci.reference import Reference, Repository, WholeRegistry, parse_any, parse_place
 
 H = "a" * 64
 TAG = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -244,3 +245,76 @@ class TestARepository:
     @pytest.mark.parametrize("tag", ["", "b+d", "t" * 129])
     def test_names_no_tag_that_cannot_be(self, tag):
         assert refusal(Repository.parse("a.b/cd").tag, tag).startswith("tag ")
+
+
+class TestAPlace:
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("ghcr.io", "ghcr.io"),
+            ("ghcr.io/", "ghcr.io"),
+            ("https://ghcr.io", "ghcr.io"),
+            ("HTTP://ghcr.io/v2/", "ghcr.io"),
+            ("https://index.docker.io/v1/", "index.docker.io"),
+            ("docker.io", "index.docker.io"),
+            ("127.0.0.1:5055", "127.0.0.1:5055"),
+            ("localhost", "localhost"),
+            ("localhost:5000", "localhost:5000"),
+            ("registry:5000", "registry:5000"),
+            ("http://registry", "registry"),
+            ("[::1]", "[::1]"),
+            ("[::1]:5000", "[::1]:5000"),
+            ("bücher.example", "xn--bcher-kva.example"),
+        ],
+    )
+    def test_without_a_path_is_a_whole_registry(self, text, shown):
+        place = parse_place(text)
+        assert isinstance(place, WholeRegistry)
+        assert (str(place), place.registry) == (shown, shown)
+
+    @pytest.mark.parametrize(
+        ("text", "repository"),
+        [
+            ("ubuntu", "index.docker.io/library/ubuntu"),
+            ("ubuntu:22.04", "index.docker.io/library/ubuntu"),
+            (f"ubuntu@sha256:{'0' * 64}", "index.docker.io/library/ubuntu"),
+            ("team/app:v1", "index.docker.io/team/app"),
+            ("ghcr.io/team/app:v1", "ghcr.io/team/app"),
+            ("https://ghcr.io/team/app:v1", "ghcr.io/team/app"),
+            ("https://ghcr.io/v2/team/app/", "ghcr.io/team/app"),
+            ("https://ghcr.io/v2/team/app/manifests/v1", "ghcr.io/team/app"),
+            ("https://ghcr.io/v2/team/app/tags/list", "ghcr.io/team/app"),
+            ("ghcr.io/v2/app", "ghcr.io/v2/app"),
+        ],
+    )
+    def test_with_a_path_is_a_repository(self, text, repository):
+        place = parse_place(text)
+        assert (type(place), str(place)) == (Repository, repository)
+
+    @pytest.mark.parametrize(
+        ("text", "hint"),
+        [
+            (
+                "ghcr.io:v1",
+                "ghcr.io is a registry: a tag stands behind a repository, such as ghcr.io/team/app:v1",
+            ),
+            ("a!b#.io", "registries must be valid RFC 3986 URI authorities: a!b#.io"),
+            ("", "a repository name must be specified"),
+            ("https://", "registries must be valid RFC 3986 URI authorities: :443"),
+        ],
+    )
+    def test_that_is_none_is_refused_with_its_reason(self, text, hint):
+        with pytest.raises(InvalidReference, match=r"^could not parse reference: ") as caught:
+            parse_place(text)
+        assert caught.value.hints == (hint,)
+
+    @pytest.mark.parametrize("text", ["https://me:s3cret@ghcr.io/team/app", "me:s3cret@ghcr.io"])
+    def test_with_a_login_is_refused_without_it(self, text):
+        with pytest.raises(InvalidReference) as caught:
+            parse_place(text)
+        assert "s3cret" not in f"{caught.value} {caught.value.hints}"
+
+    def test_that_is_a_whole_registry_is_a_value(self):
+        place = WholeRegistry("ghcr.io")
+        assert pickle.loads(pickle.dumps(place)) == place
+        assert place != Repository("ghcr.io", place.path)

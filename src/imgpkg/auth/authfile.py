@@ -51,6 +51,8 @@ class Key:
             return ANOTHER_HOST
         if self.address.port != target.port:
             return f"its port is {self.address.port or 443}, not {target.port or 443}"
+        if not target.segments and self.address.segments:
+            return f"it is for {self.address.path!r} and below, not for the whole registry"
         if not self.address.covers(target):
             return f"{target.path!r} is not below {self.address.path!r}"
         return ""

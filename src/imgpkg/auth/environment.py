@@ -73,7 +73,7 @@ def _why(
     if winner.missing:
         reasons.append(f"there is no {winner.missing}, so the access is anonymous")
     elif winner.credential.is_anonymous:
-        reasons.append("has no complete credential, so the access is anonymous")
+        reasons.append("has only a hostname, which asks for anonymous access")
     else:
         reasons.append(f"gives the {winner.credential.kind}")
     reasons.extend(_passed_over(winner, other, target) for other in others)

@@ -124,7 +124,7 @@ class Finding:
 
     `origin` names the variable, file and key, flag or keychain; `detail` is the reason in words. Neither ever
     holds a secret. `credential` is set exactly when the outcome is MATCHED; it may be an anonymous one, which
-    ends the search on purpose.
+    ends the search on purpose. `why_user` is the reason for a user name that nobody has given.
     """
 
     source: str
@@ -132,6 +132,7 @@ class Finding:
     detail: str
     origin: str = ""
     credential: Credential | None = field(default=None, repr=False)
+    why_user: str = ""
 
 
 class CredentialSource(Protocol):
@@ -169,6 +170,14 @@ class NearMiss:
         return printable(f"{self.text}: {self.remedy}" if self.remedy else self.text)
 
 
+class Anonymity(Enum):
+    """Why requests are anonymous."""
+
+    ASKED_FOR = "asked for"
+    NOTHING_FOUND = "nothing found"
+    INCOMPLETE = "incomplete credential"
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """The credential for a repository, and the findings of all sources that were asked."""
@@ -182,13 +191,39 @@ class Decision:
         """The finding that matched; None when no source did, and requests are anonymous."""
         return next((finding for finding in self.trail if finding.outcome is Outcome.MATCHED), None)
 
+    @property
+    def anonymity(self) -> Anonymity | None:
+        """Why requests are anonymous; None when there is a credential to send."""
+        if not self.credential.is_anonymous:
+            return None
+        if self.winner is None:
+            return Anonymity.NOTHING_FOUND
+        is_half = self.credential.username or self.credential.password
+        return Anonymity.INCOMPLETE if is_half else Anonymity.ASKED_FOR
+
+    @property
+    def user(self) -> str:
+        """The user of a login for messages, `user 'ci'`, with the reason if nobody has given it."""
+        if self.credential.kind != "login":
+            return ""
+        why = self.winner.why_user if self.winner else ""
+        return f"user {self.credential.username!r}" + (f" because {why}" if why else "")
+
     def summary(self) -> str:
-        """Return one line about the source of the credential, the first line of an error for status 401."""
+        """Return one line about the source of the credential, or about why there is none."""
         winner = self.winner
         if winner is None:
             return printable(f"no credential found for {self.repository}; requests are anonymous")
-        user = f" (user {self.credential.username!r})" if self.credential.kind == "login" else ""
-        return printable(f"credential for {self.repository} from {winner.source}: {winner.origin}{user}")
+        source = f"{winner.source}: {winner.origin}"
+        if self.anonymity is Anonymity.ASKED_FOR:
+            return printable(
+                f"no credential for {self.repository}, anonymous access is asked for by {source}"
+            )
+        if self.anonymity is Anonymity.INCOMPLETE:
+            text = f"no complete credential for {self.repository} from {source}; requests are anonymous"
+            return printable(text)
+        user = f" ({self.user})" if self.user else ""
+        return printable(f"credential for {self.repository} from {source}{user}")
 
     def explain(self) -> str:
         """Return the summary and a line for each source that was asked; never a secret."""

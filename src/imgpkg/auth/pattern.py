@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import CredentialError, InvalidReference
-from imgpkg.oci.reference import DOCKER_HUB, ascii_host
+from imgpkg.oci.reference import DOCKER_HUB, WholeRegistry, ascii_host
 
 if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
@@ -46,9 +46,13 @@ class Address:
 
     @classmethod
     def of(cls, repository: Repository) -> Address:
-        """Return the address of `repository`; a first path segment `v1` or `v2` is part of its name."""
+        """Return the address of `repository`; a first path segment `v1` or `v2` is part of its name.
+
+        That of a whole registry has no segments.
+        """
         host, port = split_authority(repository.registry)
-        return cls(host, port, tuple(repository.path.split("/")))
+        is_whole = isinstance(repository, WholeRegistry)
+        return cls(host, port, () if is_whole else tuple(repository.path.split("/")))
 
     @classmethod
     def read(cls, text: str) -> Address:
@@ -182,6 +186,8 @@ class Pattern:
             return self._host_mismatch(target.host)
         if self.address.port != target.port:
             return f"its port is {self.address.port or 443}, not {target.port or 443}"
+        if not target.segments and self.address.segments:
+            return f"it is for {self.address.path!r} and below, not for the whole registry"
         if not self.address.covers(target):
             return f"{target.path!r} is not below {self.address.path!r}, compared by whole segments"
         return ""

@@ -2,30 +2,95 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.rendering import decision_json
-from imgpkg.errors import printable
+from imgpkg.cli.rendering import decision_json, error_json
+from imgpkg.errors import ImgpkgError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imgpkg.auth.keychain import Decision, NearMiss
+    from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
+    from imgpkg.cli.output import Document, Output
+    from imgpkg.session import Session
 
 
 def explain(context: Context) -> None:
-    """Print which credential the repository gets and why, without a request to the registry."""
+    """Print which credentials the references get and why, without a request to their registries."""
+    with failing_as_json(context.output):
+        given = references(context.flags)
+        with context.session() as session:
+            explanations = [_explanation(reference, session) for reference in given]
+    _write(explanations, context.output)
+
+
+def references(flags: Parsed) -> tuple[str, ...]:
+    """Return the references that are given as words, with --image and with --bundle; at least one."""
+    given = (*flags.words, *filter(None, (flags.text("image"), flags.text("bundle"))))
+    if not given:
+        raise UsageError("requires at least 1 arg(s), only received 0: a reference or registry")
+    return given
+
+
+@contextmanager
+def failing_as_json(output: Output) -> Iterator[None]:
+    """Return a context whose error is also the document for programs."""
+    try:
+        yield
+    except ImgpkgError as error:
+        output.failure(error_json(error))
+        raise
+
+
+class _Explanation:
+    """What is printed for one reference: a decision with what goes with it, or an error."""
+
+    def __init__(self, text: str, value: dict[str, object], error: ImgpkgError | None = None) -> None:
+        self.text = text
+        self.value = value
+        self.error = error
+
+
+def _explanation(reference: str, session: Session) -> _Explanation:
+    from imgpkg.oci.reference import without_login
     from imgpkg.session import explain
 
-    with context.session() as session:
-        decision = explain(context.flags.words[0], session=session)
-        misses = session.keychain.near_misses(decision)
-    context.output.document("".join(_text(decision, misses)), _document(decision, misses))
+    try:
+        decision = explain(reference, session=session)
+    except ImgpkgError as error:
+        return _Explanation("", {"reference": without_login(reference), **error_json(error)}, error)
+    misses = session.keychain.near_misses(decision)
+    return _Explanation("".join(_text(decision, misses)), _document(decision, misses))
+
+
+def _write(explanations: Sequence[_Explanation], output: Output) -> None:
+    values = [one.value for one in explanations]
+    # Scripts that ask for one reference know a document and no list.
+    document: Document = values[0] if len(values) == 1 else values
+    errors = [one.error for one in explanations if one.error is not None]
+    texts = [one.text for one in explanations if one.text]
+    if texts:
+        output.document("\n".join(texts), document)
+    if errors:
+        output.failure(document)
+        raise _joined(errors, len(explanations))
+
+
+def _joined(errors: Sequence[ImgpkgError], asked: int) -> ImgpkgError:
+    if len(errors) == 1:
+        return errors[0]
+    hints = tuple(hint for error in errors for hint in error.hints)
+    lines = tuple(f"- {error}" for error in errors)
+    return ImgpkgError(f"No answer for {len(errors)} of {asked} references", lines=lines, hints=hints)
 
 
 def _text(decision: Decision, misses: Sequence[NearMiss]) -> Iterator[str]:
     yield f"{decision.explain()}\n"
+    if decision_json(decision)["wholeRegistry"]:
+        yield "  this is for the registry as a whole: sets and entries with a path were left out\n"
     if misses:
         yield "near misses:\n"
     for miss in misses:

@@ -281,12 +281,14 @@ HELP = Command(("help",), "Print the help of a command", (), "help.run", words="
 AUTH = Command(("auth",), "Explain which credentials are used")
 AUTH_EXPLAIN = Command(
     ("auth", "explain"),
-    "Explain which credential a repository gets, and why",
-    REGISTRY,
+    "Explain which credential a repository or registry gets, and why",
+    (_BUNDLE, _IMAGE, *REGISTRY),
     "auth.explain",
     "  # Explain the credential of a repository, without a request to the registry\n"
-    "  imgpkg auth explain registry.example.com/team/config",
-    words="REPOSITORY",
+    "  imgpkg auth explain registry.example.com/team/config\n\n"
+    "  # Explain the credentials of a registry as a whole and of an image\n"
+    "  imgpkg auth explain registry.example.com ghcr.io/team/app:v1",
+    words="REFERENCE...",
 )
 REGISTRY_GROUP = Command(("registry",), "Serve a small registry")
 REGISTRY_SERVE = Command(

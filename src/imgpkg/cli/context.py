@@ -106,10 +106,19 @@ class Context:
         # Refused before standard input is read, which would wait for somebody at a terminal.
         if name in self.flags.given:
             raise UsageError(f"Expected only one of --{name} and --{name}-stdin")
+        self._check_user_of(name, prefix)
         # Kept: the sessions of both sides may ask for the same password.
         if self._password_read is None:
             self._password_read = read_password()
         return self._password_read
+
+    def _check_user_of(self, name: str, prefix: str) -> None:
+        flag, variable = f"{prefix}registry-username", f"IMGPKG_{prefix.upper().replace('-', '_')}USERNAME"
+        given = self._given(flag)
+        if not (os.environ.get(variable, "") if given is None else given):
+            raise UsageError(
+                f"--{name}-stdin is given without a user name: give --{flag} or ${variable} as well"
+            )
 
 
 def read_password() -> str:

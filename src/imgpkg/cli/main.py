@@ -100,9 +100,6 @@ def _check_words(command: Command, parsed: Parsed) -> None:
             raise UsageError(f"accepts 1 arg(s), received {len(words)}")
         if words[0] not in ("bash", "zsh", "fish", "powershell"):
             raise UsageError(f'invalid argument "{words[0]}" for "imgpkg completion"')
-    elif command.words == "REPOSITORY":
-        if len(words) != 1:
-            raise UsageError(f"accepts 1 arg(s), received {len(words)}")
     elif words and not command.words:
         from imgpkg.oci.reference import without_login
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from imgpkg.cli.arguments import Parsed
 
+    Document = Mapping[str, object] | Sequence[Mapping[str, object]]
+
 _NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
@@ -71,8 +73,12 @@ class Output(Protocol):
         """Write a table of results."""
         ...
 
-    def document(self, text: str, value: Mapping[str, object]) -> None:
+    def document(self, text: str, value: Document) -> None:
         """Write a result: `text` for people, or `value` for programs when `--json` is given."""
+        ...
+
+    def failure(self, value: Document) -> None:
+        """Take a result for programs only, which is written although an error follows."""
         ...
 
     def error(self, text: str) -> None:
@@ -115,9 +121,12 @@ class TextOutput:
         self._pad(raw=True)
         self._out.write(text)
 
-    def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for programs
+    def document(self, text: str, value: Document) -> None:  # noqa: ARG002 - for programs
         """Write the text."""
         self.block(text)
+
+    def failure(self, value: Document) -> None:
+        """Write nothing: the error is the text."""
 
     def error(self, text: str) -> None:
         """Write an error after all other output, in red when colours are on."""
@@ -197,7 +206,8 @@ class JSONOutput:
     blocks: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     has_failed: bool = False
-    value: Mapping[str, object] | None = None
+    value: Document | None = None
+    is_failure: bool = False
     is_written: bool = False
 
     def text(self, text: str, *, is_block: bool = False) -> None:  # noqa: ARG002 - JSON has its own escapes
@@ -212,12 +222,16 @@ class JSONOutput:
         """Keep a block."""
         self.blocks.append(text)
 
-    def document(self, text: str, value: Mapping[str, object]) -> None:  # noqa: ARG002 - for people
+    def document(self, text: str, value: Document) -> None:  # noqa: ARG002 - for people
         """Keep the value, which is written instead of tables, blocks and lines."""
         self.value = value
 
+    def failure(self, value: Document) -> None:
+        """Keep the value, which is written even after an error."""
+        self.value, self.is_failure = value, True
+
     def error(self, text: str) -> None:
-        """Write an error at once, as text. No document follows."""
+        """Write an error at once, as text. No document follows, unless there is one of the failure."""
         self.has_failed = True
         self.err.write(f"{text}\n")
 
@@ -237,14 +251,15 @@ class JSONOutput:
 
     def finish(self) -> None:
         """Write the document once, unless it is empty or an error was written."""
+        is_empty = not (self.value or self.tables or self.blocks or self.lines)
+        if is_empty or self.is_written or (self.has_failed and not self.is_failure):
+            return
         # Go writes an empty slice as null.
-        document: Mapping[str, object] = self.value or {
+        document: Document = self.value or {
             "Tables": self.tables or None,
             "Blocks": self.blocks or None,
             "Lines": self.lines or None,
         }
-        if self.has_failed or self.is_written or not any(document.values()):
-            return
         self.is_written = True
         from imgpkg.content.image import encode_json
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.keychain import Decision
     from imgpkg.bundle.yaml_writer import Node
+    from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
     from imgpkg.operations.describe import Description, ImageInfo
@@ -233,16 +234,25 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
     }
 
 
+def error_json(error: ImgpkgError) -> dict[str, object]:
+    """Return an error for programs: its text and its hints."""
+    return {"error": str(error), "hints": list(error.hints)}
+
+
 def decision_json(decision: Decision) -> dict[str, object]:
     """Return the decision for programs: the credential without its secret, and the result of each source."""
     winner, credential = decision.winner, decision.credential
+    anonymity = decision.anonymity
     return {
         "repository": str(decision.repository),
+        "registry": decision.repository.registry,
+        "wholeRegistry": str(decision.repository) == decision.repository.registry,
         "credential": {
             "kind": credential.kind,
             "username": credential.username or None,
             "expiresAt": credential.expires_at,
         },
+        "anonymous": anonymity.value if anonymity else None,
         "source": winner.source if winner else None,
         "origin": winner.origin if winner else None,
         "trail": [

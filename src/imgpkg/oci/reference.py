@@ -16,12 +16,15 @@ from imgpkg.oci.descriptor import Digest
 
 DOCKER_HUB = "index.docker.io"
 DEFAULT_TAG = "latest"
+# No repository has this name.
+_ANY_PATH = "-/-"
 
 _TAG_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PATH_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HTTP = re.compile(r"https?://", re.IGNORECASE)
 _NO_LOGIN = (
     "a reference has no scheme and no login: write HOST/REPOSITORY, and give the login with "
     "--registry-username and --registry-password-stdin"
@@ -78,6 +81,25 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.registry}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRegistry(Repository):
+    """A registry where a repository is expected: its text is the host, and its path is that of no repository.
+
+    Credentials for a part of the registry are not for it. A host needs no dot here.
+    """
+
+    path: str = _ANY_PATH
+
+    def __post_init__(self) -> None:
+        is_word = not {".", ":"} & set(self.registry)
+        checked = Repository(f"{self.registry}:443" if is_word else self.registry, self.path)
+        if not is_word:
+            object.__setattr__(self, "registry", checked.registry)
+
+    def __str__(self) -> str:
+        return self.registry
 
 
 @total_ordering
@@ -160,6 +182,48 @@ def parse_any(text: str) -> Reference:
     except InvalidReference as error:
         shown = without_login(text)
         raise InvalidReference(f"could not parse reference: {shown}", hints=(str(error),)) from error
+
+
+def parse_place(text: str) -> Repository:
+    """Parse the reference of an image, a registry alone, or the URL of either; raise InvalidReference.
+
+    A word without a slash is a registry if it has a dot or a port, or is `localhost`: no official image of
+    Docker Hub, which such a word would otherwise name, is called so.
+    """
+    scheme = _HTTP.match(text)
+    named = _without_api(text[scheme.end() :]) if scheme else text
+    word = named.rstrip("/")
+    if "/" not in word and "@" not in word:
+        host, port = _split_port(word)
+        is_host = scheme is not None or "." in host or host == "localhost" or host.startswith("[")
+        if port.isdecimal() or (is_host and not port):
+            return _whole(word)
+        if is_host:
+            hint = f"{host} is a registry: a tag stands behind a repository, such as {host}/team/app:{port}"
+            raise InvalidReference(f"could not parse reference: {text}", hints=(hint,))
+    return parse_any(named).repository
+
+
+def _whole(registry: str) -> WholeRegistry:
+    try:
+        return WholeRegistry(registry)
+    except InvalidReference as error:
+        raise InvalidReference(f"could not parse reference: {registry}", hints=(str(error),)) from error
+
+
+def _split_port(word: str) -> tuple[str, str]:
+    host, colon, port = word.rpartition(":")
+    return (host, port) if colon and not word.endswith("]") else (word, "")
+
+
+def _without_api(text: str) -> str:
+    """Return what a URL without scheme names, also one of the API (distribution-spec, "Endpoints")."""
+    host, *segments = text.rstrip("/").split("/")
+    if segments[:1] in (["v1"], ["v2"]):
+        del segments[0]
+    if segments[-2:-1] in (["manifests"], ["blobs"], ["tags"]):
+        del segments[-2:]
+    return "/".join((host, *segments))
 
 
 def without_login(text: str) -> str:

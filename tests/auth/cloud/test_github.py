@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from imgpkg.auth.cloud.github import GithubSource
-from imgpkg.auth.keychain import Outcome
+from imgpkg.auth.keychain import Keychain, Outcome
 from imgpkg.oci.reference import Repository
 
 
@@ -29,3 +29,13 @@ def test_without_a_token_the_chain_goes_on():
         Repository("ghcr.io", "a/b")
     )
     assert (finding.outcome, finding.detail) == (Outcome.NOT_APPLICABLE, "GITHUB_TOKEN is not set")
+
+
+def test_a_user_whom_nobody_named_is_shown_with_the_reason():
+    keychain = Keychain([GithubSource({"GITHUB_TOKEN": "ghs_token"})])
+    decision = keychain.resolve(Repository("ghcr.io", "team/app"))
+    assert decision.user == "user 'unset' because GITHUB_ACTOR is not set"
+    assert decision.summary() == (
+        "credential for ghcr.io/team/app from github: $GITHUB_TOKEN "
+        "(user 'unset' because GITHUB_ACTOR is not set)"
+    )

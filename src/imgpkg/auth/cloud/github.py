@@ -31,7 +31,7 @@ class GithubSource:
         token = self._environ.get("GITHUB_TOKEN", "")
         if not token:
             return Finding(self.name, Outcome.NOT_APPLICABLE, "GITHUB_TOKEN is not set")
-        credential = Credential(self._environ.get("GITHUB_ACTOR") or NOBODY, token)
-        return Finding(
-            self.name, Outcome.MATCHED, f"gives the {credential.kind}", "$GITHUB_TOKEN", credential
-        )
+        actor = self._environ.get("GITHUB_ACTOR", "")
+        credential = Credential(actor or NOBODY, token)
+        detail, why_user = f"gives the {credential.kind}", "" if actor else "GITHUB_ACTOR is not set"
+        return Finding(self.name, Outcome.MATCHED, detail, "$GITHUB_TOKEN", credential, why_user)
