@@ -137,8 +137,8 @@ def test_a_user_who_is_not_sent_is_not_in_the_summary(kind):
             None,
             Anonymity.INCOMPLETE,
             (
-                "no complete credential for other.io/p/i from environment: IMGPKG_REGISTRY_HOSTNAME=other.io; "
-                "requests are anonymous"
+                "no complete credential for other.io/p/i from environment: "
+                "IMGPKG_REGISTRY_HOSTNAME=other.io; requests are anonymous"
             ),
         ),
         (
