@@ -11,6 +11,8 @@ import pprint
 import subprocess
 import sys
 import typing
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies
@@ -268,3 +270,14 @@ def test_anything_else_is_an_error(text):
 def test_a_time_that_is_written_reads_as_itself(microseconds):
     seconds = microseconds / 1e6
     assert parse_time(format_time(seconds)) == pytest.approx(seconds, abs=2e-6)
+
+
+def test_no_dataclass_has_a_mapping_as_default():
+    """Python 3.10 refuses every dict as a default, immutable ones too."""
+    package = Path(imgpkg.__file__).parent
+    for path in package.rglob("*.py"):
+        if not path.stem.startswith("__"):
+            module = import_module(".".join(("imgpkg", *path.relative_to(package).with_suffix("").parts)))
+            for value in vars(module).values():
+                for field in dataclasses.fields(value) if dataclasses.is_dataclass(value) else ():
+                    assert not isinstance(field.default, dict), (value, field.name)

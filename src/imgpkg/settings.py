@@ -76,7 +76,7 @@ class Settings:
     """
 
     login: Login = Login()
-    environ: Mapping[str, str] = field(default=FrozenDict(), repr=False)
+    environ: Mapping[str, str] = field(default_factory=FrozenDict, repr=False)
     ca_cert_paths: tuple[StrPath, ...] | StrPath = ()
     verify_certs: bool = True
     insecure: bool = False

@@ -39,7 +39,7 @@ class LockedImage:
     """An image that is named by digest; a reference without a digest raises InvalidLock."""
 
     reference: Reference
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "annotations", FrozenDict(self.annotations))

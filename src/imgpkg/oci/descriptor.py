@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
@@ -65,7 +65,7 @@ class Descriptor:
     media_type: str
     digest: Digest
     size: int
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
     urls: tuple[str, ...] = ()
     data: bytes | None = None
     artifact_type: str = ""

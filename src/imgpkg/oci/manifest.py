@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from imgpkg.errors import ImgpkgError, InvalidManifest
@@ -30,7 +30,7 @@ class Manifest:
     layers: tuple[Descriptor, ...] = ()
     manifests: tuple[Descriptor, ...] = ()
     subject: Descriptor | None = None
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
     artifact_type: str = ""
 
     def __post_init__(self) -> None:
@@ -109,7 +109,7 @@ class Manifest:
 class ImageConfig:
     """The labels and the diff ids of an image configuration (OCI image-spec, config.md)."""
 
-    labels: Mapping[str, str] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=FrozenDict)
     diff_ids: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

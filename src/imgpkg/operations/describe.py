@@ -55,7 +55,7 @@ class ImageInfo:
     image: str
     image_type: ImageType
     origin: str = ""
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
     layers: tuple[Digest, ...] = ()
     error: str = ""
 
@@ -74,7 +74,7 @@ class Description:
     digest: Digest
     image: str
     origin: str
-    annotations: Mapping[str, str] = EMPTY
+    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
     layers: tuple[Digest, ...] = ()
     bundles: tuple[Description, ...] = ()
     images: tuple[ImageInfo, ...] = ()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
-from imgpkg.oci.descriptor import EMPTY, Descriptor
+from imgpkg.oci.descriptor import Descriptor
 from imgpkg.oci.reference import Reference
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -37,7 +38,7 @@ class Item:
     reference: Reference
     tag: str = ""
     origin: str = ""
-    labels: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    labels: Mapping[str, str] = field(default_factory=FrozenDict)
     image: Image | None = None
     elsewhere: Reference | None = None
 
