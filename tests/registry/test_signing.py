@@ -232,6 +232,13 @@ class TestTakingBack:
             one.sign()
         assert logins(made) == [basic(LOGIN)]
 
+    def test_what_another_registry_refused_changes_nothing(self):
+        made = bench(LoginRegistry({basic(LOGIN): 200}))
+        old = signer(made).sign()
+        one = signer(made)
+        one.take_back(replace(old, registry_url="https://other.example.com"))
+        assert one.sign() == old
+
     def test_nothing_changes_nothing(self):
         made = bench(lambda asked: Said(200), None)
         one = signer(made)
@@ -282,6 +289,8 @@ class TestARequest:
         "url",
         [
             f"https://{HOST}/",
+            "/v2/team/app/tags/list",
+            f"https://{HOST}:port/v2/team/app/tags/list",
             f"https://{HOST}/v1/team/app/tags/list",
             f"https://{HOST}/v2/team/app",
             f"https://{HOST}/v2/tags/list",

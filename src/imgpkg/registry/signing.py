@@ -114,7 +114,9 @@ class Signer:
         return None if is_final else self.sign()
 
     def take_back(self, authorization: Authorization) -> None:
-        """Learn that an earlier authorization of this registry was answered with 401."""
+        """Learn that an earlier authorization was answered with 401; one of another registry is ignored."""
+        if authorization.registry_url != self._endpoint.origin.url:
+            return
         decision = self._authorizer.decision(self._access.repository)
         value = authorization.header.removeprefix("Bearer ")
         token = self._authorizer.tokens.held(Holder.of_decision(decision), value)
@@ -212,10 +214,9 @@ def access_of(registry: str, method: str, url: str) -> Access | None:
 
     Only the host and the port of `url` are compared here: the scheme is known after the first contact.
     """
-    parts = urlsplit(url)
-    origin = Origin.of(url)
-    if origin != Origin.of(f"{origin.scheme}://{registry}"):
+    if not _is_at(registry, url):
         return None
+    parts = urlsplit(url)
     if parts.path in ("/v2", "/v2/", "/v2/_catalog"):
         scopes = (_CATALOG,) if parts.path.endswith("_catalog") else ()
         return Access(Repository(registry, _ANY_REPOSITORY), scopes)
@@ -228,6 +229,15 @@ def access_of(registry: str, method: str, url: str) -> Access | None:
         return Access.read(repository)
     named = parse_qs(parts.query).get("from", ())
     return Access.write(repository, *filter(None, (_repository(registry, name) for name in named)))
+
+
+def _is_at(registry: str, url: str) -> bool:
+    try:
+        origin = Origin.of(url)
+    except ValueError:
+        # Without a host: the other client knows best what to say.
+        return False
+    return origin == Origin.of(f"{origin.scheme}://{registry}")
 
 
 def _name(path: str) -> str:
