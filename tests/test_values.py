@@ -77,6 +77,7 @@ VALUES = [
     MEMBER,
     imgpkg.Message("text"),
     imgpkg.PackAdvanced(1),
+    imgpkg.NearMiss("flags", "almost", "a command"),
     imgpkg.PackStarted(1),
     imgpkg.Planned(1, 2),
     PREVIEWED,
