@@ -85,6 +85,7 @@ SEVERAL = {
 # takes. Each is imported at the top of a module in its own room only, or nowhere.
 LATE = {
     "imgpkg.auth.cloud": "only where a keychain is active",
+    "imgpkg.auth.diagnosis": "only to explain a decision or a refusal",
     "imgpkg.auth.pattern": "the credential helper reads its question first",
     "imgpkg.bundle": "an image is no bundle",
     "imgpkg.cli": "a command needs its own modules, and help none of them",

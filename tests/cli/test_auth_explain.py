@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -17,7 +18,8 @@ def test_the_winner_comes_first_and_then_what_each_source_said(run, monkeypatch)
     first, *trail = done.out.splitlines()
     variable = "IMGPKG_REGISTRY_HOSTNAME_0=registry.example.com/team"
     assert first == f"credential for {REPOSITORY} from environment: {variable} (user 'robot')"
-    assert trail[0].startswith("  environment: matched: ")
+    assert re.fullmatch(r"  fingerprint: [a-z2-7]{8}", trail[0])
+    assert trail[1].startswith("  environment: matched: ")
     assert (done.code, done.err) == (0, "")
 
 
@@ -25,7 +27,14 @@ def test_nothing_found_is_no_error(run):
     done = run("auth", "explain", REPOSITORY)
     first, *trail = done.out.splitlines()
     assert first == f"no credential found for {REPOSITORY}; requests are anonymous"
-    assert [line.split(":")[0] for line in trail] == ["  environment", "  flags", "  docker config"]
+    assert [line.split(":")[0] for line in trail[:3]] == ["  environment", "  flags", "  docker config"]
+    assert trail[3:] == [
+        "what would help:",
+        (
+            "  To log in: docker login registry.example.com, or set IMGPKG_REGISTRY_HOSTNAME_0="
+            "registry.example.com with IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
+        ),
+    ]
     assert done.code == 0
 
 
@@ -103,10 +112,10 @@ def test_a_host_that_there_cannot_be_is_warned_about_and_ends_no_command(run, mo
 
 def test_an_inactive_keychain_is_a_near_miss_with_its_remedy(run):
     done = run("auth", "explain", "ghcr.io/team/app")
-    assert done.out.endswith(
+    assert (
         "near misses:\n"
         "  github: keychain 'github' handles ghcr.io and is not active: IMGPKG_ACTIVE_KEYCHAINS=github\n"
-    )
+    ) in done.out
     document = json.loads(run("auth", "explain", "ghcr.io/team/app", "--json").out)
     assert document["nearMisses"] == [
         {
@@ -125,7 +134,7 @@ def test_a_host_alone_is_explained_as_a_registry_without_the_sets_of_paths(run, 
     done = run("auth", "explain", word)
     lines = done.out.splitlines()
     assert lines[0] == "credential for ghcr.io from environment: IMGPKG_REGISTRY_HOSTNAME_1=ghcr.io"
-    assert lines[1] == (
+    assert lines[2] == (
         "  environment: matched: matches ghcr.io; gives the registry token; IMGPKG_REGISTRY_HOSTNAME_0="
         "ghcr.io/team: it is for 'team' and below, not for the whole registry"
     )
@@ -208,3 +217,28 @@ def test_programs_learn_why_the_access_is_anonymous(run, monkeypatch, environ, a
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     assert json.loads(run("auth", "explain", REPOSITORY, "--json").out)["anonymous"] == anonymous
+
+
+def test_a_fingerprint_tells_whether_two_places_hold_one_secret(run, monkeypatch):
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", "one.example.com")
+    monkeypatch.setenv("IMGPKG_REGISTRY_REGISTRY_TOKEN_0", "s3cret")
+    monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_1", "two.example.com")
+    monkeypatch.setenv("IMGPKG_REGISTRY_USERNAME_1", "me")
+    monkeypatch.setenv("IMGPKG_REGISTRY_PASSWORD_1", "s3cret")
+    monkeypatch.setenv("IMGPKG_TOKEN", "an0ther")
+    words = ["one.example.com", "two.example.com", "three.example.com"]
+    documents = json.loads(run("auth", "explain", *words, "--json").out)
+    one, two, three = (document["fingerprint"] for document in documents)
+    assert one == two != three
+    assert documents[0]["fingerprintNote"] is None
+
+
+def test_a_fingerprint_for_one_run_says_so(run, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/none")
+    monkeypatch.setenv("IMGPKG_TOKEN", "s3cret")
+    done = run("auth", "explain", REPOSITORY)
+    assert re.search(
+        r"^  fingerprint: [a-z2-7]{8} \(fingerprints are for this run only: /proc/none/",
+        done.out,
+        re.MULTILINE,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -55,6 +55,15 @@ class Credential:
         if self.identity_token:
             return "identity token"
         return "login" if self.has_login else "nothing"
+
+    def fingerprint(self, environ: Mapping[str, str]) -> str:
+        """Return eight letters and digits by which two secrets can be told apart; empty for no credential.
+
+        They are keyed with a file of this machine in a folder that `environ` names, see `FingerprintKey`.
+        """
+        from imgpkg.auth.diagnosis.fingerprint import FingerprintKey
+
+        return FingerprintKey.of_machine(environ).fingerprint(self)
 
     def secrets(self) -> tuple[str, ...]:
         """Return every secret in it, so that a text can be cleaned of them."""

@@ -11,6 +11,7 @@ from imgpkg.errors import ImgpkgError, UsageError, printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from imgpkg.auth.diagnosis.fingerprint import FingerprintKey
     from imgpkg.auth.keychain import Decision, NearMiss
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
@@ -55,6 +56,8 @@ class _Explanation:
 
 
 def _explanation(reference: str, session: Session) -> _Explanation:
+    from imgpkg.auth.diagnosis.fingerprint import FingerprintKey
+    from imgpkg.auth.diagnosis.remedies import remedies_for
     from imgpkg.oci.reference import without_login
     from imgpkg.session import explain
 
@@ -63,7 +66,10 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     except ImgpkgError as error:
         return _Explanation("", {"reference": without_login(reference), **error_json(error)}, error)
     misses = session.keychain.near_misses(decision)
-    return _Explanation("".join(_text(decision, misses)), _document(decision, misses))
+    remedies = remedies_for(decision) if decision.winner is None else ()
+    key = FingerprintKey.of_machine(session.settings.environ)
+    text = "".join(f"{printable(line)}\n" for line in _lines(decision, misses, remedies, key))
+    return _Explanation(text, _document(decision, misses, remedies, key))
 
 
 def _write(explanations: Sequence[_Explanation], output: Output) -> None:
@@ -87,20 +93,34 @@ def _joined(errors: Sequence[ImgpkgError], asked: int) -> ImgpkgError:
     return ImgpkgError(f"No answer for {len(errors)} of {asked} references", lines=lines, hints=hints)
 
 
-def _text(decision: Decision, misses: Sequence[NearMiss]) -> Iterator[str]:
-    yield f"{decision.explain()}\n"
-    if decision_json(decision)["wholeRegistry"]:
-        yield "  this is for the registry as a whole: sets and entries with a path were left out\n"
+def _lines(
+    decision: Decision, misses: Sequence[NearMiss], remedies: Sequence[str], key: FingerprintKey
+) -> Iterator[str]:
+    first, *trail = decision.explain().split("\n")
+    yield first
+    if fingerprint := key.fingerprint(decision.credential):
+        yield f"  fingerprint: {fingerprint}" + (f" ({key.note})" if key.note else "")
+    yield from trail
+    if str(decision.repository) == decision.repository.registry:
+        yield "  this is for the registry as a whole: sets and entries with a path were left out"
     if misses:
-        yield "near misses:\n"
-    for miss in misses:
-        yield printable(f"  {miss.source}: {miss}") + "\n"
+        yield "near misses:"
+    yield from (f"  {miss.source}: {miss}" for miss in misses)
+    if remedies:
+        yield "what would help:"
+    yield from (f"  {remedy}" for remedy in remedies)
 
 
-def _document(decision: Decision, misses: Sequence[NearMiss]) -> dict[str, object]:
+def _document(
+    decision: Decision, misses: Sequence[NearMiss], remedies: Sequence[str], key: FingerprintKey
+) -> dict[str, object]:
+    fingerprint = key.fingerprint(decision.credential)
     return {
         **decision_json(decision),
+        "fingerprint": fingerprint or None,
+        "fingerprintNote": key.note or None,
         "nearMisses": [
             {"source": miss.source, "text": miss.text, "remedy": miss.remedy or None} for miss in misses
         ],
+        "remedies": list(remedies),
     }
