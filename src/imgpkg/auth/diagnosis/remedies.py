@@ -20,7 +20,7 @@ _SOURCES = {
         "They need the permission ecr:GetAuthorizationToken; a registry of AWS has no lasting passwords.",
     ),
     "gke": (
-        "The keychain gke uses the credentials of `gcloud auth application-default login`, or of the machine.",
+        "The keychain gke uses the credentials of `gcloud auth application-default login`, or the machine.",
         "Without it, _json_key is the user name for the text of a service account's key file.",
     ),
     "aks": (
