@@ -133,6 +133,10 @@ class Session:
             signer.take_back(refused)
         return signer.sign()
 
+    def warn(self, text: str) -> None:
+        """Report `text` to `on_event` as a warning, unless it has been reported before."""
+        self._warn(text)
+
     def stop(self) -> None:
         """End all operations of this session for good: they raise Cancelled.
 

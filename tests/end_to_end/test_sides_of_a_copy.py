@@ -248,3 +248,28 @@ def test_a_blob_is_mounted_where_the_user_of_the_destination_may_read_the_source
         assert (done.returncode, done.stderr) == (0, "")
         sent = [record for record in server.requests[before:] if record.method in ("PUT", "PATCH")]
         assert [record.path for record in sent if "/blobs/" in record.path] == []
+
+
+@pytest.mark.parametrize("form", [(), ("--json",), ("--debug",)])
+def test_one_warning_tells_that_the_plain_login_goes_to_a_registry_that_a_bundle_names(
+    imgpkg, tmp_path, embedded_registry, another_registry, form
+):
+    with serve() as strange, Session() as session:
+        images = {make_image(session, f"{strange.address}/app{n}/x", [f"{n}"]): {} for n in range(6)}
+        place = f"{embedded_registry.address}/sides/bundle:v1"
+        make_bundle(session, place, images, tmp_path / "strange")
+        to = f"{another_registry.address}/sides/bundle"
+        words = ("copy", "-b", place, "--to-repo", to, *form)
+        plain = {"IMGPKG_USERNAME": READER[0], "IMGPKG_PASSWORD": READER[1]}
+        done = imgpkg(*words, **plain, secrets=SECRETS)
+        assert done.returncode == 0
+        assert done.stderr.count("imgpkg: warning: ") == 1
+        assert (
+            f"imgpkg: warning: the login from $IMGPKG_USERNAME, $IMGPKG_PASSWORD is for any registry and is "
+            f"also used for {strange.address}, where only {place} names images; to limit it: "
+            "--from-registry-username and --to-registry-username are for one side of a copy"
+        ) in done.stderr
+        if form == ("--json",):
+            json.loads(done.stdout)
+        done = imgpkg(*words, **plain, IMGPKG_FROM_ANON="true", secrets=SECRETS)
+        assert (done.returncode, "warning" in done.stderr) == (0, False)

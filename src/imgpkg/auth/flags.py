@@ -54,11 +54,11 @@ class ExplicitSource:
         side_login: Login = _NO_LOGIN,
     ) -> None:
         # Chosen now and not at a lookup, so that a mistake ends the command before any request.
-        self._finding = _choose(login, environ, side, side_login)
+        self.finding = _choose(login, environ, side, side_login)
 
     def lookup(self, repository: Repository) -> Finding:  # noqa: ARG002 - flags apply to every registry
         """Return the finding of the flags; see `CredentialSource.lookup`."""
-        return self._finding
+        return self.finding
 
 
 def validate(

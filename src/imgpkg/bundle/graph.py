@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -71,28 +71,40 @@ class _Documents:
     locations: FoundLocations | None
 
 
+def approach_freely(reference: Reference) -> None:
+    """Let any image be requested."""
+
+
 def check_depth(reference: Reference, depth: int) -> None:
     """Raise InvalidLock when the bundle at `reference` is nested too deeply."""
     if depth > _MAX_DEPTH:
         raise InvalidLock(f"{reference}: bundles are nested more than {_MAX_DEPTH} deep")
 
 
-def walk(client: Reader, root: Image, workers: Workers) -> Bundle:
+def walk(
+    client: Reader,
+    root: Image,
+    workers: Workers,
+    *,
+    approach: Callable[[Reference], None] = approach_freely,
+) -> Bundle:
     """Read the bundle `root` and everything that it names, at any depth; each manifest is requested once.
 
+    `approach` is called, by any worker, before an image is requested that is not in its bundle's repository.
     Raises NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
     """
     if not root.is_bundle:
         raise NotABundle("Not a Bundle")
-    return _Traversal(client, workers).bundle(root)
+    return _Traversal(client, workers, approach).bundle(root)
 
 
 class _Traversal:
     """The state of one walk: documents and images, by the reference that was tried first."""
 
-    def __init__(self, client: Reader, workers: Workers) -> None:
+    def __init__(self, client: Reader, workers: Workers, approach: Callable[[Reference], None]) -> None:
         self._client = client
         self._workers = workers
+        self._approach = approach
         self._read: dict[Reference, _Documents] = {}
         self._found: dict[Reference, Image | None] = {}
 
@@ -162,6 +174,7 @@ class _Traversal:
         except ImgpkgError as first:
             # Any error counts, since some registries answer 401 or 403 for a repository that does not exist.
             try:
+                self._approach(origin)
                 return origin, self._client.manifest(origin)
             except ImgpkgError as last:
                 last.hints = (*last.hints, f"it was looked for before at {here}: {first}")

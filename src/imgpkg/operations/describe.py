@@ -12,6 +12,7 @@ from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login
+from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session
 from imgpkg.values import FrozenDict
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from imgpkg.bundle.graph import Member
-    from imgpkg.bundle.image import Workers
+    from imgpkg.bundle.image import Image, Workers
     from imgpkg.oci.descriptor import Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
@@ -105,9 +106,10 @@ def describe(
         root = fetch_image(session.client, parse_any(bundle))
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
+    disclosure = _disclosure(session, bundle, root)
     with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
         with doing("Retrieving Images from bundle"):
-            graph = walk(session.client, root, workers)
+            graph = walk(session.client, root, workers, approach=disclosure.approach)
         facts = _Facts(session.client, workers)
         # Nested bundles often name the same images: each is asked for once.
         places = list(dict.fromkeys(_places(graph)))
@@ -127,8 +129,15 @@ def read_bundle(bundle: str, *, session: Session) -> Bundle:
     InvalidLock, TransportError or RegistryError.
     """
     root = fetch_image(session.client, parse_any(bundle))
+    disclosure = _disclosure(session, bundle, root)
     with open_workers(session, session.settings.concurrency) as workers:
-        return walk(session.client, root, workers)
+        return walk(session.client, root, workers, approach=disclosure.approach)
+
+
+def _disclosure(session: Session, bundle: str, root: Image) -> Disclosure:
+    disclosure = Disclosure(session, without_login(bundle))
+    disclosure.name(root.reference.repository.registry)
+    return disclosure
 
 
 def _places(graph: Bundle) -> Iterable[Reference]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.operations.disclosure import Disclosure
     from imgpkg.registry.client import RegistryClient
 
 _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
@@ -188,8 +189,9 @@ def _pull_bundle(
     on_event: Hook,
 ) -> PullResult:
     """Replace the folder `output` by the content of the bundle `root`; errors and results name it `shown`."""
+    disclosure = _disclosure(session, root) if recursive else None
     with replacing(output, shown) as folder:
-        pulled = _BundlePull(session, folder, shown, recursive, on_event)
+        pulled = _BundlePull(session, folder, shown, recursive, on_event, disclosure)
         result = pulled.bundle(root, ".", 0)
     on_event(Message("\nLocating image lock file images...\n"))
     updated = result.images_lock is not None and result.images_lock.is_updated
@@ -202,6 +204,14 @@ def _pull_bundle(
         # A later pull rewrites images.yml if the missing images have been copied to the repository by then.
         is_cacheable=asked.digest is not None and updated,
     )
+
+
+def _disclosure(session: Session, root: Image) -> Disclosure:
+    from imgpkg.operations.disclosure import Disclosure  # noqa: PLC0415 - only for nested bundles
+
+    disclosure = Disclosure(session, str(root.reference))
+    disclosure.name(root.reference.repository.registry)
+    return disclosure
 
 
 @dataclass
@@ -217,6 +227,8 @@ class _BundlePull:
     output: str
     recursive: bool
     on_event: Hook
+    # None for a pull that requests nothing outside of the bundle's repository.
+    disclosure: Disclosure | None = None
     met: dict[Reference, PullResult | None] = field(default_factory=dict)
     hosted: set[Reference] = field(default_factory=set)
     announced: bool = False
@@ -320,14 +332,19 @@ class _BundlePull:
 
     def _fetch(self, here: Reference, locked: LockedImage, hosted: bool) -> Image:
         if not hosted:
-            return fetch_image(self.client, locked.reference)
+            return self._fetch_elsewhere(locked)
         try:
             return fetch_image(self.client, here)
         except NotFound:
             # The image may have been deleted since its location was recorded: try where the lock names it.
             if here == locked.reference:
                 raise
-            return fetch_image(self.client, locked.reference)
+            return self._fetch_elsewhere(locked)
+
+    def _fetch_elsewhere(self, locked: LockedImage) -> Image:
+        if self.disclosure is not None:
+            self.disclosure.approach(locked.reference)
+        return fetch_image(self.client, locked.reference)
 
     def _announce(self) -> None:
         if not self.announced:

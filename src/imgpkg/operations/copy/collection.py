@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Workers
     from imgpkg.oci.descriptor import Digest
+    from imgpkg.operations.disclosure import Disclosure
     from imgpkg.registry.client import RegistryClient
     from imgpkg.values import StrPath
 
@@ -68,27 +69,33 @@ def collect_image(client: RegistryClient, text: str) -> Collected:
     return Collected((Item(found.reference, tag=asked.tag or "", image=found),))
 
 
-def collect_bundle(client: RegistryClient, text: str, workers: Workers) -> Collected:
+def collect_bundle(client: RegistryClient, text: str, workers: Workers, disclosure: Disclosure) -> Collected:
     """Return a bundle and everything that it names, at any depth.
 
     Raises InvalidReference, NotABundle, InvalidLock, or an error of the registry.
     """
     asked = parse_any(text)
-    root = _root(client, asked, workers)
+    disclosure.name(asked.repository.registry)
+    root = _root(client, asked, workers, disclosure)
     item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
     return Collected((*_members(root, with_origin=True), item), item, _records(root))
 
 
-def collect_lock(client: RegistryClient, path: StrPath, workers: Workers) -> Collected:
+def collect_lock(
+    client: RegistryClient, path: StrPath, workers: Workers, disclosure: Disclosure
+) -> Collected:
     """Return what the BundleLock or ImagesLock file `path` names.
 
     Raises LocalIOError, InvalidLock, NotABundle, IsABundle, or an error of the registry.
     """
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)
+    named = [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else [lock.reference]
+    disclosure.name_single(named)
+    disclosure.approach(*named)
     if isinstance(lock, ImagesLock):
         return _of_images_lock(client, lock, workers)
-    root = _root(client, lock.reference, workers)
+    root = _root(client, lock.reference, workers, disclosure)
     item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
     return Collected((*_members(root, with_origin=False), item), item, _records(root))
 
@@ -114,12 +121,12 @@ def _signature(client: RegistryClient, reference: Reference) -> Item | None:
     return None if found is None else Item(reference.repository.digest(found.digest), tag=tag)
 
 
-def _root(client: RegistryClient, asked: Reference, workers: Workers) -> Bundle:
+def _root(client: RegistryClient, asked: Reference, workers: Workers, disclosure: Disclosure) -> Bundle:
     image = fetch_image(client, asked)
     if not image.is_bundle:
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
     with doing("Reading Images from Bundle"):
-        return walk(client, image, workers)
+        return walk(client, image, workers, approach=disclosure.approach)
 
 
 def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:

@@ -121,7 +121,7 @@ def copy_to_repository(
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
     reader = source_session or session
-    with open_source(reader, source, options, log, fallback=repository, writer=session) as opened:
+    with open_source(reader, source, options, log, to=repository, writer=session) as opened:
         result = publish(opened, session, repository, options, log)
     if lock_output:
         _write_lock(lock, opened.collected, result, shown=lock_output)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from imgpkg.bundle.graph import approach_freely
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.descriptor import Descriptor
@@ -123,18 +124,24 @@ class TransferPlan:
 
 
 def read_roots(
-    client: Reader, items: Iterable[Item], workers: Workers, *, with_configs: bool
+    client: Reader,
+    items: Iterable[Item],
+    workers: Workers,
+    *,
+    with_configs: bool,
+    approach: Callable[[Reference], None] = approach_freely,
 ) -> tuple[Root, ...]:
     """Return the trees of `items` in the order of their references; fetch each unknown manifest once.
 
-    `with_configs` fetches the configurations too, for tar files, which list them beside the manifests. Raises
+    `with_configs` fetches the configurations too, for tar files, which list them beside the manifests.
+    `approach` is called, by any worker, before an image is requested that is not where its item says. Raises
     an error of the registry, or InvalidManifest for indexes that are nested too deep and for manifests that
     are neither image nor index.
     """
     distinct = {item.key: item for item in items}
     ordered = [distinct[key] for key in sorted(distinct)]
     # One reader for all items, so that an image below several of them is fetched once.
-    reader = _MetadataReader(client, workers, with_configs)
+    reader = _MetadataReader(client, workers, with_configs, approach)
     nodes = reader.nodes(ordered)
     return tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
 
@@ -169,8 +176,15 @@ def _moves(node: Node) -> Iterator[BlobMove]:
 class _MetadataReader:
     """Reads trees of manifests level by level, so that no worker waits for another one."""
 
-    def __init__(self, client: Reader, workers: Workers, with_configs: bool) -> None:
+    def __init__(
+        self,
+        client: Reader,
+        workers: Workers,
+        with_configs: bool,
+        approach: Callable[[Reference], None],
+    ) -> None:
         self._client = client
+        self._approach = approach
         self._workers = workers
         self._with_configs = with_configs
         self._images: dict[Reference, Image] = {}
@@ -197,6 +211,7 @@ class _MetadataReader:
                 raise
             # The image may have been deleted since its location was recorded: try where the lock names it.
             try:
+                self._approach(item.elsewhere)
                 return self._complete(item.elsewhere, None)
             except RegistryError as last:
                 last.hints = (*last.hints, f"it was looked for before at {item.reference}: {first}")

@@ -79,7 +79,7 @@ def preview_copy(
             repository = Repository.parse(to_repo)
     log = Log(on_event)
     reader = source_session or session
-    with open_source(reader, source, options, log, fallback=repository, writer=session) as opened:
+    with open_source(reader, source, options, log, to=repository, writer=session) as opened:
         if repository is None:
             return _preview(opened, session, tuple(opened.plan.blobs.values()))
         to = destination(opened, session, repository, options)

@@ -38,6 +38,7 @@ from imgpkg.operations.copy.plan import (
     plan_of,
     read_roots,
 )
+from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.tag import INTERNAL_SUFFIX
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 
@@ -92,14 +93,15 @@ def open_source(
     log: Log,
     *,
     with_configs: bool = False,
-    fallback: Repository | None = None,
+    to: Repository | None = None,
     writer: Session | None = None,
 ) -> Iterator[OpenedSource]:
     """Return a context with the opened `source`, which is closed at its end.
 
-    `with_configs` reads the configurations too. `fallback` is the repository to name the images of a layout
-    that another tool made. `writer` is the session of the destination if it is not `session`; stopping it
-    ends the reading too. Raises UsageError for a concurrency below 1, and what reading the source raises.
+    `with_configs` reads the configurations too. `to` is the repository to copy to, if the destination is one;
+    it names the images of a layout that another tool made. `writer` is the session of the destination if it
+    is not `session`; stopping it ends the reading too. Raises UsageError for a concurrency below 1, and what
+    reading the source raises.
     """
     for user in (session, writer or session):
         if user.settings.concurrency < 1:
@@ -111,9 +113,15 @@ def open_source(
     elif source.layout:
         path = os.fspath(source.layout)
         layout = Layout(path)
-        yield _local(*_read_layout(layout, fallback), layout, path, options)
+        yield _local(*_read_layout(layout, to), layout, path, options)
     else:
-        collected, plan = _exported(session, source, options, log, with_configs=with_configs, writer=writer)
+        disclosure = Disclosure(session, source.shown, has_sides=to is not None)
+        if to is not None and writer in (None, session):
+            disclosure.name(to.registry)
+        jobs = max(session.settings.concurrency, METADATA_JOBS)
+        with open_workers(session, jobs, other=writer) as workers:
+            export = _Export(session.client, options, workers, disclosure, with_configs)
+            collected, plan = export.run(source, log)
         # Registries often lack such layers, and their descriptors list other addresses (image-spec,
         # descriptor.md, "urls").
         use_urls = options.include_non_distributable_layers
@@ -157,55 +165,71 @@ class _NamedStream:
             return self._stream.read(size)
 
 
-def _exported(
-    session: Session,
-    source: CopySource,
-    options: CopyOptions,
-    log: Log,
-    *,
-    with_configs: bool,
-    writer: Session | None,
-) -> tuple[Collected, TransferPlan]:
-    """Return the items and the plan of a source in a registry; only manifests and bundle layers are fetched.
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """Reads the items and the plan of a source in a registry: manifests, and the layers of bundles."""
 
-    Raises UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry.
-    """
-    jobs = max(session.settings.concurrency, METADATA_JOBS)
-    with open_workers(session, jobs, other=writer) as workers:
-        collected = _collect(session, source, options, workers)
+    client: RegistryClient
+    options: CopyOptions
+    workers: Workers
+    disclosure: Disclosure
+    with_configs: bool
+
+    def run(self, source: CopySource, log: Log) -> tuple[Collected, TransferPlan]:
+        """Return both; raise UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry."""
+        collected = self._collect(source)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
             log(f"will export {reference}")
-        roots = read_roots(session.client, collected.items, workers, with_configs=with_configs)
-        if options.referrers:
-            roots = _with_referrers(session.client, roots, workers, with_configs=with_configs)
+        roots = self._roots(collected.items)
+        if self.options.referrers:
+            roots = self._with_referrers(roots)
         log(f"exported {len(distinct)} images")
-    return collected, plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+        include = self.options.include_non_distributable_layers
+        return collected, plan_of(roots, include_non_distributable=include)
 
+    def _collect(self, source: CopySource) -> Collected:
+        client, workers = self.client, self.workers
+        if source.lock:
+            collected = collect_lock(client, source.lock, workers, self.disclosure)
+        elif source.image:
+            collected = collect_image(client, source.image)
+        else:
+            collected = collect_bundle(client, source.bundle, workers, self.disclosure)
+        if self.options.cosign_signatures:
+            collected = collected.adding(signatures(client, collected.items, workers))
+        return collected
 
-def _with_referrers(
-    client: RegistryClient, roots: tuple[Root, ...], workers: Workers, *, with_configs: bool
-) -> tuple[Root, ...]:
-    """Add the referrers of the roots and of all their children, and the referrers of those.
+    def _roots(self, items: Iterable[Item]) -> tuple[Root, ...]:
+        return read_roots(
+            self.client,
+            items,
+            self.workers,
+            with_configs=self.with_configs,
+            approach=self.disclosure.approach,
+        )
 
-    Raises InvalidManifest for a chain of referrers that is too long.
-    """
-    all_of = {root.item.key: root for root in roots}
-    asked: set[Reference] = set()
-    # Each round finds the referrers of what the round before has found.
-    for _ in range(_LONGEST_CHAIN):
-        nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
-        if not nodes:
-            return tuple(all_of[key] for key in sorted(all_of))
-        asked |= nodes
-        found = {item.key: item for items in workers.map(partial(_attached, client), nodes) for item in items}
-        new = [item for key, item in found.items() if key not in all_of]
-        for root in read_roots(client, new, workers, with_configs=with_configs):
-            all_of[root.item.key] = root
-    raise InvalidManifest(
-        f"{min(nodes, key=str)}: more than {_LONGEST_CHAIN} manifests are attached one to the other"
-    )
+    def _with_referrers(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
+        """Add the referrers of the roots and of all their children, and the referrers of those.
+
+        Raises InvalidManifest for a chain of referrers that is too long.
+        """
+        all_of = {root.item.key: root for root in roots}
+        asked: set[Reference] = set()
+        # Each round finds the referrers of what the round before has found.
+        for _ in range(_LONGEST_CHAIN):
+            nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
+            if not nodes:
+                return tuple(all_of[key] for key in sorted(all_of))
+            asked |= nodes
+            attached = self.workers.map(partial(_attached, self.client), nodes)
+            found = {item.key: item for items in attached for item in items}
+            for root in self._roots(item for key, item in found.items() if key not in all_of):
+                all_of[root.item.key] = root
+        raise InvalidManifest(
+            f"{min(nodes, key=str)}: more than {_LONGEST_CHAIN} manifests are attached one to the other"
+        )
 
 
 def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
@@ -213,19 +237,6 @@ def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
     if reference.digest is None:  # pragma: no cover - nodes are digest references
         return []
     return [Item(repository.digest(found.digest)) for found in client.referrers(repository, reference.digest)]
-
-
-def _collect(session: Session, source: CopySource, options: CopyOptions, workers: Workers) -> Collected:
-    client = session.client
-    if source.lock:
-        collected = collect_lock(client, source.lock, workers)
-    elif source.image:
-        collected = collect_image(client, source.image)
-    else:
-        collected = collect_bundle(client, source.bundle, workers)
-    if options.cosign_signatures:
-        collected = collected.adding(signatures(client, collected.items, workers))
-    return collected
 
 
 def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:

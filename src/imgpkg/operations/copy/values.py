@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Message, Warned
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, without_login
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.values import StrPath
 
@@ -45,6 +46,12 @@ class CopySource:
         given = (self.image, self.bundle, self.lock, self.tar, self.layout)
         if sum(1 for text in given if text) != 1:
             raise UsageError("Expected either --lock, --bundle (-b), --image (-i), or --tar as a source")
+
+    @property
+    def shown(self) -> str:
+        """The source as the user named it, without a login in front of a host."""
+        given = (self.image, self.bundle, self.lock, self.tar, self.layout)
+        return without_login(next((os.fspath(text) for text in given if text), ""))
 
     @property
     def is_local(self) -> bool:
