@@ -207,7 +207,7 @@ def _pull_bundle(
 
 
 def _disclosure(session: Session, root: Image) -> Disclosure:
-    from imgpkg.operations.disclosure import Disclosure  # noqa: PLC0415 - only for nested bundles
+    from imgpkg.operations.disclosure import Disclosure
 
     disclosure = Disclosure(session, str(root.reference))
     disclosure.name(root.reference.repository.registry)

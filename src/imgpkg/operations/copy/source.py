@@ -122,17 +122,19 @@ def open_source(
         with open_workers(session, jobs, other=writer) as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs)
             collected, plan = export.run(source, log)
-        # Registries often lack such layers, and their descriptors list other addresses (image-spec,
-        # descriptor.md, "urls").
-        use_urls = options.include_non_distributable_layers
-        yield OpenedSource(
-            collected,
-            plan,
-            lambda move: _named(
-                session.client.blob(move.origin, move.descriptor, use_urls=use_urls), move, str(move.origin)
-            ),
-            session,
-        )
+        yield _remote(collected, plan, session, options)
+
+
+def _remote(collected: Collected, plan: TransferPlan, session: Session, options: CopyOptions) -> OpenedSource:
+    # Registries often lack such layers, and their descriptors list other addresses (image-spec,
+    # descriptor.md, "urls").
+    use_urls = options.include_non_distributable_layers
+
+    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+        stream = session.client.blob(move.origin, move.descriptor, use_urls=use_urls)
+        return _named(stream, move, str(move.origin))
+
+    return OpenedSource(collected, plan, open_blob, session)
 
 
 def _local(
