@@ -19,6 +19,8 @@ from hypothesis import given, strategies
 
 import imgpkg
 from imgpkg import errors
+from imgpkg.operations.check import Mark, Step
+from imgpkg.registry.probe import Grant, Surroundings
 from imgpkg.values import FrozenDict, format_time, parse_time
 
 SECRET = "hunter2"
@@ -44,7 +46,10 @@ COPIED = imgpkg.Copied(REFERENCE, REFERENCE, "v1")
 INFO = imgpkg.ImageInfo("key", "image", imgpkg.ImageType.SIGNATURE, "origin", {"k": "v"}, (DIGEST,), "none")
 STATUS = imgpkg.ImagesLockStatus("path", is_updated=True)
 PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True)
+GRANT = Grant(("repository:team/app:pull",), (), is_opaque=True, issuer="i", ends_at=5.0)
+STEP = Step("read", Mark.OK, "text")
 VALUES = [
+    imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
     imgpkg.BlobAdvanced(DIGEST, 1),
     imgpkg.BlobFinished(DIGEST, imgpkg.BlobOutcome.MOUNTED),

@@ -53,6 +53,9 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.check import AccessReport as AccessReport
+    from imgpkg.operations.check import check_access as check_access
+    from imgpkg.operations.copy.access import check_copy as check_copy
     from imgpkg.operations.copy.copy import copy as copy
     from imgpkg.operations.copy.copy import copy_to_layout as copy_to_layout
     from imgpkg.operations.copy.copy import copy_to_repository as copy_to_repository
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
 
 # The module of each public name. Importing all of them would take most of the time of a short command.
 _HOMES = {
+    "AccessReport": "operations.check",
     "Authorization": "auth.keychain",
     "BlobAdvanced": "events",
     "BlobFinished": "events",
@@ -146,6 +150,8 @@ _HOMES = {
     "Tag": "operations.tag",
     "TagList": "operations.tag",
     "Warned": "events",
+    "check_access": "operations.check",
+    "check_copy": "operations.copy.access",
     "copy": "operations.copy.copy",
     "copy_to_layout": "operations.copy.copy",
     "copy_to_repository": "operations.copy.copy",

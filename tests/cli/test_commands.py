@@ -84,6 +84,7 @@ OWN = {
         "cosign-signatures": (False, ""),
         "referrers": (False, ""),
         "dry-run": (False, ""),
+        "check": (False, ""),
         **SIDES,
     },
     "describe": {
@@ -102,6 +103,7 @@ OWN = {
     "completion": {},
     "help": {},
     "auth": {},
+    "auth check": {**REGISTRY, "bundle": ("", "b"), "image": ("", "i"), "push": (False, "")},
     "auth explain": {**REGISTRY, "bundle": ("", "b"), "image": ("", "i")},
     "registry": {},
     "registry serve": {
@@ -159,7 +161,7 @@ def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
         (["tag"], "Use one of available subcommands: list, resolve"),
         (["tag", "foo"], "command 'imgpkg tag' does not accept extra arguments 'foo'"),
         (["tag", "tag"], "command 'imgpkg tag' does not accept extra arguments 'tag'"),
-        (["auth"], "Use one of available subcommands: explain"),
+        (["auth"], "Use one of available subcommands: check, explain"),
         (["registry"], "Use one of available subcommands: serve"),
         (["push", "extra"], "command 'imgpkg push' does not accept extra arguments 'extra'"),
         (["push", "one", "two"], "command 'imgpkg push' does not accept extra arguments 'one'"),
@@ -176,6 +178,7 @@ def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
         (["completion"], "accepts 1 arg(s), received 0"),
         (["completion", "foo"], 'invalid argument "foo" for "imgpkg completion"'),
         (["completion", "bash", "extra"], "accepts 1 arg(s), received 2"),
+        (["auth", "check"], "requires at least 1 arg(s), only received 0: a reference or registry"),
         (["auth", "explain"], "requires at least 1 arg(s), only received 0: a reference or registry"),
     ],
 )

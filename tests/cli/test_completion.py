@@ -94,7 +94,7 @@ class TestCompletionProtocol:
             (["tag", "l"], ["list"]),
             (["--json", "tag", ""], ["list", "resolve"]),
             (["--column", "name", "tag", ""], ["list", "resolve"]),
-            (["auth", ""], ["explain"]),
+            (["auth", ""], ["check", "explain"]),
             (["completion", ""], ["bash", "fish", "powershell", "zsh"]),
             (["help", "p"], ["pull", "push"]),
             (["help", "tag", ""], ["list", "resolve"]),

@@ -41,7 +41,7 @@ Usage:
   imgpkg [command]
 
 Available Commands:
-  auth        Explain which credentials are used
+  auth        Explain and check credentials
   completion  Print a completion script for a shell
   copy        Copy images and bundles between registries, tar files and OCI layouts
   describe    Describe a bundle and the images that it names
@@ -200,7 +200,14 @@ def test_the_examples_run_as_they_are_printed(embedded_registry, another_registr
 
 DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("examples/**/*.md")])
 FLAGS = {flag.name for command in (ROOT, *COMMANDS) for flag in command.all_flags}
-NEW = ("auth explain", "registry serve", "--registry-password-stdin", "version --verbose")
+NEW = (
+    "auth check",
+    "auth explain",
+    "copy --check",
+    "registry serve",
+    "--registry-password-stdin",
+    "version --verbose",
+)
 
 
 class TestDocuments:

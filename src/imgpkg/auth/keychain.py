@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from imgpkg.errors import ImgpkgError, doing, printable
 from imgpkg.oci.reference import Repository
@@ -81,21 +81,31 @@ class TokenClaims:
     ends_at: float | None = None
 
 
-def claims_of(token: str) -> TokenClaims:
-    """Return the claims of `token`, not verified: for messages and renewal only; none for other tokens."""
+def payload_of(token: str) -> Mapping[str, Any]:
+    """Return the payload of a JSON web token, not verified; empty for other tokens."""
     if len(token) > _LONGEST_TOKEN:
-        return TokenClaims()
+        return {}
     try:
         # RFC 7519 section 3: header.payload.signature, each in base64url without padding (RFC 7515).
         payload = token.split(".")[1]
         claims = json.loads(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        issuer, end = claims.get("iss"), claims.get("exp")
+    except (ValueError, LookupError, RecursionError):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def claims_of(token: str) -> TokenClaims:
+    """Return the claims of `token`, not verified: for messages and renewal only; none for other tokens."""
+    claims = payload_of(token)
+    issuer, end = claims.get("iss"), claims.get("exp")
+    try:
         ends_at = None if end is None or isinstance(end, bool) else float(end)
-    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (ValueError, TypeError, OverflowError):
         return TokenClaims()
     # The text is from the token, so it may hold escape sequences for a terminal.
-    is_shown = isinstance(issuer, str) and issuer.isprintable() and len(issuer) <= _LONGEST_ISSUER
-    return TokenClaims(issuer if is_shown else "", ends_at)
+    if not isinstance(issuer, str) or not issuer.isprintable() or len(issuer) > _LONGEST_ISSUER:
+        issuer = ""
+    return TokenClaims(issuer, ends_at)
 
 
 @hiding("header")

@@ -209,6 +209,7 @@ COPY = Command(
         switch("cosign-signatures", "Also copy the cosign signatures of each image"),
         switch("referrers", "Also copy what refers to an image as its subject (OCI referrers)"),
         switch("dry-run", "Print what would be copied and with which credentials, and copy nothing"),
+        switch("check", "First check that all sources can be read and the destination can be written to"),
         *REGISTRY,
         *FROM_REGISTRY,
         *TO_REGISTRY,
@@ -278,7 +279,7 @@ COMPLETION = Command(
     words="[bash|zsh|fish|powershell]",
 )
 HELP = Command(("help",), "Print the help of a command", (), "help.run", words="[command]")
-AUTH = Command(("auth",), "Explain which credentials are used")
+AUTH = Command(("auth",), "Explain and check credentials")
 AUTH_EXPLAIN = Command(
     ("auth", "explain"),
     "Explain which credential a repository or registry gets, and why",
@@ -288,6 +289,22 @@ AUTH_EXPLAIN = Command(
     "  imgpkg auth explain registry.example.com/team/config\n\n"
     "  # Explain the credentials of a registry as a whole and of an image\n"
     "  imgpkg auth explain registry.example.com ghcr.io/team/app:v1",
+    words="REFERENCE...",
+)
+AUTH_CHECK = Command(
+    ("auth", "check"),
+    "Check over the network that repositories can be read, and written to with --push",
+    (
+        _BUNDLE,
+        _IMAGE,
+        switch("push", "Also open an upload and cancel it, to check that pushing is allowed"),
+        *REGISTRY,
+    ),
+    "access.check",
+    "  # Check that an image can be pulled, and say what to do if not\n"
+    "  imgpkg auth check registry.example.com/team/config:v1\n\n"
+    "  # Check that a repository can be pushed to, and write nothing\n"
+    "  imgpkg auth check registry.example.com/team/config --push",
     words="REFERENCE...",
 )
 REGISTRY_GROUP = Command(("registry",), "Serve a small registry")
@@ -312,6 +329,7 @@ ROOT = Command(
 )
 COMMANDS = (
     AUTH,
+    AUTH_CHECK,
     AUTH_EXPLAIN,
     COMPLETION,
     COPY,

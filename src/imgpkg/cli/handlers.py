@@ -10,10 +10,11 @@ from imgpkg.errors import UsageError
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
+    from imgpkg.operations.check import AccessReport
     from imgpkg.operations.copy.values import CopyOptions, CopySource
     from imgpkg.operations.describe import Description
     from imgpkg.session import Session
@@ -69,8 +70,9 @@ def copy(context: Context) -> None:
     source, options = _copy_source(flags), _copy_options(flags)
     _check_copy(flags, source)
     with open_sides(context) as (session, source_session):
+        reports = _checked(context, session, source_session, source, options) if flags.is_on("check") else ()
         if flags.is_on("dry-run"):
-            _preview(context, session, source_session, source, options)
+            _preview(context, session, source_session, source, options, reports=reports)
         else:
             _copy(context, session, source_session, source, options)
 
@@ -114,6 +116,23 @@ def _check_copy(flags: Parsed, source: CopySource) -> None:
     check_sides(flags)
 
 
+def _checked(
+    context: Context,
+    session: Session,
+    source_session: Session | None,
+    source: CopySource,
+    options: CopyOptions,
+) -> tuple[AccessReport, ...]:
+    """Check both ends; print the steps and raise an ImgpkgError when a check has failed."""
+    from imgpkg.cli.access import raise_failed
+    from imgpkg.operations.copy.access import check_copy
+
+    to_repo = context.flags.text("to-repo")
+    reports = check_copy(source, to_repo, session=session, source_session=source_session, options=options)
+    raise_failed(context, reports)
+    return reports
+
+
 def _copy(
     context: Context,
     session: Session,
@@ -144,6 +163,8 @@ def _preview(
     source_session: Session | None,
     source: CopySource,
     options: CopyOptions,
+    *,
+    reports: Sequence[AccessReport],
 ) -> None:
     from imgpkg.operations.copy.preview import preview_copy
 
@@ -153,8 +174,13 @@ def _preview(
     )
     # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
-    text = "".join(rendering.preview_text(preview, destination))
-    context.output.document(text, rendering.preview_json(preview))
+    text, value = "".join(rendering.preview_text(preview, destination)), rendering.preview_json(preview)
+    if reports:
+        from imgpkg.cli.access import report_json, report_text
+
+        text = f"{text}\nAccess:\n\n{''.join(report_text(reports))}"
+        value = {**value, **report_json(reports)}
+    context.output.document(text, value)
 
 
 def describe(context: Context) -> None:

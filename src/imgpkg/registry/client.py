@@ -184,6 +184,10 @@ class RegistryClient:
         """Return the credential that is used for `repository`, and why, without a request."""
         return self._exchange.authorizer.decision(repository)
 
+    def watched(self, watch: Callable[[Transport], Transport]) -> Exchange:
+        """Return an exchange with the credentials, tokens and refusals of this client; `watch` sees it."""
+        return self._exchange.watched(watch)
+
     def _on_repeat(self, repetition: Repetition) -> None:
         self._warn(str(repetition))
 

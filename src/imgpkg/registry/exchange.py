@@ -56,6 +56,10 @@ class Exchange:
         self._retry = retry
         self._clock = clock
 
+    def watched(self, watch: Callable[[Transport], Transport]) -> Exchange:
+        """Return an exchange with the same authorizer, whose messages pass through what `watch` returns."""
+        return Exchange(watch(self._transport), self.authorizer, self._retry, clock=self._clock)
+
     @property
     def attempts(self) -> int:
         """The number of attempts that are made at most, at least one."""

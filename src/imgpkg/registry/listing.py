@@ -85,10 +85,10 @@ def _page(
     return answer, body
 
 
-def list_tags(exchange: Exchange, repository: Repository) -> Iterator[str]:
+def list_tags(exchange: Exchange, repository: Repository, per_page: int = _PER_PAGE) -> Iterator[str]:
     """See `RegistryClient.tags`."""
     path, access = f"/v2/{repository.path}/tags/list", Access.read(repository)
-    listing = pages(exchange, f"{path}?n={_PER_PAGE}", access, headers={})
+    listing = pages(exchange, f"{path}?n={per_page}", access, headers={})
     # The registry decides about `n` on the first page.
     try:
         first = next(listing)

@@ -18,6 +18,7 @@ from imgpkg.transport.pem import usable_certificates
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from ssl import SSLContext
+    from typing import Literal
 
     from typing_extensions import Buffer
 
@@ -75,6 +76,12 @@ class Connection:
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
         return self._process == os.getpid() and not poll.poll(0)
+
+    @property
+    def security(self) -> tuple[str, bytes]:
+        """The version of the innermost TLS, and the certificate of the peer in DER."""
+        tls = cast("Any", self._channel)
+        return tls.version() or "", tls.getpeercert(binary_form=True) or b""
 
     def start_tls(self, context: SSLContext, host: str, wait: Wait) -> None:
         """Start TLS, inside the present TLS if there is one; raise ssl.SSLError when the handshake fails."""
@@ -252,6 +259,14 @@ class InnerTLS:
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self._wants_read, self._is_over = ssl.SSLWantReadError, ssl.SSLZeroReturnError
         self._unsent = b""
+
+    def version(self) -> str | None:
+        """Return the version of the inner TLS."""
+        return self._tls.version()
+
+    def getpeercert(self, *, binary_form: Literal[True]) -> bytes | None:
+        """Return the certificate of the inner peer in DER."""
+        return self._tls.getpeercert(binary_form=binary_form)
 
     def do_handshake(self) -> None:
         """Do the handshake; raise ssl.SSLError when it fails."""

@@ -64,6 +64,12 @@ class Link:
         """True when the connection is open after a whole exchange."""
         return self._connection is not None and not self._is_cut_short
 
+    @property
+    def security(self) -> tuple[str, bytes]:
+        """The version of TLS, and the certificate of the server in DER."""
+        assert self._connection is not None  # noqa: S101 - connect came first
+        return self._connection.security
+
     def connect(self, request: Request, context: Callable[[], SSLContext], scope: Cancellation) -> None:
         """Dial, open the tunnel and do the TLS handshake; raise a TransportError or Cancelled."""
         limit = self._limits.connect

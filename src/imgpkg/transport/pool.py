@@ -15,7 +15,7 @@ from weakref import finalize
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, ignore
 from imgpkg.errors import TransportError
 from imgpkg.transport.connection import client_context
-from imgpkg.transport.message import Origin, redact_url
+from imgpkg.transport.message import Origin, Request, redact_url
 from imgpkg.transport.pem import read_authorities
 from imgpkg.transport.proxy import Proxy, has_proxy, proxy_for
 from imgpkg.version import VERSION
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from imgpkg.transport.certificate import ServerTLS
     from imgpkg.transport.http11 import Link
-    from imgpkg.transport.message import Request, Response
+    from imgpkg.transport.message import Response
     from imgpkg.transport.trace import Tracer
 
 Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
@@ -116,6 +117,15 @@ class Pool:
         if self._tracer is None:
             return self._exchange(request, route)
         return self._traced(self._tracer, request, route)
+
+    def inspect(self, url: str) -> ServerTLS:
+        """Return what the server of an https URL shows in a handshake; raise a TransportError."""
+        from imgpkg.transport.certificate import Handshakes
+
+        request = self._completed(Request("HEAD", url))
+        scope = current(self._cancellation)
+        shown = Handshakes(request, self._route(request), self._limits, self._on_wait, scope, self._environ)
+        return shown.inspect(self._authorities, verify=self._verify_certs)
 
     def close(self) -> None:
         """Close the kept connections; those in use are closed with their responses."""

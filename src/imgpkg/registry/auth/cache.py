@@ -37,11 +37,15 @@ _WITHHELD = "the credential was refused before, with 401 Unauthorized, and is no
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A bearer token for `scopes`; `ends_at` is a Unix time in seconds."""
+    """A bearer token for `scopes`; `ends_at` is a Unix time in seconds.
+
+    `granted` is the `scope` of the reply (RFC 6749 section 5.1), empty where the service does not say.
+    """
 
     value: str = field(repr=False)
     scopes: tuple[Scope, ...]
     ends_at: float
+    granted: str = ""
 
     def is_live(self, now: float) -> bool:
         """Return True while it may be sent: until ten seconds before its end."""
@@ -82,6 +86,7 @@ class Tokens:
         self._refresh_tokens: dict[Holder, str] = {}
         self._turns: defaultdict[Hashable, Turn] = defaultdict(Turn)
         self._distrusted: set[tuple[Holder, tuple[Scope, ...]]] = set()
+        self._dropped: dict[Holder, Token] = {}
 
     def find(self, holder: Holder, scopes: tuple[Scope, ...], now: float) -> Token | None:
         """Return a live token that covers `scopes`."""
@@ -105,6 +110,14 @@ class Tokens:
         """Remove `token`, and only it: another thread may have added a newer one."""
         with self._lock:
             self._tokens[holder] = [other for other in self._tokens.get(holder, ()) if other is not token]
+            self._dropped[holder] = token
+
+    def latest(self, holder: Holder, scopes: tuple[Scope, ...]) -> Token | None:
+        """Return the newest token that covers `scopes`, or else the one that was refused last."""
+        with self._lock:
+            dropped = self._dropped.get(holder)
+            known = [*filter(None, [dropped]), *self._tokens.get(holder, ())]
+            return next((token for token in reversed(known) if covers(token.scopes, scopes)), None)
 
     def distrust(self, holder: Holder, token: Token) -> None:
         """Record that two fresh tokens for these scopes were refused, one after the other."""

@@ -250,7 +250,8 @@ def read_token_reply(body: bytes, scopes: tuple[Scope, ...], now: float) -> Toke
     if not _TOKEN.fullmatch(value):
         raise ChallengeError("the token in the bearer response has characters that no token may have")
     refresh_token = document.get("refresh_token")
-    token = Token(value, scopes, _end(document, now))
+    granted = document.get("scope")
+    token = Token(value, scopes, _end(document, now), granted if isinstance(granted, str) else "")
     return TokenReply(token, refresh_token if isinstance(refresh_token, str) else "")
 
 

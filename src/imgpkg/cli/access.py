@@ -1,0 +1,136 @@
+"""`imgpkg auth check`, and the printed forms of access checks for people and for programs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.cli.auth import failing_as_json, references
+from imgpkg.cli.rendering import decision_json
+from imgpkg.errors import ImgpkgError
+from imgpkg.values import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imgpkg.cli.context import Context
+    from imgpkg.operations.check import AccessReport, Step
+    from imgpkg.registry.probe import Grant, Surroundings
+
+_NAME_WIDTH = len("certificate")
+
+
+def check(context: Context) -> None:
+    """Print the steps of the way to each reference; raise an ImgpkgError when one of them has failed."""
+    from imgpkg.operations.check import CheckTarget, check_access
+
+    push = context.flags.is_on("push")
+    with failing_as_json(context.output):
+        given = references(context.flags)
+        # A mistyped reference ends the command before anything is sent.
+        for reference in given:
+            CheckTarget.parse(reference)
+        with context.session() as session:
+            reports = [check_access(reference, session=session, push=push) for reference in given]
+    raise_failed(context, reports)
+    context.output.document("".join(report_text(reports)), report_json(reports))
+
+
+def raise_failed(context: Context, reports: Sequence[AccessReport]) -> None:
+    """Write the reports and raise an ImgpkgError that counts the failed ones, if there are any."""
+    failed = [report for report in reports if not report.is_ok]
+    if failed:
+        document = report_json(reports)
+        context.output.document("".join(report_text(reports)), document)
+        context.output.failure(document)
+        names = ", ".join(report.reference for report in failed)
+        raise ImgpkgError(f"{len(failed)} of {len(reports)} checks failed: {names}")
+
+
+def report_text(reports: Sequence[AccessReport]) -> Iterator[str]:
+    """Yield the lines of the reports for people with their line ends; their marks need no colour."""
+    for position, report in enumerate(reports):
+        if position:
+            yield "\n"
+        yield f"{report.reference}\n"
+        for step in report.steps:
+            yield from _step_lines(step)
+
+
+def _step_lines(step: Step) -> Iterator[str]:
+    from imgpkg.operations.check import Mark
+
+    mark = {Mark.OK: "ok", Mark.NOTE: "note", Mark.FAILED: "FAILED", Mark.SKIPPED: "-"}[step.mark]
+    yield f"  {mark:<6}  {step.name:<{_NAME_WIDTH}}  {step.text}\n"
+    if step.remedy:
+        yield f"  {'':<6}  {'':<{_NAME_WIDTH}}  -> {step.remedy}\n"
+
+
+def report_json(reports: Sequence[AccessReport]) -> dict[str, object]:
+    """Return the reports for programs, without secrets."""
+    return {"ok": all(report.is_ok for report in reports), "checks": [_report(report) for report in reports]}
+
+
+def _report(report: AccessReport) -> dict[str, object]:
+    return {
+        "reference": report.reference,
+        "registry": report.repository.registry,
+        "repository": None if report.is_registry else str(report.repository),
+        "push": report.push,
+        "ok": report.is_ok,
+        "steps": [_step(step) for step in report.steps],
+        "credential": None if report.decision is None else decision_json(report.decision),
+        "tokens": [_grant(grant) for grant in report.grants],
+        **_surroundings(report.surroundings),
+    }
+
+
+def _step(step: Step) -> dict[str, object]:
+    return {
+        "name": step.name,
+        "result": step.mark.value,
+        "text": step.text,
+        "remedy": step.remedy or None,
+    }
+
+
+def _grant(grant: Grant) -> dict[str, object]:
+    return {
+        "asked": list(grant.asked),
+        "granted": None if grant.granted is None else list(grant.granted),
+        "missing": sorted(grant.missing),
+        "opaque": grant.is_opaque,
+        "issuer": grant.issuer or None,
+        "expiresAt": _time(grant.ends_at),
+    }
+
+
+def _surroundings(known: Surroundings) -> dict[str, object]:
+    tls = known.tls
+    certificate = tls.certificate if tls is not None else None
+    return {
+        "url": known.url or None,
+        "tls": tls
+        and {
+            "version": tls.version,
+            "trust": tls.trust.value,
+            "certificate": certificate
+            and {
+                "subject": certificate.subject,
+                "issuer": certificate.issuer,
+                "names": list(certificate.names),
+                "notBefore": _time(certificate.starts_at),
+                "notAfter": _time(certificate.ends_at),
+            },
+        },
+        "clockSkewSeconds": None if known.clock_skew is None else round(known.clock_skew),
+        "challenges": list(known.challenges),
+        "tokenService": known.service or None,
+    }
+
+
+def _time(seconds: float) -> str | None:
+    try:
+        return format_time(seconds)
+    # A token may end at a time that no calendar has.
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,82 @@
+"""Check both ends of a copy: that each repository can be read, and the destination be written to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.lock import ImagesLock, read_lock
+from imgpkg.errors import doing
+from imgpkg.events import Hook, silent
+from imgpkg.oci.reference import Repository, parse_any
+from imgpkg.operations.check import AccessReport, check_access
+from imgpkg.operations.copy.source import open_source
+from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
+from imgpkg.operations.workers import open_workers
+from imgpkg.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from imgpkg.oci.reference import Reference
+
+
+def check_copy(
+    source: CopySource,
+    to_repo: str = "",
+    *,
+    session: Session,
+    source_session: Session | None = None,
+    options: CopyOptions = DEFAULT_OPTIONS,
+    on_event: Hook = silent,
+) -> tuple[AccessReport, ...]:
+    """Check that a copy of `source` can be read and, unless it is to a file, be written to `to_repo`.
+
+    The destination is the last report. What is named is checked first; when that is accessible, the manifests
+    are read, and each further repository that they name is checked with one image. `source_session` reads,
+    where that is another one. Raises what reading the source raises.
+    """
+    source.check()
+    reading = source_session or session
+    to: tuple[AccessReport, ...] = ()
+    if to_repo:
+        with doing("Building import repository ref"):
+            named = Repository.parse(to_repo)
+        to = (check_access(str(named), session=session, push=True),)
+    first = _by_repository(_named(source))
+    reports = _checked(first, reading)
+    if all(report.is_ok for report in (*reports, *to)) and not source.is_local:
+        others = _read(reading, source, options, on_event)
+        left = {repository: image for repository, image in others.items() if repository not in first}
+        reports = (*reports, *_checked(left, reading))
+    return (*reports, *to)
+
+
+def _named(source: CopySource) -> Iterable[Reference]:
+    """Return what is read first, without any request."""
+    if source.is_local:
+        return ()
+    if not source.lock:
+        return (parse_any(source.image or source.bundle),)
+    with doing("Trying to read bundle or images lock file"):
+        lock = read_lock(source.lock)
+    return [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else (lock.reference,)
+
+
+def _read(
+    session: Session, source: CopySource, options: CopyOptions, on_event: Hook
+) -> Mapping[Repository, Reference]:
+    with open_source(session, source, options, Log(on_event)) as opened:
+        return _by_repository(root.item.reference for root in opened.plan.roots)
+
+
+def _by_repository(references: Iterable[Reference]) -> Mapping[Repository, Reference]:
+    """Return the first reference of each repository: what holds for one image holds for all of them."""
+    found: dict[Repository, Reference] = {}
+    for reference in references:
+        found.setdefault(reference.repository, reference)
+    return found
+
+
+def _checked(places: Mapping[Repository, Reference], session: Session) -> tuple[AccessReport, ...]:
+    with open_workers(session, session.settings.concurrency) as workers:
+        return tuple(workers.map(lambda image: check_access(str(image), session=session), places.values()))
