@@ -86,6 +86,7 @@ SEVERAL = {
 LATE = {
     "imgpkg.auth.cloud": "only where a keychain is active",
     "imgpkg.auth.diagnosis": "only to explain a decision or a refusal",
+    "imgpkg.auth.secret_file": "few credentials are in files",
     "imgpkg.auth.pattern": "the credential helper reads its question first",
     "imgpkg.bundle": "an image is no bundle",
     "imgpkg.cli": "a command needs its own modules, and help none of them",

@@ -147,7 +147,12 @@ def test_what_is_left_out_of_what_is_shown_counts_for_all_the_rest():
     assert dataclasses.replace(CREDENTIAL, expires_at=None) == imgpkg.Credential("me", SECRET, SECRET, SECRET)
     assert dataclasses.replace(CREDENTIAL, registry_token="other") != CREDENTIAL
     assert dataclasses.asdict(CREDENTIAL) == {"username": "me", "expires_at": 5.0}
-    assert dataclasses.asdict(settings)["login"] == {"username": "me", "anonymous": False}
+    assert dataclasses.asdict(settings)["login"] == {
+        "username": "me",
+        "anonymous": False,
+        "password_file": None,
+        "token_file": None,
+    }
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.environ = {}
 

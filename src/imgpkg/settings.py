@@ -23,14 +23,18 @@ class Login:
     """A user name with password, a registry token, or anonymous access, for every registry.
 
     A field that is None falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` or `IMGPKG_ANON`
-    of the settings' environment; an empty string overrides the variable. `repr` and `dataclasses.asdict`
-    leave out the password and the token.
+    of the settings' environment; an empty string overrides the variable. The password or the token may be in
+    a file instead, which is read when it is used, and again when it changes; `IMGPKG_PASSWORD_FILE` and
+    `IMGPKG_TOKEN_FILE` are the variables. `repr` and `dataclasses.asdict` leave out the password and the
+    token.
     """
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     anonymous: bool | None = None
+    password_file: StrPath | None = None
+    token_file: StrPath | None = None
 
 
 class Side(Enum):

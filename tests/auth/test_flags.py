@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from imgpkg.auth.flags import ExplicitSource, validate
+from imgpkg.auth.flags import ExplicitSource, validate, variables_of
 from imgpkg.auth.keychain import ANONYMOUS, Credential, Outcome
-from imgpkg.errors import UsageError
+from imgpkg.errors import CredentialError, UsageError
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login, Side
 
@@ -245,3 +247,126 @@ def test_options_of_a_side_that_do_not_go_together_are_refused(side_login, login
         with pytest.raises(UsageError) as caught:
             attempt(login, environ, side=Side.FROM, side_login=side_login)
         assert message in str(caught.value)
+
+
+class TestFiles:
+    @pytest.fixture
+    def path(self, tmp_path):
+        path = tmp_path / "secret"
+        path.write_text("in-file\n")
+        return path
+
+    @pytest.mark.parametrize(
+        ("login", "environ", "credential", "origin"),
+        [
+            (
+                {"username": "u", "password_file": "FILE"},
+                {PASSWORD: "p", f"{PASSWORD}_FILE": "/no"},
+                Credential("u", "in-file"),
+                "--registry-username, --registry-password-file=FILE",
+            ),
+            (
+                {},
+                {USER: "u", f"{PASSWORD}_FILE": "FILE"},
+                Credential("u", "in-file"),
+                "$IMGPKG_USERNAME, $IMGPKG_PASSWORD_FILE=FILE",
+            ),
+            (
+                {"username": "u", "password": "p"},
+                {f"{PASSWORD}_FILE": "/no"},
+                Credential("u", "p"),
+                "--registry-username, --registry-password",
+            ),
+            (
+                {"username": "u", "password": "p", "password_file": ""},
+                {},
+                Credential("u", "p"),
+                "--registry-username, --registry-password",
+            ),
+            (
+                {"token_file": "FILE"},
+                {USER: "u", PASSWORD: "p"},
+                Credential(registry_token="in-file"),
+                "--registry-token-file=FILE",
+            ),
+            (
+                {},
+                {f"{TOKEN}_FILE": "FILE"},
+                Credential(registry_token="in-file"),
+                "$IMGPKG_TOKEN_FILE=FILE",
+            ),
+            (
+                {},
+                {f"{TOKEN}_FILE": "/no", USER: "u", PASSWORD: "p"},
+                Credential("u", "p"),
+                "$IMGPKG_USERNAME, $IMGPKG_PASSWORD",
+            ),
+        ],
+    )
+    def test_of_flags_come_before_files_and_values_of_variables(
+        self, path, login, environ, credential, origin
+    ):
+        login = {name: path if value == "FILE" else value for name, value in login.items()}
+        environ = {name: str(path) if value == "FILE" else value for name, value in environ.items()}
+        finding = look_up(Login(**login), **environ)
+        assert replace(finding.credential, expires_at=None) == credential
+        assert finding.origin == origin.replace("FILE=FILE", f"FILE={path}").replace("=FILE", f"={path}")
+        assert "to every registry; the docker config is not consulted" in finding.detail
+
+    def test_of_one_side_come_before_the_plain_login(self, path):
+        side = Login("u", password_file=path)
+        source = ExplicitSource(Login(), {TOKEN: "t"}, side=Side.TO, side_login=side)
+        finding = source.lookup(Repository.parse("gcr.io/p/i"))
+        assert finding.origin == f"--to-registry-username, --to-registry-password-file={path}"
+        assert "IMGPKG_TO_PASSWORD_FILE" in variables_of(Side.TO)
+
+    def test_are_cleared_by_an_empty_flag_for_either(self):
+        environ = {USER: "u", f"{PASSWORD}_FILE": "/no", f"{TOKEN}_FILE": "/no"}
+        for login in (Login(password="", token=""), Login(password_file="", token_file="")):
+            with pytest.raises(UsageError, match="password missing"):
+                look_up(login, **environ)
+
+    @pytest.mark.parametrize(
+        ("login", "environ", "message"),
+        [
+            (
+                Login("u", "p", password_file="f"),
+                {},
+                "--registry-password and --registry-password-file exclude",
+            ),
+            (Login(token="t", token_file="f"), {}, "--registry-token and --registry-token-file exclude"),
+            (
+                Login("u"),
+                {PASSWORD: "p", f"{PASSWORD}_FILE": "f"},
+                "$IMGPKG_PASSWORD and $IMGPKG_PASSWORD_FILE exclude each other: give one of them",
+            ),
+            (Login("u", token_file="t"), {}, "--registry-username and --registry-token-file exclude"),
+            (Login(token_file="t", anonymous=True), {}, "--registry-anon and --registry-token-file exclude"),
+        ],
+    )
+    def test_and_what_excludes_them_are_refused_at_the_start(self, login, environ, message):
+        with pytest.raises(UsageError) as caught:
+            ExplicitSource(login, environ)
+        assert message in str(caught.value)
+
+    def test_that_cannot_be_used_end_the_search(self, path):
+        path.unlink()
+        source = ExplicitSource(Login("u", password_file=path), {})
+        with pytest.raises(CredentialError) as caught:
+            source.lookup(Repository.parse("gcr.io/p/i"))
+        assert str(caught.value) == f"--registry-password-file names {path}, which is not there"
+
+    def test_count_only_with_a_username(self, path):
+        assert "$IMGPKG_PASSWORD_FILE counts only with a username" in (
+            look_up(Login(), **{f"{PASSWORD}_FILE": str(path)}).detail
+        )
+
+    def test_that_changed_are_read_again(self, path):
+        source = ExplicitSource(Login("u", password_file=path), {})
+        for password in ("first", "again!"):
+            path.write_text(password)
+            assert source.lookup(Repository.parse("gcr.io/p/i")).credential.password == password
+        path.write_text("")
+        finding = source.lookup(Repository.parse("gcr.io/p/i"))
+        assert finding.credential.password == "again!"
+        assert "--registry-password-file cannot be read again" in finding.detail

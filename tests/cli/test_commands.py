@@ -26,7 +26,9 @@ REGISTRY = {
     "registry-anon": (False, ""),
     "registry-response-header-timeout": (30.0, ""),
     "registry-retry-count": (5, ""),
+    "registry-password-file": ("", ""),
     "registry-password-stdin": (False, ""),
+    "registry-token-file": ("", ""),
 }
 BUNDLE, IMAGE = {"bundle": ("", "b")}, {"image": ("", "i")}
 SIDES = {
@@ -37,8 +39,10 @@ SIDES = {
         "ca-cert-path": ((), ""),
         "insecure": (False, ""),
         "password": ("", ""),
+        "password-file": ("", ""),
         "password-stdin": (False, ""),
         "token": ("", ""),
+        "token-file": ("", ""),
         "username": ("", ""),
         # Where it is not given, --registry-verify-certs counts.
         "verify-certs": (False, ""),

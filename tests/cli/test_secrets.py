@@ -47,17 +47,29 @@ def quiet(run):
 
 
 FLAGS = ("--registry-username", LOGIN[0], "--registry-password", LOGIN[1])
-WAYS = ("flags", "stdin", "variables", "set", "docker config")
+WAYS = ("flags", "file", "stdin", "variables", "set", "files of a set", "docker config")
+
+
+def write(path, text):
+    path.write_text(f"{text}\n")
+    return str(path)
 
 
 @pytest.fixture(params=WAYS)
-def give_login(request, monkeypatch):
+def give_login(request, monkeypatch, tmp_path):
     """Give the login for an address in each way; return the words and what goes to standard input."""
 
     def given(address):
         match request.param:
             case "flags":
                 return FLAGS, ""
+            case "file":
+                path = write(tmp_path / "password", LOGIN[1])
+                return (*FLAGS[:2], "--registry-password-file", path), ""
+            case "files of a set":
+                monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", address)
+                for kind, text in zip(("USERNAME", "PASSWORD"), LOGIN, strict=True):
+                    monkeypatch.setenv(f"IMGPKG_REGISTRY_{kind}_FILE_0", write(tmp_path / kind, text))
             case "stdin":
                 return (*FLAGS[:2], "--registry-password-stdin"), f"{LOGIN[1]}\n"
             case "variables":
@@ -158,10 +170,11 @@ class TestThePasswordOnStandardInput:
         )
         assert done.code == 1
 
-    def test_excludes_the_flag(self, refused):
-        words = ["-i", "r.example.com/a", "--registry-password=x", "--registry-password-stdin"]
+    @pytest.mark.parametrize("flag", ["--registry-password", "--registry-password-file"])
+    def test_excludes_the_flag(self, refused, flag):
+        words = ["-i", "r.example.com/a", f"{flag}=x", "--registry-password-stdin"]
         text = refused("tag", "list", *words, stdin="y")
-        assert text == "Expected only one of --registry-password and --registry-password-stdin"
+        assert text == f"Expected only one of {flag} and --registry-password-stdin"
 
     @pytest.mark.parametrize(("flags", "user"), [([], ""), (["--registry-username="], "me")])
     def test_needs_a_user_name(self, refused, monkeypatch, flags, user):

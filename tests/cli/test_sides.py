@@ -103,4 +103,5 @@ def test_only_a_copy_has_sides(refused, command):
 
 def test_completion_offers_the_flags_of_both_sides(run):
     done = run("__completeNoDesc", "copy", "--to-registry-p")
-    assert done.out == "--to-registry-password\n--to-registry-password-stdin\n:4\n"
+    forms = ("", "-file", "-stdin")
+    assert done.out == "".join(f"--to-registry-password{form}\n" for form in forms) + ":4\n"

@@ -6,11 +6,18 @@ import base64
 import json
 
 from tests.auth.programs import NOT_FOUND, answering, write_helper
-from tests.contracts.credential_source import Clueless, CredentialSourceContract, Known, Login
+from tests.contracts.credential_source import (
+    DIFFICULT_SECRETS,
+    Clueless,
+    CredentialSourceContract,
+    Known,
+    Login,
+)
 
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
+from imgpkg.auth.keychain import Keychain
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login as Flags
 
@@ -48,6 +55,73 @@ class TestEnvironment(CredentialSourceContract):
             Clueless(EnvironmentSource(one, print), ELSEWHERE, "another registry"),
             Clueless(EnvironmentSource(lost, print), HERE, "no hostname"),
         ]
+
+
+def write_secret(folder, name, text):
+    """Write a file as most tools do, with a line end after the secret; return its path."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"{text}\n", encoding="utf-8", newline="")
+    return str(folder / name)
+
+
+class InFiles(CredentialSourceContract):
+    # No secret in a file has control characters, unless it is JSON.
+    secrets = (
+        *(secret for secret in DIFFICULT_SECRETS if secret.isprintable()),
+        '{\n\t"private_key": "-----BEGIN\\n"\r\n}',
+    )
+
+    def test_no_secret_is_in_anything_that_can_be_printed(self, tmp_path):
+        known = self.knowing(tmp_path, Login(self.usernames[0], "hunter2-never-shown"))
+        finding = known.source.lookup(known.repository)
+        decision = Keychain([known.source]).resolve(known.repository)
+        assert self.secret_of(finding.credential) == "hunter2-never-shown"
+        assert "hunter2" not in f"{finding!r} {decision!r} {known.source!r} {decision.explain()}"
+
+
+class TestFilesOfEnvironment(InFiles):
+    def knowing(self, folder, login):
+        environ = Counting(
+            IMGPKG_REGISTRY_HOSTNAME_0="host.example.com/team",
+            IMGPKG_REGISTRY_USERNAME_FILE_0=write_secret(folder, "username", login.username),
+            IMGPKG_REGISTRY_PASSWORD_FILE_0=write_secret(folder, "password", login.secret),
+        )
+        warnings = []
+        return Known(EnvironmentSource(environ, warnings.append), HERE, lambda: environ.reads, warnings)
+
+    def clueless(self, folder):
+        lost = {"IMGPKG_REGISTRY_PASSWORD_FILE": str(folder / "nowhere")}
+        other = {"IMGPKG_REGISTRY_HOSTNAME": "host.example.com", **lost}
+        return [
+            Clueless(EnvironmentSource(lost, print), HERE, "no hostname, and no file"),
+            Clueless(EnvironmentSource(other, print), ELSEWHERE, "another registry, and no file"),
+        ]
+
+
+class TestFileOfFlags(InFiles):
+    def knowing(self, folder, login):
+        path = write_secret(folder, "password", login.secret)
+        return Known(ExplicitSource(Flags(login.username, password_file=path), {}), HERE)
+
+    def clueless(self, folder):
+        path = folder / "nowhere"
+        return [Clueless(ExplicitSource(Flags(password_file=path), {}), HERE, "a password only")]
+
+
+class TestFileOfVariables(InFiles):
+    usernames = ("",)
+    secrets = tuple(secret for secret in DIFFICULT_SECRETS if secret.isprintable())
+
+    def secret_of(self, credential):
+        return credential.registry_token
+
+    def knowing(self, folder, login):
+        environ = {"IMGPKG_TOKEN_FILE": write_secret(folder, "token", login.secret)}
+        return Known(ExplicitSource(Flags(), environ), HERE)
+
+    def clueless(self, folder):
+        environ = {"IMGPKG_TOKEN_FILE": str(folder / "nowhere")}
+        return [Clueless(ExplicitSource(Flags(token=""), environ), HERE, "cleared by a flag")]
 
 
 class TestFlags(CredentialSourceContract):

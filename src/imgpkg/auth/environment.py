@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.auth.keychain import Credential, Finding, Outcome
@@ -14,12 +14,17 @@ from imgpkg.oci.reference import DOCKER_HUB
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from imgpkg.auth.secret_file import SecretFile
     from imgpkg.oci.reference import Repository
 
 PREFIX = "IMGPKG_REGISTRY_"
 HOSTNAME, USERNAME, PASSWORD = "HOSTNAME", "USERNAME", "PASSWORD"
 IDENTITY_TOKEN, REGISTRY_TOKEN = "IDENTITY_TOKEN", "REGISTRY_TOKEN"
 KINDS = (HOSTNAME, USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
+# The kinds whose variable names a file, and the field of a credential that its content is for.
+FILE = "FILE"
+FILES = {f"{kind}_{FILE}": kind.lower() for kind in KINDS[1:]}
+_KINDS_OF_CREDENTIAL = (*KINDS[1:], *FILES)
 
 # A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
 _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
@@ -27,7 +32,7 @@ _EXAMPLE = "(e.g. gcr.io, index.docker.io)"
 # The least similarity (0 to 1) of a variable that is suggested.
 _CLOSE = 0.5
 # A longer word is similar to none of the names, and comparing takes quadratic time.
-_LONGEST_CLOSE = 3 * max(map(len, KINDS))
+_LONGEST_CLOSE = 3 * max(map(len, (*KINDS, *FILES)))
 
 Rank: TypeAlias = "tuple[bool | int, ...]"
 
@@ -37,7 +42,8 @@ class EnvironmentSource:
 
     The variables are read once, at the first lookup; `warn` then gets a sentence for each probable mistake,
     with names of variables and never a value. A set without a credential matches too: requests to its
-    registry are anonymous. Lookups raise CredentialError for unknown names and bad hostnames.
+    registry are anonymous. Lookups raise CredentialError for unknown names, bad hostnames, and the file of
+    the best matching set if it cannot be used. Files are read when their set is used.
     """
 
     name = "environment"
@@ -54,8 +60,9 @@ class EnvironmentSource:
         if not matching:
             return Finding(self.name, Outcome.NO_MATCH, _why_none(sets, repository))
         winner, *others = matching
-        detail = _why(sets, winner, others, repository)
-        return Finding(self.name, Outcome.MATCHED, detail, winner.origin, winner.credential)
+        credential, notes = winner.completed()
+        detail = "; ".join((_why(sets, winner, others, repository), *notes))
+        return Finding(self.name, Outcome.MATCHED, detail, winner.origin_with_files, credential)
 
     def _read(self) -> EnvironmentSets:
         sets = read_sets(self._environ)
@@ -72,10 +79,10 @@ def _why(
     reasons = [f"matches {repository}" if direct else f"matches {repository}, another name of Docker Hub"]
     if winner.missing:
         reasons.append(f"there is no {winner.missing}, so the access is anonymous")
-    elif winner.credential.is_anonymous:
+    elif winner.stated.is_anonymous:
         reasons.append("has only a hostname, which asks for anonymous access")
     else:
-        reasons.append(f"gives the {winner.credential.kind}")
+        reasons.append(f"gives the {winner.stated.kind}")
     reasons.extend(_passed_over(winner, other, target) for other in others)
     missed = (one for one in sets.sets if one is not winner and one not in others)
     reasons.extend(why for one in missed if (why := _missed(one, repository)))
@@ -102,11 +109,15 @@ def _why_none(sets: EnvironmentSets, repository: Repository) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentSet:
-    """A pattern, and the credential for registries that it matches; `suffix` is None without one."""
+    """A pattern, and the credential for registries that it matches; `suffix` is None without one.
+
+    The contents of `files`, by the field of the credential, are not yet in it.
+    """
 
     suffix: str | None
     pattern: Pattern
     credential: Credential
+    files: tuple[tuple[str, SecretFile], ...] = ()
 
     @property
     def origin(self) -> str:
@@ -114,18 +125,38 @@ class EnvironmentSet:
         return f"{variable(HOSTNAME, self.suffix)}={self.pattern}"
 
     @property
+    def origin_with_files(self) -> str:
+        """The origin, and the variables that name files, with their paths."""
+        return ", ".join((self.origin, *(f"{file.name}={file.path}" for _, file in self.files)))
+
+    @property
     def order(self) -> tuple[object, ...]:
         """Sort among equals: Docker Hub's own name, then the set without suffix, then by code point."""
         return (self.pattern.address.host != DOCKER_HUB, self.suffix is not None, self.suffix or "")
 
     @property
+    def stated(self) -> Credential:
+        """The credential with the paths of files in place of their contents."""
+        return replace(self.credential, **{name: file.path for name, file in self.files}, expires_at=None)
+
+    @property
     def missing(self) -> str:
         """The variable that would make half a login whole; empty for all other sets."""
-        if not self.credential.is_anonymous:
+        stated = self.stated
+        if not stated.is_anonymous:
             return ""
-        if self.credential.username:
+        if stated.username:
             return variable(PASSWORD, self.suffix)
-        return variable(USERNAME, self.suffix) if self.credential.password else ""
+        return variable(USERNAME, self.suffix) if stated.password else ""
+
+    def completed(self) -> tuple[Credential, tuple[str, ...]]:
+        """Return the credential with the contents of files, and sentences about them for the trail."""
+        # Half a login is not sent, so its file is not read.
+        if not self.files or self.stated.is_anonymous:
+            return self.credential, ()
+        from imgpkg.auth.secret_file import completed
+
+        return completed(self.credential, dict(self.files))
 
     def mismatch(self, repository: Repository) -> str:
         """Return why the set is not for `repository`; the names of Docker Hub are one host."""
@@ -178,10 +209,11 @@ def variable(kind: str, suffix: str | None) -> str:
 def _groups(environ: Mapping[str, str]) -> dict[str | None, dict[str, str]]:
     groups: dict[str | None, dict[str, str]] = {}
     unknown: list[str] = []
-    for name, value in environ.items():
-        if not name.startswith(PREFIX) or name in _EXEMPT:
-            continue
-        parts = _split(name)
+    given = {
+        name: value for name, value in environ.items() if name.startswith(PREFIX) and name not in _EXEMPT
+    }
+    for name, value in given.items():
+        parts = _split(name, given)
         if parts is None:
             unknown.append(name)
             continue
@@ -192,14 +224,26 @@ def _groups(environ: Mapping[str, str]) -> dict[str | None, dict[str, str]]:
     return groups
 
 
-def _split(name: str) -> tuple[str, str | None] | None:
+def _split(name: str, given: Mapping[str, str]) -> tuple[str, str | None] | None:
+    """Return the kind and the suffix of a variable, whose meaning may depend on which others are `given`."""
     rest = name.removeprefix(PREFIX)
     for kind in KINDS:
         if rest == kind:
             return kind, None
         if rest.startswith(f"{kind}_"):
-            return kind, rest.removeprefix(f"{kind}_")
+            return _split_file(kind, rest.removeprefix(f"{kind}_"), given)
     return None
+
+
+def _split_file(kind: str, suffix: str, given: Mapping[str, str]) -> tuple[str, str | None]:
+    """Tell a variable that names a file from one whose suffix begins with `FILE`.
+
+    A set with a hostname has all variables with its suffix, so sets with such suffixes keep their meaning.
+    """
+    start, _, rest = suffix.partition("_")
+    if start != FILE or kind == HOSTNAME or given.get(variable(HOSTNAME, suffix), "").strip():
+        return kind, suffix
+    return f"{kind}_{FILE}", None if suffix == FILE else rest
 
 
 def _unknown(names: list[str]) -> CredentialError:
@@ -214,7 +258,9 @@ def _suggestion(name: str) -> str:
     start = rest[:_LONGEST_CLOSE]
     heads = [start, *(start[:i] for i, character in enumerate(start) if not character.isalpha())]
     candidates = [
-        (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in KINDS for head in heads
+        (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head)
+        for kind in (*KINDS, *FILES)
+        for head in heads
     ]
     best = max(ratio for ratio, _, _ in candidates)
     if best < _CLOSE:
@@ -234,6 +280,7 @@ def _sets(
     sets: list[EnvironmentSet] = []
     mistakes: list[str] = []
     impossible: list[str] = []
+    mistakes_of_files: list[str] = []
     for suffix, values in groups.items():
         # An empty variable counts as missing: in CI, a secret that is not set often becomes one.
         if not values.get(HOSTNAME, "").strip():
@@ -245,9 +292,12 @@ def _sets(
         except CredentialError as error:
             mistakes.append(f"{variable(HOSTNAME, suffix)}: {error.message}")
         else:
-            sets.append(EnvironmentSet(suffix, pattern, _credential(values)))
+            mistakes_of_files.extend(_refused_files(suffix, values))
+            sets.append(EnvironmentSet(suffix, pattern, _credential(values), _files(suffix, values)))
     if mistakes:
         raise CredentialError(f"Parsing registry hostname: {'; '.join(mistakes)} {_EXAMPLE}")
+    if mistakes_of_files:
+        raise CredentialError("; ".join(mistakes_of_files))
     return tuple(sets), tuple(impossible)
 
 
@@ -260,36 +310,73 @@ def _credential(values: Mapping[str, str]) -> Credential:
     )
 
 
+def _files(suffix: str | None, values: Mapping[str, str]) -> tuple[tuple[str, SecretFile], ...]:
+    named = [kind for kind in FILES if values.get(kind)]
+    if not named:
+        return ()
+    from imgpkg.auth.secret_file import SecretFile
+
+    return tuple(
+        (
+            FILES[kind],
+            SecretFile(
+                values[kind],
+                variable(kind, suffix),
+                variable(kind.removesuffix(f"_{FILE}"), suffix),
+                is_password=FILES[kind] == "password",
+            ),
+        )
+        for kind in named
+    )
+
+
+def _refused_files(suffix: str | None, values: Mapping[str, str]) -> Iterator[str]:
+    for kind in KINDS[1:]:
+        if values.get(kind) and values.get(f"{kind}_{FILE}"):
+            both = f"{variable(kind, suffix)} and {variable(f'{kind}_{FILE}', suffix)}"
+            yield f"{both} are both set, and only one of them may be: unset the other"
+
+
 def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
     for suffix, values in groups.items():
-        given = [kind for kind in KINDS[1:] if values.get(kind)]
+        given = [kind for kind in _KINDS_OF_CREDENTIAL if values.get(kind)]
         if suffix == "":
-            names = ", ".join(variable(kind, suffix) for kind in KINDS if kind in values)
+            names = ", ".join(
+                variable(kind, suffix) for kind in (HOSTNAME, *_KINDS_OF_CREDENTIAL) if kind in values
+            )
             yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"
         yield from _newline_warnings(suffix, values, given)
-        if values.get(HOSTNAME, "").strip() and given in ([USERNAME], [PASSWORD]):
-            yield _half_warning(suffix, given[0])
+        if values.get(HOSTNAME, "").strip() and _is_half(given):
+            yield _half_warning(suffix, given[0], groups)
+
+
+def _is_half(given: list[str]) -> bool:
+    return len(given) == 1 and given[0].removesuffix(f"_{FILE}") in (USERNAME, PASSWORD)
 
 
 def _newline_warnings(suffix: str | None, values: Mapping[str, str], given: Iterable[str]) -> Iterator[str]:
     for kind in given:
-        if values[kind].endswith("\n"):
+        if kind not in FILES and values[kind].endswith("\n"):
             yield f"{variable(kind, suffix)} ends in a newline, which is sent as a part of it"
 
 
 def _lost(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
     for suffix, values in groups.items():
-        names = ", ".join(variable(kind, suffix) for kind in KINDS[1:] if values.get(kind))
+        names = ", ".join(variable(kind, suffix) for kind in _KINDS_OF_CREDENTIAL if values.get(kind))
         if names and not values.get(HOSTNAME, "").strip():
             yield f"{names}: there is no {variable(HOSTNAME, suffix)}, so this set is ignored"
 
 
-def _half_warning(suffix: str | None, there: str) -> str:
-    missing = PASSWORD if there == USERNAME else USERNAME
-    return (
+def _half_warning(suffix: str | None, there: str, groups: Mapping[str | None, Mapping[str, str]]) -> str:
+    missing = PASSWORD if there.startswith(USERNAME) else USERNAME
+    text = (
         f"{variable(there, suffix)} is set without {variable(missing, suffix)}: "
         f"the registry of {variable(HOSTNAME, suffix)} is accessed anonymously"
     )
+    other = FILE if suffix is None else f"{FILE}_{suffix}"
+    if not groups.get(other, {}).get(missing):
+        return text
+    return f"{text} ({variable(missing, other)} belongs to {variable(HOSTNAME, other)}: rename that set)"
 
 
 def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
@@ -297,6 +384,6 @@ def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
     first: dict[Address, EnvironmentSet] = {}
     for one in sorted(sets, key=lambda one: one.order):
         used = first.setdefault(one.pattern.address.canonical(), one)
-        if used.credential != one.credential:
+        if used.stated != one.stated:
             winner, loser = variable(HOSTNAME, used.suffix), variable(HOSTNAME, one.suffix)
             yield f"{winner} and {loser} name the same place with different credentials; {winner} is used"

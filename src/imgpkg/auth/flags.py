@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import ANONYMOUS, Credential, Finding, Outcome
@@ -12,9 +13,12 @@ from imgpkg.settings import Login, Side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from imgpkg.auth.secret_file import SecretFile
     from imgpkg.oci.reference import Repository
+    from imgpkg.values import StrPath
 
 _NAME = "flags"
+_VARIABLES = ("USERNAME", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE", "ANON")
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
@@ -41,6 +45,7 @@ class ExplicitSource:
     `side_login` is the login of one `side` of a copy; it and the variables of that side take precedence over
     `login` and the plain variables. The two are never mixed: a password is sent only with the username that
     it was given for. Raises UsageError when it is made from options that exclude each other, see `validate`.
+    Lookups read the file of a password or token, and raise CredentialError if it cannot be used.
     """
 
     name = _NAME
@@ -54,11 +59,16 @@ class ExplicitSource:
         side_login: Login = _NO_LOGIN,
     ) -> None:
         # Chosen now and not at a lookup, so that a mistake ends the command before any request.
-        self.finding = _choose(login, environ, side, side_login)
+        self._chosen = _choose(login, environ, side, side_login)
+
+    @property
+    def stated(self) -> Finding:
+        """The finding, with the path of a file in place of its content; nothing is read."""
+        return self._chosen.stated() if isinstance(self._chosen, _InFile) else self._chosen
 
     def lookup(self, repository: Repository) -> Finding:  # noqa: ARG002 - flags apply to every registry
         """Return the finding of the flags; see `CredentialSource.lookup`."""
-        return self.finding
+        return self._chosen.finding() if isinstance(self._chosen, _InFile) else self._chosen
 
 
 def validate(
@@ -74,10 +84,12 @@ def validate(
 
 def variables_of(side: Side) -> tuple[str, ...]:
     """Return the names of the variables for one side of a copy."""
-    return tuple(f"{_SIDES[side].variable}{name}" for name in ("USERNAME", "PASSWORD", "TOKEN", "ANON"))
+    return tuple(f"{_SIDES[side].variable}{name}" for name in _VARIABLES)
 
 
-def _choose(login: Login, environ: Mapping[str, str], side: Side | None, side_login: Login) -> Finding:
+def _choose(
+    login: Login, environ: Mapping[str, str], side: Side | None, side_login: Login
+) -> Finding | _InFile:
     options = [_LoginOptions(login, environ, _PLAIN)]
     if side is not None:
         options.insert(0, _LoginOptions(side_login, environ, _SIDES[side]))
@@ -92,11 +104,38 @@ def _choose(login: Login, environ: Mapping[str, str], side: Side | None, side_lo
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A value and its origin; `typed` if it is from a flag that is not empty."""
+    """A value and its origin; `typed` if it is from a flag that is not empty.
+
+    If the value is in a file, it is the path here, and `instead` is the flag or variable for the value.
+    """
 
     value: str = field(repr=False)
     origin: str
     typed: bool
+    instead: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _InFile:
+    """A credential of which the secret, its field `name`, is in a file."""
+
+    credential: Credential
+    name: str
+    file: SecretFile
+    origin: str
+    registries: str
+
+    def stated(self) -> Finding:
+        """Return the finding with the path of the file."""
+        credential = replace(self.credential, **{self.name: self.file.path}, expires_at=None)
+        return _matched(credential, self.origin, self.registries)
+
+    def finding(self) -> Finding:
+        """Return the finding with the content of the file; raise CredentialError if it cannot be used."""
+        from imgpkg.auth.secret_file import completed
+
+        credential, notes = completed(self.credential, {self.name: self.file})
+        return _matched(credential, self.origin, self.registries, *notes)
 
 
 class _LoginOptions:
@@ -107,20 +146,32 @@ class _LoginOptions:
         self._environ = environ
         self._names = names
         self._username = self._given("username", login.username)
-        self._password = self._given("password", login.password)
-        self._token = self._given("token", login.token)
+        self._password = self._secret("password", login.password, login.password_file)
+        self._token = self._secret("token", login.token, login.token_file)
 
     def _given(self, name: str, typed: str | None) -> _Given:
         if typed is None:
-            variable = f"{self._names.variable}{name.upper()}"
+            variable = f"{self._names.variable}{name.upper().replace('-', '_')}"
             return _Given(self._environ.get(variable, ""), f"${variable}", typed=False)
         return _Given(typed, f"{self._names.flag}{name}", typed=bool(typed))
+
+    def _secret(self, name: str, typed: str | None, file: StrPath | None) -> _Given:
+        """Choose between a secret and its file; a flag for either takes precedence over both variables."""
+        path = None if file is None else os.fspath(file)
+        if typed is not None or path is not None:
+            typed, path = typed or "", path or ""
+        given, named = self._given(name, typed), self._given(f"{name}-file", path)
+        if not named.value:
+            return given
+        if given.value:
+            raise UsageError(f"{given.origin} and {named.origin} exclude each other: give one of them")
+        return replace(named, instead=given.origin)
 
     def check(self) -> None:
         """Raise UsageError for flags that exclude each other."""
         flag, username, token = self._names.flag, self._username, self._token
         if username.typed and token.typed:
-            raise UsageError(f"{flag}username and {flag}token exclude each other")
+            raise UsageError(f"{flag}username and {token.origin} exclude each other")
         for other in (username, token):
             if self._login.anonymous and other.typed:
                 raise UsageError(f"{flag}anon and {other.origin} exclude each other")
@@ -131,14 +182,14 @@ class _LoginOptions:
                 f"${self._names.variable}USERNAME as well"
             )
 
-    def find(self) -> Finding | None:
+    def find(self) -> Finding | _InFile | None:
         """Return what the options ask for, None when they ask for nothing; raise for half a login."""
         username, token = self._username, self._token
         if self._login.anonymous:
             return _anonymous(f"{self._names.flag}anon")
         # A token of a variable gives way to a username, whether from a flag or from a variable.
         if token.value and (token.typed or not username.value):
-            return self._matched(Credential(registry_token=token.value), token.origin)
+            return self._matched(ANONYMOUS, "registry_token", token)
         if username.value:
             return self._find_login()
         if self._login.anonymous is None and self.anonymous_variable in _TRUE:
@@ -157,7 +208,7 @@ class _LoginOptions:
         if self.anonymous_variable not in _TRUE | _FALSE | {""}:
             yield f"${self._names.variable}ANON is no boolean and counts for nothing"
 
-    def _find_login(self) -> Finding:
+    def _find_login(self) -> Finding | _InFile:
         username, password, names = self._username, self._password, self._names
         # RFC 7617 section 2: the first colon ends the user-id, so the registry would see another user.
         if ":" in username.value:
@@ -165,16 +216,28 @@ class _LoginOptions:
         if not password.value:
             raise UsageError(
                 f"password missing: {username.origin} is given without one; give "
-                f"{names.flag}password-stdin, {names.flag}password or ${names.variable}PASSWORD as well"
+                f"{names.flag}password-stdin, {names.flag}password-file, {names.flag}password or "
+                f"${names.variable}PASSWORD as well"
             )
-        return self._matched(
-            Credential(username.value, password.value), f"{username.origin}, {password.origin}"
-        )
+        return self._matched(Credential(username.value), "password", password, username.origin)
 
-    def _matched(self, credential: Credential, origin: str) -> Finding:
+    def _matched(self, credential: Credential, name: str, secret: _Given, *origins: str) -> Finding | _InFile:
+        """Return the finding for a credential whose field `name` is `secret`."""
         registries = self._names.registries
-        detail = f"gives the {credential.kind} to {registries}; the docker config is not consulted"
-        return Finding(_NAME, Outcome.MATCHED, detail, origin, credential)
+        if not secret.instead:
+            whole = replace(credential, **{name: secret.value}, expires_at=None)
+            return _matched(whole, ", ".join((*origins, secret.origin)), registries)
+        from imgpkg.auth.secret_file import SecretFile
+
+        origin = ", ".join((*origins, f"{secret.origin}={secret.value}"))
+        is_password = name == "password"
+        file = SecretFile(secret.value, secret.origin, secret.instead, is_password=is_password)
+        return _InFile(credential, name, file, origin, registries)
+
+
+def _matched(credential: Credential, origin: str, registries: str, *notes: str) -> Finding:
+    gives = f"gives the {credential.kind} to {registries}; the docker config is not consulted"
+    return Finding(_NAME, Outcome.MATCHED, "; ".join((gives, *notes)), origin, credential)
 
 
 def _anonymous(origin: str) -> Finding:

@@ -85,6 +85,10 @@ REGISTRY = (
         "Password of the login; other users can see it in the process list ($IMGPKG_PASSWORD)",
         secret=True,
     ),
+    text(
+        "registry-password-file",
+        "File with the password of the login, read again when it changes ($IMGPKG_PASSWORD_FILE)",
+    ),
     switch("registry-password-stdin", "Read the password of the login from standard input"),
     Flag(
         "registry-response-header-timeout",
@@ -100,6 +104,10 @@ REGISTRY = (
         ValueType.STRING,
         "Access token to send to every registry as it is ($IMGPKG_TOKEN)",
         secret=True,
+    ),
+    text(
+        "registry-token-file",
+        "File with the access token, read again when it changes ($IMGPKG_TOKEN_FILE)",
     ),
     text("registry-username", "User name of the login for every registry ($IMGPKG_USERNAME)"),
     switch(

@@ -94,6 +94,8 @@ class Context:
             password=self._password(prefix),
             token=self._given(f"{prefix}registry-token"),
             anonymous=self.flags.is_on(anonymous) if anonymous in self.flags.given else None,
+            password_file=self._given(f"{prefix}registry-password-file"),
+            token_file=self._given(f"{prefix}registry-token-file"),
         )
 
     def _given(self, name: str) -> str | None:
@@ -104,8 +106,9 @@ class Context:
         if not self.flags.is_on(f"{name}-stdin"):
             return self._given(name)
         # Refused before standard input is read, which would wait for somebody at a terminal.
-        if name in self.flags.given:
-            raise UsageError(f"Expected only one of --{name} and --{name}-stdin")
+        for other in (name, f"{name}-file"):
+            if other in self.flags.given:
+                raise UsageError(f"Expected only one of --{other} and --{name}-stdin")
         self._check_user_of(name, prefix)
         # Kept: the sessions of both sides may ask for the same password.
         if self._password_read is None:

@@ -65,7 +65,8 @@ class Disclosure:
         if repository.registry in self._registries or repository in self._checked:
             return False
         self._checked.add(repository)
-        return self._session.keychain.resolve(repository).winner is flags
+        winner = self._session.keychain.resolve(repository).winner
+        return winner is not None and winner.source == flags.source
 
     def _warning(self, registries: list[str], flags: Finding) -> str:
         kind = flags.credential.kind if flags.credential is not None else "login"
@@ -81,6 +82,6 @@ def _finding_of_flags(session: Session) -> Finding | None:
     """Return what the flags and their variables give, None if that cannot be disclosed."""
     for source in session.keychain.sources:
         if isinstance(source, ExplicitSource):
-            credential = source.finding.credential
-            return None if credential is None or credential.is_anonymous else source.finding
+            flags = source.stated
+            return None if flags.credential is None or flags.credential.is_anonymous else flags
     return None
