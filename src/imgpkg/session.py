@@ -54,13 +54,7 @@ class Session:
         self._programs = Programs(self.cancellation, self._warn)
         unasked = [InactiveKeychains(self.settings.environ)]
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
-        self._client = RegistryClient(
-            self._pool,
-            self._keychain,
-            insecure=self.settings.insecure,
-            retry_count=self.settings.retry_count,
-            warn=self._warn,
-        )
+        self._client = self.client_for(self._keychain)
 
     @property
     def settings(self) -> Settings:
@@ -79,6 +73,16 @@ class Session:
         """The registry client; raises UsageError once the session is closed."""
         self._check_open()
         return self._client
+
+    def client_for(self, keychain: Keychain) -> RegistryClient:
+        """Return another client on the same connections, with credentials of `keychain` only."""
+        return RegistryClient(
+            self._pool,
+            keychain,
+            insecure=self.settings.insecure,
+            retry_count=self.settings.retry_count,
+            warn=self._warn,
+        )
 
     def _check_open(self) -> None:
         if self._is_closed:
@@ -196,10 +200,7 @@ def offer(server: str, *, session: Session) -> Decision:
 
 
 def _repository(address: Address) -> Repository:
-    # A first component without a dot and a port would be parsed as part of the path, not as a registry.
-    port = address.port or ("" if "." in address.host else "443")
-    registry = f"{address.host}:{port}" if port else address.host
     try:
-        return Repository(registry, address.path)
+        return Repository(address.registry, address.path)
     except InvalidReference:
-        return WholeRegistry(registry)
+        return WholeRegistry(address.registry)

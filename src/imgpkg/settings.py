@@ -37,6 +37,10 @@ class Login:
     token_file: StrPath | None = None
 
 
+# Variables for every registry do not count either: for what is about one login, or gives logins away.
+NO_LOGIN = Login("", "", "", anonymous=False)
+
+
 class Side(Enum):
     """One side of a copy: the registry to copy FROM, or the registry to copy TO."""
 

@@ -48,6 +48,12 @@ SIDES = {
         "verify-certs": (False, ""),
     }.items()
 }
+# Without what gives a credential.
+NETWORK = {
+    name: flag
+    for name, flag in REGISTRY.items()
+    if name.removeprefix("registry-") not in ("anon", "password", "password-stdin", "token", "username")
+}
 OWN = {
     "": {"version": (False, "v")},
     "push": {
@@ -109,6 +115,18 @@ OWN = {
     "auth": {},
     "auth check": {**REGISTRY, "bundle": ("", "b"), "image": ("", "i"), "push": (False, "")},
     "auth explain": {**REGISTRY, "bundle": ("", "b"), "image": ("", "i")},
+    "auth list": {},
+    "auth login": {
+        **NETWORK,
+        "authfile": ("", ""),
+        "check": (True, ""),
+        "identity-token-stdin": (False, ""),
+        "password": ("", "p"),
+        "password-stdin": (False, ""),
+        "username": ("", "u"),
+    },
+    "auth logout": {"authfile": ("", "")},
+    "auth token": {**REGISTRY, "scope": ((), "")},
     "registry": {},
     "registry serve": {
         "address": ("127.0.0.1:5000", ""),
@@ -165,7 +183,7 @@ def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
         (["tag"], "Use one of available subcommands: list, resolve"),
         (["tag", "foo"], "command 'imgpkg tag' does not accept extra arguments 'foo'"),
         (["tag", "tag"], "command 'imgpkg tag' does not accept extra arguments 'tag'"),
-        (["auth"], "Use one of available subcommands: check, explain"),
+        (["auth"], "Use one of available subcommands: check, explain, list, login, logout, token"),
         (["registry"], "Use one of available subcommands: serve"),
         (["push", "extra"], "command 'imgpkg push' does not accept extra arguments 'extra'"),
         (["push", "one", "two"], "command 'imgpkg push' does not accept extra arguments 'one'"),
@@ -184,6 +202,10 @@ def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
         (["completion", "bash", "extra"], "accepts 1 arg(s), received 2"),
         (["auth", "check"], "requires at least 1 arg(s), only received 0: a reference or registry"),
         (["auth", "explain"], "requires at least 1 arg(s), only received 0: a reference or registry"),
+        (["auth", "login"], "accepts 1 arg(s), received 0"),
+        (["auth", "logout"], "accepts 1 arg(s), received 0"),
+        (["auth", "token", "a", "b"], "accepts 1 arg(s), received 2"),
+        (["auth", "list", "a"], "command 'imgpkg auth list' does not accept extra arguments 'a'"),
     ],
 )
 def test_words_that_mean_nothing_are_refused(refused, words, why):

@@ -94,7 +94,7 @@ class TestCompletionProtocol:
             (["tag", "l"], ["list"]),
             (["--json", "tag", ""], ["list", "resolve"]),
             (["--column", "name", "tag", ""], ["list", "resolve"]),
-            (["auth", ""], ["check", "explain"]),
+            (["auth", ""], ["check", "explain", "list", "login", "logout", "token"]),
             (["completion", ""], ["bash", "fish", "powershell", "zsh"]),
             (["help", "p"], ["pull", "push"]),
             (["help", "tag", ""], ["list", "resolve"]),

@@ -35,7 +35,7 @@ def active_sources(
     ignored. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all keychains instead, with a warning that it is
     deprecated. `programs` runs the processes of SDKs. Raises InvalidSettings for an unknown name.
     """
-    names = _names(environ, warn)
+    names = active_names(environ, warn)
     if not names:
         return ()
     from imgpkg.auth.cloud.metadata import MetadataService
@@ -56,7 +56,7 @@ class InactiveKeychains:
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield the keychain of the registry if it is not active; see `ExplainsNearMisses.near_misses`."""
         host = Address.of(decision.repository).host
-        name, active = keychain_of(host), _names(self._environ, lambda _: None)
+        name, active = keychain_of(host), active_names(self._environ, lambda _: None)
         if name and name not in active:
             text = f"keychain '{name}' handles {decision.repository.registry} and is not active"
             yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={','.join((*active, name))}")
@@ -79,7 +79,8 @@ def keychain_of(host: str) -> str:
     return next((name for name, is_its in handles.items() if is_its), "")
 
 
-def _names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
+def active_names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
+    """Return the names of the active keychains; see `active_sources`."""
     if environ.get("IMGPKG_ENABLE_IAAS_AUTH", "").lower() == "true":
         warn(DEPRECATION)
         return AVAILABLE

@@ -1,16 +1,18 @@
-"""The protocol of docker-credential-* programs: ask one on PATH for the credential of a server."""
+"""The protocol of docker-credential-* programs: ask one on PATH for credentials, and let it store them."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
+from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.authfile import decode, fold, text
+from imgpkg.auth.authfile import decode, fold, items, text
 from imgpkg.auth.keychain import Credential
 from imgpkg.auth.program import NoAnswer, NotStarted, Programs, find
 from imgpkg.errors import CredentialError
@@ -31,8 +33,10 @@ _NAME = re.compile(r"[A-Za-z0-9._-]+")
 _NOT_FOUND = "credentials not found in native keychain"
 _NEVER_RETRIED = ("no credentials server URL", "no credentials username")
 # docker-credential-helpers: with this user name, the secret is an identity token.
-_IDENTITY_TOKEN = "<token>"  # noqa: S105 - the user name that marks one
+IDENTITY_TOKEN_USER = "<token>"  # noqa: S105 - the user name that marks one
 _LONGEST_MESSAGE = 1000
+# The words of docker's errors.
+_DOING = {"get": "getting", "store": "storing", "erase": "erasing", "list": "listing"}
 # A helper may print a credential and then fail; its output is an error message only without one.
 _SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
 
@@ -51,6 +55,10 @@ class _Failure:
 
     reason: str
     transient: bool = True
+
+
+class _UnknownServer(CredentialError):
+    """A helper has no credential for the server."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +83,52 @@ class Helpers:
     def get(self, name: str, server: str) -> Credential | None:
         """Ask `docker-credential-NAME` for `server`; None for "not found"; CredentialError when it fails."""
         return self._result(name, server)().credential
+
+    def store(self, name: str, server: str, credential: Credential) -> None:
+        """Let `docker-credential-NAME` store a login or identity token; raise CredentialError."""
+        user, secret = credential.username, credential.password
+        if credential.identity_token:
+            user, secret = IDENTITY_TOKEN_USER, credential.identity_token
+        answer = {"ServerURL": server, "Username": user, "Secret": secret}
+        try:
+            given = json.dumps(answer, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            given = b""
+        # Outside of the handler: the error holds the text that could not be encoded.
+        if not given:
+            raise CredentialError(f"the credential is not UTF-8, which docker-credential-{name} cannot store")
+        self._command(name, "store", given, secret)
+
+    def erase(self, name: str, server: str) -> None:
+        """Let `docker-credential-NAME` forget what it has for `server`; raise CredentialError."""
+        with suppress(_UnknownServer):
+            self._command(name, "erase", server.encode())
+
+    def logins(self, name: str) -> dict[str, str]:
+        """Return the user name for each server that `docker-credential-NAME` knows; raise CredentialError."""
+        try:
+            printed = self._command(name, "list", b"\n")
+        except _UnknownServer:
+            return {}
+        try:
+            return {server: text(user, "a user name") for server, user in items(decode(printed).value, "it")}
+        except CredentialError as error:
+            reason = f"the helper printed no list: {error.message}"
+        raise CredentialError(_failed(reason, action="list"))
+
+    def _command(self, name: str, action: str, given: bytes, secret: str = "") -> bytes:
+        """Return what the helper printed; raise _UnknownServer, or CredentialError with its message."""
+        with self._guard:
+            # Whatever the helper changes, the answers that are kept are old.
+            self._results.clear()
+        with self._running.of(name):
+            ended = self._run(self._program(name, action), action, given)
+        if ended.code == 0:
+            return ended.printed
+        message = ended.printed.decode("utf-8", "replace").strip()
+        if _NOT_FOUND in message:
+            raise _UnknownServer(message)
+        raise CredentialError(_failed(_status(ended), _shown(message, secret), action))
 
     def _result(self, name: str, server: str) -> Once[_Result]:
         # Only the lookup is guarded; the program runs in `Once`, where other servers do not wait for it.
@@ -104,28 +158,28 @@ class Helpers:
 
     def _try(self, name: str, program: str, server: str) -> _Result | _Failure:
         with self._running.of(name):
-            ended = self._run(program, server)
+            ended = self._run(program, "get", server.encode())
         return _parse(ended, self.clock() + LIFETIME)
 
-    def _program(self, name: str) -> str:
+    def _program(self, name: str, action: str = "get") -> str:
         if not _NAME.fullmatch(name):
             raise CredentialError(f"{name!r} is no name of a credential helper")
         program = find(f"docker-credential-{name}", self.environ)
         if program is None:
             raise CredentialError(
-                _failed(f'exec: "docker-credential-{name}": executable file not found in $PATH'),
+                _failed(f'exec: "docker-credential-{name}": executable file not found in $PATH', "", action),
                 hints=(f"Install docker-credential-{name}, or take {name!r} out of the docker config.",),
             )
         return program
 
-    def _run(self, program: str, server: str) -> Ended:
+    def _run(self, program: str, action: str, given: bytes) -> Ended:
         try:
-            return self.programs.run([program, "get"], self.environ, self.timeout, given=server.encode())
+            return self.programs.run([program, action], self.environ, self.timeout, given=given)
         except NotStarted as error:
-            raise CredentialError(_failed(f"fork/exec {error.message}")) from error
+            raise CredentialError(_failed(f"fork/exec {error.message}", "", action)) from error
         except NoAnswer:
             name = os.path.basename(program)
-        raise CredentialError(_failed(f"{name} gave no answer in {self.timeout:g} s"))
+        raise CredentialError(_failed(f"{name} gave no answer in {self.timeout:g} s", "", action))
 
 
 def _parse(ended: Ended, expires_at: float) -> _Result | _Failure:
@@ -140,11 +194,19 @@ def _parse(ended: Ended, expires_at: float) -> _Result | _Failure:
     if ended.code == 0:
         # The output may be half a secret, so it is in no message.
         return _Failure(_failed(f"the helper printed no credential: {problem}"))
-    if _SECRET.search(message):
-        message = "(not shown: it has a secret in it)"
-    status = f"exit status {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
     transient = not any(text in message for text in _NEVER_RETRIED)
-    return _Failure(_failed(status, message), transient)
+    return _Failure(_failed(_status(ended), _shown(message)), transient)
+
+
+def _status(ended: Ended) -> str:
+    return f"exit status {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
+
+
+def _shown(message: str, secret: str = "") -> str:
+    """Return the message of a helper, unless there is a secret in it."""
+    if _SECRET.search(message) or (secret and secret in message):
+        return "(not shown: it has a secret in it)"
+    return message
 
 
 def _credential(stdout: bytes, expires_at: float) -> Credential | None:
@@ -152,12 +214,12 @@ def _credential(stdout: bytes, expires_at: float) -> Credential | None:
         raise CredentialError("EOF")
     fields = fold(decode(stdout).value, "the answer")
     username, secret = text(fields.get("username"), "Username"), text(fields.get("secret"), "Secret")
-    if username == _IDENTITY_TOKEN:
+    if username == IDENTITY_TOKEN_USER:
         return Credential(identity_token=secret, expires_at=expires_at) if secret else None
     if not (username or secret):
         return None
     return Credential(username, secret, expires_at=expires_at)
 
 
-def _failed(reason: str, out: str = "") -> str:
-    return f"error getting credentials - err: {reason}, out: `{out[:_LONGEST_MESSAGE]}`"
+def _failed(reason: str, out: str = "", action: str = "get") -> str:
+    return f"error {_DOING[action]} credentials - err: {reason}, out: `{out[:_LONGEST_MESSAGE]}`"

@@ -76,6 +76,12 @@ class Address:
         """The segments as they are written."""
         return "/".join(self.segments)
 
+    @property
+    def registry(self) -> str:
+        """The registry as references name it: a host without a dot would be a part of the path there."""
+        port = self.port or ("" if "." in self.host else "443")
+        return f"{self.host}:{port}" if port else self.host
+
     def canonical(self) -> Address:
         """Return the address with the one name `index.docker.io` for Docker Hub."""
         return replace(self, host=DOCKER_HUB) if self.is_docker_hub else self
@@ -83,6 +89,10 @@ class Address:
     def covers(self, other: Address) -> bool:
         """Return whether the path of `other` is this path or below it, by whole segments."""
         return other.segments[: len(self.segments)] == self.segments
+
+    def holds(self, other: Address) -> bool:
+        """Return whether `other` is this place or a part of it, on the same host and port."""
+        return (self.host, self.port) == (other.host, other.port) and self.covers(other)
 
 
 def docker_hub_aliases(address: Address) -> tuple[Address, ...]:

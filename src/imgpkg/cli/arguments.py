@@ -36,6 +36,7 @@ class ValueType(Enum):
     BOOL = ""
     STRING = "string"
     STRINGS = "strings"
+    ARRAY = "stringArray"
     INT = "int"
     DURATION = "duration"
     LABELS = "stringToString"
@@ -74,6 +75,7 @@ class Flag:
         return {
             ValueType.BOOL: False,
             ValueType.STRINGS: (),
+            ValueType.ARRAY: (),
             ValueType.INT: 0,
             ValueType.DURATION: 0.0,
             ValueType.LABELS: {},
@@ -210,9 +212,9 @@ def _read(flag: Flag, value: str, parsed: Parsed) -> object:
             return integer(value)
         case ValueType.DURATION:
             return duration(value)
-        case ValueType.STRINGS:
+        case ValueType.STRINGS | ValueType.ARRAY:
             # The first use replaces the default, each further use adds to it.
-            read = csv_record(value)
+            read = csv_record(value) if flag.value_type is ValueType.STRINGS else (value,)
             return read if is_first or not isinstance(earlier, tuple) else (*earlier, *read)
         case ValueType.LABELS:
             pairs = labels(value)

@@ -2,142 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from imgpkg.cli import auth_commands
 from imgpkg.cli.arguments import Flag, ValueType, switch, text
+from imgpkg.cli.command import BUNDLE, FROM_REGISTRY, IMAGE, REGISTRY, TO_REGISTRY, Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from imgpkg.cli.context import Context
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One command: `path` is typed after `imgpkg`; `handler` is its module and function, empty for groups."""
-
-    path: tuple[str, ...]
-    short: str
-    flags: tuple[Flag, ...] = ()
-    handler: str = ""
-    example: str = ""
-    aliases: tuple[str, ...] = ()
-    words: str = ""
-
-    @property
-    def name(self) -> str:
-        """The last word of the path."""
-        return self.path[-1] if self.path else "imgpkg"
-
-    @property
-    def full_name(self) -> str:
-        """The path with the program, as typed."""
-        return " ".join(("imgpkg", *self.path))
-
-    @property
-    def own_flags(self) -> tuple[Flag, ...]:
-        """Its own flags, help among them."""
-        return (*self.flags, _HELP)
-
-    @property
-    def all_flags(self) -> tuple[Flag, ...]:
-        """Its own flags and the global ones."""
-        return (*self.own_flags, *GLOBAL)
-
-    def run(self, context: Context) -> None:
-        """Run the command."""
-        module, _, function = self.handler.rpartition(".")
-        getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
-
-
-_HELP = switch("help", "Show this help", short="h")
-GLOBAL = (
-    switch("color", "Use colours on a terminal", default=True),
-    Flag("column", ValueType.STRINGS, "Column of a table to print, such as name or digest (may be repeated)"),
-    switch("debug", "Write each request and response to standard error, without secrets"),
-    switch("json", "Write the result as JSON"),
-    switch("tty", "Write to a pipe or file what a terminal gets"),
-    switch("yes", "Accepted for compatibility: no command asks for confirmation", short="y"),
-)
-REGISTRY = (
-    switch(
-        "registry-anon",
-        "Send no login and do not read the docker config; environment sets and keychains still apply "
-        "($IMGPKG_ANON)",
-    ),
-    Flag(
-        "registry-ca-cert-path",
-        ValueType.STRINGS,
-        "File with CA certificates to trust in addition to the system's (may be repeated)",
-    ),
-    switch("registry-insecure", "Allow plain http with any registry"),
-    Flag(
-        "registry-idle-timeout",
-        ValueType.DURATION,
-        "Time without any data after which a download or upload is tried again (ms, s, m or h)",
-        default=60.0,
-    ),
-    Flag(
-        "registry-password",
-        ValueType.STRING,
-        "Password of the login; other users can see it in the process list ($IMGPKG_PASSWORD)",
-        secret=True,
-    ),
-    text(
-        "registry-password-file",
-        "File with the password of the login, read again when it changes ($IMGPKG_PASSWORD_FILE)",
-    ),
-    switch("registry-password-stdin", "Read the password of the login from standard input"),
-    Flag(
-        "registry-response-header-timeout",
-        ValueType.DURATION,
-        "Time to wait for the headers of a response (ms, s, m or h; 0 waits without limit)",
-        default=30.0,
-    ),
-    Flag(
-        "registry-retry-count", ValueType.INT, "Number of attempts for each request, at least one", default=5
-    ),
-    Flag(
-        "registry-token",
-        ValueType.STRING,
-        "Access token to send to every registry as it is ($IMGPKG_TOKEN)",
-        secret=True,
-    ),
-    text(
-        "registry-token-file",
-        "File with the access token, read again when it changes ($IMGPKG_TOKEN_FILE)",
-    ),
-    text("registry-username", "User name of the login for every registry ($IMGPKG_USERNAME)"),
-    switch(
-        "registry-verify-certs",
-        "Verify the certificate chain and the host name of each registry",
-        default=True,
-    ),
-)
-_BOTH_SIDES = frozenset({"registry-idle-timeout", "registry-response-header-timeout", "registry-retry-count"})
-
-
-def _side(side: str, registries: str) -> tuple[Flag, ...]:
-    """Return the flags of one side of a copy: those that say who logs in, and which registry is trusted."""
-    return tuple(
-        replace(flag, name=f"{side}-{flag.name}", usage=_usage(flag, side, registries), default=None)
-        for flag in REGISTRY
-        if flag.name not in _BOTH_SIDES
-    )
-
-
-def _usage(flag: Flag, side: str, registries: str) -> str:
-    _, found, variable = flag.usage.rpartition(" ($IMGPKG_")
-    shown = f" ($IMGPKG_{side.upper()}_{variable}" if found else ""
-    return f"Like --{flag.name}, {registries}{shown}"
-
-
-FROM_REGISTRY = _side("from", "only for what is copied from")
-TO_REGISTRY = _side("to", "only for what is copied to")
-_BUNDLE = text("bundle", "Bundle, such as registry.example.com/team/bundle:v1", short="b")
-_IMAGE = text("image", "Image, such as registry.example.com/team/app:v1", short="i")
 _EXCLUSION = "Path to leave out, relative to the folder of --file, instead of the default (may be repeated)"
 _CONCURRENCY = Flag("concurrency", ValueType.INT, "Number of requests at the same time", default=5)
 
@@ -145,8 +18,8 @@ PUSH = Command(
     ("push",),
     "Push files as an image or a bundle",
     (
-        _BUNDLE,
-        _IMAGE,
+        BUNDLE,
+        IMAGE,
         Flag("file", ValueType.STRINGS, "File or folder to pack (may be repeated)", short="f"),
         Flag("file-exclusion", ValueType.STRINGS, _EXCLUSION, default=(".git",)),
         # The older name of --file-exclusion: both set the same value.
@@ -174,8 +47,8 @@ PULL = Command(
     ("pull",),
     "Pull the files of an image or a bundle",
     (
-        _BUNDLE,
-        _IMAGE,
+        BUNDLE,
+        IMAGE,
         text("lock", "BundleLock file that names the bundle to pull"),
         Flag(
             "output",
@@ -237,7 +110,7 @@ DESCRIBE = Command(
     ("describe",),
     "Describe a bundle and the images that it names",
     (
-        _BUNDLE,
+        BUNDLE,
         text("output-type", "Form of the output: text, yaml, json or tree", short="o", default="text"),
         switch("layers", "Print the digests of the layers", default=True),
         switch("cosign-artifacts", "Print the cosign signatures of each image", default=True),
@@ -267,7 +140,7 @@ TAG_LIST = Command(
 TAG_RESOLVE = Command(
     ("tag", "resolve"),
     "Print the digest reference of a tag",
-    (_IMAGE, *REGISTRY),
+    (IMAGE, *REGISTRY),
     "handlers.tag_resolve",
     "  # Print the reference of an image by its digest\n"
     "  imgpkg tag resolve -i registry.example.com/team/config:v1",
@@ -287,34 +160,6 @@ COMPLETION = Command(
     words="[bash|zsh|fish|powershell]",
 )
 HELP = Command(("help",), "Print the help of a command", (), "help.run", words="[command]")
-AUTH = Command(("auth",), "Explain and check credentials")
-AUTH_EXPLAIN = Command(
-    ("auth", "explain"),
-    "Explain which credential a repository or registry gets, and why",
-    (_BUNDLE, _IMAGE, *REGISTRY),
-    "auth.explain",
-    "  # Explain the credential of a repository, without a request to the registry\n"
-    "  imgpkg auth explain registry.example.com/team/config\n\n"
-    "  # Explain the credentials of a registry as a whole and of an image\n"
-    "  imgpkg auth explain registry.example.com ghcr.io/team/app:v1",
-    words="REFERENCE...",
-)
-AUTH_CHECK = Command(
-    ("auth", "check"),
-    "Check over the network that repositories can be read, and written to with --push",
-    (
-        _BUNDLE,
-        _IMAGE,
-        switch("push", "Also open an upload and cancel it, to check that pushing is allowed"),
-        *REGISTRY,
-    ),
-    "access.check",
-    "  # Check that an image can be pulled, and say what to do if not\n"
-    "  imgpkg auth check registry.example.com/team/config:v1\n\n"
-    "  # Check that a repository can be pushed to, and write nothing\n"
-    "  imgpkg auth check registry.example.com/team/config --push",
-    words="REFERENCE...",
-)
 REGISTRY_GROUP = Command(("registry",), "Serve a small registry")
 REGISTRY_SERVE = Command(
     ("registry", "serve"),
@@ -336,9 +181,7 @@ ROOT = Command(
     (switch("version", "Print the version", short="v"),),
 )
 COMMANDS = (
-    AUTH,
-    AUTH_CHECK,
-    AUTH_EXPLAIN,
+    *auth_commands.COMMANDS,
     COMPLETION,
     COPY,
     DESCRIBE,

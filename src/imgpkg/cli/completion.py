@@ -7,7 +7,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import ValueType
-from imgpkg.cli.commands import GLOBAL, HELP, children, locate
+from imgpkg.cli.command import GLOBAL
+from imgpkg.cli.commands import HELP, children, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

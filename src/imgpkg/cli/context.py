@@ -44,15 +44,15 @@ class Context:
         if self._reporter is not None:
             self._reporter.close()
 
-    def session(self, side: Side | None = None) -> Session:
+    def session(self, side: Side | None = None, *, settings: Settings | None = None) -> Session:
         """Open a session with the registry flags and the process environment; the caller closes it.
 
-        For one side of a copy, the flags of this side take precedence.
+        For one side of a copy, the flags of this side take precedence. `settings` replace all flags.
         """
         from imgpkg.session import Session
 
         trace = self.reporter.trace if self.flags.is_on("debug") else None
-        session = Session(self.settings(side), on_event=self.reporter, trace=trace)
+        session = Session(settings or self.settings(side), on_event=self.reporter, trace=trace)
         self._sessions.append(session)
         return session
 
@@ -85,8 +85,10 @@ class Context:
         )
 
     def _login(self, prefix: str = "") -> Login:
-        from imgpkg.settings import Login
+        from imgpkg.settings import NO_LOGIN, Login
 
+        if f"{prefix}registry-username" not in self.flags.values:
+            return NO_LOGIN
         # None is a flag that is not given, whose variable counts. An empty or false flag clears the variable.
         anonymous = f"{prefix}registry-anon"
         return Login(

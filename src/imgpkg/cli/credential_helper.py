@@ -41,8 +41,7 @@ def _answer(words: list[str]) -> int:
     if words == ["get"]:
         return _get(os.fsdecode(sys.stdin.buffer.read(_LONGEST_SERVER)).strip())
     if words == ["list"]:
-        # Nothing is stored, so nothing can be listed.
-        return _print("{}")
+        return _list()
     if words in (["version"], ["--version"]):
         return _print(f"docker-credential-imgpkg (imgpkg {VERSION})")
     if words in (["store"], ["erase"]):
@@ -52,18 +51,27 @@ def _answer(words: list[str]) -> int:
     return _print("usage: docker-credential-imgpkg <get|list|version>", 1)
 
 
+def _list() -> int:
+    from imgpkg.auth.inventory import named_logins
+
+    try:
+        named = named_logins(os.environ)
+    except ImgpkgError as error:
+        return _print(str(error), 1)
+    return _print(json.dumps({name: user for name, user in named.items() if _is_text(name + user)}))
+
+
 def _get(server: str) -> int:
     from imgpkg.auth.pattern import Address
 
     if not Address.read(server).host:
         return _print(_NO_SERVER, 1)
     from imgpkg.session import Session, offer
-    from imgpkg.settings import Login, Settings
+    from imgpkg.settings import NO_LOGIN, Settings
 
     # IMGPKG_USERNAME and its kin name no registry: they are never given away, so mistakes do not matter.
-    no_login = Login("", "", "", anonymous=False)
     try:
-        with Session(Settings.from_environment(login=no_login), on_event=_warn) as session:
+        with Session(Settings.from_environment(login=NO_LOGIN), on_event=_warn) as session:
             credential = offer(server, session=session).credential
     except ImgpkgError as error:
         return _print(str(error), 1)

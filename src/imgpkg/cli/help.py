@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import Flag, ValueType
-from imgpkg.cli.commands import GLOBAL, ROOT, Command, children, locate
+from imgpkg.cli.command import GLOBAL, Command
+from imgpkg.cli.commands import ROOT, children, locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

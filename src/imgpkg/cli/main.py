@@ -16,13 +16,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import Parsed, Parser
-from imgpkg.cli.commands import ROOT, Command, children, locate
+from imgpkg.cli.commands import ROOT, children, locate
 from imgpkg.errors import ImgpkgError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
+    from imgpkg.cli.command import Command
     from imgpkg.cli.output import Output
 
     _Handler = Callable[[int, FrameType | None], object] | signal.Handlers

@@ -18,6 +18,7 @@ from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, Repository
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.auth.challenge import Access
+from imgpkg.registry.auth.token import BearerToken
 from imgpkg.registry.blobs import Blobs
 from imgpkg.registry.exchange import Exchange, Repetition, Retry, check_stored, content_digest
 from imgpkg.registry.failure import decides_nothing
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from imgpkg.oci.reference import Reference
+    from imgpkg.registry.base import BaseEndpoint
     from imgpkg.transport.message import Response
 
 MAX_MANIFEST = 100 << 20
@@ -187,6 +189,19 @@ class RegistryClient:
     def watched(self, watch: Callable[[Transport], Transport]) -> Exchange:
         """Return an exchange with the credentials, tokens and refusals of this client; `watch` sees it."""
         return self._exchange.watched(watch)
+
+    def accepts(self, access: Access) -> bool:
+        """Return True when the registry accepted the credential for `access`, False when it wants none."""
+        return self._base().accepts(access)
+
+    def token(self, access: Access) -> BearerToken:
+        """Return a bearer token for `access`; raise ChallengeError where the registry takes none."""
+        return self._base().token(access)
+
+    def _base(self) -> BaseEndpoint:
+        from imgpkg.registry.base import BaseEndpoint
+
+        return BaseEndpoint(self._exchange)
 
     def _on_repeat(self, repetition: Repetition) -> None:
         self._warn(str(repetition))

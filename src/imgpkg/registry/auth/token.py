@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from imgpkg.auth.keychain import ANONYMOUS, Credential
+from imgpkg.auth.keychain import ANONYMOUS, Credential, payload_of
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.registry.auth.cache import RENEWED_BEFORE, LoginAttempt, Token, withheld_hint
-from imgpkg.registry.auth.challenge import choose, named_scopes, parse_challenges
+from imgpkg.registry.auth.challenge import Scope, choose, merge, named_scopes, parse_challenges
 from imgpkg.registry.endpoint import Answer, absolute, check_realm, token_url
 from imgpkg.registry.failure import failure
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.keychain import Credential
     from imgpkg.registry.auth.cache import Logins
-    from imgpkg.registry.auth.challenge import Scope
     from imgpkg.transport.message import Response
 
 MAX_REPLY = 128 << 10
@@ -73,6 +72,36 @@ class TokenRequest:
     def secrets(self) -> tuple[str, ...]:
         """Every secret that is sent to the service, which may repeat it in a response."""
         return (*secrets_of(self.credential), *filter(None, [self.refresh_token]))
+
+
+@dataclass(frozen=True, slots=True)
+class BearerToken:
+    """A token to send as `Authorization: Bearer`, and what is known about it.
+
+    `scopes` are those that were asked for, empty for a token that nobody asked a service for; `ends_at` is a
+    Unix time in seconds, None if it is unknown.
+    """
+
+    value: str = field(repr=False)
+    scopes: tuple[Scope, ...] = ()
+    service: str = ""
+    ends_at: float | None = None
+
+
+def granted_scopes(token: str) -> tuple[Scope, ...] | None:
+    """Return what the claim `access` of a token allows (distribution token specification); None without."""
+    access = payload_of(token).get("access")
+    if not isinstance(access, list):
+        return None
+    entries = [entry for entry in access if isinstance(entry, dict)]
+    return merge(
+        Scope(str(entry.get("type", "")), str(entry.get("name", "")), _actions(entry.get("actions")))
+        for entry in entries
+    )
+
+
+def _actions(value: object) -> frozenset[str]:
+    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
 
 
 def secrets_of(credential: Credential) -> tuple[str, ...]:

@@ -1,0 +1,142 @@
+"""What a command is, and the flags that several commands have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from imgpkg.cli.arguments import Flag, ValueType, switch, text
+
+if TYPE_CHECKING:
+    from imgpkg.cli.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: `path` is typed after `imgpkg`; `handler` is its module and function, empty for groups."""
+
+    path: tuple[str, ...]
+    short: str
+    flags: tuple[Flag, ...] = ()
+    handler: str = ""
+    example: str = ""
+    aliases: tuple[str, ...] = ()
+    words: str = ""
+
+    @property
+    def name(self) -> str:
+        """The last word of the path."""
+        return self.path[-1] if self.path else "imgpkg"
+
+    @property
+    def full_name(self) -> str:
+        """The path with the program, as typed."""
+        return " ".join(("imgpkg", *self.path))
+
+    @property
+    def own_flags(self) -> tuple[Flag, ...]:
+        """Its own flags, help among them."""
+        return (*self.flags, _HELP)
+
+    @property
+    def all_flags(self) -> tuple[Flag, ...]:
+        """Its own flags and the global ones."""
+        return (*self.own_flags, *GLOBAL)
+
+    def run(self, context: Context) -> None:
+        """Run the command."""
+        module, _, function = self.handler.rpartition(".")
+        getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
+
+
+_HELP = switch("help", "Show this help", short="h")
+GLOBAL = (
+    switch("color", "Use colours on a terminal", default=True),
+    Flag("column", ValueType.STRINGS, "Column of a table to print, such as name or digest (may be repeated)"),
+    switch("debug", "Write each request and response to standard error, without secrets"),
+    switch("json", "Write the result as JSON"),
+    switch("tty", "Write to a pipe or file what a terminal gets"),
+    switch("yes", "Accepted for compatibility: no command asks for confirmation", short="y"),
+)
+REGISTRY = (
+    switch(
+        "registry-anon",
+        "Send no login and do not read the docker config; environment sets and keychains still apply "
+        "($IMGPKG_ANON)",
+    ),
+    Flag(
+        "registry-ca-cert-path",
+        ValueType.STRINGS,
+        "File with CA certificates to trust in addition to the system's (may be repeated)",
+    ),
+    switch("registry-insecure", "Allow plain http with any registry"),
+    Flag(
+        "registry-idle-timeout",
+        ValueType.DURATION,
+        "Time without any data after which a download or upload is tried again (ms, s, m or h)",
+        default=60.0,
+    ),
+    Flag(
+        "registry-password",
+        ValueType.STRING,
+        "Password of the login; other users can see it in the process list ($IMGPKG_PASSWORD)",
+        secret=True,
+    ),
+    text(
+        "registry-password-file",
+        "File with the password of the login, read again when it changes ($IMGPKG_PASSWORD_FILE)",
+    ),
+    switch("registry-password-stdin", "Read the password of the login from standard input"),
+    Flag(
+        "registry-response-header-timeout",
+        ValueType.DURATION,
+        "Time to wait for the headers of a response (ms, s, m or h; 0 waits without limit)",
+        default=30.0,
+    ),
+    Flag(
+        "registry-retry-count", ValueType.INT, "Number of attempts for each request, at least one", default=5
+    ),
+    Flag(
+        "registry-token",
+        ValueType.STRING,
+        "Access token to send to every registry as it is ($IMGPKG_TOKEN)",
+        secret=True,
+    ),
+    text(
+        "registry-token-file",
+        "File with the access token, read again when it changes ($IMGPKG_TOKEN_FILE)",
+    ),
+    text("registry-username", "User name of the login for every registry ($IMGPKG_USERNAME)"),
+    switch(
+        "registry-verify-certs",
+        "Verify the certificate chain and the host name of each registry",
+        default=True,
+    ),
+)
+_BOTH_SIDES = frozenset({"registry-idle-timeout", "registry-response-header-timeout", "registry-retry-count"})
+
+
+def _side(side: str, registries: str) -> tuple[Flag, ...]:
+    """Return the flags of one side of a copy: those that say who logs in, and which registry is trusted."""
+    return tuple(
+        replace(flag, name=f"{side}-{flag.name}", usage=_usage(flag, side, registries), default=None)
+        for flag in REGISTRY
+        if flag.name not in _BOTH_SIDES
+    )
+
+
+def _usage(flag: Flag, side: str, registries: str) -> str:
+    _, found, variable = flag.usage.rpartition(" ($IMGPKG_")
+    shown = f" ($IMGPKG_{side.upper()}_{variable}" if found else ""
+    return f"Like --{flag.name}, {registries}{shown}"
+
+
+FROM_REGISTRY = _side("from", "only for what is copied from")
+TO_REGISTRY = _side("to", "only for what is copied to")
+# How registries are reached, without what gives a credential.
+NETWORK = tuple(
+    flag for flag in REGISTRY if not {"anon", "password", "token", "username"} & set(flag.name.split("-"))
+)
+BUNDLE = text("bundle", "Bundle, such as registry.example.com/team/bundle:v1", short="b")
+IMAGE = text("image", "Image, such as registry.example.com/team/app:v1", short="i")

@@ -1,0 +1,289 @@
+"""Log in to a registry, or to a part of one, and log out: check a credential, store it, remove it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from imgpkg.auth import configfile
+from imgpkg.auth.configfile import ConfigFile, Form
+from imgpkg.auth.docker import DockerConfigSource
+from imgpkg.auth.flags import ExplicitSource
+from imgpkg.auth.helper import Helpers
+from imgpkg.auth.keychain import Credential, CredentialSource, Decision, Finding, Keychain, Outcome
+from imgpkg.auth.pattern import Address, Pattern
+from imgpkg.auth.program import Programs
+from imgpkg.cancellation import ignore
+from imgpkg.errors import CredentialError, ImgpkgError, InvalidReference, RegistryError, UsageError, doing
+from imgpkg.oci.reference import Repository, WholeRegistry
+from imgpkg.registry.auth.challenge import Access, Scope
+from imgpkg.session import Session
+from imgpkg.settings import Login
+
+if TYPE_CHECKING:
+    from imgpkg.auth.authfile import Key
+
+_NOTHING_STORED = "Nothing was stored."
+
+
+@dataclass(frozen=True, slots=True)
+class StoredLogin:
+    """A login that was stored: in `file` under `key`, or in the program `helper` that the file names.
+
+    `is_checked` is True when the registry accepted it. `warnings` are whole sentences: that it is readable,
+    or that imgpkg uses another credential for this place.
+    """
+
+    registry: str
+    username: str
+    file: str
+    key: str
+    helper: str = ""
+    is_checked: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedLogin:
+    """What a logout removed: the `keys` of entries in `file`, and the login in the program `helper`.
+
+    `left` are whole sentences about what still gives a credential for this place.
+    """
+
+    registry: str
+    file: str
+    keys: tuple[str, ...] = ()
+    helper: str = ""
+    left: tuple[str, ...] = ()
+
+
+def login(
+    registry: str,
+    credential: Credential,
+    *,
+    session: Session,
+    authfile: str = "",
+    check: bool = True,
+    origin: str = "the login",
+) -> StoredLogin:
+    """Store `credential` for `registry`, `host[:port][/path]`, once the registry has accepted it.
+
+    It is stored where docker stores it, in the helper that docker's configuration names or in the file, or in
+    the podman file `authfile`. Without `check` the registry is not asked. `origin` says in errors where the
+    credential is from. A session reads such files once: another one uses the new login.
+
+    Raises InvalidReference for `registry`, Unauthorized or another error of the registry, CredentialError for
+    a malformed file or a helper that fails, and LocalIOError; nothing is stored then.
+    """
+    place = _LoginPlace.parse(registry)
+    configfile.check(credential)
+    file = ConfigFile.choose(session.settings.environ, authfile)
+    who = f" as {credential.username!r}" if credential.username else ""
+    with doing(f"Logging in to {place}{who}"):
+        # Before the registry is asked: a file that cannot be read is no reason to send a password.
+        helper = file.helper_for(place.address)
+        is_accepted = check and _is_accepted(place, credential, session, origin)
+        _store(file, place, credential, helper, session)
+    stored = StoredLogin(
+        str(place),
+        credential.username,
+        file.path,
+        file.key_of(place.address),
+        f"docker-credential-{helper[0]}" if helper else "",
+        is_accepted,
+    )
+    return replace(stored, warnings=tuple(_warnings(stored, place, file, session, check=check)))
+
+
+def check_registry(registry: str) -> None:
+    """Raise InvalidReference unless one can log in to `registry`."""
+    _LoginPlace.parse(registry)
+
+
+def logout(registry: str, *, session: Session, authfile: str = "") -> RemovedLogin:
+    """Remove the login for `registry` from the file, and from the helper, in which `login` stores one.
+
+    A login for a part of `registry` stays. Raises InvalidReference, CredentialError or LocalIOError.
+    """
+    place = _LoginPlace.parse(registry)
+    file = ConfigFile.choose(session.settings.environ, authfile)
+    with doing(f"Logging out of {place}"):
+        keys, helper = file.keys_of(place.address), file.helper_for(place.address)
+        erased = _erase(helper, keys, session) if helper else ""
+        file.erase(place.address)
+    left = (*_parts(file.keys_below(place.address), file), *_still_given(place, session))
+    return RemovedLogin(str(place), file.path, tuple(key.written for key in keys), erased, left)
+
+
+@dataclass(frozen=True, slots=True)
+class _LoginPlace:
+    """A registry, or a part of one: its address, and a repository that stands for all that are in it."""
+
+    address: Address
+    repository: Repository
+
+    @classmethod
+    def parse(cls, text: str) -> _LoginPlace:
+        """Parse `[http[s]://]host[:port][/v1|/v2][/path]`; raise InvalidReference, without the text."""
+        if "@" in text:
+            raise InvalidReference("HOST[/PATH] holds neither a login nor a digest: give --username")
+        try:
+            pattern = Pattern.parse(text)
+        except CredentialError as error:
+            raise InvalidReference(
+                f"expected HOST[/PATH], such as registry.example.com: {error.message}"
+            ) from error
+        if pattern.has_wildcard:
+            raise InvalidReference(f"{text}: a login is for one host, without wildcards")
+        address = pattern.address
+        if not address.segments:
+            return cls(address, WholeRegistry(address.registry))
+        # Below the place, so that the two forms of a name on Docker Hub, with and without library/, are one.
+        return cls(address, Repository(address.registry, f"{address.path}/-"))
+
+    @property
+    def access(self) -> Access:
+        """The access with which a login for this place is checked: none to a whole registry."""
+        if not self.address.segments:
+            return Access(self.repository, ())
+        scope = Scope("repository", self.address.path, frozenset({"pull"}))
+        try:
+            named = Repository(self.address.registry, self.address.path)
+        except InvalidReference:
+            # A namespace may have a name of one letter.
+            named = self.repository
+        return Access(named, (scope,))
+
+    def __str__(self) -> str:
+        host = f"{self.address.host}:{self.address.port}" if self.address.port else self.address.host
+        return "/".join((host, *self.address.segments))
+
+
+@dataclass(frozen=True)
+class _Proposed:
+    """The source of one credential, for every repository."""
+
+    credential: Credential
+    origin: str
+    name: str = "login"
+
+    def lookup(self, repository: Repository) -> Finding:
+        """Return the credential; see `CredentialSource.lookup`."""
+        detail = f"gives the {self.credential.kind} for {repository}"
+        return Finding(self.name, Outcome.MATCHED, detail, self.origin, self.credential)
+
+
+def _is_accepted(place: _LoginPlace, credential: Credential, session: Session, origin: str) -> bool:
+    client = session.client_for(Keychain([_Proposed(credential, origin)]))
+    try:
+        return client.accepts(place.access)
+    except RegistryError as error:
+        # The trail of a chain that has one source tells nothing.
+        error.hints = (_NOTHING_STORED,)
+        raise
+    except ImgpkgError as error:
+        error.hints = (*error.hints, f"{_NOTHING_STORED} --check=false stores a login without this check.")
+        raise
+
+
+def _store(
+    file: ConfigFile,
+    place: _LoginPlace,
+    credential: Credential,
+    helper: tuple[str, str] | None,
+    session: Session,
+) -> None:
+    if helper is None:
+        file.store(place.address, configfile.entry_of(credential))
+        return
+    name, server = helper
+    _helpers(session).store(name, server, credential)
+    # docker leaves an empty entry there; an older one with a secret must not stay beside the helper.
+    if file.form is Form.DOCKER and not place.address.segments:
+        file.store(place.address, {})
+    else:
+        file.erase(place.address)
+
+
+def _erase(helper: tuple[str, str], keys: tuple[Key, ...], session: Session) -> str:
+    """Let the helper forget the server in each spelling; return its name if it knew one of them."""
+    name, server = helper
+    helpers = _helpers(session)
+    known = [
+        one
+        for one in dict.fromkeys((server, *(key.written for key in keys)))
+        if helpers.get(name, one) is not None
+    ]
+    for one in known:
+        helpers.erase(name, one)
+    return f"docker-credential-{name}" if known else ""
+
+
+def _helpers(session: Session) -> Helpers:
+    return Helpers(session.settings.environ, programs=Programs(session.cancellation))
+
+
+def _warnings(
+    stored: StoredLogin, place: _LoginPlace, file: ConfigFile, session: Session, *, check: bool
+) -> Iterator[str]:
+    if check and not stored.is_checked:
+        yield f"{place} answers without a login, so the login could not be checked"
+    if not stored.helper:
+        yield f"{file.path} holds the secret in clear (base64); a credential helper would keep it elsewhere"
+        if file.is_readable_for_others:
+            yield f"other users of this machine can read {file.path}: chmod 600 it"
+    if file.form is Form.DOCKER and place.address.segments:
+        yield "docker itself uses no login for a part of a registry; imgpkg, podman and skopeo do"
+    yield from _not_used(stored, place, session)
+
+
+def _not_used(stored: StoredLogin, place: _LoginPlace, session: Session) -> Iterator[str]:
+    """Yield why imgpkg would send another credential to this place than the one that was stored."""
+    try:
+        decision = _chain(session).resolve(place.repository)
+    except ImgpkgError as error:
+        yield f"imgpkg does not come to this login: {error}"
+        return
+    winner = decision.winner
+    if winner is None:
+        yield f"imgpkg does not read {stored.file}: set REGISTRY_AUTH_FILE to it"
+    elif not winner.origin.startswith(f"{stored.file}: "):
+        yield f"imgpkg does not use this login for {place}, since another comes first: {_shown(decision)}"
+
+
+def _parts(keys: tuple[Key, ...], file: ConfigFile) -> Iterator[str]:
+    for key in keys:
+        yield f"{file.path} still holds a login for a part of it, {key.quoted}"
+
+
+def _still_given(place: _LoginPlace, session: Session) -> Iterator[str]:
+    """Yield each source that still has a credential for the place."""
+    for source in _chain(session).sources:
+        try:
+            decision = Keychain([source]).resolve(place.repository)
+        except ImgpkgError as error:
+            yield f"{source.name} could not be asked: {error}"
+            continue
+        if not decision.credential.is_anonymous:
+            yield f"{place} still gets a credential from {_shown(decision)}"
+
+
+def _shown(decision: Decision) -> str:
+    winner = decision.winner
+    return f"{winner.source}: {winner.origin}" if winner else "no source"
+
+
+def _chain(session: Session) -> Keychain:
+    """Return the credential sources of the command, which read files and variables anew."""
+    environ = session.settings.environ
+    kept = (source for source in session.keychain.sources if not isinstance(source, _ReadAnew))
+    sources: list[CredentialSource] = list(kept)
+    # Half a login in IMGPKG_USERNAME is an error of every other command.
+    with suppress(UsageError):
+        sources.append(ExplicitSource(Login(), environ))
+    return Keychain([*sources, DockerConfigSource(environ, ignore, helpers=_helpers(session))])
+
+
+_ReadAnew = (ExplicitSource, DockerConfigSource)
