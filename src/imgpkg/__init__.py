@@ -73,6 +73,10 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import ImageType as ImageType
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.describe import read_bundle as read_bundle
+    from imgpkg.operations.login import RemovedLogin as RemovedLogin
+    from imgpkg.operations.login import StoredLogin as StoredLogin
+    from imgpkg.operations.login import login as login
+    from imgpkg.operations.login import logout as logout
     from imgpkg.operations.pull import ImagesLockStatus as ImagesLockStatus
     from imgpkg.operations.pull import PullResult as PullResult
     from imgpkg.operations.pull import pull as pull
@@ -82,6 +86,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
+    from imgpkg.operations.token import IssuedToken as IssuedToken
+    from imgpkg.operations.token import get_token as get_token
     from imgpkg.registry.client import RegistryClient as RegistryClient
     from imgpkg.session import Session as Session
     from imgpkg.session import explain as explain
@@ -124,6 +130,7 @@ _HOMES = {
     "ImagesLock": "bundle.lock",
     "ImagesLockStatus": "operations.pull",
     "ImgpkgError": "errors",
+    "IssuedToken": "operations.token",
     "Keychain": "auth.keychain",
     "LeftOut": "operations.copy.plan",
     "Location": "bundle.locations",
@@ -143,10 +150,12 @@ _HOMES = {
     "Readable": "oci.descriptor",
     "Reference": "oci.reference",
     "RegistryClient": "registry.client",
+    "RemovedLogin": "operations.login",
     "Repository": "oci.reference",
     "Session": "session",
     "Settings": "settings",
     "Side": "settings",
+    "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
     "Warned": "events",
@@ -158,7 +167,10 @@ _HOMES = {
     "copy_to_tar": "operations.copy.copy",
     "describe": "operations.describe",
     "explain": "session",
+    "get_token": "operations.token",
     "list_tags": "operations.tag",
+    "login": "operations.login",
+    "logout": "operations.login",
     "preview_copy": "operations.copy.preview",
     "pull": "operations.pull",
     "push": "operations.push",

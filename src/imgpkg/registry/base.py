@@ -30,12 +30,15 @@ class BaseEndpoint:
     def accepts(self, access: Access) -> bool:
         """See `RegistryClient.accepts`."""
         answer = self._enter(access)
+        is_open = answer.response.status == _OK
         if self._must_go_on(answer, access):
             answer.response.close()
             answer = self._list_tags(access)
         has_asked = self._challenge(access) is not None
-        # A repository that does not exist is no matter of the credential.
-        if answer.response.status == _OK or (has_asked and answer.response.status == _NOT_FOUND):
+        # A repository that does not exist is no matter of the credential; where neither the base is there nor
+        # a credential is wanted, there is no registry.
+        is_absent = answer.response.status == _NOT_FOUND and (is_open or has_asked)
+        if answer.response.status == _OK or is_absent:
             answer.response.close()
             return has_asked
         raise self._exchange.failure(answer, access)
