@@ -74,7 +74,9 @@ def test_help_loads_the_table_and_the_parser_alone():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=_SECONDS
     )
-    rooms = [f"imgpkg.cli.{name}" for name in ("arguments", "command", "commands", "help", "main")]
+    rooms = [
+        f"imgpkg.cli.{name}" for name in ("arguments", "auth_commands", "command", "commands", "help", "main")
+    ]
     assert done.stderr.splitlines() == ["imgpkg", "imgpkg.cli", *rooms, "imgpkg.errors"]
 
 
