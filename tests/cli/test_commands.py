@@ -49,11 +49,8 @@ SIDES = {
     }.items()
 }
 # Without what gives a credential.
-NETWORK = {
-    name: flag
-    for name, flag in REGISTRY.items()
-    if name.removeprefix("registry-") not in ("anon", "password", "password-stdin", "token", "username")
-}
+CREDENTIAL = {"anon", "password", "token", "username"}
+NETWORK = {name: flag for name, flag in REGISTRY.items() if not CREDENTIAL & set(name.split("-"))}
 OWN = {
     "": {"version": (False, "v")},
     "push": {
