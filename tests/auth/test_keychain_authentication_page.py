@@ -15,7 +15,7 @@ from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.keychain import Keychain
 from imgpkg.oci.reference import Repository
-from imgpkg.settings import Login
+from imgpkg.settings import Login, Side
 from imgpkg.transport.pool import Pool
 
 PAGE = Path(__file__).parents[2] / "docs" / "authentication.md"
@@ -25,6 +25,7 @@ FLAG_FIELDS = {
     "--registry-password": "password",
     "--registry-token": "token",
 }
+FROM_FIELDS = {flag.replace("--", "--from-"): name for flag, name in FLAG_FIELDS.items()}
 
 
 def examples():
@@ -42,8 +43,8 @@ def environment_and_flags(given, home):
         (home / ".docker").mkdir()
         (home / ".docker/config.json").write_text(given)
         program = answering(home / "bin", "vault", "from-vault", "s3cret")
-        return {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), **program.environ}, Login()
-    environ, flags = {}, Login()
+        return {"HOME": str(home), "XDG_RUNTIME_DIR": str(home), **program.environ}, flags_of([])
+    environ, flags = {}, flags_of([])
     for line in given.splitlines():
         words = shlex.split(line)
         if words[0] == "export":
@@ -55,8 +56,14 @@ def environment_and_flags(given, home):
 
 
 def flags_of(words):
-    values = {field: words[words.index(flag) + 1] for flag, field in FLAG_FIELDS.items() if flag in words}
-    return Login(**values, anonymous="--registry-anon" in words or None)
+    """Return the flags as the options of a source: for one side of a copy where one of its flags is given."""
+    plain = Login(**fields_of(words, FLAG_FIELDS), anonymous="--registry-anon" in words or None)
+    side = fields_of(words, FROM_FIELDS)
+    return {"login": plain, **({"side": Side.FROM, "side_login": Login(**side)} if side else {})}
+
+
+def fields_of(words, fields):
+    return {field: words[words.index(flag) + 1] for flag, field in fields.items() if flag in words}
 
 
 @pytest.mark.parametrize(("given", "trail"), tuple(examples()))
@@ -70,7 +77,7 @@ def test_a_trail_on_the_page_is_what_its_example_gives(given, trail, tmp_path):
         sources = (
             EnvironmentSource(environ, warnings.append),
             *keychains,
-            ExplicitSource(flags, environ),
+            ExplicitSource(environ=environ, **flags),
             DockerConfigSource(environ, warnings.append),
         )
         decision = Keychain(sources).resolve(Repository.parse(repository))

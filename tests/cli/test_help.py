@@ -212,6 +212,7 @@ NEW = (
     "registry serve",
     "--registry-password-stdin",
     "version --verbose",
+    "--from-registry-…",
 )
 
 

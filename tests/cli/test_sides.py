@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 
 import pytest
+
+from imgpkg.cli.arguments import Parser, ValueType
+from imgpkg.cli.commands import COPY as COPY_COMMAND
+from imgpkg.cli.commands import REGISTRY
+from imgpkg.cli.context import Context
+from imgpkg.settings import Side
 
 COPY = ("copy", "-i", "127.0.0.1:1/a/b", "--to-repo", "127.0.0.1:1/c/d")
 TO_TAR = ("copy", "-i", "127.0.0.1:1/a/b", "--to-tar", "out.tar")
@@ -55,13 +62,13 @@ STDIN = "registry-password-stdin"
         (
             (*COPY, f"--from-{STDIN}"),
             (
-                f"username missing: --from-{STDIN} is given without one; give --from-registry-username or "
+                f"--from-{STDIN} is given without a user name: give --from-registry-username or "
                 "$IMGPKG_FROM_USERNAME as well"
             ),
         ),
         (
             (*COPY, f"--to-{STDIN}", "--to-registry-username="),
-            f"username missing: --to-{STDIN} is given without one",
+            f"--to-{STDIN} is given without a user name",
         ),
         (
             (*COPY, f"--to-{STDIN}", "--to-registry-username=u", "--to-registry-password=p"),
@@ -93,6 +100,41 @@ def test_a_refusal_does_not_wait_for_standard_input(started):
     process = started(*COPY, f"--from-{STDIN}", stdin=subprocess.PIPE)
     # Its standard input stays open: only a command that does not read it ends.
     assert process.wait(30) == 1
+
+
+@pytest.mark.parametrize("side", Side)
+@pytest.mark.parametrize("flag", REGISTRY, ids=lambda flag: flag.name)
+def test_a_flag_of_a_side_decides_for_that_side_and_no_other(flag, side, tmp_path, monkeypatch):
+    """The flags of the sides are made from the plain ones, and so from those that are added later."""
+    name = f"{side.value}-{flag.name}"
+    if name not in {known.name for known in COPY_COMMAND.flags}:
+        assert flag.name in (
+            "registry-idle-timeout",
+            "registry-response-header-timeout",
+            "registry-retry-count",
+        )
+        return
+    value = tmp_path / "value"
+    value.write_text("from a file")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from standard input")))
+
+    def settings(of, *words):
+        flags = Parser(COPY_COMMAND.all_flags).parse(words)
+        return all_of(Context(flags, None).settings(of))
+
+    given = f"--{name}={str(not flag.initial).lower() if flag.value_type is ValueType.BOOL else value}"
+    # A password on standard input needs a user name.
+    monkeypatch.setenv(f"IMGPKG_{side.value.upper()}_USERNAME", "somebody")
+    other = Side.TO if side is Side.FROM else Side.FROM
+    assert settings(side, given) != settings(side)
+    assert settings(other, given) == settings(other)
+    assert settings(None, given) == settings(None)
+
+
+def all_of(settings):
+    """Return all fields, also the secrets, which are in no `repr` and no comparison."""
+    logins = (settings.login, settings.side_login)
+    return settings, [(login.password, login.token) for login in logins]
 
 
 @pytest.mark.parametrize("command", ["pull", "push", "describe", "tag list"])

@@ -25,13 +25,12 @@ _FILES = {
 
 
 def check_sides(flags: Parsed) -> None:
-    """Refuse flags of a side that is a file, and whatever would read standard input to no purpose.
+    """Refuse flags of a side that is a file, and two passwords on standard input.
 
     Called before a password is read: reading would wait for somebody at a terminal.
     """
     for side in Side:
         _refuse_a_file(flags, side)
-        _refuse_a_password_without_user(flags, side)
     readers = (_STDIN, *(f"{side.value}-{_STDIN}" for side in Side))
     reading = [name for name in readers if flags.is_on(name)]
     if len(reading) > 1:
@@ -50,18 +49,6 @@ def _refuse_a_file(flags: Parsed, side: Side) -> None:
         raise UsageError(
             f"Cannot use --{given[0]} with --{named[0]}: the flag is for a registry to {role}, "
             f"and --{named[0]} names a file"
-        )
-
-
-def _refuse_a_password_without_user(flags: Parsed, side: Side) -> None:
-    username, variable = f"{side.value}-registry-username", variables_of(side)[0]
-    if not flags.is_on(f"{side.value}-{_STDIN}"):
-        return
-    given = flags.text(username) if username in flags.given else os.environ.get(variable, "")
-    if not given:
-        raise UsageError(
-            f"username missing: --{side.value}-{_STDIN} is given without one; give --{username} or "
-            f"${variable} as well"
         )
 
 
