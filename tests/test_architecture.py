@@ -86,6 +86,7 @@ SEVERAL = {
 LATE = {
     "imgpkg.auth.cloud": "only where a keychain is active",
     "imgpkg.auth.diagnosis": "only to explain a decision or a refusal",
+    "imgpkg.auth.pull_secret": "few credentials are in Kubernetes",
     "imgpkg.auth.secret_file": "few credentials are in files",
     "imgpkg.auth.inventory": "only the lists of logins",
     "imgpkg.auth.pattern": "the credential helper reads its question first",

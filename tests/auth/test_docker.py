@@ -263,6 +263,8 @@ def test_an_environment_names_its_places_in_order():
     assert [place.name for place in places(environ)] == [
         "$DOCKER_AUTH_CONFIG",
         "/docker/config.json",
+        "/docker/.dockerconfigjson",
+        "/docker/.dockercfg",
         "/auth.json",
         "/run/user/1/containers/auth.json",
         "/config/containers/auth.json",

@@ -169,6 +169,24 @@ class TestDockerConfigFile(CredentialSourceContract):
         ]
 
 
+class TestPullSecret(CredentialSourceContract):
+    def knowing(self, folder, login):
+        auth = base64.b64encode(f"{login.username}:{login.secret}".encode()).decode()
+        # The key that matches nothing is there to be warned about, which counts how often the file is read.
+        write_secret(folder, ".dockercfg", json.dumps({"*.example.com": {"auth": auth}, ".com": {}}))
+        warnings = []
+        source = DockerConfigSource({"IMGPKG_PULL_SECRETS": str(folder)}, warnings.append)
+        return Known(source, HERE, lambda: len(warnings), warnings)
+
+    def clueless(self, folder):
+        known = self.knowing(folder, Login("u", "p"))
+        nowhere = {"IMGPKG_PULL_SECRETS": str(folder / "nowhere")}
+        return [
+            Clueless(known.source, Repository.parse("a.b.example.com/x/y"), "another registry"),
+            Clueless(DockerConfigSource(nowhere, print), HERE, "no folder"),
+        ]
+
+
 class TestCredentialHelper(CredentialSourceContract):
     def knowing(self, folder, login):
         program = answering(folder / "bin", "store", login.username, login.secret)

@@ -6,11 +6,13 @@ import binascii
 import json
 import re
 from base64 import b64decode
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Credential
-from imgpkg.auth.pattern import ANOTHER_HOST, Address, why_no_host
+from imgpkg.auth.pattern import ANOTHER_HOST, Address, Pattern, why_no_host
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:
@@ -25,15 +27,25 @@ _NOT_SPACE = re.compile(r"[^ \t\r\n]")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key of `auths` or `credHelpers`: as written, and its address."""
+    """A key of `auths` or `credHelpers`: as written, and its address.
+
+    Only a key of a pull secret may have wildcards in its host: it has a `pattern`.
+    """
 
     written: str
     address: Address
+    pattern: Pattern | None = None
 
     @classmethod
-    def read(cls, written: str) -> Key:
+    def read(cls, written: str, *, is_pull_secret: bool = False) -> Key:
         """Parse a key in any of the spellings that tools write."""
-        return cls(written, Address.read(written).canonical())
+        key = cls(written, Address.read(written).canonical())
+        if is_pull_secret:
+            # A key that is no pattern matches nothing, and must not affect the others.
+            with suppress(CredentialError):
+                pattern = Pattern.parse(written)
+                return replace(key, pattern=pattern) if pattern.has_wildcard else key
+        return key
 
     @property
     def quoted(self) -> str:
@@ -47,6 +59,8 @@ class Key:
 
     def mismatch(self, target: Address) -> str:
         """Return why the key is not for `target`; empty when it is."""
+        if self.pattern is not None:
+            return self.pattern.mismatch(target)
         if self.address.host != target.host:
             return ANOTHER_HOST
         if self.address.port != target.port:
@@ -90,19 +104,27 @@ class AuthFile:
     store: str = ""
 
     @classmethod
-    def parse(cls, data: bytes, warn: Callable[[str], None]) -> AuthFile:
+    def parse(
+        cls,
+        data: bytes,
+        warn: Callable[[str], None],
+        *,
+        unwrap: Callable[[object], object] | None = None,
+    ) -> AuthFile:
         """Parse the bytes of a file; raise CredentialError with line and column.
 
-        `warn` gets a sentence about a trailing comma, and about each key that no host can match.
+        For a pull secret, `unwrap` returns the configuration in its value. `warn` gets a sentence about a
+        trailing comma, and about each key that no host can match.
         """
         document = decode(data)
         if document.comma:
             warn(f"{document.comma}: a comma before a closing bracket is not JSON; it is ignored")
-        top = fold(document.value, "the top level")
+        read = partial(Key.read, is_pull_secret=unwrap is not None)
+        top = fold(unwrap(document.value) if unwrap else document.value, "the top level")
         file = cls(
-            tuple(Entry(Key.read(key), raw) for key, raw in items(top.get("auths"), "auths")),
+            tuple(Entry(read(key), raw) for key, raw in items(top.get("auths"), "auths")),
             tuple(
-                (Key.read(key), text(name, f'credHelpers "{key}"'))
+                (read(key), text(name, f'credHelpers "{key}"'))
                 for key, name in items(top.get("credhelpers"), "credHelpers")
             ),
             text(top.get("credsstore"), "credsStore"),
@@ -123,8 +145,9 @@ class AuthFile:
         return sorted(found, key=lambda pair: _order(pair[0], spellings))
 
 
-def _order(key: Key, spellings: Iterable[str]) -> tuple[int, bool]:
-    return (-len(key.address.segments), key.written not in spellings)
+def _order(key: Key, spellings: Iterable[str]) -> tuple[int, tuple[bool, int, int, int], bool]:
+    wildcards = (False, 0, 0, 0) if key.pattern is None else key.pattern.rank
+    return (-len(key.address.segments), wildcards, key.written not in spellings)
 
 
 def _decode_auth(auth: str, what: str) -> tuple[str, str]:

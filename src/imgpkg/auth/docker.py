@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.authfile import MAX_SIZE, AuthFile
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.auth.pattern import Address
+from imgpkg.auth.pattern import ANOTHER_HOST, Address
 from imgpkg.errors import CredentialError, doing
 from imgpkg.locks import Once
 
@@ -20,18 +20,21 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.authfile import Entry
     from imgpkg.auth.keychain import Credential
+    from imgpkg.auth.secret_file import Reread
     from imgpkg.oci.reference import Repository
 
 DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
 _NAME = "docker config"
+# The keys of secrets of Kubernetes, which are the names of the files of a volume.
+_NAMES_OF_PULL_SECRETS = (".dockerconfigjson", ".dockercfg")
 
 
 class DockerConfigSource:
     """Use the first place that has an entry for the registry, or a helper with a credential for it.
 
-    Each place is read at most once, when a lookup reaches it. `warn` gets a sentence about a missing file
-    that a variable names, and about trailing commas. Lookups raise CredentialError for a file that cannot be
-    read, an entry that is selected and cannot be decoded, and a helper that fails.
+    Each place is read when a lookup reaches it, and again when its file has changed. `warn` gets a sentence
+    about a missing file that a variable names, and about trailing commas. Lookups raise CredentialError for a
+    file that cannot be read, an entry that is selected and cannot be decoded, and a helper that fails.
     """
 
     name = _NAME
@@ -40,22 +43,33 @@ class DockerConfigSource:
         self, environ: Mapping[str, str], warn: Callable[[str], None], *, helpers: Helpers | None = None
     ) -> None:
         self._helpers = helpers or Helpers(environ)
-        self._files = [(place.name, Once(partial(place.load, warn))) for place in places(environ)]
+        self._environ = environ
+        self._warn = warn
+        self._files = Once(self._open)
 
     def lookup(self, repository: Repository) -> Finding:
         """Return the finding of the first place that has one; see `CredentialSource.lookup`."""
         looked: list[str] = []
-        for name, load in self._files:
+        for place, load in self._files():
             file = load()
             if file is None:
-                looked.append(f"{name} is not there")
+                looked.extend(place.absence)
                 continue
-            search = _Search(name, file, self._helpers, repository)
+            search = _Search(place.label, file, self._helpers, repository)
+            if load.problem:
+                search.notes.append(f"it cannot be read again, its last content is used: {load.problem}")
             found = search.run()
             if found is not None:
                 return found
-            looked.append(f"{name}: {'; '.join(search.notes) or 'no entry for this registry'}")
+            looked.append(f"{place.label}: {'; '.join(search.notes) or 'no entry for this registry'}")
         return Finding(_NAME, Outcome.NO_MATCH, "; ".join(looked) or "the environment names no place to look")
+
+    def _open(self) -> list[tuple[Place, Reread[AuthFile | None]]]:
+        from imgpkg.auth.secret_file import Reread
+
+        return [
+            (place, Reread(place.name, partial(place.load, self._warn))) for place in places(self._environ)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +150,8 @@ class _Search:
         keys += [("credHelpers", key) for key, _ in self.file.helpers]
         for field_name, key in keys:
             reason = key.mismatch(target)
-            if reason and key.address.host == target.host:
+            is_close = key.address.host == target.host or (key.pattern is not None and reason != ANOTHER_HOST)
+            if reason and is_close:
                 self.notes.append(f"{field_name} {key.quoted}: {reason}")
 
 
@@ -144,13 +159,26 @@ class _Search:
 class Place:
     """A file, or its text in `inline`; a missing one that a variable names in `named_by` causes a warning.
 
-    A file in a folder that this user may not enter is skipped, with a warning unless it `is_guess`.
+    A file in a folder that this user may not enter is skipped, with a warning unless it `is_guess`. A missing
+    one is in the trail unless it `is_optional`. A pull secret of Kubernetes has formats of its own.
     """
 
     name: str
     inline: str | None = field(default=None, repr=False)
     named_by: str = ""
     is_guess: bool = False
+    is_optional: bool = False
+    is_pull_secret: bool = False
+
+    @property
+    def label(self) -> str:
+        """The name for people."""
+        return f"pull secret {self.name}" if self.is_pull_secret else self.name
+
+    @property
+    def absence(self) -> tuple[str, ...]:
+        """What a trail says where the place has no file."""
+        return () if self.is_optional else (f"{self.label} is not there",)
 
     def load(self, warn: Callable[[str], None]) -> AuthFile | None:
         """Read the file; None if there is none; raise CredentialError with its name, line and column."""
@@ -158,7 +186,18 @@ class Place:
             data = self._bytes(warn)
             if data is None:
                 return None
-            return AuthFile.parse(data, lambda text: warn(f"{self.name}: {text}"))
+            return self._parse(data, lambda text: warn(f"{self.name}: {text}"))
+
+    def _parse(self, data: bytes, warn: Callable[[str], None]) -> AuthFile:
+        if not self.is_pull_secret:
+            return AuthFile.parse(data, warn)
+        from imgpkg.auth.pull_secret import config_of, hints_for
+
+        try:
+            return AuthFile.parse(data, warn, unwrap=config_of)
+        except CredentialError as error:
+            error.hints = (*error.hints, *hints_for(data))
+            raise
 
     def _bytes(self, warn: Callable[[str], None]) -> bytes | None:
         if self.inline is not None:
@@ -169,7 +208,7 @@ class Place:
                 return file.read(MAX_SIZE + 1)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             if self.named_by:
-                warn(f"{self.named_by} names {self.name}, which is not there; it is passed over")
+                warn(f"{self.named_by} names {self.name}, {self._why_not_there()}; it is passed over")
         except OSError as error:
             # After sudo, HOME may be the folder of another user, in which Go's imgpkg finds no file either.
             if os.path.exists(self.name) or not isinstance(error, PermissionError):
@@ -178,18 +217,31 @@ class Place:
                 warn(f"{self.name} is in a folder that is closed to this user; it is passed over")
         return None
 
+    def _why_not_there(self) -> str:
+        if not (self.is_pull_secret and os.path.isdir(self.name)):
+            return "which is not there"
+        from imgpkg.auth.pull_secret import why_nothing
+
+        return why_nothing(self.name)
+
 
 def places(environ: Mapping[str, str]) -> tuple[Place, ...]:
-    """Return the places, first precedence first; without HOME there are no default places."""
+    """Return the places, first precedence first; without HOME there are no default places.
+
+    Folders with pull secrets are looked into, for the names of their files.
+    """
     return tuple(_places(environ))
 
 
 def _places(environ: Mapping[str, str]) -> Iterator[Place]:
+    yield from _pull_secrets(environ.get("IMGPKG_PULL_SECRETS", ""))
     home = environ.get("HOME") or environ.get("USERPROFILE", "")
     if inline := environ.get("DOCKER_AUTH_CONFIG"):
         yield Place("$DOCKER_AUTH_CONFIG", inline=inline)
     if docker := environ.get("DOCKER_CONFIG") or _below(home, ".docker"):
         yield Place(os.path.join(docker, "config.json"))
+        for name in _NAMES_OF_PULL_SECRETS if environ.get("DOCKER_CONFIG") else ():
+            yield Place(os.path.join(docker, name), is_guess=True, is_optional=True, is_pull_secret=True)
     if named := environ.get("REGISTRY_AUTH_FILE"):
         yield Place(named, named_by="REGISTRY_AUTH_FILE")
     if runtime := environ.get("XDG_RUNTIME_DIR"):
@@ -199,6 +251,14 @@ def _places(environ: Mapping[str, str]) -> Iterator[Place]:
         yield Place(f"/run/containers/{os.getuid()}/auth.json", is_guess=True)
     if config := environ.get("XDG_CONFIG_HOME") or _below(home, ".config"):
         yield Place(os.path.join(config, "containers", "auth.json"))
+
+
+def _pull_secrets(named: str) -> Iterator[Place]:
+    if named:
+        from imgpkg.auth.pull_secret import paths
+
+        for path in paths(named):
+            yield Place(path, named_by="IMGPKG_PULL_SECRETS", is_pull_secret=True)
 
 
 def _below(folder: str, name: str) -> str:
