@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.helper import Helpers
-from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain
+from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain, NearMiss
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation
@@ -52,7 +53,7 @@ class Session:
         self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
         self._programs = Programs(self.cancellation, self._warn)
-        unasked = [InactiveKeychains(self.settings.environ)]
+        unasked = (InactiveKeychains(self.settings.environ), _SentSecret())
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
         self._client = self.client_for(self._keychain)
 
@@ -158,6 +159,16 @@ class Session:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+class _SentSecret:
+    """Tells what is odd about the secret that a decision sends, whatever its source."""
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield what is odd; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.diagnosis.secret import secret_misses
+
+        return secret_misses(decision, time.time())
 
 
 def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:

@@ -122,6 +122,7 @@ def test_an_inactive_keychain_is_a_near_miss_with_its_remedy(run):
             "source": "github",
             "text": "keychain 'github' handles ghcr.io and is not active",
             "remedy": "IMGPKG_ACTIVE_KEYCHAINS=github",
+            "fingerprint": None,
         }
     ]
 

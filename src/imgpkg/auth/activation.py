@@ -60,6 +60,9 @@ class InactiveKeychains:
         if name and name not in active:
             text = f"keychain '{name}' handles {decision.repository.registry} and is not active"
             yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={','.join((*active, name))}")
+            if self._environ.get("IMGPKG_ENABLE_IAAS_AUTH", "").lower() not in ("", "false"):
+                text = "IMGPKG_ENABLE_IAAS_AUTH activates keychains only with the value true"
+                yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={name}")
 
 
 def keychain_of(host: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from imgpkg.auth.authfile import Entry
-    from imgpkg.auth.keychain import Credential
+    from imgpkg.auth.keychain import Credential, Decision, NearMiss
     from imgpkg.auth.secret_file import Reread
     from imgpkg.oci.reference import Repository
 
@@ -70,6 +71,20 @@ class DockerConfigSource:
         return [
             (place, Reread(place.name, partial(place.load, self._warn))) for place in places(self._environ)
         ]
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield entries for look-alikes, or that are overruled; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.diagnosis.overruled import docker_misses
+
+        files = ((place.label, file) for place in places(self._environ) if (file := _quietly(place)))
+        return docker_misses(self._environ, lambda path: _quietly(Place(path)), decision, files)
+
+
+def _quietly(place: Place) -> AuthFile | None:
+    # A lookup that reads a file has complained about it; one that is not needed may be broken.
+    with suppress(CredentialError):
+        return place.load(lambda _: None)
+    return None
 
 
 @dataclass(frozen=True, slots=True)

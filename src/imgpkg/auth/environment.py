@@ -14,6 +14,7 @@ from imgpkg.oci.reference import DOCKER_HUB
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from imgpkg.auth.keychain import Decision, NearMiss
     from imgpkg.auth.secret_file import SecretFile
     from imgpkg.oci.reference import Repository
 
@@ -63,6 +64,12 @@ class EnvironmentSource:
         credential, notes = winner.completed()
         detail = "; ".join((_why(sets, winner, others, repository), *notes))
         return Finding(self.name, Outcome.MATCHED, detail, winner.origin_with_files, credential)
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield sets for look-alikes and misspelt variables; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.diagnosis.environment import environment_misses
+
+        return environment_misses(self._sets(), self._environ, decision)
 
     def _read(self) -> EnvironmentSets:
         sets = read_sets(self._environ)

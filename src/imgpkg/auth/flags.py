@@ -13,6 +13,7 @@ from imgpkg.settings import Login, Side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from imgpkg.auth.keychain import Decision, NearMiss
     from imgpkg.auth.secret_file import SecretFile
     from imgpkg.oci.reference import Repository
     from imgpkg.values import StrPath
@@ -69,6 +70,12 @@ class ExplicitSource:
     def lookup(self, repository: Repository) -> Finding:  # noqa: ARG002 - flags apply to every registry
         """Return the finding of the flags; see `CredentialSource.lookup`."""
         return self._chosen.finding() if isinstance(self._chosen, _InFile) else self._chosen
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield what is overruled or counts for nothing; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.diagnosis.overruled import flags_misses
+
+        return flags_misses(self.lookup(decision.repository), decision)
 
 
 def validate(

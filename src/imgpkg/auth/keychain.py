@@ -178,12 +178,14 @@ class CredentialSource(Protocol):
 class NearMiss:
     """What almost gave another credential: its source, a sentence, and a remedy that can be typed.
 
-    The sentence and the remedy never hold a secret; the remedy is empty where there is none.
+    The sentence and the remedy never hold a secret; the remedy is empty where there is none. `credential` is
+    what almost was used, for its fingerprint.
     """
 
     source: str
     text: str
     remedy: str = ""
+    credential: Credential | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return printable(f"{self.text}: {self.remedy}" if self.remedy else self.text)

@@ -105,10 +105,25 @@ def _lines(
         yield "  this is for the registry as a whole: sets and entries with a path were left out"
     if misses:
         yield "near misses:"
-    yield from (f"  {miss.source}: {miss}" for miss in misses)
+    yield from (f"  {miss.source}: {miss}{_in_brackets(miss, key)}" for miss in misses)
     if remedies:
         yield "what would help:"
     yield from (f"  {remedy}" for remedy in remedies)
+
+
+def _in_brackets(miss: NearMiss, key: FingerprintKey) -> str:
+    fingerprint = key.fingerprint(miss.credential) if miss.credential else ""
+    return f" (fingerprint {fingerprint})" if fingerprint else ""
+
+
+def _miss_json(miss: NearMiss, key: FingerprintKey) -> dict[str, object]:
+    fingerprint = key.fingerprint(miss.credential) if miss.credential else ""
+    return {
+        "source": miss.source,
+        "text": miss.text,
+        "remedy": miss.remedy or None,
+        "fingerprint": fingerprint or None,
+    }
 
 
 def _document(
@@ -119,8 +134,6 @@ def _document(
         **decision_json(decision),
         "fingerprint": fingerprint or None,
         "fingerprintNote": key.note or None,
-        "nearMisses": [
-            {"source": miss.source, "text": miss.text, "remedy": miss.remedy or None} for miss in misses
-        ],
+        "nearMisses": [_miss_json(miss, key) for miss in misses],
         "remedies": list(remedies),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.keychain import Credential, Finding, NearMiss, Outcome
 from imgpkg.auth.pattern import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from imgpkg.auth.keychain import Decision
     from imgpkg.oci.reference import Repository
 
 HOST = "ghcr.io"
@@ -35,3 +36,13 @@ class GithubSource:
         credential = Credential(actor or NOBODY, token)
         detail, why_user = f"gives the {credential.kind}", "" if actor else "GITHUB_ACTOR is not set"
         return Finding(self.name, Outcome.MATCHED, detail, "$GITHUB_TOKEN", credential, why_user)
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield the variables that are missing; see `ExplainsNearMisses.near_misses`."""
+        if Address.of(decision.repository).host != HOST:
+            return
+        if not self._environ.get("GITHUB_TOKEN") and self._environ.get("GH_TOKEN"):
+            text = "GH_TOKEN is set and not used, because GITHUB_TOKEN is meant"
+            yield NearMiss(self.name, text, 'GITHUB_TOKEN="$GH_TOKEN"')
+        if decision.winner is not None and decision.winner.why_user:
+            yield NearMiss(self.name, decision.user, "GITHUB_ACTOR=NAME")

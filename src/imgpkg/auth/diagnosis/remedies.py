@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.activation import AVAILABLE, keychain_of
+from imgpkg.auth.diagnosis.secret import login_command
 from imgpkg.auth.pattern import Address
 from imgpkg.errors import printable
 
@@ -65,6 +66,6 @@ def _login(decision: Decision) -> str:
     registry = decision.repository.registry
     which = "with an access token as the password, " if Address.of(decision.repository).is_docker_hub else ""
     return (
-        f"To log in: {which}docker login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} "
+        f"To log in: {which}{login_command(registry)}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} "
         "with IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
     )

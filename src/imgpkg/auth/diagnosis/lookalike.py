@@ -1,0 +1,100 @@
+"""How a place that a credential is for differs a little from the place that was asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.pattern import ANOTHER_HOST, Address, Pattern
+from imgpkg.errors import CredentialError
+from imgpkg.oci.reference import DOCKER_HUB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Names of Docker Hub's web site and of its API, which serve no images.
+_SITES = frozenset({"hub.docker.com", "registry.hub.docker.com", "www.docker.com", "docker.com"})
+_THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# Comparing takes time that grows with the product of the lengths; names of hosts are shorter.
+_LONGEST = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """Why a place is not the one asked for, in words, and the text of the place that would be."""
+
+    reason: str
+    corrected: str
+
+
+def likeness(place: Address, target: Address) -> Likeness | None:
+    """Return how little `place` differs from `target`, None for quite another place or the right one."""
+    place, target = place.canonical(), target.canonical()
+    if place.host != target.host:
+        return _host_likeness(place, target)
+    if place.port != target.port:
+        reason = f"its port is {place.port or 443}, not {target.port or 443}"
+        return Likeness(reason, _text(target, place.segments if place.covers(target) else ()))
+    if place.covers(target):
+        return None
+    corrected = _text(target, target.segments[: len(place.segments)])
+    return Likeness(f"its path is {place.path!r}, and {target.path!r} is not below it", corrected)
+
+
+def _host_likeness(place: Address, target: Address) -> Likeness | None:
+    for reason, matches in _REASONS:
+        if matches(place.host, target.host):
+            return Likeness(reason, _text(target, place.segments if place.covers(target) else ()))
+    return None
+
+
+def _is_one_letter_away(one: str, other: str) -> bool:
+    return one != other and max(len(one), len(other)) <= _LONGEST and distance(one, other) == 1
+
+
+def _is_wildcard_for(one: str, other: str) -> bool:
+    try:
+        pattern = Pattern.parse(one)
+    except CredentialError:
+        return False
+    return pattern.has_wildcard and pattern.mismatch(Address(other)) != ANOTHER_HOST
+
+
+def _is_domain_above(one: str, other: str) -> bool:
+    return "." in one and other.endswith(f".{one}")
+
+
+_REASONS: tuple[tuple[str, Callable[[str, str], bool]], ...] = (
+    (
+        "that is the web site of Docker Hub and not its registry",
+        lambda one, other: one in _SITES and other == DOCKER_HUB,
+    ),
+    (
+        "it is another name of this machine, which is another registry",
+        lambda one, other: {one, other} <= _THIS_MACHINE,
+    ),
+    ("a wildcard stands for one label of an environment set's host, and for nothing else", _is_wildcard_for),
+    ("it names the host above, and not those below it", _is_domain_above),
+    ("it names a host below, and not the one above it", lambda one, other: _is_domain_above(other, one)),
+    ("its host is one letter away; if the reference is right", _is_one_letter_away),
+)
+
+
+def _text(target: Address, segments: tuple[str, ...]) -> str:
+    port = f":{target.port}" if target.port else ""
+    return "/".join((f"{target.host}{port}", *segments))
+
+
+def distance(one: str, other: str) -> int:
+    """Return how many letters to insert, remove, replace or swap turn `one` into `other`."""
+    # Optimal string alignment: the rows of the matrix, two before, one before and the present one.
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for row, letter in enumerate(one, 1):
+        current = [row]
+        for column, wanted in enumerate(other, 1):
+            cost = min(last[column] + 1, current[column - 1] + 1, last[column - 1] + (letter != wanted))
+            is_swap = row > 1 and column > 1 and letter == other[column - 2] and wanted == one[row - 2]
+            current.append(min(cost, before[column - 2] + 1) if is_swap else cost)
+        before, last = last, current
+    return last[-1]

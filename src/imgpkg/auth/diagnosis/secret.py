@@ -1,0 +1,77 @@
+"""Near misses in the secret that is sent: what nobody meant to be in it, and tokens that have ended."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.keychain import NearMiss, claims_of
+from imgpkg.values import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgpkg.auth.keychain import Decision, Finding
+
+_QUOTES = "'\""
+# A variable of a shell, of GitHub's workflows or of a template, which nothing has replaced by its value.
+_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^{}]{1,100}\}|\$?\{\{[^{}]{1,100}\}\}")
+_LAST_YEAR = 253_402_300_799
+
+
+def secret_misses(decision: Decision, now: float) -> Iterator[NearMiss]:
+    """Yield what is odd about the secret that is sent, without any part of it; `now` is a Unix time."""
+    winner, credential = decision.winner, decision.credential
+    if winner is None or credential.is_anonymous:
+        return
+    kind, secret = "password", credential.password
+    if credential.registry_token:
+        kind, secret = "registry token", credential.registry_token
+    elif credential.identity_token:
+        kind, secret = "identity token", credential.identity_token
+    for reason in (*_oddities(secret), *_end(secret, now)):
+        text = f"the {kind} of {winner.origin} {reason}"
+        yield NearMiss(winner.source, text, _remedy(winner, kind, decision))
+    if kind == "password":
+        for reason in _oddities(credential.username):
+            yield NearMiss(winner.source, f"the user name of {winner.origin} {reason}")
+
+
+def _oddities(value: str) -> Iterator[str]:
+    if value.endswith(("\n", "\r")):
+        yield "ends in a newline, which is sent as a part of it"
+    elif value != value.strip():
+        yield "begins or ends with a space, which is sent as a part of it"
+    elif len(value) > 1 and value[0] in _QUOTES and value[0] == value[-1]:
+        yield "stands in quotes, which are sent as a part of it"
+    elif _VARIABLE.fullmatch(value):
+        yield "is the name of a variable and not its value"
+
+
+def _end(secret: str, now: float) -> Iterator[str]:
+    ends_at = claims_of(secret).ends_at
+    if ends_at is not None and 0 <= ends_at <= min(now, _LAST_YEAR):
+        yield f"has ended at {format_time(int(ends_at))}"
+
+
+def _remedy(winner: Finding, kind: str, decision: Decision) -> str:
+    """Return how to give another secret in the same place; empty for a place that is not known."""
+    if winner.source == "environment":
+        named = kind.replace(" ", "_").upper()
+        if f"_{named}_FILE" in winner.origin:
+            return f"write another one into {winner.origin.rpartition('=')[2]}"
+        name = winner.origin.partition("=")[0].replace("_HOSTNAME", f"_{named}", 1)
+        return f'{name}="$(cat FILE)"'
+    if winner.source == "docker config":
+        return login_command(decision.repository.registry)
+    if winner.source == "flags":
+        origin = winner.origin.rpartition(", ")[2]
+        if origin.startswith("$"):
+            return f'{origin[1:]}="$(cat FILE)"'
+        return f"{origin}-stdin < FILE" if kind == "password" else f'{origin} "$(cat FILE)"'
+    return ""
+
+
+def login_command(place: str) -> str:
+    """Return the command that stores a login for a registry, or a part of it, in docker's configuration."""
+    return f"docker login {place}"
