@@ -349,8 +349,13 @@ class Authorizer:
 
     def renew(self, decision: Decision) -> bool:
         """Ask the keychain again; return True when it has another credential now."""
-        renewed = self._decisions[decision.repository] = self._keychain.resolve(decision.repository)
-        return Holder.of_decision(renewed) != Holder.of_decision(decision)
+        old, renewed = Holder.of_decision(decision), self._keychain.resolve(decision.repository)
+        # Other repositories have the old credential too: each of them would send it once more.
+        for repository, other in tuple(self._decisions.items()):
+            if Holder.of_decision(other) == old:
+                self._decisions.pop(repository, None)
+        self._decisions[decision.repository] = renewed
+        return Holder.of_decision(renewed) != old
 
     def hints(self, access: Access) -> tuple[str, ...]:
         """Return the hints of a 401 or 403: which credential was used, and why."""
