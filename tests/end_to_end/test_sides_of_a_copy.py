@@ -110,6 +110,21 @@ def test_each_side_has_its_variables(imgpkg, here, there, bundle):
     assert (here.heard(WRITER[1]), there.heard(READER[1])) == (False, False)
 
 
+def test_each_side_has_its_files(imgpkg, tmp_path, here, there, bundle):
+    for name, (_, password) in (("reader", READER), ("writer", WRITER)):
+        (tmp_path / name).write_text(f"{password}\n")
+    done = imgpkg(
+        *("copy", "-b", bundle, "--to-repo", f"{there.address}/copy/b"),
+        *("--registry-ca-cert-path", here.ca, "--registry-ca-cert-path", there.ca),
+        *("--from-registry-username", READER[0], "--from-registry-password-file", tmp_path / "reader"),
+        IMGPKG_TO_USERNAME=WRITER[0],
+        IMGPKG_TO_PASSWORD_FILE=str(tmp_path / "writer"),
+        secrets=SECRETS,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (here.heard(WRITER[1]), there.heard(READER[1])) == (False, False)
+
+
 def test_a_side_without_flags_of_its_own_uses_the_plain_ones(imgpkg, here, there, bundle):
     done = imgpkg(
         *("copy", "-b", bundle, "--to-repo", f"{there.address}/copy/b"),
@@ -188,16 +203,24 @@ def test_a_dry_run_shows_the_credential_of_each_side(imgpkg, here, there, bundle
 class DenyingTokenAccess(TokenAccess):
     """A token service that gives no token at all where one of the scopes is denied, as ghcr.io does."""
 
+    status = 403
+
     def _reply(self, account, scopes, refresh=""):
         asked = [f"{scope.rpartition(':')[0]}" for text in scopes for scope in text.split()]
         if account is not None and account.username == WRITER[0]:
             denied = [name for name in asked if not name.startswith("repository:dst/")]
             if denied:
-                raise RequestRefused(403, "DENIED", "requested access to the resource is denied")
+                raise RequestRefused(self.status, "DENIED", "requested access to the resource is denied")
         return super()._reply(account, scopes, refresh)
 
 
-@pytest.mark.parametrize("service", [TokenAccess, DenyingTokenAccess])
+class RefusingTokenAccess(DenyingTokenAccess):
+    """A token service that answers a denied scope like a wrong password."""
+
+    status = 401
+
+
+@pytest.mark.parametrize("service", [TokenAccess, DenyingTokenAccess, RefusingTokenAccess])
 def test_one_registry_with_a_user_for_each_side(imgpkg, tmp_path, service):
     pull, both = frozenset({"pull"}), frozenset({"pull", "push"})
     access = service(

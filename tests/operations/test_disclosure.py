@@ -71,6 +71,17 @@ def test_a_copy_warns_once_about_the_registry_of_the_images(places, warned, logi
     )
 
 
+def test_a_password_in_a_file_is_announced_by_the_name_of_the_file(places, warned, tmp_path):
+    _, strange, third, bundle = places
+    path = tmp_path / "password"
+    path.write_text(f"{LOGIN.password}\n")
+    (text,) = warned(copying("x/y", third, bundle=bundle), Login(LOGIN.username, password_file=path))
+    origin = f"--registry-username, --registry-password-file={path}"
+    assert text.startswith(
+        f"the login from {origin} is for any registry and is also used for {strange.address}"
+    )
+
+
 def test_the_warning_comes_before_the_first_request(places):
     _, strange, _, bundle = places
     before, counts = len(strange.requests), []

@@ -49,8 +49,6 @@ class Disclosure:
 
     def approach(self, *references: Reference) -> None:
         """Warn if the login would be sent for one of `references`; called before they are requested."""
-        if self._flags is None:
-            return
         # Under the lock: no other thread may send the login before the warning.
         with self._lock:
             if self._flags is None:
@@ -80,8 +78,6 @@ class Disclosure:
 
 def _finding_of_flags(session: Session) -> Finding | None:
     """Return what the flags and their variables give, None if that cannot be disclosed."""
-    for source in session.keychain.sources:
-        if isinstance(source, ExplicitSource):
-            flags = source.stated
-            return None if flags.credential is None or flags.credential.is_anonymous else flags
-    return None
+    sources = session.keychain.sources
+    flags = next(source.stated for source in sources if isinstance(source, ExplicitSource))
+    return None if flags.credential is None or flags.credential.is_anonymous else flags
