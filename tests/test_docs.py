@@ -31,8 +31,11 @@ def blocks(page, language):
 def commands(text):
     """Yield the words of each `imgpkg` command in a console block, without redirections."""
     for line in text.replace("\\\n", " ").splitlines():
+        # Other lines are what a command prints.
+        if not line.startswith("$ "):
+            continue
         words = shlex.split(re.sub(r"[<>]\s*\S+|&$|\|.*", "", line.removeprefix("$ ")), comments=True)
-        if line.startswith("$ ") and words[:1] == ["imgpkg"]:
+        if words[:1] == ["imgpkg"]:
             yield words[1:]
 
 
@@ -118,6 +121,17 @@ def test_the_programs_with_other_clients_list_the_tags_of_a_private_repository(
         exec(compile(at_registry, "library.md", "exec"), names)
     assert len(programs) == 4
     assert capsys.readouterr().out == "['v1']\n" * len(programs)
+
+
+def test_the_checks_of_the_authentication_page_succeed(places, session):
+    make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
+    page = (ROOT / "docs/authentication.md").read_text().partition("## Proving access")[2]
+    lines = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1].splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        argv = [sys.executable, "-m", *shlex.split(places(line.removeprefix("$ ")))]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
 
 
 def test_the_program_of_the_readme_runs(places, tmp_path, monkeypatch, capsys):

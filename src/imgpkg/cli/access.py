@@ -100,7 +100,7 @@ def _grant(grant: Grant) -> dict[str, object]:
         "missing": sorted(grant.missing),
         "opaque": grant.is_opaque,
         "issuer": grant.issuer or None,
-        "expiresAt": _time(grant.ends_at),
+        "expiresAt": format_time(grant.ends_at),
     }
 
 
@@ -118,19 +118,11 @@ def _surroundings(known: Surroundings) -> dict[str, object]:
                 "subject": certificate.subject,
                 "issuer": certificate.issuer,
                 "names": list(certificate.names),
-                "notBefore": _time(certificate.starts_at),
-                "notAfter": _time(certificate.ends_at),
+                "notBefore": format_time(certificate.starts_at),
+                "notAfter": format_time(certificate.ends_at),
             },
         },
         "clockSkewSeconds": None if known.clock_skew is None else round(known.clock_skew),
         "challenges": list(known.challenges),
         "tokenService": known.service or None,
     }
-
-
-def _time(seconds: float) -> str | None:
-    try:
-        return format_time(seconds)
-    # A token may end at a time that no calendar has.
-    except (ValueError, OverflowError, OSError):
-        return None

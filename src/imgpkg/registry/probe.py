@@ -128,6 +128,7 @@ class Probe:
         self._repository = repository
         self._endpoint = self._authorizer.endpoint(repository.registry)
         self._pull, self._push = Access.read(repository), Access.write(repository)
+        self._push_grant: Grant | None = None
 
     def _watch(self, transport: Transport) -> Transport:
         self._inspector = transport if isinstance(transport, Inspector) else None
@@ -163,6 +164,8 @@ class Probe:
         """
         path = f"/v2/{self._repository.path}/blobs/uploads/"
         answer = self._call(Request("POST", path, body=bytes_body(b"")), self._push, _STARTED)
+        # Some registries want a token for more to cancel it, which a push does without.
+        self._push_grant = self.grant(push=True)
         location = answer.response.headers.get("Location")
         if not location:
             return "the registry named no place to cancel it at"
@@ -189,6 +192,8 @@ class Probe:
 
         With `nothing` that of `/v2/` alone.
         """
+        if push and self._push_grant is not None:
+            return self._push_grant
         scopes = () if nothing else (self._push if push else self._pull).scopes
         token = self._authorizer.tokens.latest(Holder.of_decision(self.decision), scopes)
         return None if token is None else _granted(token, scopes)
