@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from imgpkg.auth.keychain import claims_of, payload_of
 from imgpkg.errors import ChallengeError, RegistryError, TransportError
 from imgpkg.registry.auth.cache import Holder
-from imgpkg.registry.auth.challenge import Access, Scope, choose, merge, parse_scopes
+from imgpkg.registry.auth.challenge import Access, Scope, choose, parse_scopes
+from imgpkg.registry.auth.token import granted_scopes
 from imgpkg.registry.client import Manifests
 from imgpkg.registry.endpoint import check_realm
 from imgpkg.registry.failure import unusable
@@ -237,33 +238,17 @@ class Probe:
 
 
 def _granted(token: Token, wanted: tuple[Scope, ...]) -> Grant:
-    payload = payload_of(token.value)
-    granted = _claimed(payload.get("access"))
+    granted = granted_scopes(token.value)
     if granted is None and token.granted:
         granted = parse_scopes(token.granted)
     return Grant(
         tuple(map(str, token.scopes)),
         None if granted is None else tuple(map(str, granted)),
-        not payload,
+        not payload_of(token.value),
         claims_of(token.value).issuer,
         token.ends_at,
         frozenset() if granted is None else _missing(granted, wanted),
     )
-
-
-def _claimed(access: object) -> tuple[Scope, ...] | None:
-    """Return the scopes of the claim `access` (distribution token specification); None without it."""
-    if not isinstance(access, list):
-        return None
-    entries = [entry for entry in access if isinstance(entry, dict)]
-    return merge(
-        Scope(str(entry.get("type", "")), str(entry.get("name", "")), _actions(entry.get("actions")))
-        for entry in entries
-    )
-
-
-def _actions(value: object) -> frozenset[str]:
-    return frozenset(map(str, value)) if isinstance(value, list) else frozenset()
 
 
 def _missing(granted: tuple[Scope, ...], wanted: tuple[Scope, ...]) -> frozenset[str]:
