@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.activation import InactiveKeychains, active_sources
+from imgpkg.auth.certificates import named_certificates
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
@@ -111,6 +112,8 @@ class Session:
             tracer=_tracer(trace),
             on_wait=self._warn,
             cancellation=self.cancellation,
+            certs_dirs=self.settings.certs_folders,
+            named_files=named_certificates(self.settings),
         )
 
     def authorization(

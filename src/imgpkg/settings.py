@@ -61,6 +61,9 @@ class Options(TypedDict, total=False):
     concurrency: int
     side: Side | None
     side_login: Login
+    client_certificate: StrPath | None
+    client_key: StrPath | None
+    certs_dirs: tuple[StrPath, ...] | StrPath
 
 
 @hiding("environ")
@@ -81,6 +84,11 @@ class Settings:
     `side` makes them the settings of one side of a copy: `IMGPKG_FROM_USERNAME` and its kin, or
     `IMGPKG_TO_USERNAME` and its kin, then take precedence over `login` and its variables. `side_login` takes
     precedence over both; its fields that are None fall back to the variables of the side.
+
+    `client_certificate` and `client_key` are the files of the certificate that is offered to registries that
+    want one; the key may be in the same file. None falls back to `IMGPKG_CLIENT_CERT`, `IMGPKG_CLIENT_KEY`.
+    `certs_dirs` are folders in the form of Docker's `certs.d`, with a folder for each host. None is read by
+    default; `from_environment` takes those of podman and Docker.
     """
 
     login: Login = Login()
@@ -94,29 +102,49 @@ class Settings:
     concurrency: int = 5
     side: Side | None = None
     side_login: Login = Login()
+    client_certificate: StrPath | None = None
+    client_key: StrPath | None = None
+    certs_dirs: tuple[StrPath, ...] | StrPath = ()
 
     def __post_init__(self) -> None:
         # The mapping and the paths of the caller may change later; settings do not.
         object.__setattr__(self, "environ", FrozenDict(self.environ))
         object.__setattr__(self, "ca_cert_paths", self.authorities)
+        object.__setattr__(self, "certs_dirs", self.certs_folders)
 
     @property
     def authorities(self) -> tuple[str, ...]:
         """The paths of `ca_cert_paths` as strings."""
-        given = self.ca_cert_paths
-        paths = (given,) if isinstance(given, (str, os.PathLike)) else given
-        return tuple(os.fspath(path) for path in paths)
+        return _as_strings(self.ca_cert_paths)
+
+    @property
+    def certs_folders(self) -> tuple[str, ...]:
+        """The paths of `certs_dirs` as strings."""
+        return _as_strings(self.certs_dirs)
 
     @classmethod
     def from_environment(cls, **options: Unpack[Options]) -> Settings:
         """Return settings with a copy of the environment of the process, and with `options` for other fields.
 
-        HOME is taken from the user database if the environment has none.
+        HOME is taken from the user database if the environment has none. `certs_dirs` are by default the
+        three folders `certs.d` of podman and Docker: in HOME, and in /etc/containers and /etc/docker.
         """
         environ = dict(os.environ)
         # Under cron and in some containers HOME is not set.
         environ["HOME"] = environ.get("HOME") or _home_of_user()
+        options.setdefault("certs_dirs", _certs_dirs(environ["HOME"]))
         return cls(environ=environ, **options)
+
+
+def _certs_dirs(home: str) -> tuple[str, ...]:
+    own = (f"{home}/.config/containers/certs.d",) if home else ()
+    # The order of podman: the first folder for a host is the one that counts.
+    return (*own, "/etc/containers/certs.d", "/etc/docker/certs.d")
+
+
+def _as_strings(given: tuple[StrPath, ...] | StrPath) -> tuple[str, ...]:
+    paths = (given,) if isinstance(given, (str, os.PathLike)) else given
+    return tuple(os.fspath(path) for path in paths)
 
 
 def _home_of_user() -> str:

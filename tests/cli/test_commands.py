@@ -17,6 +17,8 @@ GLOBAL = {
 }
 REGISTRY = {
     "registry-ca-cert-path": ((), ""),
+    "registry-client-cert": ("", ""),
+    "registry-client-key": ("", ""),
     "registry-verify-certs": (True, ""),
     "registry-insecure": (False, ""),
     "registry-username": ("", ""),
@@ -37,6 +39,8 @@ SIDES = {
     for name, default in {
         "anon": (False, ""),
         "ca-cert-path": ((), ""),
+        "client-cert": ("", ""),
+        "client-key": ("", ""),
         "insecure": (False, ""),
         "password": ("", ""),
         "password-file": ("", ""),

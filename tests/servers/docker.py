@@ -41,8 +41,8 @@ class RunningRegistry:
 def docker_registry_process(folder, *, auth=None, tls=None, secrets=()):
     """Run docker-registry with its data below `folder` and yield its `host:port`.
 
-    `auth` is the section of its configuration, `tls` the paths of certificate and key. What it printed must
-    have none of `secrets` in it.
+    `auth` is the section of its configuration, `tls` the paths of certificate and key, and of the authority
+    of its clients if they need a certificate. What it printed must have none of `secrets` in it.
     """
     program = shutil.which("docker-registry")
     if program is None:
@@ -103,6 +103,8 @@ def _configuration(folder, port, auth, tls):
     listening = {"addr": f"127.0.0.1:{port}", "secret": "shared between nobody"}
     if tls is not None:
         listening["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
+        if tls[2:]:
+            listening["tls"]["clientcas"] = [str(path) for path in tls[2:]]
     storage = {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}}
     configuration = {"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": listening}
     return configuration if auth is None else {**configuration, "auth": auth}

@@ -21,19 +21,18 @@ if TYPE_CHECKING:
 PREFIX = "IMGPKG_REGISTRY_"
 HOSTNAME, USERNAME, PASSWORD = "HOSTNAME", "USERNAME", "PASSWORD"
 IDENTITY_TOKEN, REGISTRY_TOKEN = "IDENTITY_TOKEN", "REGISTRY_TOKEN"
-KINDS = (HOSTNAME, USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
+_LOGIN_KINDS = (USERNAME, PASSWORD, IDENTITY_TOKEN, REGISTRY_TOKEN)
+CLIENT_CERT, CLIENT_KEY, CA_CERT = "CLIENT_CERT", "CLIENT_KEY", "CA_CERT"
+CERTIFICATE_KINDS = (CLIENT_CERT, CLIENT_KEY, CA_CERT)
+KINDS = (HOSTNAME, *_LOGIN_KINDS, *CERTIFICATE_KINDS)
 # The kinds whose variable names a file, and the field of a credential that its content is for.
 FILE = "FILE"
-FILES = {f"{kind}_{FILE}": kind.lower() for kind in KINDS[1:]}
-_KINDS_OF_CREDENTIAL = (*KINDS[1:], *FILES)
+FILES = {f"{kind}_{FILE}": kind.lower() for kind in _LOGIN_KINDS}
+_KINDS_OF_CREDENTIAL = (*_LOGIN_KINDS, *FILES)
 
 # A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
 _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
 _EXAMPLE = "(e.g. gcr.io, index.docker.io)"
-# The least similarity (0 to 1) of a variable that is suggested.
-_CLOSE = 0.5
-# A longer word is similar to none of the names, and comparing takes quadratic time.
-_LONGEST_CLOSE = 3 * max(map(len, (*KINDS, *FILES)))
 
 Rank: TypeAlias = "tuple[bool | int, ...]"
 
@@ -43,8 +42,9 @@ class EnvironmentSource:
 
     The variables are read once, at the first lookup; `warn` then gets a sentence for each probable mistake,
     with names of variables and never a value. A set without a credential matches too: requests to its
-    registry are anonymous. Lookups raise CredentialError for unknown names, bad hostnames, and the file of
-    the best matching set if it cannot be used. Files are read when their set is used.
+    registry are anonymous, unless it names certificates: then the other sources decide. Lookups raise
+    CredentialError for unknown names, bad hostnames, and the file of the best matching set if it cannot be
+    used. Files are read when their set is used.
     """
 
     name = "environment"
@@ -125,6 +125,7 @@ class EnvironmentSet:
     pattern: Pattern
     credential: Credential
     files: tuple[tuple[str, SecretFile], ...] = ()
+    certificates: tuple[tuple[str, str], ...] = ()
 
     @property
     def origin(self) -> str:
@@ -165,9 +166,16 @@ class EnvironmentSet:
 
         return completed(self.credential, dict(self.files))
 
+    @property
+    def leaves_login(self) -> bool:
+        """True when the set names certificates and no part of a login, which other sources may have then."""
+        return bool(self.certificates) and self.stated.is_anonymous and not self.missing
+
     def mismatch(self, repository: Repository) -> str:
-        """Return why the set is not for `repository`; the names of Docker Hub are one host."""
+        """Return why the set has no login for `repository`; the names of Docker Hub are one host."""
         target = Address.of(repository)
+        if self.leaves_login and self.rank(target) is not None:
+            return "names certificates and no login"
         reasons = [self.pattern.mismatch(place) for place in (target, *docker_hub_aliases(target))]
         return next((reason for reason in reasons if reason != ANOTHER_HOST), ANOTHER_HOST)
 
@@ -194,8 +202,13 @@ class EnvironmentSets:
     def matching(self, repository: Repository) -> tuple[EnvironmentSet, ...]:
         """Return the sets that match, the one to use first."""
         target = Address.of(repository)
-        ranked = [(rank, one.order, one) for one in self.sets if (rank := one.rank(target)) is not None]
-        return tuple(one for _, _, one in sorted(ranked, key=lambda item: item[:2]))
+        return ranked((one for one in self.sets if not one.leaves_login), target)
+
+
+def ranked(sets: Iterable[EnvironmentSet], target: Address) -> tuple[EnvironmentSet, ...]:
+    """Return those of `sets` that match `target`, the one to use first."""
+    found = [(rank, one.order, one) for one in sets if (rank := one.rank(target)) is not None]
+    return tuple(one for _, _, one in sorted(found, key=lambda item: item[:2]))
 
 
 def read_sets(environ: Mapping[str, str]) -> EnvironmentSets:
@@ -248,7 +261,7 @@ def _split_file(kind: str, suffix: str, given: Mapping[str, str]) -> tuple[str, 
     A set with a hostname has all variables with its suffix, so sets with such suffixes keep their meaning.
     """
     start, _, rest = suffix.partition("_")
-    if start != FILE or kind == HOSTNAME or given.get(variable(HOSTNAME, suffix), "").strip():
+    if start != FILE or kind not in _LOGIN_KINDS or given.get(variable(HOSTNAME, suffix), "").strip():
         return kind, suffix
     return f"{kind}_{FILE}", None if suffix == FILE else rest
 
@@ -259,25 +272,14 @@ def _unknown(names: list[str]) -> CredentialError:
 
 
 def _suggestion(name: str) -> str:
-    from difflib import SequenceMatcher
+    from imgpkg.auth.suggestion import closest
 
-    rest = name.removeprefix(PREFIX)
-    start = rest[:_LONGEST_CLOSE]
-    heads = [start, *(start[:i] for i, character in enumerate(start) if not character.isalpha())]
-    candidates = [
-        (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head)
-        for kind in (*KINDS, *FILES)
-        for head in heads
-    ]
-    best = max(ratio for ratio, _, _ in candidates)
-    if best < _CLOSE:
+    found = closest(name.removeprefix(PREFIX), (*KINDS, *FILES))
+    if not found:
         return (
             f"{name} is none of {', '.join(PREFIX + kind for kind in KINDS)}, each with or without _SUFFIX."
         )
-    closest = dict.fromkeys(
-        variable(kind, rest[len(head) + 1 :] or None) for ratio, kind, head in candidates if ratio == best
-    )
-    return f"Did you mean {' or '.join(closest)} instead of {name}?"
+    return f"Did you mean {' or '.join(variable(*parts) for parts in found)} instead of {name}?"
 
 
 def _sets(
@@ -300,7 +302,8 @@ def _sets(
             mistakes.append(f"{variable(HOSTNAME, suffix)}: {error.message}")
         else:
             mistakes_of_files.extend(_refused_files(suffix, values))
-            sets.append(EnvironmentSet(suffix, pattern, _credential(values), _files(suffix, values)))
+            named = tuple((kind, values[kind]) for kind in CERTIFICATE_KINDS if values.get(kind))
+            sets.append(EnvironmentSet(suffix, pattern, _credential(values), _files(suffix, values), named))
     if mistakes:
         raise CredentialError(f"Parsing registry hostname: {'; '.join(mistakes)} {_EXAMPLE}")
     if mistakes_of_files:
@@ -338,7 +341,7 @@ def _files(suffix: str | None, values: Mapping[str, str]) -> tuple[tuple[str, Se
 
 
 def _refused_files(suffix: str | None, values: Mapping[str, str]) -> Iterator[str]:
-    for kind in KINDS[1:]:
+    for kind in _LOGIN_KINDS:
         if values.get(kind) and values.get(f"{kind}_{FILE}"):
             both = f"{variable(kind, suffix)} and {variable(f'{kind}_{FILE}', suffix)}"
             yield f"{both} are both set, and only one of them may be: unset the other"
@@ -369,7 +372,7 @@ def _newline_warnings(suffix: str | None, values: Mapping[str, str], given: Iter
 
 def _lost(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
     for suffix, values in groups.items():
-        names = ", ".join(variable(kind, suffix) for kind in _KINDS_OF_CREDENTIAL if values.get(kind))
+        names = ", ".join(variable(kind, suffix) for kind in (*KINDS[1:], *FILES) if values.get(kind))
         if names and not values.get(HOSTNAME, "").strip():
             yield f"{names}: there is no {variable(HOSTNAME, suffix)}, so this set is ignored"
 
@@ -389,7 +392,7 @@ def _half_warning(suffix: str | None, there: str, groups: Mapping[str | None, Ma
 def _duplicate_warnings(sets: tuple[EnvironmentSet, ...]) -> Iterator[str]:
     # In the order of use, so that the first set of a place is the one that is used.
     first: dict[Address, EnvironmentSet] = {}
-    for one in sorted(sets, key=lambda one: one.order):
+    for one in sorted((one for one in sets if not one.leaves_login), key=lambda one: one.order):
         used = first.setdefault(one.pattern.address.canonical(), one)
         if used.stated != one.stated:
             winner, loser = variable(HOSTNAME, used.suffix), variable(HOSTNAME, one.suffix)

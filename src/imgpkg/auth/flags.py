@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NAME = "flags"
 _VARIABLES = ("USERNAME", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE", "ANON")
+_SIDE_VARIABLES = (*_VARIABLES, "CLIENT_CERT", "CLIENT_KEY")
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
@@ -91,7 +92,7 @@ def validate(
 
 def variables_of(side: Side) -> tuple[str, ...]:
     """Return the names of the variables for one side of a copy."""
-    return tuple(f"{_SIDES[side].variable}{name}" for name in _VARIABLES)
+    return tuple(f"{_SIDES[side].variable}{name}" for name in _SIDE_VARIABLES)
 
 
 def _choose(

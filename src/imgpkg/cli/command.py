@@ -70,6 +70,14 @@ REGISTRY = (
         ValueType.STRINGS,
         "File with CA certificates to trust in addition to the system's (may be repeated)",
     ),
+    text(
+        "registry-client-cert",
+        "File with the client certificate for registries that want one ($IMGPKG_CLIENT_CERT)",
+    ),
+    text(
+        "registry-client-key",
+        "File with the key of the client certificate, if it is another file ($IMGPKG_CLIENT_KEY)",
+    ),
     switch("registry-insecure", "Allow plain http with any registry"),
     Flag(
         "registry-idle-timeout",

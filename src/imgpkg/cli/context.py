@@ -71,6 +71,7 @@ class Context:
             of_side = f"{side.value}-{plain}" if side is not None else plain
             return of_side if of_side in flags.given else plain
 
+        certificate, key = self._client_certificate(side)
         return Settings.from_environment(
             login=self._login(),
             ca_cert_paths=flags.texts(name("registry-ca-cert-path")),
@@ -82,7 +83,19 @@ class Context:
             concurrency=flags.number("concurrency") if "concurrency" in flags.values else 5,
             side=side,
             side_login=Login() if side is None else self._login(f"{side.value}-"),
+            client_certificate=certificate,
+            client_key=key,
         )
+
+    def _client_certificate(self, side: Side | None) -> tuple[str | None, str | None]:
+        """Return the files of the flags for `side`, else of the plain flags; None is for the variables."""
+        names = ("registry-client-cert", "registry-client-key")
+        if side is not None:
+            own = [self._given(f"{side.value}-{name}") for name in names]
+            if any(own) or os.environ.get(f"IMGPKG_{side.name}_CLIENT_CERT"):
+                return own[0], own[1]
+        certificate, key = map(self._given, names)
+        return certificate, key
 
     def _login(self, prefix: str = "") -> Login:
         from imgpkg.settings import NO_LOGIN, Login

@@ -185,7 +185,7 @@ class Endpoint:
         base = urlsplit(Origin.of(f"{scheme}://{self.name}").url)
         parts = urlsplit(request.url)
         url = urlunsplit(parts._replace(scheme=base.scheme, netloc=base.netloc))
-        return replace(request, url=url)
+        return replace(request, url=url, to_registry=True)
 
 
 def _joined(first: TransportError, second: TransportError) -> ConnectionFailed:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from imgpkg.errors import CertificateRejected
 from imgpkg.transport.connection import client_context
 from imgpkg.transport.http11 import Link
+from imgpkg.transport.pem import TLSFiles, load_client_certificate, read_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -68,7 +69,8 @@ class ServerTLS:
 class Handshakes:
     """Handshakes with the server of one route, to look at its certificate.
 
-    Each is on a connection of its own, which is closed at once: no request is sent over it.
+    Each is on a connection of its own, which is closed at once: no request is sent over it. `files` are those
+    of the host.
     """
 
     request: Request
@@ -77,21 +79,32 @@ class Handshakes:
     announce: Callable[[str], None]
     scope: Cancellation
     environ: Mapping[str, str] = field(repr=False)
+    files: TLSFiles = TLSFiles()  # noqa: RUF009 - it is frozen
 
     def inspect(self, authorities: tuple[str, ...], *, verify: bool) -> ServerTLS:
         """Return what the server shows, also when its certificate is not accepted; raise a TransportError."""
+
+        def of_proxy() -> SSLContext:
+            # A proxy is verified like any other peer, and offered no certificate of the client.
+            return client_context(authorities, verify=verify, environ=self.environ)
+
+        all_added = (*authorities, *read_certificates(self.files.authorities))
         # In this order, so that an added authority is named only where it is needed.
-        added = [authorities] if authorities else []
+        added = [all_added] if all_added else []
         for chosen in [(), *added] if verify else []:
             with suppress(CertificateRejected):
-                shown = self._look(client_context(chosen, verify=True, environ=self.environ))
+                shown = self._look(client_context(chosen, verify=True, environ=self.environ), of_proxy)
                 return _shown(Trust.ADDED if chosen else Trust.SYSTEM, shown)
         trust = Trust.REJECTED if verify else Trust.UNVERIFIED
-        return _shown(trust, self._look(client_context((), verify=False, environ=self.environ)))
+        return _shown(trust, self._look(client_context((), verify=False, environ=self.environ), of_proxy))
 
-    def _look(self, context: SSLContext) -> tuple[str, bytes]:
+    def _look(self, context: SSLContext, of_proxy: Callable[[], SSLContext]) -> tuple[str, bytes]:
+        if self.files.certificate:
+            load_client_certificate(context, self.files)
         link = Link(self.route, self.limits, self.announce)
-        link.connect(self.request, lambda: context, self.scope)
+        link.connect(
+            self.request, lambda end: context if end is self.route.origin else of_proxy(), self.scope
+        )
         try:
             return link.security
         finally:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Raised by sockets, TLS, host names and the parser of responses.
 FAILURES = (OSError, HTTPException, UnicodeError)
+# Raised while sending, when the peer has closed the connection; what it sent before may still be read.
+CLOSED = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 
 # OpenSSL's reasons for bytes that are no TLS record; they differ between its releases.
 _NOT_TLS = frozenset(
@@ -70,6 +72,14 @@ _SILENCE = {
 
 class HungUp(ConnectionFailed):
     """The connection ended before the first byte of a response."""
+
+
+class AlertReceived(CertificateRejected):
+    """The peer ended TLS with an alert (RFC 8446 section 6); `alert` is its name in words."""
+
+    def __init__(self, method: str, url: str, alert: str) -> None:
+        super().__init__(method, url, f"remote error: tls: {alert}")
+        self.alert = alert
 
 
 def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) -> TransportError:
@@ -133,7 +143,7 @@ def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportE
     words = name.lower().replace("_", " ") or "protocol error"
     # The server has sent an alert, for example that it wants a client certificate.
     if "ALERT" in name:
-        return CertificateRejected(method, url, f"remote error: tls: {words.partition('alert ')[2] or words}")
+        return AlertReceived(method, url, words.partition("alert ")[2] or words)
     if phase is Phase.HANDSHAKE:
         return CertificateRejected(method, url, f"tls: {words}")
     return ConnectionFailed(method, url, f"tls: {words}")

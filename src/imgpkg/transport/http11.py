@@ -13,18 +13,17 @@ from urllib.parse import quote, urlsplit
 from imgpkg.cancellation import STOPPED, Cancellation, Wait
 from imgpkg.errors import Cancelled, TransportError, local_io
 from imgpkg.transport.connection import Connection, Inbound, dial
-from imgpkg.transport.failure import FAILURES, Phase, translate
+from imgpkg.transport.failure import CLOSED, FAILURES, Phase, translate
 from imgpkg.transport.message import Headers, read_blocks, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from ssl import SSLContext
 
     from typing_extensions import Self
 
     from imgpkg.errors import ImgpkgError
     from imgpkg.transport.message import Request
-    from imgpkg.transport.pool import Limits, Route
+    from imgpkg.transport.pool import ContextOf, Limits, Route
 
 _BLOCK_SIZE = 1 << 20
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
@@ -70,7 +69,7 @@ class Link:
         assert self._connection is not None  # noqa: S101 - connect came first
         return self._connection.security
 
-    def connect(self, request: Request, context: Callable[[], SSLContext], scope: Cancellation) -> None:
+    def connect(self, request: Request, context: ContextOf, scope: Cancellation) -> None:
         """Dial, open the tunnel and do the TLS handshake; raise a TransportError or Cancelled."""
         limit = self._limits.connect
         seconds = limit if request.connect_timeout is None else min(request.connect_timeout, limit)
@@ -144,15 +143,15 @@ class Link:
         return translate(request, error, phase, self.route.peer)
 
     def _shake_hands(
-        self, request: Request, connection: Connection, context: Callable[[], SSLContext], seconds: float
+        self, request: Request, connection: Connection, context: ContextOf, seconds: float
     ) -> None:
         route, wait = self.route, self.wait(request, Phase.HANDSHAKE, seconds)
         if route.proxy is not None and route.proxy.scheme == "https":
-            connection.start_tls(context(), route.proxy.host, wait)
+            connection.start_tls(context(route.proxy), route.proxy.host, wait)
         if route.proxy is not None and not route.is_forwarded:
             self._tunnel(connection, wait)
         if route.origin.scheme == "https":
-            connection.start_tls(context(), route.origin.host, wait)
+            connection.start_tls(context(route.origin), route.origin.host, wait)
 
     def _tunnel(self, connection: Connection, wait: Wait) -> None:
         """Open a tunnel through the proxy (RFC 9110 section 9.3.6)."""
@@ -183,10 +182,10 @@ class Link:
             connection.send(_head(request, self.route), wait)
             for block in blocks:
                 connection.send(block, wait)
-        except (BrokenPipeError, ConnectionResetError) as error:
+        except CLOSED as error:
             if self._scope.is_cancelled:
                 raise self.failure(request, error, Phase.REQUEST) from error
-            # A server that refuses a request stops reading it; its response may have arrived all the same.
+            # A server that refuses a request stops reading it; its response, or its alert, may have arrived.
             self._is_cut_short = True
         except FAILURES as error:
             raise self.failure(request, error, Phase.REQUEST) from error

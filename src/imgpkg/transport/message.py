@@ -82,7 +82,8 @@ class Request:
     """One HTTP request: an absolute URL, headers with names in canonical case, and a body.
 
     With `secret`, tracers show neither bodies nor the query of this exchange: a token request.
-    `connect_timeout` is in seconds, and counts when it is shorter than the transport's own.
+    `connect_timeout` is in seconds, and counts when it is shorter than the transport's own. `to_registry`
+    is True for a registry that the user named, not for a host that a server named.
     """
 
     method: str
@@ -91,6 +92,7 @@ class Request:
     body: Body | None = None
     secret: bool = False
     connect_timeout: float | None = None
+    to_registry: bool = False
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url})"

@@ -7,6 +7,7 @@ import re
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import partial
 from threading import Lock
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
@@ -26,11 +27,16 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from imgpkg.errors import CertificateRejected
     from imgpkg.transport.certificate import ServerTLS
+    from imgpkg.transport.failure import AlertReceived
+    from imgpkg.transport.hosts import HostContexts, NamedFiles
     from imgpkg.transport.http11 import Link
     from imgpkg.transport.message import Response
     from imgpkg.transport.trace import Tracer
 
+# Returns the context for TLS with the server or the proxy.
+ContextOf: TypeAlias = "Callable[[Origin | Proxy], SSLContext]"
 Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
 
 # As in Go. Many servers close idle connections after one to two minutes.
@@ -68,6 +74,9 @@ class Pool:
     `max_connections` are kept per route, more are opened on demand; a forked process opens its own. `environ`
     is read for proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a CA file without a
     certificate.
+
+    `named_files` returns the TLS files of a host; those in the folders `certs_dirs/HOST` are added. They are
+    looked up at each handshake, and a bad file is an InvalidSettings of the request.
     """
 
     def __init__(
@@ -86,6 +95,8 @@ class Pool:
         clock: Callable[[], float] = time.monotonic,
         on_wait: Callable[[str], None] = ignore,
         cancellation: Cancellation | None = None,
+        certs_dirs: tuple[str, ...] = (),
+        named_files: NamedFiles | None = None,
     ) -> None:
         self._authorities = read_authorities(ca_cert_paths)
         self._verify_certs = verify_certs
@@ -105,6 +116,10 @@ class Pool:
         # A pool that is not closed must not cause warnings about open sockets.
         finalize(self, _close_all, self._idle)
         self._context: SSLContext | None = None
+        self._certs_dirs = certs_dirs
+        self._named_files = named_files
+        self._hosts: HostContexts | None = None
+        self._registries: set[str] = set()
         self._is_closed = False
 
     def send(self, request: Request) -> Response:
@@ -119,12 +134,13 @@ class Pool:
         return self._traced(self._tracer, request, route)
 
     def inspect(self, url: str) -> ServerTLS:
-        """Return what the server of an https URL shows in a handshake; raise a TransportError."""
+        """Return what the registry at an https URL shows in a handshake; raise a TransportError."""
         from imgpkg.transport.certificate import Handshakes
 
-        request = self._completed(Request("HEAD", url))
-        scope = current(self._cancellation)
-        shown = Handshakes(request, self._route(request), self._limits, self._on_wait, scope, self._environ)
+        request = self._completed(Request("HEAD", url, to_registry=True))
+        route, scope = self._route(request), current(self._cancellation)
+        files = self._host_contexts().find(route.origin, is_registry=True)
+        shown = Handshakes(request, route, self._limits, self._on_wait, scope, self._environ, files)
         return shown.inspect(self._authorities, verify=self._verify_certs)
 
     def close(self) -> None:
@@ -165,7 +181,9 @@ class Pool:
         if origin.scheme not in ("http", "https"):
             raise _refusal(request, f'unsupported protocol scheme "{origin.scheme}"')
         proxy = proxy_for(request.url, self._environ) if self._may_use_proxies else None
-        return Route(origin, Proxy.parse(proxy) if proxy else None)
+        if request.to_registry:
+            self._registries.add(origin.host)
+        return Route(origin, Proxy.parse(proxy) if proxy else None, origin.host in self._registries)
 
     def _traced(self, tracer: Tracer, request: Request, route: Route) -> Response:
         tracer.sent(request)
@@ -179,7 +197,7 @@ class Pool:
         return response
 
     def _exchange(self, request: Request, route: Route) -> Response:
-        from imgpkg.transport.failure import HungUp
+        from imgpkg.transport.failure import AlertReceived, HungUp
         from imgpkg.transport.http11 import Link
 
         scope = current(self._cancellation)
@@ -192,8 +210,11 @@ class Pool:
                 if request.method not in _IDEMPOTENT:
                     raise
         link = Link(route, self._limits, self._on_wait)
-        link.connect(request, self._tls_context, scope)
-        return link.exchange(request, self._keep, scope)
+        try:
+            link.connect(request, partial(self._context_of, route), scope)
+            return link.exchange(request, self._keep, scope)
+        except AlertReceived as error:
+            raise self._explained(error, route) from error.__cause__
 
     def _take(self, route: Route) -> Link | None:
         """Return the connection that was used last and is still usable; close the others."""
@@ -225,6 +246,35 @@ class Pool:
         if not is_kept:
             link.close()
 
+    def _context_of(self, route: Route, end: Origin | Proxy) -> SSLContext:
+        """Return the context for one end of `route`; only the server may have files of its own."""
+        # Most machines have none of the folders: they pay for three looks.
+        has_files = self._named_files is not None or any(map(os.path.isdir, self._certs_dirs))
+        if isinstance(end, Proxy) or not has_files:
+            return self._tls_context()
+        return self._host_contexts().context(route.origin, is_registry=route.is_registry)
+
+    def _host_contexts(self) -> HostContexts:
+        from imgpkg.transport.hosts import HostContexts
+
+        with self._lock:
+            if self._hosts is None:
+                self._hosts = HostContexts(
+                    certs_dirs=self._certs_dirs,
+                    named=self._named_files,
+                    authorities=self._authorities,
+                    verify=self._verify_certs,
+                    environ=self._environ,
+                    warn=self._on_wait,
+                )
+            return self._hosts
+
+    def _explained(self, error: AlertReceived, route: Route) -> CertificateRejected:
+        from imgpkg.transport.hosts import explained
+
+        files = self._host_contexts().find(route.origin, is_registry=route.is_registry)
+        return explained(error, files, route.origin, is_registry=route.is_registry)
+
     def _tls_context(self) -> SSLContext:
         with self._lock:
             if self._context is None:
@@ -254,10 +304,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The origin of a request and the proxy before it; requests with equal routes share connections."""
+    """The origin of a request and the proxy before it; requests with equal routes share connections.
+
+    `is_registry` is True when the host is one of a registry that the user named.
+    """
 
     origin: Origin
     proxy: Proxy | None = None
+    is_registry: bool = False
 
     @property
     def peer(self) -> Peer:
