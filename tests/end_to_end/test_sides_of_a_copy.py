@@ -14,6 +14,7 @@ from imgpkg.embedded.access import Account
 from imgpkg.embedded.message import RequestRefused
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.tokens import TokenAccess
+from imgpkg.oci.reference import Reference
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings
 
@@ -296,3 +297,27 @@ def test_one_warning_tells_that_the_plain_login_goes_to_a_registry_that_a_bundle
             json.loads(done.stdout)
         done = imgpkg(*words, **plain, IMGPKG_FROM_ANON="true", secrets=SECRETS)
         assert (done.returncode, "warning" in done.stderr) == (0, False)
+
+
+def test_between_two_of_dockers_registries(
+    imgpkg, tmp_path, docker_registry_htpasswd, docker_registry_token, open_session
+):
+    source, target = docker_registry_htpasswd, docker_registry_token
+    session = open_session(username=source.username, password=source.password)
+    image = make_image(session, f"{source.address}/sides/app", ["one"])
+    found = make_bundle(session, f"{source.address}/sides/bundle:v1", {image: {}}, tmp_path / "docker")
+    to = f"{target.address}/sides/copied"
+    done = imgpkg(
+        *("copy", "-b", found, "--to-repo", to),
+        *("--from-registry-username", source.username, "--from-registry-password-stdin"),
+        # Refused by the registry that it is not for.
+        *("--registry-token", "a-plain-token-of-tests"),
+        IMGPKG_TO_USERNAME=target.username,
+        IMGPKG_TO_PASSWORD=target.password,
+        stdin=source.password,
+        secrets=[source.password, "a-plain-token-of-tests"],
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    with Session(Settings(login=Login(target.username, target.password))) as session:
+        place = Reference.parse(f"{to}@{found.digest}")
+        assert session.client.manifest(place).digest == found.digest
