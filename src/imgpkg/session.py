@@ -54,7 +54,7 @@ class Session:
         self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
         self._programs = Programs(self.cancellation, self._warn)
-        unasked = (InactiveKeychains(self.settings.environ), _SentSecret())
+        unasked = (_SentSecret(), InactiveKeychains(self.settings.environ))
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
         self._client = self.client_for(self._keychain)
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from imgpkg.auth.activation import DEPRECATION, InactiveKeychains, active_sources, keychain_of
-from imgpkg.auth.keychain import ANONYMOUS, Decision, NearMiss
+from imgpkg.auth.keychain import ANONYMOUS, Decision, Finding, NearMiss, Outcome
 from imgpkg.errors import InvalidSettings
 from imgpkg.oci.reference import Repository
 from imgpkg.transport.pool import Pool
@@ -133,3 +133,9 @@ def test_a_keychain_that_is_not_active_is_named_with_the_variable_that_activates
 def test_an_active_keychain_or_none_is_no_near_miss(environ, repository):
     decision = Decision(Repository.parse(repository), ANONYMOUS)
     assert list(InactiveKeychains(environ).near_misses(decision)) == []
+
+
+def test_a_keychain_that_a_set_would_overrule_is_no_near_miss():
+    won = Finding("environment", Outcome.MATCHED, "matches", "IMGPKG_REGISTRY_HOSTNAME=ghcr.io", ANONYMOUS)
+    decision = Decision(Repository.parse("ghcr.io/team/app"), ANONYMOUS, (won,))
+    assert list(InactiveKeychains({}).near_misses(decision)) == []

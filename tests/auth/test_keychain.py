@@ -244,5 +244,5 @@ def test_near_misses_of_all_sources_are_told_once_and_also_of_those_never_asked(
     silent = Silent()
     keychain = Keychain([silent, Telling(one, one), Telling(one, fails=True)], unasked=[Telling(other)])
     decision = keychain.resolve(Repository.parse("quay.io/p/i"))
-    assert keychain.near_misses(decision) == (one, other)
+    assert keychain.near_misses(decision) == (other, one)
     assert (str(one), str(other)) == ("one: type this", "other")

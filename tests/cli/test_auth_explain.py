@@ -31,7 +31,7 @@ def test_nothing_found_is_no_error(run):
     assert trail[3:] == [
         "what would help:",
         (
-            "  To log in: docker login registry.example.com, or set IMGPKG_REGISTRY_HOSTNAME_0="
+            "  To log in: imgpkg auth login registry.example.com, or set IMGPKG_REGISTRY_HOSTNAME_0="
             "registry.example.com with IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
         ),
     ]
@@ -112,10 +112,12 @@ def test_a_host_that_there_cannot_be_is_warned_about_and_ends_no_command(run, mo
 
 def test_an_inactive_keychain_is_a_near_miss_with_its_remedy(run):
     done = run("auth", "explain", "ghcr.io/team/app")
-    assert (
-        "near misses:\n"
-        "  github: keychain 'github' handles ghcr.io and is not active: IMGPKG_ACTIVE_KEYCHAINS=github\n"
-    ) in done.out
+    assert done.out.splitlines()[1:2] == [
+        (
+            "  near miss: github: keychain 'github' handles ghcr.io and is not active: "
+            "IMGPKG_ACTIVE_KEYCHAINS=github"
+        )
+    ]
     document = json.loads(run("auth", "explain", "ghcr.io/team/app", "--json").out)
     assert document["nearMisses"] == [
         {
@@ -135,7 +137,7 @@ def test_a_host_alone_is_explained_as_a_registry_without_the_sets_of_paths(run, 
     done = run("auth", "explain", word)
     lines = done.out.splitlines()
     assert lines[0] == "credential for ghcr.io from environment: IMGPKG_REGISTRY_HOSTNAME_1=ghcr.io"
-    assert lines[2] == (
+    assert lines[3] == (
         "  environment: matched: matches ghcr.io; gives the registry token; IMGPKG_REGISTRY_HOSTNAME_0="
         "ghcr.io/team: it is for 'team' and below, not for the whole registry"
     )

@@ -293,7 +293,7 @@ TABLE = {
         (
             "docker config",
             f'FILE: auths "http://{HOST}:5000": its port is 5000, not 443',
-            f"docker login {HOST}",
+            f"imgpkg auth login {HOST}",
         ),
     ),
     "an entry with a wildcard": (
@@ -306,7 +306,7 @@ TABLE = {
                 'FILE: auths "*.example.com": a wildcard stands for one label of an environment set\'s host, '
                 "and for nothing else"
             ),
-            f"docker login {HOST}",
+            f"imgpkg auth login {HOST}",
         ),
     ),
     "a helper for a look-alike": (
@@ -319,14 +319,14 @@ TABLE = {
                 'FILE: credHelpers "registry.exmaple.com": its host is one letter away; '
                 "if the reference is right"
             ),
-            f"docker login {HOST}",
+            f"imgpkg auth login {HOST}",
         ),
     ),
     "an empty entry": (
         {},
         {"auths": {HOST: entry("")}},
         [REPOSITORY],
-        ("docker config", f'FILE: auths "{HOST}" is empty', f"docker login {HOST}"),
+        ("docker config", f'FILE: auths "{HOST}" is empty', f"imgpkg auth login {HOST}"),
     ),
     "an entry for a path of a whole registry": (
         {},
@@ -365,7 +365,7 @@ TABLE = {
         (
             "docker config",
             f'the password of FILE: auths "{HOST}" ends in a newline, which is sent as a part of it',
-            f"docker login {HOST}",
+            f"imgpkg auth login {HOST}",
         ),
     ),
     "a newline in a variable": (
@@ -436,7 +436,7 @@ TABLE = {
 
 @pytest.fixture
 def explained(run, monkeypatch, tmp_path):
-    """Explain a row of the table; return the lines of text below `near misses:` and the JSON list."""
+    """Explain a row of the table; return the text, and the list of near misses in the JSON."""
 
     def explains(environ, config, words):
         folder = tmp_path / ".docker"
@@ -465,7 +465,7 @@ def explained(run, monkeypatch, tmp_path):
 def test_each_near_miss_has_its_sentence_and_its_remedy(explained, row):
     environ, config, words, (source, sentence, remedy) = row
     text, document = explained(environ, config, words)
-    line = f"  {source}: {sentence}" + (f": {remedy}" if remedy else "")
+    line = f"  near miss: {source}: {sentence}" + (f": {remedy}" if remedy else "")
     # Behind it may be a fingerprint.
     assert any(found.partition(" (fingerprint ")[0] == line for found in text.splitlines()), text
     found = [{name: miss[name] for name in ("source", "text", "remedy")} for miss in document]
@@ -510,4 +510,4 @@ def test_a_docker_config_that_is_broken_and_not_used_says_nothing(run, monkeypat
     monkeypatch.setenv("IMGPKG_TOKEN", "s3cret")
     done = run("auth", "explain", REPOSITORY)
     assert (done.code, done.err) == (0, "")
-    assert "near misses" not in done.out
+    assert "near miss" not in done.out

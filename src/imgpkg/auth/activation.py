@@ -57,7 +57,9 @@ class InactiveKeychains:
         """Yield the keychain of the registry if it is not active; see `ExplainsNearMisses.near_misses`."""
         host = Address.of(decision.repository).host
         name, active = keychain_of(host), active_names(self._environ, lambda _: None)
-        if name and name not in active:
+        # A set comes before the keychains, so that another one would change nothing.
+        is_late = decision.winner is not None and decision.winner.source == "environment"
+        if name and name not in active and not is_late:
             text = f"keychain '{name}' handles {decision.repository.registry} and is not active"
             yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={','.join((*active, name))}")
             if self._environ.get("IMGPKG_ENABLE_IAAS_AUTH", "").lower() not in ("", "false"):

@@ -290,7 +290,7 @@ class Keychain:
     def near_misses(self, decision: Decision) -> tuple[NearMiss, ...]:
         """Return what all sources, asked or not, almost gave in place of `decision`; raise nothing."""
         told: dict[NearMiss, None] = {}
-        for source in (*self.sources, *self.unasked):
+        for source in (*self.unasked, *self.sources):
             if isinstance(source, ExplainsNearMisses):
                 # A source that could not be read has already said so in a lookup.
                 with suppress(ImgpkgError):

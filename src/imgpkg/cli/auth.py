@@ -66,7 +66,9 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     except ImgpkgError as error:
         return _Explanation("", {"reference": without_login(reference), **error_json(error)}, error)
     misses = session.keychain.near_misses(decision)
-    remedies = remedies_for(decision) if decision.winner is None else ()
+    told = tuple(miss.remedy for miss in misses if miss.remedy)
+    helpful = remedies_for(decision) if decision.winner is None else ()
+    remedies = [remedy for remedy in helpful if not remedy.endswith(told)]
     key = FingerprintKey.of_machine(session.settings.environ)
     text = "".join(f"{printable(line)}\n" for line in _lines(decision, misses, remedies, key))
     return _Explanation(text, _document(decision, misses, remedies, key))
@@ -98,14 +100,13 @@ def _lines(
 ) -> Iterator[str]:
     first, *trail = decision.explain().split("\n")
     yield first
+    # In front of the trail, because they are what somebody looks for to whom the first line is a surprise.
+    yield from (f"  near miss: {miss.source}: {miss}{_in_brackets(miss, key)}" for miss in misses)
     if fingerprint := key.fingerprint(decision.credential):
         yield f"  fingerprint: {fingerprint}" + (f" ({key.note})" if key.note else "")
     yield from trail
     if str(decision.repository) == decision.repository.registry:
         yield "  this is for the registry as a whole: sets and entries with a path were left out"
-    if misses:
-        yield "near misses:"
-    yield from (f"  {miss.source}: {miss}{_in_brackets(miss, key)}" for miss in misses)
     if remedies:
         yield "what would help:"
     yield from (f"  {remedy}" for remedy in remedies)

@@ -33,17 +33,19 @@ def test_the_keychains_that_are_active_stay_active():
 
 
 def test_a_registry_of_aws_is_not_advised_to_be_given_a_login_that_ends():
-    assert "docker login" not in " ".join(remedies(ECR))
+    assert "auth login" not in " ".join(remedies(ECR))
 
 
 @pytest.mark.parametrize("registry", ["ghcr.io", "gcr.io", "team.azurecr.io", "registry.example.com:5000"])
 def test_others_accept_a_login(registry):
     assert remedies(registry)[-1] == (
-        f"To log in: docker login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} "
+        f"To log in: imgpkg auth login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} "
         "with IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
     )
 
 
 def test_docker_hub_wants_an_access_token():
     (only,) = remedies("docker.io")
-    assert only.startswith("To log in: with an access token as the password, docker login index.docker.io")
+    assert only.startswith(
+        "To log in: with an access token as the password, imgpkg auth login index.docker.io"
+    )

@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 # What a keychain needs when it is active already, and where else a login comes from.
 _SOURCES = {
     "ecr": (
-        "The keychain ecr uses the AWS credentials of this machine, see `aws sts get-caller-identity`.",
+        "The keychain ecr uses the AWS credentials of this machine, see aws sts get-caller-identity.",
         "They need the permission ecr:GetAuthorizationToken; a registry of AWS has no lasting passwords.",
     ),
     "gke": (
-        "The keychain gke uses the credentials of `gcloud auth application-default login`, or the machine.",
+        "The keychain gke uses the credentials of gcloud auth application-default login, or the machine.",
         "Without it, _json_key is the user name for the text of a service account's key file.",
     ),
     "aks": (
         "The keychain aks uses the identity of this machine, or that of AZURE_CLIENT_ID; it needs AcrPull.",
-        "Without it, `az acr token create` makes a user name and a password.",
+        "Without it, az acr token create makes a user name and a password.",
     ),
     "github": (
-        "GITHUB_TOKEN needs `packages: read` of its workflow, and the package must allow the repository.",
+        "GITHUB_TOKEN needs packages:read in its workflow, and the package must allow the repository.",
         "Outside of workflows, a personal access token (classic) with read:packages is the password.",
     ),
 }

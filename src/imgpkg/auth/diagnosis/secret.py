@@ -73,5 +73,5 @@ def _remedy(winner: Finding, kind: str, decision: Decision) -> str:
 
 
 def login_command(place: str) -> str:
-    """Return the command that stores a login for a registry, or a part of it, in docker's configuration."""
-    return f"docker login {place}"
+    """Return the command that stores a login for a registry, or a part of it."""
+    return f"imgpkg auth login {place}"
