@@ -582,3 +582,66 @@ def test_a_program_that_is_slow_to_answer_is_announced_once(name, shown):
     programs = Programs(announce=said.append, quiet_time=0.1)
     ended = programs.run(["sleep", "0.4"], os.environ, 7.0, name=name)
     assert (ended.code, said) == (0, [f"{shown}: no answer for 0 s, waiting for up to 7 s"])
+
+
+class TestWhatIsStored:
+    """`store`, `erase` and `list`, which docker-credential-helpers has besides `get`."""
+
+    def test_gets_the_login_as_json(self, folder, clock):
+        program = write_helper(folder, "a", "")
+        helpers_of(program, clock).store("a", "host.io", Credential("me", "pä:ss"))
+        (call,) = program.calls
+        assert call.startswith("store ")
+        expected = {"ServerURL": "host.io", "Username": "me", "Secret": "pä:ss"}
+        assert json.loads(call.removeprefix("store ")) == expected
+
+    def test_gets_an_identity_token_under_its_user_name(self, folder, clock):
+        program = write_helper(folder, "a", "")
+        helpers_of(program, clock).store("a", "host.io", Credential("me", identity_token="token"))
+        (call,) = program.calls
+        assert json.loads(call.removeprefix("store "))["Username"] == "<token>"
+
+    def test_is_asked_for_again_afterwards(self, folder, clock):
+        program = write_helper(folder, "a", f'test "$1" = get || exit 0; {NOT_FOUND}')
+        helpers = helpers_of(program, clock)
+        assert helpers.get("a", "host.io") is None
+        helpers.store("a", "host.io", Credential("me", "password"))
+        helpers.get("a", "host.io")
+        assert [call.split()[0] for call in program.calls] == ["get", "store", "get"]
+
+    def test_must_be_text(self, folder, clock):
+        program = write_helper(folder, "a", "")
+        with pytest.raises(CredentialError) as caught:
+            helpers_of(program, clock).store("a", "host.io", Credential("me", "hunter2\udcfc"))
+        assert str(caught.value) == "the credential is not UTF-8, which docker-credential-a cannot store"
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
+        assert program.calls == []
+
+    def test_is_in_no_error(self, folder, clock):
+        program = write_helper(folder, "a", 'echo "no room for hunter2"; exit 2')
+        with pytest.raises(CredentialError) as caught:
+            helpers_of(program, clock).store("a", "host.io", Credential("me", "hunter2"))
+        assert str(caught.value) == (
+            "error storing credentials - err: exit status 2, out: `(not shown: it has a secret in it)`"
+        )
+
+    @pytest.mark.parametrize("body", ["", NOT_FOUND])
+    def test_is_erased_whether_it_was_there_or_not(self, folder, clock, body):
+        program = write_helper(folder, "a", body)
+        helpers_of(program, clock).erase("a", "host.io")
+        assert program.calls == ["erase host.io"]
+
+    def test_cannot_be_erased_by_a_helper_that_fails(self, folder, clock):
+        program = write_helper(folder, "a", "echo locked; kill -9 $$")
+        with pytest.raises(CredentialError, match="error erasing credentials - err: signal 9, out: `locked`"):
+            helpers_of(program, clock).erase("a", "host.io")
+
+    def test_needs_the_program(self, folder, clock):
+        program = write_helper(folder, "a", "")
+        with pytest.raises(CredentialError, match="error storing credentials - err: exec: "):
+            helpers_of(program, clock).store("b", "host.io", Credential("me", "password"))
+
+    def test_is_listed(self, folder, clock):
+        program = write_helper(folder, "a", """echo '{"host.io": "me"}'""")
+        assert helpers_of(program, clock).logins("a") == {"host.io": "me"}

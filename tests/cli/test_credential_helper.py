@@ -118,6 +118,19 @@ def test_wants_the_name_of_a_server(helper, server):
     assert (done.returncode, done.stdout, done.stderr) == (1, "no credentials server URL\n", "")
 
 
+def test_lists_the_users_of_the_sets(helper):
+    done = helper("list", **login("registry.example/team"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {"registry.example/team": "ci"}
+
+
+def test_lists_nothing_for_sets_that_are_wrong_or_no_text(helper):
+    done = helper("list", IMGPKG_REGISTRY_NONSENSE="x")
+    assert done.returncode == 1
+    assert "IMGPKG_REGISTRY_NONSENSE" in done.stdout
+    assert helper("list", **login("registry.example", user="c\udcfc")).stdout == "{}\n"
+
+
 def test_ends_quietly_when_it_is_interrupted(monkeypatch, capfd):
     reader, writer = os.pipe()
     interrupt = threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT))

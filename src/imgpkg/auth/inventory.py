@@ -64,7 +64,7 @@ def named_logins(environ: Mapping[str, str]) -> dict[str, str]:
     """
     named: dict[str, str] = {}
     for one in read_sets(environ).sets:
-        credential = one.credential
+        credential = one.stated
         if credential.is_anonymous or credential.registry_token:
             continue
         user = IDENTITY_TOKEN_USER if credential.identity_token else credential.username
@@ -74,8 +74,8 @@ def named_logins(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _sets(environ: Mapping[str, str]) -> Iterator[KnownLogin]:
     for one in read_sets(environ).sets:
-        origin = variable(HOSTNAME, one.suffix)
-        yield _known(str(one.pattern), one.credential, "environment", origin)
+        origin = f"${variable(HOSTNAME, one.suffix)}"
+        yield _known(str(one.pattern), one.stated, "environment", origin)
 
 
 def _keychains(environ: Mapping[str, str], warn: Warn) -> Iterator[KnownLogin]:
@@ -86,10 +86,13 @@ def _keychains(environ: Mapping[str, str], warn: Warn) -> Iterator[KnownLogin]:
 def _variables(environ: Mapping[str, str]) -> Iterator[KnownLogin]:
     """Yield what stands in the variables of the flags, which is for every registry."""
     if environ.get("IMGPKG_USERNAME"):
-        origin = "$IMGPKG_USERNAME, $IMGPKG_PASSWORD"
+        password = "$IMGPKG_PASSWORD" if environ.get("IMGPKG_PASSWORD") else "$IMGPKG_PASSWORD_FILE"
+        origin = f"$IMGPKG_USERNAME, {password}"
         yield KnownLogin("*", environ["IMGPKG_USERNAME"], "login", "flags", origin)
     elif environ.get("IMGPKG_TOKEN"):
         yield KnownLogin("*", "", "registry token", "flags", "$IMGPKG_TOKEN")
+    elif environ.get("IMGPKG_TOKEN_FILE"):
+        yield KnownLogin("*", "", "registry token", "flags", "$IMGPKG_TOKEN_FILE")
 
 
 def _read(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from imgpkg.errors import UsageError
 from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.registry.auth.challenge import Access, Scope, merge, parse_scopes
-from imgpkg.registry.auth.token import granted_scopes
 from imgpkg.session import Session
 
 
@@ -41,12 +40,11 @@ def get_token(reference: str, *, session: Session, scopes: Iterable[str] = ()) -
     wanted: tuple[Scope, ...] = merge(scope for text in given for scope in parse_scopes(text))
     access = Access(repository, wanted) if wanted else Access.read(repository)
     token = session.client.token(access)
-    granted = granted_scopes(token.value)
     return IssuedToken(
         repository,
         token.value,
         token.ends_at,
         token.service,
         tuple(map(str, token.scopes)),
-        None if granted is None else tuple(map(str, granted)),
+        None if token.granted is None else tuple(map(str, token.granted)),
     )

@@ -8,7 +8,7 @@ from imgpkg.auth.keychain import claims_of
 from imgpkg.errors import ChallengeError
 from imgpkg.registry.auth.cache import Holder
 from imgpkg.registry.auth.challenge import choose
-from imgpkg.registry.auth.token import BearerToken
+from imgpkg.registry.auth.token import BearerToken, granted_scopes
 from imgpkg.transport.message import Request
 from imgpkg.transport.retry import is_temporary_answer
 
@@ -48,9 +48,8 @@ class BaseEndpoint:
         credential = self._authorizer.decision(access.repository).credential
         if credential.registry_token:
             # It was issued for this registry by somebody else.
-            return BearerToken(
-                credential.registry_token, ends_at=claims_of(credential.registry_token).ends_at
-            )
+            value = credential.registry_token
+            return BearerToken(value, ends_at=claims_of(value).ends_at, granted=granted_scopes(value))
         answer = self._enter(access)
         found = self._found(access)
         if found is None and self._must_go_on(answer, access):
@@ -97,7 +96,8 @@ class BaseEndpoint:
         challenge = self._challenge(access)
         if token is None or challenge is None:
             return None
-        return BearerToken(token.value, token.scopes, challenge.service, token.ends_at)
+        granted = granted_scopes(token.value, token.granted)
+        return BearerToken(token.value, token.scopes, challenge.service, token.ends_at, granted)
 
     def _no_token(self, access: Access) -> ChallengeError:
         name = access.repository.registry

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from imgpkg.auth.keychain import claims_of, payload_of
 from imgpkg.errors import ChallengeError, RegistryError, TransportError
 from imgpkg.registry.auth.cache import Holder
-from imgpkg.registry.auth.challenge import Access, Scope, choose, parse_scopes
+from imgpkg.registry.auth.challenge import Access, Scope, choose
 from imgpkg.registry.auth.token import granted_scopes
 from imgpkg.registry.client import Manifests
 from imgpkg.registry.endpoint import check_realm
@@ -238,9 +238,7 @@ class Probe:
 
 
 def _granted(token: Token, wanted: tuple[Scope, ...]) -> Grant:
-    granted = granted_scopes(token.value)
-    if granted is None and token.granted:
-        granted = parse_scopes(token.granted)
+    granted = granted_scopes(token.value, token.granted)
     return Grant(
         tuple(map(str, token.scopes)),
         None if granted is None else tuple(map(str, granted)),

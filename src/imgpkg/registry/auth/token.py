@@ -14,7 +14,14 @@ from urllib.parse import urlencode
 from imgpkg.auth.keychain import ANONYMOUS, Credential, payload_of
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.registry.auth.cache import RENEWED_BEFORE, LoginAttempt, Token, withheld_hint
-from imgpkg.registry.auth.challenge import Scope, choose, merge, named_scopes, parse_challenges
+from imgpkg.registry.auth.challenge import (
+    Scope,
+    choose,
+    merge,
+    named_scopes,
+    parse_challenges,
+    parse_scopes,
+)
 from imgpkg.registry.endpoint import Answer, absolute, check_realm, token_url
 from imgpkg.registry.failure import failure
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
@@ -78,21 +85,25 @@ class TokenRequest:
 class BearerToken:
     """A token to send as `Authorization: Bearer`, and what is known about it.
 
-    `scopes` are those that were asked for, empty for a token that nobody asked a service for; `ends_at` is a
-    Unix time in seconds, None if it is unknown.
+    `scopes` are those that were asked for, empty for a token that nobody asked a service for; `granted` are
+    those that it allows, and `ends_at` is a Unix time in seconds, both None if they are unknown.
     """
 
     value: str = field(repr=False)
     scopes: tuple[Scope, ...] = ()
     service: str = ""
     ends_at: float | None = None
+    granted: tuple[Scope, ...] | None = None
 
 
-def granted_scopes(token: str) -> tuple[Scope, ...] | None:
-    """Return what the claim `access` of a token allows (distribution token specification); None without."""
+def granted_scopes(token: str, said: str = "") -> tuple[Scope, ...] | None:
+    """Return what a token allows: its claim `access`, else what its service `said`; None without both.
+
+    The claim is that of the distribution token specification, the text the `scope` of RFC 6749 section 5.1.
+    """
     access = payload_of(token).get("access")
     if not isinstance(access, list):
-        return None
+        return parse_scopes(said) if said else None
     entries = [entry for entry in access if isinstance(entry, dict)]
     return merge(
         Scope(str(entry.get("type", "")), str(entry.get("name", "")), _actions(entry.get("actions")))
