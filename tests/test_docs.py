@@ -101,8 +101,16 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
     for text in blocks(ROOT / "docs/library.md", "python"):
         exec(compile(places(text), "library.md", "exec"), names)
     assert names["decision"].winner.source == "vault"
-    left = ["bundle", "bundle.tar", "ca.pem", "config", "images-inside.yml", "layer.tar.gz", "out"]
-    assert sorted(os.listdir()) == left
+    assert sorted(os.listdir()) == [
+        "bundle",
+        "bundle.tar",
+        "ca.pem",
+        "config",
+        "home-of-robot",
+        "images-inside.yml",
+        "layer.tar.gz",
+        "out",
+    ]
 
 
 @pytest.mark.parametrize("kind", ["docker_registry_token", "docker_registry_htpasswd"])

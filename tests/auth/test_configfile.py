@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import resource
 import stat
 import subprocess
 import sys
@@ -228,6 +229,24 @@ def test_what_cannot_be_replaced_is_an_error_and_leaves_nothing(file):
     below = ConfigFile(os.path.join(sys.executable, "config.json"), Form.DOCKER)
     with pytest.raises(LocalIOError, match=r"not a directory|file exists"):
         below.store(HOST, ENTRY)
+
+
+def test_a_file_that_is_not_there_is_readable_for_nobody(file):
+    assert not file.is_readable_for_others
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(file):
+    with open(file.path, "w") as opened:
+        opened.write("{}")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, limits[1]))
+    try:
+        with pytest.raises(LocalIOError, match="file too large"):
+            file.store(HOST, ENTRY)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert written(file) == b"{}"
+    assert os.listdir(os.path.dirname(file.path)) == ["config.json"]
 
 
 READ_ONLY = """

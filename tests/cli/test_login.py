@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.auth.programs import write_helper
 from tests.cli.running import start
 from tests.operations.making import make_image
 from tests.servers.fixtures import PASSWORD, USERNAME
@@ -58,6 +59,23 @@ def test_login_has_a_document(run, embedded_login, config):
         "helper": None,
         "checked": True,
     }
+
+
+def test_login_and_logout_name_the_helper(run, config, tmp_path, monkeypatch):
+    answer = '{"ServerURL": "host.example", "Username": "me", "Secret": "s3cret"}'
+    helper = write_helper(tmp_path / "bin", "keeping", f"test $1 != get || echo '{answer}'")
+    monkeypatch.setenv("PATH", helper.environ["PATH"])
+    config.parent.mkdir()
+    config.write_text('{"credsStore": "keeping"}')
+    program = "docker-credential-keeping"
+    done = log_in(run, "host.example", "--check=false")
+    assert (
+        done.out == f"Stored the login of '{USERNAME}' for host.example in {program}, which {config} names\n"
+    )
+    done = run("auth", "logout", "host.example")
+    removed = f"Removed host.example from {config}\nRemoved the login for host.example from {program}\n"
+    assert done.out == removed
+    assert [call.split()[0] for call in helper.calls] == ["store", "get", "get", "erase", "get"]
 
 
 def test_a_wrong_password_is_an_error_and_nothing_is_stored(run, embedded_login, config):
