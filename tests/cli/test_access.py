@@ -209,7 +209,7 @@ class TestWhatFails:
             "result": "failed",
             "text": "either it does not exist, or it is hidden from whoever is not logged in "
             "(404: MANIFEST_UNKNOWN: manifest unknown)",
-            "remedy": f"Check the name; if it is private, log in: docker login {host}, or set "
+            "remedy": f"Check the name; if it is private, log in: imgpkg auth login {host}, or set "
             f"IMGPKG_REGISTRY_HOSTNAME_0={host} with IMGPKG_REGISTRY_USERNAME_0 and "
             "IMGPKG_REGISTRY_PASSWORD_0.",
         }
@@ -218,7 +218,7 @@ class TestWhatFails:
     def test_of_nobody_where_a_login_is_wanted_says_how_to_log_in(self, run, embedded_login):
         done = run("auth", "check", f"{embedded_login.address}/check/a")
         assert "the registry wants a login, and none was sent (401: UNAUTHORIZED" in done.out
-        assert f"-> Log in: docker login {embedded_login.address}, or set" in done.out
+        assert f"-> Log in: imgpkg auth login {embedded_login.address}, or set" in done.out
         assert done.code == 1
 
     def test_of_a_host_that_there_is_not(self, run):

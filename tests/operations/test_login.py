@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -408,3 +409,33 @@ class TestSkopeo:
         theirs = self.skopeo("logout", "--authfile", authfile, embedded_login.address)
         assert theirs.returncode == 0, theirs.stderr
         assert logins(authfile) == {}
+
+
+@pytest.mark.skipif(shutil.which("docker") is None, reason="docker is not installed")
+class TestDocker:
+    """docker's own client, which needs no daemon for this."""
+
+    def docker(self, config, *words, stdin=""):
+        command = ["docker", "--config", str(config.parent), *words]
+        return subprocess.run(command, capture_output=True, text=True, input=stdin, check=False, timeout=60)
+
+    def test_logs_out_of_our_login(self, embedded_login, entered, config):
+        imgpkg.login(embedded_login.address, GOOD, session=entered())
+        before = config.read_bytes()
+        done = self.docker(config, "logout", embedded_login.address)
+        assert done.returncode == 0, done.stderr
+        assert logins(config) == {}
+        # What it wrote and what we write has the same form.
+        imgpkg.login(embedded_login.address, GOOD, session=entered())
+        assert config.read_bytes() == before
+
+    def test_writes_what_we_read_and_remove(self, embedded_login, entered, config):
+        words = ("login", embedded_login.address, "-u", USERNAME, "--password-stdin")
+        done = self.docker(config, *words, stdin=PASSWORD)
+        assert done.returncode == 0, done.stderr
+        decision = imgpkg.explain(f"{embedded_login.address}/a/b", session=entered())
+        assert decision.credential == GOOD
+        by_docker = config.read_bytes()
+        imgpkg.login(embedded_login.address, GOOD, session=entered())
+        assert config.read_bytes() == by_docker
+        assert imgpkg.logout(embedded_login.address, session=entered()).keys == (embedded_login.address,)

@@ -92,7 +92,7 @@ def meaning(trouble: Trouble) -> Meaning:
 def login_advice(registry: str) -> str:
     """Return how to give a login for a registry."""
     return (
-        f"docker login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} with "
+        f"imgpkg auth login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} with "
         "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
     )
 
