@@ -54,7 +54,7 @@ class Session:
         self.cancellation = Cancellation()
         self._pool = self._open_pool(trace)
         self._programs = Programs(self.cancellation, self._warn)
-        unasked = (_SentSecret(), InactiveKeychains(self.settings.environ))
+        unasked = (_AskedAndSent(), InactiveKeychains(self.settings.environ))
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
         self._client = self.client_for(self._keychain)
 
@@ -164,14 +164,16 @@ class Session:
         self.close()
 
 
-class _SentSecret:
-    """Tells what is odd about the secret that a decision sends, whatever its source."""
+class _AskedAndSent:
+    """Tells what is odd about the reference and about the secret that is sent, whatever its source."""
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield what is odd; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.diagnosis.lookalike import reference_misses
         from imgpkg.auth.diagnosis.secret import secret_misses
 
-        return secret_misses(decision, time.time())
+        yield from reference_misses(decision.repository)
+        yield from secret_misses(decision, time.time())
 
 
 def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:

@@ -25,8 +25,8 @@ class Login:
     A field that is None falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` or `IMGPKG_ANON`
     of the settings' environment; an empty string overrides the variable. The password or the token may be in
     a file instead, which is read when it is used, and again when it changes; `IMGPKG_PASSWORD_FILE` and
-    `IMGPKG_TOKEN_FILE` are the variables. `repr` and `dataclasses.asdict` leave out the password and the
-    token.
+    `IMGPKG_TOKEN_FILE` are the variables. With `anonymous`, a decision says that anonymous access is asked
+    for, and not that nothing was found. `repr` and `dataclasses.asdict` leave out the password and the token.
     """
 
     username: str | None = None

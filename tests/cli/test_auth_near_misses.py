@@ -22,6 +22,36 @@ def entry(auth="dXNlcjpwYXNzd29yZA=="):
 
 # What is in the environment, the docker config and the arguments; then source, sentence and remedy.
 TABLE = {
+    "a page of Docker Hub": (
+        {},
+        {},
+        ["https://hub.docker.com/r/team/app"],
+        (
+            "reference",
+            "hub.docker.com is the web site of Docker Hub and not its registry",
+            "imgpkg auth explain docker.io/team/app",
+        ),
+    ),
+    "the web site of Docker Hub": (
+        {},
+        {},
+        ["hub.docker.com"],
+        (
+            "reference",
+            "hub.docker.com is the web site of Docker Hub and not its registry",
+            "imgpkg auth explain docker.io/library/NAME",
+        ),
+    ),
+    "a word that may be an image": (
+        {},
+        {},
+        ["postgres:16"],
+        (
+            "reference",
+            "postgres:16 was read as a registry and its port, and not as an image of Docker Hub",
+            "imgpkg auth explain docker.io/library/postgres:16",
+        ),
+    ),
     "a keychain that is not active": (
         {},
         {},

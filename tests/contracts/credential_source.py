@@ -15,7 +15,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.keychain import Keychain, Outcome
+from imgpkg.auth.keychain import ANONYMOUS, Decision, Keychain, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,8 +127,13 @@ class CredentialSourceContract:
         secret = "hunter2-never-shown\n"
         known = self.knowing(tmp_path, Login(self.usernames[0], secret))
         finding = known.source.lookup(known.repository)
-        decision = Keychain([known.source]).resolve(known.repository)
-        things = (finding, decision, known.source, finding.credential)
+        keychain = Keychain([known.source])
+        decision = keychain.resolve(known.repository)
+        misses = (
+            *keychain.near_misses(decision),
+            *keychain.near_misses(Decision(known.repository, ANONYMOUS)),
+        )
+        things = (finding, decision, known.source, finding.credential, *misses)
         printed = [
             *map(repr, things),
             *map(str, things),

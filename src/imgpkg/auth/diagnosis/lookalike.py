@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.keychain import NearMiss
 from imgpkg.auth.pattern import ANOTHER_HOST, Address, Pattern
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import DOCKER_HUB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from imgpkg.oci.reference import Repository
 
 # Names of Docker Hub's web site and of its API, which serve no images.
 _SITES = frozenset({"hub.docker.com", "registry.hub.docker.com", "www.docker.com", "docker.com"})
+_PAGES = frozenset({"hub.docker.com", "www.docker.com", "docker.com"})
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Comparing takes time that grows with the product of the lengths; names of hosts are shorter.
 _LONGEST = 253
@@ -39,6 +43,21 @@ def likeness(place: Address, target: Address) -> Likeness | None:
         return None
     corrected = _text(target, target.segments[: len(place.segments)])
     return Likeness(f"its path is {place.path!r}, and {target.path!r} is not below it", corrected)
+
+
+def reference_misses(repository: Repository) -> Iterator[NearMiss]:
+    """Yield what the reference itself was meant to be, perhaps, in place of `repository`."""
+    address = Address.of(repository)
+    if address.host in _PAGES:
+        # The addresses of pages are /r/team/app, and /_/nginx for an official image.
+        segments = address.segments[1:] if address.segments[:1] in (("r",), ("_",)) else address.segments
+        path = "/".join(segments) or "library/NAME"
+        text = f"{address.host} is the web site of Docker Hub and not its registry"
+        yield NearMiss("reference", text, f"imgpkg auth explain docker.io/{path}")
+    is_word = "." not in address.host and address.host not in _THIS_MACHINE
+    if is_word and address.port and not address.segments:
+        text = f"{repository} was read as a registry and its port, and not as an image of Docker Hub"
+        yield NearMiss("reference", text, f"imgpkg auth explain docker.io/library/{repository}")
 
 
 def _host_likeness(place: Address, target: Address) -> Likeness | None:
