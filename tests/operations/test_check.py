@@ -10,11 +10,12 @@ from tests.operations.making import make_image
 from tests.servers.faults import always, any_of, refusing
 from tests.servers.raw import RawServer
 
-from imgpkg.auth.keychain import ANONYMOUS, Credential, CredentialSource, Finding, Outcome
+from imgpkg.auth.keychain import ANONYMOUS, Credential, CredentialSource, Decision, Finding, Outcome
 from imgpkg.embedded.server import serve
 from imgpkg.errors import Cancelled, InvalidReference, InvalidSettings
 from imgpkg.oci.reference import Reference, Repository, WholeRegistry
-from imgpkg.operations.check import CheckTarget, Mark, check_access
+from imgpkg.operations.check import CheckTarget, Mark, check_access, known_steps
+from imgpkg.registry.probe import Surroundings
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings
 
@@ -135,6 +136,20 @@ class TestRequests:
 
 
 class TestSteps:
+    @pytest.mark.parametrize(
+        ("url", "mark"),
+        [
+            ("http://127.0.0.1:5000", Mark.OK),
+            ("http://localhost", Mark.OK),
+            ("http://10.1.2.3:5000", Mark.NOTE),
+            ("https://registry.example.com", Mark.OK),
+        ],
+    )
+    def test_note_a_connection_on_which_others_can_read(self, url, mark):
+        decision = Decision(APP, ANONYMOUS)
+        steps = {step.name: step for step in known_steps(decision, Surroundings(url), 0.0)}
+        assert steps["connection"].mark is mark
+
     def test_of_a_writer_that_may_not_read_go_on(self):
         denied = any_of(
             always(refusing(403, "DENIED"), method="GET"), always(refusing(403, "DENIED"), method="HEAD")

@@ -85,6 +85,22 @@ def test_of_a_lock_of_a_bundle_its_repository_is_first(places, session, tmp_path
     ]
 
 
+def test_of_a_lock_a_warning_comes_before_a_login_of_flags(places, session, tmp_path):
+    bundle, images, _ = places
+    first = make_image(session, f"{images.address}/team/app", ["a"])
+    second = make_image(session, f"{bundle.address}/team/other", ["b"])
+    lock = tmp_path / "images.yml"
+    lock.write_text(
+        "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n"
+        f"- image: {first}\n- image: {second}\n"
+    )
+    warnings = []
+    with Session(Settings(login=Login("user", "pass-word")), on_event=warnings.append) as writer:
+        check_copy(CopySource(lock=lock), session=writer)
+    (warning,) = warnings
+    assert "is for any registry and is also used for" in warning.text
+
+
 def test_of_a_tar_file_only_the_destination_is_checked(places, session, tmp_path):
     bundle, _, inside = places
     made = make_image(session, f"{bundle.address}/team/app", ["a"])

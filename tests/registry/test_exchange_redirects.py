@@ -231,7 +231,7 @@ class TestHints:
 
     def test_offer_nothing_to_users_who_want_to_be_anonymous(self):
         first, second = self.hints(401, ANONYMOUS)
-        assert first == "credential for r.example/a/b from flags: the test"
+        assert first == "no credential for r.example/a/b, anonymous access is asked for by flags: the test"
         assert second == "flags: matched: was told so"
 
     def test_say_which_scope_was_asked_for_and_where(self):

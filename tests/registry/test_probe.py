@@ -244,6 +244,12 @@ class TestTheGrantOfAToken:
         probe.list()
         assert probe.grant(push=True) is None
 
+    def test_to_push_is_not_that_with_which_an_upload_was_cancelled(self):
+        with serve(login=("user", "pass-word"), token_service=True) as server:
+            probe = opened(server)
+            probe.write()
+            assert probe.grant(push=True).asked == ("repository:team/app:pull,push",)
+
     def test_that_the_registry_refuses_is_still_known(self, answers):
         def handle(received):
             if received.target.startswith("/token"):

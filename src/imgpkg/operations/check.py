@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from imgpkg.auth.keychain import Decision
 from imgpkg.errors import (
@@ -24,6 +25,7 @@ from imgpkg.errors import (
 )
 from imgpkg.oci.reference import Reference, Repository, WholeRegistry, parse_any, parse_place, without_login
 from imgpkg.operations.remedy import Trouble, meaning, moment
+from imgpkg.registry.endpoint import is_loopback
 from imgpkg.registry.probe import Grant, Probe, ServerTLS, Surroundings, Trust
 from imgpkg.session import Session
 
@@ -279,10 +281,8 @@ def known_steps(decision: Decision, surroundings: Surroundings, now: float) -> I
     yield _credential_step(decision, now)
     if not surroundings.url:
         return
-    is_plain = surroundings.url.startswith("http:")
     tls = surroundings.tls
-    words = "not encrypted" if is_plain else tls.version if tls is not None else "TLS"
-    yield Step("connection", Mark.OK, f"{surroundings.url}, {words}")
+    yield _connection_step(surroundings.url, tls)
     if tls is not None:
         yield _certificate_step(tls, now)
     if surroundings.clock_skew is not None:
@@ -291,6 +291,15 @@ def known_steps(decision: Decision, surroundings: Surroundings, now: float) -> I
     asked = schemes or "none: it asks for no login"
     service = f", token service {surroundings.service}" if surroundings.service else ""
     yield Step("challenge", Mark.OK, printable(f"{asked}{service}"))
+
+
+def _connection_step(url: str, tls: ServerTLS | None) -> Step:
+    origin = urlsplit(url)
+    if origin.scheme == "https":
+        return Step("connection", Mark.OK, f"{url}, {tls.version if tls is not None else 'TLS'}")
+    # On this machine nobody is on the way.
+    mark = Mark.OK if is_loopback(origin.hostname or "") else Mark.NOTE
+    return Step("connection", mark, f"{url}, not encrypted")
 
 
 def _credential_step(decision: Decision, now: float) -> Step:

@@ -112,8 +112,7 @@ class Witness:
 def _skew(headers: Mapping[str, str], now: float) -> float | None:
     try:
         return parsedate_to_datetime(headers["Date"]).timestamp() - now
-    # Python 3.10 has TypeError, too, for text that is no date.
-    except (KeyError, ValueError, TypeError, OverflowError):
+    except (KeyError, ValueError, OverflowError):
         return None
 
 

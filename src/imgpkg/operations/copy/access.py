@@ -11,6 +11,7 @@ from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.check import AccessReport, check_access
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
+from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 
@@ -42,7 +43,7 @@ def check_copy(
         with doing("Building import repository ref"):
             named = Repository.parse(to_repo)
         to = (check_access(str(named), session=session, push=True),)
-    first = _by_repository(_named(source))
+    first = _by_repository(_named(source, _disclosure(reading, source, to)))
     reports = _checked(first, reading)
     if all(report.is_ok for report in (*reports, *to)) and not source.is_local:
         others = _read(reading, source, options, on_event)
@@ -51,15 +52,24 @@ def check_copy(
     return (*reports, *to)
 
 
-def _named(source: CopySource) -> Iterable[Reference]:
-    """Return what is read first, without any request."""
+def _disclosure(session: Session, source: CopySource, to: tuple[AccessReport, ...]) -> Disclosure:
+    disclosure = Disclosure(session, source.shown, has_sides=bool(to))
+    disclosure.name(*(report.repository.registry for report in to))
+    return disclosure
+
+
+def _named(source: CopySource, disclosure: Disclosure) -> Iterable[Reference]:
+    """Return what is read first, without any request; warn before a login goes to where a lock leads."""
     if source.is_local:
         return ()
     if not source.lock:
         return (parse_any(source.image or source.bundle),)
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(source.lock)
-    return [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else (lock.reference,)
+    named = [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else [lock.reference]
+    disclosure.name_single(named)
+    disclosure.approach(*named)
+    return named
 
 
 def _read(
