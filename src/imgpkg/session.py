@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -19,6 +20,7 @@ from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation
 from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.events import Hook, Warned, silent
+from imgpkg.locks import Once
 from imgpkg.oci.reference import Repository, WholeRegistry, parse_any, parse_place
 from imgpkg.registry.client import RegistryClient
 from imgpkg.settings import Settings
@@ -27,7 +29,11 @@ from imgpkg.transport.pool import Pool
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imgpkg.registry.mirrors import MirroredReads
     from imgpkg.transport.trace import Tracer
+
+
+_MIRROR_VARIABLES = ("IMGPKG_REGISTRIES_CONF", "CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH")
 
 
 class Session:
@@ -48,15 +54,17 @@ class Session:
         trace: Callable[[str], None] | None = None,
     ) -> None:
         self._settings = settings or Settings()
+        self._trace = trace
         self._is_closed = False
         # One source may warn for every repository, about one and the same file.
         self._warn = partial(_warn_once, set(), on_event)
         self.cancellation = Cancellation()
+        self._insecure = Once(self._open_insecure)
         self._pool = self._open_pool(trace)
         self._programs = Programs(self.cancellation, self._warn)
         unasked = (_AskedAndSent(), InactiveKeychains(self.settings.environ))
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
-        self._client = self.client_for(self._keychain)
+        self._client = self._make_client(self._keychain, self._mirrors())
 
     @property
     def settings(self) -> Settings:
@@ -77,13 +85,35 @@ class Session:
         return self._client
 
     def client_for(self, keychain: Keychain) -> RegistryClient:
-        """Return another client on the same connections, with credentials of `keychain` only."""
+        """Return another client on the same connections, with credentials of `keychain` and no mirrors."""
+        return self._make_client(keychain)
+
+    def _make_client(self, keychain: Keychain, mirrors: MirroredReads | None = None) -> RegistryClient:
         return RegistryClient(
             self._pool,
             keychain,
             insecure=self.settings.insecure,
             retry_count=self.settings.retry_count,
             warn=self._warn,
+            mirrors=mirrors,
+        )
+
+    def _mirrors(self) -> MirroredReads | None:
+        chosen = self.settings.registries_conf
+        if chosen is None and not any(map(self.settings.environ.get, _MIRROR_VARIABLES)):
+            return None
+        from imgpkg.registry.mirrors import MirroredReads
+        from imgpkg.registry.registriesconf import find_mirrors
+
+        mirrors = find_mirrors(None if chosen is None else os.fspath(chosen), self.settings.environ)
+        return MirroredReads(mirrors, insecure=lambda: self._insecure()[1], warn=self._warn)
+
+    def _open_insecure(self) -> tuple[Pool, RegistryClient]:
+        # Connections of their own: what a mirror may do without TLS, no other registry may.
+        pool = self._open_pool(self._trace, verify=False)
+        attempts = self.settings.retry_count
+        return pool, RegistryClient(
+            pool, self._keychain, insecure=True, retry_count=attempts, warn=self._warn
         )
 
     def _check_open(self) -> None:
@@ -100,10 +130,10 @@ class Session:
         )
         yield DockerConfigSource(environ, self._warn, helpers=Helpers(environ, programs=self._programs))
 
-    def _open_pool(self, trace: Callable[[str], None] | None) -> Pool:
+    def _open_pool(self, trace: Callable[[str], None] | None, *, verify: bool = True) -> Pool:
         return Pool(
             ca_cert_paths=self.settings.authorities,
-            verify_certs=self.settings.verify_certs,
+            verify_certs=self.settings.verify_certs and verify,
             header_timeout=self.settings.response_header_timeout,
             idle_timeout=self.settings.idle_timeout,
             environ=self.settings.environ,
@@ -156,6 +186,9 @@ class Session:
         """Close all connections; every later use of the session raises UsageError."""
         self._is_closed = True
         self._pool.close()
+        insecure = self._insecure.peek()
+        if insecure is not None:
+            insecure[0].close()
 
     def __enter__(self) -> Session:  # noqa: PYI034 - a name that a program can look up
         return self

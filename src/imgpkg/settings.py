@@ -64,6 +64,7 @@ class Options(TypedDict, total=False):
     client_certificate: StrPath | None
     client_key: StrPath | None
     certs_dirs: tuple[StrPath, ...] | StrPath
+    registries_conf: StrPath | None
 
 
 @hiding("environ")
@@ -89,6 +90,10 @@ class Settings:
     want one; the key may be in the same file. None falls back to `IMGPKG_CLIENT_CERT`, `IMGPKG_CLIENT_KEY`.
     `certs_dirs` are folders in the form of Docker's `certs.d`, with a folder for each host. None is read by
     default; `from_environment` takes those of podman and Docker.
+
+    `registries_conf` is a file in the form of podman's `registries.conf`, whose mirrors images are read from;
+    `auto` takes the files of podman. None falls back to `IMGPKG_REGISTRIES_CONF`, then to the file that
+    `CONTAINERS_REGISTRIES_CONF` names; without them, and with an empty path, there are no mirrors.
     """
 
     login: Login = Login()
@@ -105,6 +110,7 @@ class Settings:
     client_certificate: StrPath | None = None
     client_key: StrPath | None = None
     certs_dirs: tuple[StrPath, ...] | StrPath = ()
+    registries_conf: StrPath | None = None
 
     def __post_init__(self) -> None:
         # The mapping and the paths of the caller may change later; settings do not.

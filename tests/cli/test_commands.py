@@ -17,6 +17,7 @@ GLOBAL = {
 }
 REGISTRY = {
     "registry-ca-cert-path": ((), ""),
+    "registries-conf": ("", ""),
     "registry-client-cert": ("", ""),
     "registry-client-key": ("", ""),
     "registry-verify-certs": (True, ""),

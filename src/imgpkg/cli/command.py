@@ -60,6 +60,11 @@ GLOBAL = (
     switch("yes", "Accepted for compatibility: no command asks for confirmation", short="y"),
 )
 REGISTRY = (
+    text(
+        "registries-conf",
+        "File in the form of podman's registries.conf, whose mirrors images are read from, or 'auto' for "
+        "podman's own files ($IMGPKG_REGISTRIES_CONF)",
+    ),
     switch(
         "registry-anon",
         "Send no login and do not read the docker config; environment sets and keychains still apply "
@@ -122,7 +127,14 @@ REGISTRY = (
         default=True,
     ),
 )
-_BOTH_SIDES = frozenset({"registry-idle-timeout", "registry-response-header-timeout", "registry-retry-count"})
+_BOTH_SIDES = frozenset(
+    {
+        "registries-conf",
+        "registry-idle-timeout",
+        "registry-response-header-timeout",
+        "registry-retry-count",
+    }
+)
 
 
 def _side(side: str, registries: str) -> tuple[Flag, ...]:

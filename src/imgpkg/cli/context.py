@@ -85,6 +85,7 @@ class Context:
             side_login=Login() if side is None else self._login(f"{side.value}-"),
             client_certificate=certificate,
             client_key=key,
+            registries_conf=self._given("registries-conf"),
         )
 
     def _client_certificate(self, side: Side | None) -> tuple[str | None, str | None]:

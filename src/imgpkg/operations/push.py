@@ -74,7 +74,7 @@ def push(
         files, exclusions=excluded, preserve_permissions=preserve_permissions, on_event=on_event
     ) as layer:
         built = build_image(layer, marked)
-        _publish(session.client, target, layer, built, on_event)
+        _publish(session.client.primary, target, layer, built, on_event)
     result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag))
     if lock_output:
         _write_lock(result, lock, lock_output)

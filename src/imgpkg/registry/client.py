@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from copy import copy
 from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.base import BaseEndpoint
+    from imgpkg.registry.mirrors import MirroredReads, Place
     from imgpkg.transport.message import Response
 
 MAX_MANIFEST = 100 << 20
@@ -60,7 +62,7 @@ class RegistryClient:
     content is requested each time, because it may be deleted at any time. `retry_count` is the number of
     attempts, at least one is made. `clock` returns the Unix time, `sleep` gets seconds, `random` returns a
     fraction in [0, 1), and `warn` gets a sentence before each repetition and about a registry that
-    contradicts itself.
+    contradicts itself. What is read of an image is read from `mirrors`, if there are any; `primary` has none.
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
@@ -78,8 +80,10 @@ class RegistryClient:
         sleep: Callable[[float], None] = cancellation.sleep,
         random: Callable[[], float] = random.random,
         warn: Callable[[str], None] = cancellation.ignore,
+        mirrors: MirroredReads | None = None,
     ) -> None:
         self._warn = warn
+        self._mirrors = mirrors
         authorizer = Authorizer(keychain, insecure=insecure, clock=clock)
         retry = Retry(retry_count, sleep, random, self._on_repeat)
         self._exchange = Exchange(transport, authorizer, retry, clock=clock)
@@ -95,10 +99,14 @@ class RegistryClient:
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return the descriptor of the manifest, which is read only where HEAD is not enough."""
+        if self._mirrors is not None:
+            return self._mirrors.read(self.primary, reference, RegistryClient.resolve)
         return self._manifests.resolve(reference)
 
     def exists(self, reference: Reference) -> Descriptor | None:
         """Return the descriptor of the manifest, or None, which takes one request."""
+        if self._mirrors is not None:
+            return self._mirrors.read(self.primary, reference, RegistryClient.exists, bool)
         return self._manifests.exists(reference)
 
     def names(self, reference: Reference, digest: Digest) -> bool:
@@ -106,6 +114,10 @@ class RegistryClient:
 
         A refusal (401, 403 and the like, after the login was tried) counts as False: the write decides.
         """
+        if self._mirrors is not None:
+            return self._mirrors.read(
+                self.primary, reference, lambda client, place: client.names(place, digest), bool
+            )
         return self._manifests.names(reference, digest)
 
     def manifest(self, reference: Reference) -> Manifest:
@@ -113,6 +125,8 @@ class RegistryClient:
 
         Raises VerificationError for bytes of another digest, InvalidManifest for bytes that are no manifest.
         """
+        if self._mirrors is not None:
+            return self._mirrors.read(self.primary, reference, RegistryClient.manifest)
         return self._manifests.read(reference)
 
     def has_blob(self, repository: Repository, digest: Digest) -> bool:
@@ -131,6 +145,8 @@ class RegistryClient:
         is requested. With `use_urls`, a blob that the registry does not return is requested from the URLs of
         its descriptor, without a credential. Raises VerificationError while reading.
         """
+        if self._mirrors is not None:
+            return self._mirrors.open_blob(self.primary, repository, blob, use_urls=use_urls)
         return self._blobs.open(repository, blob, use_urls=use_urls)
 
     def push_blob(
@@ -180,7 +196,29 @@ class RegistryClient:
 
     def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
         """Return the descriptors of what refers to the manifest: from the API, or the index under its tag."""
+        if self._mirrors is not None:
+            return self._mirrors.read(
+                self.primary,
+                repository.digest(digest),
+                lambda client, place: client.referrers(place.repository, digest),
+                bool,
+            )
         return self._referrers.find(repository, digest)
+
+    def sources(self, reference: Reference) -> tuple[Place, ...]:
+        """Return where `reference` is read from, in order, without a request; see `Mirrors.sources`."""
+        from imgpkg.registry.mirrors import Mirrors
+
+        return (self._mirrors.mirrors if self._mirrors is not None else Mirrors()).sources(reference)
+
+    @property
+    def primary(self) -> RegistryClient:
+        """The same client without mirrors: for what is written, and for what is compared with it."""
+        if self._mirrors is None:
+            return self
+        primary = copy(self)
+        primary._mirrors = None  # noqa: SLF001 - a copy of this object
+        return primary
 
     def decision(self, repository: Repository) -> Decision:
         """Return the credential that is used for `repository`, and why, without a request."""

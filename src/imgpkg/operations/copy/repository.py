@@ -167,7 +167,7 @@ def destination(
 ) -> Destination:
     """Return how to write the images of `opened` to `repository`."""
     tag_of = _repository_based if options.repo_based_tags else _by_digest
-    to = Destination(session.client, repository, tag_of, mounts=not opened.is_local)
+    to = Destination(session.client.primary, repository, tag_of, mounts=not opened.is_local)
     return replace(to, is_unproven=_is_unproven(opened, session, to))
 
 
