@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.base import BaseEndpoint
-    from imgpkg.registry.mirrors import MirroredReads, Place
+    from imgpkg.registry.mirrors import ImageSource, MirroredReads
     from imgpkg.transport.message import Response
 
 MAX_MANIFEST = 100 << 20
@@ -205,7 +205,7 @@ class RegistryClient:
             )
         return self._referrers.find(repository, digest)
 
-    def sources(self, reference: Reference) -> tuple[Place, ...]:
+    def sources(self, reference: Reference) -> tuple[ImageSource, ...]:
         """Return where `reference` is read from, in order, without a request; see `Mirrors.sources`."""
         from imgpkg.registry.mirrors import Mirrors
 

@@ -94,7 +94,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ImageSource:
     """A place to read an image from: the reference there, which is for requests and never shown as a name."""
 
     reference: Reference
@@ -111,7 +111,7 @@ class Mirrors:
 
     rules: tuple[Rule, ...] = ()
 
-    def sources(self, reference: Reference) -> tuple[Place, ...]:
+    def sources(self, reference: Reference) -> tuple[ImageSource, ...]:
         """Return where to read `reference` from, in order: its mirrors, then its location.
 
         Raises UsageError for a blocked reference, and InvalidSettings for a location that is no repository.
@@ -119,16 +119,16 @@ class Mirrors:
         name = _name(reference)
         found = [(len(rule.prefix), rule, part) for rule in self.rules if (part := rule.match(name))]
         if not found:
-            return (Place(reference),)
+            return (ImageSource(reference),)
         _, rule, part = max(found, key=lambda item: item[0])
         if rule.blocked:
             raise UsageError(f"reading {reference} is blocked by the rule {rule.prefix!r} of {rule.path}")
         places = [(mirror.location, mirror.insecure) for mirror in rule.mirrors if mirror.is_for(reference)]
         mirrors = (
-            Place(_moved(reference, rule, part, location), insecure, is_mirror=True)
+            ImageSource(_moved(reference, rule, part, location), insecure, is_mirror=True)
             for location, insecure in places
         )
-        return (*mirrors, Place(_moved(reference, rule, part, rule.location or part), rule.insecure))
+        return (*mirrors, ImageSource(_moved(reference, rule, part, rule.location or part), rule.insecure))
 
 
 def _anything(_: object) -> bool:
@@ -166,7 +166,7 @@ class MirroredReads:
 
         The error has a line for each other source that failed.
         """
-        failures: list[tuple[Place, ImgpkgError]] = []
+        failures: list[tuple[ImageSource, ImgpkgError]] = []
         *first, last = self._ordered(reference)
         for source in first:
             try:
@@ -198,7 +198,11 @@ class MirroredReads:
             )
 
     def _kept(
-        self, reference: Reference, source: Place, failures: list[tuple[Place, ImgpkgError]], result: Result
+        self,
+        reference: Reference,
+        source: ImageSource,
+        failures: list[tuple[ImageSource, ImgpkgError]],
+        result: Result,
     ) -> Result:
         self._used[reference.repository] = source.reference.repository.registry
         for failed, why in failures:
@@ -207,10 +211,10 @@ class MirroredReads:
                 self._warn(f"the mirror {failed.reference.repository.registry} is passed over: {why}")
         return result
 
-    def _client(self, client: RegistryClient, source: Place) -> RegistryClient:
+    def _client(self, client: RegistryClient, source: ImageSource) -> RegistryClient:
         return self._insecure() if source.insecure else client
 
-    def _ordered(self, reference: Reference) -> tuple[Place, ...]:
+    def _ordered(self, reference: Reference) -> tuple[ImageSource, ...]:
         """Return the sources, the one that was used last for the repository at the front for a digest."""
         sources = self.mirrors.sources(reference)
         used = self._used.get(reference.repository)
