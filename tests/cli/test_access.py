@@ -221,6 +221,16 @@ class TestWhatFails:
         assert f"-> Log in: imgpkg auth login {embedded_login.address}, or set" in done.out
         assert done.code == 1
 
+    def test_of_what_was_almost_used_says_so_before_all_other_advice(self, run, embedded_login, monkeypatch):
+        host, port = embedded_login.address.split(":")
+        monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", f"{host}:1")
+        monkeypatch.setenv("IMGPKG_REGISTRY_REGISTRY_TOKEN_0", "t0ken-of-set")
+        done = run("auth", "check", f"{embedded_login.address}/check/a")
+        assert (
+            f"-> IMGPKG_REGISTRY_HOSTNAME_0={host}:1: its port is 1, not {port}: "
+            f"IMGPKG_REGISTRY_HOSTNAME_0={host}:{port}. Log in: "
+        ) in done.out
+
     def test_of_a_host_that_there_is_not(self, run):
         done = run("auth", "check", "no-such-host.invalid/team/app", "--registry-retry-count", "1")
         assert done.out == (

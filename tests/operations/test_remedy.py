@@ -123,3 +123,14 @@ def test_a_page_in_an_error_has_its_status():
 )
 def test_a_time_is_shown_also_when_no_calendar_has_it(seconds, text):
     assert moment(seconds) == text
+
+
+def test_a_registry_of_a_cloud_is_advised_to_use_its_keychain_and_no_login_that_ends():
+    ecr = Repository("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "team/app")
+    unauthorized = answered(401)
+    case = Trouble(
+        unauthorized, ecr, Decision(ecr, Credential()), "pull from", False, "", None, Surroundings(), 0.0
+    )
+    remedy = meaning(case).remedy
+    assert "IMGPKG_ACTIVE_KEYCHAINS=ecr" in remedy
+    assert "auth login" not in remedy

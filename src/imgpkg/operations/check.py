@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from imgpkg.auth.keychain import Decision
+from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.errors import (
     Cancelled,
     CertificateRejected,
@@ -21,6 +21,7 @@ from imgpkg.errors import (
     InvalidSettings,
     NotFound,
     TransportError,
+    Unauthorized,
     printable,
 )
 from imgpkg.oci.reference import Reference, Repository, WholeRegistry, parse_any, parse_place, without_login
@@ -119,7 +120,8 @@ def check_access(
     raised. `clock` returns the Unix time.
     """
     target = CheckTarget.parse(reference)
-    check = _Check(target, Probe(session.client, target.repository), push=push, now=clock())
+    probe, keychain = Probe(session.client, target.repository), session.keychain
+    check = _Check(target, probe, keychain, push=push, now=clock())
     return check.report(without_login(reference))
 
 
@@ -161,9 +163,12 @@ class _Attempt:
 class _Check:
     """One check: the requests first, then the steps that they were."""
 
-    def __init__(self, target: CheckTarget, probe: Probe, *, push: bool, now: float) -> None:
+    def __init__(
+        self, target: CheckTarget, probe: Probe, keychain: Keychain, *, push: bool, now: float
+    ) -> None:
         self._target = target
         self._probe = probe
+        self._keychain = keychain
         self._push = push and not target.is_registry
         self._now = now
 
@@ -264,7 +269,15 @@ class _Check:
         text = found.text
         if attempt.place == "certificate" and surroundings.tls is not None:
             text = f"{text}; {_certificate_step(surroundings.tls, self._now).text}"
-        return Step(attempt.place, Mark.FAILED, printable(text), printable(found.remedy))
+        remedy = f"{self._near_miss(attempt, decision)}{found.remedy}"
+        return Step(attempt.place, Mark.FAILED, printable(text), printable(remedy))
+
+    def _near_miss(self, attempt: _Attempt, decision: Decision) -> str:
+        """Return the first credential that almost was used, where the one that was used is refused."""
+        if not isinstance(attempt.error, (Unauthorized, Forbidden, NotFound)):
+            return ""
+        misses = self._keychain.near_misses(decision)
+        return next((f"{miss}. " for miss in misses if miss.remedy), "")
 
 
 def _absent(attempt: _Attempt, target: CheckTarget) -> str:

@@ -89,8 +89,15 @@ def meaning(trouble: Trouble) -> Meaning:
     return Meaning(f"{trouble.server} gave an unusable answer: {error}", _not_a_registry(trouble))
 
 
-def login_advice(registry: str) -> str:
-    """Return how to give a login for a registry."""
+def login_advice(decision: Decision) -> str:
+    """Return how to give the registry of `decision` a credential that it accepts."""
+    from imgpkg.auth.diagnosis.remedies import remedies_for
+
+    advice = remedies_for(decision)
+    # A registry of a cloud has its keychain; one of AWS takes no lasting login at all.
+    if len(advice) > 1:
+        return " ".join(advice)
+    registry = decision.repository.registry
     return (
         f"imgpkg auth login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} with "
         "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
@@ -204,7 +211,7 @@ def _of_anonymity(trouble: Trouble, error: RegistryError) -> Meaning:
     text = f"{trouble.server} wants a login, and none was sent ({_said(error)})"
     if trouble.place:
         return Meaning(text, f"Add a login to {trouble.place}, which asks for anonymous access.")
-    return Meaning(text, f"Log in: {login_advice(trouble.repository.registry)}")
+    return Meaning(text, f"Log in: {login_advice(trouble.decision)}")
 
 
 def _of_little(trouble: Trouble, error: RegistryError) -> Meaning:
@@ -238,7 +245,7 @@ def _of_absence(trouble: Trouble, error: RegistryError) -> Meaning:
             text, f"Create {trouble.repository.path} at {registry} first, or ask for access to it."
         )
     text = f"either it does not exist, or it is hidden from whoever is not logged in ({_said(error)})"
-    return Meaning(text, f"Check the name; if it is private, log in: {login_advice(registry)}")
+    return Meaning(text, f"Check the name; if it is private, log in: {login_advice(trouble.decision)}")
 
 
 def _ended(trouble: Trouble) -> str:
