@@ -245,3 +245,12 @@ def test_a_fingerprint_for_one_run_says_so(run, monkeypatch):
         done.out,
         re.MULTILINE,
     )
+
+
+def test_no_key_is_made_where_there_is_no_secret_to_tell_apart(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert run("auth", "explain", REPOSITORY).code == 0
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("IMGPKG_TOKEN", "s3cret")
+    assert run("auth", "explain", REPOSITORY).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["imgpkg"]

@@ -69,7 +69,10 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     told = tuple(miss.remedy for miss in misses if miss.remedy)
     helpful = remedies_for(decision) if decision.winner is None else ()
     remedies = [remedy for remedy in helpful if not remedy.endswith(told)]
-    key = FingerprintKey.of_machine(session.settings.environ)
+    shown = (decision.credential, *(miss.credential for miss in misses if miss.credential))
+    # The file of the key is made for a secret only.
+    has_secret = any(not credential.is_anonymous for credential in shown)
+    key = FingerprintKey.of_machine(session.settings.environ) if has_secret else FingerprintKey()
     text = "".join(f"{printable(line)}\n" for line in _lines(decision, misses, remedies, key))
     return _Explanation(text, _document(decision, misses, remedies, key))
 
