@@ -331,3 +331,17 @@ class TestFolders:
         (tmp_path / "ca.crt").touch()
         contexts = contexts_of(tmp_path / "certs.d")
         assert contexts.find(Origin("https", "..", 443), is_registry=True) == TLSFiles()
+
+
+def test_a_folder_for_a_host_that_is_a_file_is_passed_over(tmp_path):
+    (tmp_path / "r.example").touch()
+    assert contexts_of(tmp_path).find(Origin("https", "r.example", 443), is_registry=True) == TLSFiles()
+
+
+def test_a_named_file_that_vanished_is_an_error_when_it_is_needed(authority, tmp_path, server):
+    files = authority.client(tmp_path)
+    for path in files:
+        os.unlink(path)
+    with pytest.raises(InvalidSettings) as caught:
+        get(server.url, named_files=named(*files))
+    assert str(caught.value).startswith(f"TLS with {server.address}: Client certificate from {ORIGIN}: ")
