@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import pytest
 
 from imgpkg.auth.flags import ExplicitSource, validate, variables_of
-from imgpkg.auth.keychain import ANONYMOUS, Credential, Outcome
+from imgpkg.auth.keychain import ANONYMOUS, Credential, Decision, Finding, Outcome
 from imgpkg.errors import CredentialError, UsageError
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Login, Side
@@ -370,3 +371,22 @@ class TestFiles:
         finding = source.lookup(Repository.parse("gcr.io/p/i"))
         assert finding.credential.password == "again!"
         assert "--registry-password-file cannot be read again" in finding.detail
+
+    def test_that_are_overruled_are_told_and_not_read(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        repository = Repository.parse("gcr.io/p/i")
+        won = Finding("environment", Outcome.MATCHED, "has it", "IMGPKG_REGISTRY_HOSTNAME=gcr.io", ANONYMOUS)
+        source = ExplicitSource(Login("u", password_file=tmp_path / "pipe"), {})
+        (miss,) = source.near_misses(Decision(repository, ANONYMOUS, (won,)))
+        assert miss.text.startswith("--registry-username, --registry-password-file=")
+        assert miss.credential is None
+
+    def test_that_are_not_given_change_no_near_miss(self):
+        repository = Repository.parse("gcr.io/p/i")
+        won = Finding("environment", Outcome.MATCHED, "has it", "IMGPKG_REGISTRY_HOSTNAME=gcr.io", ANONYMOUS)
+        (miss,) = ExplicitSource(Login("u", "p"), {}).near_misses(Decision(repository, ANONYMOUS, (won,)))
+        assert miss.credential == Credential("u", "p")
+
+    def test_are_named_by_their_path_before_they_are_read(self, path):
+        stated = ExplicitSource(Login("u", password_file=path), {}).stated
+        assert (stated.credential.username, stated.credential.password) == ("u", str(path))

@@ -76,7 +76,11 @@ class ExplicitSource:
         """Yield what is overruled or counts for nothing; see `ExplainsNearMisses.near_misses`."""
         from imgpkg.auth.diagnosis.overruled import flags_misses
 
-        return flags_misses(self.lookup(decision.repository), decision)
+        finding = self.stated
+        if isinstance(self._chosen, _InFile):
+            # A pipe can be read only once, and what is not used need not be read.
+            finding = replace(finding, credential=None)
+        return flags_misses(finding, decision)
 
 
 def validate(

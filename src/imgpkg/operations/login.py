@@ -72,7 +72,7 @@ def login(
 
     It is stored where docker stores it, in the helper that docker's configuration names or in the file, or in
     the podman file `authfile`. Without `check` the registry is not asked. `origin` says in errors where the
-    credential is from. A session reads such files once: another one uses the new login.
+    credential is from. Sessions that are open use the new login once they look for a credential again.
 
     Raises InvalidReference for `registry`, Unauthorized or another error of the registry, CredentialError for
     a malformed file or a helper that fails, and LocalIOError; nothing is stored then.

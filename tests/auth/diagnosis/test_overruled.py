@@ -32,6 +32,8 @@ def test_a_source_of_a_program_is_named_and_has_no_remedy():
         ("gke", "gcloud", "take gke out of IMGPKG_ACTIVE_KEYCHAINS"),
         ("flags", "$IMGPKG_USERNAME, $IMGPKG_PASSWORD", "unset IMGPKG_USERNAME"),
         ("flags", "--registry-username, $IMGPKG_PASSWORD", "leave out --registry-username"),
+        ("flags", "$IMGPKG_TOKEN_FILE=/run/token", "unset IMGPKG_TOKEN_FILE"),
+        ("flags", "--registry-token-file=/run/token", "leave out --registry-token-file=/run/token"),
         ("docker config", "FILE: credsStore", ""),
     ],
 )

@@ -93,3 +93,16 @@ def test_a_decision_without_winner_has_no_secret():
 )
 def test_the_remedy_replaces_the_secret_where_it_is(credential, source, origin, remedy):
     assert [one for _, one in misses(credential, source, origin)] == [remedy]
+
+
+@pytest.mark.parametrize(
+    ("source", "origin"),
+    [
+        ("environment", "IMGPKG_REGISTRY_HOSTNAME_0=a.io, IMGPKG_REGISTRY_PASSWORD_FILE_0=/run/password"),
+        ("flags", "--registry-username, --registry-password-file=/run/password"),
+        ("flags", "$IMGPKG_USERNAME, $IMGPKG_PASSWORD_FILE=/run/password"),
+    ],
+)
+def test_an_odd_secret_of_a_file_is_to_be_replaced_there(source, origin):
+    ((_, remedy),) = misses(Credential("ci", " s3cret"), source, origin)
+    assert remedy == "write another one into /run/password"

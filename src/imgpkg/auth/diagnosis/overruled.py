@@ -53,7 +53,8 @@ def without(winner: Finding) -> str:
         return f"take {winner.source} out of IMGPKG_ACTIVE_KEYCHAINS"
     if winner.source == _FLAGS:
         first = winner.origin.partition(", ")[0]
-        return f"unset {first[1:]}" if first.startswith("$") else f"leave out {first}"
+        # The origin of a secret in a file has its path after an equals sign.
+        return f"unset {first[1:].partition('=')[0]}" if first.startswith("$") else f"leave out {first}"
     return ""
 
 

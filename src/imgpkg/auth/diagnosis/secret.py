@@ -56,16 +56,18 @@ def _end(secret: str, now: float) -> Iterator[str]:
 
 def _remedy(winner: Finding, kind: str, decision: Decision) -> str:
     """Return how to give another secret in the same place; empty for a place that is not known."""
+    named = kind.replace(" ", "_").upper()
+    # A secret in a file: the origin ends in the flag or variable, an equals sign and the path.
+    before, _, origin = winner.origin.rpartition(", ")
+    name, is_file, path = origin.partition("=")
+    if is_file and (winner.source == "flags" or (before and f"_{named}_FILE" in name)):
+        return f"write another one into {path}"
     if winner.source == "environment":
-        named = kind.replace(" ", "_").upper()
-        if f"_{named}_FILE" in winner.origin:
-            return f"write another one into {winner.origin.rpartition('=')[2]}"
         name = winner.origin.partition("=")[0].replace("_HOSTNAME", f"_{named}", 1)
         return f'{name}="$(cat FILE)"'
     if winner.source == "docker config":
         return login_command(decision.repository.registry)
     if winner.source == "flags":
-        origin = winner.origin.rpartition(", ")[2]
         if origin.startswith("$"):
             return f'{origin[1:]}="$(cat FILE)"'
         return f"{origin}-stdin < FILE" if kind == "password" else f'{origin} "$(cat FILE)"'
