@@ -24,8 +24,9 @@ ImgpkgError                     base class of all exceptions of the package
 ├── LocalIOError                the operating system refused access to a file or folder
 └── Cancelled                   an event hook, or `Session.stop`, ended the operation
 
-`str(error)` is `outer: inner: message`, with the parts of `context` before the message. `hints` are whole
-sentences on what to do next; they are not part of the text.
+`str(error)` is `outer: inner: message`, with the parts of `context` before the message. It begins with the
+sentence of `refusal` where a registry or token service did not accept a credential, or got none. `hints` are
+whole sentences on what to do next; they are not part of the text.
 
 `message` and `context` contain names and responses of others unchanged. `str(error)` and `hints` are safe to
 print: `printable` has escaped control characters and line breaks.
@@ -38,6 +39,7 @@ import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -70,12 +72,38 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - what four digits hold
 
 
+class RefusalKind(Enum):
+    """What became of the credential of a request that was not allowed."""
+
+    REFUSED = "refused"
+    NOT_ENOUGH = "not enough"
+    ANONYMOUS = "anonymous"
+    ENDED = "ended"
+    UNUSABLE = "cannot be used here"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request was not allowed, in one `sentence`, and a `remedy`; both are safe to print.
+
+    The credential was refused, is valid for less than was asked for, is missing (`ANONYMOUS`: none was sent),
+    has ended, or is of a kind that the registry has no use for.
+    """
+
+    kind: RefusalKind
+    sentence: str
+    remedy: str = ""
+
+
 class ImgpkgError(Exception):
     """Base class of all exceptions that the package raises.
 
     `lines` are further lines of the text, and `hints` whole sentences on what to do next. `context` is what
-    was being done, outermost first; `doing` adds to it.
+    was being done, outermost first; `doing` adds to it. `refusal` says what became of a credential; None
+    where that is not what the error is about.
     """
+
+    refusal: Refusal | None = None
 
     def __init__(self, message: str, *, hints: tuple[str, ...] = (), lines: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -93,8 +121,14 @@ class ImgpkgError(Exception):
     def hints(self, hints: tuple[str, ...]) -> None:
         self._hints = tuple(map(printable, hints))
 
+    @property
+    def cause(self) -> str:
+        """The sentence of the refusal, with which the text begins; empty for errors without one."""
+        return self.refusal.sentence if self.refusal else ""
+
     def __str__(self) -> str:
-        return "\n".join(map(printable, (": ".join((*self.context, self.message)), *self.lines)))
+        first = ": ".join((*filter(None, [self.cause]), *self.context, self.message))
+        return "\n".join(map(printable, (first, *self.lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors of worker processes are pickled, and the constructors have more parameters than `args`.
@@ -207,15 +241,24 @@ class RegistryError(ImgpkgError):
 
 
 class Unauthorized(RegistryError):
-    """Status 401. The hints name the source of the credential that was sent, and why others had none."""
+    """Status 401. `refusal` says what became of the credential, the hints where it is from."""
 
 
 class Forbidden(RegistryError):
-    """Status 403: the credential is valid, but does not allow the request. The hints are those of a 401."""
+    """Status 403: mostly a valid credential that does not allow the request; as for a 401."""
 
 
 class NotFound(RegistryError):
-    """Status 404: the repository, manifest, tag or blob does not exist or is hidden."""
+    """Status 404: the repository, manifest, tag or blob does not exist or is hidden.
+
+    `refusal` is set where no credential was sent. It is not part of the text, since most of what is not found
+    does not exist.
+    """
+
+    @property
+    def cause(self) -> str:
+        """Empty: the message itself says what happened."""
+        return ""
 
 
 class ChallengeError(ImgpkgError):

@@ -460,7 +460,7 @@ def test_a_failing_helper_ends_the_search_and_tells_who_asked(folder):
         "out: `no credentials username`"
     )
     assert caught.value.hints == (
-        "credsStore in $DOCKER_AUTH_CONFIG says to ask docker-credential-a for host.io.",
+        "credsStore in $DOCKER_AUTH_CONFIG says to ask docker-credential-a for host.io: mend or remove it.",
     )
 
 

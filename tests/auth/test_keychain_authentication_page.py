@@ -31,7 +31,9 @@ FROM_FIELDS = {flag.replace("--", "--from-"): name for flag, name in FLAG_FIELDS
 def examples():
     """Pair each trail with the shell lines or the file that stand before it."""
     given = ""
-    for language, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
+    # The errors are in the last sections, of which the end-to-end tests take care.
+    page = PAGE.read_text(encoding="utf-8").partition("\n## Troubleshooting\n")[0]
+    for language, text in BLOCK.findall(page):
         # What `auth explain` prints, and not the trail alone, is tested as output of the command.
         if language == "text" and "imgpkg auth explain" not in given:
             yield given, text

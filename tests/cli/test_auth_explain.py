@@ -192,7 +192,7 @@ def test_one_bad_reference_among_others_leaves_them_their_answers(run):
     assert done.code == 1
     good, bad = json.loads(run("auth", "explain", REPOSITORY, "UPPER/x", "--json").out)
     assert good["repository"] == REPOSITORY
-    assert set(bad) == {"reference", "error", "hints"}
+    assert set(bad) == {"reference", "error", "refusal", "hints"}
 
 
 def test_several_bad_references_are_one_error(refused):

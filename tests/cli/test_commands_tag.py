@@ -90,5 +90,5 @@ class TestList:
     def test_a_repository_that_is_not_there_is_an_error(self, refused, repository):
         address, _, name = repository.partition("/")
         assert refused("tag", "list", "-i", repository).startswith(
-            f"GET http://{address}/v2/{name}/tags/list?n=1000:\n  NAME_UNKNOWN: "
+            f"GET http://{address}/v2/{name}/tags/list?n=1000: NAME_UNKNOWN: "
         )

@@ -127,17 +127,23 @@ class TestJSON:
         output.finish()
         assert r'"\u003ca\u0026b\u003e é\u2028\u2029"' in capsys.readouterr().out
 
-    def test_an_error_is_text_on_standard_error_and_nothing_else(self, run, image):
+    def test_an_error_is_text_on_standard_error_and_a_document(self, run, image):
         done = run("tag", "resolve", "-i", f"{image}:nosuch", "--json")
-        assert (done.code, done.out) == (1, "")
+        assert done.code == 1
         assert "MANIFEST_UNKNOWN" in done.err
+        document = json.loads(done.out)
+        assert document["error"] in done.err
+        assert document["refusal"]["kind"] == "anonymous"
+        assert document["hints"][0].startswith("If the repository is private: no credential was sent to ")
 
-    def test_an_error_after_progress_leaves_standard_output_empty(self, run, folder):
+    def test_an_error_after_progress_is_the_whole_document(self, run, folder):
         done = run(
             "push", "-i", "127.0.0.1:1/refused/app", "-f", folder, "--json", "--registry-retry-count=1"
         )
-        assert (done.code, done.out) == (1, "")
+        assert done.code == 1
         assert "connection refused" in done.err
+        document = json.loads(done.out)
+        assert (list(document), document["refusal"]) == (["error", "refusal", "hints"], None)
 
     def test_flags_that_are_wrong_are_told_as_text(self, run):
         done = run("--json", "push", "--bogus")

@@ -92,7 +92,7 @@ class TestALogin:
     def test_that_is_missing_is_explained(self, imgpkg, docker_registry_htpasswd):
         done = imgpkg("tag", "list", "-i", f"{docker_registry_htpasswd.address}/team/login")
         assert done.returncode == 1
-        assert "no credential found" in done.stderr
+        assert "Error: no credential was sent to the registry" in done.stderr
 
 
 class TestTLS:

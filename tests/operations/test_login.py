@@ -106,7 +106,8 @@ def test_a_wrong_password_is_sent_once_and_stores_nothing(server, entered, confi
     with pytest.raises(RegistryError) as caught:
         imgpkg.login(f"{server.address}{path}", BAD, session=entered())
     assert caught.value.status == 401
-    assert str(caught.value).startswith(f"Logging in to {server.address}{path} as '{USERNAME}': ")
+    assert f" refused user '{USERNAME}', " in caught.value.refusal.sentence
+    assert f": Logging in to {server.address}{path} as '{USERNAME}': " in str(caught.value)
     assert caught.value.hints == ("Nothing was stored.",)
     assert not config.parent.exists()
     if server.server:

@@ -29,12 +29,8 @@ def send(endpoint, *answers):
 
 def test_a_public_registry_is_asked_over_https_only():
     endpoint = Endpoint("registry.example")
-    with pytest.raises(ConnectionFailed) as caught:
+    with pytest.raises(ConnectionFailed):
         send(endpoint, error(ConnectionFailed))
-    assert caught.value.context == (
-        "Error while preparing a transport to talk with the registry",
-        "Unable to create round tripper",
-    )
     assert send(endpoint, OK) == ["https://registry.example/v2/a/manifests/x?n=1"]
 
 

@@ -187,11 +187,13 @@ class TestHints:
             made.exchange.call(GET, Access.read(A), (200,))
         return caught.value.hints
 
-    def test_say_which_credential_was_used_and_that_flags_go_everywhere(self):
-        first, second, last = self.hints(403, LOGIN)
-        assert first == "credential for r.example/a/b from flags: the test (user 'user')"
-        assert second == "flags: matched: was told so"
-        assert "IMGPKG_REGISTRY_HOSTNAME_0" in last
+    def test_say_which_credential_was_there(self):
+        remedy, *trail = self.hints(403, LOGIN)
+        assert remedy.startswith("Check the address: ")
+        assert trail == [
+            "credential for r.example/a/b from flags: the test (user 'user')",
+            "flags: matched: was told so",
+        ]
 
     def test_say_where_a_proxy_finds_its_login(self):
         made = bench(lambda asked: Said(407))
@@ -201,11 +203,10 @@ class TestHints:
         assert "HTTPS_PROXY" in hint
 
     def test_say_that_the_request_was_anonymous(self):
-        first, second, last = self.hints(401, None, name="environment")
-        assert "no credential found for r.example/a/b" in first
+        first, second = self.hints(401, None, name="environment")
         assert second == "environment: no match: knows nothing"
-        assert last == (
-            "To log in: docker login r.example, or set IMGPKG_REGISTRY_HOSTNAME_0=r.example with "
+        assert first == (
+            "To log in: imgpkg auth login r.example, or set IMGPKG_REGISTRY_HOSTNAME_0=r.example with "
             "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
         )
 
@@ -213,8 +214,8 @@ class TestHints:
         ("claims", "said"),
         [
             (
-                {"iss": "https://id.example", "exp": 999},
-                "the registry token, issued by https://id.example, ended at 1970-01-01 00:16:39 UTC",
+                {"iss": "https://id.example", "exp": 4102444800},
+                "the registry token, issued by https://id.example, ends at 2100-01-01 00:00:00 UTC",
             ),
             ({"exp": 1e12}, None),
             ({"exp": 4102444800}, "the registry token ends at 2100-01-01 00:00:00 UTC"),
@@ -231,14 +232,14 @@ class TestHints:
 
     def test_offer_nothing_to_users_who_want_to_be_anonymous(self):
         first, second = self.hints(401, ANONYMOUS)
-        assert first == "no credential for r.example/a/b, anonymous access is asked for by flags: the test"
+        assert first.startswith("Leave out the test. To log in: ")
         assert second == "flags: matched: was told so"
 
     def test_say_which_scope_was_asked_for_and_where(self):
         registry = TokenRegistry()
         registry.content = lambda asked: Said(403)
         hints = self.hints(403, LOGIN, name="docker config", registry=registry)
-        assert hints[2:] == (
+        assert hints[3:] == (
             "requested scope: repository:a/b:pull",
             "r.example sends its clients to the token service https://auth.example/token",
         )
@@ -246,12 +247,12 @@ class TestHints:
     def test_say_nothing_of_a_token_service_at_home_or_of_one_refused(self):
         registry = TokenRegistry("/token")
         registry.content = lambda asked: Said(403)
-        assert self.hints(403, LOGIN, name="x", registry=registry)[2:] == (
+        assert self.hints(403, LOGIN, name="x", registry=registry)[3:] == (
             "requested scope: repository:a/b:pull",
         )
         registry = TokenRegistry("http://auth.example/token")
         hints = self.hints(401, TOKEN, name="x", registry=registry)
-        assert hints[2:] == (
+        assert hints[3:] == (
             "requested scope: repository:a/b:pull",
             "r.example refused this credential; to lock no account, this run does not send it there again",
         )

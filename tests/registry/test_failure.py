@@ -73,8 +73,8 @@ def test_leaves_out_a_detail_that_is_null():
         (413, b"", "unexpected status code 413 Request Entity Too Large"),
         (416, b"", "unexpected status code 416 Requested Range Not Satisfiable"),
         (599, b"", "unexpected status code 599"),
-        (502, b"<html><body>bad</body></html>", "unexpected status code 502 Bad Gateway"),
-        (502, b"\n <!DOCTYPE html>bad", "unexpected status code 502 Bad Gateway"),
+        (502, b"<html><body>bad</body></html>", "unexpected status code 502 Bad Gateway (a web page)"),
+        (502, b"\n <!DOCTYPE html>bad", "unexpected status code 502 Bad Gateway (a web page)"),
         (500, b"a\x1b[31mb\r\nc\x00", r"unexpected status code 500 Internal Server Error: a\x1b[31mb c\x00"),
         (500, b"\xff", "unexpected status code 500 Internal Server Error: \ufffd"),
     ],
@@ -85,7 +85,7 @@ def test_tells_the_status_and_what_else_the_answer_says(status, body, expected):
 
 def test_leaves_out_a_body_that_calls_itself_html():
     headers = [("Content-Type", "text/HTML; charset=utf-8")]
-    assert text(502, b"bad", headers) == "unexpected status code 502 Bad Gateway"
+    assert text(502, b"bad", headers) == "unexpected status code 502 Bad Gateway (a web page)"
 
 
 def test_says_that_head_has_no_body():

@@ -82,7 +82,8 @@ class TestTags:
     @pytest.mark.parametrize(
         ("body", "text"),
         [
-            (b"<html>", "the list of tags is not JSON"),
+            (b"<html>", "a web page came back in place of the list of tags"),
+            (b"tags", "the list of tags is not JSON"),
             (b"[]", "the answer is no list of tags"),
             (b'{"tags":"x"}', "the answer is no list of tags"),
             (b'{"tags":[1]}', "the answer is no list of tags"),

@@ -204,7 +204,8 @@ class TestThroughAProxy:
         with Pool(environ=environ) as pool, pytest.raises(ConnectionFailed) as caught:
             pool.send(Request("GET", "https://registry.example/v2/"))
         assert caught.value.reason == "proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused"
-        assert caught.value.hints == ()
+        assert "HTTPS_PROXY" in caught.value.hints[0]
+        assert "hunter2" not in f"{caught.value}{caught.value.hints}"
 
     def test_a_useless_proxy_is_reported_not_passed_over(self):
         with (

@@ -136,12 +136,14 @@ class _Search:
         try:
             credential = self.helpers.get(helper, server)
         except CredentialError as error:
-            hint = f"{field_name} in {self.name} says to ask {program} for {server}."
-            raise CredentialError(error.message, hints=(hint, *error.hints)) from error
+            hint = f"{field_name} in {self.name} says to ask {program} for {server}: mend or remove it."
+            raise CredentialError(error.message, hints=(*error.hints, hint)) from error
         if credential is None:
             self.notes.append(f"{program} has nothing for {server}")
             return None
-        return self._found(f"{field_name} ({program})", f"{program} answered for {server}", credential)
+        kept_in = f"{program} ({field_name} in {self.name})"
+        why = f"{program} answered for {server}"
+        return self._found(f"{field_name} ({program})", why, credential, kept_in=kept_in)
 
     def _entry(self, entries: list[Entry]) -> Finding | None:
         for entry in entries:
@@ -153,12 +155,12 @@ class _Search:
             self.notes.append(f"{label} is empty")
         return None
 
-    def _found(self, where: str, why: str, credential: Credential) -> Finding:
+    def _found(self, where: str, why: str, credential: Credential, kept_in: str = "") -> Finding:
         gives = "has no complete credential, so the access is anonymous"
         if not credential.is_anonymous:
             gives = f"gives the {credential.kind}"
         detail = "; ".join((*self.notes, why, gives))
-        return Finding(_NAME, Outcome.MATCHED, detail, f"{self.name}: {where}", credential)
+        return Finding(_NAME, Outcome.MATCHED, detail, f"{self.name}: {where}", credential, kept_in=kept_in)
 
     def _note_near_misses(self, target: Address) -> None:
         keys = [("auths", entry.key) for entry in self.file.entries]
@@ -201,7 +203,14 @@ class Place:
             data = self._bytes(warn)
             if data is None:
                 return None
-            return self._parse(data, lambda text: warn(f"{self.name}: {text}"))
+            try:
+                return self._parse(data, lambda text: warn(f"{self.name}: {text}"))
+            except CredentialError as error:
+                error.hints = (
+                    *error.hints,
+                    f"Correct this place in {self.name}, or remove it and log in again.",
+                )
+                raise
 
     def _parse(self, data: bytes, warn: Callable[[str], None]) -> AuthFile:
         if not self.is_pull_secret:

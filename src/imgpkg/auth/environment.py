@@ -28,7 +28,6 @@ KINDS = (HOSTNAME, *_LOGIN_KINDS, *CERTIFICATE_KINDS)
 # The kinds whose variable names a file, and the field of a credential that its content is for.
 FILE = "FILE"
 FILES = {f"{kind}_{FILE}": kind.lower() for kind in _LOGIN_KINDS}
-_KINDS_OF_CREDENTIAL = (*_LOGIN_KINDS, *FILES)
 
 # A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
 _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
@@ -43,8 +42,7 @@ class EnvironmentSource:
     The variables are read once, at the first lookup; `warn` then gets a sentence for each probable mistake,
     with names of variables and never a value. A set without a credential matches too: requests to its
     registry are anonymous, unless it names certificates: then the other sources decide. Lookups raise
-    CredentialError for unknown names, bad hostnames, and the file of the best matching set if it cannot be
-    used. Files are read when their set is used.
+    CredentialError for unknown names, bad hostnames, and a file of the best matching set that is of no use.
     """
 
     name = "environment"
@@ -63,7 +61,8 @@ class EnvironmentSource:
         winner, *others = matching
         credential, notes = winner.completed()
         detail = "; ".join((_why(sets, winner, others, repository), *notes))
-        return Finding(self.name, Outcome.MATCHED, detail, winner.origin_with_files, credential)
+        origin, kept_in = winner.origin_with_files, winner.kept_in
+        return Finding(self.name, Outcome.MATCHED, detail, origin, credential, kept_in=kept_in)
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield sets for look-alikes and misspelt variables; see `ExplainsNearMisses.near_misses`."""
@@ -171,6 +170,15 @@ class EnvironmentSet:
         """True when the set names certificates and no part of a login, which other sources may have then."""
         return bool(self.certificates) and self.stated.is_anonymous and not self.missing
 
+    @property
+    def kept_in(self) -> str:
+        """The variable or file that holds the secret, or the variable that is missing; empty for neither."""
+        if self.stated.is_anonymous:
+            return f"${self.missing}" if self.missing else ""
+        kind = self.stated.kind.upper().replace(" ", "_").replace("LOGIN", PASSWORD)
+        file = dict(self.files).get(kind.lower())
+        return f"{file.path} (${file.name})" if file else f"${variable(kind, self.suffix)}"
+
     def mismatch(self, repository: Repository) -> str:
         """Return why the set has no login for `repository`; the names of Docker Hub are one host."""
         target = Address.of(repository)
@@ -276,9 +284,7 @@ def _suggestion(name: str) -> str:
 
     found = closest(name.removeprefix(PREFIX), (*KINDS, *FILES))
     if not found:
-        return (
-            f"{name} is none of {', '.join(PREFIX + kind for kind in KINDS)}, each with or without _SUFFIX."
-        )
+        return f"{name} is none of {', '.join(PREFIX + kind for kind in KINDS)}, with or without _SUFFIX."
     return f"Did you mean {' or '.join(variable(*parts) for parts in found)} instead of {name}?"
 
 
@@ -349,19 +355,14 @@ def _refused_files(suffix: str | None, values: Mapping[str, str]) -> Iterator[st
 
 def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
     for suffix, values in groups.items():
-        given = [kind for kind in _KINDS_OF_CREDENTIAL if values.get(kind)]
+        given = [kind for kind in (*_LOGIN_KINDS, *FILES) if values.get(kind)]
         if suffix == "":
-            names = ", ".join(
-                variable(kind, suffix) for kind in (HOSTNAME, *_KINDS_OF_CREDENTIAL) if kind in values
-            )
+            names = ", ".join(variable(kind, suffix) for kind in (*KINDS, *FILES) if kind in values)
             yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"
         yield from _newline_warnings(suffix, values, given)
-        if values.get(HOSTNAME, "").strip() and _is_half(given):
+        is_half = len(given) == 1 and given[0].removesuffix(f"_{FILE}") in (USERNAME, PASSWORD)
+        if values.get(HOSTNAME, "").strip() and is_half:
             yield _half_warning(suffix, given[0], groups)
-
-
-def _is_half(given: list[str]) -> bool:
-    return len(given) == 1 and given[0].removesuffix(f"_{FILE}") in (USERNAME, PASSWORD)
 
 
 def _newline_warnings(suffix: str | None, values: Mapping[str, str], given: Iterable[str]) -> Iterator[str]:

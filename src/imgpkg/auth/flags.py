@@ -140,14 +140,18 @@ class _InFile:
     def stated(self) -> Finding:
         """Return the finding with the path of the file."""
         credential = replace(self.credential, **{self.name: self.file.path}, expires_at=None)
-        return _matched(credential, self.origin, self.registries)
+        return _matched(credential, self.origin, self.registries, self._kept_in)
 
     def finding(self) -> Finding:
         """Return the finding with the content of the file; raise CredentialError if it cannot be used."""
         from imgpkg.auth.secret_file import completed
 
         credential, notes = completed(self.credential, {self.name: self.file})
-        return _matched(credential, self.origin, self.registries, *notes)
+        return _matched(credential, self.origin, self.registries, self._kept_in, *notes)
+
+    @property
+    def _kept_in(self) -> str:
+        return f"{self.file.path} ({self.file.name})"
 
 
 class _LoginOptions:
@@ -238,7 +242,7 @@ class _LoginOptions:
         registries = self._names.registries
         if not secret.instead:
             whole = replace(credential, **{name: secret.value}, expires_at=None)
-            return _matched(whole, ", ".join((*origins, secret.origin)), registries)
+            return _matched(whole, ", ".join((*origins, secret.origin)), registries, secret.origin)
         from imgpkg.auth.secret_file import SecretFile
 
         origin = ", ".join((*origins, f"{secret.origin}={secret.value}"))
@@ -247,9 +251,10 @@ class _LoginOptions:
         return _InFile(credential, name, file, origin, registries)
 
 
-def _matched(credential: Credential, origin: str, registries: str, *notes: str) -> Finding:
+def _matched(credential: Credential, origin: str, registries: str, kept_in: str, *notes: str) -> Finding:
     gives = f"gives the {credential.kind} to {registries}; the docker config is not consulted"
-    return Finding(_NAME, Outcome.MATCHED, "; ".join((gives, *notes)), origin, credential)
+    detail = "; ".join((gives, *notes))
+    return Finding(_NAME, Outcome.MATCHED, detail, origin, credential, kept_in=kept_in)
 
 
 def _anonymous(origin: str) -> Finding:

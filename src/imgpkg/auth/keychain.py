@@ -143,7 +143,8 @@ class Finding:
 
     `origin` names the variable, file and key, flag or keychain; `detail` is the reason in words. Neither ever
     holds a secret. `credential` is set exactly when the outcome is MATCHED; it may be an anonymous one, which
-    ends the search on purpose. `why_user` is the reason for a user name that nobody has given.
+    ends the search on purpose. `why_user` is the reason for a user name that nobody has given, and
+    `kept_in` the one variable, flag or file that holds the secret, or should, if not `origin`.
     """
 
     source: str
@@ -152,6 +153,7 @@ class Finding:
     origin: str = ""
     credential: Credential | None = field(default=None, repr=False)
     why_user: str = ""
+    kept_in: str = ""
 
 
 class CredentialSource(Protocol):

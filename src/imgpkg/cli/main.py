@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import Parsed, Parser
 from imgpkg.cli.commands import ROOT, children, locate
-from imgpkg.errors import ImgpkgError, UsageError
+from imgpkg.errors import (
+    ChallengeError,
+    CredentialError,
+    ImgpkgError,
+    InvalidManifest,
+    RegistryError,
+    TransportError,
+    UsageError,
+    printable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -156,14 +165,34 @@ def _reason(error: OSError) -> str:
 
 
 def _report(error: ImgpkgError, output: Output | None) -> int:
-    text = f"imgpkg: Error: {format_error(str(error))}"
-    hints = "".join(f"\nhint: {hint}" for hint in error.hints)
+    text = f"imgpkg: Error: {_described(error)}"
     if output is None:
-        sys.stderr.write(f"{text}{hints}\n")
+        sys.stderr.write(f"{text}\n")
     else:
-        output.error(f"{text}{hints}")
+        output.error(text, error)
         output.finish()
     return 1
+
+
+# The users of these mend a set-up: the cause and the remedy are the first two lines.
+_ABOUT_A_SET_UP = (ChallengeError, CredentialError, InvalidManifest, RegistryError, TransportError)
+
+
+def _described(error: ImgpkgError) -> str:
+    """Return the text and the hints of an error.
+
+    A refusal is the first line, its remedy the second, and what the registry said the third.
+    """
+    text, hints = str(error), [f"hint: {hint}" for hint in error.hints]
+    if cause := printable(error.cause):
+        said = text.removeprefix(f"{cause}: ")
+        return "\n".join([_without_login(cause), *hints[:1], f"  {_without_login(said)}", *hints[1:]])
+    is_whole = bool(hints) and isinstance(error, _ABOUT_A_SET_UP)
+    return "\n".join([_without_login(text) if is_whole else format_error(text), *hints])
+
+
+def _without_login(text: str) -> str:
+    return _LOGIN.sub("://REDACTED@", text)
 
 
 def format_error(text: str) -> str:
@@ -172,7 +201,7 @@ def format_error(text: str) -> str:
     Other lines are kept, because `str()` of an error has escaped the line breaks of foreign text. Text in
     brackets, and between `...|` and `|...`, is not broken. Logins in addresses are replaced.
     """
-    first, newline, rest = _LOGIN.sub("://REDACTED@", text).partition("\n")
+    first, newline, rest = _without_login(text).partition("\n")
     cuts = [0, *_cuts(first), len(first)]
     chunks = [first[start:end] for start, end in pairwise(cuts)]
     *above, last = (_indented(chunk, depth) for depth, chunk in enumerate(chunks))

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from imgpkg.cli.arguments import Parsed
+    from imgpkg.errors import ImgpkgError
 
     Document = Mapping[str, object] | Sequence[Mapping[str, object]]
 
@@ -81,8 +82,8 @@ class Output(Protocol):
         """Take a result for programs only, which is written although an error follows."""
         ...
 
-    def error(self, text: str) -> None:
-        """Write the text of an error to standard error."""
+    def error(self, text: str, error: ImgpkgError) -> None:
+        """Write an error: `text`, which describes `error`, to standard error."""
         ...
 
     def finish(self) -> None:
@@ -128,7 +129,7 @@ class TextOutput:
     def failure(self, value: Document) -> None:
         """Write nothing: the error is the text."""
 
-    def error(self, text: str) -> None:
+    def error(self, text: str, error: ImgpkgError) -> None:  # noqa: ARG002 - for programs
         """Write an error after all other output, in red when colours are on."""
         self._pad(raw=False)
         # On a terminal, where both streams end, the error must come last.
@@ -205,7 +206,6 @@ class JSONOutput:
     tables: list[Mapping[str, object]] = field(default_factory=list)
     blocks: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
-    has_failed: bool = False
     value: Document | None = None
     is_failure: bool = False
     is_written: bool = False
@@ -230,10 +230,13 @@ class JSONOutput:
         """Keep the value, which is written even after an error."""
         self.value, self.is_failure = value, True
 
-    def error(self, text: str) -> None:
-        """Write an error at once, as text. No document follows, unless there is one of the failure."""
-        self.has_failed = True
+    def error(self, text: str, error: ImgpkgError) -> None:
+        """Write the text at once; the document is that of the failure if there is one, or about the error."""
         self.err.write(f"{text}\n")
+        if not self.is_failure:
+            from imgpkg.cli.rendering import error_json
+
+            self.value = error_json(error)
 
     def table(self, table: Table) -> None:
         """Keep the columns that are printed."""
@@ -250,9 +253,8 @@ class JSONOutput:
         )
 
     def finish(self) -> None:
-        """Write the document once, unless it is empty or an error was written."""
-        is_empty = not (self.value or self.tables or self.blocks or self.lines)
-        if is_empty or self.is_written or (self.has_failed and not self.is_failure):
+        """Write the document once, unless it is empty."""
+        if self.is_written or not (self.value or self.tables or self.blocks or self.lines):
             return
         # Go writes an empty slice as null.
         document: Document = self.value or {

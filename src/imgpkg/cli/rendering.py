@@ -235,8 +235,14 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
 
 
 def error_json(error: ImgpkgError) -> dict[str, object]:
-    """Return an error for programs: its text and its hints."""
-    return {"error": str(error), "hints": list(error.hints)}
+    """Return an error for programs: its text, what became of the credential if it is about one, its hints."""
+    refusal = error.refusal
+    said = refusal and {
+        "kind": refusal.kind.value,
+        "sentence": refusal.sentence,
+        "remedy": refusal.remedy or None,
+    }
+    return {"error": str(error), "refusal": said, "hints": list(error.hints)}
 
 
 def decision_json(decision: Decision) -> dict[str, object]:

@@ -22,7 +22,7 @@ from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.auth.token import BearerToken
 from imgpkg.registry.blobs import Blobs
 from imgpkg.registry.exchange import Exchange, Repetition, Retry, check_stored, content_digest
-from imgpkg.registry.failure import decides_nothing
+from imgpkg.registry.failure import WEB_PAGE, decides_nothing, is_web_page
 from imgpkg.registry.listing import list_tags
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 MAX_MANIFEST = 100 << 20
 
+_EMPTY = "A proxy or a registry with a fault answers so: try again, or ask its operator."
 _ACCEPT = {"Accept": ",".join(media.MANIFEST_ACCEPT)}
 _OK, _NOT_FOUND = 200, 404
 # After any other response to HEAD, GET is sent: its body has the reason.
@@ -312,7 +313,12 @@ class Manifests:
         digest = _digest(raw, kind, response)
         _check(digest, reference)
         with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
-            return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
+            try:
+                return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
+            except InvalidManifest as error:
+                if (other := _of_another_form(response, raw)) is not None:
+                    raise other from error
+                raise
 
     def _write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
         request = Request(
@@ -350,6 +356,16 @@ def _digest(raw: bytes, kind: str, response: Response) -> Digest:
     if kind == media.DOCKER_SCHEMA_1_SIGNED:
         return content_digest(response) or Digest.of(raw)
     return Digest.of(raw)
+
+
+def _of_another_form(response: Response, raw: bytes) -> InvalidManifest | None:
+    """Return the error for what came back in place of a manifest; None if it may be meant as one."""
+    # The text of the parser would be about a character of a page that the user has not seen.
+    if is_web_page(response, raw):
+        return InvalidManifest("a web page came back in place of a manifest", hints=(WEB_PAGE,))
+    if not raw.strip():
+        return InvalidManifest("an empty answer came back in place of a manifest", hints=(_EMPTY,))
+    return None
 
 
 def _check(digest: Digest, reference: Reference) -> None:

@@ -15,9 +15,9 @@ from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,
     ConnectionFailed,
+    NotTLS,
     TimedOut,
     TransportError,
-    doing,
 )
 from imgpkg.locks import Turn
 from imgpkg.registry.auth.challenge import Challenge
@@ -31,11 +31,7 @@ if TYPE_CHECKING:
 
 # Seconds to connect over https before http is tried as well, where that is allowed.
 HTTPS_TIMEOUT = 2.0
-# The context of every error of a first contact; the words are the original's.
-PREPARING = (
-    "Error while preparing a transport to talk with the registry",
-    "Unable to create round tripper",
-)
+_HINT_OPERATOR = "The set-up of the registry has to name another address: ask its operator."
 Address: TypeAlias = "IPv4Address | IPv6Address"
 
 _PRIVATE = tuple(map(IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")))
@@ -119,13 +115,10 @@ class Endpoint:
         https is tried first. http follows only where it is allowed, and only when no TLS was spoken in time;
         after a rejected certificate it needs `insecure`. The scheme of the first answer is kept.
         """
-        if self.has_answered:
-            return (yield from self._send_over(self._scheme or "https", request))
-        with doing(*PREPARING):
-            if self._scheme is None:
-                answer = yield from self._send_over_either(request)
-            else:
-                answer = yield from self._send_over(self._scheme, request)
+        if self._scheme is None:
+            answer = yield from self._send_over_either(request)
+        else:
+            answer = yield from self._send_over(self._scheme, request)
         self.has_answered = True
         return answer
 
@@ -190,7 +183,9 @@ class Endpoint:
 
 def _joined(first: TransportError, second: TransportError) -> ConnectionFailed:
     reason = f"{first.reason}; {second.message}"
-    return ConnectionFailed(first.method, first.url, reason, hints=(*first.hints, *second.hints))
+    # Most of them are the same for both, and https without TLS is what made http the next to try.
+    hints = dict.fromkeys((*second.hints, *(() if isinstance(first, NotTLS) else first.hints)))
+    return ConnectionFailed(first.method, first.url, reason, hints=tuple(hints))
 
 
 def may_speak_http(registry: str, *, insecure: bool = False) -> bool:
@@ -355,4 +350,4 @@ def _check_host(host: str, registry: str, what: str, url: str) -> None:
 
 def _refusal(what: str, url: str, reason: str, *, hints: tuple[str, ...] = ()) -> ChallengeError:
     text = f"refusing the {what} {redact_url(url)!r} that the registry named: {reason}"
-    return ChallengeError(text, hints=hints)
+    return ChallengeError(text, hints=hints or (_HINT_OPERATOR,))

@@ -34,8 +34,9 @@ LONGEST_DELAY = 1.0
 # A longer pause looks like a program that hangs.
 LONGEST_RETRY_AFTER = 60.0
 
-_WITH_HINTS = frozenset({401, 403, 407})
-_PROXY_LOGIN = 407
+# A response 404 to HEAD only asks whether something exists: nobody reads why it does not.
+_ABOUT_A_CREDENTIAL = frozenset({401, 403})
+_NOT_FOUND, _PROXY_LOGIN = 404, 407
 _READING = frozenset({"GET", "HEAD"})
 _KEEPS_METHOD = frozenset({307, 308})
 
@@ -86,15 +87,16 @@ class Exchange:
 
     def failure(self, answer: Answer, access: Access) -> RegistryError:
         """Close an answer and return the error that describes it."""
-        # Only these statuses are about a credential.
-        hints = self._hints(answer, access) if answer.response.status in _WITH_HINTS else ()
-        return failure(
-            answer.request,
-            answer.response,
-            now=self._clock(),
-            hints=hints,
-            secrets=self.authorizer.secrets(access.repository),
-        )
+        request, response = answer.request, answer.response
+        secrets = self.authorizer.secrets(access.repository)
+        error = failure(request, response, now=self._clock(), secrets=secrets)
+        if response.status == _PROXY_LOGIN:
+            error.hints = (LOGIN_HINT, *error.hints)
+        elif response.status in _ABOUT_A_CREDENTIAL or (
+            response.status == _NOT_FOUND and request.method == "GET"
+        ):
+            self._explain(error, answer, access)
+        return error
 
     def send(self, request: Request, access: Access) -> Answer:
         """Send, follow up to ten redirects, and return the last answer whatever its status.
@@ -142,13 +144,13 @@ class Exchange:
         """Return True when `url` belongs to the registry of `repository`."""
         return Origin.of(url) == self.authorizer.endpoint(repository.registry).origin
 
-    def _hints(self, answer: Answer, access: Access) -> tuple[str, ...]:
-        if answer.response.status == _PROXY_LOGIN:
-            return (LOGIN_HINT,)
+    def _explain(self, error: RegistryError, answer: Answer, access: Access) -> None:
         if self.is_own(answer.request.url, access.repository):
-            return self.authorizer.hints(access)
-        host = Origin.of(answer.request.url).host
-        return (f"{host} is not the registry {access.repository.registry}: no credential was sent to it",)
+            self.authorizer.explain.answer(error, answer, access)
+            return
+        host, registry = Origin.of(answer.request.url).host, access.repository.registry
+        hint = f"{host} is not the registry {registry}: no credential was sent to it"
+        error.hints = (hint, *error.hints)
 
     def _redirected(self, request: Request, answer: Answer, repository: Repository) -> Request | None:
         """Return the request that a redirect asks for; None for other answers.

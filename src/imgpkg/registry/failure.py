@@ -23,6 +23,10 @@ _MOST_READ = 64 << 10
 _MOST_SHOWN = 1 << 10
 _HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 _REDACTED = "<redacted>"
+WEB_PAGE = (
+    "A web page came back: a proxy, a firewall or a login page may have answered in place of the service. "
+    "Open the address in a browser, or check HTTPS_PROXY and NO_PROXY."
+)
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 # Without 404, which answers the question, and 408 and 429, after which the request is repeated.
 _REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
@@ -90,6 +94,8 @@ def failure(
     """
     body = read_start(response)
     diagnostics = _diagnostics(body, secrets)
+    if is_web_page(response, body):
+        hints = (WEB_PAGE, *hints)
     kind = _BY_STATUS.get(response.status, RegistryError)
     # A token service that does not exist is not an image that does not exist.
     if kind is NotFound and not can_be_absent:
@@ -107,12 +113,18 @@ def failure(
     )
 
 
-def unusable(request: Request, response: Response, reason: str) -> RegistryError:
+def unusable(
+    request: Request, response: Response, reason: str, *, hints: tuple[str, ...] = ()
+) -> RegistryError:
     """Close a response whose status is right and return the error that describes what is wrong with it."""
     response.close()
     url = redact_url(request.url)
     return RegistryError(
-        f"{request.method} {url}: {reason}", method=request.method, url=url, status=response.status
+        f"{request.method} {url}: {reason}",
+        method=request.method,
+        url=url,
+        status=response.status,
+        hints=hints,
     )
 
 
@@ -168,10 +180,15 @@ def _unexpected(request: Request, response: Response, body: bytes, secrets: Iter
     if request.method == "HEAD":
         return f"{text} (HEAD responses have no body, use GET for details)"
     # Pages of proxies and load balancers are of no use in an error.
-    if "html" in response.headers.get("Content-Type", "").lower() or _HTML.match(body):
-        return text
+    if is_web_page(response, body):
+        return f"{text} (a web page)"
     said = _clean(body.decode(errors="replace"), secrets)
     return f"{text}: {said}" if said else text
+
+
+def is_web_page(response: Response, body: bytes) -> bool:
+    """Return True for HTML, which no registry and no token service sends on purpose."""
+    return "html" in response.headers.get("Content-Type", "").lower() or bool(_HTML.match(body))
 
 
 def _phrase(status: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import RegistryError
 from imgpkg.registry.auth.challenge import Access
-from imgpkg.registry.failure import read_start, unusable
+from imgpkg.registry.failure import WEB_PAGE, is_web_page, read_start, unusable
 from imgpkg.transport.message import Request, read_at_most
 
 if TYPE_CHECKING:
@@ -105,7 +105,15 @@ def _names(answer: Answer, body: bytes) -> list[str]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise unusable(answer.request, answer.response, "the list of tags is not JSON") from error
+        is_page = is_web_page(answer.response, body)
+        raise unusable(
+            answer.request,
+            answer.response,
+            "a web page came back in place of the list of tags"
+            if is_page
+            else "the list of tags is not JSON",
+            hints=(WEB_PAGE,) if is_page else (),
+        ) from error
     # Registries written in Go send `null` for an empty list.
     tags = (document.get("tags") or []) if isinstance(document, dict) else None
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -135,7 +134,7 @@ class Signer:
             try:
                 signature = yield from self._accepted(conversation)
             except ChallengeError as error:
-                error.hints = (*error.hints, *self._authorizer.hints(self._access))
+                self._authorizer.explain.again(error, self._access)
                 raise
         self._conversation, self._signature = conversation, signature
         if signature.token is not None:
@@ -159,7 +158,7 @@ class Signer:
         """Show a new login to the registry; return False when the keychain has another one instead."""
         attempt, logins = self._attempt(signature), self._authorizer.logins
         request = self._endpoint.addressed(conversation.signed(signature))
-        with logins.sending(attempt, request, partial(self._authorizer.hints, self._access)) as refusal:
+        with logins.sending(attempt, request, conversation.explain_withheld) as refusal:
             if refusal is not None:
                 if conversation.renew():
                     return False

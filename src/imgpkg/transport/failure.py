@@ -41,6 +41,14 @@ _WRONG_NAME = frozenset({62, 64})
 _HINT_AUTHORITY = "If you trust who signed it, add that certificate: --registry-ca-cert-path FILE."
 _HINT_NAME = "Use the name that the certificate was issued for, or have it reissued for this one."
 _HINT_TIME = "Check this machine's clock; if it is right, the registry needs a new certificate."
+_HINT_HOST = "Check the spelling of the host name; behind a proxy, HTTPS_PROXY must name it."
+_HINT_PROXY = "Check the address of the proxy in HTTPS_PROXY or HTTP_PROXY; NO_PROXY exempts hosts from it."
+_UNREACHABLE = (
+    "Check the host, the port, and that a server runs there; behind a proxy, HTTPS_PROXY must name it."
+)
+_HINT_HTTP = (
+    "If the registry has no TLS on purpose: --registry-insecure allows http, with the login in clear."
+)
 _HINT_OFF = (
     "--registry-verify-certs=false turns verification off: anybody on the way can then read everything."
 )
@@ -92,7 +100,8 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
     url = redact_url(request.url)
     match cause:
         case TimeoutError():
-            return TimedOut(request.method, url, _timeout(phase, peer))
+            hints = (_UNREACHABLE,) if phase is Phase.DIAL else ()
+            return TimedOut(request.method, url, _timeout(phase, peer), hints=hints)
         # A peer that closes during the handshake: which error that is depends on the release of Python.
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | RemoteDisconnected():
             return _hung_up(request.method, url, "EOF", phase)
@@ -102,8 +111,15 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
             return _hung_up(request.method, url, _reason(cause), phase)
         case _:
             reason = _other(cause, phase, peer)
-            hints = (LOGIN_HINT,) if peer.is_proxy and "407" in reason else ()
-            return ConnectionFailed(request.method, url, reason, hints=hints)
+            return ConnectionFailed(request.method, url, reason, hints=_hints(cause, reason, phase, peer))
+
+
+def _hints(error: BaseException, reason: str, phase: Phase, peer: Peer) -> tuple[str, ...]:
+    if peer.is_proxy:
+        return (LOGIN_HINT if "407" in reason else _HINT_PROXY,)
+    if isinstance(error, socket.gaierror):
+        return (_HINT_HOST,)
+    return (_UNREACHABLE,) if phase is Phase.DIAL else ()
 
 
 def _root(error: BaseException) -> BaseException:
@@ -139,7 +155,8 @@ def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportE
     # Only errors from OpenSSL itself have this attribute.
     name = getattr(error, "reason", None) or ""
     if phase is Phase.HANDSHAKE and name in _NOT_TLS:
-        return NotTLS(method, url, "http: server gave HTTP response to HTTPS client")
+        reason = "http: server gave HTTP response to HTTPS client"
+        return NotTLS(method, url, reason, hints=(_HINT_HTTP,))
     words = name.lower().replace("_", " ") or "protocol error"
     # The server has sent an alert, for example that it wants a client certificate.
     if "ALERT" in name:

@@ -193,7 +193,10 @@ def test_a_keychain_that_fails_is_in_the_trail_of_the_401(name, host, environ, w
     assert warnings[0].startswith(f"imgpkg: warning: keychain '{name}' gave no credential for {host}: ")
     assert 401 in cloud.statuses
     assert "UNAUTHORIZED: authentication required" in done.stderr
-    assert f"hint: no credential found for {host}/team/app; requests are anonymous" in lines
+    refused, remedy = lines[len(warnings) :][:2]
+    assert f"no credential was sent to the registry {host}: none was found for {host}/team/app" in refused
+    assert remedy.startswith(f"hint: The keychain '{name}' is active and gave nothing: ")
+    assert ("imgpkg auth login" in done.stderr) == (name != "ecr")
     assert any(line.startswith(f"hint: {name}: failed: ") and why in line for line in lines)
     assert any(line.startswith("hint: flags: not applicable: ") for line in lines)
     assert any(line.startswith("hint: docker config: no match: ") for line in lines)

@@ -24,6 +24,7 @@ from imgpkg.errors import (
     ChallengeError,
     ConnectionFailed,
     CredentialError,
+    RefusalKind,
     RegistryError,
     TimedOut,
     Unauthorized,
@@ -227,7 +228,8 @@ class TestRegistryTokens:
         made = bench(lambda asked: Said(200), Credential(registry_token=token))
         with pytest.raises(ChallengeError, match="holds a newline or another character") as caught:
             send(made)
-        assert caught.value.hints[0] == "credential for r.example/a/b from flags: the test"
+        assert caught.value.hints[1] == "credential for r.example/a/b from flags: the test"
+        assert caught.value.refusal.kind is RefusalKind.UNUSABLE
         assert "hunter2" not in f"{caught.value}{caught.value.hints}"
         assert made.transport.asked == []
 
@@ -453,9 +455,8 @@ class TestTokens:
         made = bench(TokenRegistry("http://auth.example/token"), LOGIN)
         with pytest.raises(ChallengeError, match="must be too") as caught:
             send(made)
-        assert str(caught.value).startswith(
-            "Error while preparing a transport to talk with the registry: Unable to create round tripper: "
-        )
+        assert str(caught.value).startswith("Requesting a token for r.example: refusing the realm ")
+        assert caught.value.refusal is None
         assert [path for _, path, _ in seen(made)] == [GET.url]
         made.transport.assert_all_closed()
 
@@ -465,16 +466,24 @@ class TestTokens:
         with pytest.raises(Unauthorized) as caught:
             send(bench(registry, LOGIN))
         assert str(caught.value).startswith(
-            "Error while preparing a transport to talk with the registry: Unable to create round tripper: "
-            "GET https://auth.example/token?account=REDACTED&scope="
+            "the token service auth.example refused user 'user', whose password is from the test: "
+            "Requesting a token for r.example: GET https://auth.example/token?account=REDACTED&scope="
         )
         assert str(caught.value).endswith("UNAUTHORIZED: wrong")
         assert "credential for r.example/a/b from flags: the test (user 'user')" in caught.value.hints
 
     @pytest.mark.parametrize(("credential", "is_given"), [(LOGIN, True), (ANONYMOUS, False)])
-    def test_that_are_refused_come_with_a_word_about_sets_when_flags_gave_a_login(self, credential, is_given):
-        hints = bench(TokenRegistry(), credential).authorizer.hints(Access.read(A))
-        assert any("Credentials given by flags go to every registry" in hint for hint in hints) == is_given
+    def test_that_are_refused_come_with_a_word_about_sets_when_flags_go_to_several(
+        self, credential, is_given
+    ):
+        made, error = bench(TokenRegistry(), credential), ChallengeError("no")
+        for registries, is_told in (("r.example",), False), (("r.example", "s.example"), is_given):
+            for registry in registries:
+                made.authorizer.endpoint(registry)
+            error.hints = ()
+            made.authorizer.explain.again(error, Access.read(A))
+            shown = any("Credentials given by flags go to every registry" in hint for hint in error.hints)
+            assert shown == is_told
 
     def test_unsupported_schemes_are_named_and_shown_nothing(self):
         made = bench(lambda asked: Said(401, headers=www("Negotiate")), LOGIN)
@@ -748,7 +757,7 @@ class TestOtherHosts:
 
     def test_leave_no_response_open_when_work_is_stopped(self):
         said = Said(401, headers=www('Bearer realm="https://auth.example/"'))
-        authorizer = Authorizer(bench(None).authorizer._keychain)
+        authorizer = Authorizer(bench(None).authorizer.keychain)
         with pytest.raises(KeyboardInterrupt):
             drive(authorizer.flow(Request("GET", self.URL), Access.read(A)), said, KeyboardInterrupt())
         assert said.closed

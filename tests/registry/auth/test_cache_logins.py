@@ -24,7 +24,6 @@ from imgpkg.errors import ConnectionFailed, Forbidden, ImgpkgError, RegistryErro
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.cache import REMEMBERED, LoginAttempt
 from imgpkg.registry.auth.challenge import Access
-from imgpkg.registry.endpoint import PREPARING
 from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.pool import Pool
 
@@ -113,11 +112,12 @@ class TestARefusedLogin:
         assert len({id(error) for error in errors}) == MANY
         for number, error in enumerate(errors):
             assert str(error) == (
-                f"{': '.join(PREPARING)}: GET https://auth.example/token?account=REDACTED&scope=repository%3Aapp%2Fimage"
+                "the token service auth.example refused user 'user', whose password is from the test: "
+                "Requesting a token for r.example: GET https://auth.example/token?account=REDACTED&scope=repository%3Aapp%2Fimage"
                 f"{number}%3Apull&service=the+service: DENIED: wrong"
             )
             assert error.url in str(error)
-            assert error.hints[0].startswith(f"credential for r.example/app/image{number} from flags")
+            assert error.hints[1].startswith(f"credential for r.example/app/image{number} from flags")
             assert "pass-word" not in f"{error}{error.hints}{error!r}"
         assert sum("auth.example refused this credential" in str(error.hints) for error in errors) == MANY - 1
 
@@ -129,7 +129,7 @@ class TestARefusedLogin:
                 Unauthorized, match=rf"/v2/app/{name}/tags/list: UNAUTHORIZED: wrong$"
             ) as caught:
                 made.exchange.call(Request("GET", f"/v2/app/{name}/tags/list"), access, (200,))
-            assert caught.value.hints[0].startswith(f"credential for r.example/app/{name} from flags")
+            assert caught.value.hints[1].startswith(f"credential for r.example/app/{name} from flags")
             assert caught.value.hints[-1].startswith("r.example refused this credential")
         assert shown(made)[BASIC_LOGIN] == 1
 
@@ -156,7 +156,7 @@ class TestARefusedLogin:
         made = bench(refusing_tokens(), LOGIN)
         errors = [ask(made, "a", "one.example"), ask(made, "a", "two.example")]
         assert {type(error) for error in errors} == {Unauthorized}
-        assert [error.hints[0][:33] for error in errors] == [
+        assert [error.hints[1][:33] for error in errors] == [
             "credential for one.example/app/a ",
             "credential for two.example/app/a ",
         ]
@@ -187,10 +187,11 @@ class TestARefusedLogin:
         error = ask(made, "b")
         assert isinstance(error, Unauthorized)
         assert str(error) == (
+            "the registry r.example refused user 'user', whose password is from the test: "
             "GET https://r.example/v2/app/b/manifests/v1: the credential was refused before, with 401 "
             "Unauthorized, and is not sent again"
         )
-        assert error.hints[0].startswith("credential for r.example/app/b from flags")
+        assert error.hints[1].startswith("credential for r.example/app/b from flags")
         assert shown(made)[BASIC_LOGIN] == 1
         made.transport.assert_all_closed()
 
@@ -453,7 +454,7 @@ class TestALoginWithoutAnAnswerYet:
             silence.set()
             errors = [future.result(10) for future in futures]
         assert {type(error) for error in errors} == {TimedOut}
-        assert all(error.context[0].startswith("Error while preparing") for error in errors)
+        assert all(error.context[0].startswith("Requesting a token for r.") for error in errors)
         assert len({id(error) for error in errors}) == MANY
         assert shown(made)[BASIC_LOGIN] == 1
 

@@ -100,11 +100,16 @@ def test_asks_anonymously_where_post_is_not_spoken_and_there_is_no_login(status)
 
 @pytest.mark.parametrize("status", [400, 401, 403, 500])
 def test_a_refused_refresh_token_without_a_login_is_an_error(status):
+    explained = []
+
+    def explain(error, *, secret, service):
+        explained.append((error, secret, service))
+
     with pytest.raises(RegistryError) as caught:
-        ask(replace(INQUIRY, refresh_token="IDT", hints=lambda: ("why",)), Said(status, b"IDT is bad"))
+        ask(replace(INQUIRY, refresh_token="IDT", explain=explain), Said(status, b"IDT is bad"))
     assert caught.value.status == status
     assert "IDT" not in str(caught.value)
-    assert caught.value.hints == ("why",)
+    assert explained == [(caught.value, "Refresh IDT", "auth.example")]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Forbidden), (404, RegistryError)])

@@ -6,12 +6,12 @@ import time
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import ChallengeError, RegistryError, doing
-from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Signature, Tokens, restate, withheld_hint
+from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Signature, Tokens, restate
 from imgpkg.registry.auth.challenge import (
     choose,
     covers,
@@ -22,7 +22,6 @@ from imgpkg.registry.auth.challenge import (
     named_scopes,
     parse_challenges,
 )
-from imgpkg.registry.auth.hints import hints_for
 from imgpkg.registry.auth.token import (
     REFUSALS,
     TokenRequest,
@@ -32,7 +31,7 @@ from imgpkg.registry.auth.token import (
     secrets_of,
     send_anonymously,
 )
-from imgpkg.registry.endpoint import PREPARING, Answer, Endpoint
+from imgpkg.registry.endpoint import Answer, Endpoint
 from imgpkg.registry.failure import failure
 from imgpkg.transport.message import Origin, Request
 from imgpkg.transport.retry import is_temporary_answer
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.auth.cache import Token
     from imgpkg.registry.auth.challenge import Access, Challenge, Scope
+    from imgpkg.registry.auth.explainer import Explainer
     from imgpkg.transport.message import Response
 
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
@@ -140,7 +140,7 @@ class Conversation:
         self, challenge: Challenge, decision: Decision
     ) -> Generator[Request, Response, Signature]:
         def restated(error: ImgpkgError) -> ImgpkgError:
-            return restate(error, self._hints(decision))
+            return restate(error, lambda error: self._authorizer.explain.again(error, self._access))
 
         holder, scopes = Holder.of_decision(decision), self._scopes
         token = self._tokens.find(holder, scopes, self._clock())
@@ -165,10 +165,10 @@ class Conversation:
             decision.credential,
             self._tokens.refresh_token(holder),
             self._headers,
-            partial(self._hints, decision),
+            self._explain,
             self._logins,
         )
-        with doing(*PREPARING):
+        with doing(f"Requesting a token for {self._endpoint.name}"):
             reply = yield from fetch_token(token_request)
         # A refresh token that was refused is dropped, so that the next token request has only the login.
         if reply.refresh_token or reply.is_refused:
@@ -176,8 +176,9 @@ class Conversation:
         self._tokens.keep(holder, reply.token)
         return reply.token
 
-    def _hints(self, decision: Decision) -> tuple[str, ...]:
-        return hints_for(decision, self._scopes, self._endpoint, self._clock())
+    def _explain(self, error: RegistryError, *, secret: str, service: str) -> None:
+        asked = replace(self._access, scopes=self._scopes)
+        self._authorizer.explain.token_request(error, asked, secret=secret, service=service)
 
     def _send(self, signature: Signature) -> Generator[Request, Response, tuple[Answer, Signature]]:
         """Send the request; a login that was refused before is left out of the signature that is returned."""
@@ -185,8 +186,7 @@ class Conversation:
         if signature.header and signature.token is None:
             attempt = LoginAttempt(signature.header, endpoint.origin, self._access.scopes)
             request = endpoint.addressed(self._request)
-            hints = partial(self._authorizer.hints, self._access)
-            with self._logins.sending(attempt, request, hints) as refusal:
+            with self._logins.sending(attempt, request, self.explain_withheld) as refusal:
                 if refusal is None:
                     answer = yield from endpoint.send(self.signed(signature))
                     # The origin is final only now: the first request decides between http and https.
@@ -195,6 +195,10 @@ class Conversation:
             signature = Signature(refusal=refusal)
         answer = yield from endpoint.send(self.signed(signature))
         return answer, signature
+
+    def explain_withheld(self, error: RegistryError) -> None:
+        """Explain the error for which the login is not sent."""
+        self._authorizer.explain.withheld(error, self._access)
 
     def signed(self, signature: Signature) -> Request:
         """Return the request with its headers."""
@@ -322,21 +326,21 @@ class Authorizer:
     def __init__(
         self, keychain: Keychain, *, insecure: bool = False, clock: Callable[[], float] = time.time
     ) -> None:
-        self._keychain = keychain
+        self.keychain = keychain
         self._insecure = insecure
         self.clock = clock
         self.tokens = Tokens()
         self.logins = Logins(clock)
         self._lock = Lock()
-        self._endpoints: dict[str, Endpoint] = {}
+        self.endpoints: dict[str, Endpoint] = {}
         self._decisions: dict[Repository, Decision] = {}
 
     def endpoint(self, registry: str) -> Endpoint:
         """Return the endpoint of `registry`, the same one each time."""
         with self._lock:
-            if registry not in self._endpoints:
-                self._endpoints[registry] = Endpoint(registry, insecure=self._insecure)
-            return self._endpoints[registry]
+            if registry not in self.endpoints:
+                self.endpoints[registry] = Endpoint(registry, insecure=self._insecure)
+            return self.endpoints[registry]
 
     def decision(self, repository: Repository) -> Decision:
         """Return the decision for `repository`; resolve it again when its credential has expired."""
@@ -344,12 +348,12 @@ class Authorizer:
         decision = self._decisions.get(repository)
         ends_at = decision.credential.expires_at if decision is not None else None
         if decision is None or (ends_at is not None and ends_at <= self.clock()):
-            decision = self._decisions[repository] = self._keychain.resolve(repository)
+            decision = self._decisions[repository] = self.keychain.resolve(repository)
         return decision
 
     def renew(self, decision: Decision) -> bool:
         """Ask the keychain again; return True when it has another credential now."""
-        old, renewed = Holder.of_decision(decision), self._keychain.resolve(decision.repository)
+        old, renewed = Holder.of_decision(decision), self.keychain.resolve(decision.repository)
         # Other repositories have the old credential too: each of them would send it once more.
         for repository, other in tuple(self._decisions.items()):
             if Holder.of_decision(other) == old:
@@ -357,12 +361,12 @@ class Authorizer:
         self._decisions[decision.repository] = renewed
         return Holder.of_decision(renewed) != old
 
-    def hints(self, access: Access) -> tuple[str, ...]:
-        """Return the hints of a 401 or 403: which credential was used, and why."""
-        endpoint, decision = self.endpoint(access.repository.registry), self.decision(access.repository)
-        attempt = LoginAttempt(header_of(decision.credential), endpoint.origin, access.scopes)
-        hints = hints_for(decision, access.scopes, endpoint, self.clock())
-        return hints if self.logins.refusal(attempt) is None else (*hints, withheld_hint(endpoint.name))
+    @property
+    def explain(self) -> Explainer:
+        """What says in an error what became of the credential, which one it was, and why."""
+        from imgpkg.registry.auth.explainer import Explainer
+
+        return Explainer(self)
 
     def secrets(self, repository: Repository) -> tuple[str, ...]:
         """Return every secret that was sent to the registry, which it may repeat in a response."""
@@ -390,5 +394,5 @@ class Authorizer:
             try:
                 return (yield from conversation.run())
             except ChallengeError as error:
-                error.hints = (*error.hints, *self.hints(access))
+                self.explain.again(error, access)
                 raise

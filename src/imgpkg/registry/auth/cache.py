@@ -183,7 +183,7 @@ class Signature:
     refusal: RegistryError | None = None
 
 
-class _Refusal(NamedTuple):
+class _Kept(NamedTuple):
     error: RegistryError
     ends_at: float
 
@@ -194,7 +194,7 @@ class _LoginState:
     def __init__(self) -> None:
         self.turn = Turn()
         self.is_accepted = False
-        self.refusals: dict[tuple[Scope, ...], _Refusal] = {}
+        self.refusals: dict[tuple[Scope, ...], _Kept] = {}
 
     def refusal(self, scopes: tuple[Scope, ...], now: float) -> RegistryError | None:
         """Return the error for which the secret must not be sent for `scopes`.
@@ -224,9 +224,11 @@ class Logins:
 
     @contextmanager
     def sending(
-        self, attempt: LoginAttempt, request: Request, hints: Callable[[], tuple[str, ...]]
+        self, attempt: LoginAttempt, request: Request, explain: Callable[[RegistryError], None]
     ) -> Iterator[RegistryError | None]:
         """Enter a block that sends the secret, or yield the error, as one of `request`, that forbids it.
+
+        `explain` sets the refusal and the hints of an error, which are about the repository of `request`.
 
         Until a login was accepted, one block at a time is open for it: others wait, and get the same
         temporary failure. After a response the block must call `accept`, `refuse` or `record`.
@@ -234,7 +236,7 @@ class Logins:
         state = self._state(attempt)
 
         def restated(error: ImgpkgError) -> ImgpkgError:
-            return restate(error, hints(), request)
+            return restate(error, explain, request)
 
         # Accepted logins are sent by all threads at once, which need no lock.
         with ExitStack() as held:
@@ -245,7 +247,7 @@ class Logins:
                 refusal = self.refusal(attempt)
                 if refusal is not None or state.is_accepted:
                     held.close()
-            yield None if refusal is None else restate(refusal, hints(), request)
+            yield None if refusal is None else restate(refusal, explain, request)
 
     def refusal(self, attempt: LoginAttempt) -> RegistryError | None:
         """Return the error with which it was refused, None when it may be sent."""
@@ -268,7 +270,7 @@ class Logins:
         """Record that the origin refused the secret with `error`."""
         state = self._state(attempt)
         with self._lock:
-            state.refusals[attempt.scopes] = _Refusal(copy(error), self._clock() + REMEMBERED)
+            state.refusals[attempt.scopes] = _Kept(copy(error), self._clock() + REMEMBERED)
 
     def record(self, attempt: LoginAttempt, answer: Answer) -> None:
         """Record what a registry answered to a request with the secret.
@@ -301,20 +303,21 @@ def _wants_token_instead(attempt: LoginAttempt, challenges: tuple[Challenge, ...
     return attempt.secret.startswith("Basic ") and schemes == {"bearer"}
 
 
-def restate(error: Error, hints: tuple[str, ...], request: Request | None = None) -> Error:
+def restate(error: Error, explain: Callable[[RegistryError], None], request: Request | None = None) -> Error:
     """Return a copy of an error of another request, with the method and URL of `request` if it is given.
 
-    The hints of a RegistryError are about a repository: `hints` replace them.
+    The hints of a RegistryError are about a repository: those of `explain` replace them.
     """
     # A copy: several threads raise the same failure, and each adds its own context.
     restated = copy(error)
-    if isinstance(restated, RegistryError):
-        restated.hints = hints
     if request is not None and isinstance(restated, (RegistryError, TransportError)):
         old = _prefix(restated, restated.method, restated.url)
         restated.method, restated.url = request.method, redact_url(request.url)
         new = _prefix(restated, restated.method, restated.url)
         restated.message = restated.message.replace(old, new, 1)
+    if isinstance(restated, RegistryError):
+        restated.hints = ()
+        explain(restated)
     return restated
 
 

@@ -141,6 +141,10 @@ def choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challen
     return next(iter(whole or supported), None)
 
 
+class UnusableCredential(ChallengeError):
+    """The credential is of a kind, or has characters, with which the challenge cannot be answered."""
+
+
 def must_choose(challenges: tuple[Challenge, ...], credential: Credential) -> Challenge:
     """Return the challenge to answer; raise ChallengeError when there is none for this credential."""
     challenge = choose(challenges, credential)
@@ -149,7 +153,7 @@ def must_choose(challenges: tuple[Challenge, ...], credential: Credential) -> Ch
         raise ChallengeError(f"unsupported challenge {schemes.title()}")
     # Sending no credential instead would end in a 401 without a reason.
     if challenge.scheme == "basic" and credential.identity_token and not credential.has_login:
-        raise ChallengeError(
+        raise UnusableCredential(
             "the registry asks for a login (Basic), but the credential found holds only an identity token, "
             "which needs a token service"
         )

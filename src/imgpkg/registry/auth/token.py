@@ -8,7 +8,7 @@ import re
 import time
 from base64 import b64encode
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from imgpkg.auth.keychain import ANONYMOUS, Credential, payload_of
@@ -16,6 +16,7 @@ from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.registry.auth.cache import RENEWED_BEFORE, LoginAttempt, Token, withheld_hint
 from imgpkg.registry.auth.challenge import (
     Scope,
+    UnusableCredential,
     choose,
     merge,
     named_scopes,
@@ -23,7 +24,7 @@ from imgpkg.registry.auth.challenge import (
     parse_scopes,
 )
 from imgpkg.registry.endpoint import Answer, absolute, check_realm, token_url
-from imgpkg.registry.failure import failure
+from imgpkg.registry.failure import WEB_PAGE, failure, is_web_page
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
 from imgpkg.values import parse_time
 
@@ -55,12 +56,24 @@ REFUSALS = frozenset({400, 401, 403})
 _READING = frozenset({"GET", "HEAD"})
 
 
+class Explain(Protocol):
+    """What sets the refusal and the hints of an error of a token service."""
+
+    def __call__(self, error: RegistryError, *, secret: str, service: str) -> None:
+        """Explain an answer of the host `service`; `secret` is what was sent, as a LoginAttempt has it."""
+        ...
+
+
+def leave_unexplained(error: RegistryError, *, secret: str, service: str) -> None:
+    """Set nothing: for requests that have nothing to do with a credential."""
+
+
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
     """What to ask a token service for; `refresh_token` is preferred to the login of `credential`.
 
     `realm` is the text of the challenge, `registry` the origin that sent it. Every request has `headers`,
-    `now` is a Unix time, and `hints` returns the hints of an error. `logins` records whether the secret was
+    `now` is a Unix time, and `explain` sets the hints of an error. `logins` records whether the secret was
     accepted; a request without a secret needs none.
     """
 
@@ -72,7 +85,7 @@ class TokenRequest:
     credential: Credential = ANONYMOUS
     refresh_token: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict)
-    hints: Callable[[], tuple[str, ...]] = tuple
+    explain: Explain = leave_unexplained
     logins: Logins | None = None
 
     @property
@@ -137,7 +150,7 @@ def header_of(credential: Credential) -> str:
 def check_header(header: str) -> None:
     """Raise ChallengeError for text that no header can hold; only a registry token can be such text."""
     if not _HEADER_TEXT.fullmatch(header):
-        raise ChallengeError(
+        raise UnusableCredential(
             "the registry token cannot be sent: it holds a newline or another character that no header has"
         )
 
@@ -197,23 +210,24 @@ def _send_secret(
     """Send a request that holds `secret`, if it is not empty, unless the service has refused that before."""
     logins = token_request.logins
     if not secret or logins is None:
-        return _reply(token_request, request, (yield from _follow(token_request, request)))
+        return _reply(token_request, request, (yield from _follow(token_request, request)), secret)
     attempt = LoginAttempt(secret, Origin.of(request.url), token_request.scopes)
 
-    def hints() -> tuple[str, ...]:
-        return (*token_request.hints(), withheld_hint(attempt.origin.host))
+    def explain(error: RegistryError) -> None:
+        token_request.explain(error, secret=secret, service=attempt.origin.authority)
+        error.hints = (*error.hints, withheld_hint(attempt.origin.host))
 
-    with logins.sending(attempt, request, hints) as refusal:
+    with logins.sending(attempt, request, explain) as refusal:
         if refusal is not None:
             raise refusal
         response = yield from _follow(token_request, request)
         if response.status != _OK:
-            error = _failure(token_request, request, response)
+            error = _failure(token_request, request, response, secret)
             if error.status in REFUSALS:
                 logins.refuse(attempt, error)
             raise error
         logins.accept(attempt)
-    return _reply(token_request, request, response)
+    return _reply(token_request, request, response, secret)
 
 
 def _follow(token_request: TokenRequest, request: Request) -> Generator[Request, Response, Response]:
@@ -245,23 +259,34 @@ def _redirected(token_request: TokenRequest, request: Request, status: int, loca
     return Request(request.method, url, request.headers, request.body, secret=True)
 
 
-def _reply(token_request: TokenRequest, request: Request, response: Response) -> TokenReply:
+def _reply(token_request: TokenRequest, request: Request, response: Response, secret: str) -> TokenReply:
     if response.status != _OK:
-        raise _failure(token_request, request, response)
+        raise _failure(token_request, request, response, secret)
     with response:
         body = read_at_most(response, MAX_REPLY + 1)
-    return read_token_reply(body, token_request.scopes, token_request.now)
+    try:
+        return read_token_reply(body, token_request.scopes, token_request.now)
+    except ChallengeError as error:
+        raise _no_token(request, response, body, error.message) from error
 
 
-def _failure(token_request: TokenRequest, request: Request, response: Response) -> RegistryError:
-    return failure(
-        request,
-        response,
-        now=token_request.now,
-        hints=token_request.hints(),
-        secrets=token_request.secrets,
-        can_be_absent=False,
+def _no_token(request: Request, response: Response, body: bytes, reason: str) -> ChallengeError:
+    """Return the error for a reply without a token, which names the service and what came back."""
+    what, hint = "no usable token", "The registry named this service (the realm of its challenge)."
+    if is_web_page(response, body):
+        what, hint = "a web page in place of a token", WEB_PAGE
+    elif not body.strip():
+        what = "an empty answer in place of a token"
+    service = redact_url(request.url).partition("?")[0]
+    return ChallengeError(f"the token service {service} sent {what}: {reason}", hints=(hint,))
+
+
+def _failure(token_request: TokenRequest, request: Request, response: Response, secret: str) -> RegistryError:
+    error = failure(
+        request, response, now=token_request.now, secrets=token_request.secrets, can_be_absent=False
     )
+    token_request.explain(error, secret=secret, service=Origin.of(request.url).authority)
+    return error
 
 
 @dataclass(frozen=True, slots=True)
