@@ -254,3 +254,38 @@ def test_no_key_is_made_where_there_is_no_secret_to_tell_apart(run, monkeypatch,
     monkeypatch.setenv("IMGPKG_TOKEN", "s3cret")
     assert run("auth", "explain", REPOSITORY).code == 0
     assert [path.name for path in tmp_path.iterdir()] == ["imgpkg"]
+
+
+CONF = """
+[[registry]]
+location = "registry.example.com"
+mirror = [{location = "mirror.example.com/r"}]
+
+[[registry]]
+location = "blocked.example.com"
+blocked = true
+"""
+
+
+def test_mirrors_are_listed_in_their_order(run, tmp_path):
+    path = tmp_path / "registries.conf"
+    path.write_text(CONF)
+    words = ("auth", "explain", f"--registries-conf={path}")
+    places = ["mirror.example.com/r/team/app:v1", "registry.example.com/team/app:v1"]
+    assert run(*words, f"{REPOSITORY}:v1").out.splitlines()[-3:] == [
+        "read from the first of these that has it, each with the credential of its own host:",
+        *(f"  {place}" for place in places),
+    ]
+    assert json.loads(run(*words, f"{REPOSITORY}:v1", "--json").out)["readFrom"] == places
+    assert run(*words, "blocked.example.com/team/app").out.splitlines()[-1] == (
+        "  nowhere: reading blocked.example.com/team/app:latest is blocked by the rule 'blocked.example.com' "
+        f"of {path}"
+    )
+
+
+@pytest.mark.parametrize("reference", ["other.example.com/team/app", "registry.example.com"])
+def test_without_a_mirror_none_is_listed(run, tmp_path, reference):
+    path = tmp_path / "registries.conf"
+    path.write_text(CONF)
+    plain = run("auth", "explain", reference)
+    assert run("auth", "explain", f"--registries-conf={path}", reference).out == plain.out

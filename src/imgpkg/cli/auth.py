@@ -73,8 +73,32 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     # The file of the key is made for a secret only.
     has_secret = any(not credential.is_anonymous for credential in shown)
     key = FingerprintKey.of_machine(session.settings.environ) if has_secret else FingerprintKey()
-    text = "".join(f"{printable(line)}\n" for line in _lines(decision, misses, remedies, key))
-    return _Explanation(text, _document(decision, misses, remedies, key))
+    places = _places(reference, decision, session)
+    lines = (*_lines(decision, misses, remedies, key), *_lines_of_places(places))
+    document = _document(decision, misses, remedies, key)
+    text = "".join(f"{printable(line)}\n" for line in lines)
+    return _Explanation(text, {**document, "readFrom": list(places)} if places else document)
+
+
+def _places(reference: str, decision: Decision, session: Session) -> tuple[str, ...]:
+    """Return where the reference is read from, in order; empty where no mirror or other location counts."""
+    from imgpkg.oci.reference import parse_any
+
+    client, is_whole = session.client, str(decision.repository) == decision.repository.registry
+    if client.primary is client or is_whole:
+        return ()
+    asked = parse_any(reference)
+    try:
+        found = tuple(map(str, client.sources(asked)))
+    except UsageError as error:
+        return (f"nowhere: {error}",)
+    return () if found == (str(asked),) else found
+
+
+def _lines_of_places(places: Sequence[str]) -> Iterator[str]:
+    if places:
+        yield "read from the first of these that has it, each with the credential of its own host:"
+    yield from (f"  {place}" for place in places)
 
 
 def _write(explanations: Sequence[_Explanation], output: Output) -> None:
