@@ -95,12 +95,11 @@ SEVERAL = {
 # takes. Each is imported at the top of a module in its own room only, or nowhere.
 LATE = {
     "imgpkg.auth.cloud": "only where a keychain is active",
-    "imgpkg.auth.diagnosis": "only to explain a decision or a refusal",
+    "imgpkg.auth.diagnosis": "only to explain a decision, a refusal or a misspelt variable",
     "imgpkg.auth.pull_secret": "few credentials are in Kubernetes",
     "imgpkg.auth.secret_file": "few credentials are in files",
     "imgpkg.auth.inventory": "only the lists of logins",
     "imgpkg.auth.pattern": "the credential helper reads its question first",
-    "imgpkg.auth.suggestion": "names that are misspelt",
     "imgpkg.bundle": "an image is no bundle",
     "imgpkg.cli": "a command needs its own modules, and help none of them",
     "imgpkg.content.deflate": "the encoder in Python, where the one in C is missing; its name, for `version`",

@@ -73,8 +73,10 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import ImageType as ImageType
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.describe import read_bundle as read_bundle
+    from imgpkg.operations.login import IssuedToken as IssuedToken
     from imgpkg.operations.login import RemovedLogin as RemovedLogin
     from imgpkg.operations.login import StoredLogin as StoredLogin
+    from imgpkg.operations.login import get_token as get_token
     from imgpkg.operations.login import login as login
     from imgpkg.operations.login import logout as logout
     from imgpkg.operations.pull import ImagesLockStatus as ImagesLockStatus
@@ -86,8 +88,6 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
-    from imgpkg.operations.token import IssuedToken as IssuedToken
-    from imgpkg.operations.token import get_token as get_token
     from imgpkg.registry.client import RegistryClient as RegistryClient
     from imgpkg.session import Session as Session
     from imgpkg.session import explain as explain
@@ -130,7 +130,7 @@ _HOMES = {
     "ImagesLock": "bundle.lock",
     "ImagesLockStatus": "operations.pull",
     "ImgpkgError": "errors",
-    "IssuedToken": "operations.token",
+    "IssuedToken": "operations.login",
     "Keychain": "auth.keychain",
     "LeftOut": "operations.copy.plan",
     "Location": "bundle.locations",
@@ -167,7 +167,7 @@ _HOMES = {
     "copy_to_tar": "operations.copy.copy",
     "describe": "operations.describe",
     "explain": "session",
-    "get_token": "operations.token",
+    "get_token": "operations.login",
     "list_tags": "operations.tag",
     "login": "operations.login",
     "logout": "operations.login",

@@ -74,7 +74,7 @@ class DockerConfigSource:
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield entries for look-alikes, or that are overruled; see `ExplainsNearMisses.near_misses`."""
-        from imgpkg.auth.diagnosis.overruled import docker_misses
+        from imgpkg.auth.diagnosis.precedence import docker_misses
 
         files = ((place.label, file) for place in places(self._environ) if (file := _quietly(place)))
         return docker_misses(self._environ, lambda path: _quietly(Place(path)), decision, files)

@@ -280,7 +280,7 @@ def _unknown(names: list[str]) -> CredentialError:
 
 
 def _suggestion(name: str) -> str:
-    from imgpkg.auth.suggestion import closest
+    from imgpkg.auth.diagnosis.environment import closest
 
     found = closest(name.removeprefix(PREFIX), (*KINDS, *FILES))
     if not found:

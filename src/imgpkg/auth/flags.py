@@ -74,7 +74,7 @@ class ExplicitSource:
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield what is overruled or counts for nothing; see `ExplainsNearMisses.near_misses`."""
-        from imgpkg.auth.diagnosis.overruled import flags_misses
+        from imgpkg.auth.diagnosis.precedence import flags_misses
 
         finding = self.stated
         if isinstance(self._chosen, _InFile):

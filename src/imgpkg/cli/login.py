@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
-    from imgpkg.operations.login import RemovedLogin, StoredLogin
-    from imgpkg.operations.token import IssuedToken
+    from imgpkg.operations.login import IssuedToken, RemovedLogin, StoredLogin
 
 
 def login(context: Context) -> None:
@@ -145,7 +144,7 @@ def list_logins(context: Context) -> None:
 
 def token(context: Context) -> None:
     """Print the token and a line end, and nothing else."""
-    from imgpkg.operations.token import get_token
+    from imgpkg.operations.login import get_token
 
     flags = context.flags
     with context.session() as session:

@@ -1,10 +1,10 @@
-"""Log in to a registry, or to a part of one, and log out: check a credential, store it, remove it."""
+"""Log in to a registry or a part of one, log out, and get a bearer token for another program."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.auth import configfile
@@ -17,8 +17,8 @@ from imgpkg.auth.pattern import Address, Pattern
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import ignore
 from imgpkg.errors import CredentialError, ImgpkgError, InvalidReference, RegistryError, UsageError, doing
-from imgpkg.oci.reference import Repository, WholeRegistry
-from imgpkg.registry.auth.challenge import Access, Scope
+from imgpkg.oci.reference import Repository, WholeRegistry, parse_any
+from imgpkg.registry.auth.challenge import Access, Scope, merge, parse_scopes
 from imgpkg.session import Session
 from imgpkg.settings import Login
 
@@ -57,6 +57,21 @@ class RemovedLogin:
     keys: tuple[str, ...] = ()
     helper: str = ""
     left: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A bearer token for `repository`; `ends_at` is a Unix time in seconds, None if it is unknown.
+
+    `scopes` were asked for; `granted` are those that the token names, None when the token does not tell.
+    """
+
+    repository: Repository
+    value: str = field(repr=False)
+    ends_at: float | None = None
+    service: str = ""
+    scopes: tuple[str, ...] = ()
+    granted: tuple[str, ...] | None = None
 
 
 def login(
@@ -115,6 +130,30 @@ def logout(registry: str, *, session: Session, authfile: str = "") -> RemovedLog
         file.erase(place.address)
     left = (*_parts(file.keys_below(place.address), file), *_still_given(place, session))
     return RemovedLogin(str(place), file.path, tuple(key.written for key in keys), erased, left)
+
+
+def get_token(reference: str, *, session: Session, scopes: Iterable[str] = ()) -> IssuedToken:
+    """Return a token with which the repository of `reference` can be pulled, or one for `scopes`.
+
+    A scope is `repository:NAME:pull,push` or any other text that the token service knows; several may stand
+    in one text, separated by blanks. Raises InvalidReference, UsageError for a scope that is no text,
+    ChallengeError for a registry that takes no tokens, Unauthorized, and all other errors of a request.
+    """
+    repository = parse_any(reference).repository
+    given = tuple(scopes)
+    if any(not scope.split() for scope in given):
+        raise UsageError("a scope is empty; write it as repository:NAME:pull")
+    wanted: tuple[Scope, ...] = merge(scope for text in given for scope in parse_scopes(text))
+    access = Access(repository, wanted) if wanted else Access.read(repository)
+    token = session.client.token(access)
+    return IssuedToken(
+        repository,
+        token.value,
+        token.ends_at,
+        token.service,
+        tuple(map(str, token.scopes)),
+        None if token.granted is None else tuple(map(str, token.granted)),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.diagnosis.lookalike import distance, likeness
@@ -10,7 +11,7 @@ from imgpkg.auth.keychain import NearMiss
 from imgpkg.auth.pattern import Address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from imgpkg.auth.environment import EnvironmentSet, EnvironmentSets
     from imgpkg.auth.keychain import Credential, Decision
@@ -45,6 +46,10 @@ _NEAR = 2
 _LONGEST = 100
 # A cheap first look: the environment has many names, and comparing letters takes time.
 _PARTS = ("PKG", "IMGP")
+# The least similarity (0 to 1) of a name that is suggested; more is wanted where no whole word is the same.
+_CLOSE, _CLOSE_WITHOUT_WORD = 0.5, 0.6
+# A word that is so many times as long as every name is similar to none; comparing takes quadratic time.
+_MOST_TIMES_LONGER = 3
 
 
 def environment_misses(
@@ -135,3 +140,21 @@ def _token_beside_user(environ: Mapping[str, str], decision: Decision) -> Iterat
     if winner and "$IMGPKG_USERNAME" in winner.origin and environ.get("IMGPKG_TOKEN"):
         text = "$IMGPKG_TOKEN is given too, and $IMGPKG_USERNAME comes first"
         yield NearMiss("flags", text, "unset IMGPKG_USERNAME")
+
+
+def closest(rest: str, kinds: Collection[str]) -> tuple[tuple[str, str | None], ...]:
+    """Return the kind and the suffix of each name that `rest` is most similar to; empty for none.
+
+    `rest` is a kind, perhaps with a separator that is not a letter, and a suffix, which may be None.
+    """
+    start = rest[: _MOST_TIMES_LONGER * max(map(len, kinds))]
+    heads = [start, *(start[:i] for i, character in enumerate(start) if not character.isalpha())]
+    candidates = [
+        (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in kinds for head in heads
+    ]
+    best = max(ratio for ratio, _, _ in candidates)
+    found = [(kind, head) for ratio, kind, head in candidates if ratio == best]
+    shares_word = any({*head.upper().split("_")} & {*kind.split("_")} for kind, head in found)
+    if best < (_CLOSE if shares_word else _CLOSE_WITHOUT_WORD):
+        return ()
+    return tuple(dict.fromkeys((kind, rest[len(head) + 1 :] or None) for kind, head in found))

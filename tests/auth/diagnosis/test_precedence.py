@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.auth.diagnosis.overruled import flags_misses, without
+from imgpkg.auth.diagnosis.precedence import flags_misses, without
 from imgpkg.auth.keychain import Credential, Decision, Finding, NearMiss, Outcome
 from imgpkg.oci.reference import Repository
 
