@@ -671,7 +671,7 @@ def a_host_that_does_not_exist(world, folder):
     return Broken(
         read("registry.invalid"),
         'Get "https://registry.invalid/v2/team/app/tags/list?n=1000": dial tcp: lookup registry.invalid',
-        "Check the spelling of the host name",
+        "There is no host registry.invalid: check its spelling",
     )
 
 
@@ -680,7 +680,7 @@ def a_port_at_which_nobody_listens(world, folder):
     return Broken(
         read("127.0.0.1:1"),
         "dial tcp 127.0.0.1:1: connect: connection refused",
-        "Check the host, the port, and that a server runs there",
+        "Nothing listens at 127.0.0.1:1: check the port, and that the registry runs.",
     )
 
 

@@ -41,7 +41,6 @@ _WRONG_NAME = frozenset({62, 64})
 _HINT_AUTHORITY = "If you trust who signed it, add that certificate: --registry-ca-cert-path FILE."
 _HINT_NAME = "Use the name that the certificate was issued for, or have it reissued for this one."
 _HINT_TIME = "Check this machine's clock; if it is right, the registry needs a new certificate."
-_HINT_HOST = "Check the spelling of the host name; behind a proxy, HTTPS_PROXY must name it."
 _HINT_PROXY = "Check the address of the proxy in HTTPS_PROXY or HTTP_PROXY; NO_PROXY exempts hosts from it."
 _UNREACHABLE = (
     "Check the host, the port, and that a server runs there; behind a proxy, HTTPS_PROXY must name it."
@@ -118,7 +117,11 @@ def _hints(error: BaseException, reason: str, phase: Phase, peer: Peer) -> tuple
     if peer.is_proxy:
         return (LOGIN_HINT if "407" in reason else _HINT_PROXY,)
     if isinstance(error, socket.gaierror):
-        return (_HINT_HOST,)
+        return (
+            f"There is no host {peer.host}: check its spelling, the DNS of this machine, and HTTPS_PROXY.",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return (f"Nothing listens at {peer.host}:{peer.port}: check the port, and that the registry runs.",)
     return (_UNREACHABLE,) if phase is Phase.DIAL else ()
 
 
