@@ -218,3 +218,13 @@ class TestWriting:
     def test_tells_other_answers(self, status):
         with pytest.raises(RegistryError, match=f"^PUT .*: unexpected status code {status} "):
             bench(Said(status)).client.push_manifest(TAG, self.MANIFEST)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [(b"<!doctype html>", "a web page came back"), (b"\n", "an empty answer came back"), (b"no", "not JSON")],
+)
+def test_what_is_no_manifest_is_named(body, what):
+    made = bench(Said(200, body))
+    with pytest.raises(InvalidManifest, match=f"^GET https://r.example/v2/.*: {what}"):
+        made.client.manifest(TAG)

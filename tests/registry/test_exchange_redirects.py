@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 
+import jwt
 import pytest
 from tests.registry.scripted import LOGIN, Bench, Said, Source, TokenRegistry, Wire
 
@@ -229,6 +230,12 @@ class TestHints:
         hints = self.hints(401, Credential(registry_token=f"e30.{payload}.hunter2"))
         assert [hint for hint in hints if hint.startswith("the registry token")] == [said] * bool(said)
         assert "hunter2" not in str(hints)
+
+    def test_say_nothing_more_of_a_token_that_has_ended(self):
+        token = jwt.encode({"exp": 999}, "hunter2" * 5, algorithm="HS256")
+        remedy, *trail = self.hints(401, Credential(registry_token=token))
+        assert remedy == "Put a valid one into the test."
+        assert not any("ended" in hint for hint in trail)
 
     def test_offer_nothing_to_users_who_want_to_be_anonymous(self):
         first, second = self.hints(401, ANONYMOUS)

@@ -192,3 +192,18 @@ def test_a_login_may_have_any_characters():
 def test_no_secret_shows_in_the_repr_of_an_inquiry():
     assert "IDT" not in repr(replace(INQUIRY, refresh_token="IDT", credential=LOGIN))
     assert "pass-word" not in repr(replace(INQUIRY, refresh_token="IDT", credential=LOGIN))
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"<html>Sign in</html>", "a web page in place of a token: the bearer response is not JSON"),
+        (b" ", "an empty answer in place of a token: the bearer response is not JSON"),
+        (b"{}", "no usable token: no token in bearer response"),
+    ],
+)
+def test_a_reply_without_a_token_names_the_service_and_what_came_back(body, what):
+    with pytest.raises(ChallengeError) as caught:
+        ask(INQUIRY, Said(200, body))
+    assert str(caught.value) == f"the token service {REALM} sent {what}"
+    assert len(caught.value.hints) == 1
