@@ -82,6 +82,13 @@ VALUES = [
     MEMBER,
     imgpkg.Message("text"),
     imgpkg.PackAdvanced(1),
+    imgpkg.StoredLogin(
+        "registry.example.com", "ci", "config.json", "registry.example.com", "", True, ("Is clear.",)
+    ),
+    imgpkg.RemovedLogin(
+        "registry.example.com", "config.json", ("registry.example.com",), "pass", ("A set.",)
+    ),
+    imgpkg.IssuedToken(REFERENCE.repository, SECRET, 5.0, "service", ("repository:a/b:pull",), ("a",)),
     imgpkg.NearMiss("flags", "almost", "a command"),
     imgpkg.PackStarted(1),
     imgpkg.Planned(1, 2),

@@ -109,6 +109,7 @@ def test_a_flag_of_a_side_decides_for_that_side_and_no_other(flag, side, tmp_pat
     name = f"{side.value}-{flag.name}"
     if name not in {known.name for known in COPY_COMMAND.flags}:
         assert flag.name in (
+            "registries-conf",
             "registry-idle-timeout",
             "registry-response-header-timeout",
             "registry-retry-count",

@@ -21,6 +21,7 @@ from imgpkg.oci.reference import Repository, WholeRegistry, parse_any
 from imgpkg.registry.auth.challenge import Access, Scope, merge, parse_scopes
 from imgpkg.session import Session
 from imgpkg.settings import Login
+from imgpkg.values import hiding
 
 if TYPE_CHECKING:
     from imgpkg.auth.authfile import Key
@@ -59,7 +60,8 @@ class RemovedLogin:
     left: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@hiding("value")
+@dataclass(frozen=True)
 class IssuedToken:
     """A bearer token for `repository`; `ends_at` is a Unix time in seconds, None if it is unknown.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg import cancellation
 from imgpkg.auth.keychain import Decision, Keychain
@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.reference import Reference
     from imgpkg.registry.base import BaseEndpoint
-    from imgpkg.registry.mirrors import ImageSource, MirroredReads
     from imgpkg.transport.message import Response
+
+Result = TypeVar("Result")
 
 MAX_MANIFEST = 100 << 20
 
@@ -54,6 +55,30 @@ _FINAL_FOR_HEAD = frozenset({404, 408, 429})
 # For `names` the reason does not matter, and a login that is refused should be sent as rarely as possible.
 _FINAL_FOR_A_QUESTION = _FINAL_FOR_HEAD | {401, 403}
 _WRITTEN = frozenset({200, 201, 202})
+
+
+class ImageReads(Protocol):
+    """Reads what belongs to one image from other places than its name says; see `registry/mirrors.py`."""
+
+    def sources(self, reference: Reference) -> tuple[Reference, ...]:
+        """Return where `reference` is read from, in order."""
+        ...
+
+    def read(
+        self,
+        client: RegistryClient,
+        reference: Reference,
+        act: Callable[[RegistryClient, Reference], Result],
+        is_found: Callable[[Result], bool] = ...,
+    ) -> Result:
+        """Return the first result of `act` that is found, else that of the last place."""
+        ...
+
+    def open_blob(
+        self, client: RegistryClient, repository: Repository, blob: Descriptor, *, use_urls: bool
+    ) -> AbstractContextManager[Readable]:
+        """Open a blob at the first place that has it."""
+        ...
 
 
 class RegistryClient:
@@ -81,7 +106,7 @@ class RegistryClient:
         sleep: Callable[[float], None] = cancellation.sleep,
         random: Callable[[], float] = random.random,
         warn: Callable[[str], None] = cancellation.ignore,
-        mirrors: MirroredReads | None = None,
+        mirrors: ImageReads | None = None,
     ) -> None:
         self._warn = warn
         self._mirrors = mirrors
@@ -206,11 +231,9 @@ class RegistryClient:
             )
         return self._referrers.find(repository, digest)
 
-    def sources(self, reference: Reference) -> tuple[ImageSource, ...]:
+    def sources(self, reference: Reference) -> tuple[Reference, ...]:
         """Return where `reference` is read from, in order, without a request; see `Mirrors.sources`."""
-        from imgpkg.registry.mirrors import Mirrors
-
-        return (self._mirrors.mirrors if self._mirrors is not None else Mirrors()).sources(reference)
+        return (reference,) if self._mirrors is None else self._mirrors.sources(reference)
 
     @property
     def primary(self) -> RegistryClient:

@@ -155,6 +155,10 @@ class MirroredReads:
         self._warn = warn
         self._used: dict[Repository, str] = {}
 
+    def sources(self, reference: Reference) -> tuple[Reference, ...]:
+        """Return where `reference` is read from, in order; see `Mirrors.sources`."""
+        return tuple(source.reference for source in self.mirrors.sources(reference))
+
     def read(
         self,
         client: RegistryClient,
