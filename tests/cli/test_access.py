@@ -57,6 +57,7 @@ def told(text, **names):
 
 
 SET = "IMGPKG_REGISTRY_HOSTNAME_0=HOST"
+SECRET = "$IMGPKG_REGISTRY_PASSWORD_0"
 CREDENTIAL = f"  ok      credential   login from environment: {SET} (user 'testuser')\n"
 BELOW = " " * 23 + "-> "
 
@@ -154,10 +155,9 @@ class TestWhatFails:
             "  ok      connection   http://HOST, not encrypted\n"
             "  ok      clock        agrees with the registry's\n"
             "  ok      challenge    Basic\n"
-            f"  FAILED  read         the registry refused user 'testuser', whose password is from {SET} "
-            "(401: UNAUTHORIZED: authentication required)\n"
-            f"{BELOW}Check the user name and the password in {SET}: one of them is wrong, or the user is "
-            "locked.\n"
+            f"  FAILED  read         the registry HOST refused user 'testuser', whose password is from "
+            f"{SECRET} (401: UNAUTHORIZED: authentication required)\n"
+            f"{BELOW}Check the username and the password: put a valid one into {SECRET}.\n"
             "  -       write        not tried"
         )
         assert done.code == 1
@@ -174,8 +174,11 @@ class TestWhatFails:
         for check in document["checks"]:
             (failed,) = [step for step in check["steps"] if step["result"] == "failed"]
             assert failed["name"] == "token"
-            assert failed["text"].startswith(f"the token service {server.url}/token refused user 'testuser'")
-            assert failed["remedy"].startswith("Check the user name and the password in IMGPKG_REGISTRY_HOST")
+            assert failed["text"].startswith(
+                f"the token service of {server.address} refused user 'testuser', whose password is from "
+                f"{SECRET} (401: "
+            )
+            assert failed["remedy"] == f"Check the username and the password: put a valid one into {SECRET}."
         assert len([record for record in server.requests if record.authorization]) == 1
 
     def test_of_too_little_names_what_the_token_grants(self, run, login, pull_only, tmp_path):
@@ -191,62 +194,66 @@ class TestWhatFails:
             "  note    token        asked for repository:check/a:pull,push; granted repository:check/a:pull, "
             "until TIME\n"
             "  note    read         may be read; v1 is not there (404)\n"
-            "  FAILED  write        login accepted, the token grants pull only (401: UNAUTHORIZED: "
-            "authentication required)\n"
-            f"{BELOW}Ask for the permission to push to HOST/check/a, or use a credential that has it; this "
-            f"one is from {SET}.\n"
+            f"  FAILED  write        user 'testuser', whose password is from {SECRET}, may not push to "
+            "HOST/check/a: the login was accepted, but the token that it got grants pull only (401: "
+            "UNAUTHORIZED: authentication required)\n"
+            f"{BELOW}Ask for the permission to push to HOST/check/a, or use a credential that has it; check "
+            "the spelling of the repository, too.\n"
             "\n"
         )
         assert done.code == 1
         assert run("auth", "check", f"{address}/check/a:v1").code == 0
 
-    def test_of_a_stranger_may_be_hidden(self, run, repository):
+    def test_of_an_anonymous_user_may_be_hidden(self, run, repository):
         done = run("auth", "check", f"{repository}:v1", "--json")
         read = json.loads(done.out)["checks"][0]["steps"][-1]
         host = repository.partition("/")[0]
         assert read == {
             "name": "read",
             "result": "failed",
-            "text": "either it does not exist, or it is hidden from whoever is not logged in "
+            "text": "it does not exist, or is hidden from users who are not logged in "
             "(404: MANIFEST_UNKNOWN: manifest unknown)",
-            "remedy": f"Check the name; if it is private, log in: imgpkg auth login {host}, or set "
-            f"IMGPKG_REGISTRY_HOSTNAME_0={host} with IMGPKG_REGISTRY_USERNAME_0 and "
+            "remedy": f"Check the name; if it is private, log in. To log in: imgpkg auth login {host}, or "
+            f"set IMGPKG_REGISTRY_HOSTNAME_0={host} with IMGPKG_REGISTRY_USERNAME_0 and "
             "IMGPKG_REGISTRY_PASSWORD_0.",
         }
         assert done.code == 1
 
-    def test_of_nobody_where_a_login_is_wanted_says_how_to_log_in(self, run, embedded_login):
+    def test_without_a_credential_has_the_command_to_log_in(self, run, embedded_login):
         done = run("auth", "check", f"{embedded_login.address}/check/a")
-        assert "the registry wants a login, and none was sent (401: UNAUTHORIZED" in done.out
-        assert f"-> Log in: imgpkg auth login {embedded_login.address}, or set" in done.out
+        place = f"{embedded_login.address}/check/a"
+        assert (
+            f"no credential was sent to the registry {embedded_login.address}: none was found for {place} "
+        ) in done.out
+        assert f"-> To log in: imgpkg auth login {embedded_login.address}, or set" in done.out
         assert done.code == 1
 
-    def test_of_what_was_almost_used_says_so_before_all_other_advice(self, run, embedded_login, monkeypatch):
+    def test_of_a_near_miss_begins_with_it(self, run, embedded_login, monkeypatch):
         host, port = embedded_login.address.split(":")
         monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", f"{host}:1")
         monkeypatch.setenv("IMGPKG_REGISTRY_REGISTRY_TOKEN_0", "t0ken-of-set")
         done = run("auth", "check", f"{embedded_login.address}/check/a")
         assert (
             f"-> IMGPKG_REGISTRY_HOSTNAME_0={host}:1: its port is 1, not {port}: "
-            f"IMGPKG_REGISTRY_HOSTNAME_0={host}:{port}. Log in: "
+            f"IMGPKG_REGISTRY_HOSTNAME_0={host}:{port}\n"
         ) in done.out
 
-    def test_of_a_host_that_there_is_not(self, run):
+    def test_of_an_unknown_host_has_a_remedy(self, run):
         done = run("auth", "check", "no-such-host.invalid/team/app", "--registry-retry-count", "1")
         assert done.out == (
             "no-such-host.invalid/team/app\n"
             "  note    credential   none found; requests are anonymous\n"
             "  FAILED  connection   the registry: dial tcp: lookup no-such-host.invalid: no such host\n"
-            "                       -> There is no host no-such-host.invalid: check its spelling, the DNS of "
-            "this machine, and HTTPS_PROXY.\n"
+            "                       -> Check the spelling of the host name; behind a proxy, HTTPS_PROXY must "
+            "name it.\n"
             "  -       read         not tried\n"
             "\n"
         )
         assert done.code == 1
 
-    def test_of_a_port_where_nobody_listens(self, run):
+    def test_of_a_closed_port_has_a_remedy(self, run):
         done = run("auth", "check", "127.0.0.1:1/team/app", "--registry-retry-count", "1")
-        assert "-> Nothing listens at 127.0.0.1:1: check the port, and that the registry runs.\n" in done.out
+        assert "-> Check the host, the port, and that a server runs there; " in done.out
 
     def test_of_a_token_service_that_is_a_web_page(self, run, login):
         def handle(received):
@@ -265,7 +272,7 @@ class TestWhatFails:
             "  FAILED  token        the token service http://HOST/token answered with a web page in place of "
             "JSON: http://HOST/token\n"
             f"{BELOW}Open http://HOST/token in a browser: a proxy, a sign-in page or a wrong realm of the "
-            "registry stands in the place of its token service.\n"
+            "registry answers in place of its token service.\n"
             "  -       read         not tried\n"
             "\n"
         )
@@ -324,7 +331,7 @@ class TestTheClock:
         )
         assert done.code == 0
 
-    def test_is_corrected_before_a_token_is_blamed(self, run, login):
+    def test_is_corrected_before_a_token(self, run, login):
         date = ("Date", formatdate(time.time() + 3600, usegmt=True))
 
         def handle(received):
@@ -337,7 +344,7 @@ class TestTheClock:
             login(server.address)
             done = run("auth", "check", f"{server.address}/check/a")
         assert (
-            "-> Set the clock of this machine first, with which tokens are not valid. Ask for the" in done.out
+            "-> Set the clock of this machine first: with it, tokens are not valid. Ask for the" in done.out
         )
 
 

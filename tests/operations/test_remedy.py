@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-
 import pytest
 
 from imgpkg.auth.keychain import Credential, Decision, Finding, Outcome
@@ -11,14 +9,17 @@ from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,
     ConnectionFailed,
+    Diagnostic,
     InvalidManifest,
     NotFound,
     NotTLS,
+    Refusal,
+    RefusalKind,
     RegistryError,
     TimedOut,
 )
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.remedy import Trouble, meaning, moment
+from imgpkg.operations.remedy import Meaning, Trouble, meaning
 from imgpkg.registry.probe import Surroundings
 
 APP = Repository("registry.example.com", "team/app")
@@ -27,15 +28,10 @@ LOGIN = Credential("ci", "very-secret-word")
 FOUND = Finding("environment", Outcome.MATCHED, "why", "$WHERE", LOGIN)
 
 
-def trouble(error, *, at_service=False, page="", verb="pull from", credential=LOGIN):
-    decision = Decision(APP, credential, (FOUND,) if credential is LOGIN else ())
-    known = Surroundings(URL, service="https://auth.example.com/token")
-    return Trouble(error, APP, decision, verb, at_service, page, None, known, 0.0)
-
-
-def caused(error, cause):
-    error.__cause__ = cause
-    return error
+def trouble(error, *, at_service=False, page="", verb="pull from", clock_skew=None):
+    decision = Decision(APP, LOGIN, (FOUND,))
+    known = Surroundings(URL, clock_skew=clock_skew, service="https://auth.example.com/token")
+    return Trouble(error, APP, decision, verb, at_service, page, known)
 
 
 def answered(status, kind=RegistryError, **options):
@@ -45,28 +41,20 @@ def answered(status, kind=RegistryError, **options):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (NotTLS("GET", URL, "http: server gave HTTP response"), "add --registry-insecure"),
+        (NotTLS("GET", URL, "http: server gave HTTP response", hints=("Allow http.",)), "Allow http."),
         (TimedOut("GET", URL, "i/o timeout"), "registry.example.com did not answer in time"),
         (ConnectionFailed("GET", URL, "connection reset"), "broke: check the network and the proxy"),
         (
             ConnectionFailed("GET", URL, "407", hints=("The proxy wants a login.",)),
             "The proxy wants a login.",
         ),
-        (
-            caused(ConnectionFailed("GET", URL, "x"), socket.gaierror()),
-            "There is no host registry.example.com",
-        ),
-        (
-            caused(ConnectionFailed("GET", URL, "x"), caused(OSError(), ConnectionRefusedError())),
-            "Nothing listens at registry.example.com",
-        ),
-        (CertificateRejected("GET", URL, "alert"), "The server wants a client certificate"),
+        (CertificateRejected("GET", URL, "alert"), "The server requires a client certificate"),
         (CertificateRejected("GET", URL, "expired", hints=("Check the clock.", "b")), "Check the clock."),
         (answered(407, hints=("Write HTTPS_PROXY.",)), "Write HTTPS_PROXY."),
         (answered(429), "Try again later"),
         (answered(502), "no credential helps"),
         (answered(418), "Check the host and the port of registry.example.com"),
-        (ChallengeError("unsupported challenge Negotiate"), "Ask who runs the registry"),
+        (ChallengeError("unsupported challenge Negotiate"), "Report it to the administrator of the registry"),
         (ChallengeError("refused", hints=("Tell it its address.",)), "Tell it its address."),
         (InvalidManifest("no manifest"), "a web server, a proxy or a sign-in page answers there"),
     ],
@@ -79,12 +67,6 @@ def test_each_failure_has_a_sentence_on_what_to_do(error, words):
     assert "very-secret-word" not in found.text + found.remedy
 
 
-def test_a_chain_of_causes_may_go_in_circles():
-    first, second = ConnectionFailed("GET", URL, "x"), OSError()
-    caused(first, caused(second, first))
-    assert "broke" in meaning(trouble(first)).remedy
-
-
 def test_a_transport_error_at_the_token_service_names_it():
     url = "https://auth.example.com/token"
     found = meaning(trouble(TimedOut("GET", url, "i/o timeout"), at_service=True))
@@ -92,25 +74,34 @@ def test_a_transport_error_at_the_token_service_names_it():
     assert found.remedy.startswith("auth.example.com did not answer in time")
 
 
-def test_a_token_service_may_refuse_with_400():
-    found = meaning(trouble(answered(400), at_service=True))
-    assert "refused user 'ci', whose password is from $WHERE (400)" in found.text
+def test_a_refused_credential_has_the_sentence_and_the_remedy_of_its_error():
+    error = answered(400, diagnostics=(Diagnostic("DENIED", "no"),))
+    error.refusal = Refusal(RefusalKind.REFUSED, "the login was refused", "Check it.")
+    assert meaning(trouble(error, at_service=True)) == Meaning(
+        "the login was refused (400: DENIED: no)", "Check it."
+    )
 
 
-def test_a_token_service_that_there_is_not_is_a_wrong_realm():
+def test_a_wrong_clock_comes_before_the_remedy_of_a_refusal():
+    error = answered(401)
+    error.refusal = Refusal(RefusalKind.REFUSED, "the token was refused", "Check it.")
+    found = meaning(trouble(error, clock_skew=3600.0))
+    assert found.remedy == "Set the clock of this machine first: with it, tokens are not valid. Check it."
+
+
+def test_a_403_of_a_storage_that_received_no_credential_has_the_hint_of_its_error():
+    found = meaning(trouble(answered(403, hints=("No credential was sent to it.",))))
+    assert found == Meaning("the registry answered 403", "No credential was sent to it.")
+
+
+def test_a_missing_token_service_is_a_wrong_realm():
     found = meaning(trouble(answered(404, NotFound), at_service=True))
     assert found.text == "the token service https://auth.example.com/token does not exist (404)"
 
 
-def test_a_registry_that_there_is_not_is_a_wrong_address():
+def test_a_missing_registry_is_a_wrong_address():
     found = meaning(trouble(answered(404, NotFound), verb="log in to"))
     assert found.text == "there is no registry at this address (404)"
-
-
-def test_a_login_that_may_too_little_names_its_place():
-    found = meaning(trouble(answered(403), verb="push to"))
-    assert found.text == "the login is accepted, and may not push to team/app (403)"
-    assert found.remedy.endswith("this one is from $WHERE.")
 
 
 def test_a_page_in_an_error_has_its_status():
@@ -118,18 +109,10 @@ def test_a_page_in_an_error_has_its_status():
     assert found.text == f"the registry answered with a web page in place of JSON (503): {URL}"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "1970-01-01 00:00:00 UTC"), (1e30, f"{1e30:.0f} s after 1970")]
-)
-def test_a_time_is_shown_also_when_no_calendar_has_it(seconds, text):
-    assert moment(seconds) == text
-
-
-def test_a_registry_of_a_cloud_is_advised_to_use_its_keychain_and_no_login_that_ends():
+def test_an_image_of_a_cloud_registry_that_is_hidden_is_advised_to_use_its_keychain():
     ecr = Repository("123456789012.dkr.ecr.eu-west-1.amazonaws.com", "team/app")
-    unauthorized = answered(401)
     case = Trouble(
-        unauthorized, ecr, Decision(ecr, Credential()), "pull from", False, "", None, Surroundings(), 0.0
+        answered(404, NotFound), ecr, Decision(ecr, Credential()), "pull from", False, "", Surroundings()
     )
     remedy = meaning(case).remedy
     assert "IMGPKG_ACTIVE_KEYCHAINS=ecr" in remedy

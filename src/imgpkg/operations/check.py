@@ -25,7 +25,8 @@ from imgpkg.errors import (
     printable,
 )
 from imgpkg.oci.reference import Reference, Repository, WholeRegistry, parse_any, parse_place, without_login
-from imgpkg.operations.remedy import Trouble, meaning, moment
+from imgpkg.operations.remedy import Trouble, meaning
+from imgpkg.registry.auth.refusal import date_of
 from imgpkg.registry.endpoint import is_loopback
 from imgpkg.registry.probe import Grant, Probe, ServerTLS, Surroundings, Trust
 from imgpkg.session import Session
@@ -255,9 +256,7 @@ class _Check:
                 attempt.verb,
                 attempt.at_service,
                 attempt.page,
-                attempt.grant,
                 surroundings,
-                self._now,
             )
         )
         is_absent = isinstance(attempt.error, NotFound) and attempt.place == "read" and not attempt.page
@@ -269,15 +268,16 @@ class _Check:
         text = found.text
         if attempt.place == "certificate" and surroundings.tls is not None:
             text = f"{text}; {_certificate_step(surroundings.tls, self._now).text}"
-        remedy = f"{self._near_miss(attempt, decision)}{found.remedy}"
+        remedy = f"{self._near_miss(attempt, decision, found.remedy)}{found.remedy}"
         return Step(attempt.place, Mark.FAILED, printable(text), printable(remedy))
 
-    def _near_miss(self, attempt: _Attempt, decision: Decision) -> str:
-        """Return the first credential that almost was used, where the one that was used is refused."""
+    def _near_miss(self, attempt: _Attempt, decision: Decision, remedy: str) -> str:
+        """Return the first near miss, unless it is in `remedy`; empty for errors of another kind."""
         if not isinstance(attempt.error, (Unauthorized, Forbidden, NotFound)):
             return ""
         misses = self._keychain.near_misses(decision)
-        return next((f"{miss}. " for miss in misses if miss.remedy), "")
+        first = next((str(miss) for miss in misses if miss.remedy), "")
+        return f"{first}. " if first and first not in remedy else ""
 
 
 def _absent(attempt: _Attempt, target: CheckTarget) -> str:
@@ -341,7 +341,7 @@ def _certificate_step(tls: ServerTLS, now: float) -> Step:
     left = certificate.ends_at - now
     days = f"{left / 86400:.0f} days left" if left >= 0 else f"ended {-left / 86400:.0f} days ago"
     text = (
-        f"for {names}, issued by {certificate.issuer}, until {moment(certificate.ends_at)} ({days}), {trust}"
+        f"for {names}, issued by {certificate.issuer}, until {_moment(certificate.ends_at)} ({days}), {trust}"
     )
     is_good = tls.trust in (Trust.SYSTEM, Trust.ADDED) and left >= _SOON
     return Step("certificate", Mark.OK if is_good else Mark.NOTE, printable(text))
@@ -371,4 +371,9 @@ def _until(end: float | None, now: float) -> str:
     if end is None:
         return ""
     left = timedelta(seconds=round(abs(end - now)))
-    return f", until {moment(end)} ({left} {'left' if end > now else 'ago'})"
+    return f", until {_moment(end)} ({left} {'left' if end > now else 'ago'})"
+
+
+def _moment(seconds: float) -> str:
+    # Certificates and tokens may name years that datetime does not have.
+    return date_of(seconds) or f"{seconds:.0f} s after 1970"

@@ -1,19 +1,15 @@
-"""What a failed check means, and what to do about it: one sentence each."""
+"""What the error of a failed check means, and what to do about it: one sentence each."""
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.keychain import claims_of
 from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,
     ImgpkgError,
     NotFound,
-    NotTLS,
     RegistryError,
     TimedOut,
     TransportError,
@@ -22,18 +18,18 @@ from imgpkg.errors import (
 if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision
     from imgpkg.oci.reference import Repository
-    from imgpkg.registry.probe import Grant, Surroundings
+    from imgpkg.registry.probe import Surroundings
 
-_UNAUTHORIZED, _FORBIDDEN, _TOO_MANY, _SERVER_ERROR, _PROXY_LOGIN = 401, 403, 429, 500, 407
-_REFUSALS = frozenset({400, _UNAUTHORIZED, _FORBIDDEN})
+_PROXY_LOGIN, _TOO_MANY, _SERVER_ERROR = 407, 429, 500
+# A pull-through cache or an archive answers these to POST (RFC 9110 sections 15.5.6 and 15.6.2).
 _NO_WRITING = frozenset({405, 501})
-# Seconds. Token services forgive a few minutes.
+# Seconds. Verifiers of tokens allow a few minutes of difference (RFC 7519 section 4.1.4).
 _HARMFUL_SKEW = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What has happened, and what to do."""
+    """What happened, and what to do about it; one sentence each."""
 
     text: str
     remedy: str
@@ -41,7 +37,7 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """An error of a check and what is known around it.
+    """An error of a check, with what the check has found out before it.
 
     `verb` is what was tried: `pull from`, `push to` or `log in to`. `at_service` is True when the request
     went to the token service. `page` is the URL of a web page that came back, empty for none.
@@ -53,9 +49,7 @@ class Trouble:
     verb: str
     at_service: bool
     page: str
-    grant: Grant | None
     surroundings: Surroundings
-    now: float
 
     @property
     def status(self) -> int:
@@ -64,18 +58,12 @@ class Trouble:
 
     @property
     def server(self) -> str:
-        """The server that the request went to, in words."""
+        """The server that received the request, in words."""
         return f"the token service {self.surroundings.service}" if self.at_service else "the registry"
-
-    @property
-    def place(self) -> str:
-        """Where the credential is from, and so where to correct it."""
-        winner = self.decision.winner
-        return winner.origin or winner.source if winner is not None else ""
 
 
 def meaning(trouble: Trouble) -> Meaning:
-    """Return what an error means."""
+    """Return the meaning of an error; for a refused credential it is that of `ImgpkgError.refusal`."""
     error = trouble.error
     if trouble.page:
         return _web_page(trouble)
@@ -84,24 +72,12 @@ def meaning(trouble: Trouble) -> Meaning:
     if isinstance(error, RegistryError):
         return _of_response(trouble, error)
     if isinstance(error, ChallengeError):
-        remedy = "Ask who runs the registry: its answer to a request without a login is not usable."
+        remedy = (
+            "Report it to the administrator of the registry: its answer to a request without a login is "
+            "unusable."
+        )
         return Meaning(error.message, next(iter(error.hints), remedy))
     return Meaning(f"{trouble.server} gave an unusable answer: {error}", _not_a_registry(trouble))
-
-
-def login_advice(decision: Decision) -> str:
-    """Return how to give the registry of `decision` a credential that it accepts."""
-    from imgpkg.auth.diagnosis.remedies import remedies_for
-
-    advice = remedies_for(decision)
-    # A registry of a cloud has its keychain; one of AWS takes no lasting login at all.
-    if len(advice) > 1:
-        return " ".join(advice)
-    registry = decision.repository.registry
-    return (
-        f"imgpkg auth login {registry}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} with "
-        "IMGPKG_REGISTRY_USERNAME_0 and IMGPKG_REGISTRY_PASSWORD_0."
-    )
 
 
 def _web_page(trouble: Trouble) -> Meaning:
@@ -111,7 +87,7 @@ def _web_page(trouble: Trouble) -> Meaning:
         return Meaning(
             text,
             f"Open {trouble.page} in a browser: a proxy, a sign-in page or a wrong realm of the registry "
-            "stands in the place of its token service.",
+            "answers in place of its token service.",
         )
     return Meaning(text, _not_a_registry(trouble))
 
@@ -124,60 +100,40 @@ def _not_a_registry(trouble: Trouble) -> str:
 
 
 def _of_transport(trouble: Trouble, error: TransportError) -> str:
+    # The hints of the transport name the cause, such as a host name without an address.
+    if error.hints:
+        return error.hints[0]
     host = error.url.partition("://")[2].partition("/")[0] or trouble.repository.registry
     match error:
         case CertificateRejected():
-            return next(
-                iter(error.hints), "The server wants a client certificate, or another version of TLS."
-            )
-        case NotTLS():
-            return (
-                f"{host} speaks http and not https: ask for https, or add --registry-insecure, after which "
-                "everybody on the way can read the credential."
-            )
+            return "The server requires a client certificate, or another version of TLS."
         case TimedOut():
             return (
                 f"{host} did not answer in time: check the network, the firewall, and the proxy in "
                 "HTTPS_PROXY and NO_PROXY."
             )
         case _:
-            return next(iter(error.hints), _of_connection(host, error))
-
-
-def _of_connection(host: str, error: TransportError) -> str:
-    causes = _causes(error)
-    if any(isinstance(cause, socket.gaierror) for cause in causes):
-        return f"There is no host {host}: check its spelling, the DNS of this machine, and HTTPS_PROXY."
-    if any(isinstance(cause, ConnectionRefusedError) for cause in causes):
-        return f"Nothing listens at {host}: check the port, and that the registry runs."
-    return f"The connection to {host} broke: check the network and the proxy, and try again."
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
-    cause: BaseException | None = error
-    while cause is not None and cause not in found:
-        found.append(cause)
-        cause = cause.__cause__
-    return found
+            return f"The connection to {host} broke: check the network and the proxy, and try again."
 
 
 def _of_response(trouble: Trouble, error: RegistryError) -> Meaning:
     if error.status == _PROXY_LOGIN:
-        return Meaning("the proxy wants a login (407)", next(iter(error.hints), ""))
+        return Meaning("the proxy requires a login (407)", next(iter(error.hints), ""))
     if error.status == _TOO_MANY or error.status >= _SERVER_ERROR:
         text = f"{trouble.server} has a problem of its own ({_said(error)})"
-        return Meaning(text, "Try again later, or ask who runs it: no credential helps.")
-    if error.status in (_UNAUTHORIZED, _FORBIDDEN) or (trouble.at_service and error.status in _REFUSALS):
-        return _of_refusal(trouble, error)
+        return Meaning(text, "Try again later, or ask its administrator: no credential helps.")
     if isinstance(error, NotFound):
         return _of_absence(trouble, error)
+    if error.refusal is not None:
+        text = f"{error.refusal.sentence} ({_said(error)})"
+        return Meaning(text, f"{_clock_first(trouble)}{error.refusal.remedy}")
     if trouble.verb == "push to" and error.status in _NO_WRITING:
         return Meaning(
             f"the registry takes no uploads ({_said(error)})",
             "Push to another registry: this one is read-only, or a cache of another.",
         )
-    return Meaning(f"{trouble.server} answered {_said(error)}", _not_a_registry(trouble))
+    remedy = next(iter(error.hints), _not_a_registry(trouble))
+    return Meaning(f"{trouble.server} answered {_said(error)}", remedy)
 
 
 def _said(error: RegistryError) -> str:
@@ -186,85 +142,28 @@ def _said(error: RegistryError) -> str:
     return f"{error.status}: {first.code}: {first.message}" if first is not None else str(error.status)
 
 
-def _of_refusal(trouble: Trouble, error: RegistryError) -> Meaning:
-    credential = trouble.decision.credential
-    if credential.is_anonymous:
-        return _of_anonymity(trouble, error)
-    is_accepted = trouble.grant is not None or (error.status == _FORBIDDEN and not trouble.at_service)
-    if is_accepted:
-        return _of_little(trouble, error)
-    ended = _ended(trouble)
-    if ended:
-        return Meaning(ended, f"Get a new token, and write it to {trouble.place}.")
-    what = f"the {credential.kind} from {trouble.place}"
-    things = f"the {credential.kind} in {trouble.place}: it is wrong, revoked or for another registry"
-    if credential.kind == "login":
-        what = f"user {credential.username!r}, whose password is from {trouble.place}"
-        things = (
-            f"the user name and the password in {trouble.place}: one of them is wrong, or the user is locked"
-        )
-    text = f"{trouble.server} refused {what} ({_said(error)})"
-    return Meaning(text, f"{_clock_first(trouble)}Check {things}.")
-
-
-def _of_anonymity(trouble: Trouble, error: RegistryError) -> Meaning:
-    text = f"{trouble.server} wants a login, and none was sent ({_said(error)})"
-    if trouble.place:
-        return Meaning(text, f"Add a login to {trouble.place}, which asks for anonymous access.")
-    return Meaning(text, f"Log in: {login_advice(trouble.decision)}")
-
-
-def _of_little(trouble: Trouble, error: RegistryError) -> Meaning:
-    """Describe a login that is accepted and may do too little."""
-    grant = trouble.grant
-    said = f"the login is accepted, and may not {trouble.verb} {trouble.repository.path}"
-    if grant is not None and grant.missing and grant.granted is not None:
-        said = f"login accepted, the token grants {_actions(grant.granted)}"
-    remedy = (
-        f"Ask for the permission to {trouble.verb} {trouble.repository}, or use a credential that has it; "
-        f"this one is from {trouble.place}."
-    )
-    return Meaning(f"{said} ({_said(error)})", f"{_clock_first(trouble)}{remedy}")
-
-
-def _actions(scopes: tuple[str, ...]) -> str:
-    actions = sorted({action for scope in scopes for action in scope.rpartition(":")[2].split(",")})
-    return f"{' and '.join(actions)} only" if actions else "nothing"
-
-
 def _of_absence(trouble: Trouble, error: RegistryError) -> Meaning:
     registry = trouble.repository.registry
     if trouble.verb == "log in to":
         return Meaning(f"there is no registry at this address ({_said(error)})", _not_a_registry(trouble))
     if trouble.at_service:
         text = f"{trouble.server} does not exist ({_said(error)})"
-        return Meaning(text, "Ask who runs the registry: it names a wrong realm.")
+        return Meaning(text, "Report it to the administrator of the registry: it names a wrong realm.")
     if trouble.verb == "push to":
         text = f"there is no such project, or this credential may not see it ({_said(error)})"
         return Meaning(
             text, f"Create {trouble.repository.path} at {registry} first, or ask for access to it."
         )
-    text = f"either it does not exist, or it is hidden from whoever is not logged in ({_said(error)})"
-    return Meaning(text, f"Check the name; if it is private, log in: {login_advice(trouble.decision)}")
+    # Imported here, since most checks succeed.
+    from imgpkg.auth.diagnosis.remedies import remedies_for
 
-
-def _ended(trouble: Trouble) -> str:
-    credential = trouble.decision.credential
-    end = claims_of(credential.registry_token or credential.identity_token).ends_at
-    if end is None or end > trouble.now:
-        return ""
-    return f"the {credential.kind} from {trouble.place} has ended at {moment(end)}"
+    text = f"it does not exist, or is hidden from users who are not logged in ({_said(error)})"
+    return Meaning(
+        text, " ".join(("Check the name; if it is private, log in.", *remedies_for(trouble.decision)))
+    )
 
 
 def _clock_first(trouble: Trouble) -> str:
     skew = trouble.surroundings.clock_skew
     is_harmful = skew is not None and abs(skew) > _HARMFUL_SKEW
-    return "Set the clock of this machine first, with which tokens are not valid. " if is_harmful else ""
-
-
-def moment(seconds: float) -> str:
-    """Return a Unix time for people; a time that no calendar has as a number."""
-    try:
-        return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
-    except (ValueError, OverflowError, OSError):
-        return f"{seconds:.0f} s after 1970"
+    return "Set the clock of this machine first: with it, tokens are not valid. " if is_harmful else ""
