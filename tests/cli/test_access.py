@@ -244,8 +244,8 @@ class TestWhatFails:
             "no-such-host.invalid/team/app\n"
             "  note    credential   none found; requests are anonymous\n"
             "  FAILED  connection   the registry: dial tcp: lookup no-such-host.invalid: no such host\n"
-            "                       -> Check the spelling of the host name; behind a proxy, HTTPS_PROXY must "
-            "name it.\n"
+            "                       -> There is no host no-such-host.invalid: check its spelling, the DNS of "
+            "this machine, and HTTPS_PROXY.\n"
             "  -       read         not tried\n"
             "\n"
         )
@@ -253,7 +253,7 @@ class TestWhatFails:
 
     def test_of_a_closed_port_has_a_remedy(self, run):
         done = run("auth", "check", "127.0.0.1:1/team/app", "--registry-retry-count", "1")
-        assert "-> Check the host, the port, and that a server runs there; " in done.out
+        assert "-> Nothing listens at 127.0.0.1:1: check the port, and that the registry runs.\n" in done.out
 
     def test_of_a_token_service_that_is_a_web_page(self, run, login):
         def handle(received):

@@ -270,7 +270,7 @@ class TestSignatures:
                     session=session,
                     options=CopyOptions(cosign_signatures=True),
                 )
-        assert str(caught.value).startswith(f"Fetching signature for image '{image}': ")
+        assert f": Fetching signature for image '{image}': " in str(caught.value)
 
     def test_attached_by_subject_travel_when_asked_for(self, two, session):
         here, there = two

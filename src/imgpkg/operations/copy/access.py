@@ -10,7 +10,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.check import AccessReport, check_access
 from imgpkg.operations.copy.source import open_source
-from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
+from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
@@ -40,9 +40,7 @@ def check_copy(
     reading = source_session or session
     to: tuple[AccessReport, ...] = ()
     if to_repo:
-        with doing("Building import repository ref"):
-            named = Repository.parse(to_repo)
-        to = (check_access(str(named), session=session, push=True),)
+        to = (check_access(str(parse_destination(to_repo)), session=session, push=True),)
     first = _by_repository(_named(source, _disclosure(reading, source, to)))
     reports = _checked(first, reading)
     if all(report.is_ok for report in (*reports, *to)) and not source.is_local:

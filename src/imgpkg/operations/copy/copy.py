@@ -12,7 +12,6 @@ from imgpkg.content.layout import output_layout
 from imgpkg.content.output import output_file
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
-from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.file import write_archive, write_layout
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
@@ -22,6 +21,7 @@ from imgpkg.operations.copy.values import (
     CopyResult,
     CopySource,
     Log,
+    parse_destination,
     report_left_out,
     result_of,
 )
@@ -116,8 +116,7 @@ def copy_to_repository(
     """
     source.check()
     lock = _lock_place(source, lock_output) if lock_output else ""
-    with doing("Building import repository ref"):
-        repository = Repository.parse(to_repo)
+    repository = parse_destination(to_repo)
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
     reader = source_session or session

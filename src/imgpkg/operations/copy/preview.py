@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Decision
-from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
-from imgpkg.oci.reference import Reference, Repository
+from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.repository import destination, jobs, survey
 from imgpkg.operations.copy.source import open_source
-from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log
+from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 
@@ -73,10 +72,7 @@ def preview_copy(
     raise before it writes.
     """
     source.check()
-    repository = None
-    if to_repo:
-        with doing("Building import repository ref"):
-            repository = Repository.parse(to_repo)
+    repository = parse_destination(to_repo) if to_repo else None
     log = Log(on_event)
     reader = source_session or session
     with open_source(reader, source, options, log, to=repository, writer=session) as opened:

@@ -6,14 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import UsageError
+from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned
-from imgpkg.oci.reference import Reference, without_login
+from imgpkg.oci.reference import Reference, Repository, without_login
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import Root, TransferPlan
 
@@ -57,6 +56,12 @@ class CopySource:
     def is_local(self) -> bool:
         """True if the source is a tar file or layout, and no registry is read from."""
         return bool(self.tar or self.layout)
+
+
+def parse_destination(to_repo: str) -> Repository:
+    """Parse the repository that is copied to; raise InvalidReference."""
+    with doing("Building import repository ref"):
+        return Repository.parse(to_repo)
 
 
 @dataclass(frozen=True, slots=True)
