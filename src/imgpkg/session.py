@@ -96,6 +96,7 @@ class Session:
             retry_count=self.settings.retry_count,
             warn=self._warn,
             mirrors=mirrors,
+            concurrency=self.settings.concurrency,
         )
 
     def _mirrors(self) -> MirroredReads | None:
@@ -113,7 +114,12 @@ class Session:
         pool = self._open_pool(self._trace, verify=False)
         attempts = self.settings.retry_count
         return pool, RegistryClient(
-            pool, self._keychain, insecure=True, retry_count=attempts, warn=self._warn
+            pool,
+            self._keychain,
+            insecure=True,
+            retry_count=attempts,
+            warn=self._warn,
+            concurrency=self.settings.concurrency,
         )
 
     def _check_open(self) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from math import ceil
+from threading import Lock
+from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
 from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
@@ -23,17 +27,81 @@ if TYPE_CHECKING:
     from imgpkg.registry.exchange import Exchange
 
 _BLOCK = 1 << 20
+# Larger blobs are fetched as ranges, each of at most this size, and no more than so many bytes are kept.
+_LARGE = 32 << 20
+_LARGEST_RANGE = 12 << 20
+_MOST_KEPT = 84 << 20
 _OK, _PARTIAL = 200, 206
 _ABSENT = frozenset({404, 405})
 # Statuses for a Range that the server does not support.
 _NO_RANGES = frozenset({400, 416, 501})
 
 
+class Readers:
+    """The connections to each registry that read blobs: `most`, where one blob may use several.
+
+    That is for blobs of more than `large` bytes. There is memory for some ranges of `block` bytes, shared by
+    all blobs.
+    """
+
+    def __init__(self, most: int, *, large: int = _LARGE, block: int | None = None) -> None:
+        self.most = most
+        self.large = large
+        # A few more ranges than connections: some wait to be read.
+        self._blocks = most + 2
+        self.block = min(_LARGEST_RANGE, _MOST_KEPT // self._blocks) if block is None else block
+        self._counts: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def has_room(self, registry: str) -> bool:
+        """Return True when a reader and another one for the same blob may enter."""
+        return self._counts[registry] + 1 < self.most
+
+    def is_crowded(self, registry: str) -> bool:
+        """Return True when one of those that read the same blob should leave."""
+        return self._counts[registry] > self.most
+
+    def length(self, size: int) -> int:
+        """Return the length of the ranges of a blob: as many for each connection, which end at one time."""
+        rounds = ceil(size / (self.block * self.most))
+        return ceil(size / (rounds * self.most))
+
+    def enter(self, registry: str) -> None:
+        """Count the reader of a blob, which every blob may have."""
+        with self._lock:
+            self._counts[registry] += 1
+
+    def enter_if_room(self, registry: str) -> bool:
+        """Count one more reader of a blob; return False when there are enough."""
+        with self._lock:
+            has_room = self._counts[registry] < self.most
+            self._counts[registry] += has_room
+            return has_room
+
+    def leave(self, registry: str) -> None:
+        """Take back an `enter`."""
+        with self._lock:
+            self._counts[registry] -= 1
+
+    def take_block(self) -> bool:
+        """Reserve the memory for one range; return False when none is left."""
+        with self._lock:
+            is_left = self._blocks > 0
+            self._blocks -= is_left
+            return is_left
+
+    def release_block(self) -> None:
+        """Take back a `take_block`."""
+        with self._lock:
+            self._blocks += 1
+
+
 class Blobs:
     """The endpoint `/v2/<name>/blobs/<digest>`."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, readers: Readers) -> None:
         self._exchange = exchange
+        self._readers = readers
 
     def has(self, repository: Repository, digest: Digest) -> bool:
         """See `RegistryClient.has_blob`."""
@@ -63,15 +131,38 @@ class Blobs:
         answer.response.close()
         return answer.response.status == _OK
 
-    def _stream(self, repository: Repository, blob: Descriptor, *, use_urls: bool) -> BlobStream:
+    def _stream(self, repository: Repository, blob: Descriptor, *, use_urls: bool) -> _Stream:
         """Open the blob in its repository, or at the first URL that has it; raise the first error."""
         try:
-            return BlobStream(lambda headers: self._get(repository, blob, headers), blob, self._exchange)
+            return self._stream_here(repository, blob)
         except ImgpkgError:
             stream = self._stream_of_url(repository, blob) if use_urls else None
             if stream is None:
                 raise
             return stream
+
+    def _stream_here(self, repository: Repository, blob: Descriptor) -> _Stream:
+        def whole(start: int = 0, answer: Answer | None = None) -> BlobStream:
+            return BlobStream(
+                lambda headers: self._get(repository, blob, headers),
+                blob,
+                self._exchange,
+                start=start,
+                answer=answer,
+            )
+
+        registry = repository.registry
+        if blob.size <= self._readers.large or self._readers.most == 1:
+            return _Counted(whole, self._readers, registry)
+        from imgpkg.registry.ranges import RANGE_ANSWERS, RangedStream, Ranges
+
+        ranges = Ranges(
+            lambda headers: self._get(repository, blob, headers, RANGE_ANSWERS),
+            blob.size,
+            self._exchange,
+            Access.read(repository),
+        )
+        return RangedStream(ranges, self._readers, registry, whole)
 
     def _stream_of_url(self, repository: Repository, blob: Descriptor) -> BlobStream | None:
         access = Access.read(repository)
@@ -86,26 +177,70 @@ class Blobs:
                 continue
         return None
 
-    def _get(self, repository: Repository, blob: Descriptor, headers: Mapping[str, str]) -> Answer:
+    def _get(
+        self,
+        repository: Repository,
+        blob: Descriptor,
+        headers: Mapping[str, str],
+        expected: tuple[int, ...] = (),
+    ) -> Answer:
         request = Request("GET", _path(repository, blob.digest), headers)
-        return self._exchange.call(request, Access.read(repository), _expected(headers))
+        return self._exchange.call(request, Access.read(repository), expected or _expected(headers))
+
+
+class _Stream(Protocol):
+    """The bytes of a blob, and the connections that they come over."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class _Counted:
+    """A stream that counts as a reader of its registry until it is closed."""
+
+    def __init__(self, open_: Callable[[], BlobStream], readers: Readers, registry: str) -> None:
+        self._leave = partial(readers.leave, registry)
+        # Before the request, so that a blob that is read over several connections gives one back.
+        readers.enter(registry)
+        try:
+            self._stream = open_()
+        except BaseException:
+            self._leave()
+            raise
+        self.read = self._stream.read
+
+    def close(self) -> None:
+        """Return the connection to the pool."""
+        self._leave()
+        self._stream.close()
 
 
 class BlobStream:
     """The bytes of a blob, not verified; after a broken connection the rest is requested.
 
-    `get` sends the request with additional headers, which may have a Range.
+    `get` sends the request with additional headers, which may have a Range. The bytes begin at `start`, and
+    come from `answer` if there is one, which is that of the whole blob.
     """
 
     def __init__(
-        self, get: Callable[[Mapping[str, str]], Answer], blob: Descriptor, exchange: Exchange
+        self,
+        get: Callable[[Mapping[str, str]], Answer],
+        blob: Descriptor,
+        exchange: Exchange,
+        *,
+        start: int = 0,
+        answer: Answer | None = None,
     ) -> None:
         self._get = get
         self._blob = blob
         self._exchange = exchange
-        self._count = 0
+        self._count = start
         self._breaks = 0
-        self._answer = exchange.repeat(self._whole)
+        if answer is not None:
+            self._answer = self._skipped(answer)
+        else:
+            self._answer = exchange.repeat(self._rest if start else self._whole)
 
     def read(self, size: int = _BLOCK, /) -> bytes:
         """Return at most `size` more bytes, b"" at the end; raise the last of several failures in a row."""

@@ -20,7 +20,7 @@ from imgpkg.oci.reference import Reference, Repository
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.auth.token import BearerToken
-from imgpkg.registry.blobs import Blobs
+from imgpkg.registry.blobs import Blobs, Readers
 from imgpkg.registry.exchange import Exchange, Repetition, Retry, check_stored, content_digest
 from imgpkg.registry.failure import WEB_PAGE, decides_nothing, is_web_page
 from imgpkg.registry.listing import list_tags
@@ -89,6 +89,8 @@ class RegistryClient:
     attempts, at least one is made. `clock` returns the Unix time, `sleep` gets seconds, `random` returns a
     fraction in [0, 1), and `warn` gets a sentence before each repetition and about a registry that
     contradicts itself. What is read of an image is read from `mirrors`, if there are any; `primary` has none.
+    A large blob is read over several connections, as long as there are fewer than `concurrency` that read
+    blobs of the same registry.
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
@@ -107,6 +109,7 @@ class RegistryClient:
         random: Callable[[], float] = random.random,
         warn: Callable[[str], None] = cancellation.ignore,
         mirrors: ImageReads | None = None,
+        concurrency: int = 1,
     ) -> None:
         self._warn = warn
         self._mirrors = mirrors
@@ -115,7 +118,7 @@ class RegistryClient:
         self._exchange = Exchange(transport, authorizer, retry, clock=clock)
         self._manifests = Manifests(self._exchange)
         self._referrers = Referrers(self._exchange, self._manifests, warn)
-        self._blobs = Blobs(self._exchange)
+        self._blobs = Blobs(self._exchange, Readers(concurrency))
         self._uploads = Uploads(self._exchange, self._blobs)
 
     @property
