@@ -22,7 +22,7 @@ from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.auth.token import BearerToken
 from imgpkg.registry.blobs import Blobs, Readers
 from imgpkg.registry.exchange import Exchange, Repetition, Retry, check_stored, content_digest
-from imgpkg.registry.failure import WEB_PAGE, decides_nothing, is_web_page
+from imgpkg.registry.failure import WEB_PAGE, decides_nothing, is_web_page, misses_a_blob
 from imgpkg.registry.listing import list_tags
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
@@ -356,11 +356,6 @@ class Manifests:
         if manifest.media_type != media.DOCKER_SCHEMA_1_SIGNED:
             check_stored(answer, manifest.digest)
         return answer.response.headers
-
-
-def misses_a_blob(error: RegistryError) -> bool:
-    """Return True when a manifest was refused because one of its blobs is not in the repository."""
-    return error.status == _NOT_FOUND or any(code.endswith("BLOB_UNKNOWN") for code in error.codes)
 
 
 def _path(reference: Reference) -> str:

@@ -27,6 +27,7 @@ WEB_PAGE = (
     "A web page came back: a proxy, a firewall or a login page may have answered in place of the service. "
     "Open the address in a browser, or check HTTPS_PROXY and NO_PROXY."
 )
+_ABSENT = 404
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 # Without 404, which answers the question, and 408 and 429, after which the request is repeated.
 _REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
@@ -135,6 +136,11 @@ def decides_nothing(error: RegistryError) -> bool:
     such a response the write is tried, which is refused too where nothing is allowed.
     """
     return error.status in _REFUSALS
+
+
+def misses_a_blob(error: RegistryError) -> bool:
+    """Return True when a manifest was refused because one of its blobs is not in the repository."""
+    return error.status == _ABSENT or any(code.endswith("BLOB_UNKNOWN") for code in error.codes)
 
 
 def read_start(response: Response) -> bytes:
