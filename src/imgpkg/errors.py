@@ -38,9 +38,10 @@ import errno
 import os
 import re
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from imgpkg.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ image, file or folder becomes visible.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
+from imgpkg.dataclass import dataclass
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 

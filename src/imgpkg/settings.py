@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypedDict
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.values import FrozenDict, StrPath, hiding
 
 if sys.version_info >= (3, 11):

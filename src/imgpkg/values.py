@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
-from dataclasses import InitVar, field, make_dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
+
+from imgpkg.dataclass import hide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +16,7 @@ C = TypeVar("C", bound=type)
 
 StrPath: TypeAlias = str | os.PathLike[str]
 # Some clouds send nanoseconds, which datetime cannot hold, and Python 3.10 parses neither them nor the Z.
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))")
+_TIME = r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))"
 
 
 class FrozenDict(dict[K, V]):
@@ -48,21 +47,22 @@ class FrozenDict(dict[K, V]):
 def hiding(*names: str) -> Callable[[C], C]:
     """Return a decorator that hides the fields `names` of a dataclass from `fields`, `asdict`, `astuple`.
 
-    `==`, the hash, `replace`, pickles and copies include them. The dataclass must not have slots.
+    `==`, the hash, `replace`, pickles and copies include them.
     """
 
-    def hide(decorated: C) -> C:
-        # The dataclasses module skips an InitVar in `fields` and still passes it to `__init__` in `replace`.
-        like = make_dataclass("like", [(name, InitVar, field(default=None)) for name in names])
-        vars(decorated)["__dataclass_fields__"].update(vars(like)["__dataclass_fields__"])
+    def decorate(decorated: C) -> C:
+        hide(decorated, names)
         return decorated
 
-    return hide
+    return decorate
 
 
 def parse_time(text: str) -> float:
     """Return the Unix time of an RFC 3339 text like `2030-01-02T03:04:05.6Z`; raise ValueError for others."""
-    match = _TIME.fullmatch(text)
+    import re
+    from datetime import datetime
+
+    match = re.fullmatch(_TIME, text)
     if match is None:
         raise ValueError(f"{text!r} is no RFC 3339 time")
     date, clock, fraction, offset = match.groups()
@@ -72,4 +72,6 @@ def parse_time(text: str) -> float:
 
 def format_time(seconds: float) -> str:
     """Return a Unix time as RFC 3339 in UTC, to the microsecond."""
+    from datetime import datetime, timezone
+
     return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")

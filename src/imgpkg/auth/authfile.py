@@ -7,12 +7,12 @@ import json
 import re
 from base64 import b64decode
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Credential
 from imgpkg.auth.pattern import ANOTHER_HOST, Address, Pattern, why_no_host
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:

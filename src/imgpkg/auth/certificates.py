@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.environment import (
@@ -17,6 +16,7 @@ from imgpkg.auth.environment import (
     variable,
 )
 from imgpkg.auth.pattern import Address, split_authority
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import InvalidSettings, UsageError
 from imgpkg.locks import Once
 from imgpkg.transport.pem import TLSFiles, check_client_certificate

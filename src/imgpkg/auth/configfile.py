@@ -7,7 +7,6 @@ import fcntl
 import os
 from base64 import b64encode
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from enum import Enum
 from tempfile import mkstemp
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from imgpkg.auth.authfile import MAX_SIZE, AuthFile, Key
 from imgpkg.auth.docker import DOCKER_HUB_SERVER
 from imgpkg.auth.helper import IDENTITY_TOKEN_USER
 from imgpkg.auth.jsontext import drop, put
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import CredentialError, UsageError, doing, local_io
 
 if TYPE_CHECKING:

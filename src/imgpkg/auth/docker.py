@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from imgpkg.auth.authfile import MAX_SIZE, AuthFile
 from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Finding, Outcome
 from imgpkg.auth.pattern import ANOTHER_HOST, Address
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CredentialError, doing
 from imgpkg.locks import Once
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.auth.keychain import Credential, Finding, Outcome
 from imgpkg.auth.pattern import ANOTHER_HOST, Address, NoHost, Pattern, docker_hub_aliases
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import CredentialError
 from imgpkg.locks import Once
 from imgpkg.oci.reference import DOCKER_HUB

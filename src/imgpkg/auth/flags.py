@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import ANONYMOUS, Credential, Finding, Outcome
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import UsageError
 from imgpkg.settings import Login, Side
 

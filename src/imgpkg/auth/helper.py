@@ -7,7 +7,6 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.authfile import decode, fold, items, text
 from imgpkg.auth.keychain import Credential
 from imgpkg.auth.program import NoAnswer, NotStarted, Programs, find
+from imgpkg.dataclass import KW_ONLY, dataclass, field
 from imgpkg.errors import CredentialError
 from imgpkg.locks import KeyedLocks, Once
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.activation import active_names
@@ -10,6 +9,7 @@ from imgpkg.auth.docker import DOCKER_HUB_SERVER, places
 from imgpkg.auth.environment import HOSTNAME, read_sets, variable
 from imgpkg.auth.helper import IDENTITY_TOKEN_USER
 from imgpkg.auth.pattern import Address
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import CredentialError, printable
 
 if TYPE_CHECKING:

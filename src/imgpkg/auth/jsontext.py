@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.authfile import decode
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:

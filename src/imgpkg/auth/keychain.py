@@ -6,10 +6,10 @@ import json
 from base64 import urlsafe_b64decode
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, doing, printable
 from imgpkg.oci.reference import Repository
 from imgpkg.values import hiding

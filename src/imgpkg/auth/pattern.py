@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import CredentialError, InvalidReference
 from imgpkg.oci.reference import DOCKER_HUB, WholeRegistry, ascii_host
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Wait, current, ignore
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CredentialError
 
 if TYPE_CHECKING:

@@ -8,11 +8,11 @@ import re
 import select
 import stat
 import time
-from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.auth.keychain import claims_of
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError, printable
 from imgpkg.locks import Once
 

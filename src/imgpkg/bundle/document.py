@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.yaml_reader import Value, ValueKind, look_at
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidLock
 
 if TYPE_CHECKING:

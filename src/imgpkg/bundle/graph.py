@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.bundle.layer import FoundLocations, fetch_images_lock, fetch_locations
 from imgpkg.bundle.lock import ImagesLock, LockedImage
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, doing
 from imgpkg.oci.reference import Reference
 

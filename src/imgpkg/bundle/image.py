@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, doing
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 from imgpkg.oci.manifest import ImageConfig, Manifest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import locations_tag
@@ -13,6 +12,7 @@ from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.content.inflate import decompressed
 from imgpkg.content.tar.reader import REGULAR, Pieces, read_entries
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, InvalidLock, NotFound, Unauthorized, doing
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest

@@ -6,12 +6,12 @@ leave out the requests that find out which images are bundles.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.document import API_VERSION, HEADER, Field, Header
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import doing
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.document import API_VERSION, HEADER, Field, Header
@@ -15,6 +14,7 @@ from imgpkg.bundle.yaml_reader import MAX_SIZE, look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.content.output import output_file
 from imgpkg.content.temporary import remove_left_files, replacing_file
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import InvalidLock, InvalidReference, doing, local_io
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import Reference, Repository, without_login

@@ -11,11 +11,11 @@ import json
 import math
 import re
 import struct
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidLock
 
 if TYPE_CHECKING:

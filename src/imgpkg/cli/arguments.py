@@ -7,10 +7,10 @@ No parser for Python has them, so this one is our own.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:

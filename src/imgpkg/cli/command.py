@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import Flag, ValueType, switch, text
+from imgpkg.dataclass import dataclass, replace
 
 if TYPE_CHECKING:
     from imgpkg.cli.context import Context

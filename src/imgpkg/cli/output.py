@@ -8,9 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import UsageError, printable
 
 if TYPE_CHECKING:

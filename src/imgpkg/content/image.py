@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest

@@ -8,13 +8,13 @@ import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
 
 from imgpkg.content.deflate.gzip import open_writer
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.writer import BLOCK, END, FILE, FOLDER, member_header, padded
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import LocalIOError, UsageError, doing, local_io
 from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, silent
 from imgpkg.oci import media

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import local_io
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
 from imgpkg.oci import media
 from imgpkg.values import FrozenDict

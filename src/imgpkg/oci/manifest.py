@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, InvalidManifest
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest, list_of, strings_of

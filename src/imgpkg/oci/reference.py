@@ -7,10 +7,10 @@ equal value. A reference does not determine whether the registry is reached over
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import total_ordering
 from urllib.parse import urlsplit
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidReference
 from imgpkg.oci.descriptor import Digest
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from imgpkg.auth.keychain import Decision, Keychain
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
     Cancelled,
     CertificateRejected,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image, signature_tag
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login

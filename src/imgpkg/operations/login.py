@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.auth import configfile
@@ -16,6 +15,7 @@ from imgpkg.auth.keychain import Credential, CredentialSource, Decision, Finding
 from imgpkg.auth.pattern import Address, Pattern
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import ignore
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError, ImgpkgError, InvalidReference, RegistryError, UsageError, doing
 from imgpkg.oci.reference import Repository, WholeRegistry, parse_any
 from imgpkg.registry.auth.challenge import Access, Scope, merge, parse_scopes

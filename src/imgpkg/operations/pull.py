@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import fetch_image
 from imgpkg.content.output import output_folder, remove_tree, replacing
 from imgpkg.content.unpack import unpack_layers
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import IsABundle, NotABundle, NotFound, UsageError, doing
 from imgpkg.events import (
     BlobFinished,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from imgpkg.bundle.image import BUNDLE_LABEL, internal_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.output import output_file
 from imgpkg.content.pack import pack_layer
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference, without_login

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, Unauthorized, VerificationError
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any

@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from math import ceil
 from threading import Lock
 from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.dataclass import replace
 from imgpkg.errors import ConnectionFailed, ImgpkgError, RegistryError, TransportError, VerificationError
 from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
 from imgpkg.registry.auth.challenge import Access

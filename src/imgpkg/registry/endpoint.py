@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg import cancellation
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ImgpkgError, InvalidReference, RegistryError, TransportError, VerificationError
 from imgpkg.oci.descriptor import Digest
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeVar
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
     ChallengeError,
     CredentialError,

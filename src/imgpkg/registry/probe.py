@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from imgpkg.auth.keychain import claims_of, payload_of
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, RegistryError, TransportError
 from imgpkg.registry.auth.cache import Holder
 from imgpkg.registry.auth.challenge import Access, Scope, choose

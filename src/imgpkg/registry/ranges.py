@@ -6,11 +6,11 @@ import re
 import time
 from collections import deque
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
 
 from imgpkg.cancellation import current
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import Cancelled, ConnectionFailed, ImgpkgError, RegistryError, TransportError
 from imgpkg.registry.encoding import Decoded
 from imgpkg.transport.message import content_length, redact_url

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from imgpkg.auth.keychain import Authorization
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import ChallengeError, InvalidReference, UsageError
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.cache import Holder, LoginAttempt, Signature

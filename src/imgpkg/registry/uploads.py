@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Hook
 from imgpkg.locks import KeyedLocks

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CertificateRejected
 from imgpkg.transport.connection import client_context
 from imgpkg.transport.http11 import Link
@@ -79,7 +79,7 @@ class Handshakes:
     announce: Callable[[str], None]
     scope: Cancellation
     environ: Mapping[str, str] = field(repr=False)
-    files: TLSFiles = TLSFiles()  # noqa: RUF009 - it is frozen
+    files: TLSFiles = TLSFiles()
 
     def inspect(self, authorities: tuple[str, ...], *, verify: bool) -> ServerTLS:
         """Return what the server shows, also when its certificate is not accepted; raise a TransportError."""

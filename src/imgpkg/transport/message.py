@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from io import BytesIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import LocalIOError, local_io
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ import os
 import re
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NoReturn
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidSettings, doing
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections import deque
-from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from weakref import finalize
 
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, ignore
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import TransportError
 from imgpkg.transport.connection import client_context
 from imgpkg.transport.message import Origin, Request, redact_url

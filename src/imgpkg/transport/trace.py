@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import printable
 from imgpkg.transport.message import redact_header, redact_url
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from imgpkg.auth.cloud.renewal import Renewal, TemporaryCredential
 from imgpkg.auth.keychain import Credential, Finding, Outcome, claims_of
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError, TransportError
 from imgpkg.transport.message import Request, bytes_body, read_at_most
 

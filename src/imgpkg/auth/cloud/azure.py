@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from azure.core.exceptions import AzureError, ServiceRequestError
@@ -14,6 +13,8 @@ from azure.identity import (
     ManagedIdentityCredential,
     WorkloadIdentityCredential,
 )
+
+from imgpkg.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

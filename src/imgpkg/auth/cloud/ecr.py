@@ -9,7 +9,7 @@ import re
 import time
 from base64 import b64decode, b64encode
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from stat import S_ISREG
@@ -22,6 +22,7 @@ from imgpkg.auth.cloud.renewal import NoCredential, Renewal, TemporaryCredential
 from imgpkg.auth.keychain import Credential, Finding, Outcome
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CredentialError
 from imgpkg.values import format_time, parse_time
 

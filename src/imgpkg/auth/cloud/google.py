@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from urllib.parse import urlsplit, urlunsplit
+
+from imgpkg.dataclass import dataclass, field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from threading import Lock
 from typing import TYPE_CHECKING, TypedDict
 
 from imgpkg.auth.cloud.renewal import PAUSE
+from imgpkg.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Callable

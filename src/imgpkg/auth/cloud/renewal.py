@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import CredentialError
 from imgpkg.locks import Once
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.diagnosis.lookalike import distance, likeness
 from imgpkg.auth.keychain import NearMiss
 from imgpkg.auth.pattern import Address
+from imgpkg.dataclass import replace
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

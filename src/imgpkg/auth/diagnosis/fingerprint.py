@@ -6,11 +6,11 @@ import errno
 import os
 from base64 import b32encode
 from contextlib import suppress
-from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import digest
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.values import hiding
 
 if TYPE_CHECKING:

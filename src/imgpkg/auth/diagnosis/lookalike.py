@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import NearMiss
 from imgpkg.auth.pattern import ANOTHER_HOST, Address, Pattern
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import CredentialError
 from imgpkg.oci.reference import DOCKER_HUB
 

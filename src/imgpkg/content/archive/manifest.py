@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgpkg.content.image import encode_json
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Digest, verify

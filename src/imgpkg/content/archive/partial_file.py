@@ -7,7 +7,6 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive.manifest import MANIFEST, encode
@@ -15,6 +14,7 @@ from imgpkg.content.archive.reader import member_name
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.writer import BLOCK, END, member_header, padded
 from imgpkg.content.temporary import hold, new_file
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.descriptor import VerifiedReader
 

@@ -6,11 +6,11 @@ zlib, of Python or of this package. That is why neither encoder uses zlib.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from imgpkg.content.deflate.lz77 import LAST_LITERAL, REACH, Matcher, length_and_distance
+from imgpkg.dataclass import dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

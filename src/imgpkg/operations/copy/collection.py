@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from imgpkg.bundle.graph import Bundle, walk
 from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.bundle.locations import Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY
 from imgpkg.oci.reference import Reference, parse_any

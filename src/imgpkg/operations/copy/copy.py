@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
 from imgpkg.content.archive.writer import tar_output
 from imgpkg.content.layout import output_layout
 from imgpkg.content.output import output_file
+from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.operations.copy.file import write_archive, write_layout

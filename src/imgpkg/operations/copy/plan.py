@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.bundle.graph import approach_freely
 from imgpkg.bundle.image import Image, with_config
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.oci.descriptor import Descriptor
 from imgpkg.oci.reference import Reference

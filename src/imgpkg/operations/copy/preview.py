@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Decision
+from imgpkg.dataclass import dataclass
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.plan import LeftOut

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -13,6 +12,7 @@ from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.content.image import build_image
 from imgpkg.content.pack import pack_file
 from imgpkg.content.store import OpenedBlob
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, NotFound, RegistryError, doing
 from imgpkg.events import Planned
 from imgpkg.operations.copy.plan import nodes_of

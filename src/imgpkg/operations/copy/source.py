@@ -6,7 +6,6 @@ import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from imgpkg.bundle.locations import Location
 from imgpkg.content.archive.manifest import ArchiveImage
 from imgpkg.content.archive.reader import Archive
 from imgpkg.content.layout import Layout
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
 from imgpkg.operations.copy.collection import (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from copy import copy
-from dataclasses import replace
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import replace
 from imgpkg.errors import ChallengeError, RegistryError, doing
 from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Signature, Tokens, restate
 from imgpkg.registry.auth.challenge import (

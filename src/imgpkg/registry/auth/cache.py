@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 from copy import copy
-from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ImgpkgError, RegistryError, TransportError, Unauthorized
 from imgpkg.locks import Turn
 from imgpkg.registry.auth.challenge import covers, is_insufficient, parse_challenges

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ChallengeError
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.registry.auth.cache import LoginAttempt, withheld_hint
 from imgpkg.registry.auth.challenge import parse_challenges
 from imgpkg.registry.auth.hints import explain

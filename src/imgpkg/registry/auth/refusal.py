@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from enum import Enum
 from itertools import chain
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.activation import AVAILABLE, keychain_of
 from imgpkg.auth.keychain import Finding, Outcome, claims_of, payload_of
 from imgpkg.auth.pattern import Address
+from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import Refusal, RefusalKind, printable
 from imgpkg.registry.auth.challenge import is_insufficient
 from imgpkg.registry.auth.token import REFUSALS

@@ -7,11 +7,11 @@ import math
 import re
 import time
 from base64 import b64encode
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
 from imgpkg.auth.keychain import ANONYMOUS, Credential, payload_of
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.registry.auth.cache import RENEWED_BEFORE, LoginAttempt, Token, withheld_hint
 from imgpkg.registry.auth.challenge import (
