@@ -6,10 +6,10 @@ import os
 import socket
 import ssl
 from enum import Enum
-from http.client import BadStatusLine, HTTPException, IncompleteRead, RemoteDisconnected
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
+from imgpkg.transport.head import NoResponse, ProtocolError, Truncated
 from imgpkg.transport.message import LOGIN_HINT, redact_url
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from imgpkg.transport.pool import Peer
 
 # Raised by sockets, TLS, host names and the parser of responses.
-FAILURES = (OSError, HTTPException, UnicodeError)
+FAILURES = (OSError, ProtocolError, UnicodeError)
 # Raised while sending, when the peer has closed the connection; what it sent before may still be read.
 CLOSED = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError)
 
@@ -102,7 +102,7 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
             hints = (_UNREACHABLE,) if phase is Phase.DIAL else ()
             return TimedOut(request.method, url, _timeout(phase, peer), hints=hints)
         # A peer that closes during the handshake: which error that is depends on the release of Python.
-        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | RemoteDisconnected():
+        case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | NoResponse():
             return _hung_up(request.method, url, "EOF", phase)
         case ssl.SSLError():
             return _tls(request.method, url, cause, phase)
@@ -188,10 +188,9 @@ def _other(error: BaseException, phase: Phase, peer: Peer) -> str:
 
 
 def _parser_reason(error: BaseException) -> str:
-    if isinstance(error, IncompleteRead):
+    if isinstance(error, Truncated):
         return "unexpected EOF"
-    what = "malformed HTTP response" if isinstance(error, BadStatusLine) else type(error).__name__
-    return f"net/http: HTTP/1.x transport connection broken: {what}"
+    return f"net/http: HTTP/1.x transport connection broken: {error}"
 
 
 def _lookup_reason(error: socket.gaierror) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import re
 from contextlib import suppress
 from functools import partial
-from http.client import HTTPException, HTTPResponse, IncompleteRead
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
 from imgpkg.cancellation import STOPPED, Cancellation, Wait
 from imgpkg.errors import Cancelled, TransportError, local_io
 from imgpkg.transport.connection import Connection, Inbound, dial
 from imgpkg.transport.failure import CLOSED, FAILURES, Phase, translate
+from imgpkg.transport.head import Head, ProtocolError, Truncated
 from imgpkg.transport.message import Headers, read_blocks, redact_url
 
 if TYPE_CHECKING:
@@ -31,9 +30,9 @@ _OK = 200
 # Bytes and seconds: a new connection with TLS costs about as much.
 _DRAINED_AT_CLOSE = 1 << 16
 _DRAIN_SECONDS = 0.5
-_SWITCHING_PROTOCOLS, _FIRST_FINAL = 101, 200
 # At most 15 digits: a chunk of 2^60 bytes does not exist.
-_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\n]*)?\r?\n")
+_LONGEST_SIZE = 15
+_HEXADECIMAL = b"0123456789abcdefABCDEF"
 _LONGEST_LINE = 1 << 16
 _MOST_TRAILERS = 100
 
@@ -101,11 +100,11 @@ class Link:
         try:
             scope.check()
             self._send(request, self._connection)
-            head = self._receive(request, self._connection)
+            head, stream = self._receive(request, self._connection)
         except BaseException:
             self.close()
             raise
-        return StreamedResponse(self, request, head, release)
+        return StreamedResponse(self, request, head, stream, release)
 
     def rest(self) -> None:
         """End an exchange: until the next one there is no wait to cancel."""
@@ -161,10 +160,10 @@ class Link:
             lines.append(f"Proxy-Authorization: {self.route.proxy.authorization}")
         connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"), lambda: wait)
         # A buffer of one byte: what follows the response belongs to TLS.
-        head = Head(Inbound(connection, lambda: wait), "CONNECT", buffer_size=1)
-        if head.response.status != _OK:
-            # The words are those of http.client, in which `failure` looks for 407.
-            raise OSError(f"Tunnel connection failed: {head.response.status} {head.response.reason.strip()}")
+        head = Head(io.BufferedReader(Inbound(connection, lambda: wait), 1), "CONNECT")
+        if head.status != _OK:
+            # `failure` looks for 407 in the words.
+            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}")
 
     def _send(self, request: Request, connection: Connection) -> None:
         if request.body is None:
@@ -190,16 +189,16 @@ class Link:
         except FAILURES as error:
             raise self.failure(request, error, Phase.REQUEST) from error
 
-    def _receive(self, request: Request, connection: Connection) -> Head:
+    def _receive(self, request: Request, connection: Connection) -> tuple[Head, io.BufferedReader[Inbound]]:
         # One wait for the whole head: otherwise a server that sends byte after byte would never time out.
         wait = self.wait(request, Phase.HEADERS, self._limits.headers)
-        inbound = Inbound(connection, lambda: wait)
+        stream = io.BufferedReader(Inbound(connection, lambda: wait))
         try:
-            head = Head(inbound, request.method)
+            head = Head(stream, request.method)
         except FAILURES as error:
             raise self.failure(request, error, Phase.HEADERS) from error
-        inbound.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
-        return head
+        stream.raw.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
+        return head, stream
 
 
 def _head(request: Request, route: Route) -> bytes:
@@ -221,51 +220,26 @@ def _target(url: str, route: Route) -> str:
     return f"http://{route.origin.address}{path}{query}"
 
 
-class Head:
-    """The head of a response, read in the constructor, and the stream from which its body is read.
-
-    Interim responses (RFC 9110 section 15.2) are skipped. Raises HTTPException for a malformed head, and the
-    errors of the stream.
-    """
-
-    def __init__(self, inbound: Inbound, method: str, buffer_size: int = io.DEFAULT_BUFFER_SIZE) -> None:
-        self.inbound = inbound
-        self.stream = io.BufferedReader(inbound, buffer_size)
-        lines = _HeadLines(self.stream)
-        while True:
-            self.response = HTTPResponse(cast("Any", lines), method=method)
-            self.response.begin()
-            if self.response.status >= _FIRST_FINAL or self.response.status == _SWITCHING_PROTOCOLS:
-                break
-
-
-class _HeadLines:
-    """A stream in the form of the socket, and of its file, from which HTTPResponse reads a head."""
-
-    def __init__(self, stream: io.BufferedReader[Inbound]) -> None:
-        self.readline = stream.readline
-
-    def makefile(self, _mode: str) -> Self:
-        return self
-
-    def close(self) -> None:
-        """Leave the stream open for the body: HTTPResponse calls this when it is garbage collected."""
-
-
 class StreamedResponse:
     """A `Response` whose body is received while it is read."""
 
-    def __init__(self, link: Link, request: Request, head: Head, release: Callable[[Link], None]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        request: Request,
+        head: Head,
+        stream: io.BufferedReader[Inbound],
+        release: Callable[[Link], None],
+    ) -> None:
         self._link = link
         self._request = request
-        self._head = head
+        self._stream = stream
         self._release = release
         self._is_finished = False
-        response = head.response
-        self.status: int = response.status
-        self.headers = Headers(response.headers.items())
-        self._body = ChunkedBody(head.stream) if response.chunked else PlainBody(head.stream, response.length)
-        self._is_last = response.will_close
+        self.status = head.status
+        self.headers = Headers(head.headers)
+        self._body = ChunkedBody(stream) if head.is_chunked else PlainBody(stream, head.length)
+        self._is_last = head.is_last
         # HEAD, 204 and empty bodies: the connection is free at once.
         if self._body.left == 0:
             self._finish()
@@ -299,7 +273,7 @@ class StreamedResponse:
             return
         left = self._body.left
         if self._link.is_reusable and not self._is_last and (left is None or left <= _DRAINED_AT_CLOSE):
-            self._head.inbound.wait = partial(self._link.wait, self._request, Phase.BODY, _DRAIN_SECONDS)
+            self._stream.raw.wait = partial(self._link.wait, self._request, Phase.BODY, _DRAIN_SECONDS)
             with suppress(TransportError, Cancelled):
                 self._drain()
         if not self._is_finished:
@@ -348,7 +322,7 @@ class PlainBody:
         if self.left is not None:
             self.left -= len(data)
             if not data:
-                raise IncompleteRead(data, self.left)
+                raise Truncated("the body is too short")
         elif not data:
             self.left = 0
         return data
@@ -373,24 +347,24 @@ class ChunkedBody:
         data = self._stream.read1(min(size, self._chunk))
         self._chunk -= len(data)
         if not data or (not self._chunk and self._line().strip(b"\r\n")):
-            raise IncompleteRead(data)
+            raise Truncated("a chunk is too short")
         return data
 
     def _next(self) -> int:
         # int() accepts signs, blanks and underscores too, and a read of a negative size never ends.
-        match = _CHUNK_SIZE.fullmatch(self._line())
-        if match is None:
-            raise IncompleteRead(b"")
-        return int(match[1], 16)
+        size = self._line().partition(b";")[0].rstrip(b" \t\r\n")
+        if not size or len(size) > _LONGEST_SIZE or size.translate(None, _HEXADECIMAL):
+            raise Truncated("no size of a chunk")
+        return int(size, 16)
 
     def _skip_trailers(self) -> None:
         for _ in range(_MOST_TRAILERS):
             if not self._line().strip(b"\r\n"):
                 return
-        raise HTTPException("too many trailers")
+        raise ProtocolError("too many trailers")
 
     def _line(self) -> bytes:
         line = self._stream.readline(_LONGEST_LINE)
         if not line.endswith(b"\n"):
-            raise IncompleteRead(line)
+            raise Truncated("a line has no end")
         return line
