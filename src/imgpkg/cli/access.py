@@ -41,6 +41,7 @@ def raise_failed(context: Context, reports: Sequence[AccessReport]) -> None:
     if failed:
         document = report_json(reports)
         context.output.document("".join(report_text(reports)), document)
+        # The document is written with `--json` although the command fails.
         context.output.failure(document)
         names = ", ".join(report.reference for report in failed)
         raise ImgpkgError(f"{len(failed)} of {len(reports)} checks failed: {names}")
@@ -59,6 +60,7 @@ def report_text(reports: Sequence[AccessReport]) -> Iterator[str]:
 def _step_lines(step: Step) -> Iterator[str]:
     from imgpkg.operations.check import Mark
 
+    # Words and no colours or symbols: logs of CI show them as they are.
     mark = {Mark.OK: "ok", Mark.NOTE: "note", Mark.FAILED: "FAILED", Mark.SKIPPED: "-"}[step.mark]
     yield f"  {mark:<6}  {step.name:<{_NAME_WIDTH}}  {step.text}\n"
     if step.remedy:

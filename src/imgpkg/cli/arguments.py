@@ -16,15 +16,18 @@ from imgpkg.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# The spellings of strconv.ParseBool: `--flag=yes` is an error, as in the original.
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 # The micro sign has two code points, U+00B5 and U+03BC, and Go accepts both.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DIGITS = re.compile(r"[0-9a-zA-Z_]+")
+# A leading zero means octal in Go; Python needs `0o` for it.
 _OCTAL = re.compile(r"0[0-7_]+")
 # More than 64 bits ever need. Python converts digits in quadratic time, so longer texts are refused first.
 _MAX_DIGITS = 1000
 _PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
+# The escapes of strconv.Quote.
 _ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
 # Go holds a duration as nanoseconds in 64 bits.
 _LONGEST = (1 << 63) / 1e9
@@ -70,6 +73,7 @@ class Flag:
     @property
     def initial(self) -> object:
         """The value when the flag is not given."""
+        # Parsing starts from these, so that a handler never meets a flag without a value.
         if self.default is not None:
             return self.default
         return {
@@ -94,7 +98,7 @@ def text(name: str, usage: str, *, short: str = "", default: str = "") -> Flag:
 
 @dataclass
 class Parsed:
-    """The result of parsing: values by flag key, names of given flags, other words, and notes for users."""
+    """The result of parsing: values by flag key, names of given flags, other words, and notes to print."""
 
     values: dict[str, object]
     given: set[str] = field(default_factory=set)
@@ -142,11 +146,13 @@ class Parser:
         rest = list(argv)
         while rest:
             word = rest.pop(0)
+            # Everything after `--` is a word, even with a dash in front: the convention of getopt.
             if word == "--":
                 parsed.words += rest
                 break
             if word.startswith("--"):
                 self._read_long(word[2:], rest, parsed)
+            # A dash alone is a word: by convention it stands for standard input.
             elif word.startswith("-") and word != "-":
                 self._read_short(word[1:], rest, parsed)
             else:
@@ -155,6 +161,7 @@ class Parser:
 
     def _read_long(self, text: str, rest: list[str], parsed: Parsed) -> None:
         name, equals, value = text.partition("=")
+        # `---flag` and `--=x` have an error of their own in pflag.
         if not name or name.startswith("-"):
             raise UsageError(f"bad flag syntax: --{text}")
         flag = self._long.get(name)
@@ -170,6 +177,7 @@ class Parser:
         _set(flag, value, parsed)
 
     def _read_short(self, letters: str, rest: list[str], parsed: Parsed) -> None:
+        # Switches may share a dash, `-abc`; the first flag with a value takes the rest of the word.
         while letters:
             given, letter, letters = letters, letters[0], letters[1:]
             flag = self._short.get(letter)
@@ -199,6 +207,7 @@ def _set(flag: Flag, value: str, parsed: Parsed) -> None:
     # Once for each flag, however often it is given.
     if flag.deprecated and flag.name not in parsed.given:
         parsed.notes.append(f"Flag --{flag.name} has been deprecated, {flag.deprecated}")
+    # Several flags can set one value, so which of them was given is recorded by its own name.
     parsed.given.add(flag.name)
 
 
@@ -236,6 +245,7 @@ def _escaped(letter: str) -> str:
     number = ord(letter)
     if number < 0x80:  # noqa: PLR2004 - ASCII
         return f"\\x{number:02x}"
+    # Python decodes such bytes of `argv` as surrogates.
     if 0xDC80 <= number <= 0xDCFF:  # noqa: PLR2004 - bytes that are not UTF-8 (PEP 383)
         return f"\\x{number - 0xDC00:02x}"
     return f"\\u{number:04x}" if number < 1 << 16 else f"\\U{number:08x}"
@@ -263,6 +273,7 @@ def integer(value: str) -> int:
     except ValueError as error:
         raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: invalid syntax") from error
     number = -number if value.startswith("-") else number
+    # Go reads flags of this type as int64, and scripts see its error.
     if not -(1 << 63) <= number < 1 << 63:
         raise BadValue(f"strconv.ParseInt: parsing {quoted(value)}: value out of range")
     return number
@@ -272,6 +283,7 @@ def duration(value: str) -> float:
     """Read a Go duration, such as `1.5h` or `2h45m`, in seconds."""
     rest = value[1:] if value[:1] in ("+", "-") else value
     sign = -1.0 if value.startswith("-") else 1.0
+    # The only number without a unit that Go accepts.
     if rest == "0":
         return 0.0
     if not rest:
@@ -286,6 +298,7 @@ def duration(value: str) -> float:
             raise BadValue(f"time: missing unit in duration {_in_ascii(value)}")
         if unit not in _UNITS:
             raise BadValue(f"time: unknown unit {_in_ascii(unit)} in duration {_in_ascii(value)}")
+        # A duration is a sum of parts: `1h30m`.
         seconds += float(number) * _UNITS[unit]
         at = part.end()
     if seconds >= _LONGEST:
@@ -325,6 +338,7 @@ def csv_record(value: str) -> tuple[str, ...]:
         if at >= len(value):
             return tuple(items)
         at += 1
+        # A comma at the end is followed by one more, empty field.
         if at == len(value):
             return (*items, "")
 
@@ -338,6 +352,7 @@ def _quoted_field(value: str, start: int) -> tuple[str, int]:
             column = _column(value, len(value))
             raise BadValue(f'parse error on line 1, column {column}: extraneous or missing " in quoted-field')
         pieces.append(value[at:end])
+        # Two quotes within a quoted field are one quote (RFC 4180 section 2.7).
         if value.startswith('""', end):
             pieces.append('"')
             at = end + 2

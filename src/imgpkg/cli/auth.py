@@ -1,4 +1,4 @@
-"""The functions of the commands below `imgpkg auth`. The table in `commands` names them."""
+"""`imgpkg auth explain`, and what it shares with `imgpkg auth check`."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def explain(context: Context) -> None:
     with failing_as_json(context.output):
         given = references(context.flags)
         with context.session() as session:
+            # A reference that fails does not hide the answers for the others.
             explanations = [_explanation(reference, session) for reference in given]
     _write(explanations, context.output)
 
@@ -68,6 +69,7 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     misses = session.keychain.near_misses(decision)
     told = tuple(miss.remedy for miss in misses if miss.remedy)
     helpful = remedies_for(decision) if decision.winner is None else ()
+    # A remedy that a near miss has already named is not repeated.
     remedies = [remedy for remedy in helpful if not remedy.endswith(told)]
     shown = (decision.credential, *(miss.credential for miss in misses if miss.credential))
     # The file of the key is made for a secret only.
@@ -103,7 +105,7 @@ def _lines_of_places(places: Sequence[str]) -> Iterator[str]:
 
 def _write(explanations: Sequence[_Explanation], output: Output) -> None:
     values = [one.value for one in explanations]
-    # Scripts that ask for one reference know a document and no list.
+    # With one reference the document is an object and no list, as before several could be given.
     document: Document = values[0] if len(values) == 1 else values
     errors = [one.error for one in explanations if one.error is not None]
     texts = [one.text for one in explanations if one.text]
@@ -115,6 +117,7 @@ def _write(explanations: Sequence[_Explanation], output: Output) -> None:
 
 
 def _joined(errors: Sequence[ImgpkgError], asked: int) -> ImgpkgError:
+    # The one error as it is, with its type, which decides how it is printed.
     if len(errors) == 1:
         return errors[0]
     hints = tuple(hint for error in errors for hint in error.hints)
@@ -127,7 +130,7 @@ def _lines(
 ) -> Iterator[str]:
     first, *trail = decision.explain().split("\n")
     yield first
-    # In front of the trail, because they are what somebody looks for to whom the first line is a surprise.
+    # Before the trail: a near miss explains why another credential was chosen than the expected one.
     yield from (f"  near miss: {miss.source}: {miss}{_in_brackets(miss, key)}" for miss in misses)
     if fingerprint := key.fingerprint(decision.credential):
         yield f"  fingerprint: {fingerprint}" + (f" ({key.note})" if key.note else "")

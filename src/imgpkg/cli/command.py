@@ -46,6 +46,7 @@ class Command:
 
     def run(self, context: Context) -> None:
         """Run the command."""
+        # Imported by name, so that a command does not load the modules of all others.
         module, _, function = self.handler.rpartition(".")
         getattr(import_module(f"imgpkg.cli.{module}"), function)(context)
 
@@ -127,6 +128,7 @@ REGISTRY = (
         default=True,
     ),
 )
+# Time limits and retries are about the network of this machine, and mirrors about reading only.
 _BOTH_SIDES = frozenset(
     {
         "registries-conf",
@@ -138,7 +140,7 @@ _BOTH_SIDES = frozenset(
 
 
 def _side(side: str, registries: str) -> tuple[Flag, ...]:
-    """Return the flags of one side of a copy: those that say who logs in, and which registry is trusted."""
+    """Return the flags of one side of a copy: those for its login, and for the trust in its registry."""
     return tuple(
         replace(flag, name=f"{side}-{flag.name}", usage=_usage(flag, side, registries), default=None)
         for flag in REGISTRY
@@ -152,9 +154,10 @@ def _usage(flag: Flag, side: str, registries: str) -> str:
     return f"Like --{flag.name}, {registries}{shown}"
 
 
+# Made from the plain flags, so that a flag that is added there exists for each side.
 FROM_REGISTRY = _side("from", "only for what is copied from")
 TO_REGISTRY = _side("to", "only for what is copied to")
-# How registries are reached, without what gives a credential.
+# `auth login` has its own flags for the credential, and must not read one that is meant for pulls.
 NETWORK = tuple(
     flag for flag in REGISTRY if not {"anon", "password", "token", "username"} & set(flag.name.split("-"))
 )

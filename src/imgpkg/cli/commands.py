@@ -1,4 +1,4 @@
-"""The table of commands: names, flags and help texts. What runs is imported only then."""
+"""The table of commands: names, flags and help texts. The module of a command is imported when it runs."""
 
 from __future__ import annotations
 
@@ -219,10 +219,12 @@ def locate(argv: Sequence[str]) -> tuple[Command, list[str]]:
     at = 0
     while at < len(rest) and rest[at] != "--":
         word = rest[at]
+        # A flag may precede the command: `imgpkg --tty push`.
         if word.startswith("-"):
             at += 2 if _takes_next(command, word) else 1
             continue
         below = find(command.path, word)
+        # The first word that is no subcommand ends the name: it is an argument.
         if below is None:
             break
         command = below
@@ -231,10 +233,11 @@ def locate(argv: Sequence[str]) -> tuple[Command, list[str]]:
 
 
 def _takes_next(command: Command, word: str) -> bool:
-    """Tell whether the word after `word` is its value; a flag of a command not yet named takes one, too."""
+    """Return True when the word after `word` is its value; unknown flags are assumed to take one."""
     is_long = word.startswith("--")
     if "=" in word or (len(word) != len("-x") and not is_long):
         return False
+    # The command that owns a flag may come later, so only the known switches take no value.
     switches = {
         flag.name if is_long else flag.short
         for flag in command.all_flags

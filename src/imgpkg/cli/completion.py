@@ -30,17 +30,20 @@ def complete(words: Sequence[str], *, described: bool) -> int:
     """Print the candidates for the last of `words`, a line each, then a directive; return the exit code."""
     *before, typed = words or [""]
     directive = _FILES if _is_value(before, typed) else _NO_FILES
+    # After a flag with a value the shell completes file names itself.
     if directive == _NO_FILES:
         for name, text in _candidates(before, typed):
             sys.stdout.write(f"{name}\t{text}\n" if described and text else f"{name}\n")
     sys.stdout.write(f":{directive}\n")
     kind = "NoFileComp" if directive == _NO_FILES else "Default"
+    # The scripts of cobra discard standard error; it is for people who debug a completion.
     sys.stderr.write(f"Completion ended with directive: ShellCompDirective{kind}\n")
     return 0
 
 
 def _candidates(before: Sequence[str], typed: str) -> Iterator[tuple[str, str]]:
     command, words = locate(before)
+    # `imgpkg help tag <Tab>` completes the subcommands of tag.
     if command is HELP:
         command, _ = locate(words)
     if typed.startswith("-"):

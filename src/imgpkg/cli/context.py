@@ -51,8 +51,10 @@ class Context:
         """
         from imgpkg.session import Session
 
+        # The same stream as progress and warnings, under the same lock, so that lines are not mixed.
         trace = self.reporter.trace if self.flags.is_on("debug") else None
         session = Session(settings or self.settings(side), on_event=self.reporter, trace=trace)
+        # `stop` runs in a signal handler, which has no other way to the subprocesses of a session.
         self._sessions.append(session)
         return session
 
@@ -68,6 +70,7 @@ class Context:
         flags = self.flags
 
         def name(plain: str) -> str:
+            # A flag of the side, if given, replaces the plain flag; it adds nothing to it.
             of_side = f"{side.value}-{plain}" if side is not None else plain
             return of_side if of_side in flags.given else plain
 
@@ -93,6 +96,8 @@ class Context:
         names = ("registry-client-cert", "registry-client-key")
         if side is not None:
             own = [self._given(f"{side.value}-{name}") for name in names]
+            # A certificate and its key belong together: a plain key must not complete the certificate of a
+            # side.
             if any(own) or os.environ.get(f"IMGPKG_{side.name}_CLIENT_CERT"):
                 return own[0], own[1]
         certificate, key = map(self._given, names)
@@ -101,6 +106,7 @@ class Context:
     def _login(self, prefix: str = "") -> Login:
         from imgpkg.settings import NO_LOGIN, Login
 
+        # Commands that store or list logins take none from flags.
         if f"{prefix}registry-username" not in self.flags.values:
             return NO_LOGIN
         # None is a flag that is not given, whose variable counts. An empty or false flag clears the variable.
@@ -121,7 +127,7 @@ class Context:
         name = f"{prefix}registry-password"
         if not self.flags.is_on(f"{name}-stdin"):
             return self._given(name)
-        # Refused before standard input is read, which would wait for somebody at a terminal.
+        # Refused before standard input is read: at a terminal the command would wait for input first.
         for other in (name, f"{name}-file"):
             if other in self.flags.given:
                 raise UsageError(f"Expected only one of --{other} and --{name}-stdin")
@@ -142,6 +148,8 @@ class Context:
 
 def read_password() -> str:
     """Read a password from standard input, without the line end after it."""
+    # Read as bytes: a password need not be valid in the locale of the process.
     data = sys.stdin.buffer.read()
     text = os.fsdecode(data)
+    # `echo` and editors add one line end; more, or blanks, may be part of the password.
     return text.removesuffix("\n").removesuffix("\r")

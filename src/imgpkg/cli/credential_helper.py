@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # Clients of the protocol compare these texts for equality.
 _NOT_FOUND = "credentials not found in native keychain"
 _NO_SERVER = "no credentials server URL"
-_TOKEN_USER = "<token>"  # noqa: S105 - stands for the user name
+_TOKEN_USER = "<token>"  # noqa: S105 - in place of a user name
+# More than any URL; a limit keeps a wrong pipe from filling the memory.
 _LONGEST_SERVER = 1 << 16
 _INTERRUPTED = 130
 
@@ -44,6 +45,7 @@ def _answer(words: list[str]) -> int:
         return _list()
     if words in (["version"], ["--version"]):
         return _print(f"docker-credential-imgpkg (imgpkg {VERSION})")
+    # `docker login` runs store, and prints this message.
     if words in (["store"], ["erase"]):
         return _print(
             f"imgpkg keeps no credentials: nothing to {words[0]}; set IMGPKG_REGISTRY_* variables", 1
@@ -69,13 +71,14 @@ def _get(server: str) -> int:
     from imgpkg.session import Session, offer
     from imgpkg.settings import NO_LOGIN, Settings
 
-    # IMGPKG_USERNAME and its kin name no registry: they are never given away, so mistakes do not matter.
+    # IMGPKG_USERNAME and the like name no registry, so they are never handed out and are not even read.
     try:
         with Session(Settings.from_environment(login=NO_LOGIN), on_event=_warn) as session:
             credential = offer(server, session=session).credential
     except ImgpkgError as error:
         return _print(str(error), 1)
     login = _login(credential)
+    # Clients go on without a credential after this text and fail after any other.
     if login is None:
         return _print(_NOT_FOUND, 1)
     username, secret = login
@@ -89,6 +92,7 @@ def _login(credential: Credential) -> tuple[str, str] | None:
     if credential.registry_token:
         return None
     if credential.identity_token:
+        # By this user name clients recognize an identity token in place of a password.
         return _TOKEN_USER, credential.identity_token
     return (credential.username, credential.password) if credential.has_login else None
 
@@ -103,6 +107,7 @@ def _is_text(value: str) -> bool:
 
 def _warn(event: Event) -> None:
     if isinstance(event, Warned):
+        # Standard output is the answer, which clients parse.
         sys.stderr.write(f"docker-credential-imgpkg: warning: {printable(event.text)}\n")
 
 

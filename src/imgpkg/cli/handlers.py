@@ -1,4 +1,4 @@
-"""The functions of the commands, from flags to output. The table in `commands` names them."""
+"""The handlers of the commands, from flags to output; the table in `commands` names them."""
 
 from __future__ import annotations
 
@@ -68,8 +68,10 @@ def copy(context: Context) -> None:
 
     flags = context.flags
     source, options = _copy_source(flags), _copy_options(flags)
+    # Before the sessions are opened: a wrong combination must not wait for a password.
     _check_copy(flags, source)
     with open_sides(context) as (session, source_session):
+        # Also without --dry-run: the check ends the command before anything is written.
         reports = _checked(context, session, source_session, source, options) if flags.is_on("check") else ()
         if flags.is_on("dry-run"):
             _preview(context, session, source_session, source, options, reports=reports)
@@ -80,6 +82,7 @@ def copy(context: Context) -> None:
 def _copy_source(flags: Parsed) -> CopySource:
     from imgpkg.operations.copy.values import CopySource
 
+    # Which of them exclude each other is checked by the source itself, with the texts of the original.
     return CopySource(
         image=flags.text("image"),
         bundle=flags.text("bundle"),
@@ -175,6 +178,7 @@ def _preview(
     # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
     text, value = "".join(rendering.preview_text(preview, destination)), rendering.preview_json(preview)
+    # One document has both, since `--json` writes one value.
     if reports:
         from imgpkg.cli.access import report_json, report_text
 
@@ -235,7 +239,7 @@ def tag_list(context: Context) -> None:
             digests=digests,
             imgpkg_internal_tags=flags.is_on("imgpkg-internal-tags"),
         )
-    # Code points sort as the bytes of UTF-8 do, which is the order that scripts know from Go.
+    # Code points sort as the bytes of UTF-8 do, which is the order of Go, and so of the original.
     rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in listed.tags)
     columns = ("Name", "Digest") if digests else ("Name",)
     context.output.table(Table("tags", ("Name", "Digest"), tuple(rows), columns))
@@ -246,6 +250,7 @@ def tag_resolve(context: Context) -> None:
     from imgpkg.operations.tag import resolve
 
     with context.session() as session:
+        # Scripts read the reference with `$(…)`, also where there is no terminal.
         context.output.block(str(resolve(context.flags.text("image"), session=session)))
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 def run(context: Context) -> None:
     """Print the help of the named command, or of imgpkg itself."""
     command, unknown = locate(context.flags.words)
+    # As in cobra, the help of an unknown command is that of the root.
     context.output.block(help_of(ROOT if unknown else command))
 
 

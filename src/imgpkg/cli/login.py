@@ -27,6 +27,7 @@ def login(context: Context) -> None:
     from imgpkg.operations.login import login
 
     flags = context.flags
+    # First of all: at a terminal a mistake is reported before a password is typed.
     _check_login(flags)
     credential, origin = _credential(flags)
     with context.session() as session:
@@ -75,6 +76,7 @@ def _asked(username: str, registry: str) -> Credential:
     """Ask at the terminal for what is missing; the password is not shown."""
     shown = printable(registry)
     if not username:
+        # Standard output may be a file; questions go to the terminal.
         sys.stderr.write(f"User name for {shown}: ")
         sys.stderr.flush()
         username = sys.stdin.readline().strip()
@@ -105,6 +107,7 @@ def logout(context: Context) -> None:
     from imgpkg.settings import NO_LOGIN, Settings
 
     flags = context.flags
+    # Without flags and their variables: they would count as a login that is left.
     with context.session(settings=Settings.from_environment(login=NO_LOGIN)) as session:
         removed = logout(_word(flags), session=session, authfile=flags.text("authfile"))
     for sentence in removed.left:

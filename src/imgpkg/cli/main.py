@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     _Handler = Callable[[int, FrameType | None], object] | signal.Handlers
 
+# The exit codes of shells for a process that SIGINT (2) or SIGTERM (15) has ended: 128 and its number.
 _INTERRUPTED, _TERMINATED = 130, 143
 # The userinfo of a URL (RFC 3986 §3.2.1), which may stand in an argument, a file or a response.
 _LOGIN = re.compile(r"://[^\s/?#@]*@")
@@ -48,6 +49,7 @@ _BYTE_BY_BYTE = "imgpkg-bytes"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0, 1 for any error, 130 or 143 when interrupted."""
+    # A list of the caller is not changed: parsing removes words from it.
     words = list(sys.argv[1:] if argv is None else argv)
     _prepare_streams()
     try:
@@ -67,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    # Shells run these at each press of Tab; the hidden command of cobra is handled before the table.
     if argv[:1] in (["__complete"], ["__completeNoDesc"]):
         from imgpkg.cli.completion import complete
 
@@ -76,6 +79,7 @@ def _run(argv: list[str]) -> int:
         parsed = Parser(command.all_flags).parse(rest)
         for note in parsed.notes:
             sys.stderr.write(f"{note}\n")
+        # `--help` comes before required flags and words are checked: it explains them.
         if _print_information(command, parsed):
             return 0
         _check_words(command, parsed)
@@ -108,9 +112,11 @@ def _check_words(command: Command, parsed: Parsed) -> None:
     if command.name == "completion":
         if len(words) != 1:
             raise UsageError(f"accepts 1 arg(s), received {len(words)}")
+        # The text is that of cobra for an argument outside of its list.
         if words[0] not in ("bash", "zsh", "fish", "powershell"):
             raise UsageError(f'invalid argument "{words[0]}" for "imgpkg completion"')
     elif words and not command.words:
+        # A reference that was typed without its flag may contain a password.
         from imgpkg.oci.reference import without_login
 
         raise UsageError(
@@ -136,6 +142,7 @@ def _execute(command: Command, parsed: Parsed) -> int:
     from imgpkg.cli.context import Context
     from imgpkg.cli.output import make_output
 
+    # Made before anything can fail, so that an error is written in the form that was asked for.
     output = make_output(parsed)
     try:
         context = Context(parsed, output)
@@ -151,6 +158,7 @@ def _execute(command: Command, parsed: Parsed) -> int:
             import traceback
 
             traceback.print_exc()
+        # A full disk or a closed pipe is no defect; `main` reports it.
         if isinstance(error, OSError):
             raise
         hint = "this is a defect of imgpkg; --debug shows where it happened"
@@ -174,16 +182,17 @@ def _report(error: ImgpkgError, output: Output | None) -> int:
     return 1
 
 
-# The users of these mend a set-up: the cause and the remedy are the first two lines.
+# Errors of a set-up: the cause and the remedy are the first two lines, unbroken.
 _ABOUT_A_SET_UP = (ChallengeError, CredentialError, InvalidManifest, RegistryError, TransportError)
 
 
 def _described(error: ImgpkgError) -> str:
     """Return the text and the hints of an error.
 
-    A refusal is the first line, its remedy the second, and what the registry said the third.
+    A refusal is the first line, its remedy the second, and the answer of the registry the third.
     """
     text, hints = str(error), [f"hint: {hint}" for hint in error.hints]
+    # `str()` begins with the cause; printing each part on its own line keeps the first line short.
     if cause := printable(error.cause):
         said = text.removeprefix(f"{cause}: ")
         return "\n".join([_without_login(cause), *hints[:1], f"  {_without_login(said)}", *hints[1:]])
@@ -216,6 +225,7 @@ def _cuts(line: str) -> list[int]:
     """Return the positions after each `: ` before a capital letter, outside of brackets."""
     cuts, depth, at = [], 0, 0
     while at < len(line):
+        # Marks of the original around text that must stay as it is.
         if line.startswith("...|", at) and at + 4 < len(line):
             end = line.find("|...", at + 4)
             at = len(line) if end < 0 else end + 4
@@ -237,6 +247,7 @@ def _prepare_streams() -> None:
     sys.stdin = sys.stdin or _nowhere("r")
     sys.stdout = sys.stdout or _nowhere("w")
     sys.stderr = sys.stderr or _nowhere("w")
+    # File names may hold bytes that are not UTF-8; with the default handler printing one would raise.
     codecs.register_error(_BYTE_BY_BYTE, _as_bytes)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -261,6 +272,7 @@ def _nowhere(mode: str) -> io.TextIOWrapper:
 def _silence_stdout() -> None:
     """Discard what standard output still buffers: the interpreter flushes it at exit, and would fail."""
     with suppress(OSError, ValueError):
+        # The descriptor is replaced, since the buffer of the stream cannot be discarded.
         number = os.open(os.devnull, os.O_WRONLY)
         os.dup2(number, sys.stdout.fileno())
         os.close(number)
@@ -289,6 +301,7 @@ def _terminable(stop: Callable[[], None]) -> Iterator[None]:
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
     }
+    # A handler of the calling program stays, and so does an ignored SIGINT, as in background jobs of scripts.
     ours = {number: handler for number, handler in usual.items() if signal.getsignal(number) is handler}
     try:
         for number in ours:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Document = Mapping[str, object] | Sequence[Mapping[str, object]]
 
+# The keys of go-cli-ui, which the original prints with.
 _NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
@@ -38,6 +39,7 @@ class Table:
         """Return only the named columns, in the order of the table; raise UsageError for an unknown one."""
         keys = [column_key(title) for title in self.titles]
         names = [column_key(name) for name in wanted]
+        # A mistyped column is an error and no empty table: scripts would read nothing.
         for name, given in zip(names, wanted, strict=True):
             if name not in keys:
                 raise UsageError(f"Failed to find header: {given}")
@@ -79,7 +81,7 @@ class Output(Protocol):
         ...
 
     def failure(self, value: Document) -> None:
-        """Take a result for programs only, which is written although an error follows."""
+        """Keep a result for programs only, which is written although an error follows."""
         ...
 
     def error(self, text: str, error: ImgpkgError) -> None:
@@ -148,6 +150,7 @@ class TextOutput:
 
     def _pad(self, *, raw: bool) -> None:
         """Write the empty line that separates two parts, unless both bring their own newlines (`raw`)."""
+        # The separation of parts is that of go-cli-ui, byte for byte.
         if self._was_raw is not None and not (self._was_raw and raw):
             self._out.write("\n")
         self._was_raw = raw
@@ -172,6 +175,7 @@ class TextOutput:
 def _readable(text: str, *, is_block: bool) -> str:
     if is_block:
         return "\n".join(map(printable, text.split("\n")))
+    # Newlines at the ends are layout; one inside is part of a file name and is escaped.
     inside = text.strip("\n")
     before, _, after = text.partition(inside) if inside else (text, "", "")
     return f"{before}{printable(inside)}{after}"
@@ -233,6 +237,7 @@ class JSONOutput:
     def error(self, text: str, error: ImgpkgError) -> None:
         """Write the text at once; the document is that of the failure if there is one, or about the error."""
         self.err.write(f"{text}\n")
+        # A failed check or explanation has a document with more detail than the error.
         if not self.is_failure:
             from imgpkg.cli.rendering import error_json
 
@@ -265,6 +270,7 @@ class JSONOutput:
         self.is_written = True
         from imgpkg.content.image import encode_json
 
+        # Go escapes <, > and & in JSON, and scripts may compare the text.
         text = encode_json(document, indent=4).decode()
         self.out.write(text + ("\n" if self.value else ""))
         self.out.flush()
@@ -296,4 +302,5 @@ def has_color() -> bool:
         return False
     if forced in ("1", "2", "3", "true"):
         return True
+    # A log file or pipe would show the escape sequences as text.
     return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ

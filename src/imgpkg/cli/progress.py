@@ -35,6 +35,7 @@ _REST_SECONDS = 0.3
 
 def make_reporter(flags: Parsed, output: Output) -> Reporter:
     """Return a reporter for these flags, with a bar only where standard error is a terminal."""
+    # `--debug` writes lines to the same stream, which would break up the bar.
     draws = sys.stderr.isatty() and not flags.is_on("json") and not flags.is_on("debug")
     shows_log = is_terminal(flags) and not flags.is_on("json")
     return Reporter(output, sys.stderr, shows_log=shows_log, draws=draws, color=flags.is_on("color"))
@@ -43,7 +44,7 @@ def make_reporter(flags: Parsed, output: Output) -> Reporter:
 class Reporter:
     """The event hook of the command line; safe to call from many threads.
 
-    On a terminal a bar follows the bytes. Elsewhere a line every ten seconds says how far the work is.
+    On a terminal a bar shows the progress. Elsewhere a line is written every ten seconds.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Reporter:
             elif isinstance(event, Warned):
                 self._warn(event)
             else:
+                # Counted even when nothing is drawn: the line after ten seconds has the total.
                 self._tracker.count(event)
                 self._display.show(event)
 
@@ -81,7 +83,7 @@ class Reporter:
         self._display.close()
 
     def _warn(self, event: Warned) -> None:
-        # Workers meet the same trouble once each; a warning that the log shows already is not repeated.
+        # Each worker may report the same problem; a warning that is in the log already is not repeated.
         if event.text in self._warned or (event.is_logged and self._shows_log):
             return
         self._warned.add(event.text)
@@ -160,7 +162,7 @@ class LineDisplay:
             self._err.flush()
 
     def pause(self) -> None:
-        """Do nothing: lines do not get in the way of other lines."""
+        """Do nothing: lines need no room."""
 
     def close(self) -> None:
         """Do nothing: lines stay."""
@@ -181,6 +183,7 @@ class BarDisplay:
         if isinstance(event, Planned):
             self._rests_until = 0
         if self._bar is None:
+            # A command that transfers nothing draws no bar.
             if not isinstance(event, BlobStarted | BlobAdvanced | PackAdvanced) or not self._tracker.size:
                 return
             if time.monotonic() < self._rests_until:
@@ -205,6 +208,7 @@ class Bar:
     """The bar that rich draws; nothing of it stays after `close`."""
 
     def __init__(self, err: TextIO, *, color: bool) -> None:
+        # Loaded with the first bar: most commands end before they draw one.
         from rich import console, progress
 
         self._progress = progress.Progress(
@@ -214,7 +218,9 @@ class Bar:
             progress.TransferSpeedColumn(),
             progress.TimeRemainingColumn(),
             console=console.Console(file=err, no_color=None if color else True),
+            # Only results stay on the terminal.
             transient=True,
+            # Standard output may be a pipe, whose bytes rich must not change.
             redirect_stdout=False,
             redirect_stderr=False,
         )

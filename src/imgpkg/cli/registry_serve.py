@@ -31,12 +31,13 @@ def run(context: Context) -> None:
         login=_login(flags),
         token_service=flags.is_on("token-service"),
         tls=_tls(flags),
-        # Requests have credentials in their headers, and nobody reads the records here.
+        # The records contain the credentials of requests, and only tests read them.
         keep_requests=0,
     )
     with _until_signal(), server:
         text = f"Serving a registry for demonstrations and tests at {server.url}\n"
         context.output.document(text, {"url": server.url, "address": server.address})
+        # A script waits for this line before its first request.
         context.output.finish()
         server.wait()
 
@@ -67,8 +68,10 @@ def _until_signal() -> Iterator[None]:
 
 def _address(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
+    # Six digits are more than any port has; int() takes quadratic time for many.
     if not colon or not port.isdecimal() or int(port[:6]) > 65535:  # noqa: PLR2004 - the largest port
         raise UsageError(f"Expected --address to be HOST:PORT, but was {text}")
+    # An empty host must not open the registry to the network.
     return host.strip("[]") or "127.0.0.1", int(port)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _INDENT = "  "
 # The joint in front of an entry, and the indentation of the entries below it.
 _BRANCH, _LAST = ("├── ", "│   "), ("└── ", "    ")
+# As many digits of a digest as docker prints.
 _SHORT = 12
 
 
@@ -121,6 +122,7 @@ def _layers(digests: Iterable[Digest]) -> list[Node]:
 
 
 def _filled(fields: Mapping[str, Node]) -> dict[str, Node]:
+    # Go omits empty fields that are tagged `omitempty`.
     return {key: value for key, value in fields.items() if value}
 
 
@@ -155,6 +157,7 @@ def _image_label(image: ImageInfo, bundle: Description) -> str:
 
 
 def _copied_note(entry: Description | ImageInfo, bundle: Description) -> str:
+    # A copy puts all images into the repository of the bundle; their origin names the old place.
     is_here = _repository(entry.image) == _repository(bundle.image)
     is_moved = is_here and _repository(entry.origin) != _repository(entry.image)
     return " (copied here)" if is_moved else ""
@@ -205,6 +208,7 @@ def _count(number: int, noun: str) -> str:
 def _human(size: int) -> str:
     from rich.filesize import decimal
 
+    # In powers of 1000, as docker prints sizes.
     return decimal(size)
 
 

@@ -27,7 +27,7 @@ _FILES = {
 def check_sides(flags: Parsed) -> None:
     """Refuse flags of a side that is a file, and two passwords on standard input.
 
-    Called before a password is read: reading would wait for somebody at a terminal.
+    Call it before a password is read: at a terminal the command would wait for input first.
     """
     for side in Side:
         _refuse_a_file(flags, side)
@@ -43,6 +43,7 @@ def check_sides(flags: Parsed) -> None:
 
 def _refuse_a_file(flags: Parsed, side: Side) -> None:
     role, files = _FILES[side]
+    # Flags only: variables may be set for other copies of the same job.
     given = sorted(name for name in flags.given if name.startswith(f"{side.value}-registry-"))
     named = [name for name in files if flags.text(name)]
     if given and named:
@@ -73,5 +74,6 @@ def open_sides(context: Context) -> Iterator[tuple[Session, Session | None]]:
 
 def _has_sides(flags: Parsed) -> bool:
     prefixes = tuple(f"{side.value}-registry-" for side in Side)
+    # An empty variable is one that is not set: in CI, a missing secret becomes empty.
     variables = (name for side in Side for name in variables_of(side))
     return any(name.startswith(prefixes) for name in flags.given) or any(map(os.environ.get, variables))
