@@ -48,7 +48,7 @@ def active_sources(
 
 
 class InactiveKeychains:
-    """Tell which keychain would have been asked; compare host names only, ask and load no SDK."""
+    """Find the keychain that handles a registry and is not active, by the host name alone."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -59,9 +59,11 @@ class InactiveKeychains:
         name, active = keychain_of(host), active_names(self._environ, lambda _: None)
         # A set comes before the keychains, so that another one would change nothing.
         is_late = decision.winner is not None and decision.winner.source == "environment"
+        # The keychain is only named: asking it here could start an SDK for a message.
         if name and name not in active and not is_late:
             text = f"keychain '{name}' handles {decision.repository.registry} and is not active"
             yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={','.join((*active, name))}")
+            # `1` or `yes` looks as if it were on.
             if self._environ.get("IMGPKG_ENABLE_IAAS_AUTH", "").lower() not in ("", "false"):
                 text = "IMGPKG_ENABLE_IAAS_AUTH activates keychains only with the value true"
                 yield NearMiss(name, text, f"IMGPKG_ACTIVE_KEYCHAINS={name}")
@@ -90,11 +92,13 @@ def active_names(environ: Mapping[str, str], warn: Warn) -> tuple[str, ...]:
         warn(DEPRECATION)
         return AVAILABLE
     parts = (part.strip() for part in environ.get("IMGPKG_ACTIVE_KEYCHAINS", "").split(","))
+    # The order of the variable decides, since the first source with a credential wins.
     return tuple(dict.fromkeys(_known(part) for part in parts if part))
 
 
 def _known(part: str) -> str:
     if part.lower() not in AVAILABLE:
+        # Sorted, and in Go's form of a list: scripts may test for the text.
         available = "[aks, ecr, gke, github]"
         with doing("Creating registry keychain"):
             raise InvalidSettings(f"Unable to load keychain for {part}, available keychains {available}")

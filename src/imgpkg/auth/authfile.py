@@ -85,6 +85,7 @@ class Entry:
         fields = fold(self.raw, what)
         values = {name: text(fields.get(name), f"{what}: {name}") for name in _FIELDS}
         username, password = values["username"], values["password"]
+        # docker writes both in `auth`; the fields beside it are those of Kubernetes secrets.
         if values["auth"]:
             username, password = _decode_auth(values["auth"], what)
         if not (username or password or values["identitytoken"] or values["registrytoken"]):
@@ -147,6 +148,7 @@ class AuthFile:
 
 def _order(key: Key, spellings: Iterable[str]) -> tuple[int, tuple[bool, int, int, int], bool]:
     wildcards = (False, 0, 0, 0) if key.pattern is None else key.pattern.rank
+    # The most specific entry is the one that podman uses, and docker has only whole hosts.
     return (-len(key.address.segments), wildcards, key.written not in spellings)
 
 

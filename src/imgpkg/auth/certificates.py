@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 class NamedCertificates:
     """Find the files for a host: those of the most specific set, then those of flags and plain variables.
 
-    `for_registries` is offered only to registries: a client certificate tells its reader who connects, so a
+    `for_registries` is offered only to registries: a client certificate identifies its owner to the server, so a
     host that a server named, such as a token service, gets only what is named for this host.
     """
 
@@ -45,18 +45,21 @@ class NamedCertificates:
         """Return the files for the host of `origin`; raise CredentialError for unknown variables."""
         host, port = split_authority(origin.authority)
         files = files_of(self.sets().sets, Address(host, port))
+        # A set that names a certificate for this host replaces that of the flags, with its key.
         if files.certificate or not is_registry:
             return files
         plain = self.for_registries
+        # Authorities add up: the set may trust a registry that wants the certificate of the flags.
         return TLSFiles(files.authorities, plain.certificate, plain.key, plain.origin)
 
 
 def files_of(sets: Iterable[EnvironmentSet], host: Address) -> TLSFiles:
     """Return the files of the most specific set that names any for `host`; paths do not count.
 
-    TLS begins before the server learns which repository is meant. Raises InvalidSettings for a key without a
+    The handshake comes before the request, so that no path is known then. Raises InvalidSettings for a key without a
     certificate.
     """
+    # The whole set counts: a certificate of one set is not mixed with the authority of a less specific one.
     found = ranked((_for_host(one) for one in sets if one.certificates), host)
     if not found:
         return TLSFiles()
@@ -83,10 +86,12 @@ def named_certificates(settings: Settings) -> NamedCertificates | None:
     environ = settings.environ
     plain = _of_flags(settings)
     if plain.certificate:
+        # At once, not at the first handshake: a wrong key must not look like a failure of the registry.
         check_client_certificate(plain)
     names = tuple(f"{PREFIX}{kind}" for kind in CERTIFICATE_KINDS)
     if not plain.certificate and not any(name.startswith(names) for name in environ):
         return None
+    # Read at the first host and not now: commands without a request need no valid variables.
     return NamedCertificates(Once(lambda: read_sets(environ)), plain)
 
 

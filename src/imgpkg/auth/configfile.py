@@ -32,7 +32,7 @@ _OTHERS = 0o077
 
 
 class Form(Enum):
-    """Whose file it is, which decides how Docker Hub is called in it, and whether helpers leave a mark."""
+    """The program whose file it is: it decides on the key of Docker Hub, and on the entries of helpers."""
 
     DOCKER = "docker"
     PODMAN = "podman"
@@ -40,7 +40,7 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """A file in which logins are stored; each method reads it anew."""
+    """A file in which logins are stored; each method reads it again."""
 
     path: str
     form: Form
@@ -59,6 +59,7 @@ class ConfigFile:
             folder = os.path.join(home, ".docker")
         docker = os.path.join(folder, "config.json") if folder else ""
         podman = authfile or ("" if docker else named)
+        # A file that is named for podman and is docker's own keeps the keys of docker.
         if podman and not (docker and os.path.realpath(podman) == os.path.realpath(docker)):
             return cls(podman, Form.PODMAN)
         if not docker:
@@ -69,6 +70,7 @@ class ConfigFile:
         """Return the key under which the login of `place` is stored."""
         if not place.is_docker_hub:
             host = f"{place.host}:{place.port}" if place.port else place.host
+        # docker login stores Docker Hub under this URL, podman under docker.io.
         elif self.form is Form.DOCKER and not place.segments:
             return DOCKER_HUB_SERVER
         else:
@@ -94,10 +96,11 @@ class ConfigFile:
     def helper_for(self, place: Address) -> tuple[str, str] | None:
         """Return the helper that keeps the login of `place`, and the server that it is asked for.
 
-        `credsStore` and the `credHelpers` of a host know whole registries only, and not a part of one.
+        `credsStore` and the `credHelpers` of a host are for whole registries, not for a part of one.
         """
         content, target = self.read(), place.canonical()
         server = DOCKER_HUB_SERVER if target.is_docker_hub else target.registry
+        # Only a helper for exactly this place: one for the whole host would store the login for all of it.
         for key, name in content.helpers_for(target, (self.key_of(place),)):
             if key.address.segments == target.segments:
                 return (name, key.written if key.has_path else server) if name else None
@@ -110,7 +113,7 @@ class ConfigFile:
     def erase(self, place: Address) -> None:
         """Remove the entries of `place`, in each spelling; a file without one is not written."""
         wanted = place.canonical()
-        # Without a file, no folder is made for one.
+        # A logout without a file must not create its folder.
         if self.keys_of(place):
             self._replace(lambda data: drop(data, AUTHS, lambda key: Key.read(key).address == wanted))
 
@@ -185,6 +188,7 @@ def _locked(folder: str) -> Iterator[None]:
 
 def _write(target: str, data: bytes) -> None:
     """Replace `target` at once, with the mode and owner of the present file, or 0600 for a new one."""
+    # In the same folder, because a rename does not cross file systems.
     number, path = mkstemp(prefix=f".{os.path.basename(target)}.", dir=os.path.dirname(target))
     try:
         with open(number, "wb") as file:
@@ -192,6 +196,7 @@ def _write(target: str, data: bytes) -> None:
                 _take_over(number, os.stat(target))
             file.write(data)
             file.flush()
+            # Before the rename: after a crash the file must not be empty, since all logins are in it.
             os.fsync(number)
         os.replace(path, target)
     except BaseException:

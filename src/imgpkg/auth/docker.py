@@ -81,7 +81,7 @@ class DockerConfigSource:
 
 
 def _quietly(place: Place) -> AuthFile | None:
-    # A lookup that reads a file has complained about it; one that is not needed may be broken.
+    # A lookup that needs the file raises its error; for an explanation it counts as absent.
     with suppress(CredentialError):
         return place.load(lambda _: None)
     return None
@@ -194,7 +194,7 @@ class Place:
 
     @property
     def absence(self) -> tuple[str, ...]:
-        """What a trail says where the place has no file."""
+        """What a trail says about a place without a file."""
         return () if self.is_optional else (f"{self.label} is not there",)
 
     def load(self, warn: Callable[[str], None]) -> AuthFile | None:
@@ -258,8 +258,10 @@ def places(environ: Mapping[str, str]) -> tuple[Place, ...]:
 
 
 def _places(environ: Mapping[str, str]) -> Iterator[Place]:
+    # The variable names them for this tool, so they come before the files that all tools share.
     yield from _pull_secrets(environ.get("IMGPKG_PULL_SECRETS", ""))
     home = environ.get("HOME") or environ.get("USERPROFILE", "")
+    # GitLab CI and docker have the content of a config.json in this variable.
     if inline := environ.get("DOCKER_AUTH_CONFIG"):
         yield Place("$DOCKER_AUTH_CONFIG", inline=inline)
     if docker := environ.get("DOCKER_CONFIG") or _below(home, ".docker"):
@@ -268,6 +270,7 @@ def _places(environ: Mapping[str, str]) -> Iterator[Place]:
             yield Place(os.path.join(docker, name), is_guess=True, is_optional=True, is_pull_secret=True)
     if named := environ.get("REGISTRY_AUTH_FILE"):
         yield Place(named, named_by="REGISTRY_AUTH_FILE")
+    # The order of containers-auth.json(5): the runtime folder, then the configuration folder.
     if runtime := environ.get("XDG_RUNTIME_DIR"):
         yield Place(os.path.join(runtime, "containers", "auth.json"))
     elif home and sys.platform == "linux":

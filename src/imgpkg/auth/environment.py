@@ -29,7 +29,7 @@ KINDS = (HOSTNAME, *_LOGIN_KINDS, *CERTIFICATE_KINDS)
 FILE = "FILE"
 FILES = {f"{kind}_{FILE}": kind.lower() for kind in _LOGIN_KINDS}
 
-# A variable of an old Azure flag, which is still found in pipelines; its value means nothing.
+# A variable of an old Azure flag, which pipelines still set; its value is ignored.
 _EXEMPT = frozenset({"IMGPKG_REGISTRY_AZURE_CR_CONFIG"})
 _EXAMPLE = "(e.g. gcr.io, index.docker.io)"
 
@@ -58,6 +58,7 @@ class EnvironmentSource:
         matching = sets.matching(repository)
         if not matching:
             return Finding(self.name, Outcome.NO_MATCH, _why_none(sets, repository))
+        # The others are named in the trail: two sets for one host are mostly a mistake.
         winner, *others = matching
         credential, notes = winner.completed()
         detail = "; ".join((_why(sets, winner, others, repository), *notes))
@@ -83,6 +84,7 @@ def _why(
     target = Address.of(repository)
     direct = winner.pattern.matches(target)
     reasons = [f"matches {repository}" if direct else f"matches {repository}, another name of Docker Hub"]
+    # Anonymous access by half a login surprises, so the trail names the missing variable.
     if winner.missing:
         reasons.append(f"there is no {winner.missing}, so the access is anonymous")
     elif winner.stated.is_anonymous:
@@ -139,6 +141,7 @@ class EnvironmentSet:
     @property
     def order(self) -> tuple[object, ...]:
         """Sort among equals: Docker Hub's own name, then the set without suffix, then by code point."""
+        # A fixed order, since that of the environment has no meaning.
         return (self.pattern.address.host != DOCKER_HUB, self.suffix is not None, self.suffix or "")
 
     @property
@@ -264,7 +267,7 @@ def _split(name: str, given: Mapping[str, str]) -> tuple[str, str | None] | None
 
 
 def _split_file(kind: str, suffix: str, given: Mapping[str, str]) -> tuple[str, str | None]:
-    """Tell a variable that names a file from one whose suffix begins with `FILE`.
+    """Return the kind and the suffix of a variable that names a file, or whose suffix begins with `FILE`.
 
     A set with a hostname has all variables with its suffix, so sets with such suffixes keep their meaning.
     """
@@ -356,6 +359,7 @@ def _refused_files(suffix: str | None, values: Mapping[str, str]) -> Iterator[st
 def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
     for suffix, values in groups.items():
         given = [kind for kind in (*_LOGIN_KINDS, *FILES) if values.get(kind)]
+        # `IMGPKG_REGISTRY_HOSTNAME_` with nothing behind the last underscore.
         if suffix == "":
             names = ", ".join(variable(kind, suffix) for kind in (*KINDS, *FILES) if kind in values)
             yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"

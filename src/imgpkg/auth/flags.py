@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAME = "flags"
 _VARIABLES = ("USERNAME", "PASSWORD", "PASSWORD_FILE", "TOKEN", "TOKEN_FILE", "ANON")
 _SIDE_VARIABLES = (*_VARIABLES, "CLIENT_CERT", "CLIENT_KEY")
+# The spellings of strconv.ParseBool, in any case.
 _TRUE, _FALSE = frozenset({"1", "t", "true"}), frozenset({"0", "f", "false"})
 
 
@@ -186,6 +187,7 @@ class _LoginOptions:
     def check(self) -> None:
         """Raise UsageError for flags that exclude each other."""
         flag, username, token = self._names.flag, self._username, self._token
+        # Typed flags contradict each other; a variable of the environment may be left from another command.
         if username.typed and token.typed:
             raise UsageError(f"{flag}username and {token.origin} exclude each other")
         for other in (username, token):
@@ -208,6 +210,7 @@ class _LoginOptions:
             return self._matched(ANONYMOUS, "registry_token", token)
         if username.value:
             return self._find_login()
+        # `--registry-anon=false` overrides the variable.
         if self._login.anonymous is None and self.anonymous_variable in _TRUE:
             return _anonymous(f"${self._names.variable}ANON")
         return None

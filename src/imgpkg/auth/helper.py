@@ -89,6 +89,7 @@ class Helpers:
         user, secret = credential.username, credential.password
         if credential.identity_token:
             user, secret = IDENTITY_TOKEN_USER, credential.identity_token
+        # The form of `store` in the protocol of docker-credential-helpers.
         answer = {"ServerURL": server, "Username": user, "Secret": secret}
         try:
             given = json.dumps(answer, ensure_ascii=False).encode()
@@ -97,15 +98,16 @@ class Helpers:
         # Outside of the handler: the error holds the text that could not be encoded.
         if not given:
             raise CredentialError(f"the credential is not UTF-8, which docker-credential-{name} cannot store")
+        # The secret goes along to be kept out of the message of a failure.
         self._command(name, "store", given, secret)
 
     def erase(self, name: str, server: str) -> None:
-        """Let `docker-credential-NAME` forget what it has for `server`; raise CredentialError."""
+        """Let `docker-credential-NAME` remove its login for `server`; raise CredentialError."""
         with suppress(_UnknownServer):
             self._command(name, "erase", server.encode())
 
     def logins(self, name: str) -> dict[str, str]:
-        """Return the user name for each server that `docker-credential-NAME` knows; raise CredentialError."""
+        """Return the user names that `docker-credential-NAME` has, by server; raise CredentialError."""
         try:
             printed = self._command(name, "list", b"\n")
         except _UnknownServer:
@@ -119,7 +121,7 @@ class Helpers:
     def _command(self, name: str, action: str, given: bytes, secret: str = "") -> bytes:
         """Return what the helper printed; raise _UnknownServer, or CredentialError with its message."""
         with self._guard:
-            # Whatever the helper changes, the answers that are kept are old.
+            # The command may change what the helper returns, so earlier answers are dropped.
             self._results.clear()
         with self._running.of(name):
             ended = self._run(self._program(name, action), action, given)
@@ -162,6 +164,7 @@ class Helpers:
         return _parse(ended, self.clock() + LIFETIME)
 
     def _program(self, name: str, action: str = "get") -> str:
+        # The name is from a file and becomes part of a path.
         if not _NAME.fullmatch(name):
             raise CredentialError(f"{name!r} is no name of a credential helper")
         program = find(f"docker-credential-{name}", self.environ)
@@ -194,6 +197,7 @@ def _parse(ended: Ended, expires_at: float) -> _Result | _Failure:
     if ended.code == 0:
         # The output may be half a secret, so it is in no message.
         return _Failure(_failed(f"the helper printed no credential: {problem}"))
+    # Most failures may pass, for example those of a network.
     transient = not any(text in message for text in _NEVER_RETRIED)
     return _Failure(_failed(_status(ended), _shown(message)), transient)
 
@@ -214,6 +218,7 @@ def _credential(stdout: bytes, expires_at: float) -> Credential | None:
         raise CredentialError("EOF")
     fields = fold(decode(stdout).value, "the answer")
     username, secret = text(fields.get("username"), "Username"), text(fields.get("secret"), "Secret")
+    # docker stores an identity token under this user name.
     if username == IDENTITY_TOKEN_USER:
         return Credential(identity_token=secret, expires_at=expires_at) if secret else None
     if not (username or secret):

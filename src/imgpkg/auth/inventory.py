@@ -1,4 +1,4 @@
-"""The logins that are known without asking a registry or a cloud: what `imgpkg auth list` prints."""
+"""All logins that are found without asking a registry or a cloud, for `imgpkg auth list`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 # `docker login` with a browser keeps its own tokens under these keys, which are no registries.
 _MARKERS = frozenset(f"{DOCKER_HUB_SERVER}{name}" for name in ("access-token", "refresh-token"))
+# The hosts that each keychain answers for, for people; the keychains themselves match more exactly.
 _HOSTS = {
     "gke": "gcr.io, *.gcr.io, *.pkg.dev",
     "ecr": "*.dkr.ecr.*.amazonaws.com, public.ecr.aws",
@@ -37,7 +38,7 @@ class KnownLogin:
     """A login: for which registries, of which user, of which kind, and where it is kept; without secrets.
 
     `registry` is a host with an optional path, or a pattern. `kind` is `login`, `identity token`, `registry
-    token`, `anonymous`, or `unknown` where only a registry, cloud or helper could tell.
+    token`, `anonymous`, or `unknown` where only a registry, cloud or helper knows it.
     """
 
     registry: str
@@ -68,6 +69,7 @@ def named_logins(environ: Mapping[str, str]) -> dict[str, str]:
         if credential.is_anonymous or credential.registry_token:
             continue
         user = IDENTITY_TOKEN_USER if credential.identity_token else credential.username
+        # The protocol has one user per server, and the first set is the one that is used.
         named.setdefault(str(one.pattern), user)
     return named
 
@@ -80,11 +82,13 @@ def _sets(environ: Mapping[str, str]) -> Iterator[KnownLogin]:
 
 def _keychains(environ: Mapping[str, str], warn: Warn) -> Iterator[KnownLogin]:
     for name in active_names(environ, warn):
+        # The user is unknown before the cloud is asked, which a list must not do.
         yield KnownLogin(_HOSTS[name], "", _UNKNOWN, name, f"keychain {name}")
 
 
 def _variables(environ: Mapping[str, str]) -> Iterator[KnownLogin]:
-    """Yield what stands in the variables of the flags, which is for every registry."""
+    """Yield the login of the variables that replace flags, which is for every registry."""
+    # The same precedence as in `ExplicitSource`: a user name before a token.
     if environ.get("IMGPKG_USERNAME"):
         password = "$IMGPKG_PASSWORD" if environ.get("IMGPKG_PASSWORD") else "$IMGPKG_PASSWORD_FILE"
         origin = f"$IMGPKG_USERNAME, {password}"
@@ -118,7 +122,7 @@ def _entries(name: str, entries: Iterable[Entry]) -> Iterator[KnownLogin]:
         except CredentialError as error:
             yield KnownLogin(_shown(entry.key), "", f"unreadable: {error.message}", "docker config", origin)
         else:
-            # An empty entry only says that a helper has the login.
+            # docker writes an empty entry when a helper keeps the login.
             if credential is not None:
                 yield _known(_shown(entry.key), credential, "docker config", origin)
 
@@ -134,6 +138,7 @@ class _Lists:
 
     def of(self, helper: str) -> dict[str, str]:
         """Return the user name for each server of `docker-credential-HELPER`."""
+        # Several hosts often share a helper, which may ask for a password to open its store.
         if helper not in self._lists:
             self._lists[helper] = self._ask(helper)
         return self._lists[helper]
@@ -150,8 +155,9 @@ def _helped(name: str, file: AuthFile, lists: _Lists) -> Iterator[KnownLogin]:
     for key, helper in file.helpers:
         if helper:
             origin = f"{name}: credHelpers {key.quoted} (docker-credential-{helper})"
+            # Helpers list servers in the spelling in which they were stored, with or without https://.
             users = {Address.read(server).canonical(): user for server, user in lists.of(helper).items()}
-            # Also without an answer: many helpers for one host make their credential when they are asked.
+            # Also without an entry in its list: helpers of clouds create credentials when they are asked.
             yield _listed(_shown(key), users.get(key.address, ""), origin)
     if file.store:
         origin = f"{name}: credsStore (docker-credential-{file.store})"

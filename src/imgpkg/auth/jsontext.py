@@ -54,18 +54,20 @@ def put(data: bytes, section: str, name: str, value: Mapping[str, str]) -> bytes
     top = _top(text)
     style = _TextStyle.of(text, top)
     found = top.find(lambda member: member.lower() == section.lower())
+    # `null` is an empty map in Go, and so for docker.
     if found is None or text.startswith("null", found.value):
         where, depth, name, new = top, 1, section, style.value({name: value}, 1)
     else:
         where, depth, new = _section(text, found), 2, style.value(value, 2)
         found = where.find(name.__eq__)
     if found is not None:
+        # Replaced in place: the order of a file that is under version control does not change.
         return f"{text[: found.value]}{new}{text[found.end :]}".encode()
     return style.added(text, where, f"{json.dumps(name)}: {new}", depth).encode()
 
 
 def drop(data: bytes, section: str, is_unwanted: Callable[[str], bool]) -> bytes:
-    """Return `data` without those members of the object `section` whose names `is_unwanted` returns True for.
+    """Return `data` without the members of the object `section` for whose names `is_unwanted` is true.
 
     Raises CredentialError as `put` does.
     """
@@ -75,6 +77,7 @@ def drop(data: bytes, section: str, is_unwanted: Callable[[str], bool]) -> bytes
         where = None if found is None or text.startswith("null", found.value) else _section(text, found)
         unwanted = where.find(is_unwanted) if where else None
         if where is None or unwanted is None:
+            # Unchanged bytes are returned as they came, so that the caller need not write.
             return text.encode() if is_changed else data
         text, is_changed = _without(text, where, unwanted), True
 
@@ -86,6 +89,7 @@ def _checked(data: bytes) -> str:
         raise CredentialError(f"{document.comma}: a comma before a closing bracket is not JSON")
     if not isinstance(document.value, dict | None):
         raise CredentialError("the top level must be an object")
+    # With its byte order mark, which is part of the bytes that stay.
     text = data.decode()
     return text if document.value is not None else "{}"
 
@@ -95,6 +99,7 @@ def _top(text: str) -> _Object:
 
 
 def _section(text: str, member: _Pair) -> _Object:
+    # A value of another kind is a mistake that must be corrected by hand: replacing it could lose logins.
     if text[member.value] != "{":
         raise CredentialError(f"{member.name} must be an object")
     return _object(text, member.value)
@@ -107,6 +112,7 @@ def _object(text: str, start: int) -> _Object:
     while text[at] != "}":
         if text[at] == ",":
             at = _after_space(text, at + 1)
+        # The decoder of the standard library finds the ends of strings and values, escapes included.
         name, name_end = _DECODER.raw_decode(text, at)
         value = _after_space(text, _after_space(text, name_end) + 1)
         end = _DECODER.raw_decode(text, value)[1]

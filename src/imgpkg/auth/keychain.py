@@ -57,7 +57,7 @@ class Credential:
         return "login" if self.has_login else "nothing"
 
     def fingerprint(self, environ: Mapping[str, str]) -> str:
-        """Return eight letters and digits by which two secrets can be told apart; empty for no credential.
+        """Return eight letters and digits that differ for different secrets; empty for no credential.
 
         They are keyed with a file of this machine in a folder that `environ` names, see `FingerprintKey`.
         """
@@ -67,6 +67,7 @@ class Credential:
 
     def secrets(self) -> tuple[str, ...]:
         """Return every secret in it, so that a text can be cleaned of them."""
+        # The user name is not one: registries and logs show it.
         return tuple(s for s in (self.password, self.identity_token, self.registry_token) if s)
 
 
@@ -114,8 +115,8 @@ class Authorization:
     """How requests to one registry are authorized now: `header` is the value of Authorization, or empty.
 
     `registry_url` is the URL of the registry without a path, such as `https://registry.example.com`. Send the
-    header to this origin only. `expires_at` is a Unix time in seconds, None when the header does not say when
-    it ends. The header is part of pickles and copies, and in no `repr` and no `dataclasses.asdict`.
+    header to this origin only. `expires_at` is a Unix time in seconds, None when the header has no
+    known end. The header is part of pickles and copies, and in no `repr` and no `dataclasses.asdict`.
     """
 
     registry_url: str
@@ -131,6 +132,7 @@ class Authorization:
 class Outcome(Enum):
     """The result of asking a source about a repository."""
 
+    # The values are printed by `auth explain` and are part of its JSON.
     MATCHED = "matched"
     NO_MATCH = "no match"
     NOT_APPLICABLE = "not applicable"
@@ -143,7 +145,7 @@ class Finding:
 
     `origin` names the variable, file and key, flag or keychain; `detail` is the reason in words. Neither ever
     holds a secret. `credential` is set exactly when the outcome is MATCHED; it may be an anonymous one, which
-    ends the search on purpose. `why_user` is the reason for a user name that nobody has given, and
+    ends the search on purpose. `why_user` is the reason for a user name that was not configured, and
     `kept_in` the one variable, flag or file that holds the secret, or should, if not `origin`.
     """
 
@@ -221,12 +223,13 @@ class Decision:
             return None
         if self.winner is None:
             return Anonymity.NOTHING_FOUND
+        # Half of a login matched, so the search ended; sending it would be refused.
         is_half = self.credential.username or self.credential.password
         return Anonymity.INCOMPLETE if is_half else Anonymity.ASKED_FOR
 
     @property
     def user(self) -> str:
-        """The user of a login for messages, `user 'ci'`, with the reason if nobody has given it."""
+        """The user of a login for messages, `user 'ci'`, with the reason if it was not configured."""
         if self.credential.kind != "login":
             return ""
         why = self.winner.why_user if self.winner else ""
@@ -256,10 +259,10 @@ class Decision:
 
 @runtime_checkable
 class ExplainsNearMisses(Protocol):
-    """What a credential source may also be, and what may be told of that is never asked for a credential."""
+    """A protocol of credential sources, and of other objects, that can explain a decision."""
 
     def near_misses(self, decision: Decision) -> Iterable[NearMiss]:
-        """Return what was almost used in place of `decision`; ask nobody, run nothing, send nothing.
+        """Return what was almost used in place of `decision`; send no request, run no program.
 
         Called only to explain a decision or a refusal, also where another source has won.
         """
@@ -269,7 +272,7 @@ class ExplainsNearMisses(Protocol):
 class Keychain:
     """Ask the sources in their order; the first match wins.
 
-    `unasked` are never asked for a credential, and only tell near misses.
+    `unasked` only explain near misses; they are never asked for a credential.
     """
 
     def __init__(
@@ -282,19 +285,21 @@ class Keychain:
         """Return the decision for `repository`; raise CredentialError when a source must not be skipped."""
         trail: list[Finding] = []
         for source in self.sources:
+            # The words of the original.
             with doing("Unable retrieve credentials for registry"):
                 finding = source.lookup(repository)
             trail.append(finding)
+            # Also for an anonymous one: a set with only a hostname ends the search on purpose.
             if finding.credential is not None:
                 return Decision(repository, finding.credential, tuple(trail))
         return Decision(repository, ANONYMOUS, tuple(trail))
 
     def near_misses(self, decision: Decision) -> tuple[NearMiss, ...]:
-        """Return what all sources, asked or not, almost gave in place of `decision`; raise nothing."""
-        told: dict[NearMiss, None] = {}
+        """Return the near misses of all sources, and of `unasked`, for `decision`; raise nothing."""
+        found: dict[NearMiss, None] = {}
         for source in (*self.unasked, *self.sources):
             if isinstance(source, ExplainsNearMisses):
-                # A source that could not be read has already said so in a lookup.
+                # The lookup of a source that cannot be read has raised or warned before.
                 with suppress(ImgpkgError):
-                    told.update(dict.fromkeys(source.near_misses(decision)))
-        return tuple(told)
+                    found.update(dict.fromkeys(source.near_misses(decision)))
+        return tuple(found)

@@ -14,6 +14,7 @@ from imgpkg.oci.reference import DOCKER_HUB, WholeRegistry, ascii_host
 if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
 
+# The name in references, the short name that people write, and the host that answers.
 DOCKER_HUB_HOSTS = (DOCKER_HUB, "docker.io", "registry-1.docker.io")
 
 _SCHEME = re.compile(r"https?://", re.IGNORECASE)
@@ -21,6 +22,7 @@ _API_VERSIONS = (("v1",), ("v2",))
 # RFC 1035 section 2.3.4: 63 octets, and 255 with the length octets, which is 253 characters.
 _LONGEST_LABEL, _LONGEST_HOST = 63, 253
 _ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
+# Not a full grammar of addresses: it only keeps the brackets apart from those of a wildcard.
 _IPV6 = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
 _CLASS = re.compile(r"\[[!^]?[a-z0-9_-]+\]")
 _RANGE = re.compile(r"([a-z0-9_])-([a-z0-9_])")
@@ -79,6 +81,7 @@ class Address:
     @property
     def registry(self) -> str:
         """The registry as references name it: a host without a dot would be a part of the path there."""
+        # `localhost/app` would be the repository of that name on Docker Hub.
         port = self.port or ("" if "." in self.host else "443")
         return f"{self.host}:{port}" if port else self.host
 
@@ -182,6 +185,8 @@ class Pattern:
         if not self.has_wildcard:
             return (False, -len(self.address.segments), 0, 0)
         labels = self.address.host.split(".")
+        # Fewer labels with wildcards first, then more literal letters: `a*.example.com` before
+        # `*.example.com`.
         wild = sum(1 for label in labels if _WILDCARD.search(label))
         literal = len(_WILDCARD.sub("", self.address.host))
         return (True, -len(self.address.segments), wild, -literal)

@@ -139,6 +139,7 @@ def _start(
             bufsize=0,
             stdin=subprocess.PIPE if has_input else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
+            # Messages of helpers, such as prompts for a PIN, go to the terminal.
             stderr=subprocess.DEVNULL if is_silent else None,
             env=dict(environ),
             start_new_session=True,
@@ -156,6 +157,7 @@ def _talk(process: subprocess.Popen[bytes], given: bytes, wait: Wait) -> bytes:
     with DefaultSelector() as selector:
         for pipe, event in ((process.stdin, EVENT_WRITE), (process.stdout, EVENT_READ)):
             if pipe is not None:
+                # A program that prints before it has read its input would otherwise block both sides.
                 os.set_blocking(pipe.fileno(), False)
                 selector.register(pipe, event)
         while True:

@@ -28,6 +28,7 @@ def paths(value: str) -> Iterator[str]:
     """
     for path in filter(None, value.split(os.pathsep)):
         inside = [os.path.join(path, name) for name in FILE_NAMES]
+        # The folder itself stays in the list, so that a missing file is reported with its name.
         yield from [file for file in inside if os.path.isfile(file)] or [path]
 
 
@@ -49,6 +50,7 @@ def config_of(value: object) -> object:
     The older type of Kubernetes, dockercfg, has the entries without `auths` around them.
     """
     pairs = items(value, "the top level")
+    # The type of the secret is not in the file; only these keys tell the two forms apart.
     if any(key.lower() in _KEYS_OF_CONFIG for key, _ in pairs):
         return value
     return {"auths": {key: entry for key, entry in pairs if isinstance(entry, dict)}}

@@ -28,7 +28,7 @@ T = TypeVar("T")
 MAX_SIZE = 64 << 10
 # Seconds until the next look at a file, so that a new secret is used before the old one is refused.
 LOOK_AGAIN = 60.0
-# Seconds to wait for whoever writes into a pipe.
+# Seconds to wait for a program that writes into a pipe.
 PIPE_SECONDS = 30.0
 
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
@@ -64,7 +64,7 @@ class Reread(Generic[T]):
     """The value that `make` reads from the file at `path`, made again when the file has changed.
 
     If the file is gone, or `make` raises CredentialError, the value stays as it was, and `problem` is the
-    reason. What is no regular file is read once. Safe from many threads.
+    reason. Other than regular files are read once. Safe from many threads.
     """
 
     def __init__(self, path: str, make: Callable[[], T]) -> None:
@@ -93,7 +93,7 @@ class Reread(Generic[T]):
         try:
             fresh()
         except CredentialError as error:
-            # Who writes a file in place empties it first. The next lookup tries again.
+            # A program that writes the file in place empties it first. The next lookup tries again.
             self.problem = str(error)
             return old
         self._once, self._seen, self.problem = fresh, seen, ""
@@ -106,8 +106,10 @@ def _identity(path: str) -> tuple[int, ...] | None:
         status = os.stat(path)
     except (OSError, ValueError):
         return None
+    # A pipe gives its content only once, so it never counts as changed.
     if not stat.S_ISREG(status.st_mode):
         return ()
+    # Kubernetes replaces the folder behind a link, which changes the inode and not the path.
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
@@ -178,9 +180,11 @@ class SecretFile:
             reason = f"which holds more than {MAX_SIZE >> 10} KiB"
             raise self._error(reason, "Name a file that holds nothing but the secret.")
         text = data.decode("utf-8", "surrogateescape").removeprefix(_BYTE_ORDER_MARK)
+        # One line end, as editors and `echo` write it; a second one would be part of the secret.
         text = text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
         if not text.strip():
             raise self._error("which is empty", f"Write the secret into it, {_OR_INSTEAD}.")
+        # A header with such characters would fail later, with a message about HTTP.
         self._refuse_control_characters(text)
         return text
 
@@ -204,14 +208,14 @@ class SecretFile:
 
 
 def _looks_like_path(value: str) -> bool:
-    """Return False for a value that is in no folder: somebody may have written the secret into it."""
+    """Return False for a value without an existing folder: it may be the secret itself."""
     folder = os.path.dirname(value)
     return value.startswith(("/", "./", "../", "~/")) or bool(folder and os.path.isdir(folder))
 
 
 def _bytes(path: str) -> bytes:
     """Read at most one byte more than the limit; raise OSError, with ENODEV for a device."""
-    # Otherwise a pipe would not open before somebody writes into it.
+    # Non-blocking: otherwise opening a pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISDIR(mode) or stat.S_ISCHR(mode) or stat.S_ISBLK(mode):

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.transport.message import Transport
 
+# The audience of registries that have `azureADAuthenticationAsArmPolicy` disabled.
 REGISTRY_SCOPE = "https://containerregistry.azure.net/.default"
 
 _LARGEST = 1 << 20
 ATTEMPTS = 3
+# Of a refresh token without a readable end; those of Azure last three hours.
 LIFETIME = 3600.0
 
 _OK, _REFUSED, _TEMPORARY = 200, (401, 403), (408, 429, 500, 502, 503, 504)
@@ -175,6 +177,7 @@ def cloud_of(host: str, environ: Mapping[str, str]) -> AzureCloud:
     if not authority:
         return cloud
     authority = authority if "://" in authority else f"https://{authority}"
+    # azure-identity looks an unknown authority up at login.microsoftonline.com, which an Azure Stack lacks.
     known = {one.authority for one in _BY_NAME.values()}
     return replace(cloud, authority=authority, is_known=authority in known)
 
@@ -235,6 +238,7 @@ def exchange(
         try:
             status, body = _send(transport, request)
         except TransportError:
+            # A broken connection counts as the first of the temporary statuses.
             status, body = _TEMPORARY[0], b""
         if status not in _TEMPORARY:
             return _parse(request.url, status, body, now)
@@ -251,6 +255,7 @@ def exchange_url(registry: str) -> str:
 
 
 def _request(registry: str, access_token: str, tenant: str) -> Request:
+    # The exchange of Azure Container Registry: POST /oauth2/exchange.
     form = {"grant_type": "access_token", "service": registry, "access_token": access_token}
     if tenant:
         form["tenant"] = tenant
@@ -281,4 +286,5 @@ def _parse(url: str, status: int, body: bytes, now: float) -> RefreshToken:
         # Outside of the handler and without the body, which may hold a secret.
         raise CredentialError(f"POST {url}: no refresh token in the answer")
     ends_at = claims_of(token).ends_at
+    # The end is in the token, a JSON web token.
     return RefreshToken(token, now + LIFETIME if ends_at is None else ends_at)

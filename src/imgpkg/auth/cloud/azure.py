@@ -50,10 +50,12 @@ def choose_identity(environ: Mapping[str, str], cloud: AzureCloud, machine: Mach
     """
     options: dict[str, Any] = {**_LIMITS, "authority": cloud.authority}
     if not cloud.is_known:
+        # The endpoint for it is that of the public cloud.
         options["disable_instance_discovery"] = True
     tenant, client = environ.get("AZURE_TENANT_ID", ""), environ.get("AZURE_CLIENT_ID", "")
     if secret := environ.get("AZURE_CLIENT_SECRET"):
         return Identity(ClientSecretCredential(tenant, client, secret, **options), "$AZURE_CLIENT_SECRET")
+    # The second name is that of go-autorest, the older SDK for Go.
     for variable in ("AZURE_CLIENT_CERTIFICATE_PATH", "AZURE_CERTIFICATE_PATH"):
         if path := environ.get(variable):
             return Identity(_certificate(environ, tenant, client, path, options), f"${variable}")

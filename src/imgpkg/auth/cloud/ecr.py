@@ -140,6 +140,7 @@ def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any] | None:
         # The metadata service is botocore's last provider, so it did not respond.
         machine.absence.learn()
         return None
+    # The key id separates the tokens of different accounts and roles.
     cache = EcrCache(os.environ, keys.get_frozen_credentials().access_key)
     token, place = _token(session, EcrRegistry(**question["registry"]), cache, question)
     return {
@@ -163,6 +164,7 @@ def _token(
         if cached is None or cached.expires_at <= now:
             raise
         return cached, ", token from cache because the API failed"
+    # A wrong clock would fill the cache with tokens that look ended.
     if token.expires_at > now:
         cache.put(registry, token)
     return token, ""
@@ -203,11 +205,13 @@ def _ask_api(session: Any, registry: EcrRegistry, now: float) -> CachedToken:
         retries=None
         if os.environ.get("AWS_MAX_ATTEMPTS")
         else {"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        # None leaves the choice to AWS_USE_FIPS_ENDPOINT and the configuration file.
         use_fips_endpoint=registry.is_fips or None,
         use_dualstack_endpoint=registry.is_dual_stack or None,
     )
     client = session.create_client(registry.service, region_name=registry.region, config=config)
     try:
+        # A registry of another account is named by its id; the token would otherwise be for the own one.
         asked = {} if registry.is_public else {"registryIds": [registry.account]}
         said = client.get_authorization_token(**asked)["authorizationData"]
         data = said if registry.is_public else said[0]
@@ -231,6 +235,7 @@ class EcrRegistry:
     @classmethod
     def of(cls, host: str) -> EcrRegistry | None:
         """Parse a lower-case host name without port; None if it is no registry of AWS."""
+        # The API of the public registry is in one region only.
         if host in PUBLIC_HOSTS:
             return cls("", PUBLIC_REGION)
         match = _PRIVATE.fullmatch(host)

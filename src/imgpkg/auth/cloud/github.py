@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
 
 HOST = "ghcr.io"
+# ghcr.io accepts any user name with a token; the word is that of the original.
 NOBODY = "unset"
 
 
@@ -41,6 +42,7 @@ class GithubSource:
         """Yield the variables that are missing; see `ExplainsNearMisses.near_misses`."""
         if Address.of(decision.repository).host != HOST:
             return
+        # The variable that the program `gh` prefers.
         if not self._environ.get("GITHUB_TOKEN") and self._environ.get("GH_TOKEN"):
             text = "GH_TOKEN is set and not used, because GITHUB_TOKEN is meant"
             yield NearMiss(self.name, text, 'GITHUB_TOKEN="$GH_TOKEN"')

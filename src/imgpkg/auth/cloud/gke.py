@@ -31,6 +31,7 @@ SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 _HOST = "gcr.io"
 _SUFFIXES = (".gcr.io", ".pkg.dev", ".google.com")
+# A forced refresh: gcloud may print a token that ends within seconds.
 ARGUMENTS = ("config", "config-helper", "--force-auth-refresh", "--format=json(credential)")
 DEADLINE = 30.0
 
@@ -63,6 +64,7 @@ class GkeSource:
         """Return the finding for `repository`; see `CredentialSource.lookup`."""
         if not is_google(Address.of(repository).host):
             return Finding(self.name, Outcome.NO_MATCH, f"{repository.registry} is no registry of Google")
+        # One key for all hosts, so that all of them share the token.
         return self._renewal.finding(SCOPE, repository)
 
     def _acquire(self, scope: str) -> TemporaryCredential:
@@ -72,6 +74,7 @@ class GkeSource:
         except CredentialError as error:
             problem = f"Application Default Credentials: {error}"
         try:
+            # gcloud has what the first attempt has left, and never less than its own share.
             return self._from_gcloud(max(ends - time.monotonic(), sdk.DEADLINE - DEFAULT_SECONDS))
         except CredentialError as error:
             raise CredentialError(f"{problem}; gcloud: {error}") from error
@@ -147,6 +150,7 @@ def ask(question: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     with closing(GoogleRequest(os.environ, machine)) as request:
         credentials = find_credentials(os.environ, request, question["scope"])
         credentials.refresh(request)
+    # A token without an end would never be renewed.
     if not credentials.token or credentials.expiry is None:
         raise CredentialError(f"{type(credentials).__name__} gave no token with its time of expiry")
     return {

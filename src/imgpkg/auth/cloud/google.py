@@ -77,6 +77,7 @@ class GoogleRequest:
         **options: Any,
     ) -> GoogleResponse:
         """Send one request; raise google-auth's TransportError when there is no response."""
+        # The header marks requests to the metadata server, and keeps those of browsers out.
         if _FLAVOR in {name.lower() for name in headers or {}}:
             return self._ask_metadata(url, method, body, headers, timeout)
         return self._send(url, method, body, headers, timeout, **options)
@@ -90,6 +91,7 @@ class GoogleRequest:
     ) -> GoogleResponse:
         path = urlsplit(url).path
         if path == _PROJECT:
+            # The answer of a machine without a project, which google-auth accepts.
             return GoogleResponse(404)
         host, address = self._metadata_host(), self._environ.get("GCE_METADATA_IP", "")
         if path.strip("/"):
@@ -127,6 +129,7 @@ class GoogleRequest:
             response = self.session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False, **options
             )
+        # Errors of requests are OSErrors, too.
         except OSError as error:
             raise TransportError(error) from error  # type: ignore[no-untyped-call]
         return GoogleResponse(response.status_code, response.headers, response.content)

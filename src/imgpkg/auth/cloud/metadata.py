@@ -64,7 +64,7 @@ class MetadataService:
     def _answers(self) -> bool:
         with closing(HTTPConnection(self.host, self.port, timeout=SECONDS)) as connection:
             try:
-                # Any status counts: AWS wants a token and Google a header, but each responds.
+                # Any status counts: AWS requires a token and Google a header, but each responds.
                 connection.request("GET", "/")
                 connection.getresponse()
             except (OSError, HTTPException):
@@ -110,6 +110,7 @@ class Machine:
 
     def learn(self, known: Known) -> None:
         """Record what another process has found; an absence that is known already is not prolonged."""
+        # Prolonging it at each exchange between processes would keep it for ever.
         if known["is_absent"] and not self.absence.is_known:
             self.absence.learn()
         if known["has_none"] and not self.metadata.absence.is_known:

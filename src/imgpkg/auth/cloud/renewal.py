@@ -102,11 +102,13 @@ class Renewal(Generic[Key]):
             return _failed(str(error), previous, self._clock())
         now = self._clock()
         if isinstance(grant, NoCredential):
+            # Asked again after a minute: credentials may be configured while a long copy runs.
             return _State(grant, "", now + PAUSE)
         return _State(grant, "", renew_at(grant.expires_at, now))
 
     def _warn_once(self, registry: str, problem: str) -> None:
         with self._lock:
+            # One warning per registry: a copy looks up each of its repositories.
             is_new = registry not in self._warned
             self._warned.add(registry)
         if is_new:
@@ -127,6 +129,7 @@ def _failed(problem: str, previous: _State | None, now: float) -> _State:
 
 
 def _matched(name: str, state: _State, grant: TemporaryCredential) -> Finding:
+    # The time of the renewal, not the end: the keychain asks again then.
     credential = replace(grant.credential, expires_at=state.again_at)
     detail = f"gives the {credential.kind}"
     if state.problem:

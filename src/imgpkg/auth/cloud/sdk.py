@@ -75,6 +75,7 @@ def call(
     Raises CredentialError with the SDK's reason, without secrets.
     """
     told = {
+        # With -I the process has no own search path, so it receives that of this one.
         "path": sys.path,
         "keychain": keychain,
         "question": question,
@@ -86,6 +87,7 @@ def call(
     given = json.dumps(told, default=str).encode()
     ended = programs.run(command, environ, deadline, given=given, is_silent=True, name=f"keychain {keychain}")
     ended.check("the process of the SDK")
+    # The program is our own, so its output needs no checks.
     said = json.loads(ended.printed)
     machine.learn(said["machine"])
     if said["problem"]:
@@ -108,6 +110,7 @@ def answer(told: Mapping[str, Any]) -> None:
         said["problem"] = str(error)
     except Exception as error:  # noqa: BLE001 - an SDK may raise anything
         said["problem"] = reason(error, os.environ)
+    # JSON in ASCII needs no agreement on an encoding.
     with open(pipe, "w", encoding="ascii") as file:
         json.dump({**said, "machine": machine.known()}, file)
 
@@ -115,6 +118,7 @@ def answer(told: Mapping[str, Any]) -> None:
 def _keep_for_the_answer() -> int:
     """Return a copy of standard output that child processes do not inherit; replace it by /dev/null."""
     pipe, nowhere = os.dup(1), os.open(os.devnull, os.O_RDWR)
+    # An SDK may start programs that read standard input or print.
     os.dup2(nowhere, 0)
     os.dup2(nowhere, 1)
     return pipe

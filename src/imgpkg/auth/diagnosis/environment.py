@@ -31,7 +31,7 @@ _PREFIX = "IMGPKG_REGISTRY_"
 _OF_SETS = tuple(
     _PREFIX + kind for kind in ("HOSTNAME", "USERNAME", "PASSWORD", "IDENTITY_TOKEN", "REGISTRY_TOKEN")
 )
-# What people type from memory of other tools, which is not near by its letters.
+# Names that users know from other tools, and that do not resemble ours.
 _OTHER_WORDS = {
     "IMGPKG_USER": "IMGPKG_USERNAME",
     "IMGPKG_PASS": "IMGPKG_PASSWORD",
@@ -42,13 +42,13 @@ _OTHER_WORDS = {
     "IMGPKG_HOSTNAME": f"{_PREFIX}HOSTNAME",
 }
 _NEAR = 2
-# A longer name is no misspelt one.
+# Longer names are not compared: they are too long for a misspelt one.
 _LONGEST = 100
-# A cheap first look: the environment has many names, and comparing letters takes time.
+# A fast check first: an environment has many names, and comparing letters takes time.
 _PARTS = ("PKG", "IMGP")
 # The least similarity (0 to 1) of a name that is suggested; more is wanted where no whole word is the same.
 _CLOSE, _CLOSE_WITHOUT_WORD = 0.5, 0.6
-# A word that is so many times as long as every name is similar to none; comparing takes quadratic time.
+# Only so many times the length of the longest name is compared, since comparing takes quadratic time.
 _MOST_TIMES_LONGER = 3
 
 
@@ -96,6 +96,7 @@ def _same_place(matching: tuple[EnvironmentSet, ...], decision: Decision) -> Ite
             why = "names the same place and comes later"
             if None in (one.suffix, used.suffix):
                 why = "names the same place, and the set without a suffix comes first"
+            # The set in use hides the other one; removing either would do.
             remedy = f"unset {_hostname(used)}"
             yield NearMiss(_NAME, f"{one.origin} {why}", remedy, _other(one, decision))
 
@@ -111,6 +112,7 @@ def _hostless(sentence: str, decision: Decision) -> Iterator[NearMiss]:
 
 
 def _misspelt(environ: Mapping[str, str]) -> Iterator[NearMiss]:
+    # All names, since a misspelt one is by definition not in a list.
     for name in environ:
         # Names with our prefix are sets, or errors of their own.
         if name.startswith(_PREFIX) or name in _ORDINARY or len(name) > _LONGEST:
@@ -121,11 +123,12 @@ def _misspelt(environ: Mapping[str, str]) -> Iterator[NearMiss]:
 
 
 def _meant(name: str) -> str:
-    """Return the variable that a name in upper case was meant to be, empty if it is quite another one."""
+    """Return the variable that an upper-case name resembles; empty if there is none."""
     if not any(part in name for part in _PARTS):
         return ""
     if name in _OTHER_WORDS:
         return _OTHER_WORDS[name]
+    # The suffix of a set is free, so each part before an underscore may be the name.
     heads = [name, *(name[:at] for at, letter in enumerate(name) if letter == "_")]
     for known in (*_ORDINARY, *_OF_SETS):
         # Only sets have suffixes.
@@ -152,6 +155,7 @@ def closest(rest: str, kinds: Collection[str]) -> tuple[tuple[str, str | None], 
     candidates = [
         (SequenceMatcher(None, head.upper(), kind).ratio(), kind, head) for kind in kinds for head in heads
     ]
+    # All names of equal similarity are suggested: choosing one of them would be a guess.
     best = max(ratio for ratio, _, _ in candidates)
     found = [(kind, head) for ratio, kind, head in candidates if ratio == best]
     shares_word = any({*head.upper().split("_")} & {*kind.split("_")} for kind, head in found)

@@ -1,4 +1,4 @@
-"""Fingerprints, which tell two secrets apart and nothing about them to whoever has no key."""
+"""Fingerprints: short texts that differ for different secrets, and reveal nothing without a key."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Credential
 
 _SIZE = 32
-# 40 bits in eight letters: enough to tell secrets apart, too few to confirm a guess beyond doubt.
+# 40 bits in eight letters: enough to distinguish secrets, too few to confirm a guess with certainty.
 _SHOWN = 5
 _FOLDER, _NAME = "imgpkg", "fingerprint.key"
 _NO_KEY = errno.EINVAL
@@ -28,9 +28,9 @@ _NO_KEY = errno.EINVAL
 @hiding("value")
 @dataclass(frozen=True)
 class FingerprintKey:
-    """The key of this machine's fingerprints, or one for this process only, with a `note` that says so.
+    """The key of this machine's fingerprints, or one for this process only, whose `note` has the reason.
 
-    With a key that nobody else has, a fingerprint in a log cannot be searched for among known passwords.
+    Without the key, a fingerprint in a log cannot be compared with those of known passwords.
     """
 
     value: bytes = field(default=b"", repr=False)
@@ -46,6 +46,7 @@ class FingerprintKey:
         try:
             return cls(_read(path) or _created(folder, path))
         except OSError as error:
+            # An explanation must not fail because a folder is read-only.
             return cls(os.urandom(_SIZE), _note(f"{path}: {os.strerror(error.errno or 0).lower()}"))
 
     def fingerprint(self, credential: Credential) -> str:
@@ -58,6 +59,7 @@ class FingerprintKey:
         secret = credential.registry_token or credential.identity_token or credential.password
         # As in `os.environ`, bytes that are not UTF-8 are surrogate escapes; helpers may print any surrogate.
         hashed = digest(self.value, secret.encode("utf-8", "surrogatepass"), sha256)
+        # Base32 has no letters that differ only in case, so that it can be read out aloud.
         return b32encode(hashed[:_SHOWN]).decode("ascii").lower()
 
 
@@ -75,7 +77,7 @@ def _folder(environ: Mapping[str, str]) -> str:
 
 
 def _read(path: str) -> bytes:
-    """Return the key, empty if there is none; a file of another size is none of ours."""
+    """Return the key, empty if there is no file; raise OSError for a file of another size."""
     try:
         # Non-blocking: a pipe in its place would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -91,7 +93,7 @@ def _read(path: str) -> bytes:
 def _created(folder: str, path: str) -> bytes:
     os.makedirs(folder, mode=0o700, exist_ok=True)
     key, partial = os.urandom(_SIZE), f"{path}.{os.urandom(8).hex()}"
-    # A link and no rename: of two processes, both use the key of the first.
+    # A link instead of a rename: when two processes create the key, both use that of the first.
     try:
         descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "wb") as file:

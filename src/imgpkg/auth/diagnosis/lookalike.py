@@ -1,4 +1,4 @@
-"""How a place that a credential is for differs a little from the place that was asked for."""
+"""Look-alikes: the place of a credential that differs a little from the one that is needed."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # Names of Docker Hub's web site and of its API, which serve no images.
 _SITES = frozenset({"hub.docker.com", "registry.hub.docker.com", "www.docker.com", "docker.com"})
 _PAGES = frozenset({"hub.docker.com", "www.docker.com", "docker.com"})
+# Names of one machine that are different keys in every configuration file.
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # Comparing takes time that grows with the product of the lengths; names of hosts are shorter.
 _LONGEST = 253
@@ -25,14 +26,14 @@ _LONGEST = 253
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Why a place is not the one asked for, in words, and the text of the place that would be."""
+    """Why a place does not match, in words, and the text of a place that would."""
 
     reason: str
     corrected: str
 
 
 def likeness(place: Address, target: Address) -> Likeness | None:
-    """Return how little `place` differs from `target`, None for quite another place or the right one."""
+    """Return how `place` differs from `target`; None for the same place and for an unrelated one."""
     place, target = place.canonical(), target.canonical()
     if place.host != target.host:
         return _host_likeness(place, target)
@@ -46,7 +47,7 @@ def likeness(place: Address, target: Address) -> Likeness | None:
 
 
 def reference_misses(repository: Repository) -> Iterator[NearMiss]:
-    """Yield what the reference itself was meant to be, perhaps, in place of `repository`."""
+    """Yield references that were perhaps meant instead of `repository`."""
     address = Address.of(repository)
     if address.host in _PAGES:
         # The addresses of pages are /r/team/app, and /_/nginx for an official image.
@@ -54,6 +55,7 @@ def reference_misses(repository: Repository) -> Iterator[NearMiss]:
         path = "/".join(segments) or "library/NAME"
         text = f"{address.host} is the web site of Docker Hub and not its registry"
         yield NearMiss("reference", text, f"imgpkg auth explain docker.io/{path}")
+    # The rule of docker: a first part without a dot is a registry only with a port, or as `localhost`.
     is_word = "." not in address.host and address.host not in _THIS_MACHINE
     if is_word and address.port and not address.segments:
         text = f"{repository} was read as a registry and its port, and not as an image of Docker Hub"
@@ -105,7 +107,7 @@ def _text(target: Address, segments: tuple[str, ...]) -> str:
 
 
 def distance(one: str, other: str) -> int:
-    """Return how many letters to insert, remove, replace or swap turn `one` into `other`."""
+    """Return how many insertions, removals, replacements and swaps of letters turn `one` into `other`."""
     # Optimal string alignment: the rows of the matrix, two before, one before and the present one.
     before: list[int] = []
     last = list(range(len(other) + 1))

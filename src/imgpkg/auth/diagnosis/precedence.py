@@ -1,4 +1,4 @@
-"""Near misses of the sources that come late: flags and docker's files, which an earlier source overrules."""
+"""Near misses by precedence: flags and files of docker that an earlier source overrules."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLAGS, _DOCKER = "flags", "docker config"
 
 
 def flags_misses(finding: Finding, decision: Decision) -> Iterator[NearMiss]:
-    """Yield flags and variables that a source before them overrules, or that count for nothing alone."""
+    """Yield flags and variables that an earlier source overrules, or that have no effect alone."""
     winner = decision.winner
     if finding.outcome is Outcome.MATCHED and winner is not None and winner.source != _FLAGS:
         text = f"{finding.origin}: not used, because {winner.source} comes first ({winner.origin})"
@@ -46,7 +46,7 @@ def _to_make_it_count(reason: str) -> str:
 
 
 def without(winner: Finding) -> str:
-    """Return how to take a finding out of the way; empty where its source has no such way."""
+    """Return how to disable the source of a finding; empty where there is no way."""
     if winner.source == "environment":
         return f"unset {winner.origin.partition('=')[0]}"
     if winner.source in AVAILABLE:
@@ -105,10 +105,12 @@ def _look_alike(where: str, key: Key, decision: Decision) -> Iterator[NearMiss]:
 def _elsewhere(
     environ: Mapping[str, str], read: Callable[[str], AuthFile | None], decision: Decision
 ) -> Iterator[NearMiss]:
-    """Yield what DOCKER_CONFIG keeps from being read."""
+    """Yield files that are not read because DOCKER_CONFIG names another folder."""
     named, home = environ.get("DOCKER_CONFIG", ""), environ.get("HOME", "")
+    # With a credential in use, another folder explains nothing.
     if not named or decision.winner is not None:
         return
+    # The variable names the folder of config.json, and not the file: a common mistake.
     if os.path.isfile(named):
         text = f"DOCKER_CONFIG={named} names a file, and the folder of config.json is meant"
         yield NearMiss(_DOCKER, text, f"DOCKER_CONFIG={os.path.dirname(named) or '.'}")

@@ -1,4 +1,4 @@
-"""What gives a registry a credential: the service that it belongs to decides, and not every login helps."""
+"""How to give a registry a credential, which depends on the service that it belongs to."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.keychain import Decision
 
-# What a keychain needs when it is active already, and where else a login comes from.
+# What an active keychain needs, and another way to log in.
 _SOURCES = {
     "ecr": (
         "The keychain ecr uses the AWS credentials of this machine, see aws sts get-caller-identity.",
@@ -36,10 +36,10 @@ _SOURCES = {
 
 
 def remedies_for(decision: Decision) -> tuple[str, ...]:
-    """Return what would give the registry of `decision` another credential, in sentences safe to print.
+    """Return how to give the registry of `decision` another credential, in sentences safe to print.
 
     The most useful comes first: the keychain of its cloud, where there is one, and a login otherwise. No
-    registry is advised to be given what it cannot accept.
+    remedy is one that the registry cannot accept.
     """
     return tuple(map(printable, _sentences(decision)))
 
@@ -64,6 +64,7 @@ def _sentences(decision: Decision) -> Iterator[str]:
 
 def _login(decision: Decision) -> str:
     registry = decision.repository.registry
+    # Docker Hub refuses the password of accounts with two-factor authentication.
     which = "with an access token as the password, " if Address.of(decision.repository).is_docker_hub else ""
     return (
         f"To log in: {which}{login_command(registry)}, or set IMGPKG_REGISTRY_HOSTNAME_0={registry} "

@@ -1,4 +1,4 @@
-"""Near misses in the secret that is sent: what nobody meant to be in it, and tokens that have ended."""
+"""Near misses in the secret that is sent: line ends, quotes, names of variables, and ended tokens."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from imgpkg.auth.keychain import Decision, Finding
 
 _QUOTES = "'\""
-# A variable of a shell, of GitHub's workflows or of a template, which nothing has replaced by its value.
+# A variable of a shell, a GitHub workflow or a template that was not replaced by its value.
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^{}]{1,100}\}|\$?\{\{[^{}]{1,100}\}\}")
+# The end of the year 9999, the last that datetime has.
 _LAST_YEAR = 253_402_300_799
 
 
@@ -32,6 +33,7 @@ def secret_misses(decision: Decision, now: float) -> Iterator[NearMiss]:
     for reason in (*_oddities(secret), *_end(secret, now)):
         text = f"the {kind} of {winner.origin} {reason}"
         yield NearMiss(winner.source, text, _remedy(winner, kind, decision))
+    # The user name of a token is not sent.
     if kind == "password":
         for reason in _oddities(credential.username):
             yield NearMiss(winner.source, f"the user name of {winner.origin} {reason}")
