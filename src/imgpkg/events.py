@@ -36,6 +36,7 @@ class Warned:
     """
 
     text: str
+    # Command lines that print the log would otherwise print it twice.
     is_logged: bool = False
 
 

@@ -47,11 +47,13 @@ class Once(Generic[T]):
             if self._failure is not None:
                 # A new error for each caller: `errors.doing` adds context to the error on its way up.
                 raise CredentialError(self._failure[0], hints=self._failure[1])
+            # Under the lock: waiting threads then find the value.
             return self._first()
 
     def _first(self) -> T:
         try:
             value = self._make()
+        # Only this kind is kept: it comes from the configuration, which does not change by itself.
         except CredentialError as error:
             self._failure = (str(error), error.hints)
             raise
@@ -63,6 +65,7 @@ class KeyedLocks:
     """Keep a lock for each key, made when it is first asked for; `with locks.of(key):`."""
 
     def __init__(self) -> None:
+        # Two threads could otherwise create two locks for one key.
         self._guard = Lock()
         self._locks: defaultdict[Hashable, Lock] = defaultdict(Lock)
 
@@ -86,6 +89,7 @@ class Turn:
     @contextmanager
     def taken(self, retell: Callable[[ImgpkgError], ImgpkgError]) -> Iterator[None]:
         """Hold the lock; raise `retell(failure)` when the holder that was waited for failed temporarily."""
+        # Counted before waiting: a failure of an earlier holder is not shared.
         before = self._ended
         with self._lock:
             if self._failure is not None and self._ended != before:

@@ -61,7 +61,9 @@ class Session:
         self.cancellation = Cancellation()
         self._insecure = Once(self._open_insecure)
         self._pool = self._open_pool(trace)
+        # All programs end with the session: `stop` must not leave a helper that waits.
         self._programs = Programs(self.cancellation, self._warn)
+        # They explain decisions; neither has a credential.
         unasked = (_AskedAndSent(), InactiveKeychains(self.settings.environ))
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
         self._client = self._make_client(self._keychain, self._mirrors())
@@ -101,11 +103,13 @@ class Session:
 
     def _mirrors(self) -> MirroredReads | None:
         chosen = self.settings.registries_conf
+        # Without them the module is not even loaded.
         if chosen is None and not any(map(self.settings.environ.get, _MIRROR_VARIABLES)):
             return None
         from imgpkg.registry.mirrors import MirroredReads
         from imgpkg.registry.registriesconf import find_mirrors
 
+        # Read when the session opens, so that a mistake ends the command before any request.
         mirrors = find_mirrors(None if chosen is None else os.fspath(chosen), self.settings.environ)
         return MirroredReads(mirrors, insecure=lambda: self._insecure()[1], warn=self._warn)
 

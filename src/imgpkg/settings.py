@@ -138,6 +138,7 @@ class Settings:
         environ = dict(os.environ)
         # Under cron and in some containers HOME is not set.
         environ["HOME"] = environ.get("HOME") or _home_of_user()
+        # Only here: a library must not read folders of the machine that it was not given.
         options.setdefault("certs_dirs", _certs_dirs(environ["HOME"]))
         return cls(environ=environ, **options)
 
@@ -149,6 +150,7 @@ def _certs_dirs(home: str) -> tuple[str, ...]:
 
 
 def _as_strings(given: tuple[StrPath, ...] | StrPath) -> tuple[str, ...]:
+    # A single path is a common mistake, and iterating over a str yields its letters.
     paths = (given,) if isinstance(given, (str, os.PathLike)) else given
     return tuple(os.fspath(path) for path in paths)
 

@@ -63,6 +63,7 @@ class RegistryAuth(httpx.Auth):
         while True:
             response = yield request
             reply = _reply(response)
+            # Only a refusal may fetch a token; other replies are handled at once, without a thread.
             if reply.is_refusal:
                 authorization = await _in_thread(signer.sign_again, reply)
             else:
@@ -84,11 +85,12 @@ class RegistryAuth(httpx.Auth):
 
 
 async def _in_thread(function: Callable[[Argument], Result], argument: Argument) -> Result:
-    # A task that is cancelled does not wait for the thread: other tasks may want the same token.
+    # A task that is cancelled does not wait for the thread: other tasks may need the same token.
     return await anyio.to_thread.run_sync(function, argument, abandon_on_cancel=True)
 
 
 def _sign(request: httpx.Request, authorization: Authorization) -> None:
+    # A header of the program, or the refused one, must not be sent along.
     request.headers.pop("Authorization", None)
     request.headers.update(authorization.headers)
 
@@ -103,6 +105,7 @@ def _reply(response: httpx.Response) -> Reply:
 def _check_body(request: httpx.Request) -> None:
     """Raise UsageError for a body that httpx cannot send again: it reads iterators and files once."""
     stream = request.stream
+    # A stream of the program's own class may be repeatable.
     if not isinstance(stream, httpx.ByteStream) and type(stream).__module__.startswith("httpx."):
         raise UsageError(
             f"{request.method} {redact_url(str(request.url))}: the registry wants another credential, and "

@@ -55,6 +55,7 @@ class _Sender:
 
     def __init__(self, signer: Signer, body: Any) -> None:
         self._signer = signer
+        # A file may have been read up to here, as requests itself notes for redirects.
         self._start = body.tell() if hasattr(body, "seek") else None
 
     def answered(self, response: Response, **options: Any) -> Response:
@@ -66,6 +67,7 @@ class _Sender:
             request = response.request.copy()
             self._rewind(request)
             _sign(request, authorization)
+            # The adapter sends it: a session would apply this hook twice.
             again = response.connection.send(request, **options)
             again.history = [*response.history, response]
             again.request = request
@@ -91,5 +93,7 @@ def _sign(request: PreparedRequest, authorization: Authorization) -> None:
 def _reply(response: Response) -> Reply:
     request = response.request
     challenge = response.headers.get("WWW-Authenticate")
+    # requests joins repeated headers with commas, which the parser of challenges accepts (RFC 9110 section
+    # 11.6.1).
     lines = () if challenge is None else (challenge,)
     return Reply(request.method or "GET", request.url or "", response.status_code, lines)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 class NamedCertificates:
     """Find the files for a host: those of the most specific set, then those of flags and plain variables.
 
-    `for_registries` is offered only to registries: a client certificate identifies its owner to the server, so a
-    host that a server named, such as a token service, gets only what is named for this host.
+    `for_registries` is offered only to registries: a client certificate identifies its owner, so a host that
+    a server named, such as a token service, gets only what is named for this host.
     """
 
     sets: Callable[[], EnvironmentSets]
@@ -56,8 +56,8 @@ class NamedCertificates:
 def files_of(sets: Iterable[EnvironmentSet], host: Address) -> TLSFiles:
     """Return the files of the most specific set that names any for `host`; paths do not count.
 
-    The handshake comes before the request, so that no path is known then. Raises InvalidSettings for a key without a
-    certificate.
+    The handshake comes before the request, so that no path is known then. Raises InvalidSettings for a key
+    without a certificate.
     """
     # The whole set counts: a certificate of one set is not mixed with the authority of a less specific one.
     found = ranked((_for_host(one) for one in sets if one.certificates), host)

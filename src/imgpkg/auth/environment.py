@@ -58,8 +58,7 @@ class EnvironmentSource:
         matching = sets.matching(repository)
         if not matching:
             return Finding(self.name, Outcome.NO_MATCH, _why_none(sets, repository))
-        # The others are named in the trail: two sets for one host are mostly a mistake.
-        winner, *others = matching
+            winner, *others = matching
         credential, notes = winner.completed()
         detail = "; ".join((_why(sets, winner, others, repository), *notes))
         origin, kept_in = winner.origin_with_files, winner.kept_in
@@ -359,7 +358,6 @@ def _refused_files(suffix: str | None, values: Mapping[str, str]) -> Iterator[st
 def _group_warnings(groups: Mapping[str | None, Mapping[str, str]]) -> Iterator[str]:
     for suffix, values in groups.items():
         given = [kind for kind in (*_LOGIN_KINDS, *FILES) if values.get(kind)]
-        # `IMGPKG_REGISTRY_HOSTNAME_` with nothing behind the last underscore.
         if suffix == "":
             names = ", ".join(variable(kind, suffix) for kind in (*KINDS, *FILES) if kind in values)
             yield f"the suffix of {names} is empty: it is a set of its own, apart from the one without suffix"

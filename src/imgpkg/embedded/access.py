@@ -1,4 +1,4 @@
-"""Accounts and their permissions; access for everybody, or with a login (RFC 7617)."""
+"""Accounts and their permissions; open access, or access with a login (RFC 7617)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Account:
     def allowed(self, wanted: Permission) -> Permission:
         """Return the part of a permission that this account has; perhaps one without actions."""
         matches = wanted.kind == "repository" and fnmatchcase(wanted.name, self.repositories)
-        # The catalog names repositories of everybody: only an account for all of them may read it.
+        # The catalog names all repositories: only an account for all of them may read it.
         matches = matches or (wanted.kind == "registry" and self.repositories == "*")
         return Permission(wanted.kind, wanted.name, wanted.actions & self.actions if matches else frozenset())
 
@@ -114,6 +114,7 @@ class LoginAccess:
 def authenticate(accounts: tuple[Account, ...], request: ServerRequest) -> Account | None:
     """Return the account of the Basic login in the request; None for a wrong one or without one."""
     scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    # Schemes are compared in any case (RFC 9110 section 11.1).
     if scheme.lower() != "basic":
         return None
     try:

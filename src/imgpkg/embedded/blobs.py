@@ -52,6 +52,7 @@ class BlobRoutes:
 
     def delete(self, _request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
         """Remove a blob from the repository."""
+        # Deletion is optional (distribution-spec, "Deleting blobs"): 405 is its answer.
         if not self._features.delete:
             raise RequestRefused(405, "UNSUPPORTED", "this registry deletes nothing")
         if not self._storage.delete_blob(name, digest):
@@ -73,7 +74,7 @@ class BlobRoutes:
         try:
             return self._complete(request, upload, digest)
         except BaseException:
-            # No response has named this upload, so nobody can continue it.
+            # No response has named this upload, so that no client can continue it.
             self._storage.uploads.end(upload)
             raise
 
@@ -112,6 +113,7 @@ class BlobRoutes:
         with _writing(upload):
             _append(request, upload)
             try:
+                # The digest is checked before the blob becomes visible.
                 self._storage.finish(upload, digest)
             except VerificationError as error:
                 raise RequestRefused(400, "DIGEST_INVALID", str(error)) from error
@@ -189,7 +191,7 @@ def _check_position(request: ServerRequest, upload: UploadSession) -> None:
     first, last = int(found[1]), int(found[2])
     if first != upload.offset:
         raise _out_of_order(upload, f"the next byte must be {upload.offset}, not {first}")
-    # Of two that differ one is wrong, and the blob would be noticed as damaged only at its end.
+    # If they differ, one is wrong; the digest would show the damage only at the end of the upload.
     length = request.headers.get("content-length")
     if length is not None and int(length) != last - first + 1:
         raise RequestRefused(400, "SIZE_INVALID", "Content-Range and Content-Length differ")

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 # A client that sends nothing, or reads nothing, for so many seconds occupies a thread in vain.
 _SILENCE = 60.0
+# Seconds and bytes that are read after a response, before the connection is closed.
 _LINGER = 2.0
 _MAX_LINGERED = 256 << 20
 # To read the rest of a larger body costs more than a new connection.
 _MAX_DISCARDED = 1 << 20
 _MAX_HEAD = 64 << 10
+# Far more than a request of the specification has.
 _MAX_PARAMETERS = 100
 _BUFFER = 256 << 10
 # Smaller files are sent together with the head; for larger ones sendfile() saves a copy.
@@ -203,6 +205,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
             self._send(refused.response(), keeps=False)
             return
         response = self._respond(request, body)
+        # A body that was not read would be taken for the next request.
         keeps = not self.close_connection and response.cut_after is None and body.discard(_MAX_DISCARDED)
         self._send(response, keeps=keeps)
 
@@ -213,6 +216,7 @@ class RegistryHandler(BaseHTTPRequestHandler):
         """Return the request whose head was parsed, and its body; raise RequestRefused if ambiguous."""
         headers = _joined(self.headers.items())
         host = headers.get("host")
+        # RFC 9112 section 3.2: a request without Host, or with two, is answered with 400.
         if self.request_version == self.protocol_version and (host is None or "," in host):
             raise _malformed("no Host, or two")
         begin = self._send_continue if self._expects_continue else None

@@ -1,6 +1,6 @@
 """Requests, responses and errors of the registry as values; records of requests, and faults for tests.
 
-Handlers know nothing of sockets and HTTP: they receive a ServerRequest, and return a ServerResponse or raise
+Handlers do not use sockets or HTTP: they receive a ServerRequest, and return a ServerResponse or raise
 RequestRefused.
 """
 

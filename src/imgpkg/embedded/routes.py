@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Endpoint: TypeAlias = Callable[[ServerRequest, RepositoryName, str], ServerResponse]
 
 _PULL = frozenset({"pull"})
+# Clients ask for both, since a push also looks for what is there.
 _PUSH = frozenset({"pull", "push"})
 _DELETE = frozenset({"delete"})
 # A name may contain slashes and a part "blobs": the last "/blobs/" of a path ends it. These patterns accept
@@ -80,6 +81,7 @@ class Routes:
             return refused.response()
 
     def _answer(self, request: ServerRequest) -> ServerResponse:
+        # Some clients leave out the slash.
         if request.path in ("/v2/", "/v2"):
             return self._ping(request)
         if request.path == "/v2/_catalog":
@@ -102,6 +104,7 @@ class Routes:
             repository = RepositoryName.parse(name)
         except InvalidReference as error:
             raise RequestRefused(400, "NAME_INVALID", str(error)) from error
+        # Before the permissions: 405 reveals nothing about the repository.
         _allow(request, resource.endpoints)
         actions, endpoint = resource.endpoints[request.method]
         self._access.check(request, _needs(request, repository, actions))

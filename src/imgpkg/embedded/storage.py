@@ -296,7 +296,7 @@ class FileWriter:
 
 
 def _remove(path: str) -> bool:
-    """Remove a file; tell whether there was one."""
+    """Remove a file; return whether there was one."""
     try:
         os.unlink(path)
     except FileNotFoundError:

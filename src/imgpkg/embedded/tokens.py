@@ -69,6 +69,7 @@ class TokenAccess:
         self._offers_post = offers_post
         self._rotates = rotates
         self._clock = clock
+        # New in each process: tokens end with the registry.
         self._key = secrets.token_bytes(32)
         self._serials: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -108,6 +109,7 @@ class TokenAccess:
     def _get(self, request: ServerRequest) -> ServerResponse:
         scopes = [value for name, value in request.query if name == "scope"]
         if "authorization" not in request.headers:
+            # Anonymous tokens are how public images are pulled.
             return self._reply(None, scopes)
         account = authenticate(self._accounts, request)
         if account is None:
@@ -119,6 +121,7 @@ class TokenAccess:
         form = parse_qs(request.read_all(_MAX_FORM).decode("utf-8", "replace"))
         first = {name: values[0] for name, values in form.items()}
         scopes = form.get("scope", [])
+        # The OAuth 2 form of the token service of docker; GET is the older one.
         if first.get("grant_type") == "refresh_token":
             account, refresh = self._refreshed(first.get("refresh_token", ""))
             return self._reply(account, scopes, refresh)
@@ -173,6 +176,7 @@ class TokenAccess:
     def _allowed(self, account: Account | None, scope: Permission) -> Permission:
         if account is not None:
             return account.allowed(scope)
+        # The catalog is never public.
         is_public = scope.kind == "repository"
         return Permission(scope.kind, scope.name, scope.actions & _PULL if is_public else frozenset())
 

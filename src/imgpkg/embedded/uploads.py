@@ -75,6 +75,7 @@ class UploadSession:
         """Return the digest of what was received."""
         if algorithm == "sha256":
             return Digest(algorithm, self._hash.hexdigest())
+        # sha512 is rare, so that it is computed only when it is asked for.
         other = hashlib.new(algorithm)
         with open(self.path, "rb", opener=_no_link) as file:
             while data := file.read(_PIECE):
@@ -99,7 +100,7 @@ class UploadSessions:
     def start(self, repository: RepositoryName) -> UploadSession:
         """Begin an empty upload, and end those that are older than a day."""
         now = time.time()
-        # Random, because whoever knows the identifier of an upload in a repository can write to it.
+        # Random, because a client that has the identifier of an upload can write to it.
         identifier = uuid.uuid4().hex
         path = os.path.join(self._folder, identifier)
         upload = UploadSession(identifier, repository, path, now, self._patience)
@@ -116,6 +117,7 @@ class UploadSessions:
         """Return an upload of this repository; None if it does not exist or has ended."""
         with self._lock:
             upload = self._uploads.get(identifier)
+        # An identifier is valid in its own repository only: permissions are per repository.
         return upload if upload is not None and upload.repository == repository else None
 
     def end(self, upload: UploadSession) -> None:
@@ -134,7 +136,7 @@ class UploadSessions:
 
 
 def _no_link(path: str, flags: int) -> int:
-    # Whoever can write to the folder could otherwise direct the upload to a file elsewhere.
+    # Another user of the folder could otherwise direct the upload to a file elsewhere.
     return os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 

@@ -15,6 +15,7 @@ from imgpkg.values import FrozenDict
 EMPTY: Mapping[str, str] = FrozenDict()
 
 _HEX = re.compile(r"[0-9a-f]*")
+# The algorithms that registries use, and the number of their hexadecimal digits.
 _LENGTHS = {"sha256": 64, "sha512": 128}
 
 
@@ -32,6 +33,7 @@ class Digest:
     def __post_init__(self) -> None:
         if self.algorithm not in _LENGTHS:
             raise InvalidReference(f"unsupported digest algorithm: {self}")
+        # Upper-case digits are invalid: one digest must have one spelling (descriptor.md, "Digests").
         if not _HEX.fullmatch(self.hex):
             raise InvalidReference(f"invalid checksum digest format: {self}")
         if len(self.hex) != _LENGTHS[self.algorithm]:
@@ -112,6 +114,7 @@ class Descriptor:
 def _platform(item: Any) -> str:
     if not isinstance(item, dict):
         return ""
+    # As docker writes platforms: `linux/arm/v7`.
     variant = item.get("variant")
     return f"{item.get('os', '')}/{item.get('architecture', '')}{f'/{variant}' if variant else ''}"
 
@@ -164,6 +167,7 @@ class VerifiedReader:
         self._stream = stream
         self._digest = digest
         self._size = size
+        # Hashed while it is read, so that content is never read twice.
         self._hash = hashlib.new(digest.algorithm)
         self.count = 0
 
@@ -172,6 +176,7 @@ class VerifiedReader:
         data = self._stream.read(size)
         self._hash.update(data)
         self.count += len(data)
+        # At once, and not at the end, which a hostile server may never send.
         if self.count > self._size:
             raise VerificationError(f"error verifying size; got {self.count}, want {self._size}")
         # At the full size, not at b"": a caller that knows the size may never read the end.

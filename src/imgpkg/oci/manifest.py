@@ -50,6 +50,7 @@ class Manifest:
         descriptor = Descriptor(kind, digest or Digest.of(raw), len(raw))
         try:
             return cls._derive(descriptor, raw, document)
+        # Its text is the key alone, which needs words around it.
         except KeyError as error:
             raise InvalidManifest(f"malformed manifest {descriptor.digest}: no {error.args[0]}") from error
         except (ImgpkgError, TypeError, ValueError, AttributeError) as error:
@@ -66,6 +67,7 @@ class Manifest:
         if descriptor.media_type in media.IMAGES:
             config = Descriptor.read(document["config"])
             return cls(descriptor, raw, config, _list(document, "layers"), (), *common, artifact_type)
+        # Other types are kept as bytes, so that they can be copied or named in an error.
         return cls(descriptor, raw)
 
     @property
@@ -125,6 +127,7 @@ class ImageConfig:
             document = _object(raw)
         except InvalidManifest:
             return cls()
+        # Read field by field: some tools write only one of them.
         config, rootfs = document.get("config"), document.get("rootfs")
         labels = config.get("Labels") if isinstance(config, dict) else None
         diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
@@ -148,8 +151,10 @@ def _guess(document: dict[str, Any]) -> str:
     named = document.get("mediaType")
     if isinstance(named, str) and named:
         return named
+    # Schema 1 has no mediaType field.
     if document.get("schemaVersion") == 1:
         return media.DOCKER_SCHEMA_1_SIGNED
+    # `mediaType` is optional in OCI documents (image-spec, manifest.md), so that the fields decide.
     lists_manifests = "manifests" in document and document.get("config") is None
     return media.OCI_INDEX if lists_manifests else media.OCI_MANIFEST
 

@@ -27,6 +27,7 @@ IMAGES = frozenset({DOCKER_MANIFEST, OCI_MANIFEST})
 INDEXES = frozenset({DOCKER_LIST, OCI_INDEX})
 # Any other entry of an index is a blob: BuildKit's caches list their layers directly in an index.
 MANIFESTS = IMAGES | INDEXES | {DOCKER_SCHEMA_1, DOCKER_SCHEMA_1_SIGNED, OCI_ARTIFACT, ORAS_ARTIFACT}
+# Foreign layers of Windows base images; the OCI names are deprecated since image-spec 1.1.
 NON_DISTRIBUTABLE = frozenset({DOCKER_FOREIGN_LAYER, OCI_RESTRICTED_LAYER, OCI_RESTRICTED_LAYER_GZIP})
 LAYERS = NON_DISTRIBUTABLE | {
     DOCKER_LAYER,

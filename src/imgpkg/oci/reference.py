@@ -221,6 +221,7 @@ def _without_api(text: str) -> str:
     host, *segments = text.rstrip("/").split("/")
     if segments[:1] in (["v1"], ["v2"]):
         del segments[0]
+    # `/v2/team/app/manifests/v1` is the URL that people copy from a log.
     if segments[-2:-1] in (["manifests"], ["blobs"], ["tags"]):
         del segments[-2:]
     return "/".join((host, *segments))
@@ -234,6 +235,7 @@ def without_login(text: str) -> str:
     digests = []
     while len(parts) > 1 and parts[-1].startswith("sha"):
         digests.append(parts.pop())
+    # What is left has at most a login before the last `@`.
     *before, named = parts
     has_login = bool(before) and ("/" in named or any(":" in part for part in before))
     return "@".join([*([] if has_login else before), named, *reversed(digests)])
@@ -246,12 +248,14 @@ def _refuse_login(text: str) -> None:
 
 def _split_registry(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
+    # The rule of go-containerregistry: any other first part is a namespace of Docker Hub.
     if slash and ("." in first or ":" in first):
         return first, rest
     return "", text
 
 
 def _registry(text: str) -> str:
+    # The API of Docker Hub answers under another name than its references.
     if text in ("", "docker.io"):
         return DOCKER_HUB
     authority = _ascii_authority(text)

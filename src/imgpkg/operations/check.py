@@ -1,4 +1,4 @@
-"""Prove access to a repository before the work begins: each step of the way, and what to do about it."""
+"""Check access to a repository in advance: each step, its result, and a remedy for what fails."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # Seconds. A Date header is rounded down to a second, and takes a while to arrive.
 _USUAL_SKEW = 60.0
+# Certificates are usually renewed thirty days before their end: with half of these left, the renewal fails.
 _SOON = 14 * 86400.0
 _ORDER = ("credential", "connection", "certificate", "clock", "challenge", "token")
 
@@ -113,7 +114,7 @@ class CheckTarget:
 def check_access(
     reference: str, *, session: Session, push: bool = False, clock: Callable[[], float] = time.time
 ) -> AccessReport:
-    """Find out over the network whether `reference` can be read and, with `push`, be written to.
+    """Check over the network whether `reference` can be read and, with `push`, be written to.
 
     `reference` is a repository, an image, or the host of a registry, of which only `/v2/` is requested.
     Nothing is written: with `push` an upload is opened and cancelled. A login that is refused is sent once
@@ -128,7 +129,7 @@ def check_access(
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """One request and its result: `text`, or the error with what was known when it came."""
+    """One request and its result: `text`, or the error with the state of the probe after it."""
 
     name: str
     verb: str
@@ -162,7 +163,7 @@ class _Attempt:
 
 
 class _Check:
-    """One check: the requests first, then the steps that they were."""
+    """One check: it sends the requests first, and derives the steps from their results."""
 
     def __init__(
         self, target: CheckTarget, probe: Probe, keychain: Keychain, *, push: bool, now: float
@@ -170,6 +171,7 @@ class _Check:
         self._target = target
         self._probe = probe
         self._keychain = keychain
+        # `/v2/` has no upload; a host alone is only checked for its login.
         self._push = push and not target.is_registry
         self._now = now
 
@@ -182,8 +184,10 @@ class _Check:
             step = Step("credential", Mark.FAILED, printable(str(error)), remedy)
             return AccessReport(shown, repository, self._push, None, Surroundings(), (), (step,))
         attempts = self._attempts()
+        # A rejected certificate ends the connection before the probe could keep it, so it is fetched again.
         is_rejected = any(isinstance(attempt.error, CertificateRejected) for attempt in attempts)
         surroundings = self._probe.surroundings(look=is_rejected)
+        # Reading and writing may use one token, which is then listed once.
         grants = tuple(dict.fromkeys(attempt.grant for attempt in attempts if attempt.grant))
         steps = tuple(self._steps(decision, surroundings, attempts))
         return AccessReport(shown, repository, self._push, decision, surroundings, grants, steps)
@@ -192,6 +196,7 @@ class _Check:
         if self._target.is_registry:
             return [self._attempt("login", "log in to", self._log_in)]
         attempts = [self._attempt("read", "pull from", self._read)]
+        # A refused login is not sent again: some servers lock the account.
         if self._push and not attempts[0].is_final:
             attempts.append(self._attempt("write", "push to", self._write))
         return attempts
@@ -199,13 +204,14 @@ class _Check:
     def _attempt(self, name: str, verb: str, request: Callable[[], str]) -> _Attempt:
         try:
             text, error = request(), None
+        # These are about the command and not about the registry.
         except (Cancelled, InvalidSettings):
             raise
         except ImgpkgError as failed:
             text, error = "", failed
         is_at_service = error is not None and self._probe.is_of_token_service(error)
         grant = self._probe.grant(push=name == "write", nothing=name == "login")
-        # After a refusal of the token service an older token is not the one that was wanted.
+        # After a refusal of the token service, only a token of an earlier request is held.
         return _Attempt(
             name, verb, text, error, None if is_at_service else grant, is_at_service, self._probe.page
         )
@@ -230,6 +236,7 @@ class _Check:
     def _steps(
         self, decision: Decision, surroundings: Surroundings, attempts: list[_Attempt]
     ) -> Iterator[Step]:
+        # A failed request replaces the step of the same name: its error is the newer knowledge.
         steps = {step.name: step for step in known_steps(decision, surroundings, self._now)}
         if any(attempt.grant for attempt in attempts):
             steps["token"] = _token_step([found.grant for found in attempts if found.grant], self._now)
@@ -262,7 +269,7 @@ class _Check:
         is_absent = isinstance(attempt.error, NotFound) and attempt.place == "read" and not attempt.page
         if is_absent and not decision.credential.is_anonymous:
             return Step("read", Mark.NOTE, _absent(attempt, self._target))
-        # The upload proves what a 404 leaves open.
+        # The upload will show whether the login may use the repository, which a 404 leaves open.
         if is_absent and not is_last:
             return Step("read", Mark.NOTE, printable(found.text))
         text = found.text
@@ -290,7 +297,7 @@ def _absent(attempt: _Attempt, target: CheckTarget) -> str:
 
 
 def known_steps(decision: Decision, surroundings: Surroundings, now: float) -> Iterator[Step]:
-    """Yield the steps before the requests to the repository, as far as they went well."""
+    """Yield the steps before the requests to the repository, up to the last that succeeded."""
     yield _credential_step(decision, now)
     if not surroundings.url:
         return
@@ -310,7 +317,7 @@ def _connection_step(url: str, tls: ServerTLS | None) -> Step:
     origin = urlsplit(url)
     if origin.scheme == "https":
         return Step("connection", Mark.OK, f"{url}, {tls.version if tls is not None else 'TLS'}")
-    # On this machine nobody is on the way.
+    # A loopback connection does not leave this machine.
     mark = Mark.OK if is_loopback(origin.hostname or "") else Mark.NOTE
     return Step("connection", mark, f"{url}, not encrypted")
 
@@ -337,6 +344,7 @@ def _certificate_step(tls: ServerTLS, now: float) -> Step:
     certificate = tls.certificate
     if certificate is None:
         return Step("certificate", Mark.NOTE, f"unreadable, {trust}")
+    # Clients compare the alternative names, and use the subject no longer (RFC 9110 section 4.3.4).
     names = ", ".join(certificate.names) or certificate.subject
     left = certificate.ends_at - now
     days = f"{left / 86400:.0f} days left" if left >= 0 else f"ended {-left / 86400:.0f} days ago"
@@ -351,11 +359,13 @@ def _clock_step(skew: float) -> Step:
     if abs(skew) <= _USUAL_SKEW:
         return Step("clock", Mark.OK, "agrees with the registry's")
     amount = timedelta(seconds=round(abs(skew)))
+    # The skew is that of the registry, so that the sentence about this machine is the opposite.
     direction = "behind" if skew > 0 else "ahead of"
     return Step("clock", Mark.NOTE, f"this machine's is {amount} {direction} the registry's")
 
 
 def _token_step(grants: list[Grant], now: float) -> Step:
+    # The last one: the token for writing names the actions of reading, too.
     grant = grants[-1]
     asked = " ".join(grant.asked) or "no repository"
     if grant.granted is None:

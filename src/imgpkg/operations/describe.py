@@ -169,6 +169,7 @@ class _Facts:
 
     def find_layers(self, graph: Bundle) -> None:
         """Find the layers of all images and signatures; fetch the manifests that were not needed before."""
+        # The walk has fetched most of the manifests before.
         known = _known_manifests(graph)
         for info in self.signatures.values():
             if info is not None and not info.error:
@@ -182,6 +183,7 @@ class _Facts:
         """Return the layers of an image, or of the linux/amd64 image of an index, as the Go version does."""
         reference, manifest = found
         if manifest is not None and manifest.is_index:
+            # An index has no layers of its own, and the Go version resolves this platform on every machine.
             child = next((c for c in manifest.children if f"{c.platform}/".startswith("linux/amd64/")), None)
             if child is None:
                 return ()

@@ -35,6 +35,7 @@ class Disclosure:
         self._flags = _finding_of_flags(session)
         self._lock = Lock()
         self._registries: set[str] = set()
+        # Each repository is resolved once: a bundle can name thousands of images.
         self._checked: set[Repository] = set()
 
     def name(self, *registries: str) -> None:
@@ -44,6 +45,7 @@ class Disclosure:
     def name_single(self, references: Iterable[Reference]) -> None:
         """Take the registry of `references` for the one that the user means, if no other one can be meant."""
         registries = {reference.repository.registry for reference in references}
+        # A lock of one registry names what the user wants; of several, none is the obvious one.
         if not self._registries and len(registries) == 1:
             self.name(*registries)
 

@@ -65,7 +65,7 @@ class RemovedLogin:
 class IssuedToken:
     """A bearer token for `repository`; `ends_at` is a Unix time in seconds, None if it is unknown.
 
-    `scopes` were asked for; `granted` are those that the token names, None when the token does not tell.
+    `scopes` were asked for; `granted` are those that the token names, None for a token that names none.
     """
 
     repository: Repository
@@ -88,18 +88,19 @@ def login(
     """Store `credential` for `registry`, `host[:port][/path]`, once the registry has accepted it.
 
     It is stored where docker stores it, in the helper that docker's configuration names or in the file, or in
-    the podman file `authfile`. Without `check` the registry is not asked. `origin` says in errors where the
-    credential is from. Sessions that are open use the new login once they look for a credential again.
+    the podman file `authfile`. Without `check` the registry is not asked. `origin` names the place of the
+    credential in errors. Sessions that are open use the new login once they look for a credential again.
 
     Raises InvalidReference for `registry`, Unauthorized or another error of the registry, CredentialError for
     a malformed file or a helper that fails, and LocalIOError; nothing is stored then.
     """
     place = _LoginPlace.parse(registry)
+    # Before anything is read or sent: some values cannot be stored in either form.
     configfile.check(credential)
     file = ConfigFile.choose(session.settings.environ, authfile)
     who = f" as {credential.username!r}" if credential.username else ""
     with doing(f"Logging in to {place}{who}"):
-        # Before the registry is asked: a file that cannot be read is no reason to send a password.
+        # Before the password is sent: it would be sent for nothing if the file cannot be read.
         helper = file.helper_for(place.address)
         is_accepted = check and _is_accepted(place, credential, session, origin)
         _store(file, place, credential, helper, session)
@@ -130,15 +131,16 @@ def logout(registry: str, *, session: Session, authfile: str = "") -> RemovedLog
         keys, helper = file.keys_of(place.address), file.helper_for(place.address)
         erased = _erase(helper, keys, session) if helper else ""
         file.erase(place.address)
+    # A logout that leaves access surprises, so that what is left is named.
     left = (*_parts(file.keys_below(place.address), file), *_still_given(place, session))
     return RemovedLogin(str(place), file.path, tuple(key.written for key in keys), erased, left)
 
 
 def get_token(reference: str, *, session: Session, scopes: Iterable[str] = ()) -> IssuedToken:
-    """Return a token with which the repository of `reference` can be pulled, or one for `scopes`.
+    """Return a token to pull from the repository of `reference`, or one for `scopes`.
 
-    A scope is `repository:NAME:pull,push` or any other text that the token service knows; several may stand
-    in one text, separated by blanks. Raises InvalidReference, UsageError for a scope that is no text,
+    A scope is `repository:NAME:pull,push` or any other text that the token service accepts; one text
+    may hold several, separated by blanks. Raises InvalidReference, UsageError for an empty scope,
     ChallengeError for a registry that takes no tokens, Unauthorized, and all other errors of a request.
     """
     repository = parse_any(reference).repository
@@ -168,6 +170,7 @@ class _LoginPlace:
     @classmethod
     def parse(cls, text: str) -> _LoginPlace:
         """Parse `[http[s]://]host[:port][/v1|/v2][/path]`; raise InvalidReference, without the text."""
+        # `user@host` is a login in an address, and `name@sha256:…` an image.
         if "@" in text:
             raise InvalidReference("HOST[/PATH] holds neither a login nor a digest: give --username")
         try:
@@ -217,11 +220,12 @@ class _Proposed:
 
 
 def _is_accepted(place: _LoginPlace, credential: Credential, session: Session, origin: str) -> bool:
+    # With this credential alone: another source must not answer for it.
     client = session.client_for(Keychain([_Proposed(credential, origin)]))
     try:
         return client.accepts(place.access)
     except RegistryError as error:
-        # The trail of a chain that has one source tells nothing.
+        # The trail has one source only, which the user has just given.
         error.hints = (_NOTHING_STORED,)
         raise
     except ImgpkgError as error:
@@ -249,7 +253,7 @@ def _store(
 
 
 def _erase(helper: tuple[str, str], keys: tuple[Key, ...], session: Session) -> str:
-    """Let the helper forget the server in each spelling; return its name if it knew one of them."""
+    """Remove the server from the helper in each spelling; return its name if one was there."""
     name, server = helper
     helpers = _helpers(session)
     known = [
@@ -301,6 +305,7 @@ def _parts(keys: tuple[Key, ...], file: ConfigFile) -> Iterator[str]:
 
 def _still_given(place: _LoginPlace, session: Session) -> Iterator[str]:
     """Yield each source that still has a credential for the place."""
+    # Each source alone: in the chain, the first one would hide the others.
     for source in _chain(session).sources:
         try:
             decision = Keychain([source]).resolve(place.repository)
@@ -317,9 +322,10 @@ def _shown(decision: Decision) -> str:
 
 
 def _chain(session: Session) -> Keychain:
-    """Return the credential sources of the command, which read files and variables anew."""
+    """Return the credential sources of a new command, which read files and variables again."""
     environ = session.settings.environ
-    kept = (source for source in session.keychain.sources if not isinstance(source, _ReadAnew))
+    # Environment sets and keychains are kept: their answers are cached in the session.
+    kept = (source for source in session.keychain.sources if not isinstance(source, _ReadAgain))
     sources: list[CredentialSource] = list(kept)
     # Half a login in IMGPKG_USERNAME is an error of every other command.
     with suppress(UsageError):
@@ -327,4 +333,4 @@ def _chain(session: Session) -> Keychain:
     return Keychain([*sources, DockerConfigSource(environ, ignore, helpers=_helpers(session))])
 
 
-_ReadAnew = (ExplicitSource, DockerConfigSource)
+_ReadAgain = (ExplicitSource, DockerConfigSource)

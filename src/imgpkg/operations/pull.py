@@ -104,6 +104,7 @@ def pull(
         raise UsageError("Cannot set --image-is-bundle-check while using -b flag")
     reference = _from_lock(lock) if lock else parse_any(image or bundle)
     found = fetch_image(session.client, reference)
+    # Without the check a bundle is unpacked like any image, and its images.yml stays as it is.
     if image or not image_is_bundle_check:
         _refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
         on_event(Message(f"Pulling image '{found.reference}'\n"))
@@ -121,6 +122,7 @@ def pull(
 
 def _check_source(image: str, bundle: str, lock: StrPath) -> None:
     given = sum(1 for source in (image, bundle, lock) if source)
+    # The texts are those of the Go version.
     if given > 1:
         raise UsageError("Expected only one of image, bundle, or lock")
     if not given:
@@ -161,6 +163,7 @@ def _extract(client: RegistryClient, image: Image, directory: str, on_event: Hoo
     the folder, whatever it contains.
     """
     layers = image.manifest.layers
+    # Before the first byte, so that a progress bar has its total.
     on_event(Planned(len(layers), sum(layer.size for layer in layers)))
     unpack_layers(_opened(client, image, on_event, indent), directory)
 
@@ -256,6 +259,7 @@ class _BundlePull:
         with doing("Extracting bundle into directory"):
             _extract(self.client, image, folder, self.on_event, f"{indent}  ")
         path = os.path.join(folder, _IMAGES_LOCK)
+        # The path that the user knows, not that of the temporary folder.
         shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
         lock = ImagesLock.from_path(path, shown=shown)
         locations = fetch_locations(self.client, image)
@@ -281,6 +285,7 @@ class _BundlePull:
 
     def _hosts(self, bundle: Reference, image: LockedImage) -> bool:
         here = bundle.repository.digest(image.digest)
+        # Asked once per digest: nested bundles often name the same images.
         if here not in self.hosted and self.client.names(here, image.digest):
             self.hosted.add(here)
         return here in self.hosted
@@ -317,6 +322,7 @@ class _BundlePull:
         """Pair each locked image with its manifest; None if it was met before or is known to be no bundle."""
         plain = locations.record.plain_images() if locations is not None else frozenset()
 
+        # Workers only fetch; the results are used in the order of the lock.
         def fetch(locked: LockedImage) -> Image | None:
             if locked.reference in self.met or str(locked.reference) in plain:
                 return None

@@ -69,10 +69,12 @@ def push(
     _check_contents(files, excluded, is_bundle=bool(bundle))
     with doing("Writing bundle config"):
         lock = output_file(lock_output) if lock_output else ""
+    # The label makes an image a bundle, and is reserved for that.
     marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
     with pack_layer(
         files, exclusions=excluded, preserve_permissions=preserve_permissions, on_event=on_event
     ) as layer:
+        # All digests are known before the first request, so that an equal image is found by its tag.
         built = build_image(layer, marked)
         _publish(session.client.primary, target, layer, built, on_event)
     result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag))
@@ -93,6 +95,7 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Str
     if image and lock_output:
         raise UsageError("Lock output is not compatible with image, use bundle for lock output")
     text = image or bundle
+    # A tag is needed: pushing by digest would leave an image that no tag names.
     with doing(f"Parsing '{without_login(text)}'"):
         return Reference.parse_tag(text)
 

@@ -65,6 +65,7 @@ class Trouble:
 def meaning(trouble: Trouble) -> Meaning:
     """Return the meaning of an error; for a refused credential it is that of `ImgpkgError.refusal`."""
     error = trouble.error
+    # Before the kind of the error: a page of a proxy can have any status.
     if trouble.page:
         return _web_page(trouble)
     if isinstance(error, TransportError):
@@ -117,6 +118,7 @@ def _of_transport(trouble: Trouble, error: TransportError) -> str:
 
 
 def _of_response(trouble: Trouble, error: RegistryError) -> Meaning:
+    # The proxy is in front of every server, so that none of them is at fault.
     if error.status == _PROXY_LOGIN:
         return Meaning("the proxy requires a login (407)", next(iter(error.hints), ""))
     if error.status == _TOO_MANY or error.status >= _SERVER_ERROR:
@@ -150,6 +152,7 @@ def _of_absence(trouble: Trouble, error: RegistryError) -> Meaning:
         text = f"{trouble.server} does not exist ({_said(error)})"
         return Meaning(text, "Report it to the administrator of the registry: it names a wrong realm.")
     if trouble.verb == "push to":
+        # In Harbor and GitLab the project must exist; other registries hide what a user may not see.
         text = f"there is no such project, or this credential may not see it ({_said(error)})"
         return Meaning(
             text, f"Create {trouble.repository.path} at {registry} first, or ask for access to it."

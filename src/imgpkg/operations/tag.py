@@ -61,6 +61,7 @@ def list_tags(
     tags = tuple(
         tag
         for tag in map(Tag, session.client.tags(repository))
+        # Hidden by default: a repository of a bundle has one internal tag for each image.
         if imgpkg_internal_tags or not tag.is_internal
     )
     # Without digests, the list itself is the only request.
@@ -91,6 +92,7 @@ def confirm_tag(client: RegistryClient, reference: Reference, digest: Digest) ->
     """
     try:
         found = client.exists(reference)
+        # Asked a second time, since replicas and caches may lag behind.
         if found is None or found.digest != digest:
             cancellation.sleep(_PAUSE)
             found = client.exists(reference)

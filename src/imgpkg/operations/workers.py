@@ -61,6 +61,7 @@ class WorkerPool:
         try:
             threads.run()
         except BaseException:
+            # Ends the sockets, pauses and programs of the other threads.
             self._scope.cancel()
             threads.wait(_GRACE_SECONDS)
             raise
@@ -109,6 +110,7 @@ class _Threads(Generic[T, R]):
             thread.join(max(end - time.monotonic(), 0))
 
     def _grow(self) -> None:
+        # Started one by one: a short queue needs fewer threads than are allowed.
         if len(self._threads) < self._size and self._left:
             # The interpreter waits at exit for threads that are not daemons, also for blocked ones.
             thread = Thread(target=copy_context().run, args=(self._work,), name="imgpkg-worker", daemon=True)
@@ -132,6 +134,7 @@ class _Threads(Generic[T, R]):
                 position, thing = self._left.popleft()
             except IndexError:
                 return
+            # A dict, because several threads add results in any order.
             self.results[position] = self._act(thing)
 
 
@@ -145,5 +148,6 @@ def open_workers(
     """
     with session.cancellation.scope() as scope, ExitStack() as linked:
         if other is not None and other is not session:
+            # Stopping either side ends the copy: half of it cannot go on alone.
             linked.enter_context(other.cancellation.ending(scope.cancel))
         yield WorkerPool(scope, max(1, jobs), hook)

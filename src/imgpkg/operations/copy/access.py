@@ -40,9 +40,11 @@ def check_copy(
     reading = source_session or session
     to: tuple[AccessReport, ...] = ()
     if to_repo:
+        # The destination is checked with its own session, which has the login that writes.
         to = (check_access(str(parse_destination(to_repo)), session=session, push=True),)
     first = _by_repository(_named(source, _disclosure(reading, source, to)))
     reports = _checked(first, reading)
+    # A source that cannot be read has no manifests to follow.
     if all(report.is_ok for report in (*reports, *to)) and not source.is_local:
         others = _read(reading, source, options, on_event)
         left = {repository: image for repository, image in others.items() if repository not in first}

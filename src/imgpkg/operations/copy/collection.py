@@ -116,6 +116,7 @@ def _signature(client: RegistryClient, reference: Reference) -> Item | None:
     try:
         with doing(f"Fetching signature for image '{reference}'"):
             found = client.exists(reference.repository.tag(tag))
+    # Some registries answer 403 for a tag that does not exist, and policies may hide signatures.
     except Forbidden:
         return None
     return None if found is None else Item(reference.repository.digest(found.digest), tag=tag)
@@ -159,6 +160,7 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers) 
         raise IsABundle(
             "Unable to copy bundles using an Images Lock file (hint: Create a bundle with these images)"
         )
+    # The annotations are not part of the images, and a tar file has no other place for them.
     labels = _lock_labels(lock)
     items = (
         Item(image.reference, "", "", labels.get(image.manifest.digest, EMPTY), image) for image in images
@@ -190,6 +192,7 @@ def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     for item in all_items:
         for at, notes in _lock_entries(item):
             image = LockedImage(item.reference, notes)
+            # The position first: the lock is written in its old order.
             entries.setdefault((at, str(image.digest)), image)
     if not entries:
         return None

@@ -63,6 +63,7 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
     for node in nodes_of(opened.plan.roots):
         layout.publish(node.manifest, ())
     for root in opened.plan.roots:
+        # Without a tag other tools could not name the image in the layout.
         tag = root.item.tag or internal_tag(root.node.manifest.digest)
         layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
 
@@ -83,6 +84,7 @@ def _check_listable(plan: TransferPlan) -> None:
     for root in plan.roots:
         count += counts[root.node.image.reference]
         size += sizes[root.node.image.reference]
+        # Checked root by root, so that the error names the one that is too large.
         if count - len(counts) > _MOST_REPEATED:
             raise ArchiveError(f"{root.item.reference} lists more than {_MOST_REPEATED} manifests again")
         if size > LARGEST_MANIFEST:
@@ -138,6 +140,7 @@ def _fill(
             started = time.monotonic()
             blob = move.descriptor
             workers.on_event(BlobStarted(blob.digest, blob.size, "save"))
+            # A function and no stream: the writer opens it only when it has a place for it.
             target.write(blob, lambda: _counted(open_blob(move), blob, workers.on_event))
             workers.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
             log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent_since(started)})")

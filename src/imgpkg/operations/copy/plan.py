@@ -139,6 +139,7 @@ def read_roots(
     are neither image nor index.
     """
     distinct = {item.key: item for item in items}
+    # A fixed order, so that tar files are the same on every machine.
     ordered = [distinct[key] for key in sorted(distinct)]
     # One reader for all items, so that an image below several of them is fetched once.
     reader = _MetadataReader(client, workers, with_configs, approach)
@@ -248,6 +249,7 @@ class _MetadataReader:
 
 
 def _check_depth(reference: Reference, depth: int) -> None:
+    # Below the limit of recursion of Python.
     if depth > _MAX_DEPTH:
         raise InvalidManifest(f"{reference}: indexes are nested more than {_MAX_DEPTH} deep")
 

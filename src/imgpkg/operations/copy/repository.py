@@ -62,6 +62,7 @@ def publish(
     count = jobs(opened, session, repository)
     with open_workers(session, count, log.on_event, other=opened.session) as workers:
         is_fresh = _transfer(plan, to, opened.open_blob, workers)
+        # After all images: a record promises that they are there.
         workers.map(lambda record: _write_locations(record, to, is_fresh=is_fresh), collected.records)
         log("Tagging images")
         with doing("Tagging images"):
@@ -156,6 +157,7 @@ class Destination:
         try:
             self.client.push_manifest(reference, manifest)
         except RegistryError:
+            # Only the content counts: an immutable tag that names the same manifest is no failure.
             if not (is_fresh and self.holds(reference, manifest.digest)):
                 raise
             return False
@@ -173,6 +175,7 @@ def destination(
 
 def _is_unproven(opened: OpenedSource, session: Session, to: Destination) -> bool:
     origins = {move.origin for move in opened.plan.blobs.values() if to.may_mount(move)}
+    # The writing session has read nothing yet.
     if opened.session is not session:
         return bool(origins)
     credential = to.client.decision(to.repository).credential
@@ -193,6 +196,7 @@ def jobs(opened: OpenedSource, session: Session, repository: Repository) -> int:
     With a session for each side a registry may refuse mounts: the destination's user may not read the source.
     """
     registries = {move.origin.registry for move in opened.plan.blobs.values()}
+    # Mounts are short requests that wait for the registry and not for the network.
     is_mounting = opened.session is session and registries == {repository.registry}
     return session.settings.concurrency * (2 if is_mounting else 1)
 
@@ -267,6 +271,7 @@ def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
 def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) -> bool:
     """Return whether an interrupted copy left blobs: it began with the same ones, one in each worker."""
     # Blobs that may be mounted or are small are not asked for anyway.
+    # Only the first of each worker: an interrupted copy began with these.
     large = [
         move
         for move in moves[: workers.jobs]
@@ -327,6 +332,7 @@ def _levels(roots: Sequence[Root]) -> list[list[Node]]:
     for node in nodes_of(roots):
         if node.manifest.digest not in heights:
             height = 1 + max((heights[child.manifest.digest] for child in node.children), default=-1)
+            # Children have been visited before: the nodes come in post-order.
             heights[node.manifest.digest] = height
             levels.setdefault(height, []).append(node)
     return [levels[height] for height in sorted(levels)]

@@ -116,8 +116,10 @@ def open_source(
         yield _local(*_read_layout(layout, to), layout, path, options)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
+        # With a login for each side, the destination says nothing about the registries to read from.
         if to is not None and writer in (None, session):
             disclosure.name(to.registry)
+        # Manifests are small, so that more requests at once shorten the wait.
         jobs = max(session.settings.concurrency, METADATA_JOBS)
         with open_workers(session, jobs, other=writer) as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs)
@@ -224,6 +226,7 @@ class _Export:
             nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
             if not nodes:
                 return tuple(all_of[key] for key in sorted(all_of))
+            # Referrers may refer to each other: each is asked for once.
             asked |= nodes
             attached = self.workers.map(partial(_attached, self.client), nodes)
             found = {item.key: item for items in attached for item in items}
@@ -297,6 +300,7 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
     tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
     records = tuple(_records_below(layout, (top.node.image for top in tops), bundles))
+    # With several root bundles none is the one that a lock file could name.
     root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
     has_other = root is None and bool(bundles)
     return Collected(items, root, records, remembered_lock(items), has_other), roots
@@ -307,6 +311,7 @@ def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
     source = Reference.parse(notes[_SOURCE]).repository if _SOURCE in notes else fallback
     # Some tools write the whole reference, `host/repository:tag`, instead of the tag.
     name = notes.get(_TAG, "").rpartition(":")[2]
+    # Internal tags are written again at the destination.
     tag = "" if name.endswith(INTERNAL_SUFFIX) else name
     labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
     return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
@@ -334,6 +339,7 @@ def marks_of(item: Item) -> dict[str, str]:
 
 def _records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest, Image]) -> Iterator[Record]:
     """Yield the record of each bundle in `store` that can be reached from `tops`, each once."""
+    # Breadth first and without recursion: a file may nest bundles without end.
     queue = deque({top.manifest.digest: top for top in tops}.values())
     seen = {top.manifest.digest for top in queue}
     while queue:

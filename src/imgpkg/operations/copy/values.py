@@ -50,6 +50,7 @@ class CopySource:
     def shown(self) -> str:
         """The source as the user named it, without a login in front of a host."""
         given = (self.image, self.bundle, self.lock, self.tar, self.layout)
+        # It is printed in warnings, and a reference may contain a password.
         return without_login(next((os.fspath(text) for text in given if text), ""))
 
     @property
@@ -136,6 +137,7 @@ def report_left_out(
 ) -> None:
     """Warn about layers that were left out, or about an option to include them that had no effect."""
     if options.include_non_distributable_layers:
+        # An option without an effect may be a mistake.
         if not plan.has_non_distributable:
             log.caution(_NOTHING_SKIPPED)
         return
