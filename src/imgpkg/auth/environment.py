@@ -58,7 +58,7 @@ class EnvironmentSource:
         matching = sets.matching(repository)
         if not matching:
             return Finding(self.name, Outcome.NO_MATCH, _why_none(sets, repository))
-            winner, *others = matching
+        winner, *others = matching
         credential, notes = winner.completed()
         detail = "; ".join((_why(sets, winner, others, repository), *notes))
         origin, kept_in = winner.origin_with_files, winner.kept_in
@@ -83,7 +83,6 @@ def _why(
     target = Address.of(repository)
     direct = winner.pattern.matches(target)
     reasons = [f"matches {repository}" if direct else f"matches {repository}, another name of Docker Hub"]
-    # Anonymous access by half a login surprises, so the trail names the missing variable.
     if winner.missing:
         reasons.append(f"there is no {winner.missing}, so the access is anonymous")
     elif winner.stated.is_anonymous:
@@ -140,7 +139,6 @@ class EnvironmentSet:
     @property
     def order(self) -> tuple[object, ...]:
         """Sort among equals: Docker Hub's own name, then the set without suffix, then by code point."""
-        # A fixed order, since that of the environment has no meaning.
         return (self.pattern.address.host != DOCKER_HUB, self.suffix is not None, self.suffix or "")
 
     @property
