@@ -13,6 +13,10 @@ import asyncio
 import signal
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _BLOCK = 1 << 16
 
@@ -37,16 +41,22 @@ class Link:
             await asyncio.sleep(self.round_trip)
             host, _, port = self.target.rpartition(":")
             far_reader, far_writer = await asyncio.open_connection(host, int(port))
-            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+            await asyncio.gather(
+                self._carry(reader, far_writer, self._end), self._carry(far_reader, writer, _nothing)
+            )
         except OSError:
             writer.close()
         except asyncio.CancelledError:
             # Told to stop: the event loop would report it for each connection.
             writer.close()
-        finally:
-            self.is_open -= 1
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _end(self) -> None:
+        """Count a connection that its client closes, without the time that the other end takes to notice."""
+        self.is_open -= 1
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, end: Callable[[], None]
+    ) -> None:
         """Carry one direction; no more is under way than fits on the link."""
         loop = asyncio.get_running_loop()
         on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(
@@ -71,6 +81,9 @@ class Link:
                     block = await reader.read(_BLOCK)
                 except OSError:
                     block = b""
+                if not block:
+                    end()
+                    end = _nothing
                 free = max(free, loop.time()) + (len(block) / self.speed if self.speed else 0)
                 await on_the_way.put((free + self.round_trip / 2, block))
                 if not block:
@@ -79,7 +92,12 @@ class Link:
         except OSError:
             writer.close()
         finally:
+            end()
             delivery.cancel()
+
+
+def _nothing() -> None:
+    """Count nothing."""
 
 
 async def _serve(link: Link) -> None:

@@ -1,4 +1,4 @@
-"""Cancel scopes, and waits that a scope or a time limit ends.
+"""Cancel scopes, and waits that a scope or a time limit ends, also those for a permit.
 
 Threads block in connects, TLS handshakes, reads, pauses and child processes. Cancelling a scope ends all of
 these at once in every thread that works in the scope; the threads then raise Cancelled.
@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Condition, get_ident
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import Cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Hashable, Iterator
 
 STOPPED = "the work was stopped"
 
@@ -24,6 +25,11 @@ QUIET_SECONDS = 5.0
 _SLICE = 1.0
 # How often a pause checks the flag. A pause cannot wait on a condition: see `Cancellation`.
 _TICK = 0.05
+
+# Seconds. A thread that has a permit already gets another one after this time, whoever has the others: they
+# may wait for this thread, for example for the token that it requests.
+_PATIENCE_WITHIN = 1.0
+_PATIENCE_ELSEWHERE = 30.0
 
 
 def ignore(text: str) -> None:
@@ -140,6 +146,68 @@ class Wait:
         # At most the quiet time, since the announcement is made between two calls.
         slice_ = longest if self._is_announced else min(longest, self._quiet)
         return slice_ if remaining is None else min(remaining, slice_)
+
+
+class Permit:
+    """The right to one of the things that `Permits` counts, until it is given back."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+
+    def leave(self) -> None:
+        """Give the permit back; a second call does nothing."""
+        give_back, self._give_back = self._give_back, None
+        if give_back is not None:
+            give_back()
+
+
+NO_PERMIT = Permit(lambda: None)
+
+
+class Permits:
+    """At most `most` permits for each key at once, such as the connections to each host.
+
+    A thread that has one and needs another to go on cannot wait for ever: it gets one more in the end, at
+    once if all others wait like itself.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = max(1, most)
+        self._changed = Condition()
+        self._held: dict[Hashable, list[int]] = {}
+        self._waiting: set[int] = set()
+
+    def enter(self, key: Hashable, scope: Cancellation) -> Permit:
+        """Return a permit as soon as there is one; raise Cancelled if `scope` is cancelled before."""
+        thread, since = get_ident(), time.monotonic()
+        with self._changed:
+            self._waiting.add(thread)
+            self._changed.notify_all()
+            try:
+                while not self._may_enter(key, thread, since):
+                    scope.check()
+                    self._changed.wait(_TICK)
+            finally:
+                self._waiting.discard(thread)
+            self._held.setdefault(key, []).append(thread)
+        return Permit(lambda: self._leave(key, thread))
+
+    def _may_enter(self, key: Hashable, thread: int, since: float) -> bool:
+        holders = self._held.get(key, [])
+        if len(holders) < self._most:
+            return True
+        if not any(thread in threads for threads in list(self._held.values())):
+            return False
+        patience = _PATIENCE_WITHIN if thread in holders else _PATIENCE_ELSEWHERE
+        return self._waiting.issuperset(holders) or time.monotonic() - since > patience
+
+    def _leave(self, key: Hashable, thread: int) -> None:
+        with self._changed:
+            holders = self._held[key]
+            holders.remove(thread)
+            if not holders:
+                del self._held[key]
+            self._changed.notify_all()
 
 
 _NEVER = Cancellation()

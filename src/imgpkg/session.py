@@ -147,8 +147,7 @@ class Session:
             header_timeout=self.settings.response_header_timeout,
             idle_timeout=self.settings.idle_timeout,
             environ=self.settings.environ,
-            # Kept per host: in a copy within one registry every worker reads and writes at the same time.
-            max_connections=max(2 * self.settings.concurrency, 10),
+            max_connections=self.settings.concurrency,
             tracer=_tracer(trace),
             on_wait=self._warn,
             cancellation=self.cancellation,

@@ -80,7 +80,7 @@ class Settings:
     accepts any certificate, `insecure=True` allows http. `response_header_timeout` is the time in seconds to
     wait for the head of a response, 0 or less for no limit. `idle_timeout` is the time in seconds
     without any byte of a body, in either direction. `retry_count` is the number of attempts of a request, at
-    least one. `concurrency` is the number of workers of an operation.
+    least one. `concurrency` is the number of workers of an operation, and of connections to each host.
 
     `side` makes them the settings of one side of a copy: `IMGPKG_FROM_USERNAME` and its kin, or
     `IMGPKG_TO_USERNAME` and its kin, then take precedence over `login` and its variables. `side_login` takes

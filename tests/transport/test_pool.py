@@ -194,26 +194,6 @@ class TestConnections:
         with RawServer(talk) as server:
             assert get(pool, server.url)[1] == b"all of it"
 
-    def test_many_threads_open_as_many_connections_as_they_need_and_keep_as_many_as_allowed(self):
-        barrier = threading.Barrier(4)
-
-        def talk(conversation):
-            while conversation.receive():
-                if conversation.number <= 4 and len(server.requests) <= 4:
-                    barrier.wait(10)
-                conversation.respond(b"ok")
-
-        with Pool(max_connections=2) as pool, RawServer(talk) as server:
-            threads = [threading.Thread(target=get, args=(pool, server.url)) for _ in range(4)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert server.connections == 4
-            held = [pool.send(Request("HEAD", f"{server.url}/{n}")) for n in range(3)]
-            assert len(held) == 3
-        assert server.connections == 4
-
     def test_a_connection_idle_for_too_long_is_not_used_again(self):
         now = [0.0]
         with Pool(clock=lambda: now[0]) as pool, RawServer(answering(b"x")) as server:

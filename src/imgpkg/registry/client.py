@@ -89,8 +89,7 @@ class RegistryClient:
     attempts, at least one is made. `clock` returns the Unix time, `sleep` gets seconds, `random` returns a
     fraction in [0, 1), and `warn` gets a sentence before each repetition and about a registry that
     contradicts itself. What is read of an image is read from `mirrors`, if there are any; `primary` has none.
-    A large blob is read over several connections, as long as there are fewer than `concurrency` that read
-    blobs of the same registry.
+    A large blob is read over several connections; at most `concurrency` read blobs of the same registry.
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
@@ -119,7 +118,7 @@ class RegistryClient:
         self._manifests = Manifests(self._exchange)
         self._referrers = Referrers(self._exchange, self._manifests, warn)
         self._blobs = Blobs(self._exchange, Readers(concurrency))
-        self._uploads = Uploads(self._exchange, self._blobs)
+        self._uploads = Uploads(self._exchange, self._blobs, concurrency)
 
     @property
     def exchange(self) -> Exchange:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
+from imgpkg.cancellation import NO_PERMIT, Permits, current
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Hook
@@ -88,9 +89,10 @@ class _CountedBody:
 class Uploads:
     """The endpoint `/v2/<name>/blobs/uploads/`; threads that send the same blob wait for the first one."""
 
-    def __init__(self, exchange: Exchange, blobs: Blobs) -> None:
+    def __init__(self, exchange: Exchange, blobs: Blobs, concurrency: int = 1) -> None:
         self._exchange = exchange
         self._blobs = blobs
+        self._pairs = Permits(concurrency // 2)
         self._locks = KeyedLocks()
         self._patched: set[str] = set()
         self._not_mounted: set[tuple[Repository, Repository]] = set()
@@ -168,7 +170,13 @@ class Uploads:
             return BlobOutcome.PRESENT if source is None else BlobOutcome.MOUNTED
         if source is not None and check and self._blobs.has(job.repository, job.blob.digest):
             return BlobOutcome.PRESENT
-        self._send(job, session)
+        # The blob is read from the registry while it is sent there: such a pair takes two connections.
+        is_read_here = source is not None and source.registry == job.repository.registry
+        permit = self._pairs.enter(job.repository.registry, current()) if is_read_here else NO_PERMIT
+        try:
+            self._send(job, session)
+        finally:
+            permit.leave()
         return BlobOutcome.MOVED
 
     def _may_mount(self, job: _Job, source: Repository) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from imgpkg.cancellation import STOPPED, Cancellation, Wait
+from imgpkg.cancellation import NO_PERMIT, STOPPED, Cancellation, Wait
 from imgpkg.errors import Cancelled, TransportError, local_io
 from imgpkg.transport.connection import Connection, Inbound, dial
 from imgpkg.transport.failure import CLOSED, FAILURES, Phase, translate
@@ -45,6 +45,8 @@ class Link:
 
     def __init__(self, route: Route, limits: Limits, announce: Callable[[str], None]) -> None:
         self.route = route
+        # That of the current exchange.
+        self.permit = NO_PERMIT
         self._limits = limits
         self._announce = announce
         self._connection: Connection | None = None
@@ -122,6 +124,7 @@ class Link:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+        self.permit.leave()
 
     def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
         """Return the limit of one wait of `request`."""

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
 from weakref import finalize
 
-from imgpkg.cancellation import QUIET_SECONDS, Cancellation, current, ignore
+from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Permit, Permits, current, ignore
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import TransportError
 from imgpkg.transport.connection import client_context
@@ -71,9 +71,9 @@ class Pool:
     has lasted `quiet_time`. Cancelling `cancellation`, or the scope of a thread, ends its waits with
     Cancelled.
 
-    `max_connections` are kept per route, more are opened on demand; a forked process opens its own. `environ`
-    is read for proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a CA file without a
-    certificate.
+    There are at most `max_connections` to one host at once; a request waits for one of them, unless its
+    thread needs it to go on with another response. A forked process opens its own. `environ` is read for
+    proxies, SSL_CERT_FILE and SSL_CERT_DIR. Raises InvalidSettings for a CA file without a certificate.
 
     `named_files` returns the TLS files of a host; those in the folders `certs_dirs/HOST` are added. They are
     looked up at each handshake, and a bad file is an InvalidSettings of the request.
@@ -105,6 +105,7 @@ class Pool:
         self._environ = environ
         self._may_use_proxies = has_proxy(environ)
         self._max_connections = max_connections
+        self._permits = Permits(max_connections)
         self._tracer = tracer
         self._user_agent = user_agent
         self._clock = clock
@@ -201,24 +202,40 @@ class Pool:
         from imgpkg.transport.http11 import Link
 
         scope = current(self._cancellation)
+        permit = self._permit(route, scope)
         kept = self._take(route)
         if kept is not None:
             try:
-                return kept.exchange(request, self._keep, scope)
+                return self._carried(kept, permit, request, scope)
             except HungUp:
                 # The server may have processed the request before it closed the connection.
                 if request.method not in _IDEMPOTENT:
                     raise
+            permit = self._permit(route, scope)
         link = Link(route, self._limits, self._on_wait)
         try:
             link.connect(request, partial(self._context_of, route), scope)
-            return link.exchange(request, self._keep, scope)
+            return self._carried(link, permit, request, scope)
         except AlertReceived as error:
+            permit.leave()
             raise self._explained(error, route) from error.__cause__
+        except BaseException:
+            permit.leave()
+            raise
+
+    def _carried(self, link: Link, permit: Permit, request: Request, scope: Cancellation) -> Response:
+        link.permit = permit
+        response = link.exchange(request, self._keep, scope)
+        # For a response that nobody closes.
+        finalize(response, permit.leave)
+        return response
+
+    def _permit(self, route: Route, scope: Cancellation) -> Permit:
+        self._own()
+        return self._permits.enter((route.origin.host, route.origin.port), scope)
 
     def _take(self, route: Route) -> Link | None:
         """Return the connection that was used last and is still usable; close the others."""
-        self._own()
         while True:
             # The lock is not held while a connection is checked and closed.
             with self._lock:
@@ -235,9 +252,12 @@ class Pool:
         if self._process != os.getpid():
             # A thread of the parent, which does not exist here, may have held the lock.
             self._process, self._lock = os.getpid(), Lock()
+            self._permits = Permits(self._max_connections)
             _close_all(self._idle)
 
     def _keep(self, link: Link) -> None:
+        # Read first: another thread may use the link as soon as it is kept.
+        permit = link.permit
         with self._lock:
             kept = self._idle.setdefault(link.route, deque())
             is_kept = not self._is_closed and len(kept) < self._max_connections
@@ -245,6 +265,8 @@ class Pool:
                 kept.append((link, self._clock()))
         if not is_kept:
             link.close()
+        # Last: whoever waits for it finds the connection.
+        permit.leave()
 
     def _context_of(self, route: Route, end: Origin | Proxy) -> SSLContext:
         """Return the context for one end of `route`; only the server may have files of its own."""
