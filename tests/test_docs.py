@@ -66,7 +66,22 @@ def places(embedded_registry, another_registry):
     return placed
 
 
-def test_the_way_into_an_air_gapped_network_can_be_gone(places, session, tmp_path):
+def test_the_first_commands_of_the_readme_work(places, tmp_path):
+    text = blocks(ROOT / "README.md", "console")[0]
+    install, login, *lines = [line.removeprefix("$ ") for line in text.splitlines()]
+    # The one changes the machine, the other one asks at a terminal.
+    assert (install, login.split()[:3]) == ("pipx install .", ["imgpkg", "auth", "login"])
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/app.yml").write_text("replicas: 1\n")
+    for line in lines:
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    assert [line.split()[1] for line in lines] == ["push", "pull", "copy"]
+    assert (tmp_path / "out/app.yml").read_text() == "replicas: 1\n"
+
+
+def test_the_way_into_an_air_gapped_network_works(places, session, tmp_path):
     section = (
         (ROOT / "README.md").read_text().partition("## Into an air-gapped network")[2].partition("\n## ")[0]
     )
@@ -133,7 +148,7 @@ def test_the_programs_with_other_clients_list_the_tags_of_a_private_repository(
 
 def test_the_checks_of_the_authentication_page_succeed(places, session):
     make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
-    page = (ROOT / "docs/authentication.md").read_text().partition("## Proving access")[2]
+    page = (ROOT / "docs/authentication.md").read_text().partition("## Checking access")[2]
     lines = re.search(r"```console\n(.*?)```", page, re.DOTALL)[1].splitlines()
     assert len(lines) == 3
     for line in lines:
