@@ -202,7 +202,7 @@ class TestALocationsRecord:
         text = refusal(fetch_locations, place.client, bundle, error=RegistryError)
         url = f"http://{place.server.address}/v2/bundles/one/blobs/"
         assert (
-            f": Reading fetched location image: Could not read locations image layer contents: GET {url}"
+            f"Reading fetched location image: Could not read locations image layer contents: GET {url}"
         ) in text
 
     def test_in_a_broken_tar_is_told(self, place):
