@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CertificateRejected
-from imgpkg.transport.connection import client_context
+from imgpkg.transport.authorities import client_context
 from imgpkg.transport.http11 import Link
 from imgpkg.transport.pem import TLSFiles, load_client_certificate, read_certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from ssl import SSLContext
 
     from imgpkg.cancellation import Cancellation
+    from imgpkg.transport.authorities import ClientContext
     from imgpkg.transport.message import Request
     from imgpkg.transport.pool import Limits, Route
 
@@ -84,7 +84,7 @@ class Handshakes:
     def inspect(self, authorities: tuple[str, ...], *, verify: bool) -> ServerTLS:
         """Return what the server shows, also when its certificate is not accepted; raise a TransportError."""
 
-        def of_proxy() -> SSLContext:
+        def of_proxy() -> ClientContext:
             # A proxy is verified like any other peer, and offered no certificate of the client.
             return client_context(authorities, verify=verify, environ=self.environ)
 
@@ -98,7 +98,7 @@ class Handshakes:
         trust = Trust.REJECTED if verify else Trust.UNVERIFIED
         return _shown(trust, self._look(client_context((), verify=False, environ=self.environ), of_proxy))
 
-    def _look(self, context: SSLContext, of_proxy: Callable[[], SSLContext]) -> tuple[str, bytes]:
+    def _look(self, context: ClientContext, of_proxy: Callable[[], ClientContext]) -> tuple[str, bytes]:
         if self.files.certificate:
             load_client_certificate(context, self.files)
         link = Link(self.route, self.limits, self.announce)

@@ -9,20 +9,17 @@ import select
 import socket
 import time
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, cast
 
-from imgpkg.transport.pem import usable_certificates
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from ssl import SSLContext
+    from collections.abc import Callable
     from typing import Literal
 
     from typing_extensions import Buffer
 
     from imgpkg.cancellation import Wait
+    from imgpkg.transport.authorities import ClientContext
 
 R = TypeVar("R")
 # What `getaddrinfo` returns: family, type, protocol, canonical name, socket address.
@@ -34,14 +31,8 @@ _CONNECT_SLICE = 0.05
 _SHORTEST_ATTEMPT = 2.0
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _RECORDS = 1 << 16
-_SYSTEM_BUNDLES = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/cacert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
+# The first byte of what a server answers (RFC 8446 section 5.1).
+_HANDSHAKE = b"\x16"
 
 
 class Channel(Protocol):
@@ -83,7 +74,7 @@ class Connection:
         tls = cast("Any", self._channel)
         return tls.version() or "", tls.getpeercert(binary_form=True) or b""
 
-    def start_tls(self, context: SSLContext, host: str, wait: Wait) -> None:
+    def start_tls(self, context: ClientContext, host: str, wait: Wait) -> None:
         """Start TLS, inside the present TLS if there is one; raise ssl.SSLError when the handshake fails."""
         # Certificates have neither the zone of an IPv6 address nor the final dot of a name.
         name = host.partition("%")[0].rstrip(".")
@@ -91,10 +82,48 @@ class Connection:
             self._sock = context.wrap_socket(self._sock, server_hostname=name, do_handshake_on_connect=False)
             self._channel = self._sock
             self._timeout = -1.0
+            self._greet(context, wait)
             self._within(wait, self._sock.do_handshake)
             return
+        context.load_authorities()
         self._channel = inner = InnerTLS(context, self._sock, name)
         self._within(wait, inner.do_handshake)
+
+    def _greet(self, context: ClientContext, wait: Wait) -> None:
+        """Begin a handshake, and load the authorities when the answer is one of TLS."""
+        if not self._say_hello(context):
+            context.load_authorities()
+            return
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while not poll.poll(1000 * wait.slice()):
+            pass
+        # Not the method of TLS sockets, which refuses to look without taking.
+        if socket.socket.recv(self._sock, 1, socket.MSG_PEEK) == _HANDSHAKE:
+            context.load_authorities()
+
+    def _say_hello(self, context: ClientContext) -> bool:
+        """Write the first message of a handshake and read nothing; return False where that cannot be."""
+        import ssl
+
+        # The message stays in the kernel until the call has returned: otherwise the answer might be there
+        # within the same call, which would verify it.
+        cork = getattr(socket, "TCP_CORK", None)
+        if cork is None:
+            return False
+        self._sock.setsockopt(socket.IPPROTO_TCP, cork, 1)
+        self._sock.settimeout(0)
+        try:
+            cast("Any", self._sock).do_handshake()
+        except ssl.SSLWantReadError:
+            return True
+        except ssl.SSLCertVerificationError as error:
+            # The kernel holds data back for 200 ms, and this thread did not run for longer: try again.
+            context.load_authorities()
+            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)) from error
+        finally:
+            self._sock.setsockopt(socket.IPPROTO_TCP, cork, 0)
+        return False
 
     def send(self, data: Buffer, wait: Callable[[], Wait]) -> None:
         """Write all of `data`; `wait` makes the limit for each piece that the peer accepts."""
@@ -218,32 +247,6 @@ def _check(code: int, *accepted: int) -> None:
         raise OSError(code, os.strerror(code))
 
 
-def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, str]) -> SSLContext:
-    """Return the TLS context of a client with the authorities of the system and the certificates in `added`.
-
-    SSL_CERT_FILE in `environ` replaces the bundle of the system, SSL_CERT_DIR (folders, separated by `:`) its
-    folder. Every trusted certificate ends a chain, also an intermediate or a leaf. With `verify=False` no
-    certificate is verified.
-    """
-    import ssl
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
-    # As Go and browsers: only subjectAltName counts (RFC 6125 section 6.4.4).
-    context.hostname_checks_common_name = False
-    # A user may trust a registry's own certificate without the authority that signed it.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    _load_system_bundle(context, environ.get("SSL_CERT_FILE", ""))
-    _load_system_folders(context, environ.get("SSL_CERT_DIR", ""))
-    for certificate in added:
-        context.load_verify_locations(cadata=certificate)
-    return context
-
-
 class InnerTLS:
     """TLS inside a TLS connection, for proxies that are reached over TLS; records pass through memory.
 
@@ -251,7 +254,7 @@ class InnerTLS:
     the next call of any method at the latest.
     """
 
-    def __init__(self, context: SSLContext, outer: socket.socket, host: str) -> None:
+    def __init__(self, context: ClientContext, outer: socket.socket, host: str) -> None:
         import ssl
 
         self._outer = outer
@@ -304,40 +307,3 @@ class InnerTLS:
         while self._unsent:
             count = self._outer.send(self._unsent)
             self._unsent = self._unsent[count:]
-
-
-def _load_system_bundle(context: SSLContext, chosen: str) -> None:
-    import ssl
-
-    # Not load_default_certs(): OpenSSL reads the environment of the process, and `environ` counts here.
-    candidates = (chosen,) if chosen else (ssl.get_default_verify_paths().openssl_cafile, *_SYSTEM_BUNDLES)
-    for path in candidates:
-        with suppress(OSError):
-            context.load_verify_locations(cafile=path)
-            return
-
-
-def _load_system_folders(context: SSLContext, chosen: str) -> None:
-    import ssl
-
-    if not chosen:
-        folder = ssl.get_default_verify_paths().openssl_capath
-        if Path(folder).is_dir():
-            context.load_verify_locations(capath=folder)
-        return
-    for name in filter(None, chosen.split(":")):
-        with suppress(OSError):
-            # Such folders hold links, named by hash, to their own files.
-            for path in sorted({entry.resolve() for entry in Path(name).iterdir()}):
-                _load_file(context, path)
-
-
-def _load_file(context: SSLContext, path: Path) -> None:
-    if not path.is_file():
-        return
-    try:
-        context.load_verify_locations(cafile=path)
-    except OSError:
-        # OpenSSL refuses the whole file for one bad certificate; the others are used all the same.
-        for certificate in usable_certificates(path.read_text("ascii", errors="replace")):
-            context.load_verify_locations(cadata=certificate)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.errors import CertificateRejected, InvalidSettings, doing
-from imgpkg.transport.connection import client_context
+from imgpkg.transport.authorities import client_context
 from imgpkg.transport.pem import (
     TLSFiles,
     described,
@@ -19,8 +19,8 @@ from imgpkg.transport.pem import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from ssl import SSLContext
 
+    from imgpkg.transport.authorities import ClientContext
     from imgpkg.transport.failure import AlertReceived
     from imgpkg.transport.message import Origin
 
@@ -74,7 +74,7 @@ class HostContexts:
         self._environ = environ
         self._warn = warn
         self._lock = Lock()
-        self._made: dict[TLSFiles, tuple[Stamp, SSLContext]] = {}
+        self._made: dict[TLSFiles, tuple[Stamp, ClientContext]] = {}
 
     def find(self, origin: Origin, *, is_registry: bool) -> TLSFiles:
         """Return the files for a host; raise InvalidSettings for a folder with half a pair."""
@@ -84,7 +84,7 @@ class HostContexts:
         authorities = (*named.authorities, *found.authorities)
         return TLSFiles(authorities, first.certificate, first.key, first.origin, first.is_guarded)
 
-    def context(self, origin: Origin, *, is_registry: bool) -> SSLContext:
+    def context(self, origin: Origin, *, is_registry: bool) -> ClientContext:
         """Return the context for a new connection to a host; raise InvalidSettings for bad files."""
         files = self.find(origin, is_registry=is_registry)
         stamp = _stamp(files)
@@ -103,7 +103,7 @@ class HostContexts:
             self._made[files] = (stamp, context)
             return context
 
-    def _make(self, files: TLSFiles) -> SSLContext:
+    def _make(self, files: TLSFiles) -> ClientContext:
         added = (*self._authorities, *read_certificates(files.authorities))
         context = client_context(added, verify=self._verify, environ=self._environ)
         if files.certificate:

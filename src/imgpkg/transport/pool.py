@@ -15,7 +15,6 @@ from weakref import finalize
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Permit, Permits, current, ignore
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import TransportError
-from imgpkg.transport.connection import client_context
 from imgpkg.transport.message import Origin, Request, redact_url
 from imgpkg.transport.pem import read_authorities
 from imgpkg.transport.proxy import Proxy, has_proxy, proxy_for
@@ -23,11 +22,11 @@ from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from ssl import SSLContext
 
     from typing_extensions import Self
 
     from imgpkg.errors import CertificateRejected
+    from imgpkg.transport.authorities import ClientContext
     from imgpkg.transport.certificate import ServerTLS
     from imgpkg.transport.failure import AlertReceived
     from imgpkg.transport.hosts import HostContexts, NamedFiles
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from imgpkg.transport.trace import Tracer
 
 # Returns the context for TLS with the server or the proxy.
-ContextOf: TypeAlias = "Callable[[Origin | Proxy], SSLContext]"
+ContextOf: TypeAlias = "Callable[[Origin | Proxy], ClientContext]"
 Idle: TypeAlias = "dict[Route, deque[tuple[Link, float]]]"
 
 # As in Go. Many servers close idle connections after one to two minutes.
@@ -116,7 +115,7 @@ class Pool:
         self._idle: Idle = {}
         # A pool that is not closed must not cause warnings about open sockets.
         finalize(self, _close_all, self._idle)
-        self._context: SSLContext | None = None
+        self._context: ClientContext | None = None
         self._certs_dirs = certs_dirs
         self._named_files = named_files
         self._hosts: HostContexts | None = None
@@ -268,7 +267,7 @@ class Pool:
         # Last: whoever waits for it finds the connection.
         permit.leave()
 
-    def _context_of(self, route: Route, end: Origin | Proxy) -> SSLContext:
+    def _context_of(self, route: Route, end: Origin | Proxy) -> ClientContext:
         """Return the context for one end of `route`; only the server may have files of its own."""
         # Most machines have none of the folders: they pay for three looks.
         has_files = self._named_files is not None or any(map(os.path.isdir, self._certs_dirs))
@@ -297,7 +296,9 @@ class Pool:
         files = self._host_contexts().find(route.origin, is_registry=route.is_registry)
         return explained(error, files, route.origin, is_registry=route.is_registry)
 
-    def _tls_context(self) -> SSLContext:
+    def _tls_context(self) -> ClientContext:
+        from imgpkg.transport.authorities import client_context
+
         with self._lock:
             if self._context is None:
                 self._context = client_context(

@@ -1,0 +1,145 @@
+"""Whom TLS trusts: the context of a client; authorities are loaded when a server shows a certificate."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from imgpkg.transport.pem import usable_certificates
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+_SYSTEM_BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+_HASH = 8
+_HEXADECIMAL = frozenset("0123456789abcdef")
+
+
+class ClientContext(ssl.SSLContext):
+    """A context whose authorities are loaded by `load_authorities`, before a certificate is verified.
+
+    A bundle has some 150 of them, and loading it takes as long as all other steps of a handshake together: a
+    server that does not speak TLS needs none.
+    """
+
+    def __init__(self, *_: object) -> None:
+        # The constructor of the base class takes the protocol in __new__.
+        self._loading = Lock()
+        self._load: Callable[[], None] | None = None
+
+    def defer(self, load: Callable[[], None]) -> None:
+        """Have `load` called by the first call of `load_authorities`."""
+        self._load = load
+
+    def load_authorities(self) -> None:
+        """Load what was deferred; safe from many threads."""
+        with self._loading:
+            load, self._load = self._load, None
+            if load is not None:
+                load()
+
+
+def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, str]) -> ClientContext:
+    """Return the TLS context of a client with the authorities of the system and the certificates in `added`.
+
+    SSL_CERT_FILE in `environ` replaces the bundle of the system, SSL_CERT_DIR (folders, separated by `:`) its
+    folder. Every trusted certificate ends a chain, also an intermediate or a leaf. With `verify=False` no
+    certificate is verified.
+    """
+    context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+    # As Go and browsers: only subjectAltName counts (RFC 6125 section 6.4.4).
+    context.hostname_checks_common_name = False
+    # A user may trust a registry's own certificate without the authority that signed it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    for certificate in added:
+        context.load_verify_locations(cadata=certificate)
+    bundle, folders = environ.get("SSL_CERT_FILE", ""), environ.get("SSL_CERT_DIR", "")
+    context.defer(lambda: _load_system(context, bundle, folders))
+    return context
+
+
+def _load_system(context: ssl.SSLContext, bundle: str, folders: str) -> None:
+    # Not load_default_certs(): OpenSSL reads the environment of the process, and `environ` counts here.
+    usual = ssl.get_default_verify_paths()
+    names = folders.split(":") if folders else [usual.openssl_capath]
+    found = [_HashedFolder(name) for name in filter(os.path.isdir, names)]
+    loaded = {"", *(os.path.realpath(folder.name) for folder in found)}
+    for folder in found:
+        context.load_verify_locations(capath=folder.name)
+    for path in (bundle,) if bundle else (usual.openssl_cafile, *_SYSTEM_BUNDLES):
+        with suppress(OSError):
+            size = os.stat(path).st_size
+            if not any(folder.has_all_of(size) for folder in found):
+                context.load_verify_locations(cafile=path)
+            loaded.add(os.path.realpath(path))
+            break
+    # OpenSSL looks for names by hash in a folder; a folder that a user names may have others.
+    for path in (path for folder in found if folders for path in folder.others()):
+        real = os.path.realpath(path)
+        if real not in loaded:
+            loaded.add(real)
+            _load_file(context, real)
+
+
+class _HashedFolder:
+    """A folder of certificates; OpenSSL finds those with a link that is named by the hash of the subject."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._names: set[str] = set()
+        with suppress(OSError):
+            self._names = set(os.listdir(name))
+        self._hashed = {entry for entry in self._names if _is_hash(entry)}
+
+    def has_all_of(self, size: int) -> bool:
+        """Tell whether a bundle of this size is the certificates of this folder, one after the other.
+
+        So distributions write it. Whoever adds a certificate to the bundle alone makes it longer.
+        """
+        sizes = {}
+        for entry in self._hashed:
+            with suppress(OSError):
+                found = os.stat(os.path.join(self.name, entry))
+                # Two hashes may lead to one file.
+                sizes[found.st_dev, found.st_ino] = found.st_size
+        return bool(sizes) and sum(sizes.values()) == size
+
+    def others(self) -> list[str]:
+        """Return the paths that no hash leads to, in the order of their names."""
+        targets = set()
+        for entry in self._hashed:
+            with suppress(OSError):
+                targets.add(os.readlink(os.path.join(self.name, entry)))
+        return [os.path.join(self.name, entry) for entry in sorted(self._names - self._hashed - targets)]
+
+
+def _is_hash(name: str) -> bool:
+    stem, dot, number = name.partition(".")
+    return dot == "." and len(stem) == _HASH and number.isdigit() and _HEXADECIMAL.issuperset(stem)
+
+
+def _load_file(context: ssl.SSLContext, path: str) -> None:
+    if not os.path.isfile(path):
+        return
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError:
+        # OpenSSL refuses the whole file for one bad certificate; the others are used all the same.
+        with suppress(OSError), open(path, encoding="ascii", errors="replace") as file:
+            for certificate in usable_certificates(file.read()):
+                context.load_verify_locations(cadata=certificate)
