@@ -84,7 +84,7 @@ def test_warnings_come_once_each_through_the_hook():
     assert "IMGPKG_ENABLE_IAAS_AUTH" in seen[0].text
 
 
-def test_a_trace_tells_every_request(embedded_registry):
+def test_a_trace_shows_every_request(embedded_registry):
     lines = []
     with imgpkg.Session(trace=lines.append) as session:
         session._pool.send(Request("GET", f"{embedded_registry.url}/v2/")).close()

@@ -100,8 +100,8 @@ class ImgpkgError(Exception):
     """Base class of all exceptions that the package raises.
 
     `lines` are further lines of the text, and `hints` whole sentences on what to do next. `context` is what
-    was being done, outermost first; `doing` adds to it. `refusal` says what became of a credential; None
-    where that is not what the error is about.
+    was being done, outermost first; `doing` adds to it. `refusal` is about the credential of the
+    request; None for errors that are not about one.
     """
 
     refusal: Refusal | None = None
@@ -242,7 +242,7 @@ class RegistryError(ImgpkgError):
 
 
 class Unauthorized(RegistryError):
-    """Status 401. `refusal` says what became of the credential, the hints where it is from."""
+    """Status 401. `refusal` has the reason and a remedy, the hints the origin of the credential."""
 
 
 class Forbidden(RegistryError):
@@ -258,7 +258,7 @@ class NotFound(RegistryError):
 
     @property
     def cause(self) -> str:
-        """Empty: the message itself says what happened."""
+        """Empty: the message itself is the first sentence."""
         return ""
 
 

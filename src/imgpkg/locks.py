@@ -1,4 +1,4 @@
-"""Work that several threads want at once: one of them does it, the others wait and use the result."""
+"""Work that several threads need at once: one of them does it, the others wait and use the result."""
 
 from __future__ import annotations
 

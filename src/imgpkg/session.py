@@ -162,10 +162,10 @@ class Session:
         *,
         refused: Authorization | None = None,
     ) -> Authorization:
-        """Return the Authorization header that a registry wants now for `actions` on `repository`.
+        """Return the Authorization header that a registry requires now for `actions` on `repository`.
 
         `actions` are `pull`, `push`, which includes `pull`, `delete` or `*`. A token is fetched when none is
-        kept, or none that lives for ten more seconds. A login is shown to the registry once before it is
+        kept, or none that lives for ten more seconds. A login is sent to the registry once before it is
         returned. An authorization that was answered with 401 is given back as `refused`, to get another one.
 
         Raises Unauthorized for a refused credential, InvalidReference, UsageError, and whatever an operation
@@ -210,7 +210,7 @@ class _AskedAndSent:
     """Tells what is odd about the reference and about the secret that is sent, whatever its source."""
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
-        """Yield what is odd; see `ExplainsNearMisses.near_misses`."""
+        """Yield oddities; see `ExplainsNearMisses.near_misses`."""
         from imgpkg.auth.diagnosis.lookalike import reference_misses
         from imgpkg.auth.diagnosis.secret import secret_misses
 

@@ -25,8 +25,8 @@ class Login:
     A field that is None falls back to `IMGPKG_USERNAME`, `IMGPKG_PASSWORD`, `IMGPKG_TOKEN` or `IMGPKG_ANON`
     of the settings' environment; an empty string overrides the variable. The password or the token may be in
     a file instead, which is read when it is used, and again when it changes; `IMGPKG_PASSWORD_FILE` and
-    `IMGPKG_TOKEN_FILE` are the variables. With `anonymous`, a decision says that anonymous access is asked
-    for, and not that nothing was found. `repr` and `dataclasses.asdict` leave out the password and the token.
+    `IMGPKG_TOKEN_FILE` are the variables. With `anonymous`, a decision has anonymous access as asked for,
+    not as nothing found. `repr` and `dataclasses.asdict` leave out the password and the token.
     """
 
     username: str | None = None
@@ -87,7 +87,7 @@ class Settings:
     precedence over both; its fields that are None fall back to the variables of the side.
 
     `client_certificate` and `client_key` are the files of the certificate that is offered to registries that
-    want one; the key may be in the same file. None falls back to `IMGPKG_CLIENT_CERT`, `IMGPKG_CLIENT_KEY`.
+    ask for one; the key may be in the same file. None means `IMGPKG_CLIENT_CERT`, `IMGPKG_CLIENT_KEY`.
     `certs_dirs` are folders in the form of Docker's `certs.d`, with a folder for each host. None is read by
     default; `from_environment` takes those of podman and Docker.
 

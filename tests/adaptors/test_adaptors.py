@@ -240,7 +240,7 @@ class TestABodyThatCannotBeSentAgain:
         assert self.put(client, forgetful, changing, b"bytes").status == 201
         assert [asked.body for asked in forgetful.asked if asked.method == "PUT"] == [b"bytes"] * 2
 
-    def test_is_an_error_that_says_so(self, client, forgetful, changing):
+    def test_is_an_error_with_the_reason(self, client, forgetful, changing):
         async def pieces():
             yield b"piece"
 

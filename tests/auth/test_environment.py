@@ -348,7 +348,7 @@ def test_a_secret_that_ends_in_a_newline_is_sent_as_it_is_and_warned_about(kind)
     assert warnings == [f"IMGPKG_REGISTRY_{kind} ends in a newline, which is sent as a part of it"]
 
 
-def test_a_miss_tells_which_patterns_were_looked_at_and_why_they_did_not_match():
+def test_a_miss_shows_which_patterns_were_looked_at_and_why_they_did_not_match():
     environ = {
         "IMGPKG_REGISTRY_HOSTNAME": "gcr.io/team",
         "IMGPKG_REGISTRY_HOSTNAME_1": "gcr.io:5000",
@@ -424,7 +424,7 @@ def test_a_port_of_many_digits_is_none():
         look_up({"IMGPKG_REGISTRY_HOSTNAME": f"gcr.io:{'1' * 5000}"}, "gcr.io/p/i")
 
 
-def test_a_very_long_name_is_told_apart_from_the_known_ones():
+def test_a_very_long_name_is_distinguished_from_the_known_ones():
     with pytest.raises(CredentialError) as caught:
         look_up({f"IMGPKG_REGISTRY_{'a_' * 5000}": "x"}, "gcr.io/p/i")
     assert "is none of IMGPKG_REGISTRY_HOSTNAME" in caught.value.hints[0]

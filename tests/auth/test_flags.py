@@ -372,7 +372,7 @@ class TestFiles:
         assert finding.credential.password == "again!"
         assert "--registry-password-file cannot be read again" in finding.detail
 
-    def test_that_are_overruled_are_told_and_not_read(self, tmp_path):
+    def test_that_are_overruled_are_reported_and_not_read(self, tmp_path):
         os.mkfifo(tmp_path / "pipe")
         repository = Repository.parse("gcr.io/p/i")
         won = Finding("environment", Outcome.MATCHED, "has it", "IMGPKG_REGISTRY_HOSTNAME=gcr.io", ANONYMOUS)

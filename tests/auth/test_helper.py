@@ -387,7 +387,7 @@ def test_a_failure_is_not_remembered(folder, clock):
     assert helpers.get("a", "host.io").username == "u"
 
 
-def test_a_source_gives_the_credential_of_an_expired_answer_anew(folder, clock):
+def test_a_source_gives_the_credential_of_an_expired_answer_again(folder, clock):
     program = write_helper(folder, "a", """echo "{\\"Username\\":\\"u$n\\",\\"Secret\\":\\"p\\"}\"""")
     environ = {**program.environ, "DOCKER_AUTH_CONFIG": '{"credsStore": "a"}'}
     chain = Keychain([DockerConfigSource(environ, print, helpers=helpers_of(program, clock))])
@@ -449,7 +449,7 @@ sleep 0.05; rmdir "{folder}/busy"; echo '{{"Username":"u","Secret":"p"}}'""",
     assert [answer.username for answer in answers] == ["u"] * 6
 
 
-def test_a_failing_helper_ends_the_search_and_tells_who_asked(folder):
+def test_a_failing_helper_ends_the_search_and_names_its_caller(folder):
     write_helper(folder, "a", "echo 'no credentials username'; exit 1")
     environ = {"PATH": f"{folder}:/usr/bin:/bin"}
     environ["DOCKER_AUTH_CONFIG"] = '{"credsStore": "a", "auths": {"host.io": {"auth": "dTpw"}}}'

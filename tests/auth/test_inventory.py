@@ -146,7 +146,7 @@ def test_helpers_are_asked_once_for_their_lists(listed, tmp_path):
         ("echo '[]'", "the helper printed no list: it must be an object"),
     ],
 )
-def test_a_helper_without_a_list_is_told(listed, tmp_path, body, why):
+def test_a_helper_without_a_list_is_reported(listed, tmp_path, body, why):
     write_helper(tmp_path / "bin", "ecr-login", body)
     rows, (warning,) = listed({"credsStore": "ecr-login", "credHelpers": {"host.example": "ecr-login"}})
     assert [row[:3] for row in rows] == [("host.example", "", "unknown")]
@@ -161,7 +161,7 @@ def test_a_helper_that_knows_nothing_is_no_trouble(listed, tmp_path):
     assert listed({"credsStore": "empty"}) == ([], [])
 
 
-def test_a_broken_file_is_told_and_others_are_listed(listed, tmp_path):
+def test_a_broken_file_is_reported_and_others_are_listed(listed, tmp_path):
     other = tmp_path / "auth.json"
     other.write_text(json.dumps({"auths": {"host.example": auth()}}))
     rows, (warning,) = listed("{oops", REGISTRY_AUTH_FILE=str(other))

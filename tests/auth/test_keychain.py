@@ -83,7 +83,7 @@ def test_an_unknown_variable_fails_for_every_registry_also_with_flags():
         resolve("quay.io/p/i", {"IMGPKG_REGISTRY_X": ""}, Login(anonymous=True))
 
 
-def test_a_decision_tells_its_whole_way_and_no_secret():
+def test_a_decision_shows_its_whole_way_and_no_secret():
     decision = resolve("quay.io/p/i", ENVIRON)
     assert decision.explain() == (
         'credential for quay.io/p/i from docker config: $DOCKER_AUTH_CONFIG: auths "quay.io" '
@@ -95,7 +95,7 @@ def test_a_decision_tells_its_whole_way_and_no_secret():
     assert "hunter2" not in repr(decision)
 
 
-def test_nothing_found_is_said_in_as_many_words():
+def test_nothing_found_is_stated():
     decision = resolve("other.io/p/i", {})
     assert decision.credential == ANONYMOUS
     assert decision.winner is None
@@ -239,7 +239,7 @@ class Silent:
         return Finding(self.name, Outcome.NO_MATCH, "never")
 
 
-def test_near_misses_of_all_sources_are_told_once_and_also_of_those_never_asked():
+def test_near_misses_of_all_sources_are_reported_once_and_also_of_those_never_asked():
     one, other = NearMiss("telling", "one", "type this"), NearMiss("unasked", "other")
     silent = Silent()
     keychain = Keychain([silent, Telling(one, one), Telling(one, fails=True)], unasked=[Telling(other)])

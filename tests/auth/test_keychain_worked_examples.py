@@ -103,7 +103,7 @@ def test_a_helper_that_prints_the_user_token_gives_an_identity_token(tmp_path):
     assert (credential.kind, credential.identity_token) == ("identity token", "I")
 
 
-def test_two_robots_of_one_registry_are_told_apart():
+def test_two_robots_of_one_registry_are_distinguished():
     environ = {**one_set("h.io/auth", "srcu", 0), **one_set("h.io/dst", "dstu", 1)}
     assert decide(environ, NO_FLAGS, "h.io/auth/one") == login_of("srcu")
     assert decide(environ, NO_FLAGS, "h.io/dst/copy") == login_of("dstu")

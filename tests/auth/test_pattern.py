@@ -116,7 +116,7 @@ def test_a_host_in_letters_of_the_world_takes_its_form_for_dns(text, host):
         ("gcr.io,quay.io", "character"),
     ],
 )
-def test_a_host_that_there_cannot_be_is_told_apart_and_not_repeated(text, reason):
+def test_a_host_that_cannot_exist_is_distinguished_and_not_repeated(text, reason):
     with pytest.raises(NoHost, match=reason) as caught:
         Pattern.parse(text)
     assert text not in str(caught.value)
@@ -181,7 +181,7 @@ def test_a_pattern_matches(pattern, repository):
         ("[ab]:5000", "c:5000/p/i", "another host"),
     ],
 )
-def test_a_pattern_that_does_not_match_says_why(pattern, repository, reason):
+def test_a_pattern_that_does_not_match_has_the_reason(pattern, repository, reason):
     target = Address.of(Repository.parse(repository))
     assert reason in Pattern.parse(pattern).mismatch(target)
     assert not matches(pattern, repository)

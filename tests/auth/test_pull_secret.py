@@ -170,7 +170,7 @@ class TestNothing:
         ('{"auths": ', False),
     ],
 )
-def test_what_is_no_json_is_an_error_that_says_how_secrets_are_mounted(tmp_path, text, has_hint):
+def test_what_is_no_json_is_an_error_that_explains_how_secrets_are_mounted(tmp_path, text, has_hint):
     (tmp_path / ".dockerconfigjson").write_text(text)
     with pytest.raises(CredentialError) as caught:
         look_up({"IMGPKG_PULL_SECRETS": str(tmp_path)})
@@ -186,7 +186,7 @@ class TestUpdate:
         mount.update(_dockerconfigjson=config(**{"registry.example.com": "again"}))
         assert source.lookup(Repository.parse(IMAGE)).credential.username == "again"
 
-    def test_to_what_is_broken_keeps_what_was_there_and_says_so(self, tmp_path):
+    def test_to_what_is_broken_keeps_what_was_there_and_reports_it(self, tmp_path):
         mount = Mount(tmp_path / "pull", _dockerconfigjson=config(**{"registry.example.com": "first"}))
         source = DockerConfigSource({"IMGPKG_PULL_SECRETS": str(tmp_path / "pull")}, print)
         source.lookup(Repository.parse(IMAGE))

@@ -83,7 +83,7 @@ PLAIN = "Save it as plain text in UTF-8; in UTF-16 there are NUL characters."
         ),
     ],
 )
-def test_that_cannot_be_used_is_an_error_that_says_what_to_do(tmp_path, content, reason, hint):
+def test_that_cannot_be_used_is_an_error_with_a_remedy(tmp_path, content, reason, hint):
     path = tmp_path / "password"
     if content is not None:
         path.write_bytes(content)
@@ -129,7 +129,7 @@ def test_of_many_lines_is_only_ever_a_password(tmp_path):
         ("{}/\x1b", "which is not there", MISSING),
     ],
 )
-def test_that_is_no_file_is_an_error_that_says_what_to_do(tmp_path, path, reason, hint, monkeypatch):
+def test_that_is_no_file_is_an_error_with_a_remedy(tmp_path, path, reason, hint, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("x")
     (tmp_path / "loop").symlink_to("loop")
@@ -275,7 +275,7 @@ class TestChange:
         put(path, "s3cret")
         assert file.read().value == "s3cret"
 
-    def test_that_failed_is_told_in_the_trail(self, tmp_path):
+    def test_that_failed_is_reported_in_the_trail(self, tmp_path):
         path = tmp_path / "password"
         path.write_text("first")
         file = secret_in(path)

@@ -207,7 +207,7 @@ class TestWhatGoesWrong:
         assert str(caught.value) == f"Checking image existence: no {image}"
         assert str(bundle.repository.digest(image.digest)) in caught.value.hints[-1]
 
-    def test_deep_inside_is_told_with_the_way_there(self, shelf):
+    def test_deep_inside_is_reported_with_the_way_there(self, shelf):
         image = shelf.add("r.io/app/image", text("a"))
         inner = shelf.bundle("r.io/bundles/inner", image)
         outer = shelf.bundle("r.io/bundles/outer", inner)

@@ -49,7 +49,7 @@ class TestAnImage:
         assert image.config_raw == b""
         assert not image.is_bundle
 
-    def test_that_is_missing_is_told_with_what_was_wanted(self, embedded_registry, session):
+    def test_that_is_missing_is_reported_with_what_was_wanted(self, embedded_registry, session):
         reference = Repository.parse(f"{embedded_registry.address}/image/none").tag("v1")
         with pytest.raises(NotFound, match=r"^Fetching image: GET http://"):
             fetch_image(session.client, reference)

@@ -103,7 +103,7 @@ class TestTheImagesLock:
         expected = "Expected to find .imgpkg/images.yml in bundle image"
         assert refusal(fetch_images_lock, place.client, bundle) == expected
 
-    def test_that_is_bad_is_told_with_the_bundle_s_digest(self, place):
+    def test_that_is_bad_is_reported_with_the_bundle_s_digest(self, place):
         bundle = place.bundle({".imgpkg/images.yml": b"kind: ImagesLock\n"})
         assert refusal(fetch_images_lock, place.client, bundle) == (
             f"Unmarshalling ImagesLock from image with Digest '{bundle.manifest.digest}': "
@@ -111,7 +111,7 @@ class TestTheImagesLock:
             "Unknown version (known: imgpkg.carvel.dev/v1alpha1)"
         )
 
-    def test_that_is_not_there_is_told(self, place):
+    def test_that_is_not_there_is_reported(self, place):
         bundle = place.bundle()
         place.fail(refusing(404, "BLOB_UNKNOWN", "blob unknown"), method="GET", path="blobs/")
         text = refusal(fetch_images_lock, place.client, bundle, error=RegistryError)
@@ -129,12 +129,12 @@ class TestTheImagesLock:
         text = refusal(fetch_images_lock, place.client, bundle, error=VerificationError)
         assert "error verifying sha256 checksum after reading" in text
 
-    def test_in_a_broken_tar_is_told(self, place):
+    def test_in_a_broken_tar_is_reported(self, place):
         bundle = place.bundle(gzip.compress(b"no tar at all" * 100))
         text = refusal(fetch_images_lock, place.client, bundle, error=UnpackError)
         assert text.startswith("reading tar: ")
 
-    def test_in_broken_gzip_is_told(self, place):
+    def test_in_broken_gzip_is_reported(self, place):
         bundle = place.bundle(layer_of(IN_BUNDLE)[:40])
         text = refusal(fetch_images_lock, place.client, bundle, error=UnpackError)
         assert text.startswith("reading tar: ")
@@ -164,7 +164,7 @@ class TestALocationsRecord:
         place.fail(refusing(status, "DENIED"), path="manifests/.*image-locations")
         assert fetch_locations(place.client, bundle) is None
 
-    def test_that_fails_otherwise_is_told(self, place):
+    def test_that_fails_otherwise_is_reported(self, place):
         bundle = place.bundle()
         place.fail(refusing(400, "BAD", "bad day"), path="manifests/.*image-locations")
         text = refusal(fetch_locations, place.client, bundle, error=RegistryError)
@@ -205,7 +205,7 @@ class TestALocationsRecord:
             f"Reading fetched location image: Could not read locations image layer contents: GET {url}"
         ) in text
 
-    def test_in_a_broken_tar_is_told(self, place):
+    def test_in_a_broken_tar_is_reported(self, place):
         bundle = place.bundle()
         place.record(bundle, gzip.compress(b"no tar at all" * 100))
         text = refusal(fetch_locations, place.client, bundle, error=UnpackError)
@@ -228,7 +228,7 @@ class TestALocationsRecord:
             ),
         ],
     )
-    def test_that_breaks_its_rules_is_told(self, place, data, text):
+    def test_that_breaks_its_rules_is_reported(self, place, data, text):
         bundle = place.bundle()
         place.record(bundle, {"image-locations.yml": data})
         assert refusal(fetch_locations, place.client, bundle) == f"Reading fetched location image: {text}"

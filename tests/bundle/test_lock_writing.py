@@ -120,7 +120,7 @@ class TestItsPlace:
         with open(reader, "rb") as file:
             assert file.read() == b"data"
 
-    def test_in_a_removed_working_directory_is_an_error_that_says_so(self, tmp_path, monkeypatch):
+    def test_in_a_removed_working_directory_is_an_error_with_the_reason(self, tmp_path, monkeypatch):
         (tmp_path / "gone").mkdir()
         monkeypatch.chdir(tmp_path / "gone")
         (tmp_path / "gone").rmdir()
@@ -178,7 +178,7 @@ class TestWithoutPrivileges:
         assert str(caught.value) == f"open {path}: permission denied"
         assert (read_file(path), os.listdir(folder)) == (b"mine", ["x.yml"])
 
-    def test_a_file_of_somebody_else_is_replaced_where_that_is_allowed(self, folder):
+    def test_a_file_of_another_user_is_replaced_where_that_is_allowed(self, folder):
         path = os.path.join(folder, "x.yml")
         write_file(path, b"mine")
         os.chmod(path, 0o666)

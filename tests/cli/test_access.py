@@ -74,7 +74,7 @@ def talking(handle):
 
 
 class TestWhatHolds:
-    def test_is_told_step_by_step(self, run, login, docker_registry_token):
+    def test_is_reported_step_by_step(self, run, login, docker_registry_token):
         address = docker_registry_token.address
         login(address)
         settings = Settings(login=Login(USERNAME, PASSWORD))
@@ -456,7 +456,7 @@ class TestWhatStays:
             assert [record.status for record in server.requests][-2:] == [202, 204]
         assert [path for path in (tmp_path / "storage").rglob("*") if path.is_file()] == []
 
-    def test_of_an_upload_that_cannot_be_cancelled_is_told(self, run):
+    def test_of_an_upload_that_cannot_be_cancelled_is_reported(self, run):
         with serve(faults=always(refusing(405, "UNSUPPORTED"), method="DELETE")) as server:
             done = run("auth", "check", f"{server.address}/check/a", "--push")
         assert (

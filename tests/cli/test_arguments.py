@@ -310,7 +310,7 @@ def test_values_are_quoted_as_go_quotes(refused, value, quoted):
     assert refused("copy", f"--resume={value}").startswith(f'invalid argument "{quoted}" for "--resume" flag')
 
 
-def test_the_first_mistake_is_told():
+def test_the_first_mistake_is_reported():
     with pytest.raises(UsageError, match="unknown flag: --one"):
         parse(PULL, "--one", "--two", "--recursive=x")
 

@@ -10,7 +10,7 @@ import pytest
 REPOSITORY = "registry.example.com/team/app"
 
 
-def test_the_winner_comes_first_and_then_what_each_source_said(run, monkeypatch):
+def test_the_winner_comes_first_and_then_each_source(run, monkeypatch):
     monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", "registry.example.com/team")
     monkeypatch.setenv("IMGPKG_REGISTRY_USERNAME_0", "robot")
     monkeypatch.setenv("IMGPKG_REGISTRY_PASSWORD_0", "s3cret")
@@ -100,7 +100,7 @@ def test_a_host_in_letters_of_the_world_is_one_registry_in_variables_and_argumen
     assert done.out.startswith("no credential found")
 
 
-def test_a_host_that_there_cannot_be_is_warned_about_and_ends_no_command(run, monkeypatch):
+def test_a_host_that_cannot_exist_is_warned_about_and_ends_no_command(run, monkeypatch):
     monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_x", "a..b")
     done = run("auth", "explain", REPOSITORY)
     assert done.code == 0
@@ -222,7 +222,7 @@ def test_programs_learn_why_the_access_is_anonymous(run, monkeypatch, environ, a
     assert json.loads(run("auth", "explain", REPOSITORY, "--json").out)["anonymous"] == anonymous
 
 
-def test_a_fingerprint_tells_whether_two_places_hold_one_secret(run, monkeypatch):
+def test_a_fingerprint_shows_whether_two_places_hold_one_secret(run, monkeypatch):
     monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", "one.example.com")
     monkeypatch.setenv("IMGPKG_REGISTRY_REGISTRY_TOKEN_0", "s3cret")
     monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_1", "two.example.com")
@@ -236,7 +236,7 @@ def test_a_fingerprint_tells_whether_two_places_hold_one_secret(run, monkeypatch
     assert documents[0]["fingerprintNote"] is None
 
 
-def test_a_fingerprint_for_one_run_says_so(run, monkeypatch):
+def test_a_fingerprint_for_one_run_has_a_note(run, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/proc/none")
     monkeypatch.setenv("IMGPKG_TOKEN", "s3cret")
     done = run("auth", "explain", REPOSITORY)
@@ -247,7 +247,7 @@ def test_a_fingerprint_for_one_run_says_so(run, monkeypatch):
     )
 
 
-def test_no_key_is_made_where_there_is_no_secret_to_tell_apart(run, monkeypatch, tmp_path):
+def test_no_key_is_made_where_there_is_no_secret_to_compare(run, monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert run("auth", "explain", REPOSITORY).code == 0
     assert list(tmp_path.iterdir()) == []

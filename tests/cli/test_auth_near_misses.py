@@ -525,7 +525,7 @@ def test_what_is_right_or_for_quite_another_registry_is_no_near_miss(explained, 
     assert explained(environ, config, words)[1] == []
 
 
-def test_the_fingerprints_of_two_sets_tell_them_apart(explained):
+def test_the_fingerprints_of_two_sets_differ(explained):
     environ = {"IMGPKG_REGISTRY_HOSTNAME": HOST, "IMGPKG_REGISTRY_REGISTRY_TOKEN": "t0ken"}
     text, (miss,) = explained({SET: HOST, **LOGIN, **environ}, {}, [REPOSITORY])
     assert f"(fingerprint {miss['fingerprint']})" in text

@@ -223,7 +223,7 @@ def test_the_root_alone_shows_its_help_before_it_complains(run):
 
 @pytest.mark.parametrize("command", ["copy", "describe"])
 @pytest.mark.parametrize("number", [0, -1])
-def test_work_needs_somebody_to_do_it(refused, repository, command, number):
+def test_copying_needs_a_worker(refused, repository, command, number):
     words = ["--to-repo", f"{repository}-copy"] if command == "copy" else []
     text = refused(command, "-b", repository, *words, f"--concurrency={number}")
     assert text == f"Expected --concurrency to be >= 1, but was {number}"
@@ -282,7 +282,7 @@ def test_a_copy_to_nowhere_is_refused_before_a_password_is_read(refused, reposit
 
 
 @pytest.mark.parametrize("words", [["--to-repo", "COPY"], ["--to-tar", "x.tar"], ["--to-oci-layout", "x"]])
-def test_a_dry_run_says_what_would_be_copied_and_copies_nothing(run, image, tmp_path, monkeypatch, words):
+def test_a_dry_run_prints_what_would_be_copied_and_copies_nothing(run, image, tmp_path, monkeypatch, words):
     monkeypatch.chdir(tmp_path)
     words = [word.replace("COPY", f"{image}-copy") for word in words]
     before = sorted(tmp_path.iterdir())

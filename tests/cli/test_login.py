@@ -36,7 +36,7 @@ def log_in(run, place, *words, stdin=PASSWORD + "\n"):
     return run("auth", "login", place, "-u", USERNAME, "--password-stdin", *words, stdin=stdin)
 
 
-def test_login_says_where_the_login_is(run, embedded_login, config):
+def test_login_prints_where_the_login_is(run, embedded_login, config):
     done = log_in(run, embedded_login.address)
     assert done.code == 0
     assert done.out == f"Stored the login of '{USERNAME}' for {embedded_login.address} in {config}\n"
@@ -205,7 +205,7 @@ os.execv(sys.executable, [sys.executable, "-m", "imgpkg", *sys.argv[1:]])
 """
 
 
-def test_logout_says_what_was_removed_and_what_is_left(run, config, monkeypatch):
+def test_logout_prints_what_was_removed_and_what_is_left(run, config, monkeypatch):
     assert log_in(run, "host.example", "--check=false").code == 0
     monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", "*.example")
     monkeypatch.setenv("IMGPKG_REGISTRY_USERNAME_0", "me")

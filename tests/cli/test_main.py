@@ -132,9 +132,7 @@ def test_an_interrupted_pull_leaves_the_old_output(started, hanging, tmp_path):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_pull_that_is_told_to_stop_while_it_unpacks_leaves_the_old_output_alone(
-    started, tmp_path, number, code
-):
+def test_a_pull_that_is_stopped_while_it_unpacks_leaves_the_old_output_alone(started, tmp_path, number, code):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "old").write_text("old")
     unpacking = threading.Event()
@@ -156,7 +154,7 @@ def test_a_pull_that_is_told_to_stop_while_it_unpacks_leaves_the_old_output_alon
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_worker_that_waits_for_a_credential_helper_holds_up_nobody(
+def test_a_worker_that_waits_for_a_credential_helper_blocks_no_other_thread(
     started, repository, tmp_path, monkeypatch, number, code
 ):
     running = tmp_path / "running"
@@ -201,7 +199,7 @@ def run_failing(run, monkeypatch):
     return ran
 
 
-def test_an_interruption_anywhere_is_told_in_one_line(run_failing):
+def test_an_interruption_anywhere_is_reported_in_one_line(run_failing):
     done = run_failing(KeyboardInterrupt())
     assert (done.code, done.out, done.err) == (130, "", "imgpkg: Error: interrupted\n")
 
@@ -219,7 +217,7 @@ def test_a_reader_that_has_gone_is_no_reason_to_complain(started, image, words):
 
 
 @pytest.mark.parametrize("words", [["help"], ["--help"], ["version"], ["version", "--json"]], ids=" ".join)
-def test_a_full_disk_is_told_in_one_line(started, words):
+def test_a_full_disk_is_reported_in_one_line(started, words):
     with open("/dev/full", "wb") as full:
         process = started(*words, stdout=full)
         err = process.communicate(timeout=_SECONDS)[1]
@@ -256,7 +254,7 @@ def test_a_closed_standard_input_is_an_empty_password(tmp_path):
     ],
 )
 @pytest.mark.parametrize("debug", [False, True])
-def test_an_error_nobody_thought_of_is_a_message_and_with_debug_a_traceback(run_failing, error, text, debug):
+def test_an_unexpected_error_is_a_message_and_with_debug_a_traceback(run_failing, error, text, debug):
     done = run_failing(error, f"--debug={str(debug).lower()}")
     assert done.code == 1
     assert f"imgpkg: Error: {text}\n" in done.err
@@ -311,7 +309,7 @@ class TestErrorText:
     def test_percent_signs_are_taken_as_they_are(self, refused):
         assert "%d%s" in refused("tag", "resolve", "-i", "registry.example.com/%d%s")
 
-    def test_a_missing_file_is_told_in_the_words_of_the_original(self, refused, tmp_path):
+    def test_a_missing_file_is_reported_in_the_words_of_the_original(self, refused, tmp_path):
         text = refused("pull", "--lock", "a)b", "-o", tmp_path / "out")
         assert text.endswith("open a)b: no such file or directory")
 
@@ -348,7 +346,7 @@ def hanging():
         yield Hanging(server.address, requests)
 
 
-def test_a_file_name_that_is_no_text_is_said_byte_by_byte(started):
+def test_a_file_name_that_is_no_text_is_printed_byte_by_byte(started):
     process = started("push", "-i", "localhost:1/a/b", "-f", os.fsdecode(b"no\xff"))
     err = process.communicate(timeout=_SECONDS)[1]
     assert err == b"imgpkg: Error: lstat no\xff: no such file or directory\n"

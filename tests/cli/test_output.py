@@ -145,11 +145,11 @@ class TestJSON:
         document = json.loads(done.out)
         assert (list(document), document["refusal"]) == (["error", "refusal", "hints"], None)
 
-    def test_flags_that_are_wrong_are_told_as_text(self, run):
+    def test_flags_that_are_wrong_are_reported_as_text(self, run):
         done = run("--json", "push", "--bogus")
         assert (done.code, done.out, done.err) == (1, "", "imgpkg: Error: unknown flag: --bogus\n")
 
-    def test_nothing_said_is_no_document(self, capsys):
+    def test_no_output_is_no_document(self, capsys):
         output = JSONOutput(*streams(capsys), ())
         output.finish()
         assert capsys.readouterr().out == ""
@@ -238,7 +238,7 @@ class TestTables:
             "",
         ]
 
-    def test_people_are_told_of_an_empty_table(self, capsys):
+    def test_people_see_an_empty_table(self, capsys):
         assert self.said(capsys, Table("tags", ("Name",), ()), terminal=True) == "Tags\n\nName  \n\n0 tags\n"
 
     def test_headers_are_bold_where_there_is_colour(self, capsys):
@@ -281,7 +281,7 @@ class TestPadding:
 
 
 class TestOnATerminal:
-    def test_a_success_is_told_without_colour(self, terminal):
+    def test_a_success_is_reported_without_colour(self, terminal):
         done = terminal("version")
         assert re.fullmatch(r"imgpkg version \S+\n\nSucceeded\n", done.out)
         assert (done.code, done.err) == (0, "")

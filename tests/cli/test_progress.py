@@ -50,7 +50,7 @@ def test_messages_are_text(make, said):
     assert [stream.getvalue() for stream in said] == ["dir: .\n", ""]
 
 
-def test_a_warning_is_said_once(make, said):
+def test_a_warning_is_printed_once(make, said):
     reporter = make()
     for text in ("one", "two", "one"):
         reporter(Warned(text))

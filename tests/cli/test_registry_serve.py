@@ -30,7 +30,7 @@ def serving(started):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_it_is_told_to_stop(serving, number):
+def test_it_serves_until_it_is_stopped(serving, number):
     process, scheme, address = serving()
     assert scheme == "http"
     assert ask(address, "GET", "/v2/").status == 200
@@ -42,7 +42,7 @@ def test_it_serves_until_it_is_told_to_stop(serving, number):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_may_be_told_to_stop_as_soon_as_it_said_its_address(serving, number):
+def test_it_may_be_stopped_as_soon_as_it_has_printed_its_address(serving, number):
     for _ in range(5):
         process, _, _ = serving()
         process.send_signal(number)
@@ -114,7 +114,7 @@ def test_tls_has_two_halves(refused, words):
     )
 
 
-def test_a_port_that_is_taken_is_told(refused):
+def test_a_port_that_is_taken_is_reported(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert refused("registry", "serve", "--address", address).endswith("address already in use")

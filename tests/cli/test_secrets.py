@@ -129,7 +129,7 @@ def test_in_runs_with_a_wrong_password(quiet, request, kind, shown):
 
 
 @pytest.mark.parametrize("shown", ["--debug", "--json", "--tty"])
-def test_in_runs_with_a_token_that_nobody_takes(quiet, with_login, shown):
+def test_in_runs_with_a_token_that_is_not_accepted(quiet, with_login, shown):
     words = ["-i", f"{with_login.address}/secret/app", "--registry-token", TOKEN]
     assert quiet("tag", "list", *words, shown).code == 1
 

@@ -347,7 +347,7 @@ class TestAsAnOrdinaryUser:
             fail_with(UnpackError("bad"), nobody / "out")
         assert tree(nobody) == {"out/": None, "out/old": b"old"}
 
-    def test_a_folder_that_nobody_may_rename_stays(self, nobody):
+    def test_a_folder_that_cannot_be_renamed_stays(self, nobody):
         (nobody / "out").mkdir()
         with (
             pytest.raises(LocalIOError, match=r"^Removing output directory: rename .*: permission denied$"),
@@ -375,7 +375,7 @@ class TestAsAnOrdinaryUser:
         assert tree(nobody / "out") == {"closed/": None, "closed/old": b"old"}
         (nobody / "out" / "closed").chmod(0o700)
 
-    def test_an_entry_that_nobody_may_move_is_an_error_and_stays_as_it_was(self, nobody):
+    def test_an_entry_that_cannot_be_moved_is_an_error_and_stays_as_it_was(self, nobody):
         holder = nobody / "holder"
         (holder / "new").mkdir(parents=True)
         (nobody / "out" / "closed").mkdir(parents=True)

@@ -537,7 +537,7 @@ class TestTheTemporaryFile:
 
 
 class TestAnEvent:
-    def test_tells_each_entry_before_its_content_is_read(self):
+    def test_reports_each_entry_before_its_content_is_read(self):
         example()
         events = []
         packed("ex", on_event=events.append)
@@ -545,7 +545,7 @@ class TestAnEvent:
         told = [event for event in events if isinstance(event, Message)]
         assert told == [Message(f"{line}\n") for line in [*lines, "dir: empty", "file: run.sh"]]
 
-    def test_tells_how_many_bytes_there_are_and_counts_them(self):
+    def test_reports_how_many_bytes_there_are_and_counts_them(self):
         write("d/a", bytes(3 << 20))
         write("d/b", b"12345")
         events = []

@@ -180,7 +180,7 @@ class TestTheTokenService:
         assert self.status(server, reply, "/v2/any/where/blobs/uploads/", "POST") == 401
         assert self.status(server, reply, "/v2/_catalog") == 401
 
-    def test_gives_anonymous_clients_nothing_unless_told_to(self, embedded_token):
+    def test_gives_anonymous_clients_nothing_by_default_not(self, embedded_token):
         reply = self.get(embedded_token)
         assert (reply.status, reply.code) == (401, "UNAUTHORIZED")
 
@@ -214,7 +214,7 @@ class TestTheTokenService:
         refresh = self.get(server, "?offline_token=true", basic("writer", "wrîte:me")).json["refresh_token"]
         assert ask(server.address, "GET", "/v2/", authorization=f"Bearer {refresh}").status == 401
 
-    def test_takes_no_refresh_token_of_somebody_who_has_gone(self):
+    def test_takes_no_refresh_token_of_a_removed_account(self):
         access = TokenAccess([READER])
         with serve(access=access) as server:
             gone = access.issue_refresh("nobody")

@@ -159,7 +159,7 @@ class TestAnUpload:
         assert reply.status == 201
         assert ask(server.address, "GET", BLOB).body == DATA
 
-    def test_tells_how_far_it_is(self, server):
+    def test_reports_how_far_it_is(self, server):
         location = begin(server)
         reply = ask(server.address, "GET", location)
         assert (reply.status, reply.headers["range"]) == (204, "0-0")

@@ -78,7 +78,7 @@ class TestAConnection:
             sock.shutdown(socket.SHUT_WR)
             assert statuses(everything(sock)) in ([], [400])
 
-    def test_goes_on_after_a_small_body_that_nobody_read(self, server, dial):
+    def test_goes_on_after_a_small_body_that_was_not_read(self, server, dial):
         sock = dial(server)
         body = b"x" * 1000
         sock.sendall(b"PUT /v2/a/manifests/x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + body)

@@ -59,7 +59,7 @@ class TestAnAddress:
 
 
 class TestRecords:
-    def test_tell_what_was_asked_and_answered_before_the_answer_arrives(self):
+    def test_report_what_was_asked_and_answered_before_the_answer_arrives(self):
         seen = []
         with serve(on_request=seen.append) as server:
             ask(server.address, "GET", "/v2/a%2Fb/tags/list?n=1&last=x+y", authorization="Basic eDp5")
@@ -76,7 +76,7 @@ class TestRecords:
                 ask(server.address, "GET", path)
             assert [record.path for record in server.requests] == ["/2", "/3"]
 
-    def test_tell_of_failures_in_the_registry_itself(self, tmp_path):
+    def test_report_failures_in_the_registry_itself(self, tmp_path):
         with serve(storage=Storage(tmp_path)) as server:
             (tmp_path / "uploads").rmdir()
             reply = ask(server.address, "POST", WHOLE, DATA)

@@ -96,7 +96,7 @@ def test_to_a_repository_is_taken_up_again(imgpkg, started, bundle, tmp_path):
         assert f"{server.address}/copy/b@" in (tmp_path / "out/.imgpkg/images.yml").read_text()
 
 
-def test_by_the_keyboard_ends_soon_and_says_so(imgpkg, started, open_session, tmp_path):
+def test_by_the_keyboard_ends_soon_with_a_message(imgpkg, started, open_session, tmp_path):
     slow = Slow("GET", "/blobs/", 0)
     with serve(faults=slow) as server:
         slow.is_over = True

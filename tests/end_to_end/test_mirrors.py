@@ -48,7 +48,7 @@ def test_a_file_that_is_named_gives_the_way_and_not_the_name(image, conf, way):
     assert (done.returncode, done.stdout) == (0, image), done.stderr
 
 
-def test_no_file_is_read_that_nobody_named(image, conf, empty_environment):
+def test_no_file_is_read_that_was_not_named(image, conf, empty_environment):
     folder = empty_environment / ".config/containers"
     folder.mkdir(parents=True)
     os.rename(conf, folder / "registries.conf")

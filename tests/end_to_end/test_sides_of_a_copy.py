@@ -275,7 +275,7 @@ def test_a_blob_is_mounted_where_the_user_of_the_destination_may_read_the_source
 
 
 @pytest.mark.parametrize("form", [(), ("--json",), ("--debug",)])
-def test_one_warning_tells_that_the_plain_login_goes_to_a_registry_that_a_bundle_names(
+def test_one_warning_shows_that_the_plain_login_goes_to_a_registry_that_a_bundle_names(
     imgpkg, tmp_path, embedded_registry, another_registry, form
 ):
     with serve() as strange, Session() as session:

@@ -55,7 +55,7 @@ class TestATarFile:
         assert files["f"] == b"x"
         assert files[".imgpkg/images.yml"].decode().count(f"image: {to}@sha256:") == 3
 
-    def test_tells_of_each_member_in_the_words_of_the_original(self, nested, session, tmp_path):
+    def test_reports_each_member_in_the_words_of_the_original(self, nested, session, tmp_path):
         seen = []
         tar = tmp_path / "said.tar"
         copy_to_tar(CopySource(bundle=str(nested)), tar, session=session, on_event=seen.append)

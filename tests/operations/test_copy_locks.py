@@ -146,7 +146,7 @@ class TestABundleLock:
         with pytest.raises(errors.NotABundle, match="Expected bundle image but found plain image"):
             copy_to_repository(CopySource(lock=str(tmp_path / "lock.yml")), f"{address}/c/x", session=session)
 
-    def test_that_is_missing_says_so(self, address, session):
+    def test_that_is_missing_is_named(self, address, session):
         with pytest.raises(errors.LocalIOError, match="Trying to read bundle or images lock file: "):
             copy_to_repository(CopySource(lock="nosuch.yml"), f"{address}/c/x", session=session)
 
@@ -161,7 +161,7 @@ class TestTheLockThatIsWritten:
         (only,) = ImagesLock.from_path(out).images
         assert str(only.reference) == f"{address}/c/single@{image.digest}"
 
-    def test_cannot_be_written_when_nobody_knows_the_root(self, address, session, tmp_path):
+    def test_cannot_be_written_when_the_root_is_unknown(self, address, session, tmp_path):
         bundle = make_bundle(session, f"{address}/locked/old:v1", {}, tmp_path / "b")
         tar = tmp_path / "old.tar"
         copy_to_tar(CopySource(bundle=str(bundle)), tar, session=session)

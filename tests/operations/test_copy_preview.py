@@ -62,7 +62,7 @@ def test_reads_tar_files_without_asking_any_source(
     assert [str(decision.repository) for decision in preview.credentials] == [to]
 
 
-def test_tells_what_stays_behind(embedded_registry, session):
+def test_reports_what_stays_behind(embedded_registry, session):
     image = make_image(
         session, f"{embedded_registry.address}/seen/foreign", ["x"], layer_type=media.DOCKER_FOREIGN_LAYER
     )
@@ -80,7 +80,7 @@ def test_refuses_what_the_copy_would_refuse(session, open_session):
         preview_copy(CopySource(image="a/b"), session=open_session(concurrency=0))
 
 
-def test_tells_what_the_destination_has_as_the_copy_will_find_it(
+def test_reports_what_the_destination_has_as_the_copy_will_find_it(
     embedded_registry, another_registry, open_session, tmp_path
 ):
     address = embedded_registry.address
@@ -103,7 +103,7 @@ def test_tells_what_the_destination_has_as_the_copy_will_find_it(
     assert all(image.is_there for image in again.images)
 
 
-def test_explaining_a_credential_asks_nobody(session, embedded_registry):
+def test_explaining_a_credential_sends_nothing(session, embedded_registry):
     before = len(embedded_registry.requests)
     decision = explain(f"{embedded_registry.address}/team/app:v1", session=session)
     assert decision.winner is None

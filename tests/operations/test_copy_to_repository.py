@@ -133,7 +133,7 @@ class TestABundle:
                 CopySource(image=str(bundle)), f"{embedded_registry.address}/copy/b", session=session
             )
 
-    def test_that_names_an_image_nobody_has_fails_with_both_places(self, two, session, tmp_path):
+    def test_that_names_a_missing_image_fails_with_both_places(self, two, session, tmp_path):
         here, there = two
         gone = f"{here.address}/app/gone@sha256:{'0' * 64}"
         bundle = make_bundle(session, f"{here.address}/bundles/broken:v1", {gone: {}}, tmp_path / "b")
@@ -172,7 +172,7 @@ class TestAnImage:
             manifest = session.client.manifest(repository.digest(child.digest))
             assert all(session.client.has_blob(repository, blob.digest) for blob in manifest.blobs())
 
-    def test_leaves_non_distributable_layers_behind_and_says_so(self, two, session):
+    def test_leaves_non_distributable_layers_behind_and_reports_it(self, two, session):
         here, there = two
         image = make_image(
             session, f"{here.address}/app/windows", ["base"], layer_type=media.DOCKER_FOREIGN_LAYER

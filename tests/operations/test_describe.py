@@ -101,7 +101,7 @@ class TestADescription:
             describe(str(image), session=session)
         assert str(caught.value) == f"Only bundles can be described, and {image} is not a bundle"
 
-    def test_of_nothing_says_what_it_tried(self, session):
+    def test_of_nothing_names_what_it_tried(self, session):
         with pytest.raises(errors.InvalidReference) as caught:
             describe("", session=session)
         assert str(caught.value) == "Unable to check if  is a bundle: could not parse reference: "

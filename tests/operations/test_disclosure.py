@@ -118,7 +118,7 @@ def test_every_operation_that_follows_a_bundle_warns(places, warned, tmp_path, w
     assert text.endswith(f"to limit it: {SETS}")
 
 
-def test_nothing_is_said_where_no_login_goes_to_a_strange_registry(places, warned, tmp_path):
+def test_nothing_is_reported_where_no_login_goes_to_another_registry(places, warned, tmp_path):
     own, strange, third, bundle = places
     copy = copying("x/y", third, bundle=bundle)
     assert warned(copy, Login()) == []

@@ -51,7 +51,7 @@ class TestAnIndexThatListsTheSameAgainAndAgain:
         with pytest.raises(errors.ArchiveError, match="lists more than 100000 manifests"):
             copy_to_tar(CopySource(image=str(doubled)), tmp_path / "x.tar", session=session)
 
-    def test_finds_no_place_in_a_tar_file_that_nobody_could_read(self, embedded_registry, session, tmp_path):
+    def test_finds_no_place_in_a_tar_file_that_could_not_be_read(self, embedded_registry, session, tmp_path):
         where = f"{embedded_registry.address}/endless/large"
         large = make_nested(session, where, 10, times=2, annotations={"long": "x" * 2_000_000})
         with pytest.raises(errors.ArchiveError, match=r"more than manifest\.json of a tar file can hold"):

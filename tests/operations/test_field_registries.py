@@ -61,7 +61,7 @@ class TestAPushToARegistryThatHidesWhatIsMissing:
             push([write_tree(LARGE)], image=f"{server.address}/virtual/app:v1", session=session)
             assert [request.status for request in server.requests].count(401) <= 1
 
-    def test_is_told_as_a_refused_write_where_nothing_may_be_written(self, session, write_tree):
+    def test_is_reported_as_a_refused_write_where_nothing_may_be_written(self, session, write_tree):
         text = r"Writing image: POST .*: DENIED: read only$"
         with (
             serve(faults=always(refusing(403, "DENIED", "read only"))) as server,
@@ -262,7 +262,7 @@ class TestAnImageOfSchema1:
         ],
         ids=["image", "any image", "bundle", "nested"],
     )
-    def test_is_told_to_be_one(self, session, tmp_path, image, options, kind):
+    def test_is_named_as_one(self, session, tmp_path, image, options, kind):
         source = {options.pop("kind"): image}
         with pytest.raises(kind) as caught:
             pull(tmp_path / "out", session=session, **source, **options)

@@ -246,7 +246,7 @@ def test_a_broken_file_is_found_before_a_password_is_sent(embedded_login, entere
     assert config.read_text() == "{\n oops"
 
 
-def test_another_credential_that_comes_first_is_told(embedded_login, entered):
+def test_another_credential_that_comes_first_is_reported(embedded_login, entered):
     session = entered(IMGPKG_REGISTRY_HOSTNAME_0=embedded_login.address)
     stored = imgpkg.login(embedded_login.address, GOOD, session=session)
     assert stored.warnings[-1] == (
@@ -261,7 +261,7 @@ def test_variables_for_every_registry_come_first_too(embedded_login, entered):
     assert stored.warnings[-1].endswith("another comes first: flags: $IMGPKG_USERNAME, $IMGPKG_PASSWORD")
 
 
-def test_a_file_that_imgpkg_does_not_read_is_told(embedded_login, entered, home):
+def test_a_file_that_imgpkg_does_not_read_is_reported(embedded_login, entered, home):
     path = str(home / "elsewhere.json")
     stored = imgpkg.login(embedded_login.address, GOOD, session=entered(), authfile=path)
     assert stored.warnings[-1] == f"imgpkg does not read {path}: set REGISTRY_AUTH_FILE to it"
@@ -269,13 +269,13 @@ def test_a_file_that_imgpkg_does_not_read_is_told(embedded_login, entered, home)
     assert imgpkg.explain(f"{embedded_login.address}/a/b", session=session).credential == GOOD
 
 
-def test_a_source_that_fails_before_it_is_told(embedded_login, entered):
+def test_a_source_that_fails_before_it_is_reported(embedded_login, entered):
     session = entered(DOCKER_AUTH_CONFIG="{oops")
     stored = imgpkg.login(embedded_login.address, GOOD, session=session)
     assert stored.warnings[-1].startswith("imgpkg does not come to this login: ")
 
 
-def test_others_who_can_read_the_file_are_told(embedded_login, entered, config):
+def test_others_who_can_read_the_file_are_reported(embedded_login, entered, config):
     config.parent.mkdir()
     config.write_text("{}")
     config.chmod(0o644)
@@ -283,7 +283,7 @@ def test_others_who_can_read_the_file_are_told(embedded_login, entered, config):
     assert f"other users of this machine can read {config}: chmod 600 it" in stored.warnings
 
 
-def test_a_logout_tells_what_still_gives_a_credential(entered, config, home):
+def test_a_logout_shows_what_still_gives_a_credential(entered, config, home):
     entry = {"auth": base64.b64encode(b"a:b").decode()}
     config.parent.mkdir()
     config.write_text(json.dumps({"auths": {"https://host.example/v2/": entry, "host.example/team": entry}}))
@@ -305,7 +305,7 @@ def test_a_logout_tells_what_still_gives_a_credential(entered, config, home):
     assert logins(config) == {"host.example/team": "a:b"}
 
 
-def test_a_source_that_fails_at_a_logout_is_told(entered):
+def test_a_source_that_fails_at_a_logout_is_reported(entered):
     removed = imgpkg.logout("host.example", session=entered(DOCKER_AUTH_CONFIG="{oops"))
     (sentence,) = removed.left
     assert sentence.startswith("docker config could not be asked: ")

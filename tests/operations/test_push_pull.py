@@ -76,7 +76,7 @@ class TestPushOfAnImage:
             with pytest.raises(errors.VerificationError, match=f"for {image}:v1 and does not have it"):
                 push([tree], image=f"{image}:v1", session=session)
 
-    def test_tells_which_entries_it_packs(self, embedded_registry, session, write_tree):
+    def test_reports_which_entries_it_packs(self, embedded_registry, session, write_tree):
         seen = []
         image = f"{embedded_registry.address}/team/events"
         push([write_tree({"d/f": "x"})], image=image, session=session, on_event=seen.append)

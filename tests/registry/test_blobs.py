@@ -72,7 +72,7 @@ class TestAskingWhetherOneIsThere:
         made.transport.assert_all_closed()
 
     @pytest.mark.parametrize("status", [408, 429, 500, 503])
-    def test_tells_that_the_registry_is_out_of_order(self, status):
+    def test_reports_that_the_registry_is_out_of_order(self, status):
         with pytest.raises(RegistryError, match="HEAD responses have no body"):
             bench(*[Said(status)] * 3).client.has_blob(A, BLOB.digest)
 
@@ -136,7 +136,7 @@ class TestReading:
     def test_asks_the_registry_when_data_in_the_descriptor_is_wrong(self, data):
         assert read(bench(Said(200, DATA, SIZED)), dataclasses.replace(BLOB, data=data)) == DATA
 
-    def test_tells_what_is_not_there(self):
+    def test_reports_what_is_not_there(self):
         with pytest.raises(NotFound, match=r"^GET "):
             read(bench(Said(404)))
 
@@ -195,7 +195,7 @@ class TestResuming:
         assert read(made) == DATA
         assert ranges(made) == ["", "bytes=3000-", f"bytes=3000-{len(DATA) - 1}", ""]
 
-    def test_tells_why_the_blob_cannot_be_had_any_more(self):
+    def test_reports_why_the_blob_cannot_be_had_any_more(self):
         made = bench(Said(200, DATA, SIZED, cut=3000), Said(416), Said(416), Said(404))
         with pytest.raises(NotFound, match=r"^GET .*404"):
             read(made)
@@ -262,7 +262,7 @@ class TestForeignUrls:
     def bench(self, handle, **options):
         return Bench(Wire(handle), Source(self.TOKEN), **options)
 
-    def test_are_not_asked_unless_told_to(self):
+    def test_are_not_asked_by_default_not(self):
         made = self.bench(lambda asked: Said(404))
         with pytest.raises(NotFound):
             read(made, self.FOREIGN)

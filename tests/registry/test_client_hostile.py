@@ -360,7 +360,7 @@ def test_the_session_id_goes_to_registry_and_token_service_and_nowhere_else(pool
         assert agents == {"imgpkg-py"}
 
 
-def test_a_registry_that_is_not_there_is_told_with_both_attempts(pool):
+def test_a_registry_that_is_not_there_is_reported_with_both_attempts(pool):
     with Server(lambda asked: Said(200)) as server:
         gone = repository(server)
     with pytest.raises(ImgpkgError) as caught:

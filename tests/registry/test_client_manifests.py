@@ -87,7 +87,7 @@ class TestAskingWhetherOneIsThere:
         assert made.client.exists(TAG) is None
         assert methods(made) == ["HEAD"]
 
-    def test_tells_the_registry_s_reason_when_it_must_be_there(self):
+    def test_reports_the_registry_s_reason_when_it_must_be_there(self):
         body = b'{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"v1"}}]}'
         made = bench(Said(404), Said(404, body))
         with pytest.raises(NotFound) as caught:
@@ -215,7 +215,7 @@ class TestWriting:
         ]
 
     @pytest.mark.parametrize("status", [204, 400, 409, 500])
-    def test_tells_other_answers(self, status):
+    def test_reports_other_answers(self, status):
         with pytest.raises(RegistryError, match=f"^PUT .*: unexpected status code {status} "):
             bench(Said(status)).client.push_manifest(TAG, self.MANIFEST)
 

@@ -149,7 +149,7 @@ class TestWhereAMissingTagIsForbidden:
             record(client, server, artifact())
             assert registry.listed == [str(artifact().digest)]
 
-    def test_a_list_that_may_not_be_read_is_not_written_anew(self, client):
+    def test_a_list_that_may_not_be_read_is_not_written_again(self, client):
         def handle(asked):
             return Said(201) if asked.method == "PUT" else Said(404 if "/referrers/" in asked.path else 403)
 
@@ -158,11 +158,11 @@ class TestWhereAMissingTagIsForbidden:
                 record(client, server, artifact())
             assert [asked.method for asked in server.asked].count("PUT") == 1
 
-    def test_a_refused_api_is_told_to_who_wants_its_list(self, client):
+    def test_a_refused_api_is_reported_to_a_reader_of_the_list(self, client):
         with Server(Manifests(SUBJECT, api=lambda asked: Said(403))) as server, pytest.raises(Forbidden):
             client.referrers(where(server), SUBJECT.digest)
 
-    def test_an_api_that_is_out_of_order_is_told_to_who_writes(self, client):
+    def test_an_api_that_is_out_of_order_is_reported_to_a_writer(self, client):
         registry = Manifests(api=lambda asked: Said(500))
         with Server(registry) as server, pytest.raises(RegistryError, match="500"):
             record(client, server, artifact())
@@ -194,7 +194,7 @@ class TestWhereATagIsReadAsADigest:
                 f"there: {where(server)}@{artifact().digest} was written, and is found by its digest only"
             )
 
-    def test_another_refusal_of_the_list_is_told(self, client, warnings):
+    def test_another_refusal_of_the_list_is_reported(self, client, warnings):
         def handle(asked):
             if asked.method == "PUT" and asked.path.endswith(SUBJECT.digest.hex):
                 return Said(403)
@@ -380,7 +380,7 @@ class TestARegistryThatSaysThatItHasWhatIsDeleted:
             said = f"{where(server)} said that it has blobs of {self.IMAGE.digest}"
             assert warning == f"{said}, and then missed them: sent again"
 
-    def test_is_told_when_that_does_not_help(self, client):
+    def test_is_reported_when_that_does_not_help(self, client):
         def handle(asked):
             if asked.method == "PUT" and "/manifests/" in asked.path:
                 return Said(404)
@@ -402,7 +402,7 @@ class TestARegistryThatSaysThatItHasWhatIsDeleted:
                 client.push_manifest(where(server).tag("v1"), self.IMAGE)
             assert registry.sent == []
 
-    def test_gets_nothing_that_nobody_offered(self, client):
+    def test_gets_nothing_that_was_not_offered(self, client):
         registry = self.Registry(Said(404))
         with Server(registry) as server:
             with pytest.raises(NotFound):

@@ -155,7 +155,7 @@ class TestEncodings:
         with Server(lambda asked: Said(200, RAW, said)) as server:
             assert client.manifest(where(server).tag("v1")).raw == RAW
 
-    def test_that_are_damaged_are_told(self, client):
+    def test_that_are_damaged_are_reported(self, client):
         damaged = bytearray(gzip.compress(DATA, mtime=0))
         damaged[2000] ^= 0xFF
         with (

@@ -42,7 +42,7 @@ def test_https_comes_first_and_stays_when_it_is_answered():
 
 
 @pytest.mark.parametrize("kind", [ConnectionFailed, NotTLS, TimedOut])
-def test_http_follows_where_nothing_speaks_tls_and_stays(kind):
+def test_http_follows_without_tls_and_stays(kind):
     endpoint = Endpoint("10.0.0.5")
     assert send(endpoint, error(kind), OK) == [HTTPS, HTTP]
     assert send(endpoint, OK) == [HTTP]
@@ -62,7 +62,7 @@ def test_http_does_not_follow_a_rejected_certificate():
     assert endpoint.origin.scheme == "https"
 
 
-def test_http_follows_a_rejected_certificate_when_told_so():
+def test_http_follows_a_rejected_certificate_when_allowed():
     endpoint = Endpoint("registry.example", insecure=True)
     urls = send(endpoint, error(CertificateRejected), OK)
     assert [url.partition(":")[0] for url in urls] == ["https", "http"]
@@ -73,7 +73,7 @@ def test_http_does_not_follow_a_request_that_cannot_be_sent():
         send(Endpoint("10.0.0.5"), error(TransportError))
 
 
-def test_both_failures_are_told_when_both_fail():
+def test_both_failures_are_reported_when_both_fail():
     endpoint = Endpoint("10.0.0.5")
     with pytest.raises(ConnectionFailed) as caught:
         send(endpoint, error(ConnectionFailed, reason="no TLS"), error(ConnectionFailed, HTTP, "refused"))

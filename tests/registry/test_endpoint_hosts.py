@@ -45,7 +45,7 @@ def test_local_and_private_registries_may_speak_http(registry):
         "0.0.0.0:5000",
     ],
 )
-def test_others_speak_https_only_unless_told_otherwise(registry):
+def test_others_speak_https_only_unless_configured(registry):
     assert not may_speak_http(registry)
     assert may_speak_http(registry, insecure=True)
 

@@ -25,13 +25,13 @@ def text(*args, **options):
     return str(fail(*args, **options)).partition("_state=REDACTED: ")[2]
 
 
-def test_tells_method_and_url_with_secret_query_values_left_out():
+def test_reports_method_and_url_with_secret_query_values_left_out():
     error = fail()
     assert str(error).startswith("GET http://localhost:5001/v2/spec/nope/tags/list?n=1000&_state=REDACTED: ")
     assert (error.method, error.status) == ("GET", 404)
 
 
-def test_tells_code_message_and_detail_of_one_error():
+def test_reports_code_message_and_detail_of_one_error():
     body = {
         "errors": [
             {
@@ -46,7 +46,7 @@ def test_tells_code_message_and_detail_of_one_error():
     assert error.codes == {"NAME_UNKNOWN"}
 
 
-def test_tells_several_errors():
+def test_reports_several_errors():
     body = {
         "errors": [
             {"code": "UNAVAILABLE", "message": "busy"},
@@ -79,7 +79,7 @@ def test_leaves_out_a_detail_that_is_null():
         (500, b"\xff", "unexpected status code 500 Internal Server Error: \ufffd"),
     ],
 )
-def test_tells_the_status_and_what_else_the_answer_says(status, body, expected):
+def test_reports_the_status_and_what_else_the_answer_says(status, body, expected):
     assert text(status, body) == expected
 
 
@@ -134,7 +134,7 @@ def test_carries_hints_and_the_pause_asked_for():
     assert (error.hints, error.retry_after) == (("do that",), 7.0)
 
 
-def test_tells_the_status_when_the_body_breaks_off():
+def test_reports_the_status_when_the_body_breaks_off():
     said = Said(500, b"half of it", cut=4)
     error = failure(Request("GET", URL), said, now=0.0)
     assert str(error).endswith("unexpected status code 500 Internal Server Error")

@@ -62,15 +62,15 @@ class TestAnUpload:
             assert sent(server) == [("POST", "/v2/team/app/blobs"), ("DELETE", "/v2/team/app/blobs")]
             assert [record.status for record in server.requests] == [202, 204]
 
-    def test_that_cannot_be_cancelled_is_told(self):
+    def test_that_cannot_be_cancelled_is_reported(self):
         with serve(faults=always(refusing(405, "UNSUPPORTED"), method="DELETE")) as server:
             assert opened(server).write() == "the registry answered 405 to DELETE"
 
-    def test_of_which_the_registry_hangs_up_is_told(self):
+    def test_of_which_the_registry_hangs_up_is_reported(self):
         with serve(faults=always(Fault(hang_up=True), method="DELETE")) as server:
             assert opened(server).write().endswith("EOF")
 
-    def test_without_a_location_is_told(self, answers):
+    def test_without_a_location_is_reported(self, answers):
         server = answers(lambda received: (202, [], b""))
         assert opened(server).write() == "the registry named no place to cancel it at"
         assert "DELETE" not in [received.method for received in server.requests]
@@ -263,7 +263,7 @@ class TestTheGrantOfAToken:
 
 
 class TestAFailureAtTheTokenService:
-    def test_is_told_from_one_at_the_registry(self):
+    def test_is_reported_from_one_at_the_registry(self):
         with serve(login=("user", "another"), token_service=True) as server:
             probe = opened(server)
             with pytest.raises(RegistryError) as first:

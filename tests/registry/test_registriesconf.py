@@ -71,7 +71,7 @@ class TestRules:
     def test_prefix_and_location_stand_for_each_other(self, rules, text, prefix, location):
         assert rules(f"[[registry]]\n{text}") == [(prefix, location, False, False, ())]
 
-    def test_by_digest_only_is_said_once_for_all_mirrors(self, rules):
+    def test_by_digest_only_is_reported_once_for_all_mirrors(self, rules):
         text = """
             [[registry]]
             location = "r.example"
@@ -136,7 +136,7 @@ class TestRules:
             ("#" * (1 << 20) + "#", "it is larger than 1 MiB"),
         ],
     )
-    def test_what_is_wrong_is_said_with_the_name_of_the_file(self, tmp_path, text, reason):
+    def test_a_mistake_is_reported_with_the_name_of_the_file(self, tmp_path, text, reason):
         assert refusal(tmp_path, text).startswith(reason)
 
     def test_a_missing_file(self, tmp_path):
@@ -156,7 +156,7 @@ class TestFiles:
             (folder / "registries.conf.d" / name).touch()
         return tmp_path
 
-    def test_nothing_is_read_that_nobody_named(self, home):
+    def test_nothing_is_read_that_was_not_named(self, home):
         assert conf_files(None, {"HOME": str(home)}) == ()
         assert conf_files("", {"HOME": str(home), "CONTAINERS_REGISTRIES_CONF": "x"}) == ()
 

@@ -122,7 +122,7 @@ class TestALogin:
         made = bench(LoginRegistry({"Bearer abc": 200}), Credential(registry_token="abc"))
         assert signer(made).sign().header == "Bearer abc"
 
-    def test_is_not_sent_to_a_scheme_that_nobody_can_answer(self):
+    def test_is_not_sent_to_a_scheme_that_cannot_be_answered(self):
         made = bench(lambda asked: Said(401, b"", www("Negotiate")))
         assert signer(made).sign().header == ""
         one = signer(made)
@@ -140,7 +140,7 @@ class TestAToken:
             assert authorization == Authorization(f"https://{HOST}", "Bearer T1", made.clock() + 300)
         assert [asked.path for asked in wire.asked] == ["/v2/", "/token"]
 
-    def test_is_fetched_anew_shortly_before_it_ends(self):
+    def test_is_fetched_again_shortly_before_it_ends(self):
         _, wire = token_registry()
         made = bench(wire)
         signer(made).sign()

@@ -308,14 +308,14 @@ class TestEvents:
         push(made, on_event=events.append, **options)
         return events
 
-    def test_tell_of_each_step(self):
+    def test_report_each_step(self):
         assert self.push(STARTED, STORED) == [
             BlobStarted(BLOB.digest, len(DATA), "push"),
             BlobAdvanced(BLOB.digest, len(DATA)),
             BlobFinished(BLOB.digest, BlobOutcome.MOVED),
         ]
 
-    def test_tell_how_a_blob_that_was_not_sent_ended(self):
+    def test_report_how_a_blob_that_was_not_sent_ended(self):
         assert self.push(Said(201), mount_from=B)[1:] == [BlobFinished(BLOB.digest, BlobOutcome.MOUNTED)]
         assert self.push(Said(200), check=True)[1:] == [BlobFinished(BLOB.digest, BlobOutcome.PRESENT)]
 

@@ -109,7 +109,7 @@ class TestLooking:
         with Pool(**options) as pool:
             return pool.inspect(server.url)
 
-    def test_an_added_authority_is_told_apart(self, authority):
+    def test_an_added_authority_is_distinguished(self, authority):
         with RawServer(answering(b"ok"), context=authority.context()) as server:
             shown = self.shown(server, ca_cert_paths=[authority.path])
         assert (shown.version, shown.trust) == ("TLSv1.3", Trust.ADDED)
@@ -129,7 +129,7 @@ class TestLooking:
         assert shown.trust is Trust.REJECTED
         assert shown.certificate.ends_at > shown.certificate.starts_at
 
-    def test_without_verification_nothing_is_said_of_trust(self, authority):
+    def test_without_verification_nothing_is_reported_about_trust(self, authority):
         with RawServer(answering(b"ok"), context=authority.context()) as server:
             shown = self.shown(server, verify_certs=False)
         assert (shown.trust, server.connections) == (Trust.UNVERIFIED, 1)

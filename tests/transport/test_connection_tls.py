@@ -148,7 +148,7 @@ class TestRejectedCertificates:
         assert "x509: certificate has expired or is not yet valid" in error.reason
         assert "clock" in error.hints[0]
 
-    def test_a_server_that_wants_our_certificate_speaks_tls_all_the_same(self, authority):
+    def test_a_server_that_wants_our_certificate_still_uses_tls(self, authority):
         context = authority.context()
         context.verify_mode = 2
         context.load_verify_locations(authority.path)
@@ -158,7 +158,7 @@ class TestRejectedCertificates:
         assert isinstance(error, CertificateRejected)
         assert error.reason == "remote error: tls: handshake failure"
 
-    def test_a_server_with_old_tls_only_speaks_tls_all_the_same(self, authority):
+    def test_a_server_with_old_tls_only_still_uses_tls(self, authority):
         import warnings
 
         context = authority.context()

@@ -64,7 +64,7 @@ def test_a_missing_key(pair):
     )
 
 
-def test_a_key_that_nobody_named(pair):
+def test_a_key_that_was_not_named(pair):
     assert failure(key="") == (
         "there is no key: 'client.cert' has only a certificate",
         "Name the file of the key as well: --registry-client-key.",
@@ -106,7 +106,7 @@ def test_a_key_of_another_certificate(pair, authority, tmp_path):
     [("pkcs8", "-topk8"), ("ec", "-aes256"), ("pkey", "-aes256")],
     ids=["PKCS 8", "the old form", "pkey"],
 )
-def test_an_encrypted_key_asks_nobody_for_its_pass_phrase(pair, options):
+def test_an_encrypted_key_asks_for_no_pass_phrase(pair, options):
     encrypt(pair[1], *options)
     assert failure() == (
         "the private key 'client.key' is encrypted, and imgpkg asks for no pass phrase",
@@ -114,7 +114,7 @@ def test_an_encrypted_key_asks_nobody_for_its_pass_phrase(pair, options):
     )
 
 
-def test_a_key_whose_encryption_only_openssl_notices_asks_nobody_either(pair):
+def test_a_key_whose_encryption_only_openssl_notices_asks_for_none_either(pair):
     encrypt(pair[1], "pkcs8", "-topk8")
     # An unencrypted block comes first for whoever looks for one; the certificate of the same file is read.
     pair[1].write_text(pair[1].read_text().replace("\nProc", "\n Proc").replace("ENCRYPTED ", "ENCRYPTED  "))

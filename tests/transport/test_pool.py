@@ -335,7 +335,7 @@ class TestRequestBodies:
         with RawServer(answering()) as server, pytest.raises(LocalIOError, match="input/output error"):
             pool.send(Request("PUT", server.url, body=Body(5, Broken)))
 
-    def test_an_answer_that_comes_before_the_body_was_read_is_heard(self, pool):
+    def test_an_answer_that_comes_before_the_body_was_read_is_read(self, pool):
         def talk(conversation):
             conversation.receive_head()
             conversation.respond(
@@ -361,7 +361,7 @@ class TestRequestBodies:
             )
         assert opened[0].closed
 
-    def test_an_answer_is_heard_although_the_connection_was_cut_and_that_is_not_kept(self, pool):
+    def test_an_answer_is_read_although_the_connection_was_cut_and_that_is_not_kept(self, pool):
         def talk(conversation):
             conversation.receive_head()
             conversation.respond(b"too large", status="413 Content Too Large")

@@ -49,7 +49,7 @@ class NamedCertificates:
         if files.certificate or not is_registry:
             return files
         plain = self.for_registries
-        # Authorities add up: the set may trust a registry that wants the certificate of the flags.
+        # Authorities add up: the set may trust a registry that requires the certificate of the flags.
         return TLSFiles(files.authorities, plain.certificate, plain.key, plain.origin)
 
 

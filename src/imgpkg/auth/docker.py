@@ -194,7 +194,7 @@ class Place:
 
     @property
     def absence(self) -> tuple[str, ...]:
-        """What a trail says about a place without a file."""
+        """The entry of a trail for a place without a file."""
         return () if self.is_optional else (f"{self.label} is not there",)
 
     def load(self, warn: Callable[[str], None]) -> AuthFile | None:

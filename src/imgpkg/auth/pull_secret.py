@@ -50,7 +50,7 @@ def config_of(value: object) -> object:
     The older type of Kubernetes, dockercfg, has the entries without `auths` around them.
     """
     pairs = items(value, "the top level")
-    # The type of the secret is not in the file; only these keys tell the two forms apart.
+    # The type of the secret is not in the file; only these keys distinguish the two forms.
     if any(key.lower() in _KEYS_OF_CONFIG for key, _ in pairs):
         return value
     return {"auths": {key: entry for key, entry in pairs if isinstance(entry, dict)}}

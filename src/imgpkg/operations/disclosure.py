@@ -45,7 +45,7 @@ class Disclosure:
     def name_single(self, references: Iterable[Reference]) -> None:
         """Take the registry of `references` for the one that the user means, if no other one can be meant."""
         registries = {reference.repository.registry for reference in references}
-        # A lock of one registry names what the user wants; of several, none is the obvious one.
+        # With a lock of one registry, that one is meant; of several, none is the obvious one.
         if not self._registries and len(registries) == 1:
             self.name(*registries)
 

@@ -136,7 +136,7 @@ def _from_lock(path: StrPath) -> Reference:
 
 
 def _refuse_schema_1(found: Image, kind: type[ImgpkgError]) -> None:
-    """Raise `kind` for a manifest of schema 1: an error that only says "not an image" would not help."""
+    """Raise `kind` for a manifest of schema 1: the error "not an image" alone would not help."""
     if found.manifest.media_type in _SCHEMA_1:
         raise kind(
             f"Unable to pull '{found.reference}': it is an image of Docker's manifest schema 1 "

@@ -21,7 +21,7 @@ _OK, _FORBIDDEN, _NOT_FOUND = 200, 403, 404
 
 
 class BaseEndpoint:
-    """Ask registries about the credential of the keychain."""
+    """Check the credential of the keychain at a registry, and get its token."""
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
@@ -29,14 +29,14 @@ class BaseEndpoint:
 
     def accepts(self, access: Access) -> bool:
         """See `RegistryClient.accepts`."""
-        answer = self._enter(access)
+        answer = self._get_base(access)
         is_open = answer.response.status == _OK
-        if self._must_go_on(answer, access):
+        if self._needs_repository(answer, access):
             answer.response.close()
             answer = self._list_tags(access)
         has_asked = self._challenge(access) is not None
-        # A repository that does not exist is no matter of the credential; where neither the base is there nor
-        # a credential is wanted, there is no registry.
+        # A missing repository is no reason to refuse the credential; without a base and without a challenge,
+        # there is no registry.
         is_absent = answer.response.status == _NOT_FOUND and (is_open or has_asked)
         if answer.response.status == _OK or is_absent:
             answer.response.close()
@@ -47,12 +47,12 @@ class BaseEndpoint:
         """See `RegistryClient.token`."""
         credential = self._authorizer.decision(access.repository).credential
         if credential.registry_token:
-            # It was issued for this registry by somebody else.
+            # It was configured, and not requested here.
             value = credential.registry_token
             return BearerToken(value, ends_at=claims_of(value).ends_at, granted=granted_scopes(value))
-        answer = self._enter(access)
+        answer = self._get_base(access)
         found = self._found(access)
-        if found is None and self._must_go_on(answer, access):
+        if found is None and self._needs_repository(answer, access):
             answer.response.close()
             answer = self._list_tags(access)
             found = self._found(access)
@@ -64,7 +64,7 @@ class BaseEndpoint:
         answer.response.close()
         raise self._no_token(access)
 
-    def _enter(self, access: Access) -> Answer:
+    def _get_base(self, access: Access) -> Answer:
         return self._exchange.repeat(lambda: self._get("/v2/", access))
 
     def _list_tags(self, access: Access) -> Answer:
@@ -77,8 +77,8 @@ class BaseEndpoint:
             raise self._exchange.failure(answer, access)
         return answer
 
-    def _must_go_on(self, answer: Answer, access: Access) -> bool:
-        """Return True when only a repository tells more: the base is open, or closed to this credential."""
+    def _needs_repository(self, answer: Answer, access: Access) -> bool:
+        """Return True when a repository must be tried: the base is open, or closed to this credential."""
         if not access.scopes:
             return False
         is_open = answer.response.status == _OK and self._challenge(access) is None

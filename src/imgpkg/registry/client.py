@@ -122,7 +122,7 @@ class RegistryClient:
 
     @property
     def exchange(self) -> Exchange:
-        """What sends the requests and holds what was learnt about each registry."""
+        """The exchange, which sends the requests and holds the state of each registry."""
         return self._exchange
 
     def resolve(self, reference: Reference) -> Descriptor:
@@ -255,7 +255,7 @@ class RegistryClient:
         return self._exchange.watched(watch)
 
     def accepts(self, access: Access) -> bool:
-        """Return True when the registry accepted the credential for `access`, False when it wants none."""
+        """Return True when the registry accepted the credential for `access`, False when it requires none."""
         return self._base().accepts(access)
 
     def token(self, access: Access) -> BearerToken:

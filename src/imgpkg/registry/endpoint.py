@@ -59,7 +59,7 @@ class Answer:
 
 
 class Endpoint:
-    """One registry, `host[:port]`, shared by all threads: what one request learns is used by the others.
+    """One registry, `host[:port]`, shared by all threads: what one request finds out is used by the others.
 
     `challenges` is None until a 401 came. `is_probed` is True after the answer to `GET /v2/`, and `is_open`
     when that was 200; `probe_turn` is held while the request is sent.
@@ -88,7 +88,7 @@ class Endpoint:
         return any(challenge.can_be_answered for challenge in self.challenges or ())
 
     def first_contact(self) -> AbstractContextManager[None]:
-        """Let the first exchange run alone, so that the others can use what it learns."""
+        """Let the first exchange run alone, so that the others can use its result."""
         if not self._is_contacted:
             self._contact_lock.acquire()
             if not self._is_contacted:
@@ -112,7 +112,7 @@ class Endpoint:
     def send(self, request: Request) -> Generator[Request, Response, Answer]:
         """Yield `request`, whose URL is a path or this registry's, and return the answer.
 
-        https is tried first. http follows only where it is allowed, and only when no TLS was spoken in time;
+        https is tried first. http follows only where it is allowed, and only without an answer over TLS in time;
         after a rejected certificate it needs `insecure`. The scheme of the first answer is kept.
         """
         if self._scheme is None:
@@ -154,7 +154,7 @@ class Endpoint:
         try:
             answer = yield from self._send_over("http", request)
         except TransportError as second:
-            # Both errors are reported: the user cannot know which of them matters.
+            # Both errors are reported, since either may be the one to correct.
             if not isinstance(first, TimedOut):
                 raise _joined(first, second) from second
             # Neither answered: https may only be slow, and is tried once more with the usual time limit.
@@ -169,7 +169,7 @@ class Endpoint:
         return Answer(sent, (yield sent))
 
     def _may_try_http(self, error: TransportError) -> bool:
-        # The peer speaks TLS: http would bypass the verification of its certificate.
+        # The peer uses TLS: http would bypass the verification of its certificate.
         if isinstance(error, CertificateRejected):
             return self._insecure
         return isinstance(error, (ConnectionFailed, TimedOut))

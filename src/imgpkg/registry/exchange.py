@@ -34,7 +34,7 @@ LONGEST_DELAY = 1.0
 # A longer pause looks like a program that hangs.
 LONGEST_RETRY_AFTER = 60.0
 
-# A response 404 to HEAD only asks whether something exists: nobody reads why it does not.
+# A HEAD request only asks whether something exists, so that a 404 needs no explanation.
 _ABOUT_A_CREDENTIAL = frozenset({401, 403})
 _NOT_FOUND, _PROXY_LOGIN = 404, 407
 _READING = frozenset({"GET", "HEAD"})
@@ -67,7 +67,7 @@ class Exchange:
         return max(1, self._retry.attempts)
 
     def repeat(self, operation: Callable[[], Result]) -> Result:
-        """Call `operation`, which starts anew each time, until it succeeds or fails for good."""
+        """Call `operation`, which starts again each time, until it succeeds or fails for good."""
         return self._retry.run(operation)
 
     def announce(self, error: TransportError, attempt: int) -> None:
@@ -219,7 +219,7 @@ def _silent(repetition: Repetition) -> None:
 class Retry:
     """Repeat an operation while its failures are temporary; `attempts` below one count as one.
 
-    The operation must start anew each time it is called. `sleep` gets seconds, `random` returns a fraction in
+    The operation must begin from the start at each call. `sleep` gets seconds, `random` returns a fraction in
     [0, 1), `on_repeat` is called before each pause. When a server asks for a pause of more than a minute, the
     error is raised at once, with a hint.
     """

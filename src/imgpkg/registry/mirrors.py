@@ -1,4 +1,4 @@
-"""Mirrors of `registries.conf`: where an image is read from, in place of the registry that its name says."""
+"""Mirrors of `registries.conf`: where an image is read from, in place of the registry in its name."""
 
 from __future__ import annotations
 

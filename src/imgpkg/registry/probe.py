@@ -1,4 +1,4 @@
-"""Requests that prove access to one repository and change nothing, and what they tell of the way there."""
+"""Requests that check access to one repository and change nothing, and the state of its connection."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Inspector(Protocol):
 class Grant:
     """A bearer token of a repository: the scopes that were asked for, and those that it allows.
 
-    `granted` is None where neither the token nor its service says it. `missing` are the actions that are
+    `granted` is None where neither the token nor its service lists them. `missing` are the actions that are
     needed and not granted. `is_opaque` is True for a token that is no JSON web token. `ends_at` is a Unix
     time.
     """
@@ -66,10 +66,10 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What is known of a registry after the requests.
+    """The state of a registry after the requests.
 
     `url` is empty when it has not answered. `clock_skew` is how many seconds its clock is ahead of the local
-    one, None where it does not tell. `challenges` are their schemes in lower case. `service` is the URL of
+    one, None where it sends no date. `challenges` are their schemes in lower case. `service` is the URL of
     its token service, empty without one.
     """
 
@@ -164,7 +164,7 @@ class Probe:
         """
         path = f"/v2/{self._repository.path}/blobs/uploads/"
         answer = self._call(Request("POST", path, body=bytes_body(b"")), self._push, _STARTED)
-        # Some registries want a token for more to cancel it, which a push does without.
+        # Some registries require more actions to cancel it, which a push does not need.
         self._push_grant = self.grant(push=True)
         location = answer.response.headers.get("Location")
         if not location:

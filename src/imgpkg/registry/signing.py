@@ -105,7 +105,7 @@ class Signer:
     def sign_again(self, reply: Reply) -> Authorization | None:
         """Learn from the answer to the request, and return how to send it again; None when that is useless.
 
-        The answer of another origin, after a redirect, says nothing about the credential.
+        The answer of another origin, after a redirect, is not about the credential.
         """
         if self._conversation is None or Origin.of(reply.url) != self._endpoint.origin:
             return None
@@ -194,7 +194,7 @@ def access_to(repository: Repository, actions: Iterable[str] | str) -> Access:
     if not wanted or wanted - _ACTIONS:
         shown = ", ".join(sorted(map(repr, wanted - _ACTIONS))) or "none"
         raise UsageError(f"Expected the actions pull, push, delete or *, got {shown}")
-    # Registries want both for a write.
+    # Registries require both for a write.
     both = wanted | {"pull"} if "push" in wanted else wanted
     return Access(repository, (Scope("repository", repository.path, both),))
 

@@ -92,7 +92,7 @@ class AlertReceived(CertificateRejected):
 def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) -> TransportError:
     """Return the TransportError for `error`, or for its first cause, in `phase`.
 
-    CertificateRejected means that the peer speaks TLS: never continue without TLS after it. No text has a
+    CertificateRejected means that the peer uses TLS: never continue without TLS after it. No text has a
     part of a header or a body.
     """
     cause = _root(error)
@@ -161,7 +161,7 @@ def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportE
         reason = "http: server gave HTTP response to HTTPS client"
         return NotTLS(method, url, reason, hints=(_HINT_HTTP,))
     words = name.lower().replace("_", " ") or "protocol error"
-    # The server has sent an alert, for example that it wants a client certificate.
+    # The server has sent an alert, for example that it requires a client certificate.
     if "ALERT" in name:
         return AlertReceived(method, url, words.partition("alert ")[2] or words)
     if phase is Phase.HANDSHAKE:

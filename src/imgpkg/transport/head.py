@@ -29,7 +29,7 @@ _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHI
 
 
 class ProtocolError(Exception):
-    """What the peer sent is no HTTP/1.1; the text says why, without a word of the peer."""
+    """The peer sent something other than HTTP/1.1; the text is the reason, without any bytes of the peer."""
 
 
 class Truncated(ProtocolError):
@@ -74,7 +74,7 @@ class Head:
         connection = self._first("connection").lower()
         if not is_old:
             return "close" in connection
-        # HTTP/1.0 servers that keep connections say so in one of these ways.
+        # HTTP/1.0 servers that keep connections announce it in one of these ways.
         proxy = self._first("proxy-connection").lower()
         return not (self._first("keep-alive") or "keep-alive" in connection or "keep-alive" in proxy)
 

@@ -148,7 +148,7 @@ def read_folder(folder: str) -> TLSFiles:
 def explained(
     error: AlertReceived, files: TLSFiles, origin: Origin, *, is_registry: bool
 ) -> CertificateRejected:
-    """Return the error for an alert, which says what the alert means for the certificate of the client."""
+    """Return the error for an alert, with its meaning for the certificate of the client."""
     is_certain = error.alert in _ABOUT_CLIENT
     if not is_certain and error.alert != _MAYBE_ABOUT_CLIENT:
         return error

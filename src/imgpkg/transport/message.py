@@ -57,7 +57,7 @@ class OpenBody(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A request body of `length` bytes, opened anew each time that the request is sent."""
+    """A request body of `length` bytes, opened again each time that the request is sent."""
 
     length: int
     open: Opener

@@ -30,11 +30,11 @@ _FIRST_OF_OLD_CENTURY = 50
 
 @dataclass(frozen=True, slots=True)
 class TLSFiles:
-    """The files for TLS with one host; empty for what nobody named.
+    """The files for TLS with one host; empty for those that were not named.
 
     `authorities` are trusted besides those of the system. `key` may be empty where the file of the
-    certificate has the key too. `origin` says who named the certificate, such as `--registry-client-cert`.
-    With `is_guarded`, the mode of the key is the affair of whoever runs the machine.
+    certificate has the key too. `origin` is what named the certificate, such as `--registry-client-cert`.
+    With `is_guarded`, the administrator of the machine is responsible for the mode of the key.
     """
 
     authorities: tuple[str, ...] = ()

@@ -225,7 +225,7 @@ class Pool:
     def _carried(self, link: Link, permit: Permit, request: Request, scope: Cancellation) -> Response:
         link.permit = permit
         response = link.exchange(request, self._keep, scope)
-        # For a response that nobody closes.
+        # For a response that is never closed.
         finalize(response, permit.leave)
         return response
 
@@ -264,7 +264,7 @@ class Pool:
                 kept.append((link, self._clock()))
         if not is_kept:
             link.close()
-        # Last: whoever waits for it finds the connection.
+        # Last: a thread that waits for it then finds the connection.
         permit.leave()
 
     def _context_of(self, route: Route, end: Origin | Proxy) -> ClientContext:

@@ -29,7 +29,7 @@ def is_temporary_answer(status: int, codes: frozenset[str] = frozenset()) -> boo
 def is_temporary(error: ImgpkgError) -> bool:
     """Return True when a repetition may succeed: after no response in time, or a temporary one.
 
-    A rejected certificate, and a peer that does not speak TLS, are not temporary.
+    A rejected certificate, and a peer that does not use TLS, are not temporary.
     """
     match error:
         # Before ConnectionFailed, of which it is a subclass.

@@ -246,7 +246,7 @@ def test_a_registry_that_takes_no_audience_is_a_failure(azure):
         ".azurecr.io",
     ],
 )
-def test_a_look_alike_host_gets_nothing_and_nobody_is_asked(host, azure):
+def test_a_look_alike_host_gets_nothing_and_no_request_is_sent(host, azure):
     finding = azure.source(SECRET).lookup(Repository(host, "team/app"))
     assert finding.outcome is Outcome.NO_MATCH
     assert azure.internet.asked == []
@@ -331,7 +331,7 @@ def test_what_may_pass_is_tried_again(azure):
         ([Answer(200, b"[" * 100_000)], "no refresh token in the answer"),
     ],
 )
-def test_an_exchange_that_fails_says_why(answers, why, azure):
+def test_an_exchange_that_fails_has_the_reason(answers, why, azure):
     azure.registry(before=list(answers))
     finding = azure.source(SECRET).lookup(HERE)
     assert finding.outcome is Outcome.FAILED
@@ -339,7 +339,7 @@ def test_an_exchange_that_fails_says_why(answers, why, azure):
     assert "evil.example:443" not in azure.internet.asked
 
 
-def test_a_registry_that_cannot_be_reached_says_so(azure):
+def test_a_registry_that_cannot_be_reached_is_named(azure):
     def reset(conversation):
         conversation.reset()
 

@@ -118,7 +118,7 @@ def test_a_look_alike_host_receives_nothing(name, host, environ, registry, sessi
     assert any(f"{name}: no match" in hint for hint in caught.value.hints)
 
 
-def test_a_keychain_that_fails_is_told_by_the_401_and_warned_about_once(registry, session):
+def test_a_keychain_that_fails_is_reported_by_the_401_and_warned_about_once(registry, session):
     registry(ECR_HOST, login=("AWS", "ecr-password"))
     warned = []
     with serving(Ecr(failing="You are not authorized")) as api:

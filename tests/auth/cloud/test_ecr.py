@@ -66,7 +66,7 @@ def test_the_public_registry_gets_a_token_of_its_own(tmp_path):
     assert ecr.asked == [("us-east-1", "ecr-public", {})]
 
 
-def test_the_public_registry_stays_anonymous_without_keys_and_nobody_is_warned(tmp_path):
+def test_the_public_registry_stays_anonymous_without_keys_without_a_warning(tmp_path):
     warnings = []
     source = EcrSource({**OFFLINE, "HOME": str(tmp_path)}, warnings.append)
     assert source.lookup(PUBLIC).outcome is Outcome.NOT_APPLICABLE
@@ -74,7 +74,7 @@ def test_the_public_registry_stays_anonymous_without_keys_and_nobody_is_warned(t
     assert warnings == []
 
 
-def test_without_keys_the_chain_goes_on_and_the_trail_tells_why(tmp_path):
+def test_without_keys_the_chain_goes_on_and_the_trail_shows_why(tmp_path):
     warnings = []
     decision = Keychain([EcrSource({**OFFLINE, "HOME": str(tmp_path)}, warnings.append)]).resolve(HERE)
     assert decision.credential.is_anonymous
@@ -93,14 +93,14 @@ def test_without_keys_the_chain_goes_on_and_the_trail_tells_why(tmp_path):
         "docker.io",
     ],
 )
-def test_a_look_alike_host_gets_nothing_and_nobody_is_asked(host, tmp_path):
+def test_a_look_alike_host_gets_nothing_and_no_request_is_sent(host, tmp_path):
     with serving(Ecr()) as server:
         finding = EcrSource(pointing(server, tmp_path), print).lookup(Repository(host, "team/app"))
     assert finding.outcome is Outcome.NO_MATCH
     assert server.connections == 0
 
 
-def test_a_wrong_key_is_refused_and_the_reason_is_told(tmp_path):
+def test_a_wrong_key_is_refused_and_the_reason_is_reported(tmp_path):
     warnings = []
     with serving(Ecr()) as server:
         keys = {**KEYS, "AWS_SECRET_ACCESS_KEY": "another"}

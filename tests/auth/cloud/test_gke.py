@@ -89,7 +89,7 @@ def test_a_registry_of_google_is_recognised(host):
         "europe-docker.pkg.dev.example.com",
     ],
 )
-def test_a_look_alike_host_is_not_and_nobody_is_asked(host):
+def test_a_look_alike_host_is_not_and_no_request_is_sent(host):
     with serving(GoogleMetadata()) as server:
         finding = GkeSource(metadata_environ(server), print).lookup(Repository(host, "team/app"))
     assert finding.outcome is Outcome.NO_MATCH
@@ -151,7 +151,7 @@ def test_a_service_account_signs_its_request(tmp_path, rsa_key, rsa_pem):
     assert "service_account" in finding.origin
 
 
-def test_a_service_account_with_another_key_is_refused_and_the_reason_is_told(tmp_path, rsa_pem):
+def test_a_service_account_with_another_key_is_refused_and_the_reason_is_reported(tmp_path, rsa_pem):
     from cryptography.hazmat.primitives.asymmetric import rsa
 
     tokens = GoogleTokens(rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key())

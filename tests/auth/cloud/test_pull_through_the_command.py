@@ -142,7 +142,7 @@ def test_an_environment_set_comes_before_a_keychain_and_a_keychain_before_flags(
     assert cloud.shown == {basic("octocat", "ghs_token"), basic("set", "set-secret")}
 
 
-def test_without_an_active_keychain_nobody_is_asked(cloud, here):
+def test_without_an_active_keychain_no_request_is_sent(cloud, here):
     cloud.demand("gcr.io", "_token", "ya29.metadata")
     metadata = here(GoogleMetadata())
     done = cloud.pull("gcr.io", "", GCE_METADATA_HOST=metadata.address)

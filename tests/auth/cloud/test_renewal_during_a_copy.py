@@ -107,7 +107,7 @@ def test_a_login_that_ends_is_replaced_before_it_is_refused(
     assert cloud.requests[-1].authorization == basic(username, living.issued[-1][0])
 
 
-def test_a_refresh_token_that_ends_is_exchanged_anew(cloud, internet, embedded_registry):
+def test_a_refresh_token_that_ends_is_exchanged_again(cloud, internet, embedded_registry):
     access = AcrAccess(AzureRegistry(), refresh_lifetime=2 * HALF_A_LIFE)
     internet.host("login.microsoftonline.com", EntraId())
     copy(cloud, "aks", "team.azurecr.io", access, embedded_registry, SECRET)

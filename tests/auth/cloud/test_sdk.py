@@ -256,7 +256,7 @@ def test_what_a_process_finds_out_about_the_machine_is_known_to_the_next(tmp_pat
     assert known.metadata.absence.is_known
 
 
-def test_what_is_known_already_is_not_known_for_longer_by_being_told_again(clock):
+def test_what_is_known_already_is_not_known_for_longer_by_being_recorded_again(clock):
     known = Machine(Absence(clock), MetadataService(clock))
     known.learn({**known.known(), "is_absent": True, "has_none": True})
     clock.now += 59

@@ -64,7 +64,7 @@ def test_many_at_once_use_the_key_of_the_first(environ):
 
 
 @pytest.mark.parametrize("environ", [{}, {"HOME": ""}, {"XDG_STATE_HOME": "relative", "HOME": "x"}])
-def test_without_a_folder_the_key_is_for_one_run_and_says_so(environ):
+def test_without_a_folder_the_key_is_for_one_run_which_its_note_says(environ):
     key = FingerprintKey.of_machine(environ)
     assert key.note == "fingerprints are for this run only: the environment names no folder for its key"
     assert key.fingerprint(LOGIN) != FingerprintKey.of_machine(environ).fingerprint(LOGIN)

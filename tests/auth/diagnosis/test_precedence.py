@@ -41,7 +41,7 @@ def test_each_source_has_its_way_out(source, origin, remedy):
     assert without(won_by(source, origin).winner) == remedy
 
 
-def test_a_reason_without_a_remedy_is_told_without_one():
+def test_a_reason_without_a_remedy_is_reported_without_one():
     finding = Finding("flags", Outcome.NOT_APPLICABLE, "nothing is given; the moon is full")
     assert list(flags_misses(finding, Decision(REPOSITORY, Credential()))) == [
         NearMiss("flags", "the moon is full")

@@ -37,7 +37,7 @@ def token(end):
         ("{{ password }}", "is the name of a variable and not its value"),
     ],
 )
-def test_what_nobody_meant_to_be_in_a_secret_is_told(secret, reason):
+def test_what_nobody_meant_to_be_in_a_secret_is_reported(secret, reason):
     assert misses(Credential("ci", secret)) == [(f"the password of registry/ci {reason}", "")]
 
 
@@ -47,7 +47,7 @@ def test_a_secret_may_be_odd(secret):
 
 
 @pytest.mark.parametrize(("end", "is_told"), [(NOW - 1, True), (NOW, True), (NOW + 1, False), (-1, False)])
-def test_a_token_that_has_ended_is_told_with_the_time(end, is_told):
+def test_a_token_that_has_ended_is_reported_with_the_time(end, is_told):
     told = [text.partition(" has ended at ")[0] for text, _ in misses(Credential(registry_token=token(end)))]
     assert told == ["the registry token of registry/ci"] * is_told
 

@@ -183,7 +183,7 @@ class TestFailing:
             interrupted(path, 2)
         assert path.read_bytes() == b"precious"
 
-    def test_a_partial_file_with_a_blob_stays_and_the_error_says_how_to_go_on(self, path):
+    def test_a_partial_file_with_a_blob_stays_and_the_error_has_the_next_command(self, path):
         with pytest.raises(UnpackError) as caught:
             interrupted(path, 1)
         assert files(path.parent) == ["a.tar.partial"]
@@ -195,7 +195,7 @@ class TestFailing:
         assert files(path.parent) == []
         assert caught.value.hints == ()
 
-    def test_without_resume_everything_is_written_anew(self, path, whole):
+    def test_without_resume_everything_is_written_again(self, path, whole):
         with pytest.raises(UnpackError):
             interrupted(path, 3)
         assert len(write(path, *IMAGES)) == len(BLOBS)
@@ -258,7 +258,7 @@ class TestResuming:
 
     @pytest.mark.parametrize("size", [0, 100, 600])
     @pytest.mark.parametrize("resume", [False, True])
-    def test_a_partial_file_of_a_copy_that_was_killed_at_once_is_written_anew(
+    def test_a_partial_file_of_a_copy_that_was_killed_at_once_is_written_again(
         self, path, whole, size, resume
     ):
         path.with_name("a.tar.partial").write_bytes(whole[:size])
@@ -408,7 +408,7 @@ class TestItsName:
                 target.write(blob, opener(data))
         assert path.read_bytes() == whole
 
-    def test_in_a_removed_working_directory_is_an_error_that_says_so(self, tmp_path, monkeypatch):
+    def test_in_a_removed_working_directory_is_an_error_with_the_reason(self, tmp_path, monkeypatch):
         (tmp_path / "gone").mkdir()
         monkeypatch.chdir(tmp_path / "gone")
         (tmp_path / "gone").rmdir()

@@ -196,7 +196,7 @@ class TestTheEncoders:
 
 class TestTheFastEncoder:
     @pytest.mark.parametrize("before", [-5, -4, -3, -2])
-    def test_counts_positions_anew_after_a_gibibyte(self, before):
+    def test_counts_positions_again_after_a_gibibyte(self, before):
         """A block of noise ends at a whole byte, from where on it does not matter where blocks stand."""
         blocks = (noise(BLOCK), *cut(text(4 * BLOCK), BLOCK))
         fresh, old, block = Fast(), Fast(), bytes(BLOCK)

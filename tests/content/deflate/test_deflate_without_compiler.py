@@ -74,7 +74,7 @@ def test_the_installed_package_is_the_one_that_runs(installed):
     assert all(file.startswith(str(installed)) for file in files)
 
 
-def test_the_command_says_which_encoder_it_has(installed):
+def test_the_command_prints_which_encoder_it_has(installed):
     program = "from imgpkg.cli.main import main; import sys; sys.exit(main())"
     assert "deflate encoder: pure Python\n" in python(installed, "-c", program, "version", "--verbose")
 

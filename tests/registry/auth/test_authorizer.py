@@ -68,7 +68,7 @@ class TestOpenRegistries:
         assert send(made) == 200
         assert seen(made) == [("GET", "/v2/a/b/manifests/v1", "")]
 
-    def test_are_told_who_asks_but_no_credential(self):
+    def test_receive_a_user_agent_but_no_credential(self):
         made = bench(lambda asked: Said(200), LOGIN)
         send(made)
         (asked,) = made.transport.asked

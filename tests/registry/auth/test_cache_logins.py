@@ -106,7 +106,7 @@ class TestARefusedLogin:
         assert shown(made)[secret] == 1
         made.transport.assert_all_closed()
 
-    def test_is_told_with_the_text_and_hints_of_each_repository_in_errors_of_their_own(self):
+    def test_is_reported_with_the_text_and_hints_of_each_repository_in_errors_of_their_own(self):
         made = bench(refusing_tokens(), LOGIN)
         errors = all_at_once(made)
         assert len({id(error) for error in errors}) == MANY
@@ -121,7 +121,7 @@ class TestARefusedLogin:
             assert "pass-word" not in f"{error}{error.hints}{error!r}"
         assert sum("auth.example refused this credential" in str(error.hints) for error in errors) == MANY - 1
 
-    def test_at_a_registry_tells_every_request_the_registrys_own_words(self):
+    def test_at_a_registry_shows_every_request_the_registrys_own_words(self):
         made = bench(refusing_basic, LOGIN)
         for name in ("a", "b"):
             access = Access.read(repository(name))
@@ -176,7 +176,7 @@ class TestARefusedLogin:
         assert [ask(made, "private"), ask(made, "public")] == [401, 200]
 
     @pytest.mark.parametrize("status", [403, 404])
-    def test_is_told_where_a_registry_hides_what_is_private(self, status):
+    def test_is_reported_where_a_registry_hides_what_is_private(self, status):
         def handle(asked):
             if asked.path == "/v2/":
                 return Said(200)
@@ -221,7 +221,7 @@ class TestARefusedLogin:
         assert [ask(made, "a"), ask(made, "b")] == [200, 200]
         assert made.source.count == 3
 
-    def test_that_is_given_anew_with_a_later_end_is_the_same_one(self):
+    def test_that_is_given_again_with_a_later_end_is_the_same_one(self):
         ends = iter(range(10**6 + 100, 10**6 + 200))
         made = bench(refusing_basic, lambda _: Credential("user", "pass-word", expires_at=float(next(ends))))
         assert [ask(made, "a"), ask(made, "b")] == [401, 401]

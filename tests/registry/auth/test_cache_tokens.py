@@ -41,7 +41,7 @@ def test_forgets_the_token_that_was_refused_and_no_other():
     assert tokens.find(ONE, PULL, 0.0) is new
 
 
-def test_a_credential_given_anew_is_the_same_holder():
+def test_a_credential_given_again_is_the_same_holder():
     assert Holder.of("r", Credential("u", "p", expires_at=5.0)) == Holder.of("r", Credential("u", "p"))
 
 

@@ -205,7 +205,7 @@ class TestAnonymous:
     def test_says_what_to_change(self, source, kept_in, remedy):
         assert told(case(ANONYMOUS, source=source, kept_in=kept_in))[2].startswith(remedy)
 
-    def test_is_a_credential_that_nobody_has_asked_for(self):
+    def test_is_a_credential_that_was_not_requested(self):
         kind, sentence, remedy = told(case(LOGIN), 403, "")
         assert kind is RefusalKind.ANONYMOUS
         assert sentence == (

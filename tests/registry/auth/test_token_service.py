@@ -113,7 +113,7 @@ def test_a_refused_refresh_token_without_a_login_is_an_error(status):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, Unauthorized), (403, Forbidden), (404, RegistryError)])
-def test_a_service_that_says_no_is_told_with_its_url(status, kind):
+def test_a_service_that_says_no_is_reported_with_its_url(status, kind):
     with pytest.raises(RegistryError, match=r"^GET https://auth\.example/token\?") as caught:
         ask(INQUIRY, Said(status))
     assert type(caught.value) is kind

@@ -116,7 +116,7 @@ def open_source(
         yield _local(*_read_layout(layout, to), layout, path, options)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
-        # With a login for each side, the destination says nothing about the registries to read from.
+        # With a login for each side, the destination has no bearing on the registries to read from.
         if to is not None and writer in (None, session):
             disclosure.name(to.registry)
         # Manifests are small, so that more requests at once shorten the wait.
@@ -158,7 +158,7 @@ def _named(context: AbstractContextManager[Readable], move: BlobMove, place: str
 
 
 class _NamedStream:
-    """A blob whose errors name the place from which it is read: its reader does not know that place."""
+    """A blob whose errors name the place from which it is read, which its reader does not have."""
 
     def __init__(self, stream: Readable, what: str) -> None:
         self._stream = stream

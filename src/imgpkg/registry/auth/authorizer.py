@@ -59,7 +59,7 @@ class Conversation:
     """One request and everything that has to be sent for it; each of these has `headers`.
 
     There are at most three rounds, and one more where a token that was just fetched is refused: a replica
-    that does not know the token yet, or a clock that is late, may be the reason.
+    that does not have the token yet, or a clock that is late, may be the reason.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Conversation:
         return self._rounds_left > 0 and self._authorizer.renew(self._decision)
 
     def is_final(self, signature: Signature, response: Response) -> Generator[Request, Response, bool]:
-        """Learn from the response to a signed request; return False when it should be signed anew."""
+        """Record the response to a signed request; return False when it must be signed again."""
         if not self._rounds_left and not (signature.is_fresh and self._may_replace_fresh_token):
             return True
         scopes = yield from self._scopes_after(self._decision, signature, response)
@@ -363,7 +363,7 @@ class Authorizer:
 
     @property
     def explain(self) -> Explainer:
-        """What says in an error what became of the credential, which one it was, and why."""
+        """The object that adds the refusal of a credential, its origin and the reasons to errors."""
         from imgpkg.registry.auth.explainer import Explainer
 
         return Explainer(self)
@@ -374,7 +374,7 @@ class Authorizer:
         return (*secrets_of(decision.credential), *self.tokens.secrets(Holder.of_decision(decision)))
 
     def conversation(self, request: Request, access: Access) -> Conversation:
-        """Return what is said for `request`; raise CredentialError."""
+        """Return the conversation for `request`; raise CredentialError."""
         headers = {"User-Agent": USER_AGENT, SESSION_HEADER: session_id()}
         return Conversation(self, self.endpoint(access.repository.registry), request, access, headers)
 

@@ -39,7 +39,7 @@ _WITHHELD = "the credential was refused before, with 401 Unauthorized, and is no
 class Token:
     """A bearer token for `scopes`; `ends_at` is a Unix time in seconds.
 
-    `granted` is the `scope` of the reply (RFC 6749 section 5.1), empty where the service does not say.
+    `granted` is the `scope` of the reply (RFC 6749 section 5.1), empty where the service sends none.
     """
 
     value: str = field(repr=False)
@@ -137,7 +137,7 @@ class Tokens:
     def turn(self, holder: Holder, scopes: tuple[Scope, ...]) -> Turn:
         """Return the lock to hold while a token is fetched.
 
-        Threads that want the same scopes share one request. With a refresh token all of them wait for each
+        Threads that need the same scopes share one request. With a refresh token all of them wait for each
         other, because it may be used only once.
         """
         key = holder if self.refresh_token(holder) else (holder, scopes)
@@ -276,7 +276,7 @@ class Logins:
         """Record what a registry answered to a request with the secret.
 
         Any response but a 401 means that the login is right. A temporary failure proves nothing, and neither
-        does a 401 to a Basic login where the registry wants a token. A token may be valid for too little.
+        does a 401 to a Basic login where the registry requires a token. A token may be valid for too little.
         """
         request, response = answer.request, answer.response
         url, status = redact_url(request.url), response.status

@@ -1,4 +1,4 @@
-"""From an error about a credential to its refusal and hints, with what the authorizer knows."""
+"""Add the refusal and the hints to errors about a credential, from the state of the authorizer."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def explain(error: ImgpkgError, case: Case, evidence: Evidence | None, *, has_se
 
 
 def _if_private(refusal: Refusal | None) -> Iterator[str]:
-    # Registries hide what is private from those who may not see it.
+    # Registries answer 404 for private repositories to clients without access.
     if refusal is not None:
         yield f"If the repository is private: {refusal.sentence}. {refusal.remedy}"
 
@@ -52,13 +52,13 @@ def _trail(case: Case, refusal: Refusal | None, *, has_several: bool) -> Iterato
     if refusal is None or refusal.kind is not RefusalKind.ENDED:
         yield from _token_claims(case)
     for finding in case.decision.trail:
-        if winner is None or _is_told(finding):
+        if winner is None or _is_listed(finding):
             yield f"{finding.source}: {finding.outcome.value}: {finding.detail}"
     yield from _asked(case)
     shown = refusal.remedy if refusal else ""
     yield from (str(miss) for miss in case.near_misses if str(miss) != shown)
     if winner is None:
-        # The last word is what can be typed.
+        # The last word is the command or setting itself.
         yield from (remedy for remedy in case.remedies if remedy.rpartition(" ")[2] not in shown)
     # Flags are the most common reason for a credential at the wrong registry.
     if has_several and winner is not None and winner.source == FLAGS and not credential.is_anonymous:
@@ -69,8 +69,8 @@ def _trail(case: Case, refusal: Refusal | None, *, has_several: bool) -> Iterato
         )
 
 
-def _is_told(finding: Finding) -> bool:
-    """Return True for what counts where there is a credential: its source, and those that failed before."""
+def _is_listed(finding: Finding) -> bool:
+    """Return True for the findings to list beside a credential: its source, and those that failed before."""
     return finding.outcome in (Outcome.MATCHED, Outcome.FAILED)
 
 

@@ -1,4 +1,4 @@
-"""What became of the credential of a request that was not allowed: one sentence, and what to do next."""
+"""Why a request was not allowed: one sentence about its credential, and a remedy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FLAGS = "flags"
 _ENVIRONMENT, _DOCKER = "environment", "docker config"
 
 _FORBIDDEN, _NOT_FOUND = 403, 404
-# Registries hide what is private from those who may not see it.
+# Registries answer 404 for private repositories to clients without access.
 _REFUSED_BY_A_REGISTRY = frozenset({401, 403, 404})
 # The words of Amazon ECR, whose passwords end after twelve hours, and of its relatives.
 _EXPIRED = ("token has expired", "token expired", "credentials have expired")
@@ -36,7 +36,7 @@ _NOBODY = Finding("", Outcome.NO_MATCH, "")
 
 
 class Sent(Enum):
-    """What was sent with a request, in words; `TOKEN` is one that a token service has issued."""
+    """What was sent with a request, in words; `TOKEN` is the token of a token service."""
 
     NOTHING = "nothing"
     LOGIN = "login"
@@ -152,7 +152,7 @@ def _sent(credential: Credential, secret: str) -> Sent:
 
 
 def _kind(case: Case, evidence: Evidence, sent: Sent) -> RefusalKind:
-    # Token services issue tokens to anybody, too.
+    # Token services issue anonymous tokens, too.
     if sent is Sent.NOTHING or case.credential.is_anonymous:
         return RefusalKind.ANONYMOUS
     if _has_ended(case, evidence, sent):
@@ -199,7 +199,7 @@ def _place(case: Case, evidence: Evidence) -> str:
 
 
 def _holder(case: Case, sent: Sent) -> str:
-    """Name whose secret it is and where it is from."""
+    """Return whose secret it is and where it is from."""
     credential = case.credential
     kind = credential.kind if sent is Sent.TOKEN else sent.value
     if kind != "login":
@@ -244,7 +244,7 @@ def _listed(granted: frozenset[str]) -> str:
 
 
 def granted_actions(token: str, path: str) -> frozenset[str] | None:
-    """Return what a JSON web token allows on a repository, not verified; None for tokens that do not say it.
+    """Return what a JSON web token allows on a repository, not verified; None for tokens without a list.
 
     The claim `access` is that of the distribution token specification.
     """
@@ -342,7 +342,7 @@ def _sentence(text: str) -> str:
 
 
 def _renew(case: Case) -> str:
-    """Name the place in which another secret has to be stored."""
+    """Return where to store another secret, in words."""
     winner = case.winner
     if winner.source in AVAILABLE:
         return f"see which identity the keychain uses, {winner.origin}, and whether it may use this registry"

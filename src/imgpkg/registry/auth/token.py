@@ -98,7 +98,7 @@ class TokenRequest:
 class BearerToken:
     """A token to send as `Authorization: Bearer`, and what is known about it.
 
-    `scopes` are those that were asked for, empty for a token that nobody asked a service for; `granted` are
+    `scopes` are those that were asked for, empty for a token that was configured; `granted` are
     those that it allows, and `ends_at` is a Unix time in seconds, both None if they are unknown.
     """
 
