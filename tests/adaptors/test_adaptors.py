@@ -32,7 +32,7 @@ TOGETHER = 24
 
 @pytest.fixture(scope="module")
 def aging(tmp_path_factory):
-    """A docker-registry whose tokens end after about a second, and whose token service says otherwise."""
+    """A docker-registry whose tokens end after about a second, and whose service announces a later end."""
     folder = tmp_path_factory.mktemp("aging")
     # The registry accepts a token for 60 s after its end.
     with (
@@ -94,7 +94,7 @@ class TestARealRegistry:
         assert client.send(auth, "POST", whole, b"a blob").status in (201, 202)
         manifest = b'{"schemaVersion":2}'
         url = f"{base}manifests/{imgpkg.Digest.of(manifest)}"
-        # That it is refused for its content, and that it is missing, says the registry after the login.
+        # After the login the registry refuses its content, or reports it as missing.
         assert client.send(auth, "PUT", url, manifest).status == 400
         assert client.send(auth, "DELETE", url).status == 404
 
@@ -219,7 +219,7 @@ class TestABodyThatCannotBeSentAgain:
 
     @pytest.fixture
     def changing(self):
-        """A session whose keychain has another password at each lookup that is made anew."""
+        """A session whose keychain has another password at each new lookup."""
         passwords = iter(f"password-{number}" for number in range(100))
 
         class Changing:

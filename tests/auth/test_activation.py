@@ -68,7 +68,7 @@ def test_any_other_value_of_the_old_variable_means_nothing(value):
 
 
 def test_no_sdk_is_loaded_by_the_process_that_asks_one():
-    """Only a process of its own can tell what it has loaded."""
+    """Only a process of its own shows which modules it has loaded."""
     program = """
 import json, sys
 from imgpkg.auth.activation import active_sources

@@ -231,7 +231,7 @@ class Telling:
 
 
 class Silent:
-    """A source of a program, which tells no near misses."""
+    """A source of a program, which explains no near misses."""
 
     name = "silent"
 

@@ -47,13 +47,13 @@ def program():
 
 @pytest.fixture
 def terminal():
-    """Run `python -m imgpkg` to its end with both streams on pseudo terminals, told apart."""
+    """Run `python -m imgpkg` to its end with each stream on a pseudo terminal of its own."""
     return on_terminal
 
 
 @pytest.fixture
 def started():
-    """Start `python -m imgpkg` and do not wait; what still runs at the end is told to stop."""
+    """Start `python -m imgpkg` and do not wait; a command that still runs at the end is stopped."""
     processes = []
 
     def starts(*words, **options):

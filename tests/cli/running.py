@@ -1,4 +1,4 @@
-"""Start the command as users do, and collect what it says on each stream."""
+"""Start the command as users do, and collect the output of each stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Done:
 
 
 def start(*words, environ=(), **options):
-    """Start `python -m imgpkg` with these words; streams are pipes unless `options` say otherwise."""
+    """Start `python -m imgpkg` with these words; streams are pipes unless `options` have others."""
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(
         [sys.executable, "-m", "imgpkg", *map(str, words)],

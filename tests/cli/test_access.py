@@ -41,7 +41,7 @@ def login(monkeypatch):
 
 @pytest.fixture
 def pull_only(tmp_path):
-    """docker-registry with a token service that lets everybody with the password pull, and nobody push."""
+    """docker-registry with a token service that grants the user with the password pull, and never push."""
     with (
         TokenService({USERNAME: User(PASSWORD, {"*": "pull"})}) as service,
         docker_registry_process(tmp_path, auth=token_section(tmp_path, service)) as address,

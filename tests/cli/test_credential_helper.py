@@ -1,4 +1,4 @@
-"""`docker-credential-imgpkg` speaks docker's protocol of credential helpers; other tools log in by it."""
+"""`docker-credential-imgpkg` implements docker's protocol of credential helpers for other tools."""
 
 from __future__ import annotations
 

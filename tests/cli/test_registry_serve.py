@@ -1,4 +1,4 @@
-"""`registry serve`: says where it is, serves, and stops when it is told to."""
+"""`registry serve`: prints its address, serves, and stops at a signal."""
 
 from __future__ import annotations
 

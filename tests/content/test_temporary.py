@@ -48,7 +48,7 @@ class TestANewOne:
         assert os.path.samestat(os.fstat(descriptor), os.stat(path))
         os.close(descriptor)
 
-    def test_has_a_name_that_shows_for_what_it_is_and_that_nobody_else_gives(self, tmp_path, make):
+    def test_has_a_name_with_its_purpose_that_no_other_program_gives(self, tmp_path, make):
         path, descriptor = make(tmp_path)
         os.close(descriptor)
         name = os.path.basename(path)

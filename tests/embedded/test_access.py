@@ -180,7 +180,7 @@ class TestTheTokenService:
         assert self.status(server, reply, "/v2/any/where/blobs/uploads/", "POST") == 401
         assert self.status(server, reply, "/v2/_catalog") == 401
 
-    def test_gives_anonymous_clients_nothing_by_default_not(self, embedded_token):
+    def test_gives_anonymous_clients_nothing_by_default(self, embedded_token):
         reply = self.get(embedded_token)
         assert (reply.status, reply.code) == (401, "UNAUTHORIZED")
 

@@ -1,4 +1,4 @@
-"""Checks of access by programs: what is checked, what is asked, and what a report says."""
+"""Checks of access by programs: what is checked, which requests are sent, and what a report contains."""
 
 from __future__ import annotations
 

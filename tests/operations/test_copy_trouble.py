@@ -129,7 +129,7 @@ class Gone:
 
 
 class TestAnImageThatIsGoneFromItsBundlesRepository:
-    """The locations record says that it is there; the images lock knows where it was before."""
+    """The locations record has its new place; the images lock has the one before."""
 
     @pytest.fixture
     def copied(self, session, tmp_path):

@@ -110,7 +110,7 @@ def test_bundles_that_are_named_at_the_top_and_in_the_deep_are_refused(embedded_
 
 
 def test_attachments_to_attachments_without_end_are_refused(another_registry, session):
-    """Whatever is asked for, something is attached to it that nobody has seen yet."""
+    """Each digest that is requested has a new referrer."""
     made = {}
 
     def attached(request):
@@ -142,7 +142,7 @@ def test_attachments_to_attachments_without_end_are_refused(another_registry, se
 
 
 def entries_in(description):
-    """Count what a description lists, as whoever prints it does."""
+    """Count the entries of a description, as printing does."""
     below = sum(1 + entries_in(inner) for inner in description.bundles)
     return below + len(description.images)
 

@@ -112,7 +112,7 @@ def forgetful(tmp_path):
 
 
 class TestASessionThatLivesLong:
-    """What it saw in a registry may be deleted at any time; nothing but a new look tells."""
+    """The content of a registry may be deleted at any time, so that it is requested again."""
 
     def test_pushes_again_what_was_deleted(self, forgetful, session, write_tree, tmp_path):
         server, forget = forgetful

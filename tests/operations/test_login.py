@@ -1,4 +1,4 @@
-"""Logging in and out: what is checked, where it is stored, and what is told about other credentials."""
+"""Logging in and out: what is checked, where it is stored, and the warnings about other credentials."""
 
 from __future__ import annotations
 

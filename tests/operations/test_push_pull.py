@@ -1,4 +1,4 @@
-"""A pushed folder comes back as it was, wherever it was pushed to and whoever had to log in."""
+"""A pushed folder is pulled unchanged, from any registry and with any login."""
 
 from __future__ import annotations
 

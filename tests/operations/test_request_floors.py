@@ -92,7 +92,7 @@ class TestCredentials:
         refusals = [request for request in seen if request.status == 401]
         assert set(tokens.values()) == {1}
         assert len(pings) <= 1
-        # One challenge tells what the registry wants; all later requests come with a token.
+        # One challenge; all later requests have a token.
         assert len(refusals) <= 1
 
     def test_a_helper_is_run_once(self, embedded_login, open_session, tmp_path, monkeypatch):

@@ -26,7 +26,7 @@ IMAGES = 30
 
 
 class Private:
-    """A docker-registry with thirty images in thirty repositories, and whoever sees its logins."""
+    """A docker-registry with thirty images in thirty repositories, and a record of its logins."""
 
     def __init__(self, proxy, service=None):
         self.address, self.proxy, self.service = proxy.address, proxy, service

@@ -205,7 +205,7 @@ class Server:
 
 
 class Source:
-    """A credential source that gives what it is told, and counts how often it was asked."""
+    """A credential source that returns given credentials, and counts its lookups."""
 
     def __init__(self, *credentials, name="flags"):
         self.name = name
@@ -268,7 +268,7 @@ class Bench:
 class TokenRegistry:
     """A handler that is a registry with a token service on `/token`, of whatever host it is asked at.
 
-    `grants` says which login may do what; tokens are `T1`, `T2`, … and hold what they were asked for.
+    `grants` are the actions of each login; tokens are `T1`, `T2`, … and hold what they were asked for.
     """
 
     def __init__(self, realm="https://auth.example/token", *, service="the service", content=None):

@@ -262,7 +262,7 @@ class TestForeignUrls:
     def bench(self, handle, **options):
         return Bench(Wire(handle), Source(self.TOKEN), **options)
 
-    def test_are_not_asked_by_default_not(self):
+    def test_are_not_asked_by_default(self):
         made = self.bench(lambda asked: Said(404))
         with pytest.raises(NotFound):
             read(made, self.FOREIGN)

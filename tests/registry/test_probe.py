@@ -1,4 +1,4 @@
-"""Requests that prove access: which are sent, what they tell, and that they leave nothing behind."""
+"""Requests that check access: which are sent, what is found out, and that nothing is left behind."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ class TestTheGrantOfAToken:
 
 
 class TestAFailureAtTheTokenService:
-    def test_is_reported_from_one_at_the_registry(self):
+    def test_is_distinguished_from_one_at_the_registry(self):
         with serve(login=("user", "another"), token_service=True) as server:
             probe = opened(server)
             with pytest.raises(RegistryError) as first:

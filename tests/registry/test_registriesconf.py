@@ -1,4 +1,4 @@
-"""Files in the form of registries.conf: which are read, what they say, and what is wrong with them."""
+"""Files in the form of registries.conf: which are read, their content, and their mistakes."""
 
 from __future__ import annotations
 

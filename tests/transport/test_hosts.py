@@ -1,4 +1,4 @@
-"""TLS files of hosts: client certificates, certs.d, and what a server says without them."""
+"""TLS files of hosts: client certificates, certs.d, and the alerts of servers without them."""
 
 from __future__ import annotations
 

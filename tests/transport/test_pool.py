@@ -335,7 +335,7 @@ class TestRequestBodies:
         with RawServer(answering()) as server, pytest.raises(LocalIOError, match="input/output error"):
             pool.send(Request("PUT", server.url, body=Body(5, Broken)))
 
-    def test_an_answer_that_comes_before_the_body_was_read_is_read(self, pool):
+    def test_an_answer_before_the_end_of_the_body_is_read(self, pool):
         def talk(conversation):
             conversation.receive_head()
             conversation.respond(

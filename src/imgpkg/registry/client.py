@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# Far more than the 4 MB that clients should push at most (distribution-spec, "Pushing Manifests").
 MAX_MANIFEST = 100 << 20
 
 _EMPTY = "A proxy or a registry with a fault answers so: try again, or ask its operator."
@@ -214,6 +215,7 @@ class RegistryClient:
                 f"{repository} said that it has blobs of {manifest.digest}, and then missed them: sent again"
             )
             headers = self._manifests.write(reference, manifest)
+        # From now on the manifest protects its blobs from garbage collection.
         self._uploads.settle(repository, manifest.blobs())
         # After the manifest: an index must not list what does not exist.
         self._referrers.record(repository, manifest, headers)

@@ -112,7 +112,7 @@ class Endpoint:
     def send(self, request: Request) -> Generator[Request, Response, Answer]:
         """Yield `request`, whose URL is a path or this registry's, and return the answer.
 
-        https is tried first. http follows only where it is allowed, and only without an answer over TLS in time;
+        https is tried first. http follows only where it is allowed, and only if no TLS was found in time;
         after a rejected certificate it needs `insecure`. The scheme of the first answer is kept.
         """
         if self._scheme is None:

@@ -34,7 +34,7 @@ Result = TypeVar("Result")
 # What the files call Docker Hub.
 _DOCKER_HUB_NAME = "docker.io"
 _ENDS_OF_PREFIX = ("/", ":", "@")
-# After these the next source is asked; whatever else is wrong has nothing to do with the source.
+# After these the next source is asked; other errors do not depend on the source.
 _GOING_ON = (
     TransportError,
     RegistryError,
@@ -85,6 +85,7 @@ class Rule:
 
     def match(self, name: str) -> str | None:
         """Return the part of `name`, a whole reference, that the prefix covers; None when it does not."""
+        # containers-registries.conf(5): `*.example.com` covers all hosts below, at any depth.
         if self.prefix.startswith("*."):
             host = name.partition("/")[0]
             return host if host.partition(":")[0].endswith(self.prefix[1:]) else None
@@ -120,6 +121,7 @@ class Mirrors:
         found = [(len(rule.prefix), rule, part) for rule in self.rules if (part := rule.match(name))]
         if not found:
             return (ImageSource(reference),)
+        # The longest prefix wins, as in podman.
         _, rule, part = max(found, key=lambda item: item[0])
         if rule.blocked:
             raise UsageError(f"reading {reference} is blocked by the rule {rule.prefix!r} of {rule.path}")
@@ -172,6 +174,7 @@ class MirroredReads:
         """
         failures: list[tuple[ImageSource, ImgpkgError]] = []
         *first, last = self._ordered(reference)
+        # Any failure of a mirror leads to the next source: the registry itself is the last one.
         for source in first:
             try:
                 result = act(self._client(client, source), source.reference)
@@ -183,6 +186,8 @@ class MirroredReads:
         try:
             result = act(self._client(client, last), last.reference)
         except _GOING_ON as error:
+            # The error of the last source is raised; those before it may be the reason that it was asked at
+            # all.
             error.lines = (*error.lines, *(f"before that, {place}: {why}" for place, why in failures))
             raise
         return self._kept(reference, last, failures, result)
@@ -222,6 +227,7 @@ class MirroredReads:
         """Return the sources, the one that was used last for the repository at the front for a digest."""
         sources = self.mirrors.sources(reference)
         used = self._used.get(reference.repository)
+        # A tag may differ between mirrors, so that it is always read in the order of the rule.
         if used is None or reference.digest is None:
             return sources
         return tuple(sorted(sources, key=lambda source: source.reference.repository.registry != used))

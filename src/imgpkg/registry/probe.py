@@ -35,6 +35,7 @@ __all__ = ["Grant", "Probe", "ServerTLS", "Surroundings", "Trust", "Witness"]
 
 _OK = 200
 _STARTED = frozenset({201, 202})
+# 404 as well: some registries have removed the session by then.
 _CANCELLED = frozenset({200, 202, 204, 404})
 
 
@@ -95,11 +96,13 @@ class Witness:
 
     def send(self, request: Request) -> Response:
         """Send and return the response."""
+        # Each request resets them: they describe the last one.
         self.page, self.is_at_token_service = "", request.secret
         response = self._transport.send(request)
         skew = _skew(response.headers, self._clock())
         if skew is not None:
             self._skews[Origin.of(request.url)] = skew
+        # Portals of networks and login pages answer any request with 200 and a page.
         if "html" in response.headers.get("Content-Type", "").lower():
             self.page = redact_url(request.url).partition("?")[0]
         return response
@@ -163,6 +166,8 @@ class Probe:
         An upload that is not cancelled holds no bytes, and registries remove it after some days.
         """
         path = f"/v2/{self._repository.path}/blobs/uploads/"
+        # Distribution-spec, "Pushing a blob in chunks": a POST opens a session, DELETE of its location
+        # cancels it.
         answer = self._call(Request("POST", path, body=bytes_body(b"")), self._push, _STARTED)
         # Some registries require more actions to cancel it, which a push does not need.
         self._push_grant = self.grant(push=True)
@@ -250,6 +255,7 @@ def _granted(token: Token, wanted: tuple[Scope, ...]) -> Grant:
 
 def _missing(granted: tuple[Scope, ...], wanted: tuple[Scope, ...]) -> frozenset[str]:
     """Return the actions of `wanted` that are not granted."""
+    # By resource: a token may list actions in several entries and any order.
     held = {scope.resource: scope.actions for scope in granted}
     return frozenset(
         action

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from imgpkg.registry.exchange import Exchange
 
 _OK = 200
+# What registries answer that do not have the endpoint (distribution-spec, "Unavailable Referrers API").
 _NO_API = frozenset({400, 404, 405, 406, 501})
 _ACCEPT = {"Accept": media.OCI_INDEX}
 

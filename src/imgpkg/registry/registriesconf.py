@@ -20,6 +20,7 @@ _VARIABLES = ("CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH")
 _SYSTEM, _USER = "/etc/containers/registries.conf", ".config/containers/registries.conf"
 # Bytes. Files of a few kilobytes are usual.
 _MAX_SIZE = 1 << 20
+# The first version of the format, which has no mirrors.
 _OLD_TABLES = ("search", "insecure", "block")
 
 
@@ -56,6 +57,7 @@ def read_mirrors(paths: Iterable[str]) -> Mirrors:
 
     A rule replaces a rule of an earlier file with the same prefix.
     """
+    # As podman merges drop-in files: a later file replaces the whole rule of a prefix.
     rules: dict[str, Rule] = {}
     for path in paths:
         rules.update((rule.prefix, rule) for rule in parse_rules(_decode(_read(path), path), path))
@@ -105,6 +107,7 @@ def _decode(data: bytes, path: str) -> dict[str, Any]:
 
 
 def _rule(table: Mapping[str, Any], path: str) -> Rule:
+    # The location is the prefix of a rule without one (containers-registries.conf(5)).
     prefix = _place(table, "prefix", path) or _place(table, "location", path)
     location = _place(table, "location", path)
     if not location and not prefix.startswith("*."):
@@ -113,6 +116,7 @@ def _rule(table: Mapping[str, Any], path: str) -> Rule:
         raise _invalid(path, "a [[registry]] has neither a prefix nor a location")
     if "*" in prefix and not _is_wildcard(prefix):
         raise _invalid(path, f"the prefix {prefix!r}: a wildcard is only *. before a host")
+    # podman refuses this combination, too, so that the files stay exchangeable.
     if "pull-from-mirror" in table:
         raise _invalid(path, f"the [[registry]] {prefix!r}: pull-from-mirror is for mirrors alone")
     by_digest = _switch(table, "mirror-by-digest-only", path)
@@ -162,6 +166,7 @@ def _place(table: Mapping[str, Any], key: str, path: str) -> str:
     value = table.get(key, "")
     if not isinstance(value, str):
         raise _invalid(path, f"{key!r} is no text")
+    # The scheme is decided by `insecure`.
     if "://" in value:
         raise _invalid(path, f"{key} {value!r}: leave out the scheme")
     return value.rstrip("/")

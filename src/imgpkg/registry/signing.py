@@ -95,6 +95,7 @@ class Signer:
     def sign_for(self, url: str) -> Authorization:
         """Return how to sign a request to `url`; raise UsageError where the registry has another scheme."""
         authorization = self.sign()
+        # An http URL would send in clear what the session sends over TLS.
         if Origin.of(url) != self._endpoint.origin:
             raise UsageError(
                 f"{self._endpoint.name} is reached at {self._endpoint.origin.url}: no credential is sent to "
@@ -107,6 +108,7 @@ class Signer:
 
         The answer of another origin, after a redirect, is not about the credential.
         """
+        # After a redirect another host has answered, which never saw the credential.
         if self._conversation is None or Origin.of(reply.url) != self._endpoint.origin:
             return None
         is_final = self._exchange.drive(self._learn(self._conversation, self._signature, reply))
@@ -145,6 +147,7 @@ class Signer:
 
     def _accepted(self, conversation: Conversation) -> Generator[Request, Response, Signature]:
         """Return a signature whose login, if it has one, was accepted."""
+        # The scheme and the challenge must be known before the other client sends anything.
         if self._endpoint.challenges is None:
             yield from conversation.probe()
         signature = yield from conversation.sign()
@@ -216,6 +219,7 @@ def access_of(registry: str, method: str, url: str) -> Access | None:
     if not _is_at(registry, url):
         return None
     parts = urlsplit(url)
+    # Neither is about a repository, so that any name will do.
     if parts.path in ("/v2", "/v2/", "/v2/_catalog"):
         scopes = (_CATALOG,) if parts.path.endswith("_catalog") else ()
         return Access(Repository(registry, _ANY_REPOSITORY), scopes)
@@ -226,6 +230,7 @@ def access_of(registry: str, method: str, url: str) -> Access | None:
         return access_to(repository, "delete")
     if method in _READING:
         return Access.read(repository)
+    # A mount reads from another repository, for which the token must be valid, too.
     named = parse_qs(parts.query).get("from", ())
     return Access.write(repository, *filter(None, (_repository(registry, name) for name in named)))
 

@@ -66,7 +66,7 @@ def test_the_public_registry_gets_a_token_of_its_own(tmp_path):
     assert ecr.asked == [("us-east-1", "ecr-public", {})]
 
 
-def test_the_public_registry_stays_anonymous_without_keys_without_a_warning(tmp_path):
+def test_the_public_registry_stays_anonymous_and_without_a_warning_if_there_are_no_keys(tmp_path):
     warnings = []
     source = EcrSource({**OFFLINE, "HOME": str(tmp_path)}, warnings.append)
     assert source.lookup(PUBLIC).outcome is Outcome.NOT_APPLICABLE

@@ -1,4 +1,4 @@
-"""The token of a workflow, for ghcr.io and nobody else."""
+"""The token of a workflow, for ghcr.io and no other registry."""
 
 from __future__ import annotations
 

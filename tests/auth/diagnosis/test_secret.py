@@ -1,4 +1,4 @@
-"""What is odd about a secret is told without any part of it, whatever its source is."""
+"""Oddities of a secret are reported without any part of it, for each source."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def token(end):
         ("{{ password }}", "is the name of a variable and not its value"),
     ],
 )
-def test_what_nobody_meant_to_be_in_a_secret_is_reported(secret, reason):
+def test_unintended_characters_in_a_secret_are_reported(secret, reason):
     assert misses(Credential("ci", secret)) == [(f"the password of registry/ci {reason}", "")]
 
 

@@ -494,7 +494,7 @@ class TestTokens:
 
 
 class TestA401ThatNamesNothingToAnswer:
-    """Many registries and proxies say only at `/v2/` what they want."""
+    """Many registries and proxies send their challenge only at `/v2/`."""
 
     IDENTITY = Credential(identity_token="R0")
 

@@ -121,7 +121,7 @@ class TestARefusedLogin:
             assert "pass-word" not in f"{error}{error.hints}{error!r}"
         assert sum("auth.example refused this credential" in str(error.hints) for error in errors) == MANY - 1
 
-    def test_at_a_registry_shows_every_request_the_registrys_own_words(self):
+    def test_at_a_registry_gives_every_request_the_words_of_the_registry(self):
         made = bench(refusing_basic, LOGIN)
         for name in ("a", "b"):
             access = Access.read(repository(name))
@@ -437,7 +437,7 @@ class TestALoginWithoutAnAnswerYet:
         assert [future.result(10) for future in (first, *others)] == [200] * 3
 
     def test_is_shown_to_a_silent_token_service_by_one_of_many(self):
-        """All share the time-out of one: nobody waits for the same silence after another."""
+        """All share the time-out of one: none waits for the same time-out after another."""
         silence = threading.Event()
 
         def service(asked):

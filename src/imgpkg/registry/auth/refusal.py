@@ -108,6 +108,7 @@ def refusal_of(case: Case, evidence: Evidence) -> Refusal | None:
 
     That is one with another status, and a 404, unless the registry has seen no credential.
     """
+    # Token services also answer 400 (RFC 6749 section 5.2).
     statuses = REFUSALS if evidence.service else _REFUSED_BY_A_REGISTRY
     if evidence.status not in statuses:
         return None
@@ -155,12 +156,14 @@ def _kind(case: Case, evidence: Evidence, sent: Sent) -> RefusalKind:
     # Token services issue anonymous tokens, too.
     if sent is Sent.NOTHING or case.credential.is_anonymous:
         return RefusalKind.ANONYMOUS
+    # Before the other kinds: an ended token is also refused, and its end is the better reason.
     if _has_ended(case, evidence, sent):
         return RefusalKind.ENDED
     if evidence.service:
         return RefusalKind.REFUSED
     if _is_too_little(evidence, sent):
         return RefusalKind.NOT_ENOUGH
+    # A registry with Basic only cannot use a token at all.
     schemes = {challenge.scheme for challenge in evidence.challenges}
     is_no_use = sent is Sent.REGISTRY_TOKEN and schemes == {"basic"}
     return RefusalKind.UNUSABLE if is_no_use else RefusalKind.REFUSED
@@ -177,6 +180,7 @@ def _has_ended(case: Case, evidence: Evidence, sent: Sent) -> bool:
     if sent is Sent.TOKEN:
         return False
     ends_at = claims_of(_secret(case.credential, sent)).ends_at
+    # The claim is trusted for a message only; the registry has decided already.
     is_past = ends_at is not None and ends_at <= case.now
     return is_past or any(words in evidence.text.lower() for words in _EXPIRED)
 
