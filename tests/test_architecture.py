@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "cancellation": {"errors"},
     "locks": {"errors", "transport"},
     "dataclass": set(),
+    "expression": set(),
     "values": set(),
     "events": {"oci", "errors"},
     "settings": {"values"},
@@ -65,7 +66,7 @@ MAY_IMPORT = {
     "adaptors": {"session", "registry", "auth", "transport", "errors"},
 }
 # What every room may use.
-EVERYWHERE = {"dataclass"}
+EVERYWHERE = {"dataclass", "expression"}
 ONE_HOME = {
     "yaml": "bundle",
     "subprocess": "auth",
@@ -128,6 +129,9 @@ LATE = {
     "zstandard": "layers compressed with zstd",
     "base64": "inline blobs and binary YAML",
     "dataclasses": "only programs look at the fields of values",
+    "decimal": "numbers in errors of registries",
+    "hashlib": "what is read by its digest",
+    "random": "requests that are sent again",
     "datetime": "times that people or clouds write",
     "email": "Retry-After with a date",
     "encodings": "host names beyond ASCII",
@@ -135,8 +139,6 @@ LATE = {
     "ipaddress": "hosts that are addresses",
     "platform": "only `version`",
     "pwd": "no HOME in the environment",
-    "re": "times that people or clouds write",
-    "secrets": "random numbers for temporary names and the session",
     "selectors": "only programs",
     "shutil": "only programs",
     "signal": "only programs",

@@ -36,21 +36,22 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterator
 
 
 # Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
 # and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
 # Persian and Hindi words need them.
-_UNPRINTABLE = re.compile(
+_UNPRINTABLE = expression(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}

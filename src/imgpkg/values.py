@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from imgpkg.dataclass import hide
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,7 @@ C = TypeVar("C", bound=type)
 
 StrPath: TypeAlias = str | os.PathLike[str]
 # Some clouds send nanoseconds, which datetime cannot hold, and Python 3.10 parses neither them nor the Z.
-_TIME = r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))"
+_TIME = expression(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))")
 
 
 class FrozenDict(dict[K, V]):
@@ -59,10 +60,9 @@ def hiding(*names: str) -> Callable[[C], C]:
 
 def parse_time(text: str) -> float:
     """Return the Unix time of an RFC 3339 text like `2030-01-02T03:04:05.6Z`; raise ValueError for others."""
-    import re
     from datetime import datetime
 
-    match = re.fullmatch(_TIME, text)
+    match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError(f"{text!r} is no RFC 3339 time")
     date, clock, fraction, offset = match.groups()

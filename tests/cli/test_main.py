@@ -77,7 +77,14 @@ def test_help_loads_the_table_and_the_parser_alone():
     rooms = [
         f"imgpkg.cli.{name}" for name in ("arguments", "auth_commands", "command", "commands", "help", "main")
     ]
-    assert done.stderr.splitlines() == ["imgpkg", "imgpkg.cli", *rooms, "imgpkg.dataclass", "imgpkg.errors"]
+    assert done.stderr.splitlines() == [
+        "imgpkg",
+        "imgpkg.cli",
+        *rooms,
+        "imgpkg.dataclass",
+        "imgpkg.errors",
+        "imgpkg.expression",
+    ]
 
 
 @pytest.mark.parametrize(

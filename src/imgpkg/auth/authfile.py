@@ -14,6 +14,7 @@ from imgpkg.auth.keychain import Credential
 from imgpkg.auth.pattern import ANOTHER_HOST, Address, Pattern, why_no_host
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _URL_SAFE = str.maketrans("-_", "+/", "\r\n")
 # The largest that a Kubernetes secret can hold, many times over; a helper's answer is far smaller.
 MAX_SIZE = 16 << 20
-_ESCAPE_OR_SYMBOL = re.compile(r"\\.|[^ \t\r\n]", re.DOTALL)
-_NOT_SPACE = re.compile(r"[^ \t\r\n]")
+_ESCAPE_OR_SYMBOL = expression(r"\\.|[^ \t\r\n]", re.DOTALL)
+_NOT_SPACE = expression(r"[^ \t\r\n]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from imgpkg.auth.keychain import Credential
 from imgpkg.auth.program import NoAnswer, NotStarted, Programs, find
 from imgpkg.dataclass import KW_ONLY, dataclass, field
 from imgpkg.errors import CredentialError
+from imgpkg.expression import expression
 from imgpkg.locks import KeyedLocks, Once
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ PAUSE = 2.0
 LIFETIME = 3600.0
 
 # The name becomes a part of a file name, so it must not hold a slash.
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
+_NAME = expression(r"[A-Za-z0-9._-]+")
 _NOT_FOUND = "credentials not found in native keychain"
 _NEVER_RETRIED = ("no credentials server URL", "no credentials username")
 # docker-credential-helpers: with this user name, the secret is an identity token.
@@ -38,7 +39,7 @@ _LONGEST_MESSAGE = 1000
 # The words of docker's errors.
 _DOING = {"get": "getting", "store": "storing", "erase": "erasing", "list": "listing"}
 # A helper may print a credential and then fail; its output is an error message only without one.
-_SECRET = re.compile(r'"secret"\s*:', re.IGNORECASE)
+_SECRET = expression(r'"secret"\s*:', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.authfile import decode
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import CredentialError
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_SPACE = re.compile(r"[ \t\r\n]*")
+_SPACE = expression(r"[ \t\r\n]*")
 _BYTE_ORDER_MARK = "\ufeff"
 # What docker and podman write.
 _INDENT = "\t"

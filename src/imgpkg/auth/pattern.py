@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import CredentialError, InvalidReference
+from imgpkg.expression import expression
 from imgpkg.oci.reference import DOCKER_HUB, WholeRegistry, ascii_host
 
 if TYPE_CHECKING:
@@ -17,20 +18,20 @@ if TYPE_CHECKING:
 # The name in references, the short name that people write, and the host that answers.
 DOCKER_HUB_HOSTS = (DOCKER_HUB, "docker.io", "registry-1.docker.io")
 
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
+_SCHEME = expression(r"https?://", re.IGNORECASE)
 _API_VERSIONS = (("v1",), ("v2",))
 # RFC 1035 section 2.3.4: 63 octets, and 255 with the length octets, which is 253 characters.
 _LONGEST_LABEL, _LONGEST_HOST = 63, 253
-_ANY_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
+_ANY_SCHEME = expression(r"[A-Za-z][A-Za-z0-9+.-]*://|//")
 # Not a full grammar of addresses: it only keeps the brackets apart from those of a wildcard.
-_IPV6 = re.compile(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
-_CLASS = re.compile(r"\[[!^]?[a-z0-9_-]+\]")
-_RANGE = re.compile(r"([a-z0-9_])-([a-z0-9_])")
-_WILDCARD = re.compile(rf"[*?]|{_CLASS.pattern}")
-_LITERAL = re.compile(r"[a-z0-9_.-]*")
+_IPV6 = expression(r"\[[0-9a-f.]*:[0-9a-f:.]*\]")
+_CLASS = expression(r"\[[!^]?[a-z0-9_-]+\]")
+_RANGE = expression(r"([a-z0-9_])-([a-z0-9_])")
+_WILDCARD = expression(rf"[*?]|{_CLASS.pattern}")
+_LITERAL = expression(r"[a-z0-9_.-]*")
 _MAX_PORT = 65535
 # Characters that a URL never has in its host, encoded or not.
-_NO_URL = re.compile(r"[ \\^`{|}%]")
+_NO_URL = expression(r"[ \\^`{|}%]")
 ANOTHER_HOST = "another host"
 
 

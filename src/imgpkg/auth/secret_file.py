@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import select
 import stat
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from imgpkg.auth.keychain import claims_of
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError, printable
+from imgpkg.expression import expression
 from imgpkg.locks import Once
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ LOOK_AGAIN = 60.0
 PIPE_SECONDS = 30.0
 
 _BYTE_ORDER_MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = expression(r"[\x00-\x1f\x7f]")
 # RFC 8259 section 2: tabs and line ends may stand between the tokens of JSON.
-_CONTROL_IN_JSON = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL_IN_JSON = expression(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _OR_INSTEAD = "or give the secret itself with {instead}"
 _ABSENT = ("which is not there", f"Write or mount the file, {_OR_INSTEAD}.")
 _CLOSED = (

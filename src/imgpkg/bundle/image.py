@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, doing
+from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 from imgpkg.oci.manifest import ImageConfig, Manifest
 from imgpkg.oci.reference import Reference, Repository
@@ -21,7 +21,7 @@ R = TypeVar("R")
 BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
 # A configuration is held in memory as a whole.
 MAX_CONFIG = 32 << 20
-_NOT_IN_A_TAG = re.compile(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
+_NOT_IN_A_TAG = expression(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
 # A tag has at most 128 characters (distribution-spec, "Pulling manifests"), of which 79 are a hyphen and the
 # internal tag of a SHA-256 digest.
 _KEPT = 49

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import struct
 from datetime import datetime, timezone
 from enum import Enum
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidLock
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,8 +61,8 @@ _WORDS = {
     **dict.fromkeys(("-.inf", "-.Inf", "-.INF"), (ValueKind.NUMBER, "-Inf")),
 }
 _NUMBER_STARTS = frozenset("+-.0123456789")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INTEGER = re.compile(
+_FLOAT = expression(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_INTEGER = expression(
     r"(?P<sign>[-+]?)"
     r"(?:0[xX](?P<x>[0-9a-fA-F]+)|0[bB](?P<b>[01]+)|0[oO]?(?P<o>[0-7]+)|(?P<d>0|[1-9][0-9]*))"
 )
@@ -72,11 +72,11 @@ _MAX_DIGITS = 4096
 _MAX_SINGLE_DIGITS = 9
 # Powers of ten between which Go's %g prints no exponent.
 _SMALLEST_PLAIN, _SMALLEST_SCIENTIFIC = -4, 6
-_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
+_BASE_60 = expression(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
 _CLOCK = r"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:[.,][0-9]+)?"
 # Go accepts offsets of up to 24 hours and 60 minutes.
 _ZONE = r"(?:Z|[-+](?:[01][0-9]|2[0-4]):(?:[0-5][0-9]|60))"
-_TIMESTAMP = re.compile(rf"([0-9]{{4}})-([0-9]{{1,2}})-([0-9]{{1,2}})(?: {_CLOCK}|[Tt]{_CLOCK}{_ZONE})?")
+_TIMESTAMP = expression(rf"([0-9]{{4}})-([0-9]{{1,2}})-([0-9]{{1,2}})(?: {_CLOCK}|[Tt]{_CLOCK}{_ZONE})?")
 
 
 @dataclass(frozen=True, slots=True)

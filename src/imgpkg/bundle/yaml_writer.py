@@ -12,6 +12,7 @@ from functools import cmp_to_key
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.bundle.yaml_reader import reads_as_itself
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,17 +25,17 @@ _INDENT = 2
 _MAX_SIMPLE_KEY = 128
 
 _BREAKS = "\n\u2028\u2029"
-_MULTILINE = re.compile(f"[\r\x85{_BREAKS}]")
-_BREAK = re.compile(f"[{_BREAKS}]")
-_AFTER_BREAK = re.compile(f"(?<=[{_BREAKS}])")
+_MULTILINE = expression(f"[\r\x85{_BREAKS}]")
+_BREAK = expression(f"[{_BREAKS}]")
+_AFTER_BREAK = expression(f"(?<=[{_BREAKS}])")
 # Characters that yaml.v2 escapes; small classes compile ten times as fast as one that is negated.
 _UNPRINTABLE = "[\ud800-\udfff]|\ufeff|[\ufffe-\U0010ffff]"
-_SPECIAL = re.compile(f"[\x00-\x09\x0b-\x1f\x7f-\x9f]|{_UNPRINTABLE}")
-_SPACE_THEN_BREAK = re.compile(f" [{_BREAKS}]")
-_BREAK_THEN_SPACE = re.compile(f"[{_BREAKS}] ")
-_INDICATOR = re.compile(r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|\Z)""")
-_INDICATOR_INSIDE = re.compile(r":(?:[ \t]|\Z)| #")
-_ESCAPED = re.compile(f'[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]|{_UNPRINTABLE}')
+_SPECIAL = expression(f"[\x00-\x09\x0b-\x1f\x7f-\x9f]|{_UNPRINTABLE}")
+_SPACE_THEN_BREAK = expression(f" [{_BREAKS}]")
+_BREAK_THEN_SPACE = expression(f"[{_BREAKS}] ")
+_INDICATOR = expression(r"""---|\.\.\.|[#,\[\]{}&*!|>'"%@`]|[?:-](?:[ \t]|\Z)""")
+_INDICATOR_INSIDE = expression(r":(?:[ \t]|\Z)| #")
+_ESCAPED = expression(f'[\x00-\x1f"\\\\\x7f-\x9f\u2028\u2029]|{_UNPRINTABLE}')
 _SHORT_ESCAPES = dict(zip('\0\a\b\t\n\v\f\r\x1b"\\\x85\u2028\u2029', '0abtnvfre"\\NLP', strict=True))
 # Go's int, which overflows without an error.
 _BITS, _SIGN = (1 << 64) - 1, 1 << 63

@@ -6,12 +6,12 @@ No parser for Python has them, so this one is our own.
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import UsageError
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +21,12 @@ _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 # The micro sign has two code points, U+00B5 and U+03BC, and Go accepts both.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_DIGITS = re.compile(r"[0-9a-zA-Z_]+")
+_DIGITS = expression(r"[0-9a-zA-Z_]+")
 # A leading zero means octal in Go; Python needs `0o` for it.
-_OCTAL = re.compile(r"0[0-7_]+")
+_OCTAL = expression(r"0[0-7_]+")
 # More than 64 bits ever need. Python converts digits in quadratic time, so longer texts are refused first.
 _MAX_DIGITS = 1000
-_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
+_PART = expression(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)([^.0-9]*)")
 # The escapes of strconv.Quote.
 _ESCAPES = {letter: f"\\{name}" for letter, name in zip('"\\\a\b\f\n\r\t\v', '"\\abfnrtv', strict=True)}
 # Go holds a duration as nanoseconds in 64 bits.

@@ -6,12 +6,12 @@ Text for people goes through `printable`. Results for scripts and programs are w
 from __future__ import annotations
 
 import os
-import re
 import sys
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import UsageError, printable
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Document = Mapping[str, object] | Sequence[Mapping[str, object]]
 
 # The keys of go-cli-ui, which the original prints with.
-_NOT_IN_A_KEY = re.compile(r"[^a-z0-9]+")
+_NOT_IN_A_KEY = expression(r"[^a-z0-9]+")
 _RED, _BOLD, _PLAIN = "\x1b[31m", "\x1b[1m", "\x1b[0m"
 
 

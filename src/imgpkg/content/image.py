@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.dataclass import dataclass, field
+from imgpkg.expression import expression
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Go's zero time: the original writes no date, so that the digest depends on the content only.
 _EPOCH = "0001-01-01T00:00:00Z"
 # Surrogates that do not stand for a byte (PEP 383); Go has U+FFFD for them.
-_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+_NO_BYTE = expression("[\ud800-\udc7f\udd00-\udfff]")
 _HISTORY = ({"author": "imgpkg", "created": _EPOCH, "created_by": "imgpkg"},)
 # Go escapes characters that are special in HTML and JavaScript, and replaces bytes that are not UTF-8.
 _ESCAPES = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"}

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import shutil
 import stat
 from contextlib import contextmanager, suppress
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.content.temporary import is_made_for, left_behind, locked, new_folder
 from imgpkg.errors import ImgpkgError, LocalIOError, UsageError, local_io
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ALL = 0o777
 _SPECIAL = ("", ".", "..")
 _MOUNTS = "/proc/self/mountinfo"
-_OCTAL = re.compile(rb"\\([0-7]{3})")
+_OCTAL = expression(rb"\\([0-7]{3})")
 _LOST_FOUND = "lost+found"
 # Errors of renaming a folder after which its entries can still be moved: overlay file systems, as in
 # containers, do not rename folders of lower layers (EXDEV); a folder that is not empty is merged.

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import time
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO
+
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ _PATIENCE, _PAUSE = 5.0, 0.02
 # O_NOFOLLOW and O_EXCL: another user may have put a link there.
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOUND = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NAME = re.compile(r"\.imgpkg-([0-9a-f]{16})-[0-9a-f]{16}")
+_NAME = expression(r"\.imgpkg-([0-9a-f]{16})-[0-9a-f]{16}")
 
 
 def is_made_for(base: str, name: str) -> bool:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
+from imgpkg.expression import expression
 from imgpkg.oci import media
 from imgpkg.values import FrozenDict
 
 EMPTY: Mapping[str, str] = FrozenDict()
 
-_HEX = re.compile(r"[0-9a-f]*")
+_HEX = expression(r"[0-9a-f]*")
 # The algorithms that registries use, and the number of their hexadecimal digits.
 _LENGTHS = {"sha256": 64, "sha512": 128}
 
@@ -50,6 +49,8 @@ class Digest:
     @classmethod
     def of(cls, data: bytes) -> Digest:
         """Return the SHA-256 digest of `data`."""
+        import hashlib
+
         return cls("sha256", hashlib.sha256(data).hexdigest())
 
     def __str__(self) -> str:
@@ -165,6 +166,8 @@ class VerifiedReader:
 
     def __init__(self, stream: Readable, digest: Digest, size: int) -> None:
         self._stream = stream
+        import hashlib
+
         self._digest = digest
         self._size = size
         # Hashed while it is read, so that content is never read twice.
@@ -197,6 +200,8 @@ class VerifiedReader:
 
 def verify(data: bytes, digest: Digest) -> None:
     """Raise VerificationError unless `data` has this digest."""
+    import hashlib
+
     got = Digest(digest.algorithm, hashlib.new(digest.algorithm, data).hexdigest())
     if got != digest:
         raise VerificationError(f'manifest digest: "{got}" does not match requested digest: "{digest}"')

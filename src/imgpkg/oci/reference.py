@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidReference
+from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
 
 DOCKER_HUB = "index.docker.io"
@@ -23,20 +24,20 @@ _TAG_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-.ABCDEFGHIJKLMNOPQRSTUV
 _PATH_CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789_-./"
 _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_HTTP = re.compile(r"https?://", re.IGNORECASE)
+_SCHEME = expression(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HTTP = expression(r"https?://", re.IGNORECASE)
 _NO_LOGIN = (
     "a reference has no scheme and no login: write HOST/REPOSITORY, and give the login with "
     "--registry-username and --registry-password-stdin"
 )
 # RFC 3986 §3.2, without user information. An empty port would make `http:` in `http://host` a registry.
-_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
+_AUTHORITY = expression(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
 # The characters that RFC 3490 §3.1 treats as dots.
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_DOTS = expression("[.\u3002\uff0e\uff61]")
 # IDNA2003 maps or removes these, IDNA2008 does not (UTS 46, "deviation characters"): the two resulting names
 # may have two owners.
-_KEPT, _REFUSED = re.compile("([\u00df\u03c2])"), re.compile("[\u200c\u200d]")
-_LABEL = re.compile(r"[a-z0-9_-]*")
+_KEPT, _REFUSED = expression("([\u00df\u03c2])"), expression("[\u200c\u200d]")
+_LABEL = expression(r"[a-z0-9_-]*")
 _MAX_LABEL = 63
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -21,7 +20,14 @@ from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.auth.token import BearerToken
 from imgpkg.registry.blobs import Blobs, Readers
-from imgpkg.registry.exchange import Exchange, Repetition, Retry, check_stored, content_digest
+from imgpkg.registry.exchange import (
+    Exchange,
+    Repetition,
+    Retry,
+    check_stored,
+    content_digest,
+    random_fraction,
+)
 from imgpkg.registry.failure import WEB_PAGE, decides_nothing, is_web_page, misses_a_blob
 from imgpkg.registry.listing import list_tags
 from imgpkg.registry.referrers import Referrers
@@ -106,7 +112,7 @@ class RegistryClient:
         retry_count: int = 5,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = cancellation.sleep,
-        random: Callable[[], float] = random.random,
+        random: Callable[[], float] = random_fraction,
         warn: Callable[[str], None] = cancellation.ignore,
         mirrors: ImageReads | None = None,
         concurrency: int = 1,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -19,6 +18,7 @@ from imgpkg.errors import (
     TimedOut,
     TransportError,
 )
+from imgpkg.expression import expression
 from imgpkg.locks import Turn
 from imgpkg.registry.auth.challenge import Challenge
 from imgpkg.transport.message import Origin, redact_url
@@ -44,10 +44,10 @@ _METADATA_ADDRESSES = frozenset(
 )
 _LOOPBACK_NAMES = frozenset({"localhost", "localhost.localdomain", "ip6-localhost", "ip6-loopback"})
 _TRANSLATED = IPv6Network("64:ff9b::/96")
-_PORT = re.compile(r":\d*$")
+_PORT = expression(r":\d*$")
 _PORTS = {"http": 80, "https": 443}
 # Parsers of URLs disagree about backslashes, and some drop tabs and newlines.
-_UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
+_UNSAFE = expression(r"[^\x21-\x7e]|\\")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -215,6 +214,13 @@ def _silent(repetition: Repetition) -> None:
     """Announce no repetition."""
 
 
+def random_fraction() -> float:
+    """Return a random number in [0, 1)."""
+    from random import random
+
+    return random()  # noqa: S311 - no secret
+
+
 @dataclass(frozen=True, slots=True)
 class Retry:
     """Repeat an operation while its failures are temporary; `attempts` below one count as one.
@@ -226,7 +232,7 @@ class Retry:
 
     attempts: int = 5
     sleep: Callable[[float], None] = cancellation.sleep
-    random: Callable[[], float] = random.random
+    random: Callable[[], float] = random_fraction
     on_repeat: Callable[[Repetition], None] = _silent
 
     def run(self, operation: Callable[[], Result]) -> Result:

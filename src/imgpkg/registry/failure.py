@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from decimal import Decimal
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import Diagnostic, Forbidden, NotFound, RegistryError, TransportError, Unauthorized
+from imgpkg.expression import expression
 from imgpkg.transport.message import read_at_most, redact_url
 from imgpkg.transport.retry import parse_retry_after
 
@@ -21,7 +21,7 @@ _SMALLEST, _LARGEST = -4, 6
 # Bytes of a body that are read, and characters of it that are printed.
 _MOST_READ = 64 << 10
 _MOST_SHOWN = 1 << 10
-_HTML = re.compile(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
+_HTML = expression(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
 _REDACTED = "<redacted>"
 WEB_PAGE = (
     "A web page came back: a proxy, a firewall or a login page may have answered in place of the service. "
@@ -63,6 +63,8 @@ def go_text(value: Any) -> str:
 
 def _number(value: float) -> str:
     """Print as `%g` does: shortest digits, an exponent from a million on and below one ten-thousandth."""
+    from decimal import Decimal
+
     try:
         number = Decimal(repr(float(value)))
     except OverflowError:

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import RegistryError
+from imgpkg.expression import expression
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.failure import WEB_PAGE, is_web_page, read_start, unusable
 from imgpkg.transport.message import Request, read_at_most
@@ -24,8 +25,8 @@ MAX_PAGE = 32 << 20
 _LONGEST_LINE = 64 << 10
 
 _OK = 200
-_LINK = re.compile(r'<([^<>]*)>((?:[^,"<]|"[^"]*")*)')
-_RELATION = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_LINK = expression(r'<([^<>]*)>((?:[^,"<]|"[^"]*")*)')
+_RELATION = expression(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
 _PER_PAGE = 1000
 # Statuses for a number that is too large for the registry. 404 is not one: there is no such repository.
 _NOT_SO_MANY = frozenset({400, 405, 406, 413, 414, 416, 422, 501})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import deque
 from contextvars import copy_context
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from imgpkg.cancellation import current
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import Cancelled, ConnectionFailed, ImgpkgError, RegistryError, TransportError
+from imgpkg.expression import expression
 from imgpkg.registry.encoding import Decoded
 from imgpkg.transport.message import content_length, redact_url
 
@@ -27,7 +27,7 @@ _BLOCK = 1 << 18
 _OK, _PARTIAL = 200, 206
 # 403: some storage behind a signed URL refuses headers that were not signed.
 RANGE_ANSWERS = (_OK, _PARTIAL, 400, 403, 416, 501)
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_CONTENT_RANGE = expression(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
 # Ranges of this many blocks while every connection is used for another blob: fewer requests in a row.
 _LONG = 8
 # Seconds. The reader waits for a range whose request was not answered, and then sends one itself: it may hold

@@ -31,6 +31,8 @@ _CONNECT_SLICE = 0.05
 _SHORTEST_ATTEMPT = 2.0
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _RECORDS = 1 << 16
+# RFC 1035 section 2.3.4.
+_LONGEST_LABEL = 63
 # The first byte of what a server answers (RFC 8446 section 5.1).
 _HANDSHAKE = b"\x16"
 
@@ -79,7 +81,9 @@ class Connection:
         # Certificates have neither the zone of an IPv6 address nor the final dot of a name.
         name = host.partition("%")[0].rstrip(".")
         if self._channel is self._sock and not hasattr(self._sock, "context"):
-            self._sock = context.wrap_socket(self._sock, server_hostname=name, do_handshake_on_connect=False)
+            self._sock = context.wrap_socket(
+                self._sock, server_hostname=_encoded(name), do_handshake_on_connect=False
+            )
             self._channel = self._sock
             self._timeout = -1.0
             self._greet(context, wait)
@@ -195,7 +199,7 @@ def _look_up(host: str, port: int, wait: Wait) -> list[Address]:
 
     def ask() -> None:
         try:
-            answers.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            answers.append(socket.getaddrinfo(_encoded(host), port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             answers.append(error)
 
@@ -211,6 +215,12 @@ def _look_up(host: str, port: int, wait: Wait) -> list[Address]:
     if isinstance(answer, BaseException):
         raise answer
     return answer
+
+
+def _encoded(host: str) -> bytes | str:
+    """Return a name as resolvers take it where Python's codec would change nothing: it takes long to load."""
+    is_plain = host.isascii() and all(0 < len(label) <= _LONGEST_LABEL for label in host.split("."))
+    return host.encode() if is_plain else host
 
 
 def _connect(address: Address, wait: Wait, share: int) -> socket.socket:

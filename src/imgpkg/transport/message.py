@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import LocalIOError, local_io
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,22 +24,22 @@ Opener: TypeAlias = "Callable[[], OpenBody]"
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _BLOCK_SIZE = 1 << 20
 # int() reads signs, blanks and underscores too, and takes long for thousands of digits.
-_LENGTH = re.compile(r"[0-9]{1,18}")
+_LENGTH = expression(r"[0-9]{1,18}")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 REDACTED = "REDACTED"
 # The parameters of the distribution and token specifications, none of which is a secret.
 SHOWN_QUERY_KEYS = frozenset({"scope", "service", "mount", "from", "digest", "n", "last"})
 
 # By parts of the name: clouds have headers of their own for tokens.
-_SECRET_HEADER = re.compile(
+_SECRET_HEADER = expression(
     r"authorization|cookie|token|secret|password|api-?key|x-identity|x-registry-auth", re.IGNORECASE
 )
 _URL_HEADERS = frozenset({"location", "content-location", "referer"})
 # A target without `>` reaches to the end.
-_LINK_TARGET = re.compile(r"<([^>]*)(>?)")
+_LINK_TARGET = expression(r"<([^>]*)(>?)")
 LOGIN_HINT = "The proxy wants a login: write HTTPS_PROXY and HTTP_PROXY as http://USER:PASSWORD@HOST:PORT."
 
-_UNPRINTABLE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
+_UNPRINTABLE = expression(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 class OpenBody(Protocol):

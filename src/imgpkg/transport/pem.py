@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidSettings, doing
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 # Bytes. The bundle of all public authorities is less than a hundredth of that.
 _MAX_SIZE = 64 << 20
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-_KEY = re.compile(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
+_KEY = expression(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 # PKCS 8 (RFC 5958), and the older form of OpenSSL.
-_ENCRYPTED = re.compile(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+_ENCRYPTED = expression(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
 # The two times of a validity in DER (RFC 5280 section 4.1.2.5): UTCTime or GeneralizedTime, each.
-_VALIDITY = re.compile(rb"(?:\x17\x0d\d{12}|\x18\x0f\d{14})Z(?:\x17\x0d(\d{12})|\x18\x0f(\d{14}))Z")
+_VALIDITY = expression(rb"(?:\x17\x0d\d{12}|\x18\x0f\d{14})Z(?:\x17\x0d(\d{12})|\x18\x0f(\d{14}))Z")
 # RFC 5280: two digits from 50 on are of the twentieth century.
 _FIRST_OF_OLD_CENTURY = 50
 

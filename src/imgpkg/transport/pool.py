@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import deque
 from functools import partial
@@ -15,6 +14,7 @@ from weakref import finalize
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Permit, Permits, current, ignore
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import TransportError
+from imgpkg.expression import expression
 from imgpkg.transport.message import Origin, Request, redact_url
 from imgpkg.transport.pem import read_authorities
 from imgpkg.transport.proxy import Proxy, has_proxy, proxy_for
@@ -46,9 +46,9 @@ _EMPTY: Mapping[str, str] = MappingProxyType({})
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 # Without a body these need `Content-Length: 0`: some servers answer 411 otherwise.
 _WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
-_METHOD = re.compile(r"[A-Z]+")
+_HEADER_NAME = expression(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = expression(r"[\t\x20-\x7e\x80-\xff]*")
+_METHOD = expression(r"[A-Z]+")
 
 
 def _close_all(idle: Idle) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64encode
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidSettings
+from imgpkg.expression import expression
 from imgpkg.transport.message import Origin
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Address: TypeAlias = "IPv4Address | IPv6Address"
 
 _VARIABLES = {"http": ("HTTP_PROXY", "http_proxy"), "https": ("HTTPS_PROXY", "https_proxy")}
-_HOST_AND_PORT = re.compile(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
+_HOST_AND_PORT = expression(r"(?:\[([^\[\]]*)\]|([^:\[\]]*)):([^:\[\]]*)")
 
 
 def has_proxy(environ: Mapping[str, str]) -> bool:

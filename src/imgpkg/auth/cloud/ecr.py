@@ -24,6 +24,7 @@ from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CredentialError
+from imgpkg.expression import expression
 from imgpkg.values import format_time, parse_time
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _SUFFIXES = (
 )
 # Dual-stack endpoints have another domain than their partition.
 _PLAIN = {"on.aws": _COMMERCIAL, "on.amazonwebservices.com.cn": "amazonaws.com.cn"}
-_PRIVATE = re.compile(
+_PRIVATE = expression(
     r"(?P<account>[0-9]{12})\.dkr(?P<style>[.-])ecr(?P<fips>-fips)?\.(?P<region>[a-z0-9][a-z0-9-]*)"
     rf"\.(?P<domain>{'|'.join(map(re.escape, _SUFFIXES))})"
 )

@@ -34,11 +34,11 @@ def find_credentials(environ: Mapping[str, str], request: Any, scope: str) -> An
     from google.auth._cloud_sdk import get_application_default_credentials_path
     from google.auth.credentials import with_scopes_if_required
 
-    well_known = cast(Any, get_application_default_credentials_path)()
+    well_known = cast("Any", get_application_default_credentials_path)()
     path = environ.get("GOOGLE_APPLICATION_CREDENTIALS") or (os.path.isfile(well_known) and well_known)
     if path:
-        found = cast(Any, google.auth).load_credentials_from_file(path, request=request)
-        return cast(Any, with_scopes_if_required)(found[0], [scope])
+        found = cast("Any", google.auth).load_credentials_from_file(path, request=request)
+        return cast("Any", with_scopes_if_required)(found[0], [scope])
     return google.auth.default(scopes=[scope], request=request)[0]
 
 

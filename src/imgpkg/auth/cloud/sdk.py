@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import sys
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from imgpkg.auth.cloud.metadata import Machine
 from imgpkg.auth.program import GLANCE
 from imgpkg.cancellation import Wait, current
 from imgpkg.errors import CredentialError
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ _SECRET_VARIABLES = (
 )
 # JSON web tokens of any issuer, access tokens of Google, and the values of fields that hold tokens.
 _TOKEN_FIELD = r"(?<=[_-][Tt]oken)['\"]?\s*[:=]\s*['\"]?[^\s'\",}]+|(?<=assertion)=[^&\s]+"  # noqa: S105 - a pattern
-_TOKENS = re.compile(rf"eyJ[\w-]{{5,}}(?:\.[\w-]*)*|\bya29\.[\w.-]+|{_TOKEN_FIELD}")
+_TOKENS = expression(rf"eyJ[\w-]{{5,}}(?:\.[\w-]*)*|\bya29\.[\w.-]+|{_TOKEN_FIELD}")
 # Long enough for an error of AWS that repeats the request.
 _LONGEST_REASON = 2000
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import NearMiss, claims_of
+from imgpkg.expression import expression
 from imgpkg.values import format_time
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _QUOTES = "'\""
 # A variable of a shell, a GitHub workflow or a template that was not replaced by its value.
-_VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^{}]{1,100}\}|\$?\{\{[^{}]{1,100}\}\}")
+_VARIABLE = expression(r"\$[A-Za-z_][A-Za-z0-9_]*|\$\{[^{}]{1,100}\}|\$?\{\{[^{}]{1,100}\}\}")
 # The end of the year 9999, the last that datetime has.
 _LAST_YEAR = 253_402_300_799
 

@@ -6,10 +6,10 @@ if the stream ends too early, `archive/tar: invalid tar header` for any damage.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from imgpkg.errors import UnpackError
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,9 +41,9 @@ _NANOSECONDS = 1_000_000_000
 _LARGEST = (1 << 63) - 1
 # In seconds: later than any date of a file system, and inside the range of utime(2).
 _LATEST = 1 << 40
-_OCTAL = re.compile(rb"[0-7]{1,24}")
-_DECIMAL = re.compile(rb"-?[0-9]{1,19}")
-_TIME = re.compile(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
+_OCTAL = expression(rb"[0-7]{1,24}")
+_DECIMAL = expression(rb"-?[0-9]{1,19}")
+_TIME = expression(rb"(-?)([0-9]{1,19})(?:\.([0-9]*))?")
 _CHECKSUM = slice(148, 156)
 _SPACES = b" " * 8
 _TOP_BIT, _SIGN_BIT = 0x80, 0x40

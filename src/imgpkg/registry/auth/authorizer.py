@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from copy import copy
@@ -310,9 +311,7 @@ class Conversation:
 @cache
 def session_id() -> str:
     """Return a random number of 31 bits that identifies this process in the log of a registry."""
-    import secrets
-
-    return str(secrets.randbits(31))
+    return str(int.from_bytes(os.urandom(4), "big") >> 1)
 
 
 class Authorizer:

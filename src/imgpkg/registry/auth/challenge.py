@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ChallengeError
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.auth.keychain import Credential
     from imgpkg.oci.reference import Repository
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_BLANKS_AND_COMMAS = re.compile(r"[ \t,]*")
-_EQUALS = re.compile(r"[ \t]*=[ \t]*")
-_TOKEN68 = re.compile(r"[ \t]+([A-Za-z0-9._~+/-]+=*)[ \t]*(?=,|$)")
+_TOKEN = expression(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_BLANKS_AND_COMMAS = expression(r"[ \t,]*")
+_EQUALS = expression(r"[ \t]*=[ \t]*")
+_TOKEN68 = expression(r"[ \t]+([A-Za-z0-9._~+/-]+=*)[ \t]*(?=,|$)")
 # The closing quote may be missing at the end of the line.
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')
-_UNQUOTED = re.compile(r"[^ \t,]*")
-_ESCAPED = re.compile(r"\\(.)")
+_QUOTED = expression(r'"((?:[^"\\]|\\.)*)(?:"|\\?$)')
+_UNQUOTED = expression(r"[^ \t,]*")
+_ESCAPED = expression(r"\\(.)")
 _LONGEST_LINE = 64 << 10
 # `Basic realm=` would otherwise be read as a scheme with the token68 "realm=".
 _WITHOUT_TOKEN68 = frozenset({"basic", "bearer"})

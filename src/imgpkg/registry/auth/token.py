@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 import time
 from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Protocol
@@ -13,6 +12,7 @@ from urllib.parse import urlencode
 from imgpkg.auth.keychain import ANONYMOUS, Credential, payload_of
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
+from imgpkg.expression import expression
 from imgpkg.registry.auth.cache import RENEWED_BEFORE, LoginAttempt, Token, withheld_hint
 from imgpkg.registry.auth.challenge import (
     Scope,
@@ -41,14 +41,14 @@ _SHORTEST_LIFE = 60.0
 _LONGEST_LIFE = 10 * 365 * 86400.0
 # Seconds between the clocks of the service and of this machine that are taken for normal.
 _TRUSTED_SKEW = 300.0
-_TOKEN = re.compile(r"[\x21-\x7e]+")
+_TOKEN = expression(r"[\x21-\x7e]+")
 CLIENT_ID = "imgpkg"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # The limit of Go's client.
 MOST_REDIRECTS = 10
 
 _OK, _UNAUTHORIZED = 200, 401
-_HEADER_TEXT = re.compile(r"[\x20-\x7e\x80-\xff]*")
+_HEADER_TEXT = expression(r"[\x20-\x7e\x80-\xff]*")
 _NOT_SUPPORTED = frozenset({404, 405})
 _NOT_ACCEPTED = frozenset({400, 401})
 # The statuses for a wrong login or refresh token (RFC 6749 section 5.2; GitLab sends 403).
