@@ -99,6 +99,7 @@ class Session:
             warn=self._warn,
             mirrors=mirrors,
             concurrency=self.settings.concurrency,
+            chunk_size=self.settings.upload_chunk_size,
         )
 
     def _mirrors(self) -> MirroredReads | None:

@@ -59,6 +59,7 @@ class Options(TypedDict, total=False):
     idle_timeout: float
     retry_count: int
     concurrency: int
+    upload_chunk_size: int
     side: Side | None
     side_login: Login
     client_certificate: StrPath | None
@@ -81,6 +82,7 @@ class Settings:
     wait for the head of a response, 0 or less for no limit. `idle_timeout` is the time in seconds
     without any byte of a body, in either direction. `retry_count` is the number of attempts of a request, at
     least one. `concurrency` is the number of workers of an operation, and of connections to each host.
+    Blobs of more than `upload_chunk_size` bytes are sent in pieces; with 0, where a whole blob is too large.
 
     `side` makes them the settings of one side of a copy: `IMGPKG_FROM_USERNAME` and its kin, or
     `IMGPKG_TO_USERNAME` and its kin, then take precedence over `login` and its variables. `side_login` takes
@@ -105,6 +107,7 @@ class Settings:
     idle_timeout: float = 60.0
     retry_count: int = 5
     concurrency: int = 5
+    upload_chunk_size: int = 0
     side: Side | None = None
     side_login: Login = Login()
     client_certificate: StrPath | None = None

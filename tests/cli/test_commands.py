@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from imgpkg.cli.arguments import Parser
 from imgpkg.cli.commands import COMMANDS, ROOT, find
+from imgpkg.cli.context import Context
+from imgpkg.errors import UsageError
 
 GLOBAL = {
     "tty": (False, ""),
@@ -68,6 +71,7 @@ OWN = {
         "preserve-permissions": (False, ""),
         "lock-output": ("", ""),
         "labels": ({}, "l"),
+        "upload-chunk-size": ("", ""),
     },
     "pull": {
         **BUNDLE,
@@ -91,6 +95,7 @@ OWN = {
         "from-oci-layout": ("", ""),
         "resume": (False, ""),
         "concurrency": (5, ""),
+        "upload-chunk-size": ("", ""),
         "include-non-distributable-layers": (False, ""),
         "repo-based-tags": (False, ""),
         "cosign-signatures": (False, ""),
@@ -296,3 +301,20 @@ def test_the_version_names_its_parts_when_asked(run):
     lines = run("version", "--verbose").out.splitlines()
     assert [line.partition(" ")[0] for line in lines] == ["imgpkg", "python", "deflate"]
     assert run("version").out == f"{lines[0]}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("0", 0), ("50MB", 50_000_000), ("512KiB", 524_288), ("1gb", 10**9), ("2mib", 2 << 20)],
+)
+def test_the_size_of_pieces_is_a_number_of_bytes_with_a_unit(text, size):
+    command = named("push")
+    flags = Parser(command.all_flags).parse([f"--upload-chunk-size={text}"])
+    assert Context(flags, None).settings().upload_chunk_size == size
+
+
+@pytest.mark.parametrize("text", ["MB", "5 MB", "-1", "1.5MB", "5XB", "٣", "5M"])
+def test_any_other_size_of_pieces_is_refused(text):
+    flags = Parser(named("copy").all_flags).parse([f"--upload-chunk-size={text}"])
+    with pytest.raises(UsageError, match="is no size"):
+        Context(flags, None).settings()

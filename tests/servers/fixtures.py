@@ -88,8 +88,8 @@ def reverse_proxy():
     """Put a logging proxy in front of an address: `reverse_proxy(address, latency=0.02)`."""
     proxies = []
 
-    def started(upstream, *, latency=0.0):
-        proxy = LoggingProxy(upstream, latency=latency)
+    def started(upstream, *, latency=0.0, limit=None):
+        proxy = LoggingProxy(upstream, latency=latency, limit=limit)
         proxies.append(proxy.__enter__())
         return proxy
 

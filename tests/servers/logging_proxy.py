@@ -26,11 +26,13 @@ class LoggingProxy:
     """Passes requests on to `upstream`, a `host:port` that speaks plain HTTP; a context manager.
 
     `latency` in seconds is added before each request. The Host header passes unchanged, so that what the
-    registry says about itself leads back to the proxy.
+    registry says about itself leads back to the proxy. A request with a body of more than `limit` bytes is
+    answered with 413, and the connection closed, as nginx does.
     """
 
-    def __init__(self, upstream, *, latency=0.0):
+    def __init__(self, upstream, *, latency=0.0, limit=None):
         self.upstream = upstream
+        self.limit = limit
         self.latency = latency
         self.connections = 0
         self._requests = []
@@ -94,6 +96,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         time.sleep(self.proxy.latency)
+        if self.proxy.limit is not None and int(self.headers.get("Content-Length") or 0) > self.proxy.limit:
+            self._refuse()
+            return
         self._pass_request()
         response = self._upstream.getresponse()
         headers = dict(self.headers.items())
@@ -116,6 +121,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         while piece := self._chunk():
             self._upstream.send(b"%x\r\n%s\r\n" % (len(piece), piece))
         self._upstream.send(b"0\r\n\r\n")
+
+    def _refuse(self):
+        self.proxy.record(Passed(self.command, self.path, 413, dict(self.headers.items())))
+        self.send_response_only(413)
+        self.send_header("Content-Length", "0")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.close_connection = True
 
     def _pass_bytes(self, left):
         while left and (piece := self.rfile.read(min(left, _PIECE))):

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 _EXCLUSION = "Path to leave out, relative to the folder of --file, instead of the default (may be repeated)"
 _CONCURRENCY = Flag("concurrency", ValueType.INT, "Number of requests at the same time", default=5)
+_CHUNK_SIZE = text(
+    "upload-chunk-size",
+    "Send larger blobs in pieces of this size, such as 50MB, where a proxy limits the size of a request",
+)
 
 PUSH = Command(
     ("push",),
@@ -35,6 +39,7 @@ PUSH = Command(
         switch("preserve-permissions", "Keep the permissions of group and others, not only the owner's"),
         text("lock-output", "File to write a BundleLock to; only with --bundle"),
         Flag("labels", ValueType.LABELS, "Label of the image as key=value (may be repeated)", short="l"),
+        _CHUNK_SIZE,
         *REGISTRY,
     ),
     "handlers.push",
@@ -82,6 +87,7 @@ COPY = Command(
         text("from-oci-layout", "Folder with an OCI image layout to copy from"),
         switch("resume", "Download only what an interrupted copy has not written yet; only with --to-tar"),
         _CONCURRENCY,
+        _CHUNK_SIZE,
         switch(
             "include-non-distributable-layers",
             "Also copy layers whose media type says that they must not be distributed",

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
     from imgpkg.session import Session
     from imgpkg.settings import Login, Settings, Side
 
+_UNITS = {
+    "": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "KIB": 1 << 10,
+    "MIB": 1 << 20,
+    "GIB": 1 << 30,
+}
+
 
 class Context:
     """One run of one command. Leaving it as a context manager removes the progress display."""
@@ -84,6 +94,7 @@ class Context:
             idle_timeout=flags.seconds("registry-idle-timeout"),
             retry_count=flags.number("registry-retry-count"),
             concurrency=flags.number("concurrency") if "concurrency" in flags.values else 5,
+            upload_chunk_size=_bytes(self._given("upload-chunk-size")),
             side=side,
             side_login=Login() if side is None else self._login(f"{side.value}-"),
             client_certificate=certificate,
@@ -153,3 +164,12 @@ def read_password() -> str:
     text = os.fsdecode(data)
     # `echo` and editors add one line end; more, or blanks, may be part of the password.
     return text.removesuffix("\n").removesuffix("\r")
+
+
+def _bytes(text: str | None) -> int:
+    """Return a size such as `50MB` or `512KiB`; 0 for none. Raises UsageError."""
+    unit = (text or "0").lstrip("0123456789")
+    number = (text or "0").removesuffix(unit)
+    if not number or unit.upper() not in _UNITS:
+        raise UsageError(f"--upload-chunk-size: {text!r} is no size; write a number of bytes, 50MB or 512KiB")
+    return int(number) * _UNITS[unit.upper()]

@@ -97,6 +97,7 @@ class RegistryClient:
     fraction in [0, 1), and `warn` gets a sentence before each repetition and about a registry that
     contradicts itself. What is read of an image is read from `mirrors`, if there are any; `primary` has none.
     A large blob is read over several connections; at most `concurrency` read blobs of the same registry.
+    Blobs of more than `chunk_size` bytes are sent in pieces; 0 is without a limit.
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
@@ -116,6 +117,7 @@ class RegistryClient:
         warn: Callable[[str], None] = cancellation.ignore,
         mirrors: ImageReads | None = None,
         concurrency: int = 1,
+        chunk_size: int = 0,
     ) -> None:
         self._warn = warn
         self._mirrors = mirrors
@@ -125,7 +127,7 @@ class RegistryClient:
         self._manifests = Manifests(self._exchange)
         self._referrers = Referrers(self._exchange, self._manifests, warn)
         self._blobs = Blobs(self._exchange, Readers(concurrency))
-        self._uploads = Uploads(self._exchange, self._blobs, concurrency)
+        self._uploads = Uploads(self._exchange, self._blobs, concurrency, chunk_size)
 
     @property
     def exchange(self) -> Exchange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -33,13 +34,19 @@ if TYPE_CHECKING:
 
 _Key: TypeAlias = "tuple[Repository, Digest]"
 
-_CREATED, _TOO_MANY_REQUESTS = 201, 429
+_CREATED, _TOO_LARGE, _TOO_MANY_REQUESTS = 201, 413, 429
+# The first guess where a blob is too large for one request.
+_SMALLEST, _LARGEST = 64 << 10, 32 << 20
 _STARTED = frozenset({201, 202})
 _PATCHED = frozenset({201, 202, 204})
 _STORED = frozenset({200, 201, 204})
 # Statuses of registries that accept no blob in one PUT. With PATCH the same blob may be accepted.
-_NOT_IN_ONE_PIECE = frozenset({400, 404, 405, 411, 413, 415, 416, 501})
+_NOT_IN_ONE_PIECE = frozenset({400, 404, 405, 411, 415, 416, 501})
 _FINAL_CODES = frozenset({"DIGEST_INVALID", "SIZE_INVALID", "NAME_INVALID", "NAME_UNKNOWN", "DENIED"})
+_NO_PIECES = (
+    "A server before the registry limits the size of a request, and the registry takes no blob in pieces: "
+    "the limit must be raised (client_max_body_size of nginx, proxy-body-size of its ingress)."
+)
 _BYTES = {"Content-Type": "application/octet-stream"}
 
 
@@ -89,8 +96,12 @@ class _CountedBody:
 class Uploads:
     """The endpoint `/v2/<name>/blobs/uploads/`; threads that send the same blob wait for the first one."""
 
-    def __init__(self, exchange: Exchange, blobs: Blobs, concurrency: int = 1) -> None:
+    def __init__(self, exchange: Exchange, blobs: Blobs, concurrency: int = 1, chunk_size: int = 0) -> None:
         self._exchange = exchange
+        self._chunk_size = chunk_size
+        # What a registry, or a proxy before it, taught: the size of pieces that it accepts.
+        self._sizes: dict[str, int] = {}
+        self._whole_only: set[str] = set()
         self._blobs = blobs
         self._pairs = Permits(concurrency // 2)
         self._locks = KeyedLocks()
@@ -211,6 +222,24 @@ class Uploads:
         return answer
 
     def _send(self, job: _Job, session: Answer) -> None:
+        registry = job.repository.registry
+        size = self._sizes.get(registry, self._chunk_size)
+        if 0 < size < job.blob.size and registry not in self._whole_only:
+            self._send_pieces(job, session, size)
+            return
+        try:
+            self._send_whole(job, session)
+        except RegistryError as error:
+            if error.status != _TOO_LARGE or error.codes & _FINAL_CODES:
+                raise
+            if registry in self._whole_only:
+                error.hints = (*error.hints, _NO_PIECES)
+                raise
+            self._send_pieces(
+                job, self._start(job), max(_SMALLEST, min(_LARGEST, job.blob.size // 2)), refusal=error
+            )
+
+    def _send_whole(self, job: _Job, session: Answer) -> None:
         # This registry has accepted a blob with PATCH only.
         if job.repository.registry in self._patched:
             self._patch(job, session)
@@ -223,6 +252,41 @@ class Uploads:
                 raise
             self._patch(job, self._start(job))
             self._patched.add(job.repository.registry)
+
+    def _send_pieces(
+        self, job: _Job, session: Answer, size: int, refusal: RegistryError | None = None
+    ) -> None:
+        """Send in pieces of `size` bytes, or smaller ones; `refusal` is why it cannot be sent as a whole."""
+        from imgpkg.registry.pieces import PiecedUpload
+
+        registry = job.repository.registry
+        start = partial(self._start, job)
+        pieces = PiecedUpload(
+            self._exchange,
+            job.repository,
+            job.body,
+            size,
+            start=start,
+            locate=lambda answer: self._location(answer, job),
+        )
+        try:
+            with pieces:
+                url = pieces.send(session)
+        except RegistryError as error:
+            is_refused = error.status in _NOT_IN_ONE_PIECE and not error.codes & _FINAL_CODES
+            if not is_refused or error.status == _TOO_LARGE or registry in self._sizes:
+                raise
+            self._whole_only.add(registry)
+            if refusal is not None:
+                refusal.hints = (*refusal.hints, _NO_PIECES)
+                raise refusal from error
+            self._send(job, start())
+            return
+        if pieces.count == 1:
+            self._patched.add(registry)
+        elif refusal is not None or pieces.size < size:
+            self._sizes[registry] = pieces.size
+        self._put(job, url, bytes_body(b""))
 
     def _patch(self, job: _Job, session: Answer) -> None:
         """Send the bytes with PATCH and close the session with an empty PUT ("Pushing a blob in chunks")."""
