@@ -28,7 +28,7 @@ from imgpkg.registry.exchange import (
     content_digest,
     random_fraction,
 )
-from imgpkg.registry.failure import WEB_PAGE, decides_nothing, is_web_page, misses_a_blob
+from imgpkg.registry.failure import decides_nothing, misses_a_blob, of_another_form
 from imgpkg.registry.listing import list_tags
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
@@ -54,7 +54,6 @@ Result = TypeVar("Result")
 # Far more than the 4 MB that clients should push at most (distribution-spec, "Pushing Manifests").
 MAX_MANIFEST = 100 << 20
 
-_EMPTY = "A proxy or a registry with a fault answers so: try again, or ask its operator."
 _ACCEPT = {"Accept": ",".join(media.MANIFEST_ACCEPT)}
 _OK, _NOT_FOUND = 200, 404
 # After any other response to HEAD, GET is sent: its body has the reason.
@@ -351,7 +350,7 @@ class Manifests:
             try:
                 return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
             except InvalidManifest as error:
-                if (other := _of_another_form(response, raw)) is not None:
+                if (other := of_another_form(response, raw)) is not None:
                     raise other from error
                 raise
 
@@ -386,16 +385,6 @@ def _digest(raw: bytes, kind: str, response: Response) -> Digest:
     if kind == media.DOCKER_SCHEMA_1_SIGNED:
         return content_digest(response) or Digest.of(raw)
     return Digest.of(raw)
-
-
-def _of_another_form(response: Response, raw: bytes) -> InvalidManifest | None:
-    """Return the error for what came back in place of a manifest; None if it may be meant as one."""
-    # The text of the parser would be about a character of a page that the user has not seen.
-    if is_web_page(response, raw):
-        return InvalidManifest("a web page came back in place of a manifest", hints=(WEB_PAGE,))
-    if not raw.strip():
-        return InvalidManifest("an empty answer came back in place of a manifest", hints=(_EMPTY,))
-    return None
 
 
 def _check(digest: Digest, reference: Reference) -> None:

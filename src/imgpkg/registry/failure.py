@@ -7,7 +7,15 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from imgpkg.errors import Diagnostic, Forbidden, NotFound, RegistryError, TransportError, Unauthorized
+from imgpkg.errors import (
+    Diagnostic,
+    Forbidden,
+    InvalidManifest,
+    NotFound,
+    RegistryError,
+    TransportError,
+    Unauthorized,
+)
 from imgpkg.expression import expression
 from imgpkg.transport.message import read_at_most, redact_url
 from imgpkg.transport.retry import parse_retry_after
@@ -22,6 +30,7 @@ _SMALLEST, _LARGEST = -4, 6
 _MOST_READ = 64 << 10
 _MOST_SHOWN = 1 << 10
 _HTML = expression(rb"\s*<(!doctype html|html|head|body)", re.IGNORECASE)
+_NOTHING = "A proxy or a registry with a fault answers so: try again, or ask its operator."
 _REDACTED = "<redacted>"
 WEB_PAGE = (
     "A web page came back: a proxy, a firewall or a login page may have answered in place of the service. "
@@ -143,6 +152,16 @@ def decides_nothing(error: RegistryError) -> bool:
 def misses_a_blob(error: RegistryError) -> bool:
     """Return True when a manifest was refused because one of its blobs is not in the repository."""
     return error.status == _ABSENT or any(code.endswith("BLOB_UNKNOWN") for code in error.codes)
+
+
+def of_another_form(response: Response, raw: bytes) -> InvalidManifest | None:
+    """Return the error for what came back in place of a manifest; None if it may be meant as one."""
+    # The text of the parser would be about a character of a page that the user has not seen.
+    if is_web_page(response, raw):
+        return InvalidManifest("a web page came back in place of a manifest", hints=(WEB_PAGE,))
+    if not raw.strip():
+        return InvalidManifest("an empty answer came back in place of a manifest", hints=(_NOTHING,))
+    return None
 
 
 def read_start(response: Response) -> bytes:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import RegistryError
+from imgpkg.expression import expression
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.failure import unusable
 from imgpkg.transport.message import Body, Request
@@ -28,8 +28,8 @@ _TOO_LARGE, _OUT_OF_ORDER = 413, 416
 _ACCEPTED = frozenset({201, 202, 204, _OUT_OF_ORDER})
 _KNOWN = frozenset({200, 204})
 _LOST = frozenset({404, 405, 410})
-_POSITION = re.compile(r"(?:bytes=)?0-([0-9]{1,18})")
-_LENGTH = re.compile(r"[0-9]{1,18}")
+_POSITION = expression(r"(?:bytes=)?0-([0-9]{1,18})")
+_LENGTH = expression(r"[0-9]{1,18}")
 
 
 class PiecedUpload:
@@ -166,7 +166,7 @@ class _Rewindable:
             self._position = 0
         while self._position < start and self.read(min(start - self._position, _BLOCK)):
             pass
-        return _Part(self, length)
+        return _Slice(self, length)
 
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes at the position."""
@@ -182,7 +182,7 @@ class _Rewindable:
             source.__exit__(None, None, None)
 
 
-class _Part:
+class _Slice:
     """The next `left` bytes of a body, which stays open."""
 
     def __init__(self, body: _Rewindable, left: int) -> None:
