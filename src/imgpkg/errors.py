@@ -75,7 +75,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 class RefusalKind(Enum):
-    """What became of the credential of a request that was not allowed."""
+    """Why the credential of a request was not sufficient."""
 
     REFUSED = "refused"
     NOT_ENOUGH = "not enough"
@@ -317,6 +317,7 @@ def doing(*what: str) -> Iterator[None]:
     try:
         yield
     except ImgpkgError as error:
+        # In front: the innermost `doing` has added its words first.
         error.context = (*what, *error.context)
         raise
 
@@ -327,6 +328,7 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # Go prints these texts in lower case, and scripts test for them.
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
         hint = _EXHAUSTED.get(error.errno or 0)
         hints = (hint,) if hint else ()

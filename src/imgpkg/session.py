@@ -178,6 +178,7 @@ class Session:
             repository = parse_any(repository).repository
         signer = Signer(self.client.exchange, access_to(repository, actions))
         if refused is not None:
+            # Otherwise the kept token would be returned once more.
             signer.take_back(refused)
         return signer.sign()
 
@@ -194,9 +195,11 @@ class Session:
 
     def close(self) -> None:
         """Close all connections; every later use of the session raises UsageError."""
+        # First, so that no thread opens a connection in a pool that is being closed.
         self._is_closed = True
         self._pool.close()
         insecure = self._insecure.peek()
+        # It exists only if a mirror without TLS was read from.
         if insecure is not None:
             insecure[0].close()
 
@@ -208,7 +211,7 @@ class Session:
 
 
 class _AskedAndSent:
-    """Tells what is odd about the reference and about the secret that is sent, whatever its source."""
+    """Explains oddities of the reference and of the secret that is sent, for every source."""
 
     def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
         """Yield oddities; see `ExplainsNearMisses.near_misses`."""
@@ -227,10 +230,10 @@ def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:
     return TextTracer(trace)
 
 
-def _warn_once(said: set[str], on_event: Hook, text: str) -> None:
+def _warn_once(reported: set[str], on_event: Hook, text: str) -> None:
     # Two threads may report the same warning at once: then it appears twice, which a lock is not worth.
-    if text not in said:
-        said.add(text)
+    if text not in reported:
+        reported.add(text)
         on_event(Warned(text))
 
 

@@ -177,6 +177,7 @@ def _locked(folder: str) -> Iterator[None]:
     number = os.open(folder, os.O_RDONLY)
     try:
         try:
+            # An flock ends with its process, however it ends; a lock file would stay.
             fcntl.flock(number, fcntl.LOCK_EX)
         except OSError as error:
             if error.errno not in _NO_LOCKS:

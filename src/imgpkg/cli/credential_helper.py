@@ -66,6 +66,7 @@ def _list() -> int:
 def _get(server: str) -> int:
     from imgpkg.auth.pattern import Address
 
+    # As the helpers of docker do for an empty line.
     if not Address.read(server).host:
         return _print(_NO_SERVER, 1)
     from imgpkg.session import Session, offer

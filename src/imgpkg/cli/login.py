@@ -139,6 +139,7 @@ def list_logins(context: Context) -> None:
     from imgpkg.auth.inventory import known_logins
     from imgpkg.settings import Settings
 
+    # Without a session: nothing is sent to a registry or a cloud.
     environ = Settings.from_environment().environ
     known = known_logins(environ, Helpers(environ), lambda text: context.reporter(Warned(text)))
     rows = tuple((one.registry, one.username, one.kind, one.source, one.origin) for one in known)
@@ -152,6 +153,7 @@ def token(context: Context) -> None:
     flags = context.flags
     with context.session() as session:
         found = get_token(_word(flags), session=session, scopes=flags.texts("scope"))
+    # Alone on standard output, so that `$(imgpkg auth token …)` works in a header.
     context.output.document(f"{found.value}\n", _token_document(found))
 
 

@@ -100,6 +100,7 @@ def _run(argv: list[str]) -> int:
         _check_words(command, parsed)
     except UsageError as error:
         return _report(error, None)
+    # Outside of the `try`: a UsageError of the command itself is written to its output.
     return _execute(command, parsed)
 
 
@@ -310,6 +311,7 @@ def _terminable(stop: Callable[[], None]) -> Iterator[None]:
             # A second SIGTERM would interrupt the removal of temporary files.
             signal.signal(number, signal.SIG_IGN)
         stop()
+        # A subclass, so that all code that handles Ctrl-C handles SIGTERM, too.
         raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
     usual: dict[signal.Signals, _Handler] = {

@@ -267,6 +267,7 @@ class JSONOutput:
             "Blocks": self.blocks or None,
             "Lines": self.lines or None,
         }
+        # An error calls it a second time.
         self.is_written = True
         from imgpkg.content.image import encode_json
 

@@ -114,6 +114,7 @@ class Tracker:
             if self.is_packing:
                 self.is_packing, self.size, self.moved = False, 0, 0
             self._is_planned = True
+            # Plans add up: each nested bundle of a pull has one.
             self.blobs += event.blobs
             self.size += event.size
         elif isinstance(event, BlobStarted) and not self._is_planned:
@@ -157,6 +158,7 @@ class LineDisplay:
         if now >= self._next:
             self._next = now + _LINE_SECONDS
             moved, size = self._tracker.moved >> 20, self._tracker.size >> 20
+            # The total is unknown until the plan, for example while a bundle is read.
             total = f" of {size}" if self._tracker.size else ""
             self._err.write(f"imgpkg: {self._tracker.label}, {moved}{total} MiB\n")
             self._err.flush()

@@ -72,6 +72,7 @@ def _details(
         yield from (f"{indent}  - Digest: {digest}\n" for digest in digests)
     if annotations:
         yield f"{indent}Annotations:\n"
+        # Sorted, as Go prints maps.
         lines = (f"{indent}  {key}: {annotations[key]}" for key in sorted(annotations))
         yield from (f"{printable(line)}\n" for line in lines)
 
@@ -191,6 +192,7 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
             yield f"  {left.layer.digest} {_human(left.layer.size)} of {left.reference}\n"
     if preview.credentials:
         yield "\nCredentials:\n"
+        # Without the trails: `auth explain` has them.
         yield from (f"  {decision.summary()}\n" for decision in preview.credentials)
 
 

@@ -146,6 +146,7 @@ def parse_reference(text: str) -> TagName | Digest:
 
 def _parse(request: ServerRequest, wanted: TagName | Digest) -> Manifest:
     raw = request.read_all(_MAX_MANIFEST)
+    # A reference by digest is verified; a tag accepts any content.
     digest = wanted if isinstance(wanted, Digest) else Digest.of(raw)
     content_type = request.headers.get("content-type", "").partition(";")[0].strip()
     try:
@@ -175,4 +176,5 @@ def _count(request: ServerRequest, limit: int | None) -> int | None:
         return limit
     if not _COUNT.fullmatch(text):
         raise RequestRefused(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
+    # A registry may return fewer entries than asked for (distribution-spec, "Listing Tags").
     return int(text) if limit is None else min(int(text), limit)

@@ -86,6 +86,7 @@ class Server:
         self.url = f"{scheme}://{self.address}"
         name = f"registry {self.address}"
         self._acceptor = threading.Thread(target=self._listener.serve_forever, name=name, daemon=True)
+        # The port is open before this returns: a client may connect at once.
         self._acceptor.start()
 
     @property
@@ -123,6 +124,7 @@ class Server:
     def _respond(self, request: ServerRequest, body: RequestBody) -> ServerResponse:
         fault = self._faults(request) or NO_FAULT
         if fault.delay:
+            # Not a sleep: a stop must not wait for it.
             self._stopping.wait(fault.delay)
         if fault.cut_request_after is not None:
             body.cut_after(fault.cut_request_after)
@@ -145,6 +147,7 @@ class Server:
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 - one request must not end the others'
+            # The reason is in the record only: it may name files of the machine.
             refused = RequestRefused(500, "UNKNOWN", "the registry failed")
             return refused.response(), f"{type(error).__name__}: {error}"
 
@@ -234,6 +237,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         """Serve one connection; a failed handshake or a client that left ends it without an error."""
         with contextlib.suppress(OSError, Disconnected):
             if isinstance(request, ssl.SSLSocket):
+                # A client that never finishes its handshake would keep a thread.
                 request.settimeout(_GRACE)
                 request.do_handshake()
             super().finish_request(request, client_address)
@@ -315,12 +319,14 @@ def serve(
 def _access(login: tuple[str, str] | None, *, token_service: bool) -> AccessController:
     accounts = () if login is None else (Account(*login),)
     if token_service:
+        # A service without accounts could not issue any token otherwise.
         return TokenAccess(accounts, anonymous_pull=login is None)
     return OpenAccess() if login is None else LoginAccess(accounts)
 
 
 @contextlib.contextmanager
 def _ending_on_signals(event: threading.Event) -> Iterator[None]:
+    # Python allows signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -339,6 +345,7 @@ def _ending_on_signals(event: threading.Event) -> Iterator[None]:
 def _tls_context(certificate: str, key: str) -> ssl.SSLContext:
     """Return a context with this certificate chain and key; raise LocalIOError or InvalidSettings."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    # RFC 8996 deprecates TLS 1.0 and 1.1.
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with local_io("read", certificate):
         try:

@@ -115,6 +115,7 @@ class Storage:
 
     def blob(self, repository: RepositoryName, digest: Digest) -> StoredContent | None:
         """Return a blob of this repository; None if it has no such blob."""
+        # The content may be there for another repository: a digest alone must not give access to it.
         if not os.path.exists(self._own(repository, "_blobs", digest)):
             return None
         return self._stored(digest)
@@ -154,6 +155,7 @@ class Storage:
         digest = manifest.digest
         # Under the lock of delete_manifest: it must not remove the manifest before the tag is written.
         with self._lock:
+            # Content, then the referrer, then the mark, then the tag: each names what is there already.
             self._writer.write(self._content(digest), manifest.raw)
             if manifest.subject is not None:
                 path = self._referrer(repository, manifest.subject.digest, digest)
@@ -185,6 +187,7 @@ class Storage:
     def tags(self, repository: RepositoryName) -> tuple[TagName, ...] | None:
         """Return the tags in lexical order; None if the repository never had a manifest."""
         folder = self._folder(repository)
+        # An empty list and an unknown repository are different answers (distribution-spec, "Listing Tags").
         if not os.path.isdir(os.path.join(folder, "_manifests")):
             return None
         return tuple(sorted(map(TagName, _list(os.path.join(folder, "_tags")))))
@@ -196,6 +199,7 @@ class Storage:
         for folder, inner, _ in os.walk(root):
             if "_manifests" in inner:
                 found.append(RepositoryName(os.path.relpath(folder, root).replace(os.sep, "/")))
+            # Not walked into: these folders hold digests and tags.
             inner[:] = [name for name in inner if not name.startswith("_")]
         return tuple(sorted(found))
 
@@ -290,6 +294,7 @@ class FileWriter:
             # First the bytes, then the name: some file systems would write them in the other order.
             _sync(temporary)
         os.makedirs(os.path.dirname(path), exist_ok=True)
+        # Atomic on one file system, which is why the temporary file is in the same root.
         os.replace(temporary, path)
         if self._durable:
             _sync(os.path.dirname(path))

@@ -104,6 +104,7 @@ def describe(
     # The text of the Go version, which scripts compare.
     with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
         root = fetch_image(session.client, parse_any(bundle))
+    # Asked before the workers are started: most mistakes are a plain image.
     if not root.is_bundle:
         raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
     disclosure = _disclosure(session, bundle, root)

@@ -229,6 +229,7 @@ def _is_accepted(place: _LoginPlace, credential: Credential, session: Session, o
         error.hints = (_NOTHING_STORED,)
         raise
     except ImgpkgError as error:
+        # The registry could not be asked at all, for which the flag is meant.
         error.hints = (*error.hints, f"{_NOTHING_STORED} --check=false stores a login without this check.")
         raise
 
@@ -277,6 +278,7 @@ def _warnings(
         yield f"{place} answers without a login, so the login could not be checked"
     if not stored.helper:
         yield f"{file.path} holds the secret in clear (base64); a credential helper would keep it elsewhere"
+        # docker and podman create it with 0600; copies and backups often lose that.
         if file.is_readable_for_others:
             yield f"other users of this machine can read {file.path}: chmod 600 it"
     if file.form is Form.DOCKER and place.address.segments:
@@ -287,6 +289,7 @@ def _warnings(
 def _not_used(stored: StoredLogin, place: _LoginPlace, session: Session) -> Iterator[str]:
     """Yield why imgpkg would send another credential to this place than the one that was stored."""
     try:
+        # The chain of the next command, which decides what the login is good for.
         decision = _chain(session).resolve(place.repository)
     except ImgpkgError as error:
         yield f"imgpkg does not come to this login: {error}"

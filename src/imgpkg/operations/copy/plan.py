@@ -65,6 +65,7 @@ class Node:
         """Yield this node and all below it, each digest once, children before their parents."""
         seen: dict[Digest, Node] = {}
         _gather(self, seen, lambda node: node.manifest.digest)
+        # In the order of insertion, which is post-order.
         yield from seen.values()
 
 
