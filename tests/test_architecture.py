@@ -141,7 +141,7 @@ LATE = {
     "platform": "only `version`",
     "pwd": "no HOME in the environment",
     "selectors": "only programs",
-    "shutil": "only programs",
+    "shutil": "programs, and files that are kept when a folder is replaced",
     "signal": "only programs",
     "ssl": "only https",
     "subprocess": "only programs",

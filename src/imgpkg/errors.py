@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable  # noqa: TC003 - a program may look it up
 from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -105,7 +106,8 @@ class ImgpkgError(Exception):
     request; None for errors that are not about one.
     """
 
-    refusal: Refusal | None = None
+    _refusal: Refusal | None = None
+    _explain: Callable[[], None] | None = None
 
     def __init__(self, message: str, *, hints: tuple[str, ...] = (), lines: tuple[str, ...] = ()) -> None:
         super().__init__(message)
@@ -117,11 +119,34 @@ class ImgpkgError(Exception):
     @property
     def hints(self) -> tuple[str, ...]:
         """What to do next, in whole sentences that are safe to print."""
+        self._explain_now()
         return self._hints
 
     @hints.setter
     def hints(self, hints: tuple[str, ...]) -> None:
         self._hints = tuple(map(printable, hints))
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """What became of the credential of the request."""
+        self._explain_now()
+        return self._refusal
+
+    @refusal.setter
+    def refusal(self, refusal: Refusal | None) -> None:
+        self._refusal = refusal
+
+    def explain_later(self, explain: Callable[[], None]) -> None:
+        """Have `explain` set the refusal and the hints when somebody looks at them.
+
+        An answer that was expected needs no explanation, and to find one takes longer than the request.
+        """
+        self._explain = explain
+
+    def _explain_now(self) -> None:
+        explain, self._explain = self._explain, None
+        if explain is not None:
+            explain()
 
     @property
     def cause(self) -> str:
@@ -134,6 +159,7 @@ class ImgpkgError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors of worker processes are pickled, and the constructors have more parameters than `args`.
+        self._explain_now()
         return _unpickled, (type(self), self.args), self.__dict__
 
 

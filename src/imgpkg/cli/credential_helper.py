@@ -6,6 +6,8 @@ standard input, JSON or a message on standard output.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -27,11 +29,16 @@ _TOKEN_USER = "<token>"  # noqa: S105 - in place of a user name
 # More than any URL; a limit keeps a wrong pipe from filling the memory.
 _LONGEST_SERVER = 1 << 16
 _INTERRUPTED = 130
+_NEW_OBJECTS = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Answer one request and return the exit code; the message of a failure is on standard output."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        # As in the main program: no module that is loaded is garbage.
+        gc.set_threshold(_NEW_OBJECTS)
+        atexit.register(gc.freeze)
     try:
         return _answer(words)
     except KeyboardInterrupt:

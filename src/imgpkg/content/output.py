@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -287,7 +286,9 @@ def _move(source: str, target: str) -> None:
             # Only root can give a folder to its old owner.
             with suppress(PermissionError):
                 os.chown(there, status.st_uid, status.st_gid)
-            shutil.copystat(here, there)
+            from shutil import copystat
+
+            copystat(here, there)
         os.rmdir(here)
 
 

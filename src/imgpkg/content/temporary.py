@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 from contextlib import contextmanager, suppress
 from hashlib import sha256
@@ -160,7 +159,7 @@ def _is_free(descriptor: int) -> bool:
 
 
 def _new_path(parent: str, base: str) -> str:
-    return os.path.join(parent, f".imgpkg-{_mark(base)}-{secrets.token_hex(8)}")
+    return os.path.join(parent, f".imgpkg-{_mark(base)}-{os.urandom(8).hex()}")
 
 
 def _mark(base: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg import cancellation
@@ -91,10 +92,10 @@ class Exchange:
         error = failure(request, response, now=self._clock(), secrets=secrets)
         if response.status == _PROXY_LOGIN:
             error.hints = (LOGIN_HINT, *error.hints)
-        elif response.status in _ABOUT_A_CREDENTIAL or (
-            response.status == _NOT_FOUND and request.method == "GET"
-        ):
+        elif response.status in _ABOUT_A_CREDENTIAL:
             self._explain(error, answer, access)
+        elif response.status == _NOT_FOUND and request.method == "GET":
+            error.explain_later(partial(self._explain, error, answer, access))
         return error
 
     def send(self, request: Request, access: Access) -> Answer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timezone
-
 from imgpkg.errors import ConnectionFailed, ImgpkgError, NotTLS, RegistryError, TimedOut
 
 TEMPORARY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
@@ -50,6 +48,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     """
     if value is None:
         return None
+    from datetime import timezone
     from email.utils import parsedate_to_datetime
 
     text = value.strip()
