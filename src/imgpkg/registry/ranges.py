@@ -308,7 +308,7 @@ class RangedStream:
             ).start()
 
     def _claim(self) -> _Part | None:
-        """Return the next range that nobody fetches, None where there is none or no memory for it."""
+        """Return the next range that no thread fetches; None if there is none, or no memory for it."""
         with self._changed:
             if self._is_ended or self._next >= self._ranges.size or not self._readers.take_block():
                 return None

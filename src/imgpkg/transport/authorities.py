@@ -1,4 +1,4 @@
-"""Whom TLS trusts: the context of a client; authorities are loaded when a server shows a certificate."""
+"""The authorities that TLS trusts, loaded into the context of a client at the first certificate."""
 
 from __future__ import annotations
 
