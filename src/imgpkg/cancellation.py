@@ -26,8 +26,8 @@ _SLICE = 1.0
 # How often a pause checks the flag. A pause cannot wait on a condition: see `Cancellation`.
 _TICK = 0.05
 
-# Seconds. A thread that has a permit already gets another one after this time, whichever threads have the others: they
-# may wait for this thread, for example for the token that it requests.
+# Seconds. A thread that has a permit already gets another one after this time, even if none is free: the
+# holders of the others may wait for this thread, for example for the token that it requests.
 _PATIENCE_WITHIN = 1.0
 _PATIENCE_ELSEWHERE = 30.0
 
