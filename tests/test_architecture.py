@@ -89,7 +89,7 @@ SHORT = {"version.py", "oci/media.py", "__main__.py"}
 # Tests of several modules of their folder together, or of none.
 SEVERAL = {
     "auth/cloud": {"pull_through_the_command"},
-    "cli": {"secrets"},
+    "cli": {"secrets", "start_up"},
     "embedded": {"servers_of_the_tests"},
     "operations": {"endless_nesting", "field_registries", "request_floors", "wrong_passwords"},
 }
@@ -196,6 +196,11 @@ class TestEachModule:
             assert other in {own, *EVERYWHERE, *MAY_IMPORT[own]}, (
                 f"{path}:{line}: {own} must not import {other}"
             )
+
+    def test_has_dataclasses_without_generated_code(self, path):
+        names = {name for module, name, *_ in imports(path) if module == "dataclasses"}
+        # The small registry is not loaded by a command that has to start fast.
+        assert room(path) == "embedded" or path.name == "dataclass.py" or names <= {"asdict"}
 
     def test_imports_no_private_name_of_another_module(self, path):
         for module, name, line, _ in imports(path):

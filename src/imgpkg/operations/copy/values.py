@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned
 from imgpkg.oci.reference import Reference, Repository, without_login
