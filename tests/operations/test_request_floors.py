@@ -56,6 +56,17 @@ def test_a_tag_that_the_user_named_is_asked_for_once(cost, ten, another_registry
     assert cost(copy_to_repository, CopySource(bundle=f"{ten.repository}:v1"), to) <= at_most(47)
 
 
+def test_thirty_images_of_two_layers_to_another_registry(
+    cost, open_session, embedded_registry, another_registry, tmp_path
+):
+    """The floor is the sum that benchmarks/README.md gives the reasons of."""
+    bundle = thirty(open_session(), embedded_registry.address, tmp_path / "thirty")
+    read, sent, written = 62 + 93, 2 * 94, 1 + 33
+    to = f"{another_registry.address}/floors/thirty"
+    count = cost(copy_to_repository, CopySource(bundle=str(bundle)), to)
+    assert count <= at_most(read + sent + written)
+
+
 @pytest.fixture
 def twenty_tags(embedded_registry, session):
     where = f"{embedded_registry.address}/floors/tags"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.cancellation import NO_PERMIT, Permits, current
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized
+from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized, local_io
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Hook
 from imgpkg.locks import KeyedLocks
 from imgpkg.oci.reference import DOCKER_HUB
@@ -16,7 +16,7 @@ from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.endpoint import with_query
 from imgpkg.registry.exchange import check_stored
 from imgpkg.registry.failure import unusable
-from imgpkg.transport.message import Body, Request, bytes_body
+from imgpkg.transport.message import Body, Request, bytes_body, read_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +37,7 @@ _Key: TypeAlias = "tuple[Repository, Digest]"
 _CREATED, _TOO_LARGE, _TOO_MANY_REQUESTS = 201, 413, 429
 # The first guess where a blob is too large for one request.
 _SMALLEST, _LARGEST = 64 << 10, 32 << 20
+_READ_AHEAD = 256 << 10
 _STARTED = frozenset({201, 202})
 _PATCHED = frozenset({201, 202, 204})
 _STORED = frozenset({200, 201, 204})
@@ -223,6 +224,9 @@ class Uploads:
 
     def _send(self, job: _Job, session: Answer) -> None:
         registry = job.repository.registry
+        if job.blob.size <= _READ_AHEAD:
+            # The connection to send it is not taken while another registry is asked for the blob.
+            job = replace(job, body=bytes_body(_read(job.body)))
         size = self._sizes.get(registry, self._chunk_size)
         if 0 < size < job.blob.size and registry not in self._whole_only:
             self._send_pieces(job, session, size)
@@ -311,6 +315,13 @@ class Uploads:
         if not location:
             raise unusable(answer.request, answer.response, "the answer names no Location to upload to")
         return self._exchange.location(location, answer, job.repository)
+
+
+def _read(body: Body) -> bytes:
+    with local_io("open", "request body"):
+        source = body.open()
+    with source:
+        return b"".join(read_blocks(source, body.length))
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ def preview_copy(
         if repository is None:
             return _preview(opened, session, tuple(opened.plan.blobs.values()))
         to = destination(opened, session, repository, options)
-        count = jobs(opened, session, repository)
+        count = jobs(opened, session)
         with open_workers(session, count, on_event, other=opened.session) as workers:
             found = survey(opened.plan, to, workers)
             workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)

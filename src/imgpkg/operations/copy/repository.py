@@ -59,7 +59,7 @@ def publish(
     collected, plan = opened.collected, opened.plan
     to = destination(opened, session, repository, options)
     log(f"importing {len(plan.roots)} images...")
-    count = jobs(opened, session, repository)
+    count = jobs(opened, session)
     with open_workers(session, count, log.on_event, other=opened.session) as workers:
         is_fresh = _transfer(plan, to, opened.open_blob, workers)
         # After all images: a record promises that they are there.
@@ -190,15 +190,12 @@ def _repository_based(root: Root) -> str:
     return repository_based_tag(root.item.origin or str(root.item.reference), root.node.manifest.digest)
 
 
-def jobs(opened: OpenedSource, session: Session, repository: Repository) -> int:
-    """Return the number of workers: twice as many if all blobs are mounted and no content is transferred.
+def jobs(opened: OpenedSource, session: Session) -> int:
+    """Return the number of workers: twice as many as connections to one host if a registry is the source.
 
-    With a session for each side a registry may refuse mounts: the destination's user may not read the source.
+    Most of the time, a worker waits for one of the two registries only.
     """
-    registries = {move.origin.registry for move in opened.plan.blobs.values()}
-    # Mounts are short requests that wait for the registry and not for the network.
-    is_mounting = opened.session is session and registries == {repository.registry}
-    return session.settings.concurrency * (2 if is_mounting else 1)
+    return session.settings.concurrency * (1 if opened.is_local else 2)
 
 
 @dataclass(frozen=True, slots=True)
