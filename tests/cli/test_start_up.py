@@ -15,11 +15,11 @@ LOADED = {
     "completion bash": (13, 33, 6),
     "tag resolve": (68, 68, 17),
     "tag list": (68, 68, 17),
-    "push of a file": (83, 97, 22),
+    "push of a file": (83, 86, 18),
     "pull -i": (77, 88, 21),
-    "describe -b": (86, 117, 36),
-    "pull -b": (86, 117, 36),
-    "copy -i": (106, 107, 24),
+    "describe -b": (84, 97, 32),
+    "pull -b": (84, 97, 33),
+    "copy -i": (106, 73, 20),
 }
 # The standard library of other releases imports a few more.
 _OTHER_RELEASES = 8

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, contextmanager, suppress
-from glob import escape, glob
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +52,8 @@ class Layout:
 
         Raise ArchiveError for a folder with other content.
         """
+        from glob import escape, glob
+
         write_marker(path, shown or path)
         # blobs/ has a folder for each digest algorithm.
         for folder in glob(os.path.join(escape(path), "blobs", "*")):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING, BinaryIO
@@ -187,8 +185,8 @@ def pack_layer(
     entries = list_entries(inputs, exclusions)
     on_event(PackStarted(sum(entry.size for entry in entries)))
     with _temporary_file() as (file, shown):
-        with ThreadPoolExecutor(1) as worker:
-            layer = _LayerWriter(file, shown, worker, encoder)
+        with ExitStack() as threads:
+            layer = _LayerWriter(file, shown, threads, encoder)
             for entry in entries:
                 _write(entry, layer, preserve_permissions=preserve_permissions, on_event=on_event)
             diff_id, descriptor = layer.finish()
@@ -199,8 +197,8 @@ def pack_layer(
 def pack_file(name: str, data: bytes) -> PackedLayer:
     """Pack a small file in memory, as `pack_layer` packs a folder with this file and mode 0700 and 0600."""
     memory = BytesIO()
-    with ThreadPoolExecutor(1) as worker:
-        layer = _LayerWriter(memory, name, worker, None)
+    with ExitStack() as threads:
+        layer = _LayerWriter(memory, name, threads, None)
         layer.add(member_header(os.fsencode(_ROOT), 0, mode=_OWNER, kind=FOLDER))
         layer.add(member_header(os.fsencode(name), len(data), mode=_OWNER_FILE, kind=FILE))
         layer.add(padded(data))
@@ -211,6 +209,8 @@ def pack_file(name: str, data: bytes) -> PackedLayer:
 @contextmanager
 def _temporary_file() -> Iterator[tuple[FileIO, str]]:
     """Yield a file without a name, which a killed process cannot leave, and a description for errors."""
+    import tempfile
+
     with local_io("create", _SHOWN):
         try:
             folder = tempfile.gettempdir()
@@ -226,14 +226,18 @@ def _temporary_file() -> Iterator[tuple[FileIO, str]]:
 
 
 class _LayerWriter:
-    """Write a tar, compressed, and compute both digests; a thread compresses while files are read."""
+    """Write a tar, compressed, and compute both digests; a thread compresses while files are read.
+
+    The thread ends with `threads`. For a single piece there is none.
+    """
 
     def __init__(
-        self, file: FileIO | BytesIO, shown: str, worker: Executor, encoder: Callable[[], Encoder] | None
+        self, file: FileIO | BytesIO, shown: str, threads: ExitStack, encoder: Callable[[], Encoder] | None
     ) -> None:
         self._file = file
         self._shown = shown
-        self._worker = worker
+        self._threads = threads
+        self._worker: Executor | None = None
         self._gathered = bytearray()
         self._compressing: Future[None] | None = None
         self._size = 0
@@ -261,8 +265,15 @@ class _LayerWriter:
         piece = bytes(self._gathered)
         self._gathered.clear()
         self._wait()
-        self._compressing = self._worker.submit(self._gzip.write, piece)
+        self._compressing = self._thread().submit(self._gzip.write, piece)
         self._tar.update(piece)
+
+    def _thread(self) -> Executor:
+        from concurrent.futures import ThreadPoolExecutor
+
+        if self._worker is None:
+            self._worker = self._threads.enter_context(ThreadPoolExecutor(1))
+        return self._worker
 
     def _wait(self) -> None:
         """Wait until the last piece is compressed; raise the error of that."""
@@ -272,8 +283,9 @@ class _LayerWriter:
     def finish(self) -> tuple[Digest, Descriptor]:
         """End the tar; return its digest and the descriptor of its compressed form."""
         self.add(END)
-        self._hand_over()
         self._wait()
+        self._gzip.write(bytes(self._gathered))
+        self._tar.update(self._gathered)
         self._gzip.close()
         digest = Digest("sha256", self._compressed.hexdigest())
         descriptor = Descriptor(media.DOCKER_LAYER, digest, self._size)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -177,6 +176,8 @@ class PartialFile:
             os.close(descriptor)
 
     def _for_missing(self, act: Callable[[Digest], None]) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
         missing = [digest for digest in self._plan.places if digest not in self.held]
         with ThreadPoolExecutor(_JOBS) as workers:
             for _ in workers.map(act, missing):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -288,6 +287,8 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
 
     After several copies into one folder there may be several root bundles; the copy then has no root.
     """
+    from concurrent.futures import ThreadPoolExecutor
+
     merged: dict[tuple[Digest, str], Item] = {}
     for descriptor in layout.roots():
         item = _listed(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
