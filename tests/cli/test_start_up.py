@@ -17,8 +17,8 @@ LOADED = {
     "tag list": (68, 68, 17),
     "push of a file": (83, 86, 18),
     "pull -i": (77, 88, 21),
-    "describe -b": (84, 97, 32),
-    "pull -b": (84, 97, 33),
+    "describe -b": (84, 97, 33),
+    "pull -b": (84, 97, 34),
     "copy -i": (106, 73, 20),
 }
 # The standard library of other releases imports a few more.
