@@ -15,6 +15,7 @@ from imgpkg.errors import (
     ChallengeError,
     ConnectionFailed,
     Forbidden,
+    LocalIOError,
     RegistryError,
     VerificationError,
 )
@@ -349,6 +350,10 @@ class TestSources:
         push(bench(STARTED, STORED), lambda: stream)
         assert Stream.left == (None, None, None)
         assert stream.closed
+
+    def test_that_are_too_few_stop_the_upload(self):
+        with pytest.raises(LocalIOError, match="read request body: 1 of 5000 bytes are missing"):
+            push(bench(STARTED), lambda: io.BytesIO(DATA[:-1]))
 
     def test_that_fail_stop_the_upload_with_their_own_error(self):
         class Broken(io.BytesIO):
