@@ -134,6 +134,7 @@ LATE = {
     "tempfile": "only layers that are packed",
     "dataclasses": "only programs look at the fields of values",
     "decimal": "numbers in errors of registries",
+    "http": "the names of statuses, for errors",
     "hashlib": "what is read by its digest",
     "random": "requests that are sent again",
     "datetime": "times that people or clouds write",

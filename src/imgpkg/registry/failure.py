@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import (
@@ -221,6 +220,8 @@ def is_web_page(response: Response, body: bytes) -> bool:
 def _phrase(status: int) -> str:
     if status in _PHRASES:
         return _PHRASES[status]
+    from http import HTTPStatus
+
     try:
         return HTTPStatus(status).phrase
     except ValueError:
