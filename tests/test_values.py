@@ -19,9 +19,10 @@ from hypothesis import given, strategies
 
 import imgpkg
 from imgpkg import errors
+from imgpkg.auth.keychain import format_time, parse_time
 from imgpkg.operations.check import Mark, Step
 from imgpkg.registry.probe import Grant, Surroundings
-from imgpkg.values import FrozenDict, format_time, parse_time
+from imgpkg.values import FrozenDict
 
 SECRET = "hunter2"
 DIGEST = imgpkg.Digest.of(b"")

@@ -116,6 +116,10 @@ class ImgpkgError(Exception):
         self.lines = lines
         self.hints = hints
 
+    def add_context(self, *what: str) -> None:
+        """Put `what`, outermost first, in front of the `context`; `doing` does so for a whole block."""
+        self.context = (*what, *self.context)
+
     @property
     def hints(self) -> tuple[str, ...]:
         """What to do next, in whole sentences that are safe to print."""
@@ -344,7 +348,7 @@ def doing(*what: str) -> Iterator[None]:
         yield
     except ImgpkgError as error:
         # In front: the innermost `doing` has added its words first.
-        error.context = (*what, *error.context)
+        error.add_context(*what)
         raise
 
 

@@ -1,4 +1,4 @@
-"""Building blocks of values: an immutable dict, fields that `asdict` leaves out, and RFC 3339 times."""
+"""Building blocks of values: an immutable dict, and fields that `asdict` leaves out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypeVar
 
 from imgpkg.dataclass import hide
-from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,8 +15,6 @@ V = TypeVar("V")
 C = TypeVar("C", bound=type)
 
 StrPath: TypeAlias = str | os.PathLike[str]
-# Some clouds send nanoseconds, which datetime cannot hold, and Python 3.10 parses neither them nor the Z.
-_TIME = expression(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))")
 
 
 class FrozenDict(dict[K, V]):
@@ -56,22 +53,3 @@ def hiding(*names: str) -> Callable[[C], C]:
         return decorated
 
     return decorate
-
-
-def parse_time(text: str) -> float:
-    """Return the Unix time of an RFC 3339 text like `2030-01-02T03:04:05.6Z`; raise ValueError for others."""
-    from datetime import datetime
-
-    match = _TIME.fullmatch(text)
-    if match is None:
-        raise ValueError(f"{text!r} is no RFC 3339 time")
-    date, clock, fraction, offset = match.groups()
-    whole = datetime.fromisoformat(f"{date}T{clock}{offset or '+00:00'}")
-    return whole.timestamp() + float(fraction or 0)
-
-
-def format_time(seconds: float) -> str:
-    """Return a Unix time as RFC 3339 in UTC, to the microsecond."""
-    from datetime import datetime, timezone
-
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")

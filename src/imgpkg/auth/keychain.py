@@ -10,7 +10,8 @@ from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
 from imgpkg.dataclass import dataclass, field
-from imgpkg.errors import ImgpkgError, doing, printable
+from imgpkg.errors import ImgpkgError, printable
+from imgpkg.expression import expression
 from imgpkg.oci.reference import Repository
 from imgpkg.values import hiding
 
@@ -18,6 +19,10 @@ from imgpkg.values import hiding
 _LONGEST_ISSUER = 200
 # Tokens are a few KiB; a limit keeps decoding cheap for anything that is no token.
 _LONGEST_TOKEN = 1 << 20
+# Some clouds send nanoseconds, which datetime cannot hold, and Python 3.10 parses neither them nor the Z.
+_TIME = expression(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?(?:[Zz]|([+-]\d\d:\d\d))")
+# The words of the original.
+_RETRIEVING = "Unable retrieve credentials for registry"
 
 
 @hiding("password", "identity_token", "registry_token")
@@ -285,9 +290,11 @@ class Keychain:
         """Return the decision for `repository`; raise CredentialError when a source must not be skipped."""
         trail: list[Finding] = []
         for source in self.sources:
-            # The words of the original.
-            with doing("Unable retrieve credentials for registry"):
+            try:
                 finding = source.lookup(repository)
+            except ImgpkgError as error:
+                error.add_context(_RETRIEVING)
+                raise
             trail.append(finding)
             # Also for an anonymous one: a set with only a hostname ends the search on purpose.
             if finding.credential is not None:
@@ -303,3 +310,22 @@ class Keychain:
                 with suppress(ImgpkgError):
                     found.update(dict.fromkeys(source.near_misses(decision)))
         return tuple(found)
+
+
+def parse_time(text: str) -> float:
+    """Return the Unix time of an RFC 3339 text like `2030-01-02T03:04:05.6Z`; raise ValueError for others."""
+    from datetime import datetime
+
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!r} is no RFC 3339 time")
+    date, clock, fraction, offset = match.groups()
+    whole = datetime.fromisoformat(f"{date}T{clock}{offset or '+00:00'}")
+    return whole.timestamp() + float(fraction or 0)
+
+
+def format_time(seconds: float) -> str:
+    """Return a Unix time as RFC 3339 in UTC, to the microsecond."""
+    from datetime import datetime, timezone
+
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat().replace("+00:00", "Z")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from imgpkg.auth.keychain import format_time
 from imgpkg.cli.auth import failing_as_json, references
 from imgpkg.cli.rendering import decision_json
 from imgpkg.errors import ImgpkgError
-from imgpkg.values import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

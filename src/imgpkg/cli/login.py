@@ -7,12 +7,11 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.helper import Helpers
-from imgpkg.auth.keychain import Credential
+from imgpkg.auth.keychain import Credential, format_time
 from imgpkg.cli.context import read_password
 from imgpkg.cli.output import Table
 from imgpkg.errors import UsageError, printable
 from imgpkg.events import Warned
-from imgpkg.values import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

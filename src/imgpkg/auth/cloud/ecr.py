@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 from imgpkg.auth.cloud import sdk
 from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
 from imgpkg.auth.cloud.renewal import NoCredential, Renewal, TemporaryCredential, renew_at
-from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.keychain import Credential, Finding, Outcome, format_time, parse_time
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import CredentialError
 from imgpkg.expression import expression
-from imgpkg.values import format_time, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

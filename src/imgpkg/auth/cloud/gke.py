@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 from imgpkg.auth.cloud import sdk
 from imgpkg.auth.cloud.metadata import Absence, Machine, MetadataService
 from imgpkg.auth.cloud.renewal import Renewal, TemporaryCredential
-from imgpkg.auth.keychain import Credential, Finding, Outcome
+from imgpkg.auth.keychain import Credential, Finding, Outcome, parse_time
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs, find, search_path
 from imgpkg.errors import CredentialError
-from imgpkg.values import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

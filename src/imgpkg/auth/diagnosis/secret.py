@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.keychain import NearMiss, claims_of
+from imgpkg.auth.keychain import NearMiss, claims_of, format_time
 from imgpkg.expression import expression
-from imgpkg.values import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import replace
-from imgpkg.errors import ChallengeError, RegistryError, doing
+from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.registry.auth.cache import Holder, LoginAttempt, Logins, Signature, Tokens, restate
 from imgpkg.registry.auth.challenge import (
     choose,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
     from imgpkg.auth.keychain import Decision, Keychain
-    from imgpkg.errors import ImgpkgError
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.auth.cache import Token
     from imgpkg.registry.auth.challenge import Access, Challenge, Scope
@@ -169,8 +168,11 @@ class Conversation:
             self._explain,
             self._logins,
         )
-        with doing(f"Requesting a token for {self._endpoint.name}"):
+        try:
             reply = yield from fetch_token(token_request)
+        except ImgpkgError as error:
+            error.add_context(f"Requesting a token for {self._endpoint.name}")
+            raise
         # A refresh token that was refused is dropped, so that the next token request has only the login.
         if reply.refresh_token or reply.is_refused:
             self._tokens.replace_refresh_token(holder, reply.refresh_token)

@@ -9,7 +9,7 @@ from base64 import b64encode
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlencode
 
-from imgpkg.auth.keychain import ANONYMOUS, Credential, payload_of
+from imgpkg.auth.keychain import ANONYMOUS, Credential, parse_time, payload_of
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ChallengeError, ImgpkgError, RegistryError
 from imgpkg.expression import expression
@@ -26,7 +26,6 @@ from imgpkg.registry.auth.challenge import (
 from imgpkg.registry.endpoint import Answer, absolute, check_realm, token_url
 from imgpkg.registry.failure import WEB_PAGE, failure, is_web_page
 from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, redact_url
-from imgpkg.values import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
