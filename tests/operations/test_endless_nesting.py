@@ -183,6 +183,7 @@ def two_hundred(make_chain):
     return make_chain("two-hundred", 50, 4)
 
 
+@pytest.mark.slow
 class TestBundlesNestedLikeAChainOfDiamonds:
     """Each bundle of a level names every one of the next: the ways to the last are too many to follow."""
 

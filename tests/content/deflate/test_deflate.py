@@ -110,6 +110,7 @@ class TestTheEncoders:
         assert deflated(Fast(), data) == compressed
         assert inflated(compressed) == data
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("make", [zeros, text, dirty], ids=lambda make: make.__name__)
     def test_agree_at_every_small_size(self, make):
         data = make(700)
@@ -133,6 +134,7 @@ class TestTheEncoders:
         assert deflated(Fast(), data) == compressed
         assert inflated(compressed) == data
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("encoder", [Fast, Reference])
     @pytest.mark.parametrize("size", [997, 65534, 65535, 65536, 131070, 131071, 200_000])
     def test_do_not_care_how_the_input_is_cut(self, encoder, size):
