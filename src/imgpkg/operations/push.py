@@ -18,6 +18,7 @@ from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Reference, without_login
 from imgpkg.operations.tag import confirm_tag
+from imgpkg.registry.uploads import WORTH_ASKING
 from imgpkg.session import Session
 from imgpkg.values import StrPath
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
 
 DEFAULT_EXCLUSIONS = (".git",)
-# For smaller blobs, in bytes, a HEAD request takes about as long as the upload.
-_WORTH_ASKING = 1 << 20
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -141,7 +140,7 @@ def _send(
     client: RegistryClient, target: Reference, layer: PackedLayer, built: BuiltImage, on_event: Hook
 ) -> None:
     repository = target.repository
-    is_large = layer.descriptor.size >= _WORTH_ASKING
+    is_large = layer.descriptor.size >= WORTH_ASKING
     # Two blobs: the layer and the configuration.
     on_event(Planned(2, layer.descriptor.size + built.config_descriptor.size))
     client.push_blob(repository, layer.descriptor, layer.open, check=is_large, on_event=on_event)

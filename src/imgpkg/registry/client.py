@@ -45,7 +45,6 @@ from imgpkg.transport.message import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from imgpkg.oci.reference import Reference
     from imgpkg.registry.base import BaseEndpoint
     from imgpkg.transport.message import Response
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from imgpkg.cancellation import NO_PERMIT, Permits, current
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized, local_io
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Hook
+from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted
 from imgpkg.locks import KeyedLocks
 from imgpkg.oci.reference import DOCKER_HUB
 from imgpkg.registry.auth.challenge import Access
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import OpenBody, Opener
 
 _Key: TypeAlias = "tuple[Repository, Digest]"
+
+# For smaller blobs, in bytes, a HEAD request takes about as long as the upload.
+WORTH_ASKING = 1 << 20
 
 _CREATED, _TOO_LARGE, _TOO_MANY_REQUESTS = 201, 413, 429
 # The first guess where a blob is too large for one request.

@@ -19,6 +19,7 @@ from imgpkg.operations.copy.plan import nodes_of
 from imgpkg.operations.copy.values import report_left_out, result_of
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import open_workers
+from imgpkg.registry.uploads import WORTH_ASKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
-# For smaller blobs, in bytes, a HEAD request takes about as long as the upload.
-WORTH_ASKING = 1 << 20
 # A smaller copy, in manifests and blobs, writes without asking first: the list of tags is one more request.
 _WORTH_LISTING = 10
 # With more tags each one is requested, in parallel: a list comes in pages, one after the other.

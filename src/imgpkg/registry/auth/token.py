@@ -30,7 +30,6 @@ from imgpkg.transport.message import Origin, Request, bytes_body, read_at_most, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
 
-    from imgpkg.auth.keychain import Credential
     from imgpkg.registry.auth.cache import Logins
     from imgpkg.transport.message import Response
 
