@@ -236,7 +236,7 @@ def a_misspelt_host_in_a_set(world, folder):
     return Broken(
         read(world.basic),
         f"no credential was sent to the registry {world.basic}: none was found for {world.basic}/team/app",
-        "",
+        f"its host is one letter away; if the reference is right: IMGPKG_REGISTRY_HOSTNAME_0={world.basic}",
         login(host, RIGHT),
     )
 
@@ -246,7 +246,7 @@ def a_set_for_another_path(world, folder):
     return Broken(
         read(world.basic),
         f"no credential was sent to the registry {world.basic}: none was found for {world.basic}/team/app",
-        "",
+        f"'team/app' is not below it: IMGPKG_REGISTRY_HOSTNAME_0={world.basic}/team",
         login(f"{world.basic}/teams", RIGHT),
     )
 
