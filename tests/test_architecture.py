@@ -116,6 +116,7 @@ LATE = {
     "imgpkg.registry.ranges": "blobs that are large",
     "imgpkg.registry.mirrors": "only where a registries.conf is read",
     "imgpkg.registry.registriesconf": "only where a registries.conf is read",
+    "imgpkg.registry.client": "whoever asks for credentials alone sends no request to a registry",
     "imgpkg.registry.base": "only to check a login and to print a token",
     "imgpkg.registry.signing": "programs that sign requests of other HTTP clients",
     "imgpkg.session": "commands without a registry",

@@ -87,7 +87,7 @@ def test_warnings_come_once_each_through_the_hook():
 def test_a_trace_shows_every_request(embedded_registry):
     lines = []
     with imgpkg.Session(trace=lines.append) as session:
-        session._pool.send(Request("GET", f"{embedded_registry.url}/v2/")).close()
+        session._pool().send(Request("GET", f"{embedded_registry.url}/v2/")).close()
     assert any("GET" in line and "/v2/" in line for line in lines)
 
 

@@ -22,14 +22,14 @@ from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.locks import Once
 from imgpkg.oci.reference import Repository, WholeRegistry, parse_any, parse_place
-from imgpkg.registry.client import RegistryClient
 from imgpkg.settings import Settings
-from imgpkg.transport.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imgpkg.registry.client import RegistryClient
     from imgpkg.registry.mirrors import MirroredReads
+    from imgpkg.transport.pool import Pool
     from imgpkg.transport.trace import Tracer
 
 
@@ -43,6 +43,9 @@ class Session:
     `Session(Settings.from_environment())`. `sources` come before all other credential sources. `on_event`
     receives the warnings of credential sources and registries, each once. `trace` receives each request and
     response as text, without secrets. A session may be used by several threads. Raises InvalidSettings.
+
+    The pool of connections and the client on it are made at their first use: whoever asks for credentials
+    alone loads neither.
     """
 
     def __init__(
@@ -59,14 +62,19 @@ class Session:
         # One source may warn for every repository, about one and the same file.
         self._warn = partial(_warn_once, set(), on_event)
         self.cancellation = Cancellation()
-        self._insecure = Once(self._open_insecure)
-        self._pool = self._open_pool(trace)
         # All programs end with the session: `stop` must not leave a helper that waits.
         self._programs = Programs(self.cancellation, self._warn)
+        self._pool = Once(self._open_pool)
+        self._insecure = Once(self._open_insecure)
+        self._client = Once(lambda: self._make_client(self._keychain, mirrors))
         # They explain decisions; neither has a credential.
         unasked = (_AskedAndSent(), InactiveKeychains(self.settings.environ))
+        # What settings name is read now: a mistake in it must not look like a failure of the first registry.
+        self._certificates = named_certificates(self._settings)
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
-        self._client = self._make_client(self._keychain, self._mirrors())
+        mirrors = self._mirrors()
+        if self._settings.authorities:
+            self._pool()
 
     @property
     def settings(self) -> Settings:
@@ -84,15 +92,20 @@ class Session:
     def client(self) -> RegistryClient:
         """The registry client; raises UsageError once the session is closed."""
         self._check_open()
-        return self._client
+        client = self._client()
+        # Once more: whoever closed the session meanwhile has not seen the pool of this client.
+        self._check_open()
+        return client
 
     def client_for(self, keychain: Keychain) -> RegistryClient:
         """Return another client on the same connections, with credentials of `keychain` and no mirrors."""
         return self._make_client(keychain)
 
     def _make_client(self, keychain: Keychain, mirrors: MirroredReads | None = None) -> RegistryClient:
+        from imgpkg.registry.client import RegistryClient
+
         return RegistryClient(
-            self._pool,
+            self._pool(),
             keychain,
             insecure=self.settings.insecure,
             retry_count=self.settings.retry_count,
@@ -115,8 +128,10 @@ class Session:
         return MirroredReads(mirrors, insecure=lambda: self._insecure()[1], warn=self._warn)
 
     def _open_insecure(self) -> tuple[Pool, RegistryClient]:
+        from imgpkg.registry.client import RegistryClient
+
         # Connections of their own: what a mirror may do without TLS, no other registry may.
-        pool = self._open_pool(self._trace, verify=False)
+        pool = self._open_pool(verify=False)
         attempts = self.settings.retry_count
         return pool, RegistryClient(
             pool,
@@ -141,7 +156,9 @@ class Session:
         )
         yield DockerConfigSource(environ, self._warn, helpers=Helpers(environ, programs=self._programs))
 
-    def _open_pool(self, trace: Callable[[str], None] | None, *, verify: bool = True) -> Pool:
+    def _open_pool(self, *, verify: bool = True) -> Pool:
+        from imgpkg.transport.pool import Pool
+
         return Pool(
             ca_cert_paths=self.settings.authorities,
             verify_certs=self.settings.verify_certs and verify,
@@ -149,11 +166,11 @@ class Session:
             idle_timeout=self.settings.idle_timeout,
             environ=self.settings.environ,
             max_connections=self.settings.concurrency,
-            tracer=_tracer(trace),
+            tracer=_tracer(self._trace),
             on_wait=self._warn,
             cancellation=self.cancellation,
             certs_dirs=self.settings.certs_folders,
-            named_files=named_certificates(self.settings),
+            named_files=self._certificates,
         )
 
     def authorization(
@@ -197,11 +214,11 @@ class Session:
         """Close all connections; every later use of the session raises UsageError."""
         # First, so that no thread opens a connection in a pool that is being closed.
         self._is_closed = True
-        self._pool.close()
-        insecure = self._insecure.peek()
-        # It exists only if a mirror without TLS was read from.
-        if insecure is not None:
-            insecure[0].close()
+        pool, insecure = self._pool.peek(), self._insecure.peek()
+        # Neither exists before a request; the second only if a mirror without TLS was read from.
+        for opened in (pool, insecure and insecure[0]):
+            if opened is not None:
+                opened.close()
 
     def __enter__(self) -> Session:  # noqa: PYI034 - a name that a program can look up
         return self

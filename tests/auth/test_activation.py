@@ -20,7 +20,7 @@ ALL = ["gke", "ecr", "aks", "github"]
 def names(**environ):
     said = []
     with Pool() as pool:
-        return [source.name for source in active_sources(environ, pool, said.append)], said
+        return [source.name for source in active_sources(environ, lambda: pool, said.append)], said
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def loaded():
     heads = {name.split(".")[0] for name in sys.modules}
     return sorted(heads & {"google", "botocore", "azure", "msal", "requests", "subprocess"})
 with Pool() as pool:
-    none = active_sources({}, pool, print)
+    none = active_sources({}, lambda: pool, print)
     own = sorted(name for name in sys.modules if name.startswith("imgpkg.auth.cloud"))
-    some = active_sources({"IMGPKG_ENABLE_IAAS_AUTH": "true"}, pool, lambda text: None)
+    some = active_sources({"IMGPKG_ENABLE_IAAS_AUTH": "true"}, lambda: pool, lambda text: None)
     for source in some:
         source.lookup(Repository("registry.example.com", "team/app"))
     before = loaded()
     environ = {"IMGPKG_ACTIVE_KEYCHAINS": "ecr", "AWS_EC2_METADATA_DISABLED": "true"}
-    active_sources(environ, pool, lambda text: None)[0].lookup(Repository("public.ecr.aws", "a/b"))
+    active_sources(environ, lambda: pool, lambda text: None)[0].lookup(Repository("public.ecr.aws", "a/b"))
 print(json.dumps([own, before, loaded()]))
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -78,7 +78,7 @@ def test_a_trail_on_the_page_is_what_its_example_gives(given, trail, tmp_path):
     repository = re.search(r"(?:credential|found) for ([^ ;,]+)", trail)[1]
     with Pool() as pool:
         # Without a home the SDKs would look into that of whoever runs the tests.
-        keychains = active_sources({"HOME": str(tmp_path), **environ}, pool, lambda _: None)
+        keychains = active_sources({"HOME": str(tmp_path), **environ}, lambda: pool, lambda _: None)
         sources = (
             EnvironmentSource(environ, warnings.append),
             *keychains,

@@ -27,13 +27,18 @@ DEPRECATION = (
 
 
 def active_sources(
-    environ: Mapping[str, str], transport: Transport, warn: Warn, *, programs: Programs | None = None
+    environ: Mapping[str, str],
+    transport: Callable[[], Transport],
+    warn: Warn,
+    *,
+    programs: Programs | None = None,
 ) -> tuple[CredentialSource, ...]:
     """Return the sources of the active keychains in the order of the variable; send nothing, load no SDK.
 
     `IMGPKG_ACTIVE_KEYCHAINS` is a list with commas, in any case; blanks, empty parts and repetitions are
     ignored. `IMGPKG_ENABLE_IAAS_AUTH=true` activates all keychains instead, with a warning that it is
-    deprecated. `programs` runs the processes of SDKs. Raises InvalidSettings for an unknown name.
+    deprecated. `transport` is called where a keychain sends requests. `programs` runs the processes of SDKs.
+    Raises InvalidSettings for an unknown name.
     """
     names = active_names(environ, warn)
     if not names:
@@ -108,7 +113,7 @@ def _known(part: str) -> str:
 def _source(
     name: str,
     environ: Mapping[str, str],
-    transport: Transport,
+    transport: Callable[[], Transport],
     warn: Warn,
     *,
     metadata: MetadataService,
@@ -125,7 +130,7 @@ def _source(
     if name == "aks":
         from imgpkg.auth.cloud.aks import AksSource
 
-        return AksSource(environ, transport, warn, metadata=metadata, programs=programs)
+        return AksSource(environ, transport(), warn, metadata=metadata, programs=programs)
     from imgpkg.auth.cloud.github import GithubSource
 
     return GithubSource(environ)
