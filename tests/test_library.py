@@ -180,6 +180,20 @@ def test_authorities_are_named_by_paths(tmp_path):
         imgpkg.Session(imgpkg.Settings(ca_cert_paths=tmp_path / "missing.pem"))
 
 
+def test_a_session_for_credentials_opens_no_connections_and_loads_nothing_that_could():
+    program = """
+import sys
+import imgpkg
+from imgpkg.session import Session, explain
+with Session(imgpkg.Settings(environ={"IMGPKG_REGISTRIES_CONF": ""})) as session:
+    explain("registry.example/team/app", session=session)
+    print(sorted({"imgpkg.registry.client", "imgpkg.transport.pool", "ssl"} & sys.modules.keys()))
+    print(session.client is session.client, "imgpkg.transport.pool" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\nTrue True\n"
+
+
 def test_a_closed_session_refuses_all_work(embedded_registry, session, tmp_path):
     where = f"{embedded_registry.address}/closed/app"
     image = str(make_image(session, where))

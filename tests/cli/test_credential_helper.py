@@ -17,6 +17,7 @@ from imgpkg.cli.credential_helper import main
 
 HELPER = str(Path(sys.executable).with_name("docker-credential-imgpkg"))
 SECRET = "a-secret-for-helpers"
+MOST_LOADED = 90
 
 
 @pytest.fixture
@@ -44,6 +45,11 @@ def login(where, user="ci", **more):
         "IMGPKG_REGISTRY_PASSWORD_X": SECRET,
         **more,
     }
+
+
+@pytest.fixture
+def login_of_the_environment(tmp_path):
+    return {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **login("registry.example")}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +85,31 @@ def test_gives_the_login_of_the_server(helper, where, server):
 def test_says_in_the_words_of_the_protocol_that_there_is_none(helper, variables):
     done = helper("get", server="registry.example\n", **variables)
     assert (done.returncode, done.stdout) == (1, "credentials not found in native keychain\n")
+
+
+def test_loads_nothing_that_sends_requests(login_of_the_environment):
+    program = """
+import json, sys
+bare = set(sys.modules)
+from imgpkg.cli.credential_helper import main
+code = main(["get"])
+print(json.dumps([code, sorted(set(sys.modules) - bare)]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input="registry.example",
+        env=login_of_the_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer, counted = map(json.loads, done.stdout.splitlines())
+    code, loaded = counted
+    assert (code, answer["Secret"]) == (0, SECRET)
+    assert [name for name in loaded if name.startswith(("imgpkg.registry", "socket", "ssl"))] == []
+    assert "imgpkg.transport.pool" not in loaded
+    # With Python 3.11; other releases import a few more.
+    assert len(loaded) <= MOST_LOADED, loaded
 
 
 def test_gives_an_identity_token_under_its_user_name(helper):

@@ -13,13 +13,13 @@ LOADED = {
     "version": (15, 33, 6),
     "push --help": (11, 33, 6),
     "completion bash": (13, 33, 6),
-    "tag resolve": (68, 68, 17),
-    "tag list": (68, 68, 17),
-    "push of a file": (83, 86, 18),
-    "pull -i": (77, 88, 21),
-    "describe -b": (84, 97, 33),
-    "pull -b": (84, 97, 34),
-    "copy -i": (106, 73, 20),
+    "tag resolve": (68, 61, 17),
+    "tag list": (68, 61, 17),
+    "push of a file": (83, 77, 18),
+    "pull -i": (77, 79, 21),
+    "describe -b": (84, 95, 32),
+    "pull -b": (84, 95, 34),
+    "copy -i": (106, 69, 20),
 }
 # The standard library of other releases imports a few more.
 _OTHER_RELEASES = 8

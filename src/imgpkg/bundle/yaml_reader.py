@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -311,6 +310,8 @@ def _is_timestamp(text: str) -> bool:
     match = _TIMESTAMP.fullmatch(text)
     if match is None:
         return False
+    from datetime import datetime, timezone
+
     year, month, day, *clock = (int(number) for number in match.groups() if number is not None)
     hour, minute, second = clock or (0, 0, 0)
     try:

@@ -9,7 +9,6 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -17,6 +16,7 @@ from imgpkg.events import silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from queue import SimpleQueue
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
@@ -77,6 +77,8 @@ class _Threads(Generic[T, R]):
     def __init__(
         self, act: Callable[[T], R], left: deque[tuple[int, T]], scope: Cancellation, size: int
     ) -> None:
+        from queue import SimpleQueue
+
         self.results: dict[int, R] = {}
         self._act = act
         self._left = left
@@ -88,6 +90,8 @@ class _Threads(Generic[T, R]):
 
     def run(self) -> None:
         """Process all things; raise the first failure."""
+        from queue import Empty
+
         self._grow()
         while self._count < len(self._threads):
             try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -269,6 +268,8 @@ def delay_before(attempt: int, fraction: float, retry_after: float | None = None
 
 
 def _too_long(seconds: float) -> str:
+    from datetime import timedelta
+
     return (
         f"The registry asks to be left alone for {timedelta(seconds=round(seconds))}; imgpkg waits for "
         f"{LONGEST_RETRY_AFTER:.0f} s at most. Try again after that time."

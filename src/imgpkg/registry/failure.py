@@ -39,8 +39,10 @@ _ABSENT = 404
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 # Without 404, which answers the question, and 408 and 429, after which the request is repeated.
 _REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
-# Python changes these phrases from release to release.
+# Python changes these phrases from release to release; the first answers many questions of a good day, which
+# need no list of all statuses.
 _PHRASES = {
+    404: "Not Found",
     413: "Request Entity Too Large",
     414: "Request URI Too Long",
     416: "Requested Range Not Satisfiable",

@@ -6,7 +6,6 @@ import os
 import re
 import stat
 from contextlib import suppress
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NoReturn
 
 from imgpkg.dataclass import dataclass
@@ -140,6 +139,8 @@ def expiry(path: str) -> float | None:
 
 
 def _time(short: bytes | None, long: bytes | None) -> float:
+    from datetime import datetime
+
     text = (long or short or b"").decode("ascii")
     if long is None:
         text = ("19" if int(text[:2]) >= _FIRST_OF_OLD_CENTURY else "20") + text
@@ -147,6 +148,8 @@ def _time(short: bytes | None, long: bytes | None) -> float:
 
 
 def _shown(end: float) -> str:
+    from datetime import datetime, timezone
+
     return datetime.fromtimestamp(end, timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
