@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.auth.activation import InactiveKeychains, active_sources
 from imgpkg.auth.certificates import named_certificates
 from imgpkg.auth.docker import DockerConfigSource
@@ -27,7 +28,6 @@ from imgpkg.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgpkg.registry.client import RegistryClient
     from imgpkg.registry.mirrors import MirroredReads
     from imgpkg.transport.pool import Pool
     from imgpkg.transport.trace import Tracer
@@ -89,7 +89,7 @@ class Session:
         return self._keychain
 
     @property
-    def client(self) -> RegistryClient:
+    def client(self) -> imgpkg.RegistryClient:
         """The registry client; raises UsageError once the session is closed."""
         self._check_open()
         client = self._client()
@@ -97,11 +97,12 @@ class Session:
         self._check_open()
         return client
 
-    def client_for(self, keychain: Keychain) -> RegistryClient:
+    # The type has its public name here: looking up the types of this class loads it, importing it does not.
+    def client_for(self, keychain: Keychain) -> imgpkg.RegistryClient:
         """Return another client on the same connections, with credentials of `keychain` and no mirrors."""
         return self._make_client(keychain)
 
-    def _make_client(self, keychain: Keychain, mirrors: MirroredReads | None = None) -> RegistryClient:
+    def _make_client(self, keychain: Keychain, mirrors: MirroredReads | None = None) -> imgpkg.RegistryClient:
         from imgpkg.registry.client import RegistryClient
 
         return RegistryClient(
@@ -127,7 +128,7 @@ class Session:
         mirrors = find_mirrors(None if chosen is None else os.fspath(chosen), self.settings.environ)
         return MirroredReads(mirrors, insecure=lambda: self._insecure()[1], warn=self._warn)
 
-    def _open_insecure(self) -> tuple[Pool, RegistryClient]:
+    def _open_insecure(self) -> tuple[Pool, imgpkg.RegistryClient]:
         from imgpkg.registry.client import RegistryClient
 
         # Connections of their own: what a mirror may do without TLS, no other registry may.
