@@ -120,7 +120,16 @@ class CountingReader:
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         data = self._stream.read(size)
-        # The end of the stream is no progress.
-        if data:
-            self._on_event(BlobAdvanced(self._blob.digest, len(data)))
+        self._report(len(data))
         return data
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many; 0 at the end."""
+        count = self._stream.readinto(buffer)
+        self._report(count)
+        return count
+
+    def _report(self, count: int) -> None:
+        # The end of the stream is no progress.
+        if count:
+            self._on_event(BlobAdvanced(self._blob.digest, count))

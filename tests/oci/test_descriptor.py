@@ -8,7 +8,7 @@ import io
 import pytest
 
 from imgpkg.errors import InvalidReference, VerificationError
-from imgpkg.oci.descriptor import Digest, VerifiedReader, verify
+from imgpkg.oci.descriptor import BLOCK, Digest, VerifiedReader, verify
 
 A256, A512 = "sha256:" + "a" * 64, "sha512:" + "a" * 128
 
@@ -48,13 +48,15 @@ class TestADigest:
 
 
 class Trickle:
-    """A stream that gives these pieces, whatever size is asked for."""
+    """A stream that gives these pieces, whatever the size of the buffer."""
 
     def __init__(self, *pieces):
         self.pieces = list(pieces)
 
-    def read(self, size):
-        return self.pieces.pop(0) if self.pieces else b""
+    def readinto(self, buffer):
+        piece = self.pieces.pop(0) if self.pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 def drain(reader):
@@ -76,10 +78,23 @@ class TestAVerifiedReader:
         reader = VerifiedReader(io.BytesIO(b"abc"), Digest.of(b"abc"), 3)
         assert [reader.read(2), reader.read(2), reader.read(2), reader.read(2)] == [b"ab", b"c", b"", b""]
 
-    def test_reads_a_mebibyte_unless_told(self):
-        data = bytes((1 << 20) + 1)
+    def test_reads_a_block_however_much_is_asked_for(self):
+        data = bytes(BLOCK + 1)
         reader = VerifiedReader(io.BytesIO(data), Digest.of(data), len(data))
-        assert [len(reader.read()), len(reader.read()), len(reader.read())] == [1 << 20, 1, 0]
+        assert [len(reader.read()), len(reader.read(1 << 30)), len(reader.read())] == [BLOCK, 1, 0]
+
+    @pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
+    def test_writes_into_a_buffer_that_is_used_again(self, kind):
+        reader = VerifiedReader(Trickle(b"abc", b"d"), Digest.of(b"abcd"), 4)
+        buffer = kind(b"......")
+        counts = [reader.readinto(buffer) for _ in range(3)]
+        assert (counts, bytes(buffer)) == ([3, 1, 0], b"dbc...")
+
+    def test_returns_no_count_of_bytes_that_are_wrong(self):
+        reader = VerifiedReader(Trickle(b"abc", b"e"), Digest.of(b"abcd"), 4)
+        assert reader.readinto(bytearray(9)) == 3
+        with pytest.raises(VerificationError, match="checksum after reading 4 bytes"):
+            reader.readinto(bytearray(9))
 
     def test_proves_an_empty_blob_to_be_empty(self):
         assert drain(VerifiedReader(Trickle(), Digest.of(b""), 0)) == []

@@ -17,8 +17,10 @@ class Pieces:
     def __init__(self, pieces):
         self._pieces = [piece for piece in pieces if piece]
 
-    def read(self, size):
-        return self._pieces.pop(0) if self._pieces else b""
+    def readinto(self, buffer):
+        piece = self._pieces.pop(0) if self._pieces else b""
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
 @given(st.lists(st.binary(max_size=5), max_size=6), st.binary(max_size=12) | st.none())

@@ -107,6 +107,11 @@ class Said:
             raise ConnectionFailed("GET", "scripted", "unexpected EOF")
         return data
 
+    def readinto(self, buffer, /):
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def close(self):
         self.closed += 1
 

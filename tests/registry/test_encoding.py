@@ -18,7 +18,7 @@ from imgpkg.errors import (
     VerificationError,
 )
 from imgpkg.oci import media
-from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.registry import listing
 from imgpkg.registry.encoding import decoded
@@ -221,7 +221,7 @@ class TestBlobs:
     def test_that_are_bombs_are_refused_at_their_first_byte_too_many(self, client):
         with (
             Server(lambda asked: Said(200, BOMB, {"Content-Encoding": "gzip"})) as server,
-            pytest.raises(VerificationError, match=f"got {1 << 20}, want {len(DATA)}"),
+            pytest.raises(VerificationError, match=f"got {BLOCK}, want {len(DATA)}"),
         ):
             read(client, server, size=1 << 20)
 

@@ -186,6 +186,38 @@ class TestConnections:
             assert [get(pool, server.url)[1] for _ in range(2)] == [b"abc", b"abc"]
         assert server.connections == 2
 
+    def test_what_follows_a_body_is_not_taken_for_the_next_response(self, pool):
+        def talk(conversation):
+            while conversation.receive():
+                conversation.respond(b"abcHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", length=3)
+
+        with RawServer(talk) as server:
+            assert [get(pool, server.url)[1] for _ in range(2)] == [b"abc", b"abc"]
+        assert server.connections == 2
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            b"Content-Length: 9\r\n\r\nabcdefghi",
+            b"Transfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n5\r\nefghi\r\n0\r\n\r\n",
+            b"\r\nabcdefghi",
+        ],
+    )
+    @pytest.mark.parametrize("size", [2, 4, 100])
+    def test_a_body_is_written_into_one_buffer_again_and_again(self, pool, message, size):
+        def talk(conversation):
+            conversation.receive()
+            for piece in (b"HTTP/1.1 200 OK\r\n" + message[:-4], message[-4:]):
+                conversation.send(piece)
+
+        buffer, received = bytearray(size), b""
+        with RawServer(talk) as server, pool.send(Request("GET", server.url)) as response:
+            assert response.readinto(b"") == 0
+            while count := response.readinto(buffer):
+                received += buffer[:count]
+            assert response.readinto(buffer) == 0
+        assert received == b"abcdefghi"
+
     def test_a_body_without_length_ends_with_the_connection(self, pool):
         def talk(conversation):
             conversation.receive()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imgpkg.bundle.image import Image, Reader
+    from imgpkg.content.tar.reader import TarStream
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 BUNDLE, LOCATIONS = "bundle", "locations OCI Image"
@@ -125,7 +126,7 @@ def read_image_locations(layer: Readable) -> ImageLocations:
     return ImageLocations.parse(data)
 
 
-def _find(tar: Readable, is_wanted: Callable[[str], bool]) -> bytes | None:
+def _find(tar: TarStream, is_wanted: Callable[[str], bool]) -> bytes | None:
     """Return the content of the first file whose name is wanted."""
     stream = Pieces(tar)
     for entry in read_entries(stream):

@@ -10,7 +10,7 @@ from imgpkg.errors import UnpackError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgpkg.oci.descriptor import Readable
+    from imgpkg.content.tar.reader import TarStream
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -39,7 +39,7 @@ class _Decompressor(Protocol):
     def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
 
 
-def decompressed(stream: Readable) -> Readable:
+def decompressed(stream: TarStream) -> TarStream:
     """Return the content of `stream`: of any number of gzip members or zstd frames, else unchanged.
 
     The use of memory is bounded for any compression ratio. Reading raises UnpackError: `unexpected EOF` for
@@ -56,7 +56,7 @@ def decompressed(stream: Readable) -> Readable:
     return whole
 
 
-def _start(stream: Readable) -> bytes:
+def _start(stream: TarStream) -> bytes:
     start = b""
     # A stream may return fewer bytes than requested.
     while len(start) < _LONGEST_MAGIC:
@@ -70,7 +70,7 @@ def _start(stream: Readable) -> bytes:
 class _Prefixed:
     """Return bytes that were read for the detection, then the rest of their stream."""
 
-    def __init__(self, prefix: bytes, stream: Readable) -> None:
+    def __init__(self, prefix: bytes, stream: TarStream) -> None:
         self._prefix = prefix
         self._stream = stream
 
@@ -85,7 +85,12 @@ class _Decompressed:
     """Decompress members one after the other; zero bytes after a member are padding and skipped."""
 
     def __init__(
-        self, stream: Readable, open_member: Callable[[], _Decompressor], magic: bytes, alien: str, piece: int
+        self,
+        stream: TarStream,
+        open_member: Callable[[], _Decompressor],
+        magic: bytes,
+        alien: str,
+        piece: int,
     ) -> None:
         self._stream = stream
         self._open_member = open_member

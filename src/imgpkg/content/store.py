@@ -65,6 +65,10 @@ class OpenedBlob:
         """Return at most `size` bytes, b"" at the end."""
         return self._stream.read(size)
 
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many; 0 at the end."""
+        return self._stream.readinto(buffer)
+
     def __enter__(self) -> Self:
         return self
 
@@ -96,6 +100,13 @@ class FileRange:
             data = os.pread(self._descriptor, min(size, self._end - self._at), self._at)
         self._at += len(data)
         return data
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many; 0 at the end of the part or file."""
+        with memoryview(buffer) as view, local_io("read", self._path):
+            count = os.preadv(self._descriptor, [view[: self._end - self._at]], self._at)
+        self._at += count
+        return count
 
     def __enter__(self) -> Self:
         return self

@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from imgpkg.errors import ImgpkgError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imgpkg.oci.descriptor import Readable
-
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 
 
 class Disconnected(ImgpkgError):
     """The client closed the connection, or sent nothing for too long, in the middle of a request."""
+
+
+class RequestContent(Protocol):
+    """The bytes of the body of a request."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, b"" at the end; raise Disconnected when the client left before it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +41,7 @@ class ServerRequest:
     path: str
     query: Pairs
     headers: Mapping[str, str] = field(repr=False)
-    body: Readable = field(repr=False)
+    body: RequestContent = field(repr=False)
     scheme: str = "http"
 
     def parameter(self, name: str) -> str | None:

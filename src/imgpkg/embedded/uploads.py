@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import FileIO
 
+    from imgpkg.embedded.message import RequestContent
     from imgpkg.embedded.storage import RepositoryName
-    from imgpkg.oci.descriptor import Readable
 
 _PIECE = 1 << 20
 _FORGOTTEN_AFTER = 24 * 3600.0
@@ -55,7 +55,7 @@ class UploadSession:
         finally:
             self._lock.release()
 
-    def append(self, source: Readable) -> None:
+    def append(self, source: RequestContent) -> None:
         """Append all bytes of `source`, or those before it fails; `offset` counts what was written.
 
         Raise FileNotFoundError if the upload has ended.

@@ -14,6 +14,9 @@ from imgpkg.values import FrozenDict
 EMPTY: Mapping[str, str] = FrozenDict()
 
 _HEX = expression(r"[0-9a-f]*")
+# Bytes. Large enough that calls cost little beside the bytes, and small enough to stay in the cache of a
+# processor from its receipt until it is digested and written.
+BLOCK = 1 << 18
 # The algorithms that registries use, and the number of their hexadecimal digits.
 _LENGTHS = {"sha256": 64, "sha512": 128}
 
@@ -148,12 +151,27 @@ def strings_of(mapping: Any) -> Mapping[str, str]:
     return FrozenDict({str(key): "" if value is None else str(value) for key, value in mapping.items()})
 
 
-class Readable(Protocol):
-    """A stream of bytes: a file, a response body, or anything else with this method."""
+class ByteStream(Protocol):
+    """Bytes that are written into buffers, which may be used again."""
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to the start of `buffer` and return how many; 0 at the end."""
+        ...
+
+
+class Readable(ByteStream, Protocol):
+    """A stream of bytes: a file, a response body, or anything else with these methods."""
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         ...
+
+
+def read_by(stream: ByteStream, size: int) -> bytes:
+    """Return at most `size` bytes of a stream that has no such method, and no more than a block."""
+    buffer = bytearray(min(size, BLOCK))
+    with memoryview(buffer) as view:
+        return bytes(view[: stream.readinto(view)])
 
 
 class VerifiedReader:
@@ -164,7 +182,7 @@ class VerifiedReader:
     number of bytes read so far.
     """
 
-    def __init__(self, stream: Readable, digest: Digest, size: int) -> None:
+    def __init__(self, stream: ByteStream, digest: Digest, size: int) -> None:
         self._stream = stream
         import hashlib
 
@@ -174,18 +192,26 @@ class VerifiedReader:
         self._hash = hashlib.new(digest.algorithm)
         self.count = 0
 
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` bytes, and b"" at the end; raise VerificationError for wrong content."""
-        data = self._stream.read(size)
-        self._hash.update(data)
-        self.count += len(data)
+    def read(self, size: int = BLOCK, /) -> bytes:
+        """Return at most `size` bytes, no more than 256 KiB, and b"" at the end; raise VerificationError."""
+        return read_by(self, size)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many, 0 at the end; raise VerificationError.
+
+        After an error the buffer has bytes that did not verify.
+        """
+        count = self._stream.readinto(buffer)
+        with memoryview(buffer) as view:
+            self._hash.update(view[:count])
+        self.count += count
         # At once, and not at the end, which a hostile server may never send.
         if self.count > self._size:
             raise VerificationError(f"error verifying size; got {self.count}, want {self._size}")
-        # At the full size, not at b"": a caller that knows the size may never read the end.
-        if not data or self.count == self._size:
-            self._verify(ended=not data)
-        return data
+        # At the full size, not at the end: a caller that knows the size may never read that.
+        if not count or self.count == self._size:
+            self._verify(ended=not count)
+        return count
 
     def _verify(self, *, ended: bool) -> None:
         if ended and self.count != self._size:

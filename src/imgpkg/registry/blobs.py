@@ -191,7 +191,7 @@ class Blobs:
 class _Stream(Protocol):
     """The bytes of a blob, and the connections that they come over."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def readinto(self, buffer: bytearray | memoryview, /) -> int: ...
 
     def close(self) -> None: ...
 
@@ -208,7 +208,7 @@ class _Counted:
         except BaseException:
             self._leave()
             raise
-        self.read = self._stream.read
+        self.readinto = self._stream.readinto
 
     def close(self) -> None:
         """Return the connection to the pool."""
@@ -242,23 +242,26 @@ class BlobStream:
         else:
             self._answer = exchange.repeat(self._rest if start else self._whole)
 
-    def read(self, size: int = _BLOCK, /) -> bytes:
-        """Return at most `size` more bytes, b"" at the end; raise the last of several failures in a row."""
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many, 0 at the end.
+
+        Raises the last of several failures in a row.
+        """
         while True:
             try:
-                data = self._answer.response.read(size)
+                count = self._answer.response.readinto(buffer)
             except TransportError as error:
                 if self._count >= self._blob.size:
-                    return b""
+                    return 0
                 self._resume(error)
                 continue
-            if data:
-                self._count += len(data)
+            if count:
+                self._count += count
                 self._breaks = 0
-                return data
+                return count
             # A body without a Content-Length can end early without an error of the connection.
             if self._count >= self._blob.size:
-                return b""
+                return 0
             self._resume(_cut_short(self._answer))
 
     def close(self) -> None:

@@ -12,7 +12,6 @@ from imgpkg.transport.message import read_at_most, redact_url
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from imgpkg.oci.descriptor import Readable
     from imgpkg.transport.message import Request, Response
 
 _BLOCK = 1 << 20
@@ -54,7 +53,7 @@ class Decoded:
         self.headers: Mapping[str, str] = _WithoutLength(response.headers)
         self._request = request
         self._names = names
-        self._content: Readable | None = None
+        self._content: _UnencodedBody | _GzipBody | None = None
 
     @property
     def status(self) -> int:
@@ -80,6 +79,13 @@ class Decoded:
                 self._request.method, redact_url(self._request.url), "unexpected EOF"
             ) from error
 
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte of the content to `buffer` and return how many; 0 at the end."""
+        with memoryview(buffer) as view:
+            data = self.read(len(view))
+            view[: len(data)] = data
+        return len(data)
+
     def close(self) -> None:
         """Return the connection to the pool."""
         self.encoded.close()
@@ -90,7 +96,7 @@ class Decoded:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _open(self) -> Readable:
+    def _open(self) -> _UnencodedBody | _GzipBody:
         # Only gzip is met in practice.
         if len(self._names) > 1 or self._names[0] in _UNREADABLE:
             names = ", ".join(self._names)
@@ -131,7 +137,7 @@ class _WithoutLength(Mapping[str, str]):
 class _UnencodedBody:
     """The bytes that were read to recognize gzip, then the rest of the stream."""
 
-    def __init__(self, start: bytes, stream: Readable) -> None:
+    def __init__(self, start: bytes, stream: Response) -> None:
         self._start = start
         self._stream = stream
 
@@ -148,7 +154,7 @@ class _GzipBody:
     Raises zlib.error, and EOFError when the last member is not whole.
     """
 
-    def __init__(self, start: bytes, stream: Readable) -> None:
+    def __init__(self, start: bytes, stream: Response) -> None:
         self._stream = stream
         self._member = zlib.decompressobj(_GZIP_MEMBER)
         self._waiting = start

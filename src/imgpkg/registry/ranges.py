@@ -12,6 +12,7 @@ from imgpkg.cancellation import current
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import Cancelled, ConnectionFailed, ImgpkgError, RegistryError, TransportError
 from imgpkg.expression import expression
+from imgpkg.oci.descriptor import BLOCK, read_by
 from imgpkg.registry.encoding import Decoded
 from imgpkg.transport.message import content_length, redact_url
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from imgpkg.registry.endpoint import Answer
     from imgpkg.registry.exchange import Exchange
 
-_BLOCK = 1 << 18
 _OK, _PARTIAL = 200, 206
 # 403: some storage behind a signed URL refuses headers that were not signed.
 RANGE_ANSWERS = (_OK, _PARTIAL, 400, 403, 416, 501)
@@ -108,20 +108,24 @@ class Piece:
         self._breaks = 0
         self._answer = self._request()
 
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` more bytes, b"" at the end; raise the last of several failures in a row."""
-        while self._position < self._stop:
-            try:
-                data = self._answer.response.read(min(size, self._stop - self._position))
-            except TransportError as error:
-                self._resume(error)
-                continue
-            if data:
-                self._position += len(data)
-                self._breaks = 0
-                return data
-            self._resume(_cut_short(self._answer))
-        return b""
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many, 0 at the end.
+
+        Raises the last of several failures in a row.
+        """
+        with memoryview(buffer) as view:
+            while self._position < self._stop:
+                try:
+                    count = self._answer.response.readinto(view[: self._stop - self._position])
+                except TransportError as error:
+                    self._resume(error)
+                    continue
+                if count:
+                    self._position += count
+                    self._breaks = 0
+                    return count
+                self._resume(_cut_short(self._answer))
+        return 0
 
     def close(self) -> None:
         """Return the connection to the pool."""
@@ -186,35 +190,39 @@ class RangedStream:
         self._is_ended = False
         self._fetch_here(0, self._own_stop(0))
 
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        """Return at most `size` more bytes, b"" at the end; raise what `Piece.read` raises."""
-        while self._position < self._ranges.size:
-            self._employ()
-            data = self._read(size)
-            if data:
-                self._position += len(data)
-                return data
-        return b""
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many, 0 at the end.
+
+        Raises what `Piece.readinto` raises.
+        """
+        with memoryview(buffer) as view:
+            while self._position < self._ranges.size:
+                self._employ()
+                count = self._receive(view)
+                if count:
+                    self._position += count
+                    return count
+        return 0
 
     def close(self) -> None:
         """Return the connections to the pool, those of helpers as soon as they notice."""
         self._end_helpers()
         self._leave()
 
-    def _read(self, size: int) -> bytes:
+    def _receive(self, view: memoryview) -> int:
         if self._own is not None:
             try:
-                data = self._own.read(size)
+                count = self._own.readinto(view)
             except RangeRefused as refusal:
                 self._fall_back(refusal.answer)
-                return b""
-            if not data or self._position + len(data) == self._ranges.size:
+                return 0
+            if not count or self._position + count == self._ranges.size:
                 self._leave()
-            return data
+            return count
         if self._parts:
-            return self._read_part(self._parts[0], size)
+            return self._take(self._parts[0], view)
         self._fetch_here(self._next, self._own_stop(self._next))
-        return b""
+        return 0
 
     def _own_stop(self, start: int) -> int:
         blocks = 1 if self._readers.has_room(self._registry) else _LONG
@@ -266,14 +274,16 @@ class RangedStream:
         self._parts.popleft()
         self._readers.release_block()
 
-    def _read_part(self, part: _Part, size: int) -> bytes:
+    def _take(self, part: _Part, view: memoryview) -> int:
         with self._changed:
             self._wait_for(part)
             if part.blocks:
                 data = part.blocks.popleft()
-                if len(data) > size:
-                    part.blocks.appendleft(data[size:])
-                return data[:size]
+                count = min(len(data), len(view))
+                view[:count] = data[:count]
+                if count < len(data):
+                    part.blocks.appendleft(data[count:])
+                return count
             self._forget(part)
         if isinstance(part.error, ImgpkgError) and not isinstance(part.error, (TransportError, Cancelled)):
             # One stream asks once more, and its error is about the blob.
@@ -282,7 +292,7 @@ class RangedStream:
             raise part.error
         elif not part.is_complete:
             self._fetch_here(part.start, part.stop)
-        return b""
+        return 0
 
     def _wait_for(self, part: _Part) -> None:
         """Wait until there is something of `part`, or it is time to request it here."""
@@ -347,7 +357,7 @@ class RangedStream:
     @staticmethod
     def _next_block(piece: Piece, part: _Part) -> bytes:
         part.is_answered = True
-        return piece.read(_BLOCK)
+        return read_by(piece, BLOCK)
 
 
 def _close_whole(error: BaseException) -> None:

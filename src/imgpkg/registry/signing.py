@@ -61,6 +61,10 @@ class Reply:
         """Return nothing: the body stays with the other client."""
         return b""
 
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # noqa: ARG002 - the protocol of responses
+        """Write nothing."""
+        return 0
+
     def close(self) -> None:
         """Do nothing: the other client closes it."""
 

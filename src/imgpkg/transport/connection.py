@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import select
 import socket
@@ -31,6 +30,7 @@ _CONNECT_SLICE = 0.05
 _SHORTEST_ATTEMPT = 2.0
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _RECORDS = 1 << 16
+_AHEAD = 1 << 13
 # RFC 1035 section 2.3.4.
 _LONGEST_LABEL = 63
 # The first byte of what a server answers (RFC 8446 section 5.1).
@@ -162,20 +162,45 @@ class Connection:
                 return act()
 
 
-class Inbound(io.RawIOBase):
-    """The received bytes of a connection as a raw stream; `wait` makes the limit of each read."""
+class Inbound:
+    """What a connection receives, as lines and then as blocks; `wait` makes the limit of each wait.
 
-    def __init__(self, connection: Connection, wait: Callable[[], Wait]) -> None:
-        self._connection = connection
+    Up to `ahead` bytes are received with a line, and kept for the next call.
+    """
+
+    def __init__(self, connection: Connection, wait: Callable[[], Wait], ahead: int = _AHEAD) -> None:
         self.wait = wait
+        self._connection = connection
+        self._ahead = bytearray(ahead)
+        self._kept = b""
 
-    def readable(self) -> bool:
-        """Return True."""
-        return True
+    @property
+    def is_empty(self) -> bool:
+        """True when all that was received has been read."""
+        return not self._kept
 
-    def readinto(self, buffer: Buffer, /) -> int:
-        """Receive at least one byte; 0 at the end."""
-        return self._connection.receive_into(buffer, self.wait())
+    def readline(self, limit: int, /) -> bytes:
+        """Return the next line with its end; without an end, `limit` bytes, or all at the end."""
+        while True:
+            end = self._kept.find(b"\n", 0, limit) + 1
+            if end or len(self._kept) >= limit:
+                return self._take(end or limit)
+            count = self._connection.receive_into(self._ahead, self.wait())
+            if not count:
+                return self._take(limit)
+            self._kept += self._ahead[:count]
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Receive at least one byte, straight into `buffer`; 0 at the end."""
+        if not self._kept:
+            return self._connection.receive_into(buffer, self.wait())
+        data = self._take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _take(self, count: int) -> bytes:
+        data, self._kept = self._kept[:count], self._kept[count:]
+        return data
 
 
 def dial(host: str, port: int, wait: Wait) -> Connection:

@@ -6,10 +6,9 @@ package. Lines that are no headers are passed over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    import io
     from collections.abc import Iterator
 
 # As in http.client.
@@ -40,6 +39,14 @@ class NoResponse(ProtocolError):
     """The connection ended before the first byte of a response."""
 
 
+class Lines(Protocol):
+    """A stream that is read line by line."""
+
+    def readline(self, limit: int, /) -> bytes:
+        """Return the next line with its end; without an end, `limit` bytes, or all at the end."""
+        ...
+
+
 class Head:
     """The head of the response to a request with this method, read from `stream` in the constructor.
 
@@ -48,7 +55,7 @@ class Head:
     are skipped. Raises ProtocolError, and the errors of the stream.
     """
 
-    def __init__(self, stream: io.BufferedIOBase, method: str) -> None:
+    def __init__(self, stream: Lines, method: str) -> None:
         while True:
             self.status, self.reason, is_old = _status(stream)
             self.headers = tuple(_headers(stream))
@@ -79,7 +86,7 @@ class Head:
         return not (self._first("keep-alive") or "keep-alive" in connection or "keep-alive" in proxy)
 
 
-def _status(stream: io.BufferedIOBase) -> tuple[int, str, bool]:
+def _status(stream: Lines) -> tuple[int, str, bool]:
     """Return the status, the reason, and whether it is HTTP/1.0."""
     line = _line(stream)
     if not line:
@@ -97,7 +104,7 @@ def _status(stream: io.BufferedIOBase) -> tuple[int, str, bool]:
     return status, reason.strip(), is_old
 
 
-def _headers(stream: io.BufferedIOBase) -> Iterator[tuple[str, str]]:
+def _headers(stream: Lines) -> Iterator[tuple[str, str]]:
     name, value = "", ""
     for line in _lines(stream):
         if line[:1] in " \t":
@@ -114,7 +121,7 @@ def _headers(stream: io.BufferedIOBase) -> Iterator[tuple[str, str]]:
         yield name, value
 
 
-def _lines(stream: io.BufferedIOBase) -> Iterator[str]:
+def _lines(stream: Lines) -> Iterator[str]:
     for _ in range(_MOST_HEADERS):
         line = _line(stream)
         if not line.endswith(b"\n"):
@@ -126,7 +133,7 @@ def _lines(stream: io.BufferedIOBase) -> Iterator[str]:
     raise ProtocolError("too many headers")
 
 
-def _line(stream: io.BufferedIOBase) -> bytes:
+def _line(stream: Lines) -> bytes:
     line = stream.readline(_LONGEST_LINE + 1)
     if len(line) > _LONGEST_LINE:
         raise ProtocolError("a line of the head is too long")

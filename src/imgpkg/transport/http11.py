@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Request
     from imgpkg.transport.pool import ContextOf, Limits, Route
 
-_BLOCK_SIZE = 1 << 20
+_BLOCK_SIZE = 1 << 18
 _URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 _OK = 200
 # Bytes and seconds: a new connection with TLS costs about as much.
@@ -163,7 +162,7 @@ class Link:
             lines.append(f"Proxy-Authorization: {self.route.proxy.authorization}")
         connection.send("\r\n".join([*lines, "", ""]).encode("latin-1"), lambda: wait)
         # A buffer of one byte: what follows the response belongs to TLS.
-        head = Head(io.BufferedReader(Inbound(connection, lambda: wait), 1), "CONNECT")
+        head = Head(Inbound(connection, lambda: wait, 1), "CONNECT")
         if head.status != _OK:
             # `failure` looks for 407 in the words.
             raise OSError(f"Tunnel connection failed: {head.status} {head.reason}")
@@ -192,15 +191,15 @@ class Link:
         except FAILURES as error:
             raise self.failure(request, error, Phase.REQUEST) from error
 
-    def _receive(self, request: Request, connection: Connection) -> tuple[Head, io.BufferedReader[Inbound]]:
+    def _receive(self, request: Request, connection: Connection) -> tuple[Head, Inbound]:
         # One wait for the whole head: otherwise a server that sends byte after byte would never time out.
         wait = self.wait(request, Phase.HEADERS, self._limits.headers)
-        stream = io.BufferedReader(Inbound(connection, lambda: wait))
+        stream = Inbound(connection, lambda: wait)
         try:
             head = Head(stream, request.method)
         except FAILURES as error:
             raise self.failure(request, error, Phase.HEADERS) from error
-        stream.raw.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
+        stream.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
         return head, stream
 
 
@@ -231,7 +230,7 @@ class StreamedResponse:
         link: Link,
         request: Request,
         head: Head,
-        stream: io.BufferedReader[Inbound],
+        stream: Inbound,
         release: Callable[[Link], None],
     ) -> None:
         self._link = link
@@ -259,16 +258,24 @@ class StreamedResponse:
         """
         if size < 0:
             return b"".join(iter(lambda: self.read(_BLOCK_SIZE), b""))
-        if self._is_finished or not size:
-            return b""
-        try:
-            data = self._body.read(size)
-        except FAILURES as error:
-            self._is_finished = True
-            raise self._link.failure(self._request, error, Phase.BODY) from error
+        left = self._body.left
+        buffer = bytearray(min(size, _BLOCK_SIZE if left is None else left, _BLOCK_SIZE))
+        with memoryview(buffer) as view:
+            return bytes(view[: self.readinto(view)])
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to `buffer` and return how many, 0 at the end; raise what `read` raises."""
+        with memoryview(buffer) as view:
+            if self._is_finished or not view:
+                return 0
+            try:
+                count = self._body.readinto(view)
+            except FAILURES as error:
+                self._is_finished = True
+                raise self._link.failure(self._request, error, Phase.BODY) from error
         if self._body.left == 0:
             self._finish()
-        return data
+        return count
 
     def close(self) -> None:
         """Return the connection to the pool if little is left of the body, otherwise close it."""
@@ -276,7 +283,7 @@ class StreamedResponse:
             return
         left = self._body.left
         if self._link.is_reusable and not self._is_last and (left is None or left <= _DRAINED_AT_CLOSE):
-            self._stream.raw.wait = partial(self._link.wait, self._request, Phase.BODY, _DRAIN_SECONDS)
+            self._stream.wait = partial(self._link.wait, self._request, Phase.BODY, _DRAIN_SECONDS)
             with suppress(TransportError, Cancelled):
                 self._drain()
         if not self._is_finished:
@@ -301,7 +308,8 @@ class StreamedResponse:
 
     def _finish(self) -> None:
         self._is_finished = True
-        if self._is_last or not self._link.is_reusable:
+        # What follows the body would be taken for the next response.
+        if self._is_last or not self._link.is_reusable or not self._stream.is_empty:
             self._link.close()
         else:
             self._link.rest()
@@ -315,43 +323,44 @@ class StreamedResponse:
 class PlainBody:
     """A body of `left` bytes, None when the end of the connection is its end (RFC 9112 section 6.3)."""
 
-    def __init__(self, stream: io.BufferedReader[Inbound], left: int | None) -> None:
+    def __init__(self, stream: Inbound, left: int | None) -> None:
         self._stream = stream
         self.left = left
 
-    def read(self, size: int) -> bytes:
-        """Return at most `size` bytes, as soon as there are any; b"" at the end."""
-        data = self._stream.read1(size if self.left is None else min(size, self.left))
-        if self.left is not None:
-            self.left -= len(data)
-            if not data:
-                raise Truncated("the body is too short")
-        elif not data:
-            self.left = 0
-        return data
+    def readinto(self, buffer: memoryview) -> int:
+        """Write what has come to `buffer`, as soon as that is anything; 0 at the end."""
+        if self.left is None:
+            count = self._stream.readinto(buffer)
+            self.left = None if count else 0
+            return count
+        count = self._stream.readinto(buffer[: self.left])
+        if not count:
+            raise Truncated("the body is too short")
+        self.left -= count
+        return count
 
 
 class ChunkedBody:
     """A body in chunks (RFC 9112 section 7.1); `left` is None until the last one was received."""
 
-    def __init__(self, stream: io.BufferedReader[Inbound]) -> None:
+    def __init__(self, stream: Inbound) -> None:
         self._stream = stream
         self._chunk = 0
         self.left: int | None = None
 
-    def read(self, size: int) -> bytes:
-        """Return at most `size` bytes of the current chunk, b"" after the last."""
+    def readinto(self, buffer: memoryview) -> int:
+        """Write what has come of the current chunk to `buffer`, as soon as that is anything; 0 at the end."""
         if not self._chunk:
             self._chunk = self._next()
             if not self._chunk:
                 self._skip_trailers()
                 self.left = 0
-                return b""
-        data = self._stream.read1(min(size, self._chunk))
-        self._chunk -= len(data)
-        if not data or (not self._chunk and self._line().strip(b"\r\n")):
+                return 0
+        count = self._stream.readinto(buffer[: self._chunk])
+        self._chunk -= count
+        if not count or (not self._chunk and self._line().strip(b"\r\n")):
             raise Truncated("a chunk is too short")
-        return data
+        return count
 
     def _next(self) -> int:
         # int() accepts signs, blanks and underscores too, and a read of a negative size never ends.

@@ -126,6 +126,10 @@ class Response(Protocol):
         """
         ...
 
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte of the body to `buffer` and return how many; 0 at the end."""
+        ...
+
     def close(self) -> None:
         """Return the connection to the pool, or close it when much of the body is left."""
         ...

@@ -6,15 +6,13 @@ if the stream ends too early, `archive/tar: invalid tar header` for any damage.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from imgpkg.errors import UnpackError
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from imgpkg.oci.descriptor import Readable
 
 REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
     b"0",
@@ -48,6 +46,14 @@ _CHECKSUM = slice(148, 156)
 _SPACES = b" " * 8
 _TOP_BIT, _SIGN_BIT = 0x80, 0x40
 PIECE = 1 << 20
+
+
+class TarStream(Protocol):
+    """The bytes of a tar file in their order."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most `size` bytes, and b"" at the end."""
+        ...
 
 
 class TarEntry(NamedTuple):
@@ -249,7 +255,7 @@ class Pieces:
     """
 
     def __init__(
-        self, stream: Readable, piece: int = PIECE, seek: Callable[[int], int] | None = None
+        self, stream: TarStream, piece: int = PIECE, seek: Callable[[int], int] | None = None
     ) -> None:
         self._stream = stream
         self._piece = piece

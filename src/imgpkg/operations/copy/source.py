@@ -167,6 +167,10 @@ class _NamedStream:
         with doing(self._what):
             return self._stream.read(size)
 
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        with doing(self._what):
+            return self._stream.readinto(buffer)
+
 
 @dataclass(frozen=True, slots=True)
 class _Export:
