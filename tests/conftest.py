@@ -25,6 +25,7 @@ from tests.servers.fixtures import (  # noqa: F401 - fixtures are used by their 
     docker_registry_htpasswd,
     docker_registry_tls,
     docker_registry_token,
+    docker_registry_without_deletion,
     embedded_login,
     embedded_registry,
     embedded_token,

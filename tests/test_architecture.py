@@ -114,6 +114,7 @@ LATE = {
     "imgpkg.oci.reference": "words of a command line that may be references",
     "imgpkg.operations": "one verb a command",
     "imgpkg.registry.auth.explainer": "only after a failure",
+    "imgpkg.registry.deletion": "few commands delete anything",
     "imgpkg.registry.pieces": "uploads where a proxy limits the size of a request",
     "imgpkg.registry.ranges": "blobs that are large",
     "imgpkg.registry.mirrors": "only where a registries.conf is read",

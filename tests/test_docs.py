@@ -180,3 +180,15 @@ def test_the_examples_come_back_as_they_were(example, flag, embedded_registry, t
     assert {n: d for n, d in back.items() if n != ".imgpkg/images.yml"} == {
         n: d for n, d in read_tree(folder).items() if n != ".imgpkg/images.yml"
     }
+
+
+def test_the_commands_that_delete_do_so(places, session, tmp_path):
+    for tag in ("candidate", "test", "v1", "nightly"):
+        make_image(session, places(f"{OUTSIDE}/team/app"), [tag], tag=tag)
+    (text, *more) = blocks(ROOT / "docs/tidying.md", "console")
+    for line in "".join((text, *more)).splitlines():
+        argv = [sys.executable, "-m", *shlex.split(places(line.removeprefix("$ ")))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    repository = imgpkg.Repository.parse(places(f"{OUTSIDE}/team/app"))
+    assert not {"candidate", "test", "v1", "nightly"} & set(session.client.tags(repository))

@@ -64,6 +64,7 @@ VALUES = [
     imgpkg.CopySource(lock="x"),
     CREDENTIAL,
     DECISION,
+    imgpkg.Deleted(REFERENCE, imgpkg.DeletionOutcome.IMAGE, DIGEST, ("v1",)),
     imgpkg.Description(DIGEST, "image", "origin", {"k": "v"}, (DIGEST,), (), (INFO,)),
     DESCRIPTOR,
     DIGEST,

@@ -68,6 +68,10 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.values import CopyOptions as CopyOptions
     from imgpkg.operations.copy.values import CopyResult as CopyResult
     from imgpkg.operations.copy.values import CopySource as CopySource
+    from imgpkg.operations.delete import Deleted as Deleted
+    from imgpkg.operations.delete import DeletionOutcome as DeletionOutcome
+    from imgpkg.operations.delete import delete_image as delete_image
+    from imgpkg.operations.delete import delete_tag as delete_tag
     from imgpkg.operations.describe import Description as Description
     from imgpkg.operations.describe import ImageInfo as ImageInfo
     from imgpkg.operations.describe import ImageType as ImageType
@@ -115,6 +119,8 @@ _HOMES = {
     "Credential": "auth.keychain",
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
+    "Deleted": "operations.delete",
+    "DeletionOutcome": "operations.delete",
     "Description": "operations.describe",
     "Descriptor": "oci.descriptor",
     "Digest": "oci.descriptor",
@@ -165,6 +171,8 @@ _HOMES = {
     "copy_to_layout": "operations.copy.copy",
     "copy_to_repository": "operations.copy.copy",
     "copy_to_tar": "operations.copy.copy",
+    "delete_image": "operations.delete",
+    "delete_tag": "operations.delete",
     "describe": "operations.describe",
     "explain": "session",
     "get_token": "operations.login",

@@ -15,12 +15,14 @@ ImgpkgError                     base class of all exceptions of the package
 ├── RegistryError               a response with an error status, and the registry's error codes
 │   ├── Unauthorized            status 401
 │   ├── Forbidden               status 403
-│   └── NotFound                status 404
+│   ├── NotFound                status 404
+│   └── Unsupported             the registry does not offer it, as where deletion is switched off
 ├── ChallengeError              a challenge that cannot or must not be answered, a failed token request
 ├── VerificationError           content that differs from its digest or size
 ├── UnpackError                 a layer that cannot be unpacked, or must not be
 ├── ArchiveError                an incomplete or damaged tar file or layout folder
 ├── NotABundle, IsABundle       the image is of the other kind
+├── InUse                       what should be deleted is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
 └── Cancelled                   an event hook, or `Session.stop`, ended the operation
 
@@ -293,6 +295,10 @@ class NotFound(RegistryError):
         return ""
 
 
+class Unsupported(RegistryError):
+    """The registry does not offer what was asked for: deletion is switched off, or not of tags alone."""
+
+
 class ChallengeError(ImgpkgError):
     """A challenge that cannot or must not be answered, or a failed request to a token service."""
 
@@ -315,6 +321,10 @@ class NotABundle(ImgpkgError):
 
 class IsABundle(ImgpkgError):
     """The image is a bundle."""
+
+
+class InUse(ImgpkgError):
+    """What should be deleted is named by other tags, or is part of something that would stay."""
 
 
 class LocalIOError(ImgpkgError):

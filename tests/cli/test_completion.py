@@ -36,7 +36,7 @@ class TestCompletionScripts:
     @pytest.mark.parametrize(
         ("typed", "replies"),
         [
-            ("imgpkg tag ", ["list", "resolve"]),
+            ("imgpkg tag ", ["delete", "list", "resolve"]),
             ("imgpkg pu", ["pull", "push"]),
             ("imgpkg push --lab", ["--labels"]),
             ("imgpkg completion ba", ["bash"]),
@@ -79,6 +79,7 @@ class TestCompletionProtocol:
                     "auth",
                     "completion",
                     "copy",
+                    "delete",
                     "describe",
                     "help",
                     "pull",
@@ -90,14 +91,14 @@ class TestCompletionProtocol:
             ),
             (["p"], ["pull", "push"]),
             (["nosuch"], []),
-            (["tag", ""], ["list", "resolve"]),
+            (["tag", ""], ["delete", "list", "resolve"]),
             (["tag", "l"], ["list"]),
-            (["--json", "tag", ""], ["list", "resolve"]),
-            (["--column", "name", "tag", ""], ["list", "resolve"]),
+            (["--json", "tag", ""], ["delete", "list", "resolve"]),
+            (["--column", "name", "tag", ""], ["delete", "list", "resolve"]),
             (["auth", ""], ["check", "explain", "list", "login", "logout", "token"]),
             (["completion", ""], ["bash", "fish", "powershell", "zsh"]),
             (["help", "p"], ["pull", "push"]),
-            (["help", "tag", ""], ["list", "resolve"]),
+            (["help", "tag", ""], ["delete", "list", "resolve"]),
             (["push", "--l"], ["--labels", "--lock-output"]),
             (["push", "--file"], ["--file", "--file-exclusion"]),
             (["tag", "ls", "--d"], ["--debug", "--digests"]),
@@ -119,7 +120,8 @@ class TestCompletionProtocol:
 
     def test_each_candidate_is_described(self, run):
         assert run("__complete", "tag", "").out == (
-            "list\tList the tags of a repository\nresolve\tPrint the digest reference of a tag\n:4\n"
+            "delete\tDelete tags; the images stay\nlist\tList the tags of a repository\n"
+            "resolve\tPrint the digest reference of a tag\n:4\n"
         )
 
     def test_what_has_no_description_is_alone_on_its_line(self, run):

@@ -44,12 +44,13 @@ Available Commands:
   auth        Log in and out, and explain and check credentials
   completion  Print a completion script for a shell
   copy        Copy images and bundles between registries, tar files and OCI layouts
+  delete      Delete images and their tags
   describe    Describe a bundle and the images that it names
   help        Print the help of a command
   pull        Pull the files of an image or a bundle
   push        Push files as an image or a bundle
   registry    Serve a small registry
-  tag         List and resolve tags
+  tag         List, resolve and delete tags
   version     Print the version
 
 Flags:
@@ -147,7 +148,8 @@ class TestHelp:
 
     def test_of_a_group_lists_what_is_in_it(self, run):
         assert run("help", "tag").out.startswith(
-            "List and resolve tags\n\nUsage:\n  imgpkg tag [command]\n\nAvailable Commands:\n"
+            "List, resolve and delete tags\n\nUsage:\n  imgpkg tag [command]\n\nAvailable Commands:\n"
+            "  delete      Delete tags; the images stay\n"
             "  list        List the tags of a repository\n"
             "  resolve     Print the digest reference of a tag\n\nFlags:\n"
         )
@@ -165,8 +167,10 @@ def examples():
         yield from re.findall(r"^  (?!#)(.+)$", find((), path[0]).example, re.MULTILINE)
     for command in COMMANDS:
         # `auth login` and `auth token` need a registry that wants a login: their own tests run them.
-        if command.name not in ("push", "pull", "copy", "describe", "login", "token"):
+        if command.name not in ("push", "pull", "copy", "describe", "login", "token", "delete"):
             yield from re.findall(r"^  (?!#)(.+)$", command.example, re.MULTILINE)
+    for path in (("tag", "delete"), ("delete",)):
+        yield from re.findall(r"^  (?!#)(.+)$", find(path[:-1], path[-1]).example, re.MULTILINE)
 
 
 def test_the_examples_run_as_they_are_printed(embedded_registry, another_registry, tmp_path):

@@ -38,18 +38,19 @@ class RunningRegistry:
 
 
 @contextlib.contextmanager
-def docker_registry_process(folder, *, auth=None, tls=None, secrets=()):
+def docker_registry_process(folder, *, auth=None, tls=None, secrets=(), deletes=True):
     """Run docker-registry with its data below `folder` and yield its `host:port`.
 
     `auth` is the section of its configuration, `tls` the paths of certificate and key, and of the authority
-    of its clients if they need a certificate. What it printed must have none of `secrets` in it.
+    of its clients if they need a certificate. What it printed must have none of `secrets` in it. With
+    `deletes` manifests and blobs can be deleted, by their digest only.
     """
     program = shutil.which("docker-registry")
     if program is None:
         raise RuntimeError("docker-registry is not installed: the tests need Debian's package of that name")
     folder = Path(folder)
     output = folder / "output.txt"
-    process, address = _started(program, folder, output, auth=auth, tls=tls)
+    process, address = _started(program, folder, output, auth=auth, tls=tls, deletes=deletes)
     try:
         yield address
     finally:
@@ -79,11 +80,11 @@ def token_section(folder, service):
     return {"token": options}
 
 
-def _started(program, folder, output, *, auth, tls):
+def _started(program, folder, output, *, auth, tls, deletes):
     for _ in range(_ATTEMPTS):
         port = _free_port()
         config = folder / "config.json"
-        config.write_text(json.dumps(_configuration(folder, port, auth, tls)))
+        config.write_text(json.dumps(_configuration(folder, port, auth, tls, deletes)))
         with output.open("ab") as log:
             process = subprocess.Popen(
                 [program, "serve", str(config)],
@@ -99,13 +100,13 @@ def _started(program, folder, output, *, auth, tls):
     raise RuntimeError(f"docker-registry did not start:\n{output.read_text(errors='replace')[-4000:]}")
 
 
-def _configuration(folder, port, auth, tls):
+def _configuration(folder, port, auth, tls, deletes):
     listening = {"addr": f"127.0.0.1:{port}", "secret": "shared between nobody"}
     if tls is not None:
         listening["tls"] = {"certificate": str(tls[0]), "key": str(tls[1])}
         if tls[2:]:
             listening["tls"]["clientcas"] = [str(path) for path in tls[2:]]
-    storage = {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": True}}
+    storage = {"filesystem": {"rootdirectory": str(folder / "data")}, "delete": {"enabled": deletes}}
     configuration = {"version": "0.1", "log": {"level": "warn"}, "storage": storage, "http": listening}
     return configuration if auth is None else {**configuration, "auth": auth}
 

@@ -83,6 +83,13 @@ def docker_registry_token(tmp_path_factory):
             yield RunningRegistry(address, USERNAME, PASSWORD, server=service)
 
 
+@pytest.fixture(scope="session")
+def docker_registry_without_deletion(tmp_path_factory):
+    """docker-registry as it is by default, open to all."""
+    with docker_registry_process(tmp_path_factory.mktemp("docker_kept"), deletes=False) as address:
+        yield RunningRegistry(address)
+
+
 @pytest.fixture
 def reverse_proxy():
     """Put a logging proxy in front of an address: `reverse_proxy(address, latency=0.02)`."""

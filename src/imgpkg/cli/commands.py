@@ -128,7 +128,7 @@ DESCRIBE = Command(
     "  # Print what a bundle contains, as a tree\n"
     "  imgpkg describe -b registry.example.com/team/bundle:v1 -o tree",
 )
-TAG = Command(("tag",), "List and resolve tags")
+TAG = Command(("tag",), "List, resolve and delete tags")
 TAG_LIST = Command(
     ("tag", "list"),
     "List the tags of a repository",
@@ -151,6 +151,50 @@ TAG_RESOLVE = Command(
     "  # Print the reference of an image by its digest\n"
     "  imgpkg tag resolve -i registry.example.com/team/config:v1",
 )
+TAG_DELETE = Command(
+    ("tag", "delete"),
+    "Delete tags; the images stay",
+    (
+        Flag(
+            "image",
+            ValueType.STRINGS,
+            "Tag to delete, such as registry.example.com/team/app:v1 (may be repeated)",
+            short="i",
+        ),
+        switch(
+            "with-image",
+            "Where the registry cannot delete a tag alone, delete the image if it has no other tags",
+        ),
+        _CONCURRENCY,
+        *REGISTRY,
+    ),
+    "tidying.delete_tags",
+    "  # Delete a tag, and leave the image and its other tags\n"
+    "  imgpkg tag delete -i registry.example.com/team/config:v1",
+    aliases=("rm",),
+    words="[REFERENCE...]",
+)
+DELETE = Command(
+    ("delete",),
+    "Delete images and their tags",
+    (
+        Flag(
+            "image",
+            ValueType.STRINGS,
+            "Image to delete, by tag or digest, such as registry.example.com/team/app:v1 (may be repeated)",
+            short="i",
+        ),
+        switch("all-tags", "Delete the image although it has other tags, which go with it"),
+        _CONCURRENCY,
+        *REGISTRY,
+    ),
+    "tidying.delete_images",
+    "  # Delete an image with its only tag\n"
+    "  imgpkg delete registry.inside.example/team/config:v1\n\n"
+    "  # Delete an image with all its tags\n"
+    "  imgpkg delete registry.example.com/team/bundle:v1 --all-tags",
+    words="[REFERENCE...]",
+)
 VERSION = Command(
     ("version",),
     "Print the version",
@@ -172,6 +216,7 @@ REGISTRY_SERVE = Command(
     "Serve a small registry for demonstrations and tests",
     (
         text("address", "HOST:PORT to listen on; port 0 chooses a free one", default="127.0.0.1:5000"),
+        switch("delete", "Allow tags, images and blobs to be deleted", default=True),
         text("storage", "Folder to keep images in (default: memory)"),
         text("username", "Require a login with this user name; only with --password-stdin"),
         switch("password-stdin", "Read the password of the login from standard input"),
@@ -190,6 +235,7 @@ COMMANDS = (
     *auth_commands.COMMANDS,
     COMPLETION,
     COPY,
+    DELETE,
     DESCRIBE,
     HELP,
     PULL,
@@ -197,6 +243,7 @@ COMMANDS = (
     REGISTRY_GROUP,
     REGISTRY_SERVE,
     TAG,
+    TAG_DELETE,
     TAG_LIST,
     TAG_RESOLVE,
     VERSION,

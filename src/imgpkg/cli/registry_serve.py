@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 def run(context: Context) -> None:
     """Serve until SIGINT or SIGTERM; print the address as soon as it accepts connections."""
+    from imgpkg.embedded.routes import Features
     from imgpkg.embedded.server import serve
     from imgpkg.embedded.storage import Storage
 
@@ -31,6 +32,7 @@ def run(context: Context) -> None:
         login=_login(flags),
         token_service=flags.is_on("token-service"),
         tls=_tls(flags),
+        features=Features(delete=flags.is_on("delete")),
         # The records contain the credentials of requests, and only tests read them.
         keep_requests=0,
     )

@@ -75,6 +75,8 @@ class ManifestRoutes:
             wanted = parse_reference(reference)
         except InvalidReference as error:
             raise _unknown(name, reference) from error
+        if isinstance(wanted, TagName) and not self._features.delete_tags:
+            raise RequestRefused(400, "UNSUPPORTED", "this registry deletes manifests by their digest only")
         if not self._delete(name, wanted):
             raise _unknown(name, reference)
         return ServerResponse(202)

@@ -40,12 +40,14 @@ _REFERRERS = re.compile(r"/v2/(?P<name>.+)/referrers/(?P<last>[^/]+)", re.DOTALL
 class Features:
     """Which optional parts the registry offers; clients must be able to work without each of them.
 
+    Without `delete_tags` a tag goes only with its manifest, as at docker-registry until version 2.
     `page_size` is the highest number of entries in one response with a list, None for all of them.
     """
 
     mount: bool = True
     referrers: bool = True
     delete: bool = True
+    delete_tags: bool = True
     catalog: bool = True
     page_size: int | None = None
 

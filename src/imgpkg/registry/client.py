@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg import cancellation
 from imgpkg.auth.keychain import Decision, Keychain
-from imgpkg.errors import InvalidManifest, NotFound, RegistryError, VerificationError, doing
+from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
 from imgpkg.events import BlobOutcome, Hook, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
@@ -24,8 +24,10 @@ from imgpkg.registry.exchange import (
     Exchange,
     Repetition,
     Retry,
+    check_named,
     check_stored,
-    content_digest,
+    described,
+    manifest_digest,
     random_fraction,
 )
 from imgpkg.registry.failure import decides_nothing, misses_a_blob, of_another_form
@@ -37,7 +39,6 @@ from imgpkg.transport.message import (
     Request,
     Transport,
     bytes_body,
-    content_length,
     read_at_most,
     redact_url,
 )
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from imgpkg.registry.base import BaseEndpoint
-    from imgpkg.transport.message import Response
+    from imgpkg.registry.deletion import Deletion
 
 Result = TypeVar("Result")
 
@@ -99,7 +100,7 @@ class RegistryClient:
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
-    CredentialError.
+    CredentialError. Those that delete raise Unsupported where the registry does not.
     """
 
     def __init__(
@@ -230,16 +231,36 @@ class RegistryClient:
         """Yield the tags in the order of the registry; pages are requested while the tags are read."""
         return list_tags(self._exchange, repository)
 
-    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
-        """Return the descriptors of what refers to the manifest: from the API, or the index under its tag."""
+    def referrers(
+        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True
+    ) -> tuple[Descriptor, ...]:
+        """Return the descriptors of what refers to the manifest: from the API, or the index under its tag.
+
+        Without `tag_scheme` only the API is asked: for a caller who reads all tags anyway.
+        """
         if self._mirrors is not None:
             return self._mirrors.read(
                 self.primary,
                 repository.digest(digest),
-                lambda client, place: client.referrers(place.repository, digest),
+                lambda client, place: client.referrers(place.repository, digest, tag_scheme=tag_scheme),
                 bool,
             )
-        return self._referrers.find(repository, digest)
+        return self._referrers.find(repository, digest, tag_scheme=tag_scheme)
+
+    def delete_tag(self, reference: Reference) -> bool:
+        """Delete a tag and nothing else, where the registry can do that; return False if there is none."""
+        return self._deletion().tag(reference)
+
+    def delete_manifest(self, repository: Repository, digest: Digest, subject: Digest | None = None) -> bool:
+        """Delete a manifest, and with it all its tags; return False if there is none.
+
+        Where the registry lists no referrers, the index of those of `subject` loses its entry.
+        """
+        return self._deletion().manifest(repository, digest, subject)
+
+    def delete_blob(self, repository: Repository, digest: Digest) -> bool:
+        """Delete a blob, although manifests may need it; return False if there is none."""
+        return self._deletion().blob(repository, digest)
 
     def sources(self, reference: Reference) -> tuple[Reference, ...]:
         """Return where `reference` is read from, in order, without a request; see `Mirrors.sources`."""
@@ -274,6 +295,11 @@ class RegistryClient:
         from imgpkg.registry.base import BaseEndpoint
 
         return BaseEndpoint(self._exchange)
+
+    def _deletion(self) -> Deletion:
+        from imgpkg.registry.deletion import Deletion
+
+        return Deletion(self._exchange, self._manifests, self._referrers, self._blobs)
 
     def _on_repeat(self, repetition: Repetition) -> None:
         self._warn(str(repetition))
@@ -328,10 +354,10 @@ class Manifests:
         if response.status in final:
             raise self._exchange.failure(answer, access)
         response.close()
-        found = _described(response) if response.status == _OK else None
+        found = described(response) if response.status == _OK else None
         if found is None:
             return self._read(reference).descriptor
-        _check(found.digest, reference)
+        check_named(found.digest, reference)
         return found
 
     def _read(self, reference: Reference) -> Manifest:
@@ -343,8 +369,8 @@ class Manifests:
         if len(raw) > MAX_MANIFEST:
             raise InvalidManifest(f"manifest {reference} is larger than {MAX_MANIFEST >> 20} MiB")
         kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        digest = _digest(raw, kind, response)
-        _check(digest, reference)
+        digest = manifest_digest(raw, kind, response)
+        check_named(digest, reference)
         with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
             try:
                 return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
@@ -367,28 +393,3 @@ class Manifests:
 
 def _path(reference: Reference) -> str:
     return f"/v2/{reference.repository.path}/manifests/{reference.identifier}"
-
-
-def _described(response: Response) -> Descriptor | None:
-    digest, headers = content_digest(response), response.headers
-    kind = headers.get("Content-Type", "").partition(";")[0].strip()
-    length = content_length(headers)
-    # Such a response to HEAD is allowed, but is no descriptor.
-    if digest is None or not kind or length is None:
-        return None
-    return Descriptor(kind, digest, length)
-
-
-def _digest(raw: bytes, kind: str, response: Response) -> Digest:
-    """Compute the digest; that of signed schema 1 is of the payload only, so the registry's is used."""
-    if kind == media.DOCKER_SCHEMA_1_SIGNED:
-        return content_digest(response) or Digest.of(raw)
-    return Digest.of(raw)
-
-
-def _check(digest: Digest, reference: Reference) -> None:
-    wanted = reference.digest
-    if wanted is not None and digest != wanted:
-        raise VerificationError(
-            f'manifest digest: "{digest}" does not match requested digest: "{wanted}" for "{reference}"'
-        )

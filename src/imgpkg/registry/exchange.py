@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, TypeVar
 from imgpkg import cancellation
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ImgpkgError, InvalidReference, RegistryError, TransportError, VerificationError
-from imgpkg.oci.descriptor import Digest
+from imgpkg.oci import media
+from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
 from imgpkg.registry.encoding import decoded
 from imgpkg.registry.endpoint import Answer, absolute, check_url, resolve_location
 from imgpkg.registry.failure import failure, unusable
-from imgpkg.transport.message import LOGIN_HINT, Origin, Request
+from imgpkg.transport.message import LOGIN_HINT, Origin, Request, content_length
 from imgpkg.transport.retry import is_temporary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
 
-    from imgpkg.oci.reference import Repository
+    from imgpkg.oci.reference import Reference, Repository
     from imgpkg.registry.auth.authorizer import Authorizer
     from imgpkg.registry.auth.challenge import Access
     from imgpkg.transport.message import Response, Transport
@@ -290,3 +291,30 @@ def content_digest(response: Response) -> Digest | None:
         return Digest.parse(response.headers.get("Docker-Content-Digest", ""))
     except InvalidReference:
         return None
+
+
+def described(response: Response) -> Descriptor | None:
+    """Return the descriptor of a manifest from the headers of a response; None where they are none."""
+    digest, headers = content_digest(response), response.headers
+    kind = headers.get("Content-Type", "").partition(";")[0].strip()
+    length = content_length(headers)
+    # Such a response to HEAD is allowed, but is no descriptor.
+    if digest is None or not kind or length is None:
+        return None
+    return Descriptor(kind, digest, length)
+
+
+def manifest_digest(raw: bytes, kind: str, response: Response) -> Digest:
+    """Compute the digest; that of signed schema 1 is of the payload only, so the registry's is used."""
+    if kind == media.DOCKER_SCHEMA_1_SIGNED:
+        return content_digest(response) or Digest.of(raw)
+    return Digest.of(raw)
+
+
+def check_named(digest: Digest, reference: Reference) -> None:
+    """Raise VerificationError when `reference` names another digest."""
+    wanted = reference.digest
+    if wanted is not None and digest != wanted:
+        raise VerificationError(
+            f'manifest digest: "{digest}" does not match requested digest: "{wanted}" for "{reference}"'
+        )

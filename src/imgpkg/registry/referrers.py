@@ -41,11 +41,13 @@ class Referrers:
         self._locks = KeyedLocks()
         self._without_api: set[str] = set()
 
-    def find(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+    def find(
+        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True
+    ) -> tuple[Descriptor, ...]:
         """See `RegistryClient.referrers`."""
         found = self._ask(repository, digest)
-        if found is not None:
-            return found
+        if found is not None or not tag_scheme:
+            return found or ()
         index = self._index(repository, digest, neighbour=digest)
         return () if index is None or index.digest == digest else index.manifests
 
@@ -65,6 +67,31 @@ class Referrers:
             # The index is read and written again: two threads at once would lose an entry.
             with self._locks.of(tag):
                 self._add(tag, subject.digest, manifest)
+
+    def remove(
+        self,
+        repository: Repository,
+        digest: Digest,
+        subject: Digest,
+        delete: Callable[[Reference], bool],
+    ) -> None:
+        """Remove the manifest `digest` from the referrers of its subject, before it is deleted.
+
+        A registry with the API does so itself. An index that would be empty is deleted, by `delete`.
+        """
+        if self._has_api(repository, subject):
+            return
+        tag = _tag(repository, subject)
+        with self._locks.of(tag):
+            index = self._index(repository, subject, neighbour=digest)
+            # Some registries take the tag for the digest of the subject, and keep no list.
+            if index is None or index.digest == subject:
+                return
+            left = _without_entry(index, digest)
+            if not left.manifests:
+                delete(repository.digest(index.digest))
+            elif left.digest != index.digest:
+                self._manifests.write(tag, left)
 
     def _has_api(self, repository: Repository, digest: Digest) -> bool:
         try:
@@ -162,6 +189,17 @@ def _with_entry(index: Manifest | None, manifest: Manifest) -> Manifest:
     # Other fields of the document are kept: other programs may have written them.
     raw = json.dumps(document, separators=(",", ":")).encode()
     return Manifest.parse(raw, index.media_type if index is not None else media.OCI_INDEX)
+
+
+def _without_entry(index: Manifest, digest: Digest) -> Manifest:
+    """Return the index without its entry for `digest`; the index itself if it has none."""
+    document: dict[str, Any] = json.loads(index.raw)
+    entries = document.get("manifests") or []
+    left = [entry for entry in entries if entry["digest"] != str(digest)]
+    if len(left) == len(entries):
+        return index
+    raw = json.dumps({**document, "manifests": left}, separators=(",", ":")).encode()
+    return Manifest.parse(raw, index.media_type)
 
 
 def _entry(manifest: Manifest) -> dict[str, Any]:

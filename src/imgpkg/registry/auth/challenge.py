@@ -255,6 +255,11 @@ def push(repository: Repository) -> Scope:
     return Scope("repository", repository.path, frozenset({"pull", "push"}))
 
 
+def delete(repository: Repository) -> Scope:
+    """Return the scope for deleting, with that for reading: what is deleted is looked at before."""
+    return Scope("repository", repository.path, frozenset({"delete", "pull"}))
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a request does to which repository, which decides the credential and the requested scopes."""
@@ -271,3 +276,8 @@ class Access:
     def write(cls, repository: Repository, *sources: Repository) -> Access:
         """Return the access to write; `sources` are repositories of the same registry to mount blobs from."""
         return cls(repository, merge((push(repository), *map(pull, sources))))
+
+    @classmethod
+    def delete(cls, repository: Repository) -> Access:
+        """Return the access to delete manifests, tags and blobs."""
+        return cls(repository, (delete(repository),))

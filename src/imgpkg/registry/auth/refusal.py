@@ -98,9 +98,12 @@ class Case:
         return remedies_for(self.decision)
 
     @property
-    def is_push(self) -> bool:
-        """True when the repository is written to."""
-        return any("push" in scope.actions for scope in self.scopes)
+    def verb(self) -> str:
+        """What was tried with the repository, in words."""
+        actions = {action for scope in self.scopes for action in scope.actions}
+        if "delete" in actions:
+            return "delete from"
+        return "push to" if "push" in actions else "pull from"
 
 
 def refusal_of(case: Case, evidence: Evidence) -> Refusal | None:
@@ -231,8 +234,7 @@ def _refused(case: Case, evidence: Evidence, sent: Sent) -> str:
 
 
 def _not_enough(case: Case, evidence: Evidence, sent: Sent) -> str:
-    verb = "push to" if case.is_push else "pull from"
-    sentence = f"{_holder(case, sent)}, may not {verb} {case.decision.repository}"
+    sentence = f"{_holder(case, sent)}, may not {case.verb} {case.decision.repository}"
     # The name of a kind needs no comma after it.
     if not sentence.startswith("user "):
         sentence = sentence.replace(", may not", " may not", 1)
@@ -356,8 +358,7 @@ def _renew(case: Case) -> str:
 
 
 def _how_to_get_more(case: Case) -> str:
-    action = "push to" if case.is_push else "pull from"
     return (
-        f"Ask for the permission to {action} {case.decision.repository}, or use a credential that has it; "
+        f"Ask for the permission to {case.verb} {case.decision.repository}, or use a credential that has it; "
         "check the spelling of the repository, too."
     )
