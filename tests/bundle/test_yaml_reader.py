@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from imgpkg.bundle.yaml_reader import MAX_DEPTH, MAX_SIZE, ValueKind, read_document
+from imgpkg.bundle.yaml_reader import MAX_DEPTH, MAX_SIZE, read_document
+from imgpkg.bundle.yaml_value import ValueKind
 from imgpkg.errors import InvalidLock
 
 PREFIX = "error converting YAML to JSON: yaml: "

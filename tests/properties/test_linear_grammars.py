@@ -42,7 +42,8 @@ MODULES = (
     "imgpkg.auth.program",
     "imgpkg.auth.keychain",
     "imgpkg.bundle.image",
-    "imgpkg.bundle.yaml_reader",
+    "imgpkg.bundle.yaml_block",
+    "imgpkg.bundle.yaml_value",
     "imgpkg.bundle.yaml_writer",
     "imgpkg.cli.arguments",
     "imgpkg.cli.commands",
@@ -220,8 +221,12 @@ GRAMMARS = {
         [("", ""), ("a.example/a", ""), ("a/b@sha256:", "")],
     ),
     "YAML scalar": (
-        lambda on, text: on.yaml_reader.reads_as_itself(text),
+        lambda on, text: on.yaml_value.reads_as_itself(text),
         [("1", ""), ("-0x", ""), ("2030-01-02T", "Z")],
+    ),
+    "plain YAML": (
+        lambda on, text: on.yaml_block.read_block(text.encode()),
+        [("", "\n"), ("a: ", "\n"), ("a: |\n  ", "\n"), ("a:\n- ", "\n")],
     ),
     "written YAML": (written, [("a" * 90, ""), ("a" * 90 + "\n", "\n")]),
     "order of keys": (

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from imgpkg.bundle.yaml_reader import ValueKind, read_document, reads_as_itself, resolve
+from imgpkg.bundle.yaml_block import read_block
+from imgpkg.bundle.yaml_reader import read_document
+from imgpkg.bundle.yaml_value import ValueKind, reads_as_itself, resolve
 from imgpkg.bundle.yaml_writer import dump, natural_order
 from imgpkg.errors import InvalidLock
 
@@ -33,6 +35,45 @@ common_documents = st.dictionaries(
     max_size=4,
 )
 
+# As tools write lock files, and what may stand there.
+indents = st.sampled_from(["", "  ", "  ", "    ", "- ", "  - ", "- - ", " "])
+keys = st.sampled_from(["a: ", "b: ", "c/d.e: ", "on: ", "a:", "b:", "c: |", "d: |-", ""])
+harmless = ["x", "nginx:1.14.2", "a/b@sha256:00", "1_0", "0x1F", "false", "~", "'x: y'", '"#"', "", "", ""]
+special = [
+    "'",
+    "x:",
+    "x y",
+    "-",
+    "...",
+    "---",
+    "2001-01-01",
+    "&a x",
+    "*a",
+    "!!str 1",
+    ">",
+    "# c",
+    "\t",
+    "é",
+    "<<",
+]
+scalars = st.sampled_from([*harmless, *special])
+lines = st.lists(st.tuples(indents, keys, scalars).map("".join), min_size=1, max_size=8)
+LOCK = """---
+apiVersion: imgpkg.carvel.dev/v1alpha1
+images:
+- annotations:
+    kbld.carvel.dev/id: nginx:1.14.2
+    kbld.carvel.dev/origins: |
+      - resolved:
+          tag: 1.14.2
+          url: nginx:1.14.2
+  image: index.docker.io/library/nginx@sha256:f7988fb6c02e0ce69257d9bd9cf37ae20a60f1df7563c3a2a6abe24160306b8d
+- image: "a.example:5000/b@sha256:00"
+  isBundle: false
+kind: ImagesLock
+"""
+changes = st.tuples(st.integers(0, len(LOCK)), st.integers(0, 4), st.text(" \n-:|'\"#ab1.", max_size=4))
+
 
 def plain(value):
     if isinstance(value.content, dict):
@@ -53,6 +94,27 @@ def ordered(value):
 def test_what_is_written_is_read_again(document):
     """The normal form loses nothing."""
     assert plain(read_document(f"---\n{dump(document)}".encode(), "x.yml", strict=True)) == document
+
+
+def changed(change):
+    at, count, text = change
+    return f"{LOCK[:at]}{text}{LOCK[at + count :]}"
+
+
+@given(lines.map("\n".join).map(lambda text: f"{text}\n") | changes.map(changed))
+def test_what_needs_no_parser_is_what_the_parser_reads(text):
+    """Values, their kinds, their lines and their sizes."""
+    found = read_block(text.encode())
+    assume(found is not None)
+    # A comment needs the parser, and changes nothing.
+    assert read_document(f"{text}# read by PyYAML\n".encode(), "x.yml", strict=True) == found
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,9}(:[a-z0-9@./-]{1,9}){0,2}", fullmatch=True), min_size=1))
+def test_what_is_written_of_an_images_lock_needs_no_parser(names):
+    items = [{"annotations": {f"k.{len(name)}/id": name}, "image": f"a.example/{name}"} for name in names]
+    text = dump({"apiVersion": "imgpkg.carvel.dev/v1alpha1", "images": items, "kind": "ImagesLock"})
+    assert plain(read_block(f"---\n{text}".encode()))["images"] == items
 
 
 @given(documents)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.yaml_reader import Value, ValueKind, look_at
+from imgpkg.bundle.yaml_reader import look_at
+from imgpkg.bundle.yaml_value import Value, ValueKind
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidLock
 

@@ -23,7 +23,7 @@ from imgpkg.values import FrozenDict, StrPath
 if TYPE_CHECKING:
     from io import FileIO
 
-    from imgpkg.bundle.yaml_reader import Value
+    from imgpkg.bundle.yaml_value import Value
     from imgpkg.bundle.yaml_writer import Node
 
 # The words of the original's errors.

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import cmp_to_key
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.bundle.yaml_reader import reads_as_itself
+from imgpkg.bundle.yaml_value import reads_as_itself
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:

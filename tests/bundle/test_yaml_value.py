@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgpkg.bundle.yaml_reader import ValueKind, format_float32, reads_as_itself, resolve
+from imgpkg.bundle.yaml_value import ValueKind, format_float32, reads_as_itself, resolve
 
 TRUE = ["y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"]
 FALSE = ["n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"]
