@@ -17,9 +17,9 @@ LOADED = {
     "tag list": (68, 61, 17),
     "push of a file": (83, 77, 18),
     "pull -i": (77, 79, 21),
-    "describe -b": (84, 95, 32),
-    "pull -b": (84, 95, 34),
-    "copy -i": (106, 69, 20),
+    "describe -b": (86, 73, 28),
+    "pull -b": (86, 73, 30),
+    "copy -i": (108, 69, 20),
 }
 # The standard library of other releases imports a few more.
 _OTHER_RELEASES = 8
