@@ -29,13 +29,13 @@ def read_block(data: bytes) -> Value | None:
     if not _PRINTABLE.fullmatch(text):
         return None
     try:
-        return _Lines(text.split("\n")[:-1]).document()
+        return _Block(text.split("\n")[:-1]).document()
     except _NotPlainError:
         return None
 
 
-class _Lines:
-    """The lines of a document, of which those before `at` have been read."""
+class _Block:
+    """The lines of a document in block form, of which those before `at` have been read."""
 
     def __init__(self, lines: list[str]) -> None:
         self.lines = lines
