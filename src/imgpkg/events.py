@@ -110,9 +110,13 @@ def silent(event: Event) -> None:
 
 
 class CountingReader:
-    """A stream that reports a BlobAdvanced event for everything read from another one."""
+    """A stream that reports a BlobAdvanced event for everything read from another one.
+
+    It `verifies` what that stream does.
+    """
 
     def __init__(self, stream: Readable, blob: Descriptor, on_event: Hook) -> None:
+        self.verifies = getattr(stream, "verifies", None)
         self._stream = stream
         self._blob = blob
         self._on_event = on_event

@@ -8,7 +8,8 @@ import io
 import pytest
 
 from imgpkg.errors import InvalidReference, VerificationError
-from imgpkg.oci.descriptor import BLOCK, Digest, VerifiedReader, verify
+from imgpkg.events import CountingReader, silent
+from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest, VerifiedReader, verified, verify
 
 A256, A512 = "sha256:" + "a" * 64, "sha512:" + "a" * 128
 
@@ -61,8 +62,9 @@ class Trickle:
 
 def drain(reader):
     pieces = []
-    while piece := reader.read(1 << 20):
-        pieces.append(piece)
+    buffer = bytearray(1 << 20)
+    while count := reader.readinto(buffer):
+        pieces.append(bytes(buffer[:count]))
     return pieces
 
 
@@ -89,6 +91,23 @@ class TestAVerifiedReader:
         buffer = kind(b"......")
         counts = [reader.readinto(buffer) for _ in range(3)]
         assert (counts, bytes(buffer)) == ([3, 1, 0], b"dbc...")
+
+    def test_is_not_put_around_another_one_for_the_same_content(self):
+        reader = VerifiedReader(io.BytesIO(b"abc"), Digest.of(b"abc"), 3)
+        assert verified(reader, Digest.of(b"abc"), 3) is reader
+        # A wrapper that passes on what it reads says what that is.
+        passing_on = CountingReader(reader, Descriptor("", Digest.of(b"abc"), 3), silent)
+        assert verified(passing_on, Digest.of(b"abc"), 3) is passing_on
+
+    @pytest.mark.parametrize("other", [(Digest.of(b"abd"), 3), (Digest.of(b"abc"), 4)])
+    def test_is_put_around_one_for_other_content(self, other):
+        stream = VerifiedReader(io.BytesIO(b"abc"), Digest.of(b"abc"), 3)
+        with pytest.raises(VerificationError):
+            drain(verified(CountingReader(stream, Descriptor("", *other), silent), *other))
+
+    def test_is_put_around_what_verifies_nothing(self):
+        with pytest.raises(VerificationError):
+            drain(verified(io.BytesIO(b"abd"), Digest.of(b"abc"), 3))
 
     def test_returns_no_count_of_bytes_that_are_wrong(self):
         reader = VerifiedReader(Trickle(b"abc", b"e"), Digest.of(b"abcd"), 4)

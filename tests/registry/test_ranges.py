@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import random
 import re
 import threading
@@ -64,10 +66,11 @@ def ranged(asked):
 class Reading:
     """A scripted registry, and its blobs with up to `most` connections."""
 
-    def __init__(self, handle=ranged, *, most=3, block=1000, retry_count=3, source=None):
+    def __init__(self, handle=ranged, *, most=3, block=1000, retry_count=3, source=None, grace=-1.0):
         options = {} if source is None else {"source": source}
         self.made = Bench(Wire(handle), retry_count=retry_count, **options)
-        self.readers = Readers(most, large=2000, block=block)
+        # Without grace: what is in memory comes at once, as from a near registry.
+        self.readers = Readers(most, large=2000, block=block, grace=grace)
         self.blobs = Blobs(self.made.exchange, self.readers)
 
     def read(self, blob=BLOB, size=777):
@@ -193,6 +196,61 @@ class TestServersWithRanges:
         reading = Reading(handle, most=4)
         assert reading.read() == DATA
         assert most == [4]
+
+
+class TestHelp:
+    def test_is_not_asked_for_while_one_connection_is_fast(self):
+        reading = Reading(most=4, grace=60)
+        assert reading.read() == DATA
+        # The first range shows how fast it is; the others are as long as they may be.
+        lengths = [last - first + 1 for first, last in reading.ranges]
+        assert lengths[0] < 1000 < max(lengths)
+        assert (len(lengths), sum(lengths), {asked_range(a)[0] for a in reading.made.transport.asked}) == (
+            1 + math.ceil((len(DATA) - lengths[0]) / (8 * lengths[0])),
+            len(DATA),
+            {0, *itertools.accumulate(lengths[:-1])},
+        )
+        reading.check_clean()
+
+    def test_is_asked_for_when_the_connection_becomes_slow(self):
+        class Slow(Said):
+            def read(self, size=-1, /):
+                time.sleep(0.01)
+                return super().read(min(size, 100))
+
+        def handle(asked):
+            first, last = asked_range(asked)
+            threads.add(threading.current_thread().name)
+            answer = part(first, last)
+            return Slow(answer.status, answer.body, answer.headers.pairs) if 900 < first < 9000 else answer
+
+        threads = set()
+        reading = Reading(handle, most=3, grace=0.02)
+        assert reading.read() == DATA
+        assert {"MainThread", "imgpkg-range"} <= threads
+        reading.check_clean()
+
+    @pytest.mark.parametrize("size", [100_000, 1 << 18, 1 << 20])
+    def test_brings_ranges_of_many_blocks_whatever_the_buffer(self, size):
+        data = random.Random(3).randbytes(7_000_000)
+        blob = Descriptor(media.OCI_LAYER, Digest.of(data), len(data))
+        reading = Reading(lambda asked: part(*asked_range(asked), data=data), block=1_500_000)
+        buffer, received = bytearray(size), bytearray()
+        with reading.blobs.open(A, blob, use_urls=False) as stream:
+            while count := stream.readinto(buffer):
+                received += buffer[:count]
+        assert received == data
+        assert len(reading.ranges) == 6
+        reading.check_clean()
+
+    def test_is_needed_after_some_time_without_many_bytes(self):
+        readers = Readers(2, grace=1)
+        assert [readers.is_slow(*one) for one in ((0, 0.9), (0, 1.1), (256_000_000, 1.9), (0, 9))] == [
+            False,
+            True,
+            False,
+            True,
+        ]
 
 
 class TestSeveralBlobs:

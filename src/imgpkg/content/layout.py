@@ -13,14 +13,14 @@ from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
 from imgpkg.errors import ArchiveError, ImgpkgError, local_io
 from imgpkg.oci import media
-from imgpkg.oci.descriptor import EMPTY, Descriptor, VerifiedReader, verify
+from imgpkg.oci.descriptor import BLOCK, EMPTY, Descriptor, VerifiedReader, verified, verify
 from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.content.store import Opener
-    from imgpkg.oci.descriptor import Digest, Readable
+    from imgpkg.oci.descriptor import ByteStream, Digest, Readable
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
@@ -94,7 +94,7 @@ class Layout:
         """Write the blob unless it exists; raise VerificationError if the bytes do not have its digest."""
         if not self.has(blob):
             with open() as stream:
-                self._store(blob.digest, VerifiedReader(stream, blob.digest, blob.size))
+                self._store(blob.digest, verified(stream, blob.digest, blob.size))
 
     def publish(
         self, manifest: Manifest, tags: Iterable[str], *, annotations: Mapping[str, str] = EMPTY
@@ -124,13 +124,14 @@ class Layout:
         finally:
             os.close(descriptor)
 
-    def _store(self, digest: Digest, stream: Readable) -> None:
+    def _store(self, digest: Digest, stream: ByteStream) -> None:
         path = self._file(digest)
         with local_io("mkdir", os.path.dirname(path)):
             os.makedirs(os.path.dirname(path), exist_ok=True)
+        block = memoryview(bytearray(BLOCK))
         with local_io("write", path), replacing_file(path) as file:
-            while data := stream.read(_PIECE):
-                file.write(data)
+            while count := stream.readinto(block):
+                file.write(block[:count])
 
 
 def output_layout(named: str) -> str:

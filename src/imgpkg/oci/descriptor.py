@@ -179,13 +179,14 @@ class VerifiedReader:
 
     The last bytes are returned only after the whole content has verified, and one byte too many fails at
     once. A caller that reaches the end has therefore read exactly the described content. `count` is the
-    number of bytes read so far.
+    number of bytes read so far; `verifies` says which content it is.
     """
 
     def __init__(self, stream: ByteStream, digest: Digest, size: int) -> None:
         self._stream = stream
         import hashlib
 
+        self.verifies = (digest, size)
         self._digest = digest
         self._size = size
         # Hashed while it is read, so that content is never read twice.
@@ -222,6 +223,16 @@ class VerifiedReader:
                 f"error verifying {self._digest.algorithm} checksum after reading {self.count} bytes; "
                 f'got "{got}", want "{self._digest}"'
             )
+
+
+def verified(stream: ByteStream, digest: Digest, size: int) -> ByteStream:
+    """Return a stream that verifies this content: `stream`, if its `verifies` says so, or one around it.
+
+    A digest costs more than all that is done with the bytes otherwise, so none is made twice.
+    """
+    if getattr(stream, "verifies", None) == (digest, size):
+        return stream
+    return VerifiedReader(stream, digest, size)
 
 
 def verify(data: bytes, digest: Digest) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from imgpkg.registry.exchange import Exchange
 
 _BLOCK = 1 << 20
+# Bytes per second and connection. Where more of them come, the digest of the bytes takes about as long.
+_FAST = 256e6
 # Larger blobs are fetched as ranges, each of at most this size, and no more than so many bytes are kept.
 _LARGE = 32 << 20
 _LARGEST_RANGE = 12 << 20
@@ -40,18 +42,25 @@ _NO_RANGES = frozenset({400, 416, 501})
 class Readers:
     """The connections to each registry that read blobs: `most`, where one blob may use several.
 
-    That is for blobs of more than `large` bytes. There is memory for some ranges of `block` bytes, shared by
-    all blobs.
+    That is for blobs of more than `large` bytes, which have waited for `grace` seconds. There is memory for
+    some ranges of `block` bytes, shared by all blobs.
     """
 
-    def __init__(self, most: int, *, large: int = _LARGE, block: int | None = None) -> None:
+    def __init__(
+        self, most: int, *, large: int = _LARGE, block: int | None = None, grace: float = 0.02
+    ) -> None:
         self.most = most
         self.large = large
+        self._grace = grace
         # A few more ranges than connections: some wait to be read.
         self._blocks = most + 2
         self.block = min(_LARGEST_RANGE, _MOST_KEPT // self._blocks) if block is None else block
         self._counts: Counter[str] = Counter()
         self._lock = Lock()
+
+    def is_slow(self, count: int, seconds: float) -> bool:
+        """Return True when a blob of which `count` bytes came in `seconds` needs more than a connection."""
+        return seconds > self._grace + count / _FAST
 
     def has_room(self, registry: str) -> bool:
         """Return True when a reader and another one for the same blob may enter."""

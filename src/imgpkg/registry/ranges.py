@@ -12,7 +12,7 @@ from imgpkg.cancellation import current
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import Cancelled, ConnectionFailed, ImgpkgError, RegistryError, TransportError
 from imgpkg.expression import expression
-from imgpkg.oci.descriptor import BLOCK, read_by
+from imgpkg.oci.descriptor import BLOCK
 from imgpkg.registry.encoding import Decoded
 from imgpkg.transport.message import content_length, redact_url
 
@@ -34,6 +34,7 @@ _LONG = 8
 # a connection already and then gets another one where a helper would have to wait for that very reader.
 _PATIENCE = 2.0
 _TICK = 0.1
+_MOST_SPARE = 16
 
 
 class RangeRefused(ImgpkgError):
@@ -146,11 +147,16 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class _Part:
-    """A range that a helper fetches, its bytes as far as they have come and were not read."""
+    """A range that a helper fetches: how many of its bytes have come, and how many were read.
+
+    Those between are in `blocks`, all of which are full but the last.
+    """
 
     start: int
     stop: int
-    blocks: deque[bytes] = field(default_factory=deque)
+    blocks: deque[memoryview] = field(default_factory=deque)
+    received: int = 0
+    read: int = 0
     is_answered: bool = False
     is_complete: bool = False
     is_taken: bool = False
@@ -159,15 +165,15 @@ class _Part:
     @property
     def is_news(self) -> bool:
         """True when the reader need not wait."""
-        return bool(self.blocks) or self.is_complete or self.error is not None
+        return self.received > self.read or self.is_complete or self.error is not None
 
 
 class RangedStream:
     """The bytes of a blob, not verified: the reader's own range, then those that helpers fetch meanwhile.
 
-    There are as many helpers as `readers` has room for, and as many bytes in memory. `rest` opens all bytes
-    from a position as one stream, from an answer if there is one: where ranges are refused, the reader goes
-    on with it.
+    There are as many helpers as `readers` has room for, and as many bytes in memory; none while one
+    connection is as fast as their bytes can be used. `rest` opens all bytes from a position as one stream,
+    from an answer if there is one: where ranges are refused, the reader goes on with it.
     """
 
     def __init__(
@@ -185,7 +191,11 @@ class RangedStream:
         self._position = 0
         self._next = 0
         self._own: Piece | BlobStream | None = None
+        # Of the own range: its bytes, and the seconds that the reader has waited for them.
+        self._count = 0
+        self._waited = 0.0
         self._parts: deque[_Part] = deque()
+        self._spare: list[memoryview] = []
         self._changed = Condition(Lock())
         self._is_ended = False
         self._fetch_here(0, self._own_stop(0))
@@ -211,11 +221,14 @@ class RangedStream:
 
     def _receive(self, view: memoryview) -> int:
         if self._own is not None:
+            since = time.monotonic()
             try:
                 count = self._own.readinto(view)
             except RangeRefused as refusal:
                 self._fall_back(refusal.answer)
                 return 0
+            self._count += count
+            self._waited += time.monotonic() - since
             if not count or self._position + count == self._ranges.size:
                 self._leave()
             return count
@@ -225,13 +238,15 @@ class RangedStream:
         return 0
 
     def _own_stop(self, start: int) -> int:
-        blocks = 1 if self._readers.has_room(self._registry) else _LONG
+        may_have_help = not start or self._readers.is_slow(self._count, self._waited)
+        blocks = 1 if may_have_help and self._readers.has_room(self._registry) else _LONG
         return min(start + blocks * self._length, self._ranges.size)
 
     def _fetch_here(self, start: int, stop: int) -> None:
         """Request a range in the thread of the reader."""
         with self._changed:
             self._next = max(self._next, stop)
+        self._count, self._waited = 0, 0.0
         self._readers.enter(self._registry)
         try:
             self._own = Piece(self._ranges, start, stop)
@@ -277,13 +292,8 @@ class RangedStream:
     def _take(self, part: _Part, view: memoryview) -> int:
         with self._changed:
             self._wait_for(part)
-            if part.blocks:
-                data = part.blocks.popleft()
-                count = min(len(data), len(view))
-                view[:count] = data[:count]
-                if count < len(data):
-                    part.blocks.appendleft(data[count:])
-                return count
+            if part.received > part.read:
+                return self._copy(part, view)
             self._forget(part)
         if isinstance(part.error, ImgpkgError) and not isinstance(part.error, (TransportError, Cancelled)):
             # One stream asks once more, and its error is about the blob.
@@ -293,6 +303,18 @@ class RangedStream:
         elif not part.is_complete:
             self._fetch_here(part.start, part.stop)
         return 0
+
+    def _copy(self, part: _Part, view: memoryview) -> int:
+        block, begin = part.blocks[0], part.read % BLOCK
+        count = min(len(view), BLOCK - begin, part.received - part.read)
+        view[:count] = block[begin : begin + count]
+        part.read += count
+        if not part.read % BLOCK:
+            block = part.blocks.popleft()
+            # Used again: memory that is new to the process costs more than the copy.
+            if len(self._spare) < _MOST_SPARE:
+                self._spare.append(block)
+        return count
 
     def _wait_for(self, part: _Part) -> None:
         """Wait until there is something of `part`, or it is time to request it here."""
@@ -305,6 +327,7 @@ class RangedStream:
         """Start helpers where there is room for them."""
         while (
             not self._is_ended
+            and self._readers.is_slow(self._count, self._waited)
             and self._next < self._ranges.size
             and self._readers.enter_if_room(self._registry)
         ):
@@ -339,10 +362,11 @@ class RangedStream:
     def _fetch(self, part: _Part) -> None:
         try:
             piece = Piece(self._ranges, part.start, part.stop)
+            part.is_answered = True
             try:
-                while not part.is_taken and (data := self._next_block(piece, part)):
+                while not part.is_taken and (count := piece.readinto(self._room(part))):
                     with self._changed:
-                        part.blocks.append(data)
+                        part.received += count
                         self._changed.notify_all()
             finally:
                 piece.close()
@@ -354,10 +378,14 @@ class RangedStream:
             self._is_ended |= part.error is not None
             self._changed.notify_all()
 
-    @staticmethod
-    def _next_block(piece: Piece, part: _Part) -> bytes:
-        part.is_answered = True
-        return read_by(piece, BLOCK)
+    def _room(self, part: _Part) -> memoryview:
+        """Return where the next bytes of `part` belong."""
+        end = part.received % BLOCK
+        with self._changed:
+            # A range that was forgotten has none left.
+            if not end or not part.blocks:
+                part.blocks.append(self._spare.pop() if self._spare else memoryview(bytearray(BLOCK)))
+            return part.blocks[-1][end:]
 
 
 def _close_whole(error: BaseException) -> None:

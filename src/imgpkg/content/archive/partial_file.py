@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING
 from imgpkg.content.archive.manifest import MANIFEST, encode
 from imgpkg.content.archive.reader import member_name
 from imgpkg.content.store import Extent, FileRange
-from imgpkg.content.tar.writer import BLOCK, END, member_header, padded
+from imgpkg.content.tar.writer import END, member_header, padded, padding
 from imgpkg.content.temporary import hold, new_file
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
-from imgpkg.oci.descriptor import VerifiedReader
+from imgpkg.oci.descriptor import BLOCK, VerifiedReader, verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from imgpkg.content.archive.manifest import ArchiveItem
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import ByteStream, Descriptor, Digest
 
-_PIECE = 1 << 20
 _PERMISSIONS = 0o666
 # O_NONBLOCK: opening a FIFO must not wait for another process.
 _FOUND = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -59,9 +58,8 @@ def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> A
         places[digest] = Extent(at + len(header), size)
         end = at + len(header) + size
         # Members are padded to whole blocks of 512 bytes (POSIX pax).
-        padding = bytes(-size % BLOCK)
-        fixed.append((end, padding))
-        at = end + len(padding)
+        fixed.append((end, padding(size)))
+        at = end + len(padding(size))
     fixed.append((at, END))
     return ArchivePlan(tuple(fixed), places, at + len(END))
 
@@ -127,16 +125,16 @@ class PartialFile:
                 self._write(at, data)
             os.ftruncate(self.descriptor, self._plan.size)
 
-    def fill(self, digest: Digest, stream: Readable) -> None:
+    def fill(self, digest: Digest, stream: ByteStream) -> None:
         """Write the blob in its place; raise VerificationError if the bytes do not have its digest."""
         place = self._plan.places[digest]
         # If it does not verify, the bytes stay in the file, but the digest does not get into `held`.
-        verified = VerifiedReader(stream, digest, place.size)
-        at = place.offset
-        while data := verified.read(_PIECE):
+        source = verified(stream, digest, place.size)
+        block, at = memoryview(bytearray(BLOCK)), place.offset
+        while count := source.readinto(block):
             with local_io("write", self.path):
-                self._write(at, data)
-            at += len(data)
+                self._write(at, block[:count])
+            at += count
         self.held.add(digest)
 
     def keep_own(self) -> None:
@@ -145,8 +143,9 @@ class PartialFile:
         def check(digest: Digest) -> None:
             place = self._plan.places[digest]
             stream = VerifiedReader(FileRange(self.descriptor, self.path, place), digest, place.size)
+            block = bytearray(BLOCK)
             try:
-                while stream.read(_PIECE):
+                while stream.readinto(block):
                     pass
             except VerificationError:
                 return
@@ -183,7 +182,7 @@ class PartialFile:
             for _ in workers.map(act, missing):
                 pass
 
-    def _write(self, at: int, data: bytes) -> None:
+    def _write(self, at: int, data: bytes | memoryview) -> None:
         rest = memoryview(data)
         while rest:
             count = os.pwrite(self.descriptor, rest, at)

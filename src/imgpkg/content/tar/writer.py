@@ -38,7 +38,12 @@ def member_header(name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FI
 
 def padded(data: bytes) -> bytes:
     """Return `data` padded with zeros to whole blocks."""
-    return data + bytes(-len(data) % BLOCK)
+    return data + padding(len(data))
+
+
+def padding(size: int) -> bytes:
+    """Return the zeros that follow `size` bytes of content, up to a whole block."""
+    return bytes(-size % BLOCK)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:

@@ -160,6 +160,7 @@ class _NamedStream:
     """A blob whose errors name the place from which it is read, which its reader does not have."""
 
     def __init__(self, stream: Readable, what: str) -> None:
+        self.verifies = getattr(stream, "verifies", None)
         self._stream = stream
         self._what = what
 
