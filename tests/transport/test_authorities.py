@@ -12,7 +12,7 @@ import trustme
 from tests.servers.raw import RawServer, answering
 
 from imgpkg.errors import CertificateRejected, NotTLS
-from imgpkg.transport.authorities import client_context
+from imgpkg.transport.authorities import _HashedFolder, _load_bundle, client_context
 from imgpkg.transport.message import Request
 from imgpkg.transport.pool import Pool
 
@@ -79,19 +79,64 @@ def test_a_bundle_of_what_is_in_the_folder_is_not_read(folder, server):
     assert get(server, environment(folder)) == b"ok"
 
 
-def test_a_bundle_to_which_one_was_added_is_read(folder, server, tmp_path):
-    os.remove(
-        next(path for path in folder.iterdir() if os.path.islink(path) and os.readlink(path) == "0.pem")
-    )
-    assert loaded(environment(folder)) == (0, 4)
+def test_of_a_bundle_only_what_the_folder_has_not_is_loaded(folder, server):
+    unlink(folder, "0.pem")
+    assert loaded(environment(folder)) == (0, 1)
     assert get(server, environment(folder)) == b"ok"
+
+
+def test_a_renewed_certificate_of_the_same_length_is_loaded(folder, server, authority, tmp_path):
+    """As a bundle that is mounted over the one of an image, whose folder has the old certificate."""
+    new = authority.cert_pem.bytes()
+    old = new.replace(b"\nMII", b"\nMIJ", 1)
+    assert old != new
+    assert len(old) == len(new)
+    (folder / "0.pem").write_bytes(old)
+    assert loaded(environment(folder)) == (0, 1)
+    assert get(server, environment(folder)) == b"ok"
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        lambda link: link.rename(link.with_suffix(".1")),
+        lambda link: link.rename(link.with_name("GGGGGGGG.0")),
+        lambda link: link.rename(link.with_name("0.0")),
+        lambda link: (link.rename(link.with_suffix(".1")), os.symlink("absent", link)),
+        lambda link: link.write_bytes(trustme.CA().cert_pem.bytes() + link.read_bytes()),
+        lambda link: link.write_bytes(link.read_bytes()[:-30]),
+    ],
+    ids=["number 1 first", "no hexadecimal", "too short", "0 leads nowhere", "second in a file", "cut off"],
+)
+def test_what_openssl_does_not_find_in_the_folder_is_loaded(folder, hide):
+    hide(next(path for path in folder.iterdir() if path.is_symlink() and os.readlink(path) == "0.pem"))
+    # Of the folder of the system nothing else is loaded, as of those that a user names.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    _load_bundle(context, str(folder.parent / "bundle.crt"), [_HashedFolder(str(folder))])
+    assert context.cert_store_stats()["x509"] == 1
+
+
+def test_words_and_other_blocks_of_a_bundle_do_not_hide_its_certificates(folder, server, tmp_path):
+    unlink(folder, "0.pem")
+    bundle = tmp_path / "bundle.crt"
+    other = b"-----BEGIN OTHER-----\nAAAA\n-----END OTHER-----\n"
+    words = "# é\n".encode()
+    bundle.write_bytes(
+        words + bundle.read_bytes().replace(b"-----BEGIN", other + words + b"-----BEGIN") + words
+    )
+    assert loaded(environment(folder))[1] >= 1
+    assert get(server, environment(folder)) == b"ok"
+
+
+def test_a_bundle_is_read_where_there_is_no_folder(folder, server, tmp_path):
+    environ = {**environment(folder), "SSL_CERT_DIR": "/absent"}
+    assert loaded(environ) == (0, 4)
+    assert get(server, environ) == b"ok"
 
 
 def test_a_file_that_no_hash_leads_to_is_read(folder, server, tmp_path):
     os.remove(tmp_path / "bundle.crt")
-    os.remove(
-        next(path for path in folder.iterdir() if os.path.islink(path) and os.readlink(path) == "0.pem")
-    )
+    unlink(folder, "0.pem")
     environ = {"SSL_CERT_DIR": str(folder), "SSL_CERT_FILE": "/absent"}
     assert loaded(environ) == (0, 1)
     assert get(server, environ) == b"ok"
@@ -103,7 +148,7 @@ def test_a_bundle_inside_of_the_folder_is_read_once_and_only_where_it_has_more(f
     environ = {"SSL_CERT_DIR": str(folder), "SSL_CERT_FILE": str(inside)}
     assert loaded(environ) == (0, 0)
     inside.write_bytes(inside.read_bytes() + trustme.CA().cert_pem.bytes())
-    assert loaded(environ) == (0, 5)
+    assert loaded(environ) == (0, 1)
 
 
 def test_a_server_of_plain_http_makes_nothing_load(folder):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from imgpkg.transport.pem import usable_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 _SYSTEM_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
@@ -21,6 +21,9 @@ _SYSTEM_BUNDLES = (
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
+_BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
+# Bytes of one certificate; authorities have a twentieth of that.
+_LONGEST = 1 << 16
 _HASH = 8
 _HEXADECIMAL = frozenset("0123456789abcdef")
 
@@ -83,9 +86,7 @@ def _load_system(context: ssl.SSLContext, bundle: str, folders: str) -> None:
         context.load_verify_locations(capath=folder.name)
     for path in (bundle,) if bundle else (usual.openssl_cafile, *_SYSTEM_BUNDLES):
         with suppress(OSError):
-            size = os.stat(path).st_size
-            if not any(folder.has_all_of(size) for folder in found):
-                context.load_verify_locations(cafile=path)
+            _load_bundle(context, path, found)
             loaded.add(os.path.realpath(path))
             break
     # OpenSSL looks for names by hash in a folder; a folder that a user names may have others.
@@ -96,41 +97,73 @@ def _load_system(context: ssl.SSLContext, bundle: str, folders: str) -> None:
             _load_file(context, real)
 
 
+def _load_bundle(context: ssl.SSLContext, path: str, folders: Iterable[_HashedFolder]) -> None:
+    """Load what a file has and the folders have not; distributions write the same certificates to both.
+
+    OpenSSL takes as long for the usual 150 certificates as a command for all else. Raises OSError.
+    """
+    with open(path, "rb") as file:
+        parts = file.read().split(_END)
+    there = {block for folder in folders for block in folder.blocks()}
+    if not there:
+        context.load_verify_locations(cafile=path)
+        return
+    left = [part for part in parts if b"-----BEGIN" in part and _block(part) not in there]
+    if left:
+        # Other kinds of blocks are in it, too, and words between them.
+        context.load_verify_locations(cadata=_END.join((*left, b"")).decode("ascii", "ignore"))
+
+
+def _block(part: bytes) -> bytes | None:
+    """Return what is between the two markers of a certificate; None if another block comes before it."""
+    before, begin, block = part.partition(_BEGIN)
+    return block if begin and b"-----BEGIN" not in before else None
+
+
 class _HashedFolder:
-    """A folder of certificates; OpenSSL finds those with a link that is named by the hash of the subject."""
+    """A folder of certificates; OpenSSL finds those with a link that is named by the hash of the subject.
+
+    That the names are right is the business of `openssl rehash`: nobody could find a certificate otherwise.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._names: set[str] = set()
         with suppress(OSError):
             self._names = set(os.listdir(name))
-        self._hashed = {entry for entry in self._names if _is_hash(entry)}
+        self._stems = [entry[:-2] for entry in self._names if entry.endswith(".0") and _is_hash(entry[:-2])]
 
-    def has_all_of(self, size: int) -> bool:
-        """Tell whether a bundle of this size is the certificates of this folder, one after the other.
+    def _numbered(self, stem: str) -> Iterator[str]:
+        """Yield the names of one hash: OpenSSL counts from 0 until there is none."""
+        number = 0
+        while (entry := f"{stem}.{number}") in self._names:
+            yield entry
+            number += 1
 
-        So distributions write it. Whoever adds a certificate to the bundle alone makes it longer.
-        """
-        sizes = {}
-        for entry in self._hashed:
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the certificates that OpenSSL finds, without their markers, from files of exactly one."""
+        for stem in self._stems:
+            # As OpenSSL, which goes no further than to a file that it cannot read.
             with suppress(OSError):
-                found = os.stat(os.path.join(self.name, entry))
-                # Two hashes may lead to one file.
-                sizes[found.st_dev, found.st_ino] = found.st_size
-        return bool(sizes) and sum(sizes.values()) == size
+                for entry in self._numbered(stem):
+                    with open(os.path.join(self.name, entry), "rb", buffering=0) as file:
+                        block, *after = file.read(_LONGEST).split(_END)
+                    # The hash is that of the first certificate, and what is cut off is none.
+                    if len(after) == 1 and (found := _block(block)):
+                        yield found
 
     def others(self) -> list[str]:
         """Return the paths that no hash leads to, in the order of their names."""
+        hashed = {entry for stem in self._stems for entry in self._numbered(stem)}
         targets = set()
-        for entry in self._hashed:
+        for entry in hashed:
             with suppress(OSError):
                 targets.add(os.readlink(os.path.join(self.name, entry)))
-        return [os.path.join(self.name, entry) for entry in sorted(self._names - self._hashed - targets)]
+        return [os.path.join(self.name, entry) for entry in sorted(self._names - hashed - targets)]
 
 
-def _is_hash(name: str) -> bool:
-    stem, dot, number = name.partition(".")
-    return dot == "." and len(stem) == _HASH and number.isdigit() and _HEXADECIMAL.issuperset(stem)
+def _is_hash(stem: str) -> bool:
+    return len(stem) == _HASH and _HEXADECIMAL.issuperset(stem)
 
 
 def _load_file(context: ssl.SSLContext, path: str) -> None:
