@@ -208,6 +208,23 @@ class Pickled:
     b: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True)
+class PickledDict:
+    a: int
+    b: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class PickledMutable:
+    a: int
+    b: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PickledSub(Pickled):
+    c: int = field(init=False, default=3)
+
+
 @hiding("secret")
 @dataclass(frozen=True, slots=True)
 class Hiding:
@@ -215,9 +232,68 @@ class Hiding:
     secret: str = field(repr=False)
 
 
-def test_a_pickle_has_the_fields_and_calls_nothing():
-    value = Pickled(1, (2,))
-    assert pickle.loads(pickle.dumps(value)) == value
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("cls", [Pickled, PickledDict, PickledMutable, PickledSub])
+def test_a_pickle_has_the_fields_and_calls_nothing(cls, protocol):
+    value = cls(1, (2,))
+    found = pickle.loads(pickle.dumps(value, protocol))
+    assert (found, type(found), repr(found)) == (value, cls, repr(value))
+
+
+@pytest.mark.parametrize("library", [_Standard, ours], ids=["standard", "ours"])
+def test_a_class_may_change_what_it_inherits(library):
+    @library.dataclass(frozen=True, slots=True)
+    class First:
+        a: int
+        b: str = "b"
+
+        def __post_init__(self):
+            assert self.a
+
+    @library.dataclass(frozen=True, slots=True, order=True)
+    class Second(First):
+        b: str = "c"
+        c: int = 4
+
+        def __repr__(self):
+            return f"second {self.a}{self.b}{self.c}"
+
+    assert [repr(Second(1)), repr(Second(1, "x", 5))] == ["second 1c4", "second 1x5"]
+    assert (Second(1) < Second(2), Second(1) == First(1, "c"), First(1) == First(1, "b")) == (
+        True,
+        False,
+        True,
+    )
+    assert [each.name for each in dataclasses.fields(Second)] == ["a", "b", "c"]
+    with pytest.raises(AssertionError):
+        Second(0)
+
+
+@pytest.mark.parametrize("library", [_Standard, ours], ids=["standard", "ours"])
+def test_a_value_is_matched_by_position_and_by_name(library):
+    @library.dataclass(frozen=True)
+    class Point:
+        x: int
+        y: int = library.field(default=2, init=False)
+        z: int = 3
+
+    match Point(1):
+        case Point(x, z, y=y):
+            assert (x, y, z) == (1, 2, 3)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_fields_are_described_alike(name):
+    told = ("name", "type", "default", "default_factory", "init", "repr", "compare", "kw_only")
+    made, expected = (
+        [[getattr(each, one) for one in told] for each in dataclasses.fields(classes[name])]
+        for classes in (OURS, STANDARD)
+    )
+    assert made == expected
+
+
+def test_copy_replace_of_newer_releases_takes_it():
+    assert OURS["slots"](1).__replace__(a=2) == OURS["slots"](2)
 
 
 def test_what_is_hidden_is_left_out_of_lists_and_of_nothing_else():

@@ -4,7 +4,13 @@
 does before its first request, and imports `inspect`. Here the methods are closures over the names of the
 fields. What a program looks at is made by the standard library when it does so: a class is a dataclass for
 `fields`, `asdict`, `replace`, `is_dataclass`, `inspect.signature` and decorated subclasses. A type checker
-sees the standard library alone. Of its options there are those that the package uses.
+sees the standard library alone.
+
+Limits: of the options of `dataclass` and `field` there are those that the package uses, and annotations are
+texts, as with `from __future__ import annotations`. There is no `InitVar`, and no `...` for a value that
+contains itself. What the standard library refuses in the body of a class (a mutable default, a field without
+a default after one with a default, a frozen class of one that is not) is left to mypy and ruff. A single
+field is compared itself, not in a tuple: NaN never equals itself.
 """
 
 from __future__ import annotations
