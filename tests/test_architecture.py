@@ -93,7 +93,13 @@ SEVERAL = {
     "auth/cloud": {"pull_through_the_command"},
     "cli": {"secrets", "start_up"},
     "embedded": {"servers_of_the_tests"},
-    "operations": {"endless_nesting", "field_registries", "request_floors", "wrong_passwords"},
+    "operations": {
+        "endless_nesting",
+        "field_registries",
+        "request_floors",
+        "request_rounds",
+        "wrong_passwords",
+    },
 }
 
 

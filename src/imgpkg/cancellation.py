@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Condition, get_ident
+from threading import Condition, Lock, get_ident
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import Cancelled
@@ -167,47 +167,62 @@ NO_PERMIT = Permit(lambda: None)
 class Permits:
     """At most `most` permits for each key at once, such as the connections to each host.
 
-    A thread that has one and needs another to go on cannot wait for ever: it gets one more in the end, at
-    once if all others wait like itself.
+    Threads get them in the order in which they asked. A thread that has one and needs another to go on cannot
+    wait for ever: it gets one more in the end, at once if all others wait like itself.
     """
 
     def __init__(self, most: int) -> None:
         self._most = max(1, most)
-        self._changed = Condition()
+        self._lock = Lock()
         self._held: dict[Hashable, list[int]] = {}
-        self._waiting: set[int] = set()
+        # Each thread that waits, and its own condition: the others need not wake up with it.
+        self._queues: dict[Hashable, dict[int, Condition]] = {}
+        self._nested: dict[int, Condition] = {}
 
     def enter(self, key: Hashable, scope: Cancellation) -> Permit:
         """Return a permit as soon as there is one; raise Cancelled if `scope` is cancelled before."""
-        thread, since = get_ident(), time.monotonic()
-        with self._changed:
-            self._waiting.add(thread)
-            self._changed.notify_all()
+        thread, since, called = get_ident(), time.monotonic(), Condition(self._lock)
+        with self._lock:
+            # Threads that wait with a permit may have waited for this one only.
+            for other in self._nested.values():
+                other.notify()
+            queue = self._queues.setdefault(key, {})
+            queue[thread] = called
+            if any(thread in threads for threads in self._held.values()):
+                self._nested[thread] = called
             try:
                 while not self._may_enter(key, thread, since):
                     scope.check()
-                    self._changed.wait(_TICK)
+                    called.wait(_TICK)
+                self._held.setdefault(key, []).append(thread)
             finally:
-                self._waiting.discard(thread)
-            self._held.setdefault(key, []).append(thread)
+                del queue[thread]
+                self._nested.pop(thread, None)
+                self._call_next(key)
         return Permit(lambda: self._leave(key, thread))
 
     def _may_enter(self, key: Hashable, thread: int, since: float) -> bool:
         holders = self._held.get(key, [])
         if len(holders) < self._most:
-            return True
-        if not any(thread in threads for threads in list(self._held.values())):
+            return next(iter(self._queues[key])) == thread
+        if thread not in self._nested:
             return False
         patience = _PATIENCE_WITHIN if thread in holders else _PATIENCE_ELSEWHERE
-        return self._waiting.issuperset(holders) or time.monotonic() - since > patience
+        waiting = {thread for queue in self._queues.values() for thread in queue}
+        return waiting.issuperset(holders) or time.monotonic() - since > patience
 
     def _leave(self, key: Hashable, thread: int) -> None:
-        with self._changed:
+        with self._lock:
             holders = self._held[key]
             holders.remove(thread)
             if not holders:
                 del self._held[key]
-            self._changed.notify_all()
+            self._call_next(key)
+
+    def _call_next(self, key: Hashable) -> None:
+        for called in self._queues.get(key, {}).values():
+            called.notify()
+            return
 
 
 _NEVER = Cancellation()

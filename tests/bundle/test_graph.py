@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from imgpkg.bundle.graph import walk
-from imgpkg.bundle.image import BUNDLE_LABEL, fetch_image, locations_tag
+from imgpkg.bundle.graph import fetch_root, walk
+from imgpkg.bundle.image import BUNDLE_LABEL, locations_tag
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.errors import InvalidLock, NotABundle, NotFound
@@ -20,6 +20,13 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest, VerifiedReader
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Repository
+
+
+class Threads(ThreadPoolExecutor):
+    """A pool that begins single functions too."""
+
+    def start(self, act):
+        return self.submit(act).result
 
 
 class Shelf:
@@ -77,9 +84,8 @@ class Shelf:
         return self.place(where, self.manifests[str(reference)])
 
     def walk(self, reference):
-        root = fetch_image(self, reference)
-        with ThreadPoolExecutor(4) as workers:
-            return walk(self, root, workers)
+        with Threads(4) as workers:
+            return walk(self, fetch_root(self, reference, workers), workers)
 
     def _blob(self, data, media_type):
         digest = Digest.of(data)

@@ -14,7 +14,7 @@ from imgpkg.cancellation import current
 from imgpkg.errors import Cancelled, NotFound
 from imgpkg.events import BlobStarted
 from imgpkg.operations.copy.values import CopySource
-from imgpkg.operations.workers import open_workers
+from imgpkg.operations.workers import Task, open_workers
 
 SOON = 2.0
 
@@ -99,3 +99,81 @@ def test_a_hook_that_cancels_ends_a_copy_whose_workers_wait(embedded_registry, o
             copy_to_tar(source, tmp_path / "x.tar", session=open_session(), on_event=hook)
         assert time.monotonic() - start < SOON
     assert not (tmp_path / "x.tar").exists()
+
+
+class TestTasks:
+    def test_wait_for_those_that_they_name(self, session):
+        order, gate = [], threading.Event()
+
+        def slow():
+            gate.wait(10)
+            order.append("slow")
+
+        def quick():
+            order.append("quick")
+            gate.set()
+
+        tasks = [
+            Task("slow", slow),
+            Task("quick", quick),
+            Task("last", lambda: order.append("last"), ("quick", "slow")),
+        ]
+        with open_workers(session, 4) as workers:
+            workers.take(tasks)
+        assert order == ["quick", "slow", "last"]
+
+    def test_do_not_wait_for_what_is_no_task(self, session):
+        order = []
+        with open_workers(session, 2) as workers:
+            workers.take([Task(n, lambda n=n: order.append(n), ("elsewhere",)) for n in range(3)])
+        assert sorted(order) == [0, 1, 2]
+
+    @pytest.mark.parametrize("jobs", [1, 3])
+    def test_end_when_what_they_wait_for_fails(self, session, jobs):
+        def fail():
+            time.sleep(0.1)
+            raise missing()
+
+        never = Task("never", lambda: pytest.fail("it was not there"), ("fails",))
+        with open_workers(session, jobs) as workers, pytest.raises(NotFound):
+            workers.take([Task("fails", fail), never])
+
+
+class TestWorkBesideOtherWork:
+    def test_gives_its_result_when_it_is_asked_for(self, session):
+        begun = threading.Event()
+        with open_workers(session, 2) as workers:
+            result = workers.start(lambda: begun.set() or "done")
+            assert begun.wait(10)
+            assert result() == "done"
+
+    def test_raises_its_failure_when_it_is_asked_for(self, session):
+        def fail():
+            raise missing()
+
+        with open_workers(session, 2) as workers:
+            result = workers.start(fail)
+            with pytest.raises(NotFound):
+                result()
+
+    def test_needs_no_thread_where_there_is_one_job(self, session):
+        with open_workers(session, 1) as workers:
+            assert workers.start(threading.current_thread)() is threading.current_thread()
+
+    def test_ends_with_a_failure_of_other_work(self, session):
+        ended = threading.Event()
+
+        def forever():
+            try:
+                current().sleep(30)
+            finally:
+                ended.set()
+
+        def fails():
+            with open_workers(session, 2) as workers:
+                workers.start(forever)
+                raise missing()
+
+        with pytest.raises(NotFound):
+            fails()
+        assert ended.wait(SOON)

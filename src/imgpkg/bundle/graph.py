@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.bundle.image import Image, with_config
-from imgpkg.bundle.layer import FoundLocations, fetch_images_lock, fetch_locations
+from imgpkg.bundle.layer import FoundLocations, fetch_images_lock, fetch_locations, has_bundle_layer
 from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, doing
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from imgpkg.bundle.image import Reader, Workers
+    from imgpkg.bundle.image import Reader, Starter
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
 
+# Is called with the number of images that are known so far.
+Expect: TypeAlias = Callable[[int], None]
+
 # Real bundles are nested a few levels deep. A hostile registry could make a chain of any length.
 _MAX_DEPTH = 64
+# A smaller layer takes about as long as the answer that says whether it is that of a bundle.
+_READ_UNSEEN = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,18 @@ class _Documents:
     locations: FoundLocations | None
 
 
+@dataclass(frozen=True, slots=True)
+class FetchedRoot:
+    """An image that may be a bundle; `documents` returns those of the bundle, whose requests have begun."""
+
+    image: Image
+    documents: Callable[[], _Documents] | None = field(default=None, repr=False, compare=False)
+
+
+def expect_nothing(images: int) -> None:
+    """Prepare nothing."""
+
+
 def approach_freely(reference: Reference) -> None:
     """Let any image be requested."""
 
@@ -81,44 +99,80 @@ def check_depth(reference: Reference, depth: int) -> None:
         raise InvalidLock(f"{reference}: bundles are nested more than {_MAX_DEPTH} deep")
 
 
+def fetch_root(client: Reader, reference: Reference, workers: Starter) -> FetchedRoot:
+    """Fetch an image that should be a bundle, its documents at the same time as its configuration.
+
+    Raises what `fetch_image` raises.
+    """
+    with doing("Fetching image"):
+        repository, manifest = reference.repository, client.manifest(reference)
+        documents = None
+        if has_bundle_layer(manifest, _READ_UNSEEN):
+            documents = _start(client, Image(repository.digest(manifest.digest), manifest), workers)
+        return FetchedRoot(with_config(client, repository, manifest), documents)
+
+
+def _start(client: Reader, image: Image, workers: Starter) -> Callable[[], _Documents]:
+    """Begin to fetch both documents of a bundle; return how to wait for them."""
+    locations = workers.start(partial(fetch_locations, client, image))
+    lock = workers.start(partial(fetch_images_lock, client, image))
+
+    def documents() -> _Documents:
+        with doing("Reading ImagesLock file"):
+            read = lock()
+        return _Documents(image, read, locations())
+
+    return documents
+
+
 def walk(
     client: Reader,
-    root: Image,
-    workers: Workers,
+    root: FetchedRoot,
+    workers: Starter,
     *,
     approach: Callable[[Reference], None] = approach_freely,
+    expect: Expect = expect_nothing,
 ) -> Bundle:
     """Read the bundle `root` and everything that it names, at any depth; each manifest is requested once.
 
-    `approach` is called, by any worker, before an image is requested that is not in its bundle's repository.
-    Raises NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
+    `approach` is called, by any worker, before an image is requested that is not in its bundle's repository,
+    `expect` before the images of each level, with the number of images that are known by then. Raises
+    NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
     """
-    if not root.is_bundle:
+    if not root.image.is_bundle:
         raise NotABundle("Not a Bundle")
-    return _Traversal(client, workers, approach).bundle(root)
+    return _Traversal(client, workers, approach, expect).bundle(root)
 
 
 class _Traversal:
     """The state of one walk: documents and images, by the reference that was tried first."""
 
-    def __init__(self, client: Reader, workers: Workers, approach: Callable[[Reference], None]) -> None:
+    def __init__(
+        self, client: Reader, workers: Starter, approach: Callable[[Reference], None], expect: Expect
+    ) -> None:
         self._client = client
         self._workers = workers
         self._approach = approach
+        self._expect = expect
+        self._digests: set[Digest] = set()
         self._read: dict[Reference, _Documents] = {}
         self._found: dict[Reference, Image | None] = {}
 
-    def bundle(self, root: Image) -> Bundle:
+    def bundle(self, top: FetchedRoot) -> Bundle:
         """Read one level after the other, so that no worker waits for another."""
+        root = top.image
         level = [root]
+        begun = {} if top.documents is None else {root.reference: top.documents}
         # For each bundle, what stands in front of its errors: the bundles that lead to it.
         trails: dict[Reference, tuple[str, ...]] = {root.reference: ()}
         depth = 0
         while level:
             depth += 1
             check_depth(level[0].reference, depth)
-            for read in self._workers.map(lambda image: self._fetch_documents(image, trails), level):
+            for read in self._workers.map(lambda image: self._fetch_documents(image, trails, begun), level):
                 self._read[read.image.reference] = read
+                self._digests.update(locked.digest for locked in read.lock.images)
+            self._expect(len(self._digests))
             wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}
             for image in level:
                 for here, locked in self._not_fetched(self._read[image.reference]):
@@ -141,12 +195,15 @@ class _Traversal:
                     trails.setdefault(found.reference, trail)
         return list(deeper.values())
 
-    def _fetch_documents(self, image: Image, trails: dict[Reference, tuple[str, ...]]) -> _Documents:
-        trail = trails[image.reference]
-        with doing(*trail):
-            with doing("Reading ImagesLock file"):
-                lock = fetch_images_lock(self._client, image)
-            return _Documents(image, lock, fetch_locations(self._client, image))
+    def _fetch_documents(
+        self,
+        image: Image,
+        trails: dict[Reference, tuple[str, ...]],
+        begun: dict[Reference, Callable[[], _Documents]],
+    ) -> _Documents:
+        with doing(*trails[image.reference]):
+            documents = begun.get(image.reference) or _start(self._client, image, self._workers)
+            return documents()
 
     def _not_fetched(self, read: _Documents) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()

@@ -47,6 +47,14 @@ class Workers(Protocol):
         ...
 
 
+class Starter(Workers, Protocol):
+    """A pool that also runs a function beside everything else."""
+
+    def start(self, act: Callable[[], R], /) -> Callable[[], R]:
+        """Begin `act`; return how to wait for its result, which raises what `act` raised."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image or index; `reference` is its digest reference in the repository where it was found.

@@ -91,6 +91,15 @@ def check_single_layer(manifest: Manifest, what: str = BUNDLE) -> Descriptor:
     return layer
 
 
+def has_bundle_layer(manifest: Manifest, size: int) -> bool:
+    """Return True if the image has the one layer of a bundle, and this has at most `size` bytes."""
+    return (
+        len(manifest.layers) == 1
+        and manifest.layers[0].media_type in _LAYERS
+        and manifest.layers[0].size <= size
+    )
+
+
 def read_images_lock(layer: Readable, image: Digest | None = None) -> ImagesLock:
     """Read the images lock of a bundle from its layer; `image` is the bundle's digest, for errors.
 

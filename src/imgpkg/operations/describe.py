@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import Bundle, walk
-from imgpkg.bundle.image import fetch_image, signature_tag
+from imgpkg.bundle.graph import Bundle, fetch_root, walk
+from imgpkg.bundle.image import signature_tag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
@@ -101,14 +101,13 @@ def describe(
 
     Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError.
     """
-    # The text of the Go version, which scripts compare.
-    with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
-        root = fetch_image(session.client, parse_any(bundle))
-    # Asked before the workers are started: most mistakes are a plain image.
-    if not root.is_bundle:
-        raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
-    disclosure = _disclosure(session, bundle, root)
     with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
+        # The text of the Go version, which scripts compare.
+        with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
+            root = fetch_root(session.client, parse_any(bundle), workers)
+        if not root.image.is_bundle:
+            raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
+        disclosure = _disclosure(session, bundle, root.image)
         with doing("Retrieving Images from bundle"):
             graph = walk(session.client, root, workers, approach=disclosure.approach)
         facts = _Facts(session.client, workers)
@@ -129,9 +128,9 @@ def read_bundle(bundle: str, *, session: Session) -> Bundle:
     Only manifests, configurations and the layers of bundles are fetched. Raises InvalidReference, NotABundle,
     InvalidLock, TransportError or RegistryError.
     """
-    root = fetch_image(session.client, parse_any(bundle))
-    disclosure = _disclosure(session, bundle, root)
     with open_workers(session, session.settings.concurrency) as workers:
+        root = fetch_root(session.client, parse_any(bundle), workers)
+        disclosure = _disclosure(session, bundle, root.image)
         return walk(session.client, root, workers, approach=disclosure.approach)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import fetch_image
+from imgpkg.bundle.image import Image, fetch_image, with_config
 from imgpkg.content.output import output_folder, remove_tree, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.dataclass import dataclass, field, replace
@@ -27,14 +27,14 @@ from imgpkg.session import Session
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    from imgpkg.bundle.image import Image
     from imgpkg.bundle.layer import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.operations.disclosure import Disclosure
+    from imgpkg.operations.workers import WorkerPool
     from imgpkg.registry.client import RegistryClient
 
 _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
@@ -103,21 +103,16 @@ def pull(
     if not image_is_bundle_check and bundle:
         raise UsageError("Cannot set --image-is-bundle-check while using -b flag")
     reference = _from_lock(lock) if lock else parse_any(image or bundle)
-    found = fetch_image(session.client, reference)
     # Without the check a bundle is unpacked like any image, and its images.yml stays as it is.
     if image or not image_is_bundle_check:
+        found = fetch_image(session.client, reference)
         _refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
         on_event(Message(f"Pulling image '{found.reference}'\n"))
         with doing("Extracting image into directory"), replacing(folder, shown) as fresh:
             _extract(session.client, found, fresh, on_event)
         # A tag may name another image the next time.
         return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
-    _refuse_schema_1(found, NotABundle)
-    if not found.is_bundle:
-        raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
-    return _pull_bundle(
-        session, reference, found, folder, shown=shown, recursive=recursive, on_event=on_event
-    )
+    return _pull_bundle(session, reference, folder, shown=shown, recursive=recursive, on_event=on_event)
 
 
 def _check_source(image: str, bundle: str, lock: StrPath) -> None:
@@ -182,31 +177,46 @@ def _opened(
 
 
 def _pull_bundle(
-    session: Session,
-    asked: Reference,
-    root: Image,
-    output: str,
-    *,
-    shown: str,
-    recursive: bool,
-    on_event: Hook,
+    session: Session, asked: Reference, output: str, *, shown: str, recursive: bool, on_event: Hook
 ) -> PullResult:
-    """Replace the folder `output` by the content of the bundle `root`; errors and results name it `shown`."""
-    disclosure = _disclosure(session, root) if recursive else None
-    with replacing(output, shown) as folder:
-        pulled = _BundlePull(session, folder, shown, recursive, on_event, disclosure)
-        result = pulled.bundle(root, ".", 0)
+    """Replace the folder `output` by the content of a bundle; errors and results name it `shown`."""
+    with open_workers(session, session.settings.concurrency) as workers:
+        root, locations = _fetch_root(session.client, asked, workers)
+        _refuse_schema_1(root, NotABundle)
+        if not root.is_bundle:
+            raise NotABundle(
+                "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
+            )
+        disclosure = _disclosure(session, root) if recursive else None
+        with replacing(output, shown) as folder:
+            pulled = _BundlePull(session, workers, folder, shown, recursive, on_event, disclosure)
+            result = pulled.bundle(root, ".", 0, locations)
+    return _pulled(asked, result, on_event)
+
+
+def _fetch_root(
+    client: RegistryClient, reference: Reference, workers: WorkerPool
+) -> tuple[Image, Callable[[], FoundLocations | None]]:
+    """Fetch a bundle, and begin to fetch its record of locations, whose tag follows from the digest."""
+    with doing("Fetching image"):
+        repository, manifest = reference.repository, client.manifest(reference)
+        locations = _begin(client, Image(repository.digest(manifest.digest), manifest), workers)
+        return with_config(client, repository, manifest), locations
+
+
+def _begin(client: RegistryClient, bundle: Image, workers: WorkerPool) -> Callable[[], FoundLocations | None]:
+    from imgpkg.bundle.layer import fetch_locations
+
+    return workers.start(lambda: fetch_locations(client, bundle))
+
+
+def _pulled(asked: Reference, result: PullResult, on_event: Hook) -> PullResult:
+    """Report whether the images are beside the bundle; return `result` for what the user asked for."""
     on_event(Message("\nLocating image lock file images...\n"))
     updated = result.images_lock is not None and result.images_lock.is_updated
     on_event(Message(_HOSTED.format(asked.repository) if updated else _NOT_HOSTED))
-    return PullResult(
-        result.reference,
-        is_bundle=True,
-        images_lock=result.images_lock,
-        nested=result.nested,
-        # A later pull rewrites images.yml if the missing images have been copied to the repository by then.
-        is_cacheable=asked.digest is not None and updated,
-    )
+    # A later pull rewrites images.yml if the missing images have been copied to the repository by then.
+    return replace(result, is_cacheable=asked.digest is not None and updated)
 
 
 def _disclosure(session: Session, root: Image) -> Disclosure:
@@ -226,6 +236,7 @@ class _BundlePull:
     """
 
     session: Session
+    workers: WorkerPool
     folder: str
     output: str
     recursive: bool
@@ -243,10 +254,15 @@ class _BundlePull:
     def client(self) -> RegistryClient:
         return self.session.client
 
-    def bundle(self, image: Image, where: str, depth: int) -> PullResult:
+    def bundle(
+        self,
+        image: Image,
+        where: str,
+        depth: int,
+        begun: Callable[[], FoundLocations | None] | None = None,
+    ) -> PullResult:
         """Pull one bundle into `where`, relative to the new folder, and then the bundles it names."""
         from imgpkg.bundle.graph import check_depth
-        from imgpkg.bundle.layer import fetch_locations
         from imgpkg.bundle.lock import ImagesLock
 
         # A bundle cannot contain itself, since its digest would have to be known before it exists; a hostile
@@ -256,13 +272,14 @@ class _BundlePull:
         kind = "nested bundle" if depth else "bundle"
         self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
         folder = self._nested_folder(where) if depth else self.folder
+        find_locations = begun or _begin(self.client, image, self.workers)
         with doing("Extracting bundle into directory"):
             _extract(self.client, image, folder, self.on_event, f"{indent}  ")
         path = os.path.join(folder, _IMAGES_LOCK)
         # The path that the user knows, not that of the temporary folder.
         shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
         lock = ImagesLock.from_path(path, shown=shown)
-        locations = fetch_locations(self.client, image)
+        locations = find_locations()
         # A copy pushes the record of locations after all images: with it, no image has to be looked up.
         hosted = locations is not None or self._hosts_all(image.reference, lock)
         nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
@@ -281,7 +298,18 @@ class _BundlePull:
         return folder
 
     def _hosts_all(self, bundle: Reference, lock: ImagesLock) -> bool:
-        return all(self._hosts(bundle, image) for image in lock.images)
+        # Mostly none is there, which the first one shows.
+        if lock.images and not self._hosts(bundle, lock.images[0]):
+            return False
+        missing: list[LockedImage] = []
+
+        def look(image: LockedImage) -> None:
+            # One that is missing is enough.
+            if not missing and not self._hosts(bundle, image):
+                missing.append(image)
+
+        self.workers.map(look, lock.images[1:])
+        return not missing
 
     def _hosts(self, bundle: Reference, image: LockedImage) -> bool:
         here = bundle.repository.digest(image.digest)
@@ -330,8 +358,7 @@ class _BundlePull:
                 return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
 
         # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
-        with open_workers(self.session, self.session.settings.concurrency) as workers:
-            found = list(workers.map(fetch, lock.images))
+        found = self.workers.map(fetch, lock.images)
         for locked, image in zip(lock.images, found, strict=True):
             # The lock may name an image twice, or one that a bundle before it has brought in the meantime.
             yield locked, None if locked.reference in self.met else image

@@ -9,14 +9,15 @@ import time
 from collections import deque
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
-from threading import Thread
+from threading import Event as Flag
+from threading import Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from imgpkg.dataclass import dataclass
 from imgpkg.events import silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from queue import SimpleQueue
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
@@ -32,6 +33,17 @@ METADATA_JOBS = 10
 _GRACE_SECONDS = 1.0
 # How often to check that the threads are alive.
 _CHECK_SECONDS = 0.5
+# How often a task that waits for another one looks whether the scope is cancelled.
+_TICK = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A piece of work with a name, and the names of those that have to be done before it."""
+
+    name: Hashable
+    act: Callable[[], object]
+    after: tuple[Hashable, ...] = ()
 
 
 class WorkerPool:
@@ -67,6 +79,39 @@ class WorkerPool:
             raise
         return [threads.results[position] for position in range(len(threads.results))]
 
+    def start(self, act: Callable[[], R]) -> Callable[[], R]:
+        """Call `act` in a thread of its own, beside everything else; return how to wait for its result.
+
+        What it raises is raised there. A pool of one job has no other thread: `act` is then called there.
+        """
+        if self.jobs <= 1:
+            return act
+        threads = _Threads(lambda _: act(), deque([(0, None)]), self._scope, 1)
+        threads.grow()
+
+        def result() -> R:
+            threads.run()
+            return threads.results[0]
+
+        return result
+
+    def take(self, tasks: Sequence[Task]) -> None:
+        """Do all `tasks` in several threads, each as soon as those are done that it names.
+
+        A task names tasks that stand before it, or what is not among `tasks` at all. Raises as `map` does.
+        """
+        done = {task.name: Flag() for task in tasks}
+
+        def do(task: Task) -> None:
+            # They are begun in their order: what is waited for is done, or being done.
+            for flag in (done[name] for name in task.after if name in done):
+                while not flag.wait(_TICK):
+                    self._scope.check()
+            task.act()
+            done[task.name].set()
+
+        self.map(do, tasks)
+
 
 class _Threads(Generic[T, R]):
     """Threads that take things from one queue until it is empty or one of them fails.
@@ -77,32 +122,28 @@ class _Threads(Generic[T, R]):
     def __init__(
         self, act: Callable[[T], R], left: deque[tuple[int, T]], scope: Cancellation, size: int
     ) -> None:
-        from queue import SimpleQueue
-
         self.results: dict[int, R] = {}
         self._act = act
         self._left = left
         self._scope = scope
         self._size = size
         self._threads: list[Thread] = []
-        self._ended: SimpleQueue[BaseException | None] = SimpleQueue()
+        # `queue` would be one more module to load for every command.
+        self._ended: deque[BaseException | None] = deque()
+        self._ends = Semaphore(0)
         self._count = 0
 
     def run(self) -> None:
         """Process all things; raise the first failure."""
-        from queue import Empty
-
-        self._grow()
+        self.grow()
         while self._count < len(self._threads):
-            try:
-                failure = self._ended.get(timeout=_CHECK_SECONDS)
-            except Empty:
+            if not self._ends.acquire(timeout=_CHECK_SECONDS):
                 # A thread that runs out of memory ends without a report.
                 if any(thread.is_alive() for thread in self._threads):
                     continue
                 break
             self._count += 1
-            if failure is not None:
+            if (failure := self._ended.popleft()) is not None:
                 raise failure
         # What threads without memory left in the queue.
         self._take()
@@ -113,7 +154,8 @@ class _Threads(Generic[T, R]):
         for thread in tuple(self._threads):
             thread.join(max(end - time.monotonic(), 0))
 
-    def _grow(self) -> None:
+    def grow(self) -> None:
+        """Start a thread, if one is of use."""
         # Started one by one: a short queue needs fewer threads than are allowed.
         if len(self._threads) < self._size and self._left:
             # The interpreter waits at exit for threads that are not daemons, also for blocked ones.
@@ -123,12 +165,16 @@ class _Threads(Generic[T, R]):
 
     def _work(self) -> None:
         try:
-            self._grow()
+            self.grow()
             self._take()
         except BaseException as error:  # noqa: BLE001 - raised by the thread that waits
-            self._ended.put(error)
+            self._report(error)
         else:
-            self._ended.put(None)
+            self._report(None)
+
+    def _report(self, failure: BaseException | None) -> None:
+        self._ended.append(failure)
+        self._ends.release()
 
     def _take(self) -> None:
         while self._left:
@@ -148,10 +194,15 @@ def open_workers(
 ) -> Iterator[WorkerPool]:
     """Return a context with a WorkerPool of `jobs` threads, at least one, in a scope of `session`.
 
-    Cancelling `other`, a session that the workers use too, cancels the scope as well.
+    Cancelling `other`, a session that the workers use too, cancels the scope as well. So does a failure in
+    the context: it ends what was started there.
     """
     with session.cancellation.scope() as scope, ExitStack() as linked:
         if other is not None and other is not session:
             # Stopping either side ends the copy: half of it cannot go on alone.
             linked.enter_context(other.cancellation.ending(scope.cancel))
-        yield WorkerPool(scope, max(1, jobs), hook)
+        try:
+            yield WorkerPool(scope, max(1, jobs), hook)
+        except BaseException:
+            scope.cancel()
+            raise

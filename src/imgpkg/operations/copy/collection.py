@@ -6,7 +6,7 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import Bundle, walk
+from imgpkg.bundle.graph import Bundle, expect_nothing, fetch_root, walk
 from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.bundle.locations import Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
@@ -19,7 +19,8 @@ from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Item
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from imgpkg.bundle.image import Workers
+    from imgpkg.bundle.graph import Expect
+    from imgpkg.bundle.image import Starter, Workers
     from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.registry.client import RegistryClient
@@ -69,24 +70,36 @@ def collect_image(client: RegistryClient, text: str) -> Collected:
     return Collected((Item(found.reference, tag=asked.tag or "", image=found),))
 
 
-def collect_bundle(client: RegistryClient, text: str, workers: Workers, disclosure: Disclosure) -> Collected:
+def collect_bundle(
+    client: RegistryClient,
+    text: str,
+    workers: Starter,
+    disclosure: Disclosure,
+    expect: Expect = expect_nothing,
+) -> Collected:
     """Return a bundle and everything that it names, at any depth.
 
-    Raises InvalidReference, NotABundle, InvalidLock, or an error of the registry.
+    `expect` is called with the number of images that are known so far. Raises InvalidReference,
+    NotABundle, InvalidLock, or an error of the registry.
     """
     asked = parse_any(text)
     disclosure.name(asked.repository.registry)
-    root = _root(client, asked, workers, disclosure)
+    root = _root(client, asked, workers, disclosure, expect)
     item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
     return Collected((*_members(root, with_origin=True), item), item, _records(root))
 
 
 def collect_lock(
-    client: RegistryClient, path: StrPath, workers: Workers, disclosure: Disclosure
+    client: RegistryClient,
+    path: StrPath,
+    workers: Starter,
+    disclosure: Disclosure,
+    expect: Expect = expect_nothing,
 ) -> Collected:
     """Return what the BundleLock or ImagesLock file `path` names.
 
-    Raises LocalIOError, InvalidLock, NotABundle, IsABundle, or an error of the registry.
+    `expect` is called with the number of images that are known so far. Raises LocalIOError,
+    InvalidLock, NotABundle, IsABundle, or an error of the registry.
     """
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)
@@ -94,8 +107,8 @@ def collect_lock(
     disclosure.name_single(named)
     disclosure.approach(*named)
     if isinstance(lock, ImagesLock):
-        return _of_images_lock(client, lock, workers)
-    root = _root(client, lock.reference, workers, disclosure)
+        return _of_images_lock(client, lock, workers, expect)
+    root = _root(client, lock.reference, workers, disclosure, expect)
     item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
     return Collected((*_members(root, with_origin=False), item), item, _records(root))
 
@@ -122,12 +135,14 @@ def _signature(client: RegistryClient, reference: Reference) -> Item | None:
     return None if found is None else Item(reference.repository.digest(found.digest), tag=tag)
 
 
-def _root(client: RegistryClient, asked: Reference, workers: Workers, disclosure: Disclosure) -> Bundle:
-    image = fetch_image(client, asked)
-    if not image.is_bundle:
+def _root(
+    client: RegistryClient, asked: Reference, workers: Starter, disclosure: Disclosure, expect: Expect
+) -> Bundle:
+    root = fetch_root(client, asked, workers)
+    if not root.image.is_bundle:
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
     with doing("Reading Images from Bundle"):
-        return walk(client, image, workers, approach=disclosure.approach)
+        return walk(client, root, workers, approach=disclosure.approach, expect=expect)
 
 
 def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
@@ -152,9 +167,10 @@ def _records(root: Bundle) -> tuple[Record, ...]:
     )
 
 
-def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers) -> Collected:
+def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers, expect: Expect) -> Collected:
     # A lock may name an image several times with different annotations.
     distinct = tuple(dict.fromkeys(image.reference for image in lock.images))
+    expect(len(distinct))
     images = tuple(workers.map(lambda reference: fetch_image(client, reference), distinct))
     if any(image.is_bundle for image in images):
         raise IsABundle(

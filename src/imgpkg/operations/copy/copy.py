@@ -15,6 +15,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.operations.copy.file import write_archive, write_layout
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
+from imgpkg.operations.copy.survey import TagListing
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
     CopyOptions,
@@ -25,6 +26,7 @@ from imgpkg.operations.copy.values import (
     report_left_out,
     result_of,
 )
+from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 from imgpkg.values import StrPath
 
@@ -120,8 +122,12 @@ def copy_to_repository(
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
     reader = source_session or session
-    with open_source(reader, source, options, log, to=repository, writer=session) as opened:
-        result = publish(opened, session, repository, options, log)
+    with open_workers(session, 2, other=reader) as workers:
+        listing = TagListing(session.client.primary, repository, workers)
+        with open_source(
+            reader, source, options, log, to=repository, writer=session, expect=listing.expect
+        ) as opened:
+            result = publish(opened, session, repository, options, log, listing=listing)
     if lock_output:
         _write_lock(lock, opened.collected, result, shown=lock_output)
     return result

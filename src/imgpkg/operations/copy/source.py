@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.graph import expect_nothing
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.bundle.locations import Location
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from imgpkg.bundle.image import Workers
+    from imgpkg.bundle.graph import Expect
+    from imgpkg.bundle.image import Starter
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.content.store import Source
@@ -94,13 +96,15 @@ def open_source(
     with_configs: bool = False,
     to: Repository | None = None,
     writer: Session | None = None,
+    expect: Expect = expect_nothing,
 ) -> Iterator[OpenedSource]:
     """Return a context with the opened `source`, which is closed at its end.
 
     `with_configs` reads the configurations too. `to` is the repository to copy to, if the destination is one;
     it names the images of a layout that another tool made. `writer` is the session of the destination if it
-    is not `session`; stopping it ends the reading too. Raises UsageError for a concurrency below 1, and what
-    reading the source raises.
+    is not `session`; stopping it ends the reading too. `expect` is called while the source is read, with the
+    number of images that are known by then. Raises UsageError for a concurrency below 1, and what reading the
+    source raises.
     """
     for user in (session, writer or session):
         if user.settings.concurrency < 1:
@@ -121,7 +125,7 @@ def open_source(
         # Manifests are small, so that more requests at once shorten the wait.
         jobs = max(session.settings.concurrency, METADATA_JOBS)
         with open_workers(session, jobs, other=writer) as workers:
-            export = _Export(session.client, options, workers, disclosure, with_configs)
+            export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
         yield _remote(collected, plan, session, options)
 
@@ -179,9 +183,10 @@ class _Export:
 
     client: RegistryClient
     options: CopyOptions
-    workers: Workers
+    workers: Starter
     disclosure: Disclosure
     with_configs: bool
+    expect: Expect
 
     def run(self, source: CopySource, log: Log) -> tuple[Collected, TransferPlan]:
         """Return both; raise UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry."""
@@ -200,11 +205,11 @@ class _Export:
     def _collect(self, source: CopySource) -> Collected:
         client, workers = self.client, self.workers
         if source.lock:
-            collected = collect_lock(client, source.lock, workers, self.disclosure)
+            collected = collect_lock(client, source.lock, workers, self.disclosure, self.expect)
         elif source.image:
             collected = collect_image(client, source.image)
         else:
-            collected = collect_bundle(client, source.bundle, workers, self.disclosure)
+            collected = collect_bundle(client, source.bundle, workers, self.disclosure, self.expect)
         if self.options.cosign_signatures:
             collected = collected.adding(signatures(client, collected.items, workers))
         return collected

@@ -1,0 +1,172 @@
+"""The repository that is copied to: what it has, the tags of what is uploaded, and how blobs get there."""
+
+from __future__ import annotations
+
+import io
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, TypeAlias
+
+from imgpkg.bundle.image import internal_tag, repository_based_tag
+from imgpkg.content.store import OpenedBlob
+from imgpkg.dataclass import dataclass, replace
+from imgpkg.errors import ArchiveError, RegistryError
+from imgpkg.registry.uploads import WORTH_ASKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from imgpkg.events import Hook
+    from imgpkg.oci.descriptor import Digest, Readable
+    from imgpkg.oci.manifest import Manifest
+    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.operations.copy.plan import BlobMove, Root
+    from imgpkg.operations.copy.source import OpenedSource
+    from imgpkg.operations.copy.values import CopyOptions
+    from imgpkg.registry.client import RegistryClient
+    from imgpkg.session import Session
+
+_FLAG = "--include-non-distributable-layers"
+
+OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[Readable]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """The repository to write to; `tag_of` returns the tag under which a root is uploaded.
+
+    `mounts` is false if the source is a file: its blobs are read from the file and not from a registry.
+    `is_unproven` is true if blobs may be mounted with a credential that nothing has been read with before.
+    """
+
+    client: RegistryClient
+    repository: Repository
+    tag_of: Callable[[Root], str]
+    mounts: bool = True
+    is_unproven: bool = False
+
+    def reference(self, root: Root) -> Reference:
+        """Return the reference under which `root` is uploaded."""
+        return self.repository.tag(self.tag_of(root))
+
+    def holds(self, reference: Reference, digest: Digest) -> bool:
+        """Return whether `reference` names `digest` already."""
+        return self.client.names(reference, digest)
+
+    def has(self, reference: Reference) -> bool:
+        """Return whether `reference` exists; an error of the registry counts as no."""
+        try:
+            return self.client.exists(reference) is not None
+        except RegistryError:
+            return False
+
+    def may_mount(self, move: BlobMove) -> bool:
+        """Return whether the registry may mount the blob from another of its repositories."""
+        return (self.mounts or move.is_missing) and move.origin.registry == self.repository.registry
+
+    def check_source(self, move: BlobMove, open_blob: OpenBlob) -> None:
+        """Raise ArchiveError for a blob that is neither in the file to copy from nor at the destination.
+
+        A blob that may be mounted is not checked.
+        """
+        if move.is_missing and not self.may_mount(move):
+            if self.client.has_blob(self.repository, move.descriptor.digest):
+                return
+            with _explained(move, self), open_blob(move):
+                pass
+
+    def put(self, reference: Reference, manifest: Manifest, *, is_fresh: bool) -> bool:
+        """Write `manifest` under `reference` unless it is there; return whether it was written.
+
+        With `is_fresh`, the manifest is written without asking. A registry with immutable tags refuses even
+        an equal manifest: what it has under the tag is then compared.
+        """
+        # A HEAD request is cheaper than a write, and leaves the time stamp of the tag unchanged.
+        if not is_fresh and self.holds(reference, manifest.digest):
+            return False
+        try:
+            self.client.push_manifest(reference, manifest)
+        except RegistryError:
+            # Only the content counts: an immutable tag that names the same manifest is no failure.
+            if not (is_fresh and self.holds(reference, manifest.digest)):
+                raise
+            return False
+        return True
+
+
+def destination(
+    opened: OpenedSource, session: Session, repository: Repository, options: CopyOptions
+) -> Destination:
+    """Return how to write the images of `opened` to `repository`."""
+    tag_of = _repository_based if options.repo_based_tags else _by_digest
+    to = Destination(session.client.primary, repository, tag_of, mounts=not opened.is_local)
+    return replace(to, is_unproven=_is_unproven(opened, session, to))
+
+
+def _is_unproven(opened: OpenedSource, session: Session, to: Destination) -> bool:
+    origins = {move.origin for move in opened.plan.blobs.values() if to.may_mount(move)}
+    # The writing session has read nothing yet.
+    if opened.session is not session:
+        return bool(origins)
+    credential = to.client.decision(to.repository).credential
+    return any(to.client.decision(origin).credential != credential for origin in origins)
+
+
+def _by_digest(root: Root) -> str:
+    return internal_tag(root.node.manifest.digest)
+
+
+def _repository_based(root: Root) -> str:
+    return repository_based_tag(root.item.origin or str(root.item.reference), root.node.manifest.digest)
+
+
+def jobs(opened: OpenedSource, session: Session) -> int:
+    """Return the number of workers: twice as many as connections to one host if a registry is the source.
+
+    Most of the time, a worker waits for one of the two registries only.
+    """
+    return session.settings.concurrency * (1 if opened.is_local else 2)
+
+
+def send(
+    move: BlobMove,
+    to: Destination,
+    open_blob: OpenBlob,
+    on_event: Hook,
+    is_fresh: bool,
+) -> None:
+    """Put a blob there: mount it from another repository, or send the bytes that `open_blob` reads.
+
+    Without `is_fresh`, it is asked for before. Raises ArchiveError, or an error of either registry.
+    """
+    data, blob = move.data, move.descriptor
+    to.check_source(move, open_blob)
+    mounts = to.may_mount(move)
+    # A blob to be mounted is asked for only if the mount fails. A non-distributable layer may be at the
+    # destination even if the source no longer has it.
+    is_asked = not is_fresh or not blob.is_distributable or (mounts and blob.size >= WORTH_ASKING)
+    with _explained(move, to):
+        to.client.push_blob(
+            to.repository,
+            blob,
+            lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
+            mount_from=move.origin if mounts else None,
+            check=is_asked or move.is_missing,
+            on_event=on_event,
+        )
+
+
+@contextmanager
+def _explained(move: BlobMove, to: Destination) -> Iterator[None]:
+    """Return a context that adds a hint to the ArchiveError of a blob that the file does not contain."""
+    try:
+        yield
+    except ArchiveError as error:
+        if move.is_missing:
+            error.hints = (*error.hints, _nowhere(move, to))
+        raise
+
+
+def _nowhere(move: BlobMove, to: Destination) -> str:
+    mounted = f", and could not be mounted from {move.origin}" if to.may_mount(move) else ""
+    advice = "" if move.descriptor.is_distributable else f" with {_FLAG}, or copy it without that flag"
+    return f"{move.descriptor.digest} is not in {to.repository} either{mounted}: make the file again{advice}."
