@@ -153,7 +153,6 @@ LATE = {
     "inspect": "only programs look at the fields of values",
     "ipaddress": "hosts that are addresses",
     "platform": "only `version`",
-    "queue": "only work of several threads",
     "pwd": "no HOME in the environment",
     "selectors": "only programs",
     "shutil": "programs, and files that are kept when a folder is replaced",
