@@ -19,7 +19,7 @@ LOADED = {
     "pull -i": (77, 79, 21),
     "describe -b": (86, 73, 28),
     "pull -b": (86, 73, 30),
-    "copy -i": (108, 69, 20),
+    "copy -i": (109, 69, 20),
 }
 # The standard library of other releases imports a few more.
 _OTHER_RELEASES = 8

@@ -12,10 +12,10 @@ from imgpkg.content.output import output_file
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
+from imgpkg.operations.copy.destination import TagListing
 from imgpkg.operations.copy.file import write_archive, write_layout
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
-from imgpkg.operations.copy.survey import TagListing
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
     CopyOptions,

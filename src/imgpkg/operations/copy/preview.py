@@ -8,10 +8,9 @@ from imgpkg.auth.keychain import Decision
 from imgpkg.dataclass import dataclass
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.copy.destination import destination, jobs
+from imgpkg.operations.copy.destination import destination, jobs, survey
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.source import open_source
-from imgpkg.operations.copy.survey import survey
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session

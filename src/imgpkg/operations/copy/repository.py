@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import signature_tag
-from imgpkg.errors import doing
+from imgpkg.bundle.image import internal_tag, locations_tag, signature_tag
+from imgpkg.bundle.locations import FILE_NAME, ImageLocations
+from imgpkg.content.image import build_image
+from imgpkg.content.pack import pack_file
+from imgpkg.dataclass import dataclass
+from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
-from imgpkg.operations.copy.destination import destination, jobs, send
+from imgpkg.operations.copy.destination import destination, jobs, send, survey
 from imgpkg.operations.copy.plan import nodes_of
-from imgpkg.operations.copy.survey import survey
 from imgpkg.operations.copy.values import report_left_out, result_of
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import Task, open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from imgpkg.oci.descriptor import Digest
+    from imgpkg.content.image import BuiltImage
+    from imgpkg.content.pack import PackedLayer
+    from imgpkg.content.store import FileRange
+    from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Record
-    from imgpkg.operations.copy.destination import Destination, OpenBlob
+    from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey, TagListing
     from imgpkg.operations.copy.plan import BlobMove, Node, Root
-    from imgpkg.operations.copy.record import RecordImage
     from imgpkg.operations.copy.source import OpenedSource
-    from imgpkg.operations.copy.survey import Survey, TagListing
     from imgpkg.operations.copy.values import CopyOptions, CopyResult, Log
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session
@@ -50,7 +56,7 @@ def publish(
     log(f"importing {len(plan.roots)} images...")
     count = jobs(opened, session)
     with open_workers(session, count, log.on_event, other=opened.session) as workers:
-        found = survey(plan, to, workers, _packed(collected.records), listing)
+        found = survey(plan, to, workers, tuple(map(pack_record, collected.records)), listing)
         _transfer(found, to, opened.open_blob, workers)
         # After all images: a record promises that they are there.
         tagging = [act for record in found.records for act in record.tagging(to, is_fresh=found.is_fresh)]
@@ -66,14 +72,6 @@ def publish(
             )
     report_left_out(plan, options, log, repository)
     return result_of(collected, plan, repository)
-
-
-def _packed(records: Sequence[Record]) -> Sequence[RecordImage]:
-    if not records:
-        return ()
-    from imgpkg.operations.copy.record import pack_record
-
-    return tuple(map(pack_record, records))
 
 
 def _transfer(found: Survey, to: Destination, open_blob: OpenBlob, workers: WorkerPool) -> None:
@@ -130,3 +128,69 @@ def _tag(root: Root, to: Destination, *, is_fresh: bool, is_named: bool) -> None
     with doing(f"Tagging image {root.item.reference}", "Tagging image"):
         if to.put(reference, manifest, is_fresh=is_fresh) and is_named:
             confirm_tag(to.client, reference, manifest.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordImage:
+    """The image of a record; the bytes are always the same, so that an equal record has the same digest."""
+
+    bundle: Digest
+    layer: PackedLayer
+    image: BuiltImage
+
+    @property
+    def tag(self) -> str:
+        """The tag by which the record of the bundle is found."""
+        return locations_tag(self.bundle)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the image."""
+        return self.image.manifest.digest
+
+    def sending(self, to: Destination, *, is_fresh: bool) -> Iterator[Task]:
+        """Yield a task for each blob, which may be there before the images: nothing refers to it yet."""
+        opened = self.layer.open
+        config = self.image.config_descriptor
+        for blob, open_ in ((self.layer.descriptor, opened), (config, lambda: BytesIO(self.image.config))):
+            name = "record", self.bundle, blob.digest
+            yield Task(name, partial(self._send, blob, open_, to, check=not is_fresh))
+
+    def tagging(self, to: Destination, *, is_fresh: bool) -> Iterator[Callable[[], None]]:
+        """Yield what writes the image, whose blobs are there: under its internal tag, and the bundle's.
+
+        A registry with immutable tags may refuse to replace a record; the old one then stays.
+        """
+        yield partial(self._tag, internal_tag(self.digest), to, is_fresh=is_fresh)
+        # It was found before that the bundle has another record, or none.
+        yield partial(self._tag, self.tag, to, is_fresh=True)
+
+    def _send(
+        self, blob: Descriptor, open_: Callable[[], FileRange | BytesIO], to: Destination, *, check: bool
+    ) -> None:
+        with self._pushing(to):
+            to.client.push_blob(to.repository, blob, open_, check=check)
+
+    def _tag(self, tag: str, to: Destination, *, is_fresh: bool) -> None:
+        with self._pushing(to):
+            try:
+                to.put(to.repository.tag(tag), self.image.manifest, is_fresh=is_fresh)
+            except RegistryError as error:
+                # There is no code for it in the distribution-spec; registries put the word into the message.
+                is_replaced = tag == self.tag and "immutable" in str(error)
+                if not is_replaced or not to.has(to.repository.tag(tag)):
+                    raise
+
+    @contextmanager
+    def _pushing(self, to: Destination) -> Iterator[None]:
+        with (
+            doing(f"Creating copy information for bundle {to.repository.digest(self.bundle)}"),
+            doing(f"Pushing locations image to '{to.repository.tag(self.tag)}'"),
+        ):
+            yield
+
+
+def pack_record(record: Record) -> RecordImage:
+    """Return the image of `record`; nothing is written."""
+    layer = pack_file(FILE_NAME, ImageLocations(record.images).to_bytes())
+    return RecordImage(record.bundle, layer, build_image(layer, {}))
