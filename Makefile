@@ -22,6 +22,8 @@ lint:
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 
+# On a quiet machine; ARGS='--only copy --repetitions 1' measures a part, ARGS=--help says the rest.
 benchmark:
+	@tools/servers.sh
 	@tools/venv.sh test
-	.venv/bin/python benchmarks/run.py
+	.venv/bin/python -m benchmarks.run $(ARGS)

@@ -1,282 +1,108 @@
-"""Time and weigh the command against real servers on loopback; print Markdown tables.
+"""Measure the command beside other programs and write the numbers down: `make benchmark`, on a quiet machine.
 
-    .venv/bin/python benchmarks/run.py [--size MB] [--runs N]
-
-Needs Debian's docker-registry; skopeo and the steps of yardstick.go are measured beside it where they can be
-run. Bundles are made as the tests make them.
+Everything is written to results.json, and from it the tables of README.md and the pictures. With `--only` the
+tables are printed; `--keep` then writes what was measured in the place of the older rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import random
-import shutil
-import socket
-import statistics
-import subprocess
+import os
+import signal
 import sys
 import tempfile
 import time
-import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from benchmarks import bench, machine, picture, report, results
+from benchmarks.measure import CommandFailed
+from benchmarks.rows import GROUPS
 
-from tests.operations.making import thirty  # noqa: E402 - found only now
-
-from imgpkg.content.deflate.gzip import FastEncoder  # noqa: E402
-from imgpkg.content.deflate.reference import ReferenceEncoder  # noqa: E402
-from imgpkg.embedded.server import serve  # noqa: E402
-from imgpkg.session import Session  # noqa: E402
-from imgpkg.settings import Settings  # noqa: E402
-
-IMGPKG = str(Path(sys.executable).with_name("imgpkg"))
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Wall seconds (median), CPU seconds and peak resident MB of one command."""
-
-    wall: float
-    cpu: float
-    peak: float
-
-
-# A small process between us and the command: the peak of a child begins with that of whoever started it.
-_WATCHER = """
-import json, os, sys, time
-started = time.perf_counter()
-pid = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ,
-                      file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)])
-_, status, usage = os.wait4(pid, 0)
-wall = time.perf_counter() - started
-cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-print(json.dumps([os.waitstatus_to_exitcode(status), wall, cpu, peak]))
-"""
-
-
-def measure(argv: list[str], runs: int, before=lambda: None) -> Measured:
-    measured = []
-    for _ in range(runs):
-        before()
-        watched = [sys.executable, "-S", "-c", _WATCHER, *argv]
-        done = subprocess.run(watched, stdout=subprocess.PIPE, text=True, check=True)
-        code, *numbers = json.loads(done.stdout)
-        if code:
-            sys.exit(f"{' '.join(argv)} ended with {code}")
-        measured.append(Measured(*numbers))
-    return _middle(measured)
-
-
-def make_tree(folder: Path, megabytes: int) -> None:
-    """Fill `folder` with text-like files, a tenth of them incompressible, of 1 KiB to 1 MiB."""
-    chance = random.Random(20)
-    words = [
-        bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 10))) for _ in range(4000)
-    ]
-    left, number = megabytes << 20, 0
-    while left > 0:
-        size = min(left, int(2 ** chance.uniform(10, 20)))
-        path = folder / f"d{number % 40:02}" / f"f{number}.yml"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if chance.random() < 0.1:
-            data = chance.randbytes(size)
-        else:
-            data = b" ".join(chance.choices(words, k=size // 6))[:size].ljust(size, b"\n")
-        path.write_bytes(data)
-        left -= size
-        number += 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def docker_registry(folder: Path):
-    """Run docker-registry on a free loopback port with its storage in `folder`; yield its address."""
-    port = free_port()
-    config = folder / "registry.yml"
-    config.write_text(
-        f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/storage}}}}\n"
-        f"http: {{addr: '127.0.0.1:{port}'}}\n"
-    )
-    process = subprocess.Popen(
-        ["docker-registry", "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.1):
-                break
-            time.sleep(0.05)
-        yield f"127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def start_up(runs: int) -> list[tuple[str, Measured]]:
-    return [
-        ("bare interpreter (`python -c pass`)", measure([sys.executable, "-c", "pass"], runs)),
-        ("`imgpkg version`", measure([IMGPKG, "version"], runs)),
-        ("`imgpkg push --help`", measure([IMGPKG, "push", "--help"], runs)),
-    ]
-
-
-def traffic(work: Path, megabytes: int, runs: int) -> list[tuple[str, Measured]]:
-    tree = work / "tree"
-    make_tree(tree, megabytes)
-    yardstick = _yardstick(work)
-    with docker_registry(work) as address:
-        # By turns, so that a busy moment of the machine meets all of them.
-        measured: dict[str, list[Measured]] = {}
-        for number in range(runs):
-            for name, argv in _transfers(work, address, number, yardstick):
-                measured.setdefault(name.format(megabytes), []).append(measure(argv, 1))
-        rows = [(name, _middle(each)) for name, each in measured.items()]
-        if shutil.which("skopeo"):
-            image = f"{address}/bench/tree0:v1"
-            rows.append(("`skopeo copy` of that image to a folder, not unpacked", _skopeo(work, image, runs)))
-    return rows
-
-
-def _transfers(work: Path, address: str, number: int, yardstick: str) -> list[tuple[str, list[str]]]:
-    tree, out = str(work / "tree"), str(work / "out")
-    image = f"{address}/bench/tree{number}:v1"
-    rows = [
-        ("`imgpkg push` of {} MB", [IMGPKG, "push", "-i", image, "-f", tree]),
-        ("`imgpkg pull` of {} MB", [IMGPKG, "pull", "-i", image, "-o", out]),
-    ]
-    if yardstick:
-        base = f"{address}/v2/bench/yardstick{number}"
-        rows.insert(1, ("the steps of the original's push, in Go", [yardstick, "push", base, tree]))
-        rows.append(("the steps of the original's pull, in Go", [yardstick, "pull", base, out]))
-    return rows
-
-
-def _yardstick(work: Path) -> str:
-    """Build yardstick.go; empty where there is no Go."""
-    if not shutil.which("go"):
-        return ""
-    built = str(work / "yardstick")
-    source = str(Path(__file__).with_name("yardstick.go"))
-    subprocess.run(["go", "build", "-o", built, source], check=True)
-    return built
-
-
-def _skopeo(work: Path, image: str, runs: int) -> Measured:
-    target = work / "skopeo"
-    argv = ["skopeo", "copy", "-q", "--src-tls-verify=false", f"docker://{image}", f"dir:{target}"]
-    return measure(argv, runs, lambda: shutil.rmtree(target, ignore_errors=True))
-
-
-@contextlib.contextmanager
-def distant_registry(milliseconds: int):
-    """Run the embedded registry in a process of its own, each answer late; yield its address."""
-    script = str(ROOT / "benchmarks" / "distant_registry.py")
-    process = subprocess.Popen([sys.executable, script, str(milliseconds)], stdout=subprocess.PIPE, text=True)
-    try:
-        yield process.stdout.readline().strip()
-    finally:
-        process.terminate()
-        process.communicate()
-
-
-def distance(work: Path, milliseconds: int, runs: int) -> list[tuple[str, Measured]]:
-    numbers = iter(range(10_000))
-    with distant_registry(milliseconds) as address, Session(Settings(concurrency=20)) as session:
-        bundle = thirty(session, address, work / "thirty")
-        copies = [
-            measure([IMGPKG, "copy", "-b", str(bundle), "--to-repo", f"{address}/copy/{next(numbers)}"], 1)
-            for _ in range(runs)
-        ]
-        hosted = f"{address}/copy/0@{bundle.digest}"
-        out = str(work / "out-bundle")
-        return [
-            ("`copy`, 30 images of two layers, one registry", _middle(copies)),
-            ("`describe` of them, not collocated", measure([IMGPKG, "describe", "-b", str(bundle)], runs)),
-            ("`describe` of them, collocated", measure([IMGPKG, "describe", "-b", hosted], runs)),
-            ("`pull -b`, collocated", measure([IMGPKG, "pull", "-b", hosted, "-o", out], runs)),
-        ]
-
-
-def count(work: Path) -> list[tuple[str, int]]:
-    """Count requests: what the original needs, and the floor, are in the README."""
-    with serve() as server, Session() as session:
-        bundle = thirty(session, server.address, work / "counted")
-        to = f"{server.address}/copy/thirty"
-        rows = []
-        for name, argv in (
-            ("`copy`, 30 images of two layers, one registry", ["copy", "-b", str(bundle), "--to-repo", to]),
-            ("the same again, nothing to do", ["copy", "-b", str(bundle), "--to-repo", to]),
-            ("`describe`, not collocated", ["describe", "-b", str(bundle)]),
-            ("`describe`, collocated", ["describe", "-b", f"{to}@{bundle.digest}"]),
-        ):
-            before = len(server.requests)
-            measure([IMGPKG, *argv], 1)
-            rows.append((name, len(server.requests) - before))
-    return rows
-
-
-def encoders() -> list[tuple[str, float]]:
-    """Measure the deflate encoders in MB/s of input, beside zlib's fastest level, on text-like data."""
-    chance = random.Random(7)
-    words = [
-        bytes(chance.choices(b"abcdefghijklmnopqrstuvwxyz", k=chance.randint(2, 10))) for _ in range(4000)
-    ]
-    text = b" ".join(chance.choices(words, k=3_000_000))
-    makers = [
-        ("pure Python", ReferenceEncoder, 1 << 20),
-        ("zlib level 1", lambda: zlib.compressobj(1), len(text)),
-    ]
-    if FastEncoder is not None:
-        makers.insert(0, ("C extension", FastEncoder, len(text)))
-    rows = []
-    for name, make, size in makers:
-        started = time.perf_counter()
-        make().compress(text[:size])
-        rows.append((name, size / 1e6 / (time.perf_counter() - started)))
-    return rows
-
-
-def _middle(measured: list[Measured]) -> Measured:
-    return Measured(
-        statistics.median(m.wall for m in measured),
-        statistics.median(m.cpu for m in measured),
-        max(m.peak for m in measured),
-    )
-
-
-def show(title: str, rows: list[tuple[str, Measured]]) -> None:
-    print(f"\n| {title} | wall s | CPU s | peak MB |\n|---|--:|--:|--:|")
-    for name, m in rows:
-        print(f"| {name} | {m.wall:.3f} | {m.cpu:.3f} | {m.peak:.0f} |")
+HERE = Path(__file__).parent
+RESULTS = HERE / "results.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--size", type=int, default=150, help="megabytes of the tree")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--latency", type=int, default=20, help="milliseconds before each answer")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        show("start-up", start_up(4 * options.runs))
-        show("traffic with docker-registry", traffic(work, options.size, options.runs))
-        show(f"{options.latency} ms before each answer", distance(work, options.latency, options.runs))
-        print("\n| requests | number |\n|---|--:|")
-        for name, number in count(work):
-            print(f"| {name} | {number} |")
-        print("\n| deflate encoder | MB/s |\n|---|--:|")
-        for name, rate in encoders():
-            print(f"| {name} | {rate:.1f} |")
+    # Told to stop, it ends the servers that it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options = _options()
+    if options.list:
+        print("\n".join(f"{group.key}: {work.name}" for group, work in _chosen()))
+    elif options.drawn:
+        publish(results.read(RESULTS))
+    else:
+        found = measured(options)
+        print(report.text(found))
+        if options.only and options.keep and RESULTS.exists():
+            found = _in_order(results.read(RESULTS).replaced(found))
+        if options.keep or not options.only:
+            found.write(RESULTS)
+            publish(found)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="rows whose group or name has this text"
+    )
+    parser.add_argument("--repetitions", type=int, metavar="N", help="measure each row this often")
+    parser.add_argument(
+        "--against", default="", metavar="PATH", help="a program with the original's command line"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", help="write the rows of --only in the place of the older ones"
+    )
+    parser.add_argument("--long", action="store_true", help="also skopeo where it takes minutes")
+    parser.add_argument("--list", action="store_true", help="print the names of the rows")
+    parser.add_argument(
+        "--drawn", action="store_true", help="measure nothing, write tables and pictures again"
+    )
+    return parser.parse_args()
+
+
+def _chosen(*words: str):
+    for group in GROUPS:
+        for work in group.works:
+            if not words or any(word.lower() in f"{group.key}: {work.name}".lower() for word in words):
+                yield group, work
+
+
+def _in_order(found: results.Results) -> results.Results:
+    """Return the rows in the order of their table, without those that are not in it any longer."""
+    rows = {(row.group, row.name): row for row in found.rows}
+    named = [(group.key, work.name) for group, work in _chosen()]
+    return results.Results(found.machine, [rows[name] for name in named if name in rows])
+
+
+def measured(options: argparse.Namespace) -> results.Results:
+    """Run the chosen rows, one after the other, and say on standard error how far it is."""
+    chosen = list(_chosen(*options.only))
+    if not chosen:
+        sys.exit("no row has this text in its name: --list prints them")
+    other = os.path.abspath(options.against) if options.against else ""
+    rows, started = [], time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="imgpkg-benchmark", dir=machine.folder()) as folder:
+        said = machine.described(Path(folder), other)
+        with bench.opened(Path(folder), other) as opened:
+            for group, work in chosen:
+                print(f"{time.monotonic() - started:4.0f} s  {group.key}: {work.name}", file=sys.stderr)
+                try:
+                    rows.append(
+                        opened.row(group, work, options.repetitions or group.rounds, is_long=options.long)
+                    )
+                except CommandFailed as failed:
+                    sys.exit(str(failed))
+        print(f"{time.monotonic() - started:4.0f} s  done", file=sys.stderr)
+    return results.Results(said, rows)
+
+
+def publish(found: results.Results) -> None:
+    """Write the tables into README.md, and the picture beside it, which is in two pages."""
+    for theme in picture.THEMES:
+        (HERE / f"picture-{theme}.svg").write_text(picture.drawn(found, theme))
+    for page, folder in ((HERE / "README.md", ""), (HERE.parent / "README.md", f"{HERE.name}/")):
+        blocks = report.tables(found) | {"picture": picture.element(found, folder)}
+        page.write_text(report.filled(page.read_text(), blocks))
 
 
 if __name__ == "__main__":

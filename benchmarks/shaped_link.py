@@ -1,10 +1,10 @@
 """A link with a round trip and a speed for each connection: a TCP proxy; prints its address.
 
-python benchmarks/shaped_link.py HOST:PORT ROUND_TRIP_MILLISECONDS BYTES_PER_SECOND
+python benchmarks/shaped_link.py HOST:PORT ROUND_TRIP_MILLISECONDS BYTES_PER_SECOND [OWN_PORT]
 
 Bytes arrive half a round trip after they were sent, in both directions, and a new connection costs one round
 trip more, as the handshake of TCP does. The speed is that of one connection in one direction; 0 is no limit.
-Told to stop, it prints how many connections there were, and how many at once.
+Told to stop, it prints how many connections there were, how many at once, and the bytes of both directions.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Link:
     connections: int = 0
     is_open: int = 0
     most: int = 0
+    carried: int = 0
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Forward one connection until both directions have ended."""
@@ -84,6 +85,7 @@ class Link:
                 if not block:
                     end()
                     end = _nothing
+                self.carried += len(block)
                 free = max(free, loop.time()) + (len(block) / self.speed if self.speed else 0)
                 await on_the_way.put((free + self.round_trip / 2, block))
                 if not block:
@@ -100,20 +102,21 @@ def _nothing() -> None:
     """Count nothing."""
 
 
-async def _serve(link: Link) -> None:
+async def _serve(link: Link, own_port: int) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    server = await asyncio.start_server(link.accept, "127.0.0.1", limit=2 * _BLOCK)
+    server = await asyncio.start_server(link.accept, "127.0.0.1", own_port, limit=2 * _BLOCK)
     host, port = server.sockets[0].getsockname()
     print(f"{host}:{port}", flush=True)
     await stop.wait()
-    print(f"{link.connections} connections, {link.most} at once", flush=True)
+    print(f"{link.connections} connections, {link.most} at once, {link.carried} bytes", flush=True)
 
 
 def main() -> None:
     """Serve until the process is told to stop."""
-    target, milliseconds, speed = sys.argv[1:]
-    asyncio.run(_serve(Link(target, float(milliseconds) / 1000, float(speed))))
+    target, milliseconds, speed, *port = sys.argv[1:]
+    link = Link(target, float(milliseconds) / 1000, float(speed))
+    asyncio.run(_serve(link, int(port[0]) if port else 0))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """What a command loads until it ends: times differ from machine to machine, and numbers do not.
 
-`benchmarks/startup.py --counts --verbose` names what is counted. Lower is better.
+`python -m tests.cli.loading tag resolve …` names what is counted. Lower is better.
 """
 
 from __future__ import annotations
 
 import pytest
-from benchmarks.startup import counted, environment
+from tests.cli.loading import counted, environment
 
 # Of ours, of others, and patterns that are compiled, with Python 3.11.
 LOADED = {
