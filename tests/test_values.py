@@ -49,6 +49,10 @@ STATUS = imgpkg.ImagesLockStatus("path", is_updated=True)
 PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True)
 GRANT = Grant(("repository:team/app:pull",), (), is_opaque=True, issuer="i", ends_at=5.0)
 STEP = Step("read", Mark.OK, "text")
+POSITION = imgpkg.Position("some.yml", 1, 2)
+RESOLVED = imgpkg.ResolvedImage("a/b:1", REFERENCE, (POSITION,))
+SKIPPED = imgpkg.SkippedImage(POSITION, "{{ x }}", "is a template")
+DOCUMENT = imgpkg.DocumentFile("some.yml", b"a: b", is_inside=True)
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
@@ -68,6 +72,7 @@ VALUES = [
     imgpkg.Description(DIGEST, "image", "origin", {"k": "v"}, (DIGEST,), (), (INFO,)),
     DESCRIPTOR,
     DIGEST,
+    DOCUMENT,
     FINDING,
     FOUND,
     IMAGE,
@@ -79,6 +84,11 @@ VALUES = [
     LEFT_OUT,
     imgpkg.Location("image", is_bundle=False),
     LOCKED,
+    imgpkg.LockResult(imgpkg.ImagesLock((LOCKED,)), (RESOLVED,), (SKIPPED,), (LOCKED,)),
+    POSITION,
+    RESOLVED,
+    imgpkg.RewriteResult((DOCUMENT,), (RESOLVED,), (SKIPPED,)),
+    SKIPPED,
     LOGIN,
     MANIFEST,
     MEMBER,

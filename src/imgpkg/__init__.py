@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import ImagesLock as ImagesLock
     from imgpkg.bundle.lock import LockedImage as LockedImage
     from imgpkg.bundle.lock import read_lock as read_lock
+    from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.errors import ImgpkgError as ImgpkgError
     from imgpkg.events import BlobAdvanced as BlobAdvanced
     from imgpkg.events import BlobFinished as BlobFinished
@@ -77,6 +78,11 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import ImageType as ImageType
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.describe import read_bundle as read_bundle
+    from imgpkg.operations.image_search import DocumentFile as DocumentFile
+    from imgpkg.operations.image_search import ResolvedImage as ResolvedImage
+    from imgpkg.operations.image_search import SkippedImage as SkippedImage
+    from imgpkg.operations.lock import LockResult as LockResult
+    from imgpkg.operations.lock import lock_images as lock_images
     from imgpkg.operations.login import IssuedToken as IssuedToken
     from imgpkg.operations.login import RemovedLogin as RemovedLogin
     from imgpkg.operations.login import StoredLogin as StoredLogin
@@ -88,6 +94,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.pull import pull as pull
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
+    from imgpkg.operations.rewrite import RewriteResult as RewriteResult
+    from imgpkg.operations.rewrite import rewrite_images as rewrite_images
     from imgpkg.operations.tag import Tag as Tag
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
@@ -124,6 +132,7 @@ _HOMES = {
     "Description": "operations.describe",
     "Descriptor": "oci.descriptor",
     "Digest": "oci.descriptor",
+    "DocumentFile": "operations.image_search",
     "Event": "events",
     "Finding": "auth.keychain",
     "FoundLocations": "bundle.layer",
@@ -140,6 +149,7 @@ _HOMES = {
     "Keychain": "auth.keychain",
     "LeftOut": "operations.copy.plan",
     "Location": "bundle.locations",
+    "LockResult": "operations.lock",
     "LockedImage": "bundle.lock",
     "Login": "settings",
     "Manifest": "oci.manifest",
@@ -149,6 +159,7 @@ _HOMES = {
     "Outcome": "auth.keychain",
     "PackAdvanced": "events",
     "PackStarted": "events",
+    "Position": "bundle.yaml_text",
     "Planned": "events",
     "PreviewedImage": "operations.copy.preview",
     "PullResult": "operations.pull",
@@ -158,9 +169,12 @@ _HOMES = {
     "RegistryClient": "registry.client",
     "RemovedLogin": "operations.login",
     "Repository": "oci.reference",
+    "ResolvedImage": "operations.image_search",
+    "RewriteResult": "operations.rewrite",
     "Session": "session",
     "Settings": "settings",
     "Side": "settings",
+    "SkippedImage": "operations.image_search",
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
@@ -177,6 +191,7 @@ _HOMES = {
     "explain": "session",
     "get_token": "operations.login",
     "list_tags": "operations.tag",
+    "lock_images": "operations.lock",
     "login": "operations.login",
     "logout": "operations.login",
     "preview_copy": "operations.copy.preview",
@@ -185,6 +200,7 @@ _HOMES = {
     "read_bundle": "operations.describe",
     "read_lock": "bundle.lock",
     "resolve": "operations.tag",
+    "rewrite_images": "operations.rewrite",
 }
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use
 

@@ -4,7 +4,9 @@ ImgpkgError                     base class of all exceptions of the package
 ├── UsageError                  invalid arguments, or options that exclude each other
 ├── InvalidReference            text that is not an image reference, repository or digest
 ├── InvalidManifest             bytes that are not a manifest, index or image configuration
-├── InvalidLock                 an invalid lock file, bundle file or locations file
+├── InvalidDocument             a Kubernetes document or values file that cannot be used
+│   └── InvalidLock             an invalid lock file, bundle file or locations file
+├── Unresolved                  image references that were not resolved to digests
 ├── InvalidSettings             an environment variable, file or option with an invalid value
 ├── CredentialError             a credential source failed, and the next one must not be used instead
 ├── TransportError              the request did not complete: there is no response
@@ -41,7 +43,7 @@ import os
 from collections.abc import Callable  # noqa: TC003 - a program may look it up
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.dataclass import dataclass
 from imgpkg.expression import expression
@@ -49,7 +51,6 @@ from imgpkg.expression import expression
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
-
 
 # Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
 # and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
@@ -186,8 +187,31 @@ class InvalidManifest(ImgpkgError, ValueError):
     """Bytes that are not a manifest, index or image configuration."""
 
 
-class InvalidLock(ImgpkgError, ValueError):
+Invalid = TypeVar("Invalid", bound="InvalidDocument")
+
+
+class InvalidDocument(ImgpkgError, ValueError):
+    """A Kubernetes document or values file that cannot be read, or an image in it.
+
+    `line` and `column` count from 1, and are 0 where the error is about no single place.
+    """
+
+    line = column = 0
+
+    def at(self: Invalid, line: int, column: int = 0) -> Invalid:
+        """Return this error, which is about a place in the file."""
+        self.line, self.column = line, column
+        return self
+
+
+class InvalidLock(InvalidDocument):
     """An invalid lock file, bundle file or locations file."""
+
+
+class Unresolved(ImgpkgError):
+    """Image references that were not resolved to digests; `errors` has the reason for each, in order."""
+
+    errors: tuple[ImgpkgError, ...] = ()
 
 
 class InvalidSettings(ImgpkgError, ValueError):

@@ -47,6 +47,7 @@ Available Commands:
   delete      Delete images and their tags
   describe    Describe a bundle and the images that it names
   help        Print the help of a command
+  lock        Write an images lock of the images that Kubernetes documents and values files name
   pull        Pull the files of an image or a bundle
   push        Push files as an image or a bundle
   registry    Serve a small registry

@@ -45,9 +45,8 @@ class Field:
                 yield name, Field(value, self.name, type_name.rpartition(".")[2], path)
             elif strict:
                 hints = (look_at(self.name, value.line), f"Known here: {', '.join(known)}.")
-                raise InvalidLock(
-                    f"{_PREFIX}unknown field {json.dumps(key, ensure_ascii=False)}", hints=hints
-                )
+                text = f"{_PREFIX}unknown field {json.dumps(key, ensure_ascii=False)}"
+                raise InvalidLock(text, hints=hints).at(value.line, value.column)
 
     def items(self, type_name: str) -> Iterator[Field]:
         """Yield the items of a list of `type_name`; null has none."""
@@ -97,7 +96,7 @@ class Field:
         into = f"Go struct field {self.owner}.{self.path} of" if self.path else "Go value of"
         return InvalidLock(
             f"{_PREFIX}cannot unmarshal {kind.value} into {into} type {type_name}", hints=(self.hint(),)
-        )
+        ).at(self.value.line, self.value.column)
 
 
 def _match(key: str, known: tuple[str, ...]) -> str | None:
@@ -113,6 +112,8 @@ class Header:
     hint: str
     version: str = ""
     kind: str = ""
+    line: int = 1
+    column: int = 1
 
     def take(self, name: str, field: Field) -> None:
         """Store one of the two fields."""
@@ -120,7 +121,7 @@ class Header:
             self.version = field.string()
         else:
             self.kind = field.string()
-        self.hint = field.hint()
+        self.hint, self.line, self.column = field.hint(), field.value.line, field.value.column
 
     def check(self, kind: str) -> None:
         """Raise InvalidLock unless the document is of `kind`, in the known version."""
@@ -131,4 +132,4 @@ class Header:
 
     def _error(self, text: str) -> InvalidLock:
         found = f"It has apiVersion '{self.version}' and kind '{self.kind}'."
-        return InvalidLock(text, hints=(found, self.hint))
+        return InvalidLock(text, hints=(found, self.hint)).at(self.line, self.column)

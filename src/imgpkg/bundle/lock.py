@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.yaml_value import Value
     from imgpkg.bundle.yaml_writer import Node
 
+# The reference as the configuration has it, of which the image was found; kbld writes and reads it too.
+ID_ANNOTATION = "kbld.carvel.dev/id"
 # The words of the original's errors.
 _IMAGES, _BUNDLE = "images lock", "bundle lock"
 _MODE = 0o600
@@ -54,6 +56,62 @@ class LockedImage:
 
 
 @dataclass(frozen=True, slots=True)
+class LockEntry:
+    """An entry of an images lock as it is written: its reference may have no digest."""
+
+    text: str
+    annotations: Mapping[str, str]
+    line: int
+    column: int
+    at: int
+
+    def locked(self, name: str) -> LockedImage:
+        """Return the image; raise InvalidLock, whose hint names its place in the file `name`."""
+        reference = _digest_reference(self.text, look_at(name, self.at), self.line, self.column)
+        return LockedImage(reference, self.annotations)
+
+
+def read_entries(data: bytes, name: str) -> tuple[LockEntry, ...]:
+    """Read an ImagesLock whose references may lack their digests; raise InvalidLock."""
+    with doing(f"Unmarshaling {_IMAGES}"):
+        value = read_document(data, name, strict=True)
+    return _entries(value, name)
+
+
+@dataclass(frozen=True, slots=True)
+class LockProblem:
+    """What is wrong with an images lock; `line` and `column` are 0 where unknown.
+
+    `is_fatal` is false where a bundle can be pulled, and its lock not be used for every document.
+    """
+
+    line: int
+    column: int
+    text: str
+    is_fatal: bool = True
+
+
+def find_problems(data: bytes, name: str) -> tuple[LockProblem, ...]:
+    """Return what is wrong with an ImagesLock: one mistake of its form, or all of its references."""
+    try:
+        entries = read_entries(data, name)
+    except InvalidLock as error:
+        return (LockProblem(error.line, error.column, str(error)),)
+    problems, named = [], dict[str, Digest]()
+    for entry in entries:
+        try:
+            digest = entry.locked(name).digest
+        except InvalidLock as error:
+            problems.append(LockProblem(entry.line, entry.column, str(error)))
+            continue
+        text = entry.annotations.get(ID_ANNOTATION, "")
+        if text and named.setdefault(text, digest) != digest:
+            conflict = f"there are two digests for '{without_login(text)}'"
+            problems.append(LockProblem(entry.line, entry.column, conflict, is_fatal=False))
+    return tuple(problems)
+
+
+@dataclass(frozen=True, slots=True)
 class ImagesLock:
     """The images of a bundle, in the order of the file; a reference may occur more than once."""
 
@@ -73,18 +131,9 @@ class ImagesLock:
 
     @classmethod
     def _of(cls, value: Value, name: str) -> ImagesLock:
-        header = Header(look_at(name, value.line))
-        images: list[tuple[str, Mapping[str, str], str]] = []
-        with doing(f"Unmarshaling {_IMAGES}"):
-            fields = Field(value, name).fields("lockconfig.ImagesLock", (*HEADER, "images"), strict=True)
-            for key, found in fields:
-                if key == "images":
-                    images = [_image_fields(item) for item in found.items("lockconfig.ImageRef")]
-                else:
-                    header.take(key, found)
+        entries = _entries(value, name)
         with doing(f"Validating {_IMAGES}"):
-            header.check("ImagesLock")
-            return cls(tuple(LockedImage(_digest_reference(image, at), notes) for image, notes, at in images))
+            return cls(tuple(entry.locked(name) for entry in entries))
 
     def relocated(self, repository: Repository) -> ImagesLock:
         """Return a lock of the same images, with references in `repository`."""
@@ -187,14 +236,29 @@ def _document(kind: str, content: Mapping[str, Node]) -> bytes:
     return f"---\n{dump({'apiVersion': API_VERSION, 'kind': kind, **content})}".encode()
 
 
-def _image_fields(item: Field) -> tuple[str, Mapping[str, str], str]:
-    image, annotations = "", EMPTY
+def _entries(value: Value, name: str) -> tuple[LockEntry, ...]:
+    header = Header(look_at(name, value.line))
+    entries: tuple[LockEntry, ...] = ()
+    with doing(f"Unmarshaling {_IMAGES}"):
+        fields = Field(value, name).fields("lockconfig.ImagesLock", (*HEADER, "images"), strict=True)
+        for key, found in fields:
+            if key == "images":
+                entries = tuple(_entry(item) for item in found.items("lockconfig.ImageRef"))
+            else:
+                header.take(key, found)
+    with doing(f"Validating {_IMAGES}"):
+        header.check("ImagesLock")
+    return entries
+
+
+def _entry(item: Field) -> LockEntry:
+    image, annotations, at = "", EMPTY, item.value
     for key, found in item.fields("lockconfig.ImageRef", ("image", "annotations"), strict=True):
         if key == "image":
-            image = found.string()
+            image, at = found.string(), found.value
         else:
             annotations = found.strings()
-    return image, annotations, item.hint()
+    return LockEntry(image, annotations, at.line, at.column, item.value.line)
 
 
 def _bundle_fields(item: Field) -> tuple[str, str, str]:
@@ -204,12 +268,12 @@ def _bundle_fields(item: Field) -> tuple[str, str, str]:
     return texts["image"], texts["tag"], item.hint()
 
 
-def _digest_reference(text: str, hint: str) -> Reference:
+def _digest_reference(text: str, hint: str, line: int = 0, column: int = 0) -> Reference:
     try:
         return Reference.parse_digest(text)
     except InvalidReference as error:
         # A reference of the form user:password@host is refused, and its password is not printed.
-        raise _not_a_digest(without_login(text), (f"{error}.", hint)) from error
+        raise _not_a_digest(without_login(text), (f"{error}.", hint)).at(line, column) from error
 
 
 def _not_a_digest(text: str, hints: tuple[str, ...] = ()) -> InvalidLock:

@@ -66,7 +66,7 @@ class _Block:
         if _ENTRY.fullmatch(text):
             return self._mapping(indent)
         self.at += 1
-        return _scalar(text, self.at)
+        return _scalar(text, self.at, indent + 1)
 
     def _is_item(self, indent: int) -> bool:
         return self.indent == indent and self.lines[self.at].startswith("- ", indent)
@@ -77,7 +77,7 @@ class _Block:
             # What follows the dash is at its own column, as if there were a blank in place of the dash.
             self.lines[self.at] = f"{' ' * indent} {self.lines[self.at][indent + 1 :]}"
             items.append(self._node())
-        return Value(ValueKind.ARRAY, tuple(items), start + 1, 1 + sum(item.size for item in items))
+        return Value(ValueKind.ARRAY, tuple(items), start + 1, 1 + sum(item.size for item in items), indent + 1)
 
     def _mapping(self, indent: int) -> Value:
         start, size = self.at, 1
@@ -88,9 +88,11 @@ class _Block:
             if key in entries or resolve(key)[0] is not ValueKind.STRING:
                 raise _NotPlainError
             self.at += 1
-            entries[key] = value = self._below(indent) if text is None else self._beside(text, indent)
+            entries[key] = value = (
+                self._below(indent) if text is None else self._beside(text, indent, indent + len(key) + 3)
+            )
             size += 1 + value.size
-        return Value(ValueKind.OBJECT, entries, start + 1, size)
+        return Value(ValueKind.OBJECT, entries, start + 1, size, indent + 1)
 
     def _below(self, indent: int) -> Value:
         # A sequence may be at the column of its key.
@@ -98,9 +100,9 @@ class _Block:
             return self._node()
         raise _NotPlainError
 
-    def _beside(self, text: str, indent: int) -> Value:
+    def _beside(self, text: str, indent: int, column: int) -> Value:
         if text not in ("|", "|-"):
-            return _scalar(text, self.at)
+            return _scalar(text, self.at, column)
         line, inside, found = self.at, self.indent, []
         while self.indent >= inside > indent:
             found.append(self.lines[self.at][inside:])
@@ -108,12 +110,12 @@ class _Block:
         # Empty lines have rules of their own.
         if not found or not all(each.strip(" ") for each in found):
             raise _NotPlainError
-        return Value(ValueKind.STRING, "\n".join(found) + ("\n" if text == "|" else ""), line)
+        return Value(ValueKind.STRING, "\n".join(found) + ("\n" if text == "|" else ""), line, column=column)
 
 
-def _scalar(text: str, line: int) -> Value:
+def _scalar(text: str, line: int, column: int) -> Value:
     if _QUOTED.fullmatch(text):
-        return Value(ValueKind.STRING, text[1:-1], line)
+        return Value(ValueKind.STRING, text[1:-1], line, column=column)
     if _PLAIN.fullmatch(text):
-        return Value(*resolve(text), line)
+        return Value(*resolve(text), line, column=column)
     raise _NotPlainError

@@ -56,7 +56,7 @@ def read_document(data: bytes, name: str, *, strict: bool) -> Value:
         hint = f"{name} must be text in UTF-8 or UTF-16; look at byte {error.position}."
         raise _invalid(f"yaml: {error.reason}", hint) from error
     except _ComposeError as error:
-        raise _invalid(f"yaml: {error}", look_at(name, error.line), error.lines) from error
+        raise _invalid(f"yaml: {error}", look_at(name, error.line), error.lines).at(error.line) from error
     except (ValueError, OverflowError) as error:
         # PyYAML's own scanner does not check the range of numbers; libyaml reports them with their line.
         hint = f"Look at the escape codes and the %YAML directive of {name}."
@@ -73,7 +73,8 @@ def _syntax_error(error: Any, name: str) -> InvalidLock:
     mark = error.problem_mark or error.context_mark
     # yaml.v2 omits the number of the first line.
     where = f"line {mark.line + 1}: " if mark.line else ""
-    return _invalid(f"yaml: {where}{error.problem}", look_at(name, mark.line + 1, mark.column + 1))
+    line, column = mark.line + 1, mark.column + 1
+    return _invalid(f"yaml: {where}{error.problem}", look_at(name, line, column)).at(line, column)
 
 
 def _invalid(text: str, hint: str, lines: tuple[str, ...] = ()) -> InvalidLock:
@@ -127,7 +128,10 @@ class _Composer:
         if event.anchor:
             self.anchors[event.anchor] = None
         self.written += 1
-        value = _scalar(event, line) if name == "ScalarEvent" else self._collection(name, line)
+        column = event.start_mark.column + 1
+        value = (
+            _scalar(event, line, column) if name == "ScalarEvent" else self._collection(name, line, column)
+        )
         if event.anchor:
             self.anchors[event.anchor] = value
         return value
@@ -140,11 +144,11 @@ class _Composer:
             raise _ComposeError(f"anchor '{anchor}' value contains itself", line)
         return value
 
-    def _collection(self, name: str, line: int) -> Value:
+    def _collection(self, name: str, line: int, column: int) -> Value:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise _ComposeError(f"exceeded max depth of {MAX_DEPTH}", line)
-        value = self._sequence(line) if name == "SequenceStartEvent" else self._mapping(line)
+        value = (self._sequence if name == "SequenceStartEvent" else self._mapping)(line, column)
         self.depth -= 1
         self._check_size(value.size, line)
         return value
@@ -157,11 +161,11 @@ class _Composer:
         while not type(event := next(self.events)).__name__.endswith("EndEvent"):
             yield self._value(event)
 
-    def _sequence(self, line: int) -> Value:
+    def _sequence(self, line: int, column: int) -> Value:
         items = tuple(self._inside())
-        return Value(ValueKind.ARRAY, items, line, 1 + sum(item.size for item in items))
+        return Value(ValueKind.ARRAY, items, line, 1 + sum(item.size for item in items), column)
 
-    def _mapping(self, line: int) -> Value:
+    def _mapping(self, line: int, column: int) -> Value:
         written: dict[str, Value] = {}
         merged: dict[str, Value] = {}
         size = 1
@@ -178,7 +182,7 @@ class _Composer:
             if text in written and self.strict:
                 self.repeated.append((value.line, shown))
             written[text] = value
-        return Value(ValueKind.OBJECT, {**merged, **written}, line, size)
+        return Value(ValueKind.OBJECT, {**merged, **written}, line, size, column)
 
 
 def _key(key: Value) -> tuple[str, str]:
@@ -202,22 +206,22 @@ def _merged(value: Value) -> dict[str, Value]:
     return found
 
 
-def _scalar(event: Any, line: int) -> Value:
+def _scalar(event: Any, line: int, column: int) -> Value:
     text, tag = event.value, (event.tag or "").removeprefix(_TAG)
     # PyYAML's own scanner accepts half of a surrogate pair; libyaml does not.
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise _ComposeError("found invalid Unicode character escape code", line)
     if event.tag is None and event.implicit[0]:
-        return Value(*resolve(text), line)
+        return Value(*resolve(text), line, column=column)
     if tag in _TYPED:
         kind, value = resolve(text)
         if kind is not _TYPED[tag]:
             name = _TAG_NAMES.get(kind, kind.value)
             raise _ComposeError(f"cannot decode !!{name} `{text}` as a !!{tag}", line)
-        return Value(kind, value, line)
+        return Value(kind, value, line, column=column)
     if tag == "binary":
-        return Value(ValueKind.STRING, _from_base64(text, line), line)
-    return Value(ValueKind.MERGE if tag == "merge" else ValueKind.STRING, text, line)
+        return Value(ValueKind.STRING, _from_base64(text, line), line, column=column)
+    return Value(ValueKind.MERGE if tag == "merge" else ValueKind.STRING, text, line, column=column)
 
 
 def _from_base64(text: str, line: int) -> str:

@@ -59,14 +59,15 @@ _TIMESTAMP = expression(rf"([0-9]{{4}})-([0-9]{{1,2}})-([0-9]{{1,2}})(?: {_CLOCK
 class Value:
     """A value: the text of a scalar, the items of a sequence, or the entries of a mapping in file order.
 
-    The text of a scalar is what Go's decoder stores in a string. `line` counts from 1. `size` is the number
-    of values here and inside; those behind an alias count once for each alias.
+    The text of a scalar is what Go's decoder stores in a string. `line` and `column` count from 1. `size` is
+    the number of values here and inside; those behind an alias count once for each alias.
     """
 
     kind: ValueKind
     content: str | tuple[Value, ...] | dict[str, Value]
     line: int
     size: int = 1
+    column: int = 0
 
 
 def resolve(text: str) -> tuple[ValueKind, str]:

@@ -18,6 +18,36 @@ _CHUNK_SIZE = text(
     "Send larger blobs in pieces of this size, such as 50MB, where a proxy limits the size of a request",
 )
 
+LOCK = Command(
+    ("lock",),
+    "Write an images lock of the images that Kubernetes documents and values files name",
+    (
+        Flag(
+            "file",
+            ValueType.STRINGS,
+            "File or folder of documents, or - for standard input (may be repeated)",
+            short="f",
+        ),
+        Flag("image", ValueType.STRINGS, "Image to lock as well (may be repeated)", short="i"),
+        text("output", "File to write the ImagesLock to (default: standard output)", short="o"),
+        Flag(
+            "path",
+            ValueType.ARRAY,
+            "Further place of images in documents, such as 'spec.sidecars.image' (may be repeated)",
+        ),
+        Flag("exclude", ValueType.ARRAY, "Pattern of references to leave out (may be repeated)"),
+        switch("rewrite", "Print the documents with digests in place of tags, and every other byte as it is"),
+        text("images-lock", "ImagesLock whose digests to write; only with --rewrite, needs no registry"),
+        switch("strict", "Fail on text in the place of an image that is no reference, such as a template"),
+        _CONCURRENCY,
+        *REGISTRY,
+    ),
+    "lock.run",
+    "  # Lock the images of a folder of documents, and one more\n"
+    "  imgpkg lock -f config -i registry.example.com/team/config:v1 -o bundle/.imgpkg/images.yml\n\n"
+    "  # Print the documents with the images of a bundle that was pulled\n"
+    "  imgpkg lock --rewrite -f config --images-lock bundle/.imgpkg/images.yml",
+)
 PUSH = Command(
     ("push",),
     "Push files as an image or a bundle",
@@ -37,6 +67,7 @@ PUSH = Command(
             deprecated="use '--file-exclusion' instead",
         ),
         switch("preserve-permissions", "Keep the permissions of group and others, not only the owner's"),
+        switch("strict", "Fail, and not only warn, where .imgpkg/images.yml cannot be used later"),
         text("lock-output", "File to write a BundleLock to; only with --bundle"),
         Flag("labels", ValueType.LABELS, "Label of the image as key=value (may be repeated)", short="l"),
         _CHUNK_SIZE,
@@ -238,6 +269,7 @@ COMMANDS = (
     DELETE,
     DESCRIBE,
     HELP,
+    LOCK,
     PULL,
     PUSH,
     REGISTRY_GROUP,

@@ -37,6 +37,7 @@ def push(context: Context) -> None:
             preserve_permissions=flags.is_on("preserve-permissions"),
             labels=cast("dict[str, str]", flags.values["labels"]),
             lock_output=flags.text("lock-output"),
+            strict=flags.is_on("strict"),
             on_event=context.reporter,
         )
     # The bar must be gone before the result is printed.

@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.contents import find_bundle, holds_bundle
+from imgpkg.bundle.contents import IMAGES, find_bundle, holds_bundle
 from imgpkg.bundle.image import BUNDLE_LABEL, internal_tag
 from imgpkg.content.image import build_image
 from imgpkg.content.output import output_file
 from imgpkg.content.pack import pack_layer
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import UsageError, doing
-from imgpkg.events import Hook, Planned, silent
+from imgpkg.errors import InvalidLock, UsageError, doing
+from imgpkg.events import Hook, Planned, Warned, silent
 from imgpkg.oci.reference import Reference, without_login
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.registry.uploads import WORTH_ASKING
@@ -23,11 +23,14 @@ from imgpkg.session import Session
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
+    from imgpkg.bundle.lock import LockProblem
     from imgpkg.content.image import BuiltImage
     from imgpkg.content.pack import PackedLayer
     from imgpkg.registry.client import RegistryClient
 
 DEFAULT_EXCLUSIONS = (".git",)
+_LATER = "the bundle can be pushed, and not be pulled or copied"
+_HOW_TO_LOCK = "imgpkg lock resolves tags to digests: imgpkg lock -f FILE -o FILE, the same file for both."
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 
@@ -49,6 +52,7 @@ def push(
     preserve_permissions: bool = False,
     labels: Mapping[str, str] = _NO_LABELS,
     lock_output: StrPath = "",
+    strict: bool = False,
     on_event: Hook = silent,
 ) -> PushResult:
     """Pack `files`, paths or one path, into a layer, and push it as `image` or as `bundle`, a tag reference.
@@ -56,8 +60,9 @@ def push(
     Of a folder the content is packed, a file under its own name. `exclusions` are names in the layer to leave
     out; a folder is left out with its content. `preserve_permissions` keeps the permissions of group and
     others, which are removed otherwise. `labels` are added to the image configuration. A bundle must contain
-    `.imgpkg/images.yml`, an image must not contain `.imgpkg`. `lock_output` is a BundleLock file to write.
-    Blobs that the registry has are not uploaded again.
+    `.imgpkg/images.yml`, an image must not contain `.imgpkg`. An images.yml that cannot be used when the
+    bundle is pulled is reported with a warning, with `strict` by InvalidLock. `lock_output` is a BundleLock
+    file to write. Blobs that the registry has are not uploaded again.
 
     Raises UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
     """
@@ -65,7 +70,9 @@ def push(
     target = _target(image, bundle, labels, lock_output)
     files = _listed(files)
     excluded = [os.fspath(path) for path in exclusions]
-    _check_contents(files, excluded, is_bundle=bool(bundle))
+    folder = _check_contents(files, excluded, is_bundle=bool(bundle))
+    if folder:
+        _check_lock(os.path.join(folder, IMAGES), strict=strict, on_event=on_event)
     with doing("Writing bundle config"):
         lock = output_file(lock_output) if lock_output else ""
     # The label makes an image a bundle, and is reserved for that.
@@ -106,13 +113,37 @@ def _listed(files: Iterable[StrPath] | os.PathLike[str]) -> Sequence[StrPath]:
     return [files] if isinstance(files, os.PathLike) else list(files)
 
 
-def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is_bundle: bool) -> None:
+def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is_bundle: bool) -> str:
+    """Return the `.imgpkg` folder of a bundle, empty for an image."""
     if is_bundle:
-        find_bundle(files, exclusions)
-    elif holds_bundle(files):
+        return find_bundle(files, exclusions)
+    if holds_bundle(files):
         raise UsageError(
             "Images cannot be pushed with '.imgpkg' directories, consider using --bundle (-b) option"
         )
+    return ""
+
+
+def _check_lock(path: str, *, strict: bool, on_event: Hook) -> None:
+    """Report what is wrong with the images lock of a bundle: at its pull, its author is far away."""
+    from imgpkg.bundle.lock import find_problems, read_file
+
+    shown = os.path.relpath(path)
+    problems = find_problems(read_file(path, shown), shown)
+    lines = [_line(shown, problem) for problem in problems]
+    if strict and lines:
+        raise InvalidLock(
+            f"{shown} cannot be used later",
+            lines=tuple(f"  {line}" for line in lines),
+            hints=(_HOW_TO_LOCK,),
+        ).at(problems[0].line, problems[0].column)
+    for line, problem in zip(lines, problems, strict=True):
+        on_event(Warned(f"{line}; {_LATER}" if problem.is_fatal else line))
+
+
+def _line(name: str, problem: LockProblem) -> str:
+    numbers = [str(number) for number in (problem.line, problem.column) if number]
+    return f"{':'.join((name, *numbers))}: {problem.text}"
 
 
 def _publish(
