@@ -108,6 +108,24 @@ def test_the_way_into_an_air_gapped_network_works(places, session, tmp_path):
     assert places(f"{INSIDE}/apps/bundle@{image.digest}") in inside
 
 
+def test_the_commands_of_the_page_of_locks_run(places, session, tmp_path):
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
+    page = ROOT / "docs/lock.md"
+    document, lock = (places(text) for text in blocks(page, "yaml"))
+    (tmp_path / "bundle/config").mkdir(parents=True)
+    (tmp_path / "bundle/config/deployment.yml").write_text(document)
+    printed = []
+    for line in (line[2:] for text in blocks(page, "console") for line in text.splitlines()):
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        printed.append(done.stdout)
+    written = (tmp_path / "bundle/.imgpkg/images.yml").read_text()
+    assert written == re.sub(r"sha256:[0-9a-f]{64}", str(image.digest), lock)
+    inside = places(f"{INSIDE}/apps/bundle@{image.digest}")
+    assert "".join(printed) == document.replace(places(f"{OUTSIDE}/team/app:v1"), inside)
+
+
 def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeypatch):
     make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
     for name in ("config", "bundle"):

@@ -43,7 +43,7 @@ import os
 from collections.abc import Callable  # noqa: TC003 - a program may look it up
 from contextlib import contextmanager
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass
 from imgpkg.expression import expression
@@ -187,21 +187,15 @@ class InvalidManifest(ImgpkgError, ValueError):
     """Bytes that are not a manifest, index or image configuration."""
 
 
-Invalid = TypeVar("Invalid", bound="InvalidDocument")
-
-
 class InvalidDocument(ImgpkgError, ValueError):
     """A Kubernetes document or values file that cannot be read, or an image in it.
 
     `line` and `column` count from 1, and are 0 where the error is about no single place.
     """
 
-    line = column = 0
-
-    def at(self: Invalid, line: int, column: int = 0) -> Invalid:
-        """Return this error, which is about a place in the file."""
-        self.line, self.column = line, column
-        return self
+    def __init__(self, message: str, *, place: tuple[int, int] = (0, 0), **texts: tuple[str, ...]) -> None:
+        super().__init__(message, **texts)
+        self.line, self.column = place
 
 
 class InvalidLock(InvalidDocument):

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from imgpkg.bundle.yaml_reader import MAX_DEPTH, MAX_SIZE
-from imgpkg.bundle.yaml_value import ValueKind
 from imgpkg.bundle.yaml_text import Edit, MappingNode, MarkedText, ScalarNode, SequenceNode, scalar_text
+from imgpkg.bundle.yaml_value import ValueKind
 from imgpkg.errors import InvalidDocument
 
 

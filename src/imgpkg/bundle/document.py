@@ -46,7 +46,7 @@ class Field:
             elif strict:
                 hints = (look_at(self.name, value.line), f"Known here: {', '.join(known)}.")
                 text = f"{_PREFIX}unknown field {json.dumps(key, ensure_ascii=False)}"
-                raise InvalidLock(text, hints=hints).at(value.line, value.column)
+                raise InvalidLock(text, hints=hints, place=(value.line, value.column))
 
     def items(self, type_name: str) -> Iterator[Field]:
         """Yield the items of a list of `type_name`; null has none."""
@@ -95,8 +95,10 @@ class Field:
         kind = ValueKind.STRING if self.value.kind is ValueKind.MERGE else self.value.kind
         into = f"Go struct field {self.owner}.{self.path} of" if self.path else "Go value of"
         return InvalidLock(
-            f"{_PREFIX}cannot unmarshal {kind.value} into {into} type {type_name}", hints=(self.hint(),)
-        ).at(self.value.line, self.value.column)
+            f"{_PREFIX}cannot unmarshal {kind.value} into {into} type {type_name}",
+            hints=(self.hint(),),
+            place=(self.value.line, self.value.column),
+        )
 
 
 def _match(key: str, known: tuple[str, ...]) -> str | None:
@@ -132,4 +134,4 @@ class Header:
 
     def _error(self, text: str) -> InvalidLock:
         found = f"It has apiVersion '{self.version}' and kind '{self.kind}'."
-        return InvalidLock(text, hints=(found, self.hint)).at(self.line, self.column)
+        return InvalidLock(text, hints=(found, self.hint), place=(self.line, self.column))

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.bundle.document import API_VERSION
 from imgpkg.bundle.node_path import NodePath, PathState
-from imgpkg.bundle.yaml_value import ValueKind, format_float32, resolve
 from imgpkg.bundle.yaml_text import Edit, MappingNode, Position, ScalarNode, SequenceNode, scalar_text
+from imgpkg.bundle.yaml_value import ValueKind, format_float32, resolve
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidReference
 from imgpkg.oci.reference import Reference, without_login

@@ -67,7 +67,7 @@ class LockEntry:
 
     def locked(self, name: str) -> LockedImage:
         """Return the image; raise InvalidLock, whose hint names its place in the file `name`."""
-        reference = _digest_reference(self.text, look_at(name, self.at), self.line, self.column)
+        reference = _digest_reference(self.text, look_at(name, self.at), (self.line, self.column))
         return LockedImage(reference, self.annotations)
 
 
@@ -268,16 +268,16 @@ def _bundle_fields(item: Field) -> tuple[str, str, str]:
     return texts["image"], texts["tag"], item.hint()
 
 
-def _digest_reference(text: str, hint: str, line: int = 0, column: int = 0) -> Reference:
+def _digest_reference(text: str, hint: str, place: tuple[int, int] = (0, 0)) -> Reference:
     try:
         return Reference.parse_digest(text)
     except InvalidReference as error:
         # A reference of the form user:password@host is refused, and its password is not printed.
-        raise _not_a_digest(without_login(text), (f"{error}.", hint)).at(line, column) from error
+        raise _not_a_digest(without_login(text), (f"{error}.", hint), place) from error
 
 
-def _not_a_digest(text: str, hints: tuple[str, ...] = ()) -> InvalidLock:
-    return InvalidLock(f"Expected ref to be in digest form, got '{text}'", hints=hints)
+def _not_a_digest(text: str, hints: tuple[str, ...] = (), place: tuple[int, int] = (0, 0)) -> InvalidLock:
+    return InvalidLock(f"Expected ref to be in digest form, got '{text}'", hints=hints, place=place)
 
 
 def read_file(path: StrPath, shown: StrPath | None = None) -> bytes:

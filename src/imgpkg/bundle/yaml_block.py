@@ -77,7 +77,9 @@ class _Block:
             # What follows the dash is at its own column, as if there were a blank in place of the dash.
             self.lines[self.at] = f"{' ' * indent} {self.lines[self.at][indent + 1 :]}"
             items.append(self._node())
-        return Value(ValueKind.ARRAY, tuple(items), start + 1, 1 + sum(item.size for item in items), indent + 1)
+        return Value(
+            ValueKind.ARRAY, tuple(items), start + 1, 1 + sum(item.size for item in items), indent + 1
+        )
 
     def _mapping(self, indent: int) -> Value:
         start, size = self.at, 1

@@ -56,7 +56,9 @@ def read_document(data: bytes, name: str, *, strict: bool) -> Value:
         hint = f"{name} must be text in UTF-8 or UTF-16; look at byte {error.position}."
         raise _invalid(f"yaml: {error.reason}", hint) from error
     except _ComposeError as error:
-        raise _invalid(f"yaml: {error}", look_at(name, error.line), error.lines).at(error.line) from error
+        raise _invalid(
+            f"yaml: {error}", look_at(name, error.line), error.lines, place=(error.line, 0)
+        ) from error
     except (ValueError, OverflowError) as error:
         # PyYAML's own scanner does not check the range of numbers; libyaml reports them with their line.
         hint = f"Look at the escape codes and the %YAML directive of {name}."
@@ -74,11 +76,14 @@ def _syntax_error(error: Any, name: str) -> InvalidLock:
     # yaml.v2 omits the number of the first line.
     where = f"line {mark.line + 1}: " if mark.line else ""
     line, column = mark.line + 1, mark.column + 1
-    return _invalid(f"yaml: {where}{error.problem}", look_at(name, line, column)).at(line, column)
+    return _invalid(f"yaml: {where}{error.problem}", look_at(name, line, column), place=(line, column))
 
 
-def _invalid(text: str, hint: str, lines: tuple[str, ...] = ()) -> InvalidLock:
-    return InvalidLock(f"error converting YAML to JSON: {text}", hints=(hint,), lines=lines)
+def _invalid(
+    text: str, hint: str, lines: tuple[str, ...] = (), *, place: tuple[int, int] = (0, 0)
+) -> InvalidLock:
+    text = f"error converting YAML to JSON: {text}"
+    return InvalidLock(text, hints=(hint,), lines=lines, place=place)
 
 
 class _ComposeError(Exception):

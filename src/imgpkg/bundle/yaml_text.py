@@ -239,7 +239,7 @@ class MarkedText:
 
     def _invalid(self, at: int, problem: str) -> InvalidDocument:
         place = self.place(at)
-        return InvalidDocument(f"{place}: {problem}").at(place.line, place.column)
+        return InvalidDocument(f"{place}: {problem}", place=(place.line, place.column))
 
 
 def scalar_text(text: str) -> str:

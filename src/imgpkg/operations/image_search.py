@@ -166,6 +166,6 @@ def report_skipped(skipped: list[SkippedImage], *, strict: bool, on_event: Hook)
         lines = tuple(f"  {one}" for one in skipped)
         first = skipped[0].place
         text = f"{len(skipped)} image references cannot be used"
-        raise InvalidDocument(text, lines=lines, hints=(_STRICT,)).at(first.line, first.column)
+        raise InvalidDocument(text, lines=lines, hints=(_STRICT,), place=(first.line, first.column))
     for one in skipped:
         on_event(Warned(f"{one}; skipped"))

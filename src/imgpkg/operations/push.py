@@ -136,7 +136,8 @@ def _check_lock(path: str, *, strict: bool, on_event: Hook) -> None:
             f"{shown} cannot be used later",
             lines=tuple(f"  {line}" for line in lines),
             hints=(_HOW_TO_LOCK,),
-        ).at(problems[0].line, problems[0].column)
+            place=(problems[0].line, problems[0].column),
+        )
     for line, problem in zip(lines, problems, strict=True):
         on_event(Warned(f"{line}; {_LATER}" if problem.is_fatal else line))
 
