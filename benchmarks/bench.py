@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trustme
 from benchmarks.material import IMGPKG, Material
 from benchmarks.measure import CommandFailed, Spent, spent
-from benchmarks.registries import Link, Registry, docker_registry, free_port, link
+from benchmarks.registries import Link, Registry, docker_registry, free_port, link, settled
 from benchmarks.results import FLOOR, OTHER, OURS, Program, Row
 
 from imgpkg.session import Session
@@ -130,7 +130,7 @@ class Bench:
             argv[0] = self._program(name, words)
             before = sum(registry.requests() for registry in registries)
             one = spent(argv, self._env | work.env, given=work.given)
-            requests = sum(registry.requests() for registry in registries) - before
+            requests = settled(registries) - before
             _remove(Path(places["out"]))
         return one, requests, links
 

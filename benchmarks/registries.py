@@ -28,23 +28,34 @@ _SETTLED = 0.01
 _REQUEST = re.compile(rb'^[\d.]+ - - \[[^\]]+\] "', re.MULTILINE)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Registry:
     """A docker-registry at `address`, whose access log is the file `log`."""
 
     address: str
     log: Path
+    _read: int = 0
+    _requests: int = 0
 
     def requests(self) -> int:
-        """Return how many requests were answered; the last lines may come after their answers."""
-        before, now = -1, self._lines()
-        while before != now:
-            time.sleep(_SETTLED)
-            before, now = now, self._lines()
-        return now
+        """Return how many requests are in the log so far."""
+        with self.log.open("rb") as file:
+            file.seek(self._read)
+            added = file.read()
+        # A line may have been written in part.
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read += len(whole)
+        self._requests += len(_REQUEST.findall(whole))
+        return self._requests
 
-    def _lines(self) -> int:
-        return len(_REQUEST.findall(self.log.read_bytes()))
+
+def settled(registries: list[Registry]) -> int:
+    """Return how many requests these have answered; the last lines may come a moment after their answers."""
+    before, now = -1, sum(registry.requests() for registry in registries)
+    while registries and before != now:
+        time.sleep(_SETTLED)
+        before, now = now, sum(registry.requests() for registry in registries)
+    return now
 
 
 @contextlib.contextmanager

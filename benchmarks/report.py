@@ -52,8 +52,8 @@ def _aims(rows: list[Row]) -> str:
     for row, aim, found in reached:
         is_met = found.middle <= aim.most
         verdict = "met" if is_met else "**missed**"
-        lines.append([row.name, _aimed(aim), _spread(found), verdict])
-    return _table(["--", "--", "--:", "--"], ["work", "aim: at most", "measured", ""], lines)
+        lines.append([row.name, row.group, _aimed(aim), _spread(found), verdict])
+    return _table(["--", "--", "--", "--:", "--"], ["work", "where", "aim: at most", "measured", ""], lines)
 
 
 def _aimed(aim: Aim) -> str:

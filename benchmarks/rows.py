@@ -169,7 +169,7 @@ def _above(most: float, beside: str) -> dict[str, object]:
 
 def _moving(title: str, image: str, **more) -> tuple[Work, ...]:
     """To a tar file, from one, and between two registries."""
-    limits = {} if not more else {key: _above(*value) for key, value in more.items()}
+    limits = {key: _above(*value) for key, value in more.items()}
     place = f"{{image:{image}}}"
     return (
         Work(

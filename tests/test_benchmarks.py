@@ -104,7 +104,7 @@ class TestTables:
             (False, "copy of 30 images, one registry"),
         ]
         assert lines[0] == (
-            "| copy --to-tar, 3 × 200 MB | CPU above start-up 0.37 × that of skopeo, dir:"
+            "| copy --to-tar, 3 × 200 MB | loopback | CPU above start-up 0.37 × that of skopeo, dir:"
             " | 0.55 (0.50–0.60) | **missed** |"
         )
 
