@@ -66,13 +66,13 @@ class Session:
         self._programs = Programs(self.cancellation, self._warn)
         self._pool = Once(self._open_pool)
         self._insecure = Once(self._open_insecure)
-        self._client = Once(lambda: self._make_client(self._keychain, mirrors))
+        self._client = Once(lambda: self._make_client(self._keychain, self._mirrors))
         # They explain decisions; neither has a credential.
         unasked = (_AskedAndSent(), InactiveKeychains(self.settings.environ))
         # What settings name is read now: a mistake in it must not look like a failure of the first registry.
         self._certificates = named_certificates(self._settings)
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
-        mirrors = self._mirrors()
+        self._mirrors = self._find_mirrors()
         if self._settings.authorities:
             self._pool()
 
@@ -97,6 +97,12 @@ class Session:
         self._check_open()
         return client
 
+    @property
+    def has_mirrors(self) -> bool:
+        """True if images are read from the mirrors of a registries.conf; see `RegistryClient.sources`."""
+        self._check_open()
+        return self._mirrors is not None
+
     # The type has its public name here: looking up the types of this class loads it, importing it does not.
     def client_for(self, keychain: Keychain) -> imgpkg.RegistryClient:
         """Return another client on the same connections, with credentials of `keychain` and no mirrors."""
@@ -116,7 +122,7 @@ class Session:
             chunk_size=self.settings.upload_chunk_size,
         )
 
-    def _mirrors(self) -> MirroredReads | None:
+    def _find_mirrors(self) -> MirroredReads | None:
         chosen = self.settings.registries_conf
         # Without them the module is not even loaded.
         if chosen is None and not any(map(self.settings.environ.get, _MIRROR_VARIABLES)):

@@ -19,6 +19,7 @@ LOADED = {
     "pull -i": (77, 79, 21),
     "describe -b": (86, 73, 28),
     "pull -b": (86, 73, 30),
+    "auth explain": (56, 66, 14),
     "copy -i": (109, 69, 20),
 }
 # The standard library of other releases imports a few more.
@@ -51,6 +52,7 @@ def words(image, bundle, repository, folder, tmp_path):
         "pull -i": ["pull", "-i", image, "-o", str(tmp_path / "out")],
         "describe -b": ["describe", "-b", bundle],
         "pull -b": ["pull", "-b", bundle, "-o", str(tmp_path / "out")],
+        "auth explain": ["auth", "explain", image],
         "copy -i": ["copy", "-i", image, "--to-repo", f"{repository}-copy"],
     }
 

@@ -86,12 +86,12 @@ def _places(reference: str, decision: Decision, session: Session) -> tuple[str, 
     """Return where the reference is read from, in order; empty where no mirror or other location counts."""
     from imgpkg.oci.reference import parse_any
 
-    client, is_whole = session.client, str(decision.repository) == decision.repository.registry
-    if client.primary is client or is_whole:
+    is_whole = str(decision.repository) == decision.repository.registry
+    if is_whole or not session.has_mirrors:
         return ()
     asked = parse_any(reference)
     try:
-        found = tuple(map(str, client.sources(asked)))
+        found = tuple(map(str, session.client.sources(asked)))
     except UsageError as error:
         return (f"nowhere: {error}",)
     return () if found == (str(asked),) else found

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -84,6 +83,8 @@ class AksSource:
             return self._authorize(registry, cloud, REGISTRY_SCOPE, ends)
 
     def _authorize(self, registry: str, cloud: AzureCloud, scope: str, ends: float) -> TemporaryCredential:
+        from dataclasses import asdict
+
         reply = sdk.call(
             "aks",
             {"cloud": asdict(cloud), "scope": scope},

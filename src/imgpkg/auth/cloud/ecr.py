@@ -9,11 +9,9 @@ import re
 import time
 from base64 import b64decode, b64encode
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from stat import S_ISREG
-from tempfile import mkstemp
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.auth.cloud import sdk
@@ -97,6 +95,8 @@ class EcrSource:
         return self._renewal.finding(registry, repository)
 
     def _acquire(self, registry: EcrRegistry) -> TemporaryCredential | NoCredential:
+        from dataclasses import asdict
+
         # The metadata service is the last provider in the chain; without it there are no credentials.
         if self._machine.absence.is_known:
             return _without_keys(registry)
@@ -331,6 +331,8 @@ class EcrCache:
         return entries if isinstance(entries, dict) else {}
 
     def _write(self, text: str) -> None:
+        from tempfile import mkstemp
+
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         # mkstemp creates the file with mode 0600; the rename keeps readers from seeing half of it.
         descriptor, path = mkstemp(prefix=".cache", suffix=".json", dir=self._folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException
 from threading import Lock
 from typing import TYPE_CHECKING, TypedDict
 
@@ -62,6 +61,8 @@ class MetadataService:
             return not self._is_there
 
     def _answers(self) -> bool:
+        from http.client import HTTPConnection, HTTPException
+
         with closing(HTTPConnection(self.host, self.port, timeout=SECONDS)) as connection:
             try:
                 # Any status counts: AWS requires a token and Google a header, but each responds.

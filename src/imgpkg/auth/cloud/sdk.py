@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from concurrent.futures import Future
 from contextlib import suppress
 from importlib import import_module
 from math import ceil
@@ -155,6 +154,8 @@ def within(seconds: float, work: Callable[[], T], *, asking: str = "", programs:
     The thread that works cannot be ended, so it is left alone until its own time-outs end it. The same
     happens when the scope of `programs` is cancelled, which raises Cancelled here.
     """
+    from concurrent.futures import Future
+
     future: Future[T] = Future()
 
     def run() -> None:
