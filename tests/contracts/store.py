@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -143,6 +144,26 @@ class LocalStoreContract(StoreContract):
         blob = next(blob for blob, data in layers(IMAGES[0]) if data == BIG)
         with self.source(tmp_path) as source, pytest.raises(VerificationError, match="sha256 checksum"):
             read(source, blob)
+
+    def test_the_last_bytes_of_a_damaged_blob_are_withheld(self, tmp_path):
+        self.fill(tmp_path, IMAGES[0])
+        self.damage(tmp_path, BIG)
+        blob = next(blob for blob, data in layers(IMAGES[0]) if data == BIG)
+        received, block = [], bytearray(1 << 20)
+        with self.source(tmp_path) as source, source.blob(blob) as stream:
+            with pytest.raises(VerificationError):
+                received.extend(iter(lambda: stream.readinto(block), 0))
+            assert len(BIG) - len(block) <= sum(received) < len(BIG)
+
+    def test_a_blob_says_where_a_file_has_the_bytes_that_are_read_next(self, tmp_path):
+        self.fill(tmp_path, IMAGES[0])
+        blob = next(blob for blob, data in layers(IMAGES[0]) if data == BIG)
+        with self.source(tmp_path) as source, source.blob(blob) as stream:
+            for size in (1, 512, 1 << 20, 1 << 20):
+                descriptor, offset = stream.file_position()
+                block = bytearray(size)
+                count = stream.readinto(block)
+                assert os.pread(descriptor, count, offset) == block[:count] != b""
 
     def test_one_byte_too_many_is_refused(self, tmp_path):
         ((blob, data),) = layers(IMAGES[2])

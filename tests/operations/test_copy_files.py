@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
+import socket
 import tarfile
+from functools import partial
+from urllib.parse import parse_qs
 
 import pytest
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_bundle, make_image, make_index
+from tests.servers.raw import RawServer
 
 from imgpkg import errors
 from imgpkg.content.archive.manifest import ArchiveImage, ArchiveIndex, Marks
@@ -41,6 +46,19 @@ def nested(embedded_registry, session, tmp_path):
     inner = make_bundle(session, f"{address}/bundles/nested-in:v1", {image: {}}, tmp_path / "nested-in")
     images = {inner: {}, index: {"kind": "index"}, image: {}}
     return make_bundle(session, f"{address}/bundles/nested:v1", images, tmp_path / "nested", files={"f": "x"})
+
+
+def believe(sent, conversation):
+    """Take blobs as a registry that checks nothing; `sent` gets how many bytes came for each digest."""
+    if conversation.sock.recv(1, socket.MSG_PEEK) == b"\x16":
+        conversation.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        return
+    while (head := conversation.receive_head()) is not None:
+        body = conversation._file.read(int(head.header("Content-Length") or 0))
+        if head.method == "PUT":
+            sent[parse_qs(head.target.partition("?")[2])["digest"][0]] = len(body)
+        status = {"POST": "202 Accepted", "PUT": "201 Created"}.get(head.method, "404 Not Found")
+        conversation.respond(status=status, headers=[("Location", "/upload")])
 
 
 class TestATarFile:
@@ -156,6 +174,22 @@ class TestATarFile:
             copy_to_repository(
                 CopySource(tar=str(tar)), f"{another_registry.address}/from-tar/named", session=session
             )
+
+    @pytest.mark.parametrize("write", [copy_to_tar, copy_to_layout])
+    def test_with_a_damaged_layer_never_sends_all_of_it(self, embedded_registry, session, tmp_path, write):
+        path, text = tmp_path / "copied", random.Random(5).randbytes(2_000_000).hex()
+        image = make_image(session, f"{embedded_registry.address}/app/withheld", [text])
+        write(CopySource(image=str(image)), path, session=session)
+        (layer,) = session.client.manifest(image).layers
+        is_tar = path.is_file()
+        damaged = path if is_tar else path / "blobs" / "sha256" / layer.digest.hex
+        damaged.write_bytes(damaged.read_bytes().replace(b"\x1f\x8b", b"\x1f\x00"))
+        source = CopySource(tar=path) if is_tar else CopySource(layout=path)
+        sent = {}
+        with RawServer(partial(believe, sent)) as server, pytest.raises(errors.VerificationError) as caught:
+            copy_to_repository(source, f"{server.address}/from/withheld", session=session)
+        assert str(caught.value).startswith(f"Reading blob {layer.digest} of {path}: error verifying sha256")
+        assert 0 < sent[str(layer.digest)] < layer.size
 
     def test_without_the_left_out_layers_cannot_be_imported_with_them(
         self, embedded_registry, another_registry, session, tmp_path

@@ -21,6 +21,7 @@ from imgpkg.errors import ConnectionFailed
 from imgpkg.registry.auth.authorizer import Authorizer
 from imgpkg.registry.client import RegistryClient
 from imgpkg.registry.exchange import Exchange, Retry
+from imgpkg.transport.message import read_blocks
 
 LOGIN = Credential("user", "pass-word")
 
@@ -136,7 +137,7 @@ class Wire:
         body = b""
         if request.body is not None:
             with request.body.open() as source:
-                body = source.read(request.body.length)
+                body = b"".join(data.tobytes() for data, _ in read_blocks(source, request.body.length))
         asked = Asked(request.method, request.url, Headers(request.headers.items()), body)
         with self._lock:
             self.asked.append(asked)

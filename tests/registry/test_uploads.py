@@ -357,7 +357,7 @@ class TestSources:
 
     def test_that_fail_stop_the_upload_with_their_own_error(self):
         class Broken(io.BytesIO):
-            def read(self, size=-1, /):
+            def readinto(self, buffer, /):
                 raise VerificationError("wrong bytes")
 
         with pytest.raises(VerificationError, match="wrong bytes"):

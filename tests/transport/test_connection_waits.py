@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.servers.raw import RawServer, answering
@@ -27,8 +30,28 @@ class _Zeros:
     def __exit__(self, *exception):
         return None
 
-    def read(self, size):
-        return bytes(size)
+    def readinto(self, buffer):
+        return len(buffer)
+
+
+class _Hole(_Zeros):
+    """A file of zeros, which the kernel sends from there."""
+
+    def __init__(self, path):
+        path.touch()
+        os.truncate(path, 1 << 30)
+        self._file = path.open("rb")
+        self._at = 0
+
+    def __exit__(self, *exception):
+        self._file.close()
+
+    def file_position(self):
+        return self._file.fileno(), self._at
+
+    def readinto(self, buffer):
+        self._at += len(buffer)
+        return len(buffer)
 
 
 @contextlib.contextmanager
@@ -82,13 +105,20 @@ def no_reading(pool, stack):
     pool.send(Request("PUT", server.url, body=Body(1 << 30, _Zeros)))
 
 
-STAGES = [no_connection, no_handshake, no_headers, no_body, no_reading]
+def no_reading_of_a_file(pool, stack):
+    server = stack.enter_context(RawServer(silent))
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    pool.send(Request("PUT", server.url, body=Body(1 << 30, lambda: _Hole(Path(folder, "hole")))))
+
+
+STAGES = [no_connection, no_handshake, no_headers, no_body, no_reading, no_reading_of_a_file]
 WORDS = {
     no_connection: ("no connection", "i/o timeout"),
     no_handshake: ("no TLS handshake", "TLS handshake timeout"),
     no_headers: ("no response", "timeout awaiting response headers"),
     no_body: ("no data received", "read: i/o timeout"),
     no_reading: ("no data accepted", "write: i/o timeout"),
+    no_reading_of_a_file: ("no data accepted", "write: i/o timeout"),
 }
 
 
@@ -104,7 +134,8 @@ def test_a_long_wait_is_announced_once_and_ends_at_its_limit(stage, stack):
     limits = {"connect_timeout": 0.6, "header_timeout": 0.6, "idle_timeout": 0.6}
     with Pool(**limits, quiet_time=0.2, on_wait=said.append) as pool, pytest.raises(TimedOut) as caught:
         stage(pool, stack)
-    (text,) = said
+    # Buffers between two sockets may take some more of a file after a pause: then there are two equal waits.
+    (text,) = set(said) if stage is no_reading_of_a_file else said
     missing, reason = WORDS[stage]
     assert f": {missing} for 0 s, waiting for up to 1 s" in text
     assert text.startswith(("GET http", "PUT http"))

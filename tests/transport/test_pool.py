@@ -317,9 +317,9 @@ class Source(io.BytesIO):
         self.largest = 0
         opened.append(self)
 
-    def read(self, size=-1):
-        self.largest = max(self.largest, size)
-        return super().read(size)
+    def readinto(self, buffer):
+        self.largest = max(self.largest, len(buffer))
+        return super().readinto(buffer)
 
 
 class TestRequestBodies:
@@ -361,7 +361,7 @@ class TestRequestBodies:
 
     def test_a_body_whose_reading_fails_is_a_local_failure(self, pool, tmp_path):
         class Broken(io.BytesIO):
-            def read(self, size=-1):
+            def readinto(self, buffer):
                 raise OSError(5, "Input/output error")
 
         with RawServer(answering()) as server, pytest.raises(LocalIOError, match="input/output error"):

@@ -46,8 +46,8 @@ class Fetched:
     def __init__(self, pool, url):
         self._response = pool.send(Request("GET", url))
 
-    def read(self, size, /):
-        return self._response.read(size)
+    def readinto(self, buffer, /):
+        return self._response.readinto(buffer)
 
     def __enter__(self):
         return self

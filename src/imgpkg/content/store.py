@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import local_io
+from imgpkg.oci.descriptor import file_position_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -60,6 +61,7 @@ class OpenedBlob:
     def __init__(self, context: AbstractContextManager[Readable]) -> None:
         self._context = context
         self._stream = context.__enter__()
+        self.file_position = file_position_of(self._stream)
 
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at most `size` bytes, b"" at the end."""
@@ -113,6 +115,10 @@ class FileRange:
 
     def __exit__(self, *exception: object) -> None:
         pass
+
+    def file_position(self) -> tuple[int, int]:
+        """Return the descriptor, and the offset of the byte that is read next."""
+        return self._descriptor, self._at
 
     def skip(self, count: int) -> int:
         """Skip at most `count` bytes; return how many were skipped."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
 from imgpkg.expression import expression
 from imgpkg.oci import media
 from imgpkg.values import FrozenDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 EMPTY: Mapping[str, str] = FrozenDict()
 
@@ -167,6 +170,15 @@ class Readable(ByteStream, Protocol):
         ...
 
 
+def file_position_of(stream: object) -> Callable[[], tuple[int, int]] | None:
+    """Return the method with which a stream names the file that it is read from; None without a file.
+
+    The method returns the descriptor of the open file and the offset of the byte that is read next.
+    """
+    found: Callable[[], tuple[int, int]] | None = getattr(stream, "file_position", None)
+    return found
+
+
 def read_by(stream: ByteStream, size: int) -> bytes:
     """Return at most `size` bytes of a stream that has no such method, and no more than a block."""
     buffer = bytearray(min(size, BLOCK))
@@ -191,6 +203,8 @@ class VerifiedReader:
         self._size = size
         # Hashed while it is read, so that content is never read twice.
         self._hash = hashlib.new(digest.algorithm)
+        # There are no bytes of the stream in memory: its position is that of this one.
+        self.file_position = file_position_of(stream)
         self.count = 0
 
     def read(self, size: int = BLOCK, /) -> bytes:

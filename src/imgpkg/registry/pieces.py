@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import RegistryError
 from imgpkg.expression import expression
+from imgpkg.oci.descriptor import file_position_of
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.failure import unusable
 from imgpkg.transport.message import Body, Request
@@ -164,16 +165,17 @@ class _Rewindable:
             self._source = self._body.open()
             self._source.__enter__()
             self._position = 0
-        while self._position < start and self.read(min(start - self._position, _BLOCK)):
+        skipped = memoryview(bytearray(min(start - self._position, _BLOCK)))
+        while self._position < start and self.readinto(skipped[: start - self._position]):
             pass
-        return _Slice(self, length)
+        return _Slice(self, length, file_position_of(self._source))
 
-    def read(self, size: int) -> bytes:
-        """Return at most `size` bytes at the position."""
+    def readinto(self, buffer: memoryview) -> int:
+        """Write at least one byte at the position to `buffer` and return how many; 0 at the end."""
         assert self._source is not None  # noqa: S101 - `part` came first
-        data = self._source.read(size)
-        self._position += len(data)
-        return data
+        count = self._source.readinto(buffer)
+        self._position += count
+        return count
 
     def close(self) -> None:
         """Close the body, which may be opened again."""
@@ -185,14 +187,17 @@ class _Rewindable:
 class _Slice:
     """The next `left` bytes of a body, which stays open."""
 
-    def __init__(self, body: _Rewindable, left: int) -> None:
+    def __init__(
+        self, body: _Rewindable, left: int, file_position: Callable[[], tuple[int, int]] | None
+    ) -> None:
         self._body = body
         self._left = left
+        self.file_position = file_position
 
-    def read(self, size: int, /) -> bytes:
-        data = self._body.read(min(size, self._left))
-        self._left -= len(data)
-        return data
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = self._body.readinto(memoryview(buffer)[: self._left])
+        self._left -= count
+        return count
 
     def __enter__(self) -> Self:
         return self

@@ -11,6 +11,7 @@ from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized, local_io
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted
 from imgpkg.locks import KeyedLocks
+from imgpkg.oci.descriptor import file_position_of
 from imgpkg.oci.reference import DOCKER_HUB
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.endpoint import with_query
@@ -81,12 +82,13 @@ class _CountedBody:
     def __init__(self, source: OpenBody, progress: _UploadProgress) -> None:
         self._source = source
         self._progress = progress
+        self.file_position = file_position_of(source)
 
-    def read(self, size: int, /) -> bytes:
-        data = self._source.read(size)
-        if data:
-            self._progress.add(len(data))
-        return data
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        count = self._source.readinto(buffer)
+        if count:
+            self._progress.add(count)
+        return count
 
     def __enter__(self) -> Self:
         return self
@@ -324,7 +326,7 @@ def _read(body: Body) -> bytes:
     with local_io("open", "request body"):
         source = body.open()
     with source:
-        return b"".join(read_blocks(source, body.length))
+        return b"".join(data.tobytes() for data, _ in read_blocks(source, body.length))
 
 
 @dataclass(frozen=True, slots=True)

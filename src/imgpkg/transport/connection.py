@@ -33,6 +33,8 @@ _RECORDS = 1 << 16
 _AHEAD = 1 << 13
 # RFC 1035 section 2.3.4.
 _LONGEST_LABEL = 63
+# Errors of sendfile(2) that are those of the file, or of a file system without such an operation.
+_NO_SENDFILE = frozenset({errno.EINVAL, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP})
 # The first byte of what a server answers (RFC 8446 section 5.1).
 _HANDSHAKE = b"\x16"
 
@@ -129,12 +131,47 @@ class Connection:
             self._sock.setsockopt(socket.IPPROTO_TCP, cork, 0)
         return False
 
-    def send(self, data: Buffer, wait: Callable[[], Wait]) -> None:
-        """Write all of `data`; `wait` makes the limit for each piece that the peer accepts."""
+    def send(self, data: Buffer, wait: Callable[[], Wait], position: tuple[int, int] | None = None) -> None:
+        """Write all of `data`; `wait` makes the limit for each piece that the peer accepts.
+
+        `position` is where a file has the same bytes: its descriptor and the offset. Without TLS the kernel
+        takes them from there (sendfile(2)), and copies nothing.
+        """
         view = memoryview(data).cast("B")
+        if position is not None and self._is_plain:
+            view = view[self._send_file(*position, len(view), wait) :]
         while view:
             count = self._within(wait(), lambda rest=view: self._channel.send(rest))  # type: ignore[misc]
             view = view[count:]
+
+    @property
+    def _is_plain(self) -> bool:
+        return self._channel is self._sock and not hasattr(self._sock, "context") and hasattr(os, "sendfile")
+
+    def _send_file(self, descriptor: int, offset: int, count: int, wait: Callable[[], Wait]) -> int:
+        """Write `count` bytes of a file and return how many were written: fewer where it cannot be read."""
+        sent = 0
+        try:
+            while sent < count:
+                piece = self._send_some(descriptor, offset + sent, count - sent, wait())
+                if not piece:
+                    break
+                sent += piece
+        except OSError as error:
+            # The caller writes the rest from memory.
+            if error.errno not in _NO_SENDFILE:
+                raise
+        return sent
+
+    def _send_some(self, descriptor: int, offset: int, count: int, wait: Wait) -> int:
+        """Write at least one byte of a file and return how many; 0 at its end."""
+        # The socket does not block, as `_within` has set it for the head of the request.
+        poll = select.poll()
+        poll.register(self._sock, select.POLLOUT)
+        while True:
+            with suppress(BlockingIOError):
+                return os.sendfile(self._sock.fileno(), descriptor, offset, count)
+            poll.poll(1000 * wait.slice())
 
     def receive_into(self, buffer: Buffer, wait: Wait) -> int:
         """Read at least one byte into `buffer` and return the count; 0 at the end."""

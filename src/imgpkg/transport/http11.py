@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from imgpkg.errors import ImgpkgError
-    from imgpkg.transport.message import Request
+    from imgpkg.transport.message import Block, Request
     from imgpkg.transport.pool import ContextOf, Limits, Route
 
 _BLOCK_SIZE = 1 << 18
@@ -177,12 +177,12 @@ class Link:
         with source:
             self._put(request, connection, read_blocks(source, request.body.length))
 
-    def _put(self, request: Request, connection: Connection, blocks: Iterator[bytes]) -> None:
+    def _put(self, request: Request, connection: Connection, blocks: Iterator[Block]) -> None:
         wait = partial(self.wait, request, Phase.REQUEST, self._limits.idle)
         try:
             connection.send(_head(request, self.route), wait)
-            for block in blocks:
-                connection.send(block, wait)
+            for data, position in blocks:
+                connection.send(data, wait, position)
         except CLOSED as error:
             if self._scope.is_cancelled:
                 raise self.failure(request, error, Phase.REQUEST) from error

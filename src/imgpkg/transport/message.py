@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Opener: TypeAlias = "Callable[[], OpenBody]"
+# Bytes, and the descriptor and offset of a file that has them.
+Block: TypeAlias = "tuple[memoryview, tuple[int, int] | None]"
 
 _EMPTY: Mapping[str, str] = MappingProxyType({})
 _BLOCK_SIZE = 1 << 20
@@ -43,10 +45,14 @@ _UNPRINTABLE = expression(r"[\x00-\x20\x7f-\x9f\u2028\u2029]")
 
 
 class OpenBody(Protocol):
-    """Bytes to send, in the form of an open file; what entering it returns is not used."""
+    """Bytes to send, in the form of an open file; what entering it returns is not used.
 
-    def read(self, size: int, /) -> bytes:
-        """Return at most `size` bytes, b"" at the end."""
+    A body may have a method `file_position` too, which returns the descriptor of an open file and the offset
+    at which this has the bytes that are read next.
+    """
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        """Write at least one byte to the start of `buffer` and return how many; 0 at the end."""
         ...
 
     def __enter__(self) -> object: ...
@@ -65,17 +71,27 @@ class Body:
     secret: bool = False
 
 
-def read_blocks(source: OpenBody, length: int) -> Iterator[bytes]:
-    """Yield the `length` bytes of an open body; raise LocalIOError when they cannot be read."""
+def read_blocks(source: OpenBody, length: int) -> Iterator[Block]:
+    """Yield the `length` bytes of an open body, and their positions; raise LocalIOError for too few.
+
+    All blocks are in the same memory, each until the next. A body that verifies its bytes does not return the
+    last of them before all are verified: of wrong ones, no request is ever completed.
+
+    This holds for bytes that are then sent from their file, too. A file that changes between the two is found
+    by the registry only, which compares what it received with the `digest` of the request.
+    """
     left = length
+    find: Callable[[], tuple[int, int]] | None = getattr(source, "file_position", None)
+    memory = memoryview(bytearray(min(length, _BLOCK_SIZE)))
     while left:
+        position = None if find is None else find()
         with local_io("read", "request body"):
-            block = source.read(min(left, _BLOCK_SIZE))
+            count = source.readinto(memory[:left])
         # The Content-Length is sent already: the request cannot be completed.
-        if not block:
+        if not count:
             raise LocalIOError(f"read request body: {left} of {length} bytes are missing")
-        left -= len(block)
-        yield block
+        left -= count
+        yield memory[:count], position
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from imgpkg.content.archive.reader import Archive
 from imgpkg.content.layout import Layout
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
+from imgpkg.oci.descriptor import file_position_of
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
 from imgpkg.operations.copy.collection import (
     LOCK_LABEL,
@@ -167,6 +168,7 @@ class _NamedStream:
         self.verifies = getattr(stream, "verifies", None)
         self._stream = stream
         self._what = what
+        self.file_position = file_position_of(stream)
 
     def read(self, size: int = 1 << 20, /) -> bytes:
         with doing(self._what):
