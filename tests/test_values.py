@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies
+from tests.servers import signatures
 
 import imgpkg
 from imgpkg import errors
@@ -53,6 +54,10 @@ POSITION = imgpkg.Position("some.yml", 1, 2)
 RESOLVED = imgpkg.ResolvedImage("a/b:1", REFERENCE, (POSITION,))
 SKIPPED = imgpkg.SkippedImage(POSITION, "{{ x }}", "is a template")
 DOCUMENT = imgpkg.DocumentFile("some.yml", b"a: b", is_inside=True)
+PUBLIC_KEY = imgpkg.PublicKey.parse(signatures.public_pem(signatures.MAKERS["p256"]()), "cosign.pub")
+SIGNER = imgpkg.SignerIdentity("me@example.com", "https://login.example.com", "trusted_root.json")
+REQUIREMENT = imgpkg.Requirement((PUBLIC_KEY,), (SIGNER,), annotations={"k": "v"})
+RULE = imgpkg.PolicyRule(("registry.example.com/**",), (REQUIREMENT,))
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
@@ -106,7 +111,13 @@ VALUES = [
     imgpkg.Planned(1, 2),
     PREVIEWED,
     imgpkg.PullResult(REFERENCE, is_bundle=True, images_lock=STATUS, nested=(imgpkg.PullResult(REFERENCE),)),
-    imgpkg.PushResult(REFERENCE, "v1"),
+    imgpkg.Policy((RULE,), checks_members=True),
+    PUBLIC_KEY,
+    imgpkg.PushResult(REFERENCE, "v1", REFERENCE),
+    REQUIREMENT,
+    RULE,
+    SIGNER,
+    imgpkg.Verified(REFERENCE, ("cosign.pub",), ("https://slsa.dev/provenance/v1",)),
     REFERENCE,
     REFERENCE.repository,
     imgpkg.Settings(LOGIN, {"IMGPKG_PASSWORD": SECRET}, ("ca.pem",), insecure=True),

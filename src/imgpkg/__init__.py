@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import ImagesLock as ImagesLock
     from imgpkg.bundle.lock import LockedImage as LockedImage
     from imgpkg.bundle.lock import read_lock as read_lock
+    from imgpkg.bundle.policy_file import read_policy as read_policy
     from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.errors import ImgpkgError as ImgpkgError
     from imgpkg.events import BlobAdvanced as BlobAdvanced
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.values import CopyOptions as CopyOptions
     from imgpkg.operations.copy.values import CopyResult as CopyResult
     from imgpkg.operations.copy.values import CopySource as CopySource
+    from imgpkg.operations.copy.values import Verified as Verified
     from imgpkg.operations.delete import Deleted as Deleted
     from imgpkg.operations.delete import DeletionOutcome as DeletionOutcome
     from imgpkg.operations.delete import delete_image as delete_image
@@ -100,12 +102,20 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
+    from imgpkg.operations.verification import verify_signatures as verify_signatures
     from imgpkg.registry.client import RegistryClient as RegistryClient
     from imgpkg.session import Session as Session
     from imgpkg.session import explain as explain
     from imgpkg.settings import Login as Login
     from imgpkg.settings import Settings as Settings
     from imgpkg.settings import Side as Side
+    from imgpkg.trust.identity import SignerIdentity as SignerIdentity
+    from imgpkg.trust.key import PublicKey as PublicKey
+    from imgpkg.trust.key import SigningKey as SigningKey
+    from imgpkg.trust.policy import Match as Match
+    from imgpkg.trust.policy import Policy as Policy
+    from imgpkg.trust.policy import PolicyRule as PolicyRule
+    from imgpkg.trust.policy import Requirement as Requirement
 
     __version__: str
 
@@ -153,15 +163,19 @@ _HOMES = {
     "LockedImage": "bundle.lock",
     "Login": "settings",
     "Manifest": "oci.manifest",
+    "Match": "trust.policy",
     "Member": "bundle.graph",
     "Message": "events",
     "NearMiss": "auth.keychain",
     "Outcome": "auth.keychain",
     "PackAdvanced": "events",
     "PackStarted": "events",
-    "Position": "bundle.yaml_text",
     "Planned": "events",
+    "Policy": "trust.policy",
+    "PolicyRule": "trust.policy",
+    "Position": "bundle.yaml_text",
     "PreviewedImage": "operations.copy.preview",
+    "PublicKey": "trust.key",
     "PullResult": "operations.pull",
     "PushResult": "operations.push",
     "Readable": "oci.descriptor",
@@ -169,15 +183,19 @@ _HOMES = {
     "RegistryClient": "registry.client",
     "RemovedLogin": "operations.login",
     "Repository": "oci.reference",
+    "Requirement": "trust.policy",
     "ResolvedImage": "operations.image_search",
     "RewriteResult": "operations.rewrite",
     "Session": "session",
     "Settings": "settings",
     "Side": "settings",
+    "SignerIdentity": "trust.identity",
+    "SigningKey": "trust.key",
     "SkippedImage": "operations.image_search",
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "Verified": "operations.copy.values",
     "Warned": "events",
     "check_access": "operations.check",
     "check_copy": "operations.copy.access",
@@ -199,8 +217,10 @@ _HOMES = {
     "push": "operations.push",
     "read_bundle": "operations.describe",
     "read_lock": "bundle.lock",
+    "read_policy": "bundle.policy_file",
     "resolve": "operations.tag",
     "rewrite_images": "operations.rewrite",
+    "verify_signatures": "operations.verification",
 }
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use
 

@@ -21,6 +21,7 @@ ImgpkgError                     base class of all exceptions of the package
 │   └── Unsupported             the registry does not offer it, as where deletion is switched off
 ├── ChallengeError              a challenge that cannot or must not be answered, a failed token request
 ├── VerificationError           content that differs from its digest or size
+│   └── Untrusted               an image without the signatures that the policy requires
 ├── UnpackError                 a layer that cannot be unpacked, or must not be
 ├── ArchiveError                an incomplete or damaged tar file or layout folder
 ├── NotABundle, IsABundle       the image is of the other kind
@@ -322,7 +323,11 @@ class ChallengeError(ImgpkgError):
 
 
 class VerificationError(ImgpkgError):
-    """Content that differs from its digest or size."""
+    """Content that differs from its digest or size, or a signature that is none."""
+
+
+class Untrusted(VerificationError):
+    """An image without a signature or attestation that the policy requires; nothing was written."""
 
 
 class UnpackError(ImgpkgError):

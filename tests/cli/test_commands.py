@@ -59,6 +59,15 @@ SIDES = {
 # Without what gives a credential.
 CREDENTIAL = {"anon", "password", "token", "username"}
 NETWORK = {name: flag for name, flag in REGISTRY.items() if not CREDENTIAL & set(name.split("-"))}
+VERIFY = {
+    "verify-key": ((), ""),
+    "verify-policy": ("", ""),
+    "verify-identity": ("", ""),
+    "verify-identity-regexp": ("", ""),
+    "verify-issuer": ("", ""),
+    "verify-issuer-regexp": ("", ""),
+    "trusted-root": ("", ""),
+}
 OWN = {
     "": {"version": (False, "v")},
     "push": {
@@ -72,6 +81,9 @@ OWN = {
         "lock-output": ("", ""),
         "strict": (False, ""),
         "labels": ({}, "l"),
+        "sign-key": ("", ""),
+        "sign-format": ("tag", ""),
+        "sign-password-file": ("", ""),
         "upload-chunk-size": ("", ""),
     },
     "lock": {
@@ -94,6 +106,7 @@ OWN = {
         "recursive": (False, "r"),
         "lock": ("", ""),
         "image-is-bundle-check": (True, ""),
+        **VERIFY,
     },
     "copy": {
         **BUNDLE,
@@ -115,6 +128,7 @@ OWN = {
         "referrers": (False, ""),
         "dry-run": (False, ""),
         "check": (False, ""),
+        **VERIFY,
         **SIDES,
     },
     "describe": {

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg.dataclass import dataclass, field
-from imgpkg.errors import InvalidManifest, doing
+from imgpkg.errors import ImgpkgError, InvalidManifest, IsABundle, UsageError, doing
 from imgpkg.expression import expression
+from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 from imgpkg.oci.manifest import ImageConfig, Manifest
 from imgpkg.oci.reference import Reference, Repository
@@ -19,6 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 BUNDLE_LABEL = "dev.carvel.imgpkg.bundle"
+_SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 # A configuration is held in memory as a whole.
 MAX_CONFIG = 32 << 20
 _NOT_IN_A_TAG = expression(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
@@ -109,6 +111,28 @@ def read_stream(stream: Readable, config: Descriptor) -> bytes:
     return b"".join(iter(lambda: stream.read(1 << 20), b""))
 
 
+def refuse_schema_1(found: Image, kind: type[ImgpkgError]) -> None:
+    """Raise `kind` for a manifest of schema 1: the error "not an image" alone would not help."""
+    if found.manifest.media_type in _SCHEMA_1:
+        raise kind(
+            f"Unable to pull '{found.reference}': it is an image of Docker's manifest schema 1 "
+            f"({found.manifest.media_type}), which has been given up and is not supported "
+            "(hint: build or push the image again with a current tool, which writes schema 2 or OCI)"
+        )
+
+
+def refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
+    """Raise UsageError for what cannot be pulled as an image, or IsABundle with `refuse_bundles`."""
+    refuse_schema_1(found, UsageError)
+    if not found.manifest.is_image:
+        raise UsageError(
+            "Unable to pull non-images, such as image indexes. "
+            "(hint: provide a specific digest to the image instead)"
+        )
+    if found.is_bundle and refuse_bundles:
+        raise IsABundle("Expected bundle flag when pulling a bundle (hint: Use -b instead of -i for bundles)")
+
+
 def internal_tag(digest: Digest) -> str:
     """Return the tag that protects a manifest from garbage collection: `sha256-HEX.imgpkg`."""
     return f"{digest.algorithm}-{digest.hex}.imgpkg"
@@ -122,6 +146,11 @@ def locations_tag(bundle: Digest) -> str:
 def signature_tag(digest: Digest) -> str:
     """Return the tag at which cosign stores the signatures of an image: `sha256-HEX.sig`."""
     return f"{digest.algorithm}-{digest.hex}.sig"
+
+
+def attestation_tag(digest: Digest) -> str:
+    """Return the tag at which cosign stores the attestations of an image: `sha256-HEX.att`."""
+    return f"{digest.algorithm}-{digest.hex}.att"
 
 
 def repository_based_tag(origin: str, digest: Digest) -> str:

@@ -128,6 +128,30 @@ REGISTRY = (
         default=True,
     ),
 )
+VERIFY = (
+    Flag(
+        "verify-key",
+        ValueType.ARRAY,
+        "File with a public key, or env://NAME, that has to have signed what is asked for; any of several "
+        "(may be repeated)",
+    ),
+    text(
+        "verify-policy", "File with a policy: by repository, which signatures and attestations are required"
+    ),
+    text(
+        "verify-identity",
+        "E-mail or URI of the signer's certificate; with --verify-issuer and --trusted-root",
+    ),
+    text("verify-identity-regexp", "Expression for the whole identity, instead of --verify-identity"),
+    text("verify-issuer", "URL of the provider that the signer logged in at"),
+    text("verify-issuer-regexp", "Expression for the whole issuer, instead of --verify-issuer"),
+    text("trusted-root", "File trusted_root.json with the authorities and logs of sigstore"),
+)
+SIGN = (
+    text("sign-key", "File with a private key in PEM, or env://NAME, to sign the pushed image with"),
+    text("sign-format", "Where the signature is kept: tag (as cosign 1 and 2) or bundle", default="tag"),
+    text("sign-password-file", "File with the password of the private key ($IMGPKG_SIGN_PASSWORD)"),
+)
 # Time limits and retries are about the network of this machine, and mirrors about reading only.
 _BOTH_SIDES = frozenset(
     {

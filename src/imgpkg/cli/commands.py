@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.cli import auth_commands
 from imgpkg.cli.arguments import Flag, ValueType, switch, text
-from imgpkg.cli.command import BUNDLE, FROM_REGISTRY, IMAGE, REGISTRY, TO_REGISTRY, Command
+from imgpkg.cli.command import BUNDLE, FROM_REGISTRY, IMAGE, REGISTRY, SIGN, TO_REGISTRY, VERIFY, Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,6 +71,7 @@ PUSH = Command(
         text("lock-output", "File to write a BundleLock to; only with --bundle"),
         Flag("labels", ValueType.LABELS, "Label of the image as key=value (may be repeated)", short="l"),
         _CHUNK_SIZE,
+        *SIGN,
         *REGISTRY,
     ),
     "handlers.push",
@@ -95,6 +96,7 @@ PULL = Command(
         ),
         switch("recursive", "Also pull the bundles that the bundle contains", short="r"),
         switch("image-is-bundle-check", "Refuse to pull a bundle with --image", default=True),
+        *VERIFY,
         *REGISTRY,
     ),
     "handlers.pull",
@@ -128,6 +130,7 @@ COPY = Command(
         switch("referrers", "Also copy what refers to an image as its subject (OCI referrers)"),
         switch("dry-run", "Print what would be copied and with which credentials, and copy nothing"),
         switch("check", "First check that all sources can be read and the destination can be written to"),
+        *VERIFY,
         *REGISTRY,
         *FROM_REGISTRY,
         *TO_REGISTRY,

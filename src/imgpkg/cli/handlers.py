@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from imgpkg.cli import rendering
 from imgpkg.cli.output import Table
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.values import CopyOptions, CopySource
     from imgpkg.operations.describe import Description
     from imgpkg.session import Session
+    from imgpkg.trust.key import SigningKey
+    from imgpkg.trust.policy import Policy
 
 _DESCRIPTION_FORMS = ("text", "yaml", "json", "tree")
 
@@ -27,6 +29,7 @@ def push(context: Context) -> None:
     from imgpkg.operations.push import push
 
     flags = context.flags
+    key, form = _signing(flags)
     with context.session() as session:
         pushed = push(
             flags.texts("file"),
@@ -38,11 +41,31 @@ def push(context: Context) -> None:
             labels=cast("dict[str, str]", flags.values["labels"]),
             lock_output=flags.text("lock-output"),
             strict=flags.is_on("strict"),
+            sign_key=key,
+            sign_format=form,
             on_event=context.reporter,
         )
     # The bar must be gone before the result is printed.
     context.reporter.close()
     context.output.text(f"Pushed '{pushed.reference}'")
+    if pushed.signature is not None:
+        context.output.text(f"Signed with '{flags.text('sign-key')}': '{pushed.signature}'")
+
+
+def _signing(flags: Parsed) -> tuple[SigningKey | None, Literal["tag", "bundle"]]:
+    if not any(name.startswith("sign-") for name in flags.given):
+        return None, "tag"
+    from imgpkg.cli.trust import signing
+
+    return signing(flags)
+
+
+def _policy(flags: Parsed) -> Policy | None:
+    if not any(name.startswith("verify-") or name == "trusted-root" for name in flags.given):
+        return None
+    from imgpkg.cli.trust import policy
+
+    return policy(flags)
 
 
 def pull(context: Context) -> None:
@@ -50,6 +73,7 @@ def pull(context: Context) -> None:
     from imgpkg.operations.pull import pull
 
     flags = context.flags
+    policy = _policy(flags)
     with context.session() as session:
         pull(
             flags.text("output"),
@@ -59,6 +83,7 @@ def pull(context: Context) -> None:
             lock=flags.text("lock"),
             recursive=flags.is_on("recursive"),
             image_is_bundle_check=flags.is_on("image-is-bundle-check"),
+            policy=policy,
             on_event=context.reporter,
         )
 
@@ -101,6 +126,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         repo_based_tags=flags.is_on("repo-based-tags"),
         cosign_signatures=flags.is_on("cosign-signatures"),
         referrers=flags.is_on("referrers"),
+        policy=_policy(flags),
     )
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import Image, fetch_image, with_config
+import imgpkg
+from imgpkg.bundle.image import Image, fetch_image, refuse_all_but_images, refuse_schema_1, with_config
 from imgpkg.content.output import output_folder, remove_tree, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.dataclass import dataclass, field, replace
-from imgpkg.errors import IsABundle, NotABundle, NotFound, UsageError, doing
+from imgpkg.errors import NotABundle, NotFound, UsageError, doing
 from imgpkg.events import (
     BlobFinished,
     BlobOutcome,
@@ -20,7 +21,6 @@ from imgpkg.events import (
     Planned,
     silent,
 )
-from imgpkg.oci import media
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
@@ -31,13 +31,11 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.layer import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
-    from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.registry.client import RegistryClient
 
-_SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 _IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
 _NESTED = os.path.join(".imgpkg", "bundles")
 # A bundle may be named by many others: with the content of each repeated, results could grow exponentially.
@@ -82,6 +80,7 @@ def pull(
     lock: StrPath = "",
     recursive: bool = False,
     image_is_bundle_check: bool = True,
+    policy: imgpkg.Policy | None = None,
     on_event: Hook = silent,
 ) -> PullResult:
     """Replace the folder `output` by the content of `image`, `bundle`, or the bundle in the file `lock`.
@@ -89,10 +88,11 @@ def pull(
     Exactly one of the three is given. The folder is replaced at once after everything has been verified; a
     failed pull leaves the old one unchanged. `recursive` pulls nested bundles too, into `.imgpkg/bundles`.
     `image_is_bundle_check=False` accepts a bundle as `image`. If the repository of a bundle has all of its
-    images, the references in its images.yml are rewritten to that repository.
+    images, the references in its images.yml are rewritten to that repository. `policy` says which signatures
+    are required of the image or bundle; a signed bundle covers what it names.
 
     Raises UsageError, InvalidReference, InvalidLock, IsABundle, NotABundle, UnpackError, VerificationError,
-    LocalIOError, TransportError or RegistryError.
+    Untrusted, LocalIOError, TransportError or RegistryError.
     """
     # Checked first: an output that cannot be written should not cost a download.
     shown = os.fspath(output)
@@ -106,13 +106,23 @@ def pull(
     # Without the check a bundle is unpacked like any image, and its images.yml stays as it is.
     if image or not image_is_bundle_check:
         found = fetch_image(session.client, reference)
-        _refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
+        refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
+        _verify(policy, found, reference, session)
         on_event(Message(f"Pulling image '{found.reference}'\n"))
         with doing("Extracting image into directory"), replacing(folder, shown) as fresh:
             _extract(session.client, found, fresh, on_event)
         # A tag may name another image the next time.
         return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
-    return _pull_bundle(session, reference, folder, shown=shown, recursive=recursive, on_event=on_event)
+    return _pull_bundle(
+        session, reference, folder, shown=shown, recursive=recursive, on_event=on_event, policy=policy
+    )
+
+
+def _verify(policy: imgpkg.Policy | None, found: Image, named: Reference, session: Session) -> None:
+    if policy is not None:
+        from imgpkg.operations.verification import verify_reference
+
+        verify_reference(found.reference, policy, session.client, named=named.repository)
 
 
 def _check_source(image: str, bundle: str, lock: StrPath) -> None:
@@ -128,27 +138,6 @@ def _from_lock(path: StrPath) -> Reference:
     from imgpkg.bundle.lock import BundleLock
 
     return BundleLock.from_path(path).reference
-
-
-def _refuse_schema_1(found: Image, kind: type[ImgpkgError]) -> None:
-    """Raise `kind` for a manifest of schema 1: the error "not an image" alone would not help."""
-    if found.manifest.media_type in _SCHEMA_1:
-        raise kind(
-            f"Unable to pull '{found.reference}': it is an image of Docker's manifest schema 1 "
-            f"({found.manifest.media_type}), which has been given up and is not supported "
-            "(hint: build or push the image again with a current tool, which writes schema 2 or OCI)"
-        )
-
-
-def _refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
-    _refuse_schema_1(found, UsageError)
-    if not found.manifest.is_image:
-        raise UsageError(
-            "Unable to pull non-images, such as image indexes. "
-            "(hint: provide a specific digest to the image instead)"
-        )
-    if found.is_bundle and refuse_bundles:
-        raise IsABundle("Expected bundle flag when pulling a bundle (hint: Use -b instead of -i for bundles)")
 
 
 def _extract(client: RegistryClient, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
@@ -177,19 +166,27 @@ def _opened(
 
 
 def _pull_bundle(
-    session: Session, asked: Reference, output: str, *, shown: str, recursive: bool, on_event: Hook
+    session: Session,
+    asked: Reference,
+    output: str,
+    *,
+    shown: str,
+    recursive: bool,
+    on_event: Hook,
+    policy: imgpkg.Policy | None,
 ) -> PullResult:
     """Replace the folder `output` by the content of a bundle; errors and results name it `shown`."""
     with open_workers(session, session.settings.concurrency) as workers:
         root, locations = _fetch_root(session.client, asked, workers)
-        _refuse_schema_1(root, NotABundle)
+        refuse_schema_1(root, NotABundle)
         if not root.is_bundle:
             raise NotABundle(
                 "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
             )
+        _verify(policy, root, asked, session)
         disclosure = _disclosure(session, root) if recursive else None
         with replacing(output, shown) as folder:
-            pulled = _BundlePull(session, workers, folder, shown, recursive, on_event, disclosure)
+            pulled = _BundlePull(session, workers, folder, shown, recursive, on_event, disclosure, policy)
             result = pulled.bundle(root, ".", 0, locations)
     return _pulled(asked, result, on_event)
 
@@ -243,6 +240,7 @@ class _BundlePull:
     on_event: Hook
     # None for a pull that requests nothing outside of the bundle's repository.
     disclosure: Disclosure | None = None
+    policy: imgpkg.Policy | None = None
     met: dict[Reference, PullResult | None] = field(default_factory=dict)
     hosted: set[Reference] = field(default_factory=set)
     announced: bool = False
@@ -337,6 +335,8 @@ class _BundlePull:
                     pulled.append(self._repeated(done))
                 continue
             self._announce()
+            if self.policy is not None and self.policy.checks_members:
+                _verify(self.policy, image, locked.reference, self.session)
             where = os.path.join(_NESTED, f"{locked.digest.algorithm}-{locked.digest.hex}")
             self.results += 1
             result = self.bundle(image, where, depth + 1)

@@ -6,8 +6,9 @@ import io
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+import imgpkg
 from imgpkg.bundle.contents import IMAGES, find_bundle, holds_bundle
 from imgpkg.bundle.image import BUNDLE_LABEL, internal_tag
 from imgpkg.content.image import build_image
@@ -36,10 +37,14 @@ _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """The result of a push: the digest reference, and the tag that was written."""
+    """The result of a push: the digest reference, and the tag that was written.
+
+    `signature` is the digest reference of the manifest with the signature, None without one.
+    """
 
     reference: Reference
     tag: str
+    signature: Reference | None = None
 
 
 def push(
@@ -53,6 +58,8 @@ def push(
     labels: Mapping[str, str] = _NO_LABELS,
     lock_output: StrPath = "",
     strict: bool = False,
+    sign_key: imgpkg.SigningKey | None = None,
+    sign_format: Literal["tag", "bundle"] = "tag",
     on_event: Hook = silent,
 ) -> PushResult:
     """Pack `files`, paths or one path, into a layer, and push it as `image` or as `bundle`, a tag reference.
@@ -62,7 +69,8 @@ def push(
     others, which are removed otherwise. `labels` are added to the image configuration. A bundle must contain
     `.imgpkg/images.yml`, an image must not contain `.imgpkg`. An images.yml that cannot be used when the
     bundle is pulled is reported with a warning, with `strict` by InvalidLock. `lock_output` is a BundleLock
-    file to write. Blobs that the registry has are not uploaded again.
+    file to write. Blobs that the registry has are not uploaded again. `sign_key` signs the digest before a
+    tag names it, under cosign's tag or by a sigstore bundle; what it has signed is not signed again.
 
     Raises UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
     """
@@ -71,21 +79,18 @@ def push(
     files = _listed(files)
     excluded = [os.fspath(path) for path in exclusions]
     folder = _check_contents(files, excluded, is_bundle=bool(bundle))
-    if folder:
-        _check_lock(os.path.join(folder, IMAGES), strict=strict, on_event=on_event)
-    with doing("Writing bundle config"):
-        lock = output_file(lock_output) if lock_output else ""
-    # The label makes an image a bundle, and is reserved for that.
+    _check_lock(folder, strict=strict, on_event=on_event)
+    lock = _lock_place(lock_output)
     marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
     with pack_layer(
         files, exclusions=excluded, preserve_permissions=preserve_permissions, on_event=on_event
     ) as layer:
         # All digests are known before the first request, so that an equal image is found by its tag.
         built = build_image(layer, marked)
+        signature = _sign(session, target, built, sign_key, sign_format)
         _publish(session.client.primary, target, layer, built, on_event)
-    result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag))
-    if lock_output:
-        _write_lock(result, lock, lock_output)
+    result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag), signature)
+    _write_lock(result, lock, lock_output)
     return result
 
 
@@ -124,10 +129,14 @@ def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is
     return ""
 
 
-def _check_lock(path: str, *, strict: bool, on_event: Hook) -> None:
+def _check_lock(folder: str, *, strict: bool, on_event: Hook) -> None:
     """Report what is wrong with the images lock of a bundle: at its pull, its author is far away."""
+    # An image has no such folder.
+    if not folder:
+        return
     from imgpkg.bundle.lock import find_problems, read_file
 
+    path = os.path.join(folder, IMAGES)
     shown = os.path.relpath(path)
     problems = find_problems(read_file(path, shown), shown)
     lines = [_line(shown, problem) for problem in problems]
@@ -145,6 +154,24 @@ def _check_lock(path: str, *, strict: bool, on_event: Hook) -> None:
 def _line(name: str, problem: LockProblem) -> str:
     numbers = [str(number) for number in (problem.line, problem.column) if number]
     return f"{':'.join((name, *numbers))}: {problem.text}"
+
+
+def _sign(
+    session: Session,
+    target: Reference,
+    built: BuiltImage,
+    key: imgpkg.SigningKey | None,
+    form: Literal["tag", "bundle"],
+) -> Reference | None:
+    if key is None:
+        return None
+    from imgpkg.operations.signing import sign_bundle, sign_tag
+
+    # First the signature, then the tag: nobody meets the tag without it.
+    sign = sign_bundle if form == "bundle" else sign_tag
+    reference = target.repository.digest(built.manifest.digest)
+    with doing(f"Signing '{reference}'"):
+        return sign(session.client.primary, reference, built.manifest, key)
 
 
 def _publish(
@@ -186,7 +213,14 @@ def _send(
     )
 
 
+def _lock_place(lock_output: StrPath) -> str:
+    with doing("Writing bundle config"):
+        return output_file(lock_output) if lock_output else ""
+
+
 def _write_lock(result: PushResult, path: str, shown: StrPath) -> None:
+    if not path:
+        return
     from imgpkg.bundle.lock import BundleLock
 
     BundleLock(result.reference, result.tag).write(path, shown)

@@ -114,7 +114,7 @@ def copy_to_repository(
     settings and credentials of its own. Stopping either of them ends the copy.
 
     Raises UsageError, InvalidReference, IsABundle, NotABundle, InvalidLock, InvalidManifest, ArchiveError,
-    VerificationError, LocalIOError, TransportError or RegistryError.
+    VerificationError, Untrusted, LocalIOError, TransportError or RegistryError.
     """
     source.check()
     lock = _lock_place(source, lock_output) if lock_output else ""
@@ -130,7 +130,7 @@ def copy_to_repository(
             result = publish(opened, session, repository, options, log, listing=listing)
     if lock_output:
         _write_lock(lock, opened.collected, result, shown=lock_output)
-    return result
+    return replace(result, verified=opened.verified)
 
 
 def copy_to_tar(
@@ -155,7 +155,7 @@ def copy_to_tar(
     with open_source(session, source, options, log, with_configs=True) as opened:
         write_archive(opened, target, shown=shown, resume=resume, session=session, log=log)
     report_left_out(opened.plan, options, log, None)
-    return result_of(opened.collected, opened.plan, None)
+    return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
 
 
 def copy_to_layout(
@@ -178,7 +178,7 @@ def copy_to_layout(
     with open_source(session, source, options, log, with_configs=True) as opened:
         write_layout(opened, target, shown=shown, session=session, log=log)
     report_left_out(opened.plan, options, log, None)
-    return result_of(opened.collected, opened.plan, None)
+    return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
 
 
 def _lock_place(source: CopySource, lock_output: StrPath) -> str:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.operations.copy.plan import BlobMove
-    from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
+    from imgpkg.operations.copy.values import CopyOptions, CopySource, Log, Verified
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
@@ -73,13 +73,15 @@ _LAYOUT_JOBS = 4
 class OpenedSource:
     """The items to copy, the plan, and `open_blob`, which opens a blob of the plan and is thread-safe.
 
-    `session` is the one that registries are read with, None if the source is a tar file or layout.
+    `session` is the one that registries are read with, None if the source is a tar file or layout. `verified`
+    is what was verified by a signature, as the policy requires.
     """
 
     collected: Collected
     plan: TransferPlan
     open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
     session: Session | None = None
+    verified: tuple[Verified, ...] = ()
 
     @property
     def is_local(self) -> bool:
@@ -104,8 +106,8 @@ def open_source(
     `with_configs` reads the configurations too. `to` is the repository to copy to, if the destination is one;
     it names the images of a layout that another tool made. `writer` is the session of the destination if it
     is not `session`; stopping it ends the reading too. `expect` is called while the source is read, with the
-    number of images that are known by then. Raises UsageError for a concurrency below 1, and what reading the
-    source raises.
+    number of images that are known by then. What the policy of `options` requires is verified at the end.
+    Raises UsageError for a concurrency below 1, Untrusted, and what reading the source raises.
     """
     for user in (session, writer or session):
         if user.settings.concurrency < 1:
@@ -113,11 +115,11 @@ def open_source(
     if source.tar:
         path = os.fspath(source.tar)
         with Archive(path) as archive:
-            yield _local(*_read_archive(archive), archive, path, options)
+            yield _verified(_local(*_read_archive(archive), archive, path, options), options, log)
     elif source.layout:
         path = os.fspath(source.layout)
         layout = Layout(path)
-        yield _local(*_read_layout(layout, to), layout, path, options)
+        yield _verified(_local(*_read_layout(layout, to), layout, path, options), options, log)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
         # With a login for each side, the destination has no bearing on the registries to read from.
@@ -128,7 +130,15 @@ def open_source(
         with open_workers(session, jobs, other=writer) as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
-        yield _remote(collected, plan, session, options)
+        yield _verified(_remote(collected, plan, session, options), options, log)
+
+
+def _verified(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
+    if options.policy is None:
+        return opened
+    from imgpkg.operations.verification import verify_copy
+
+    return replace(opened, verified=verify_copy(opened, options.policy, options, log))
 
 
 def _remote(collected: Collected, plan: TransferPlan, session: Session, options: CopyOptions) -> OpenedSource:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned
@@ -72,13 +73,15 @@ class CopyOptions:
     `include_non_distributable_layers` copies layers that registries usually do not have, such as those of
     Windows base images. `repo_based_tags` names the uploaded images by their original repositories instead of
     their digests alone. `cosign_signatures` copies the cosign signature of every image, `referrers` the
-    manifests whose `subject` is one of the copied ones.
+    manifests whose `subject` is one of the copied ones. `policy`, an `imgpkg.Policy`, says which signatures
+    are required: they are verified before anything is written.
     """
 
     include_non_distributable_layers: bool = False
     repo_based_tags: bool = False
     cosign_signatures: bool = False
     referrers: bool = False
+    policy: imgpkg.Policy | None = None
 
 
 DEFAULT_OPTIONS = CopyOptions()
@@ -97,15 +100,29 @@ class Copied:
 
 
 @dataclass(frozen=True, slots=True)
+class Verified:
+    """An image that a policy accepts: `signers` are the names of the keys and identities that signed it.
+
+    `predicate_types` are those of the attestations that were required and found.
+    """
+
+    reference: Reference
+    signers: tuple[str, ...] = ()
+    predicate_types: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class CopyResult:
     """The result of a copy: `images` in ascending order of their sources, with the root bundle as `bundle`.
 
-    `left_out` are the non-distributable layers that were not copied.
+    `left_out` are the non-distributable layers that were not copied. `verified` is what was verified by a
+    signature, if there was a policy.
     """
 
     images: tuple[Copied, ...]
     bundle: Copied | None = None
     left_out: tuple[LeftOut, ...] = ()
+    verified: tuple[Verified, ...] = ()
 
 
 class Log:

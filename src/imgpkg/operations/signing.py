@@ -1,0 +1,149 @@
+"""Sign images: under cosign's tag, or by a sigstore bundle that refers to the image."""
+
+from __future__ import annotations
+
+import io
+import json
+from base64 import b64encode
+from typing import TYPE_CHECKING, Any
+
+from imgpkg.bundle.image import signature_tag
+from imgpkg.dataclass import replace
+from imgpkg.errors import InvalidManifest, NotFound
+from imgpkg.oci import media
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
+from imgpkg.operations.tag import confirm_tag
+from imgpkg.operations.verification import has_signed
+from imgpkg.trust.attachment import SIGNATURE, SIMPLE_SIGNING
+from imgpkg.trust.format import (
+    BUNDLE_TYPE,
+    BUNDLE_TYPE_PREFIX,
+    CONTENT_NOTE,
+    PAYLOAD_TYPE,
+    PREDICATE_TYPE_NOTE,
+    SIGNED,
+    Envelope,
+    SimpleSigning,
+    Statement,
+    bundle_bytes,
+    key_hint,
+)
+
+if TYPE_CHECKING:
+    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.registry.client import RegistryClient
+    from imgpkg.trust.key import SigningKey
+
+_EMPTY = "application/vnd.oci.empty.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+# Signatures have no time: the same image has the same bytes on every machine.
+_NO_TIME = "0001-01-01T00:00:00Z"
+
+
+def sign_tag(client: RegistryClient, image: Reference, manifest: Manifest, key: SigningKey) -> Reference:
+    """Sign the image under cosign's tag, and return the reference of the manifest there.
+
+    Signatures by other keys stay. Two programs that sign one image at the same time may lose one of the
+    signatures, as with cosign: the tag is read and written again. Raises InvalidManifest for a tag that names
+    something else, and the errors of the registry.
+    """
+    repository = image.repository
+    tag = repository.tag(signature_tag(manifest.digest))
+    try:
+        found = client.manifest(tag)
+    except NotFound:
+        found = None
+    if found is not None:
+        if not found.is_image:
+            raise InvalidManifest(f"{tag} holds no signatures, but {found.media_type}")
+        if has_signed(client, image, [(str(tag), found)], key.public):
+            return repository.digest(found.digest)
+    payload = SimpleSigning(manifest.digest, str(repository)).to_bytes()
+    note = {SIGNATURE: b64encode(key.sign(payload)).decode()}
+    layer = _pushed(client, repository, payload, SIMPLE_SIGNING, annotations=note)
+    document: dict[str, Any] = json.loads(found.raw) if found is not None else {"schemaVersion": 2}
+    # Raw layers: what another program has written beside them stays.
+    layers: list[dict[str, Any]] = [*(document.get("layers") or []), layer]
+    config = _pushed(client, repository, _config(layers), _CONFIG)
+    signed = _manifest({**document, "mediaType": media.OCI_MANIFEST, "config": config, "layers": layers})
+    client.push_manifest(tag, signed)
+    confirm_tag(client, tag, signed.digest)
+    return repository.digest(signed.digest)
+
+
+def sign_bundle(client: RegistryClient, image: Reference, manifest: Manifest, key: SigningKey) -> Reference:
+    """Sign the image with a sigstore bundle that refers to it, and return the reference of its manifest.
+
+    Raises the errors of the registry.
+    """
+    repository = image.repository
+    for referrer in client.referrers(repository, manifest.digest):
+        if referrer.artifact_type.startswith(BUNDLE_TYPE_PREFIX):
+            place = repository.digest(referrer.digest)
+            if has_signed(client, image, [(str(place), client.manifest(place))], key.public):
+                return place
+    statement = Statement(SIGNED, (manifest.digest,)).to_bytes()
+    unsigned = Envelope(PAYLOAD_TYPE, statement)
+    envelope = replace(unsigned, signatures=(key.sign(unsigned.message, of_curve=True),))
+    content = bundle_bytes(envelope, key_hint(key.public.der))
+    signed = _manifest(
+        {
+            "schemaVersion": 2,
+            "mediaType": media.OCI_MANIFEST,
+            "artifactType": BUNDLE_TYPE,
+            "config": _pushed(client, repository, b"{}", _EMPTY),
+            "layers": [_pushed(client, repository, content, BUNDLE_TYPE)],
+            "subject": _entry(manifest.descriptor),
+            "annotations": {
+                CONTENT_NOTE: "dsse-envelope",
+                PREDICATE_TYPE_NOTE: SIGNED,
+            },
+        }
+    )
+    place = repository.digest(signed.digest)
+    client.push_manifest(place, signed)
+    return place
+
+
+def _config(layers: list[dict[str, Any]]) -> bytes:
+    """Return the configuration that cosign writes: each layer is its own diff."""
+    document = {
+        "architecture": "",
+        "created": _NO_TIME,
+        "history": [{"created": _NO_TIME} for _ in layers],
+        "os": "",
+        "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
+        "config": {},
+    }
+    return _json(document)
+
+
+def _pushed(
+    client: RegistryClient,
+    repository: Repository,
+    data: bytes,
+    media_type: str,
+    *,
+    annotations: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Push a blob, and return its descriptor as JSON."""
+    blob = Descriptor(media_type, Digest.of(data), len(data))
+    client.push_blob(repository, blob, lambda: io.BytesIO(data), check=False)
+    return {**_entry(blob), **({"annotations": annotations} if annotations else {})}
+
+
+def _entry(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        "mediaType": descriptor.media_type,
+        "size": descriptor.size,
+        "digest": str(descriptor.digest),
+    }
+
+
+def _manifest(document: dict[str, Any]) -> Manifest:
+    return Manifest.parse(_json(document), media.OCI_MANIFEST)
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, separators=(",", ":")).encode()
