@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import itertools
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,10 @@ if TYPE_CHECKING:
 _One = tuple[Spent, int, list[Link]]
 # `{source}` or `{image:small}`.
 _PLACE = re.compile(r"\{([a-z]+(?::[\w-]+)?)\}")
+_MODULES = {"imgpkg": "imgpkg.cli.main", "docker-credential-imgpkg": "imgpkg.cli.credential_helper"}
+# A short command has few samples in each run.
+_PROFILED = 15
+_LEAST_SECONDS = 0.0005
 _PYTHON_FOLDER = Path(sys.executable).parent
 
 
@@ -79,6 +85,23 @@ class Bench:
         return Row(
             work.name, group.key, list(programs.values()), list(work.aims), f"{now:%Y-%m-%d %H:%M} UTC"
         )
+
+    def profile(self, group: Group, work: Work) -> dict[str, float]:
+        """Return the seconds of CPU by function of our program, the mean of some runs, the largest first."""
+        first, _, words = work.words.partition(" ")
+        if first not in _MODULES:
+            return {}
+        file = self._work / "profile.json"
+        seconds: Counter[str] = Counter()
+        rounds = 1 if group.shape or group.key != "start-up" else _PROFILED
+        for _ in range(rounds):
+            self._run(
+                OURS, f"python -m benchmarks.sampling {file} {_MODULES[first]} {words}", work, group.shape
+            )
+            seconds.update(
+                {name: spent / 1e9 / rounds for name, spent in json.loads(file.read_text()).items()}
+            )
+        return {name: round(each, 4) for name, each in seconds.most_common() if each > _LEAST_SECONDS}
 
     def _commands(self, work: Work) -> dict[str, str]:
         """Return the command lines by the names of their programs, without those that are not installed."""
@@ -129,7 +152,10 @@ class Bench:
             argv = [_PLACE.sub(lambda found: places[found[1]], part) for part in shlex.split(words)]
             argv[0] = self._program(name, words)
             before = sum(registry.requests() for registry in registries)
-            one = spent(argv, self._env | work.env, given=work.given)
+            env = self._env | work.env
+            if words.startswith("python -m benchmarks"):
+                env |= {"PYTHONPATH": str(Path(__file__).parent.parent)}
+            one = spent(argv, env, given=work.given)
             requests = settled(registries) - before
             _remove(Path(places["out"]))
         return one, requests, links

@@ -16,6 +16,7 @@ _UNITS = {"cpu": " s", "wall": " s", ABOVE: " s", "peak": " MB"}
 _WORDS = {"cpu": "CPU", "wall": "time", "peak": "memory"}
 _PASS = "pass"
 _SKOPEO = "skopeo"
+_MOST_PROFILED = 6
 
 
 def filled(page: str, blocks: dict[str, str]) -> str:
@@ -37,7 +38,7 @@ def tables(results: Results) -> dict[str, str]:
     for group in GROUPS:
         rows = [row for row in results.rows if row.group == group.key]
         made[group.key] = _starts(rows) if group.key == "start-up" else _works(rows)
-    return made | {"above start-up": _above(results.rows)}
+    return made | {"above start-up": _above(results.rows), "profiles": _profiles(results.rows)}
 
 
 def _machine(machine: dict[str, str]) -> str:
@@ -125,6 +126,17 @@ def _above(rows: list[Row]) -> str:
             lines.append([*cells, aims.get(program.name, "")])
     heads = ["work", "program", "CPU s above start-up", "start-up CPU s", "ratio", "aim"]
     return _table(["--", "--", "--:", "--:", "--:", "--:"], heads, lines)
+
+
+def _profiles(rows: list[Row]) -> str:
+    """Where our CPU time goes in rows that missed an aim."""
+    lines = []
+    for row in rows:
+        whole = sum(row.profile.values())
+        for number, (name, seconds) in enumerate(list(row.profile.items())[:_MOST_PROFILED]):
+            work = [row.name, row.group] if number == 0 else ["", ""]
+            lines.append([*work, f"`{name}`", f"{1000 * seconds:.0f}", f"{seconds / whole:.0%}"])
+    return _table(["--", "--", "--", "--:", "--:"], ["work", "where", "function", "CPU ms", "share"], lines)
 
 
 def _middle_of_starts(program: Program) -> float:

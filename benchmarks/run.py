@@ -7,6 +7,7 @@ tables are printed; `--keep` then writes what was measured in the place of the o
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import signal
 import sys
@@ -87,9 +88,9 @@ def measured(options: argparse.Namespace) -> results.Results:
             for group, work in chosen:
                 print(f"{time.monotonic() - started:4.0f} s  {group.key}: {work.name}", file=sys.stderr)
                 try:
-                    rows.append(
-                        opened.row(group, work, options.repetitions or group.rounds, is_long=options.long)
-                    )
+                    row = opened.row(group, work, options.repetitions or group.rounds, is_long=options.long)
+                    profile = opened.profile(group, work) if row.is_missed() else {}
+                    rows.append(dataclasses.replace(row, profile=profile))
                 except CommandFailed as failed:
                     sys.exit(str(failed))
         print(f"{time.monotonic() - started:4.0f} s  done", file=sys.stderr)

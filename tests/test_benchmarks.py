@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from benchmarks import bench, picture, report
+from benchmarks import bench, picture, report, sampling
 from benchmarks.material import IMGPKG, Material, one_file_layer
 from benchmarks.results import ABOVE, FLOOR, OTHER, OURS, Aim, Program, Results, Row, read
 from benchmarks.rows import GROUPS, Group, Shape, Work
@@ -47,6 +47,7 @@ def results():
                 Program("skopeo, oci-archive:", "words", failure="it ended with 1"),
             ],
             [Aim(ABOVE, 0.37, "skopeo, dir:"), Aim(ABOVE, 0.9, OTHER)],
+            profile={"imports of imgpkg": 0.3, "imgpkg.oci.digest.of": 0.1},
         ),
         Row(
             "copy of 30 images, one registry", "80 ms", [ran(OURS, 2.0, 2.2), link], [Aim("wall", 1.2, FLOOR)]
@@ -120,6 +121,13 @@ class TestTables:
         assert report.tables(results)["start-up"].splitlines()[0::2] == [
             "| command | CPU ms | × floor | aim × floor | wall ms | peak MB | requests |",
             "| `tag resolve` | 70 | 1.75 (1.50–2.00) | 2 | 140 | 20 | 3 |",
+        ]
+
+    def test_what_missed_its_aim_has_a_profile(self, results):
+        assert [row.is_missed() for row in results.rows] == [False, True, False, False]
+        assert report.tables(results)["profiles"].splitlines()[2:] == [
+            "| copy --to-tar, 3 × 200 MB | loopback | `imports of imgpkg` | 300 | 75% |",
+            "|  |  | `imgpkg.oci.digest.of` | 100 | 25% |",
         ]
 
     def test_all_lines_of_a_table_have_as_many_cells(self, results):
@@ -261,6 +269,16 @@ def test_a_row_counts_requests_of_each_program_and_subtracts_start_up(opened):
         assert program.failure == ""
         assert min(program.cpu + program.wall + program.peak) > 0
         assert len(program.start_cpu) == 2
+
+
+def test_a_profile_has_the_cpu_of_the_command_by_function(opened):
+    work = Work("r", "imgpkg copy -i {image:three-small} --to-tar {out}")
+    profile = opened.profile(Group("g", "", 1, (work,)), work)
+    assert profile[sampling.START] > 0
+    assert profile["imports of imgpkg"] > 0
+    assert list(profile.values()) == sorted(profile.values(), reverse=True)
+    of_python = Work("r", "python -c pass")
+    assert opened.profile(Group("g", "", 1, (of_python,)), of_python) == {}
 
 
 def test_a_link_is_counted_and_has_a_floor(opened):
