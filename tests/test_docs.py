@@ -207,10 +207,16 @@ def test_the_examples_come_back_as_they_were(example, flag, embedded_registry, t
 def test_the_commands_that_delete_do_so(places, session, tmp_path):
     for tag in ("candidate", "test", "v1", "nightly"):
         make_image(session, places(f"{OUTSIDE}/team/app"), [tag], tag=tag)
-    (text, *more) = blocks(ROOT / "docs/tidying.md", "console")
-    for line in "".join((text, *more)).splitlines():
-        argv = [sys.executable, "-m", *shlex.split(places(line.removeprefix("$ ")))]
+    # A registry keeps the images of other tests.
+    inside = imgpkg.Repository.parse(places(f"{INSIDE}/apps/bundle").replace("apps", tmp_path.name.lower()))
+    for number in range(5):
+        make_image(session, str(inside), [f"{number}"], tag=f"v{number}")
+    make_image(session, str(inside), ["latest"], tag="latest")
+    text = "".join(blocks(ROOT / "docs/tidying.md", "console"))
+    for line in places(text).replace(places(f"{INSIDE}/apps/bundle"), str(inside)).splitlines():
+        argv = [sys.executable, "-m", *shlex.split(line.removeprefix("$ "))]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), line
     repository = imgpkg.Repository.parse(places(f"{OUTSIDE}/team/app"))
     assert not {"candidate", "test", "v1", "nightly"} & set(session.client.tags(repository))
+    assert sorted(session.client.tags(inside)) == ["latest", "v2", "v3", "v4"]

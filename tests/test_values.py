@@ -58,6 +58,9 @@ PUBLIC_KEY = imgpkg.PublicKey.parse(signatures.public_pem(signatures.MAKERS["p25
 SIGNER = imgpkg.SignerIdentity("me@example.com", "https://login.example.com", "trusted_root.json")
 REQUIREMENT = imgpkg.Requirement((PUBLIC_KEY,), (SIGNER,), annotations={"k": "v"})
 RULE = imgpkg.PolicyRule(("registry.example.com/**",), (REQUIREMENT,))
+REASON = imgpkg.Reason(imgpkg.ReasonKind.CHILD, "v1")
+GOING = imgpkg.PlannedManifest(DIGEST, ("v1",), REASON, 5, "a/b", (DIGEST,))
+GONE = imgpkg.PrunedManifest(GOING, imgpkg.PruneOutcome.FAILED, "why")
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
@@ -110,6 +113,11 @@ VALUES = [
     imgpkg.PackStarted(1),
     imgpkg.Planned(1, 2),
     PREVIEWED,
+    REASON,
+    GOING,
+    imgpkg.PrunePlan(REFERENCE.repository, (GOING,), (GOING,), 5, ("x",), ("note",)),
+    GONE,
+    imgpkg.PruneResult(REFERENCE.repository, (GONE,), "problem", ("hint",)),
     imgpkg.PullResult(REFERENCE, is_bundle=True, images_lock=STATUS, nested=(imgpkg.PullResult(REFERENCE),)),
     imgpkg.Policy((RULE,), checks_members=True),
     PUBLIC_KEY,

@@ -91,6 +91,15 @@ if TYPE_CHECKING:
     from imgpkg.operations.login import get_token as get_token
     from imgpkg.operations.login import login as login
     from imgpkg.operations.login import logout as logout
+    from imgpkg.operations.prune.plan import PlannedManifest as PlannedManifest
+    from imgpkg.operations.prune.plan import PrunePlan as PrunePlan
+    from imgpkg.operations.prune.prune import PrunedManifest as PrunedManifest
+    from imgpkg.operations.prune.prune import PruneOutcome as PruneOutcome
+    from imgpkg.operations.prune.prune import PruneResult as PruneResult
+    from imgpkg.operations.prune.prune import prune as prune
+    from imgpkg.operations.prune.prune import prune_plan as prune_plan
+    from imgpkg.operations.prune.rules import Reason as Reason
+    from imgpkg.operations.prune.rules import ReasonKind as ReasonKind
     from imgpkg.operations.pull import ImagesLockStatus as ImagesLockStatus
     from imgpkg.operations.pull import PullResult as PullResult
     from imgpkg.operations.pull import pull as pull
@@ -171,14 +180,21 @@ _HOMES = {
     "PackAdvanced": "events",
     "PackStarted": "events",
     "Planned": "events",
+    "PlannedManifest": "operations.prune.plan",
     "Policy": "trust.policy",
     "PolicyRule": "trust.policy",
     "Position": "bundle.yaml_text",
     "PreviewedImage": "operations.copy.preview",
     "PublicKey": "trust.key",
+    "PruneOutcome": "operations.prune.prune",
+    "PrunePlan": "operations.prune.plan",
+    "PruneResult": "operations.prune.prune",
+    "PrunedManifest": "operations.prune.prune",
     "PullResult": "operations.pull",
     "PushResult": "operations.push",
     "Readable": "oci.descriptor",
+    "Reason": "operations.prune.rules",
+    "ReasonKind": "operations.prune.rules",
     "Reference": "oci.reference",
     "RegistryClient": "registry.client",
     "RemovedLogin": "operations.login",
@@ -213,6 +229,8 @@ _HOMES = {
     "login": "operations.login",
     "logout": "operations.login",
     "preview_copy": "operations.copy.preview",
+    "prune": "operations.prune.prune",
+    "prune_plan": "operations.prune.prune",
     "pull": "operations.pull",
     "push": "operations.push",
     "read_bundle": "operations.describe",

@@ -31,7 +31,7 @@ Global Flags:
       --debug            Write each request and response to standard error, without secrets
       --json             Write the result as JSON
       --tty              Write to a pipe or file what a terminal gets
-  -y, --yes              Accepted for compatibility: no command asks for confirmation
+  -y, --yes              Delete what 'prune' only lists without it; accepted elsewhere for compatibility
 """
 HELP_OF_ROOT = """\
 Store configuration, and references to the images it needs, as OCI artifacts in container registries
@@ -48,6 +48,7 @@ Available Commands:
   describe    Describe a bundle and the images that it names
   help        Print the help of a command
   lock        Write an images lock of the images that Kubernetes documents and values files name
+  prune       Delete from a repository what nothing needs
   pull        Pull the files of an image or a bundle
   push        Push files as an image or a bundle
   registry    Serve a small registry
@@ -62,7 +63,7 @@ Flags:
       --json             Write the result as JSON
       --tty              Write to a pipe or file what a terminal gets
   -v, --version          Print the version
-  -y, --yes              Accepted for compatibility: no command asks for confirmation
+  -y, --yes              Delete what 'prune' only lists without it; accepted elsewhere for compatibility
 
 Use "imgpkg [command] --help" for more information about a command.
 """

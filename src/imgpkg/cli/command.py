@@ -58,7 +58,9 @@ GLOBAL = (
     switch("debug", "Write each request and response to standard error, without secrets"),
     switch("json", "Write the result as JSON"),
     switch("tty", "Write to a pipe or file what a terminal gets"),
-    switch("yes", "Accepted for compatibility: no command asks for confirmation", short="y"),
+    switch(
+        "yes", "Delete what 'prune' only lists without it; accepted elsewhere for compatibility", short="y"
+    ),
 )
 REGISTRY = (
     text(

@@ -229,6 +229,33 @@ DELETE = Command(
     "  imgpkg delete registry.example.com/team/bundle:v1 --all-tags",
     words="[REFERENCE...]",
 )
+PRUNE = Command(
+    ("prune",),
+    "Delete from a repository what nothing needs",
+    (
+        text("image", "Repository, such as registry.example.com/team/app", short="i"),
+        Flag(
+            "keep",
+            ValueType.STRINGS,
+            "Keep this tag, digest or pattern of tags such as 'v1.*', and all that belongs to it (may be "
+            "repeated)",
+        ),
+        Flag(
+            "keep-lock",
+            ValueType.STRINGS,
+            "Keep the images that this ImagesLock or BundleLock file names (may be repeated)",
+        ),
+        Flag("keep-newest", ValueType.INT, "Keep this number of images with the highest versions as tags"),
+        _CONCURRENCY,
+        *REGISTRY,
+    ),
+    "tidying.prune",
+    "  # List what would be deleted, and why; nothing is deleted\n"
+    "  imgpkg prune registry.example.com/team/config --keep-newest 3\n\n"
+    "  # Delete it\n"
+    "  imgpkg prune registry.example.com/team/config --keep 'v*' --yes",
+    words="[REPOSITORY]",
+)
 VERSION = Command(
     ("version",),
     "Print the version",
@@ -273,6 +300,7 @@ COMMANDS = (
     DESCRIBE,
     HELP,
     LOCK,
+    PRUNE,
     PULL,
     PUSH,
     REGISTRY_GROUP,

@@ -177,19 +177,19 @@ def _name(reference: str) -> str:
 def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
     """Yield the lines of a report for people with their line ends; `destination` is as the user wrote it."""
     there = sum(1 for image in preview.images if image.is_there)
-    yield f"Would copy {_count(len(preview.images) - there, 'image')} to {destination}, "
-    yield f"{_count(preview.blobs, 'blob')} with {_human(preview.size)}\n"
+    yield f"Would copy {count_of(len(preview.images) - there, 'image')} to {destination}, "
+    yield f"{count_of(preview.blobs, 'blob')} with {human(preview.size)}\n"
     if there:
-        yield f"  besides {_count(there, 'image')} already there\n"
+        yield f"  besides {count_of(there, 'image')} already there\n"
     if preview.mountable:
-        yield f"  of which {_count(preview.mountable, 'blob')} with {_human(preview.mountable_size)} "
+        yield f"  of which {count_of(preview.mountable, 'blob')} with {human(preview.mountable_size)} "
         yield "can be mounted within the registry\n"
     yield "\nImages:\n"
     yield from (_previewed_image(image) for image in preview.images)
     if preview.left_out:
         yield "\nNon-distributable layers that stay behind:\n"
         for left in preview.left_out:
-            yield f"  {left.layer.digest} {_human(left.layer.size)} of {left.reference}\n"
+            yield f"  {left.layer.digest} {human(left.layer.size)} of {left.reference}\n"
     if preview.credentials:
         yield "\nCredentials:\n"
         # Without the trails: `auth explain` has them.
@@ -198,16 +198,18 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
 
 def _previewed_image(image: PreviewedImage) -> str:
     tag = f" as {image.tag}" if image.tag else ""
-    blobs, manifests = _count(image.blobs, "blob"), _count(image.manifests, "manifest")
+    blobs, manifests = count_of(image.blobs, "blob"), count_of(image.manifests, "manifest")
     there = ", already there" if image.is_there else ""
-    return f"  {image.reference}{tag}: {manifests}, {blobs}, {_human(image.size)}{there}\n"
+    return f"  {image.reference}{tag}: {manifests}, {blobs}, {human(image.size)}{there}\n"
 
 
-def _count(number: int, noun: str) -> str:
+def count_of(number: int, noun: str) -> str:
+    """Return a number with a noun, which gets an `s` unless there is one."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _human(size: int) -> str:
+def human(size: int) -> str:
+    """Return a size in bytes for people."""
     from rich.filesize import decimal
 
     # In powers of 1000, as docker prints sizes.

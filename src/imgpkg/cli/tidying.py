@@ -1,11 +1,12 @@
-"""The commands that delete: `imgpkg tag delete` and `imgpkg delete`."""
+"""The commands that delete: `imgpkg tag delete`, `imgpkg delete` and `imgpkg prune`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.rendering import error_json
-from imgpkg.errors import ImgpkgError, UsageError
+from imgpkg.cli.output import Table
+from imgpkg.cli.rendering import count_of, error_json, human
+from imgpkg.errors import ImgpkgError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,9 +15,17 @@ if TYPE_CHECKING:
     from imgpkg.cli.context import Context
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.delete import Deleted
+    from imgpkg.operations.prune.plan import PlannedManifest, PrunePlan
+    from imgpkg.operations.prune.prune import PrunedManifest, PruneResult
     from imgpkg.session import Session
 
     _Delete = Callable[[Session, str, tuple[str, ...]], Deleted]
+
+_TITLES = ("Image", "Tags", "Action", "Why", "Size")
+_UNSEEN = (
+    "Manifests that no tag leads to are listed by no registry, and are left to its garbage collection, which "
+    "also frees the space.\n"
+)
 
 
 def delete_tags(context: Context) -> None:
@@ -115,4 +124,147 @@ def _document(deleted: Deleted) -> dict[str, object]:
         "result": deleted.outcome.value,
         "digest": None if deleted.digest is None else str(deleted.digest),
         "tags": list(deleted.tags),
+    }
+
+
+def prune(context: Context) -> None:
+    """Print what would be deleted, or delete it with `--yes`."""
+    from imgpkg.operations.prune.prune import prune_plan
+
+    flags = context.flags
+    repository = _repository(flags)
+    with context.session() as session:
+        plan = prune_plan(
+            repository,
+            session=session,
+            keep=flags.texts("keep"),
+            keep_newest=flags.number("keep-newest"),
+            keep_locks=flags.texts("keep-lock"),
+        )
+        if flags.is_on("yes"):
+            _carry_out(context, session, plan)
+        else:
+            _list(context, plan)
+
+
+def _repository(flags: Parsed) -> str:
+    given = (*flags.words, *filter(None, (flags.text("image"),)))
+    if len(given) != 1:
+        raise UsageError(f"accepts 1 arg(s), received {len(given)}: a repository")
+    return given[0]
+
+
+def _list(context: Context, plan: PrunePlan) -> None:
+    rows = [
+        *(_row(plan, each, "keep") for each in plan.kept),
+        *(_row(plan, each, "delete") for each in plan.removed),
+    ]
+    context.output.table(Table("images", _TITLES, tuple(rows)))
+    again = " Run again with --yes to delete them." if plan.removed else ""
+    text = f"Would delete {_counted(plan)} from {plan.repository}.{again}\n{_notes(plan)}{_UNSEEN}"
+    context.output.document(text, _plan_json(plan))
+
+
+def _row(plan: PrunePlan, manifest: PlannedManifest, action: str) -> tuple[str, ...]:
+    reference = plan.repository.digest(manifest.digest)
+    return str(reference), ", ".join(manifest.tags), action, str(manifest.reason), human(manifest.size)
+
+
+def _counted(plan: PrunePlan) -> str:
+    everything = len(plan.kept) + len(plan.removed)
+    tags = sum(len(manifest.tags) for manifest in plan.removed)
+    return (
+        f"{len(plan.removed)} of {count_of(everything, 'manifest')} with {count_of(tags, 'tag')} and "
+        f"{human(plan.size)} that nothing else in it needs"
+    )
+
+
+def _notes(plan: PrunePlan) -> str:
+    notes = [*plan.notes]
+    if plan.dangling:
+        notes.append(f"these tags name nothing, and stay: {', '.join(plan.dangling)}")
+    return "".join(f"Note: {printable(note)}\n" for note in notes)
+
+
+def _carry_out(context: Context, session: Session, plan: PrunePlan) -> None:
+    from imgpkg.operations.prune.prune import prune as carry_out
+
+    def tell(pruned: PrunedManifest) -> None:
+        # At once: whoever stops the command knows what is gone.
+        context.output.block(_pruned_line(plan, pruned))
+
+    result = carry_out(plan, session=session, on_result=tell)
+    document = {**_plan_json(plan), **_result_json(result)}
+    if not result.is_ok:
+        context.output.failure(document)
+        raise _failure(result)
+    text = f"Deleted {_counted(plan)} from {plan.repository}.\n{_notes(plan)}{_UNSEEN}"
+    context.output.document(text, document)
+
+
+def _pruned_line(plan: PrunePlan, pruned: PrunedManifest) -> str:
+    from imgpkg.operations.prune.prune import PruneOutcome
+
+    manifest = pruned.manifest
+    tags = f" ({', '.join(manifest.tags)})" if manifest.tags else ""
+    named = f"{plan.repository.digest(manifest.digest)}{tags}"
+    match pruned.outcome:
+        case PruneOutcome.DELETED:
+            return f"Deleted {named}\n"
+        case PruneOutcome.ABSENT:
+            return f"Not there any more: {named}\n"
+        case PruneOutcome.CHANGED:
+            return f"Kept {named}: {printable(pruned.text)}\n"
+        case PruneOutcome.FAILED:
+            return f"FAILED {named}: {printable(pruned.text)}\n"
+        case PruneOutcome.NOT_TRIED:
+            return f"Not tried: {named}\n"
+
+
+def _failure(result: PruneResult) -> ImgpkgError:
+    from imgpkg.operations.prune.prune import PruneOutcome
+
+    gone = (PruneOutcome.DELETED, PruneOutcome.ABSENT)
+    left = [each for each in result.manifests if each.outcome not in gone]
+    text = f"{len(left)} of {count_of(len(result.manifests), 'manifest')} not deleted"
+    return ImgpkgError(
+        f"{text}: {result.problem}" if result.problem else text,
+        hints=result.hints or ("Run the command again: it makes a new plan, and goes on with what is left.",),
+    )
+
+
+def _plan_json(plan: PrunePlan) -> dict[str, object]:
+    return {
+        "repository": str(plan.repository),
+        "keep": [_manifest_json(plan, manifest) for manifest in plan.kept],
+        "delete": [_manifest_json(plan, manifest) for manifest in plan.removed],
+        "size": plan.size,
+        "danglingTags": list(plan.dangling),
+        "notes": list(plan.notes),
+    }
+
+
+def _manifest_json(plan: PrunePlan, manifest: PlannedManifest) -> dict[str, object]:
+    return {
+        "image": str(plan.repository.digest(manifest.digest)),
+        "tags": list(manifest.tags),
+        "why": manifest.reason.kind.value,
+        "about": manifest.reason.about or None,
+        "size": manifest.size,
+    }
+
+
+def _result_json(result: PruneResult) -> dict[str, object]:
+    return {
+        "ok": result.is_ok,
+        "results": [
+            {
+                "image": str(result.repository.digest(each.manifest.digest)),
+                "tags": list(each.manifest.tags),
+                "result": each.outcome.value,
+                "reason": each.text or None,
+            }
+            for each in result.manifests
+        ],
+        "problem": result.problem or None,
     }
