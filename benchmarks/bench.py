@@ -86,22 +86,26 @@ class Bench:
             work.name, group.key, list(programs.values()), list(work.aims), f"{now:%Y-%m-%d %H:%M} UTC"
         )
 
-    def profile(self, group: Group, work: Work) -> dict[str, float]:
-        """Return the seconds of CPU by function of our program, the mean of some runs, the largest first."""
+    def profile(self, group: Group, work: Work) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the seconds of CPU of our program by function, the largest first, and by connections in use.
+
+        These are means of some runs; without any for a program that is none of ours.
+        """
         first, _, words = work.words.partition(" ")
         if first not in _MODULES:
-            return {}
+            return {}, {}
         file = self._work / "profile.json"
-        seconds: Counter[str] = Counter()
-        rounds = 1 if group.shape or group.key != "start-up" else _PROFILED
+        rounds = _PROFILED if group.key == "start-up" else 1
+        cpu: Counter[str] = Counter()
+        in_use: Counter[str] = Counter()
         for _ in range(rounds):
-            self._run(
-                OURS, f"python -m benchmarks.sampling {file} {_MODULES[first]} {words}", work, group.shape
-            )
-            seconds.update(
-                {name: spent / 1e9 / rounds for name, spent in json.loads(file.read_text()).items()}
-            )
-        return {name: round(each, 4) for name, each in seconds.most_common() if each > _LEAST_SECONDS}
+            sampled = f"python -m benchmarks.sampling {file} {_MODULES[first]} {words}"
+            self._run(OURS, sampled, work, group.shape)
+            found = json.loads(file.read_text())
+            for seconds, key in ((cpu, "cpu"), (in_use, "in use")):
+                seconds.update({name: each / 1e9 / rounds for name, each in found[key].items()})
+        by_function = {name: round(each, 4) for name, each in cpu.most_common() if each > _LEAST_SECONDS}
+        return by_function, {name: round(each, 4) for name, each in sorted(in_use.items())}
 
     def _commands(self, work: Work) -> dict[str, str]:
         """Return the command lines by the names of their programs, without those that are not installed."""

@@ -38,7 +38,11 @@ def tables(results: Results) -> dict[str, str]:
     for group in GROUPS:
         rows = [row for row in results.rows if row.group == group.key]
         made[group.key] = _starts(rows) if group.key == "start-up" else _works(rows)
-    return made | {"above start-up": _above(results.rows), "profiles": _profiles(results.rows)}
+    return made | {
+        "above start-up": _above(results.rows),
+        "profiles": _profiles(results.rows),
+        "in use": _in_use(results.rows),
+    }
 
 
 def _machine(machine: dict[str, str]) -> str:
@@ -137,6 +141,19 @@ def _profiles(rows: list[Row]) -> str:
             work = [row.name, row.group] if number == 0 else ["", ""]
             lines.append([*work, f"`{name}`", f"{1000 * seconds:.0f}", f"{seconds / whole:.0%}"])
     return _table(["--", "--", "--", "--:", "--:"], ["work", "where", "function", "CPU ms", "share"], lines)
+
+
+def _in_use(rows: list[Row]) -> str:
+    """The seconds in which so many connections were in use, of rows over a link that missed an aim."""
+    shaped = {group.key for group in GROUPS if group.shape}
+    rows = [row for row in rows if row.group in shaped and row.in_use]
+    numbers = sorted({int(number) for row in rows for number in row.in_use})
+    lines = [
+        [row.name, row.group, *(f"{row.in_use.get(str(number), 0):.2f}" for number in numbers)]
+        for row in rows
+    ]
+    heads = ["seconds with so many connections in use", "where", *map(str, numbers)]
+    return _table(["--", "--"] + ["--:"] * len(numbers), heads, lines)
 
 
 def _middle_of_starts(program: Program) -> float:

@@ -82,6 +82,8 @@ class Row:
     date: str = ""
     # Seconds of CPU by function, of our program; only of rows that missed an aim.
     profile: dict[str, float] = field(default_factory=dict)
+    # And seconds by the number of connections that were in use.
+    in_use: dict[str, float] = field(default_factory=dict)
 
     def program(self, name: str) -> Program | None:
         """Return the program of that name; one that failed is none."""

@@ -89,8 +89,10 @@ def measured(options: argparse.Namespace) -> results.Results:
                 print(f"{time.monotonic() - started:4.0f} s  {group.key}: {work.name}", file=sys.stderr)
                 try:
                     row = opened.row(group, work, options.repetitions or group.rounds, is_long=options.long)
-                    profile = opened.profile(group, work) if row.is_missed() else {}
-                    rows.append(dataclasses.replace(row, profile=profile))
+                    if row.is_missed():
+                        profile, in_use = opened.profile(group, work)
+                        row = dataclasses.replace(row, profile=profile, in_use=in_use)
+                    rows.append(row)
                 except CommandFailed as failed:
                     sys.exit(str(failed))
         print(f"{time.monotonic() - started:4.0f} s  done", file=sys.stderr)

@@ -1,10 +1,12 @@
-"""Run a command of ours and sample where its threads use the processor, for rows that missed their aim.
+"""Run a command of ours and sample what its threads do, for rows that missed their aim.
 
     python -m benchmarks.sampling FILE imgpkg.cli.main tag resolve -i registry.example.com/team/app:v1
 
-writes nanoseconds by function to FILE. Each sample gives what a thread has used since the last one to the
-function that it is in; what C code needs counts for the Python function that called it. What runs while
-modules are imported counts for the package whose module asked for them.
+writes to FILE the nanoseconds of the processor by function, and the nanoseconds in which no, one, two and
+more connections were at work or waited for by a thread. Each sample gives what a thread has used since the
+last one to the function that it is in, or that waits in `threading` after it; what C code needs counts for
+the Python function that called it. What runs while modules are imported counts for the package whose module
+asked for them.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 _INTERVAL = 0.001
 START = "start of the interpreter"
 _UNSEEN = "between samples"
+# A thread that sends, receives or opens a connection has a function of this module on its stack.
+_CONNECTION = "imgpkg.transport.connection"
 
 
 class Sampler(threading.Thread):
@@ -32,13 +36,18 @@ class Sampler(threading.Thread):
     def __init__(self) -> None:
         super().__init__(daemon=True)
         self.spent: Counter[str] = Counter()
+        self.in_use: Counter[int] = Counter()
         self._stop_asked = threading.Event()
         self._before: dict[int, int] = {}
         self._own = 0
 
     def run(self) -> None:
+        last = time.monotonic_ns()
         while not self._stop_asked.wait(_INTERVAL):
             frames = sys._current_frames()  # noqa: SLF001 - the only way to see the frames of other threads
+            now = time.monotonic_ns()
+            self.in_use[sum(map(_uses_a_connection, frames.values()))] += now - last
+            last = now
             for thread in threading.enumerate():
                 if thread is not self and thread.native_id and thread.ident in frames:
                     self._add(thread.native_id, frames[thread.ident])
@@ -64,6 +73,14 @@ class Sampler(threading.Thread):
         return {**self.spent, _UNSEEN: max(0, time.process_time_ns() - seen)}
 
 
+def _uses_a_connection(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_globals.get("__name__") == _CONNECTION:
+            return True
+        frame = frame.f_back
+    return False
+
+
 def _label(inner: FrameType) -> str:
     """Return the function of a frame with its module, or the package that is importing."""
     frame: FrameType | None = inner
@@ -74,6 +91,8 @@ def _label(inner: FrameType) -> str:
         if is_import and not name.startswith("importlib"):
             return f"imports of {name.partition('.')[0]}"
         frame = frame.f_back
+    while inner.f_back is not None and inner.f_globals.get("__name__") == "threading":
+        inner = inner.f_back
     code = inner.f_code
     return f"{inner.f_globals.get('__name__', '?')}.{getattr(code, 'co_qualname', code.co_name)}"
 
@@ -94,7 +113,8 @@ def main() -> None:
     finally:
         spent = sampler.end()
         spent[_UNSEEN] = max(0, spent[_UNSEEN] - bare)
-        Path(file).write_text(json.dumps({START: bare, **spent}))
+        found = {"cpu": {START: bare, **spent}, "in use": sampler.in_use}
+        Path(file).write_text(json.dumps(found))
     sys.exit(code)
 
 

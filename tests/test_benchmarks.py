@@ -50,7 +50,11 @@ def results():
             profile={"imports of imgpkg": 0.3, "imgpkg.oci.digest.of": 0.1},
         ),
         Row(
-            "copy of 30 images, one registry", "80 ms", [ran(OURS, 2.0, 2.2), link], [Aim("wall", 1.2, FLOOR)]
+            "copy of 30 images, one registry",
+            "80 ms",
+            [ran(OURS, 2.0, 2.2), link],
+            [Aim("wall", 1.2, FLOOR)],
+            in_use={"0": 0.5, "5": 4.0},
         ),
         Row("describe of 30 images", "20 ms", [ran(OURS, 0.3, 0.5)], [Aim("wall", 1.0)]),
     ]
@@ -128,6 +132,13 @@ class TestTables:
         assert report.tables(results)["profiles"].splitlines()[2:] == [
             "| copy --to-tar, 3 × 200 MB | loopback | `imports of imgpkg` | 300 | 75% |",
             "|  |  | `imgpkg.oci.digest.of` | 100 | 25% |",
+        ]
+
+    def test_what_waits_for_a_link_has_the_connections_in_use(self, results):
+        assert report.tables(results)["in use"].splitlines() == [
+            "| seconds with so many connections in use | where | 0 | 5 |",
+            "|--|--|--:|--:|",
+            "| copy of 30 images, one registry | 80 ms | 0.50 | 4.00 |",
         ]
 
     def test_all_lines_of_a_table_have_as_many_cells(self, results):
@@ -273,12 +284,14 @@ def test_a_row_counts_requests_of_each_program_and_subtracts_start_up(opened):
 
 def test_a_profile_has_the_cpu_of_the_command_by_function(opened):
     work = Work("r", "imgpkg copy -i {image:three-small} --to-tar {out}")
-    profile = opened.profile(Group("g", "", 1, (work,)), work)
+    profile, in_use = opened.profile(Group("g", "", 1, (work,), Shape(0.01)), work)
     assert profile[sampling.START] > 0
     assert profile["imports of imgpkg"] > 0
     assert list(profile.values()) == sorted(profile.values(), reverse=True)
+    # Two round trips at least: it connects, and asks.
+    assert sum(seconds for number, seconds in in_use.items() if number != "0") > 0.02
     of_python = Work("r", "python -c pass")
-    assert opened.profile(Group("g", "", 1, (of_python,)), of_python) == {}
+    assert opened.profile(Group("g", "", 1, (of_python,)), of_python) == ({}, {})
 
 
 def test_a_link_is_counted_and_has_a_floor(opened):
