@@ -197,8 +197,19 @@ class Permits:
                 self._held.setdefault(key, []).append(thread)
             finally:
                 del queue[thread]
+                if not queue:
+                    del self._queues[key]
                 self._nested.pop(thread, None)
                 self._call_next(key)
+        return Permit(lambda: self._leave(key, thread))
+
+    def try_enter(self, key: Hashable) -> Permit | None:
+        """Return a permit that nobody waits for, None without one."""
+        thread = get_ident()
+        with self._lock:
+            if key in self._queues or len(self._held.get(key, ())) >= self._most:
+                return None
+            self._held.setdefault(key, []).append(thread)
         return Permit(lambda: self._leave(key, thread))
 
     def _may_enter(self, key: Hashable, thread: int, since: float) -> bool:

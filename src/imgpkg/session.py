@@ -206,6 +206,13 @@ class Session:
             signer.take_back(refused)
         return signer.sign()
 
+    def expect(self, registry: str, requests: int) -> None:
+        """Prepare for this many requests to `registry`, `host[:port]`; nothing is sent before the first one.
+
+        Other connections are opened along with that of the first request, no more than the settings allow.
+        """
+        self._pool().expect(registry, requests)
+
     def warn(self, text: str) -> None:
         """Report `text` to `on_event` as a warning, unless it has been reported before."""
         self._warn(text)

@@ -58,8 +58,8 @@ def hosted(bundle, there):
 def run(steps, open_session):
     """Run an operation; return how many rounds its requests need at least."""
 
-    def run(operation, *arguments, **options):
-        with steps.counting():
+    def run(operation, *arguments, quiet=0.1, **options):
+        with steps.counting(quiet):
             operation(*arguments, session=open_session(concurrency=CONNECTIONS), **options)
         return math.ceil(steps.count / CONNECTIONS)
 
@@ -110,7 +110,7 @@ def test_a_description_of_thirty_images(run, steps, bundle):
 
 class TestAPullOfABundle:
     def test_waits_three_times(self, run, steps, hosted, tmp_path):
-        run(pull, tmp_path / "out", bundle=hosted)
+        run(pull, tmp_path / "out", bundle=hosted, quiet=0.8)
         # The manifest; the configuration and the record; their layers.
         assert [len(held) for held in steps.rounds] == [1, 2, 2]
 
@@ -118,6 +118,6 @@ class TestAPullOfABundle:
         session = open_session()
         images = {make_image(session, f"{here}/moved/all", [f"{n}"]): {} for n in range(11)}
         moved = make_bundle(session, f"{here}/moved/all", images, tmp_path / "b")
-        run(pull, tmp_path / "out", bundle=str(moved))
+        run(pull, tmp_path / "out", bundle=str(moved), quiet=0.8)
         # One image alone: mostly it is not there, and then no other one is asked for.
         assert [len(held) for held in steps.rounds] == [1, 2, 1, 1, 5, 5]

@@ -26,7 +26,7 @@ class Lockstep:
         self._most = most
         self._changed = threading.Condition()
         self._held = {}
-        self._since = 0.0
+        self._since, self._quiet = 0.0, _QUIET
         self._is_on = False
 
     @property
@@ -35,9 +35,9 @@ class Lockstep:
         return sum(map(len, self.rounds))
 
     @contextlib.contextmanager
-    def counting(self):
-        """Hold requests in this context, and count anew."""
-        self.rounds, self._is_on = [], True
+    def counting(self, quiet=_QUIET):
+        """Hold requests in this context, for `quiet` seconds after the last one, and count anew."""
+        self.rounds, self._is_on, self._quiet = [], True, quiet
         try:
             yield
         finally:
@@ -53,7 +53,7 @@ class Lockstep:
             self._held[threading.get_ident()] = name, what
             self._since = time.monotonic()
             while len(self.rounds) == number:
-                left = self._since + _QUIET - time.monotonic()
+                left = self._since + self._quiet - time.monotonic()
                 counts = Counter(server for server, _ in self._held.values())
                 if left <= 0 or all(count >= self._most for count in counts.values()):
                     self._release()

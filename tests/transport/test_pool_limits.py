@@ -10,8 +10,8 @@ import warnings
 import pytest
 from tests.servers.raw import RawServer, answering
 
-from imgpkg.cancellation import Cancellation
-from imgpkg.errors import Cancelled, ConnectionFailed
+from imgpkg.cancellation import Cancellation, Permits
+from imgpkg.errors import Cancelled, CertificateRejected, ConnectionFailed
 from imgpkg.transport.message import Body, Request
 from imgpkg.transport.pool import Pool
 
@@ -170,3 +170,137 @@ class TestTheConnectionsToOneHost:
             cancellation.cancel()
             thread.join(5)
             assert len(failures) == 1
+
+
+class TestConnectionsThatAreExpected:
+    """The handshakes of further connections take no time of their own."""
+
+    def until(self, condition):
+        end = time.monotonic() + 10
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.01)
+        return condition()
+
+    def ask(self, pool, server):
+        return pool.send(Request("GET", server.url, to_registry=True)).read()
+
+    @pytest.mark.parametrize(("expected", "connections"), [(3, 3), (9, 4), (1, 1), (0, 1)])
+    def test_are_opened_with_the_first_one(self, expected, connections):
+        with Pool(max_connections=4) as pool, RawServer(answering(b"x")) as server:
+            pool.expect(server.address, expected)
+            self.ask(pool, server)
+            assert self.until(lambda: server.connections == connections)
+            run_in_threads(lambda: self.ask(pool, server), 4)
+            time.sleep(0.1)
+            assert server.connections <= 4
+            # Without a request they send nothing.
+            assert len(server.requests) == 5
+
+    def test_are_opened_once(self):
+        with (
+            Pool(max_connections=4) as pool,
+            RawServer(answering(b"x", headers=[("Connection", "close")])) as server,
+        ):
+            pool.expect(server.address, 2)
+            for _ in range(4):
+                self.ask(pool, server)
+            # One of them takes the place of a connection that a later request would have opened.
+            assert self.until(lambda: server.connections in (4, 5))
+
+    def test_are_for_registries_only(self):
+        with Pool(max_connections=4) as pool, RawServer(answering(b"x")) as server:
+            pool.expect(server.address, 4)
+            get(pool, server.url)
+            time.sleep(0.1)
+            assert server.connections == 1
+
+    def test_are_ready_for_tls(self, authority):
+        with (
+            Pool(max_connections=3, ca_cert_paths=[authority.path]) as pool,
+            RawServer(answering(b"x"), context=authority.context()) as server,
+        ):
+            pool.expect(server.address, 3)
+            self.ask(pool, server)
+            assert self.until(lambda: server.connections == 3)
+            # What the server sends after the handshakes has come.
+            time.sleep(0.2)
+            run_in_threads(lambda: self.ask(pool, server), 3)
+            assert server.connections == 3
+
+    def test_are_not_opened_to_a_server_whose_certificate_is_rejected(self, authority):
+        with (
+            Pool(max_connections=4) as pool,
+            RawServer(answering(b"x"), context=authority.context()) as server,
+        ):
+            pool.expect(server.address, 4)
+            with pytest.raises(CertificateRejected):
+                self.ask(pool, server)
+            time.sleep(0.1)
+            assert server.connections == 1
+
+    def test_may_fail_without_a_word(self):
+        """A server that hangs up on all but the first."""
+
+        def talk(conversation):
+            if conversation.number == 1:
+                answering(b"x")(conversation)
+            conversation.reset()
+
+        with Pool(max_connections=3) as pool, RawServer(talk) as server:
+            pool.expect(server.address, 3)
+            assert self.ask(pool, server) == b"x"
+            assert self.until(lambda: server.connections == 3)
+            time.sleep(0.1)
+            assert self.ask(pool, server) == b"x"
+
+
+class TestPermits:
+    def test_are_given_in_the_order_in_which_they_were_asked_for(self):
+        permits, scope, order, threads = Permits(1), Cancellation(), [], []
+        held = permits.enter("host", scope)
+
+        def wait(number):
+            permit = permits.enter("host", scope)
+            order.append(number)
+            permit.leave()
+
+        for number in range(8):
+            threads.append(threading.Thread(target=wait, args=(number,)))
+            threads[-1].start()
+            # Long enough to be the next in the queue.
+            time.sleep(0.02)
+        held.leave()
+        for thread in threads:
+            thread.join(10)
+        assert order == list(range(8))
+
+    def test_are_not_given_unasked_while_somebody_waits(self):
+        permits = Permits(1)
+        free = permits.try_enter("host")
+        assert free is not None
+        assert permits.try_enter("host") is None
+        assert permits.try_enter("another host") is not None
+        free.leave()
+        assert permits.try_enter("host") is not None
+
+    def test_pass_by_a_thread_that_was_cancelled(self):
+        permits, scope, done = Permits(1), Cancellation(), threading.Event()
+        held = permits.enter("host", Cancellation())
+
+        def give_up():
+            with pytest.raises(Cancelled):
+                permits.enter("host", scope)
+
+        def wait():
+            permits.enter("host", Cancellation()).leave()
+            done.set()
+
+        threads = [threading.Thread(target=act) for act in (give_up, wait)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.05)
+        scope.cancel()
+        threads[0].join(5)
+        held.leave()
+        assert done.wait(5)
+        threads[1].join(5)

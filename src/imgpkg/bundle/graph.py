@@ -24,6 +24,8 @@ Expect: TypeAlias = Callable[[int], None]
 
 # Real bundles are nested a few levels deep. A hostile registry could make a chain of any length.
 _MAX_DEPTH = 64
+# Manifest, configuration, lock and record: a bundle needs them all.
+FIRST_REQUESTS = 4
 # A smaller layer takes about as long as the answer that says whether it is that of a bundle.
 _READ_UNSEEN = 256 << 10
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import Bundle, fetch_root, walk
+from imgpkg.bundle.graph import FIRST_REQUESTS, Bundle, fetch_root, walk
 from imgpkg.bundle.image import signature_tag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
@@ -20,11 +20,12 @@ from imgpkg.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from imgpkg.bundle.graph import Member
+    from imgpkg.bundle.graph import FetchedRoot, Member
     from imgpkg.bundle.image import Image, Workers
     from imgpkg.oci.descriptor import Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
+    from imgpkg.operations.workers import WorkerPool
     from imgpkg.registry.client import RegistryClient
 
 # A bundle may be inside many others: listed in each of them, descriptions could grow exponentially.
@@ -104,7 +105,7 @@ def describe(
     with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
         # The text of the Go version, which scripts compare.
         with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
-            root = fetch_root(session.client, parse_any(bundle), workers)
+            root = _root(session, bundle, workers)
         if not root.image.is_bundle:
             raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
         disclosure = _disclosure(session, bundle, root.image)
@@ -129,9 +130,15 @@ def read_bundle(bundle: str, *, session: Session) -> Bundle:
     InvalidLock, TransportError or RegistryError.
     """
     with open_workers(session, session.settings.concurrency) as workers:
-        root = fetch_root(session.client, parse_any(bundle), workers)
+        root = _root(session, bundle, workers)
         disclosure = _disclosure(session, bundle, root.image)
         return walk(session.client, root, workers, approach=disclosure.approach)
+
+
+def _root(session: Session, bundle: str, workers: WorkerPool) -> FetchedRoot:
+    asked = parse_any(bundle)
+    session.expect(asked.repository.registry, FIRST_REQUESTS)
+    return fetch_root(session.client, asked, workers)
 
 
 def _disclosure(session: Session, bundle: str, root: Image) -> Disclosure:

@@ -38,12 +38,15 @@ if TYPE_CHECKING:
 
 _IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
 _NESTED = os.path.join(".imgpkg", "bundles")
+# The configuration of a bundle, or its layer, and its record.
+_AT_ONCE = 2
 # A bundle may be named by many others: with the content of each repeated, results could grow exponentially.
 _MOST_RESULTS = 10_000
 _HOSTED = (
     "The bundle repo ({}) is hosting every image specified in the bundle's Images Lock file "
     "(.imgpkg/images.yml)\n"
 )
+_NO_BUNDLE = "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
 _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
 
 
@@ -177,12 +180,10 @@ def _pull_bundle(
 ) -> PullResult:
     """Replace the folder `output` by the content of a bundle; errors and results name it `shown`."""
     with open_workers(session, session.settings.concurrency) as workers:
-        root, locations = _fetch_root(session.client, asked, workers)
+        root, locations = _fetch_root(session, asked, workers)
         refuse_schema_1(root, NotABundle)
         if not root.is_bundle:
-            raise NotABundle(
-                "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
-            )
+            raise NotABundle(_NO_BUNDLE)
         _verify(policy, root, asked, session)
         disclosure = _disclosure(session, root) if recursive else None
         with replacing(output, shown) as folder:
@@ -192,9 +193,11 @@ def _pull_bundle(
 
 
 def _fetch_root(
-    client: RegistryClient, reference: Reference, workers: WorkerPool
+    session: Session, reference: Reference, workers: WorkerPool
 ) -> tuple[Image, Callable[[], FoundLocations | None]]:
     """Fetch a bundle, and begin to fetch its record of locations, whose tag follows from the digest."""
+    session.expect(reference.repository.registry, _AT_ONCE)
+    client = session.client
     with doing("Fetching image"):
         repository, manifest = reference.repository, client.manifest(reference)
         locations = _begin(client, Image(repository.digest(manifest.digest), manifest), workers)
@@ -296,9 +299,6 @@ class _BundlePull:
         return folder
 
     def _hosts_all(self, bundle: Reference, lock: ImagesLock) -> bool:
-        # Mostly none is there, which the first one shows.
-        if lock.images and not self._hosts(bundle, lock.images[0]):
-            return False
         missing: list[LockedImage] = []
 
         def look(image: LockedImage) -> None:
@@ -306,7 +306,9 @@ class _BundlePull:
             if not missing and not self._hosts(bundle, image):
                 missing.append(image)
 
-        self.workers.map(look, lock.images[1:])
+        # Mostly none is there, which the first one shows.
+        for images in (lock.images[:1], lock.images[1:]):
+            self.workers.map(look, images)
         return not missing
 
     def _hosts(self, bundle: Reference, image: LockedImage) -> bool:

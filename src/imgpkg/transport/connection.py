@@ -70,7 +70,26 @@ class Connection:
         # Not select(): it fails for descriptors above 1023.
         poll = select.poll()
         poll.register(self._sock, select.POLLIN)
-        return self._process == os.getpid() and not poll.poll(0)
+        return self._process == os.getpid() and (not poll.poll(0) or self._has_no_content())
+
+    def _has_no_content(self) -> bool:
+        """Read what came over TLS; return True where it has no content.
+
+        That is how a server of TLS 1.3 ends a handshake (RFC 8446 section 4.6.1).
+        """
+        if self._channel is not self._sock or not hasattr(self._sock, "context"):
+            return False
+        import ssl
+
+        self._timeout = 0.0
+        self._sock.settimeout(0)
+        try:
+            self._sock.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False
+        return False
 
     @property
     def security(self) -> tuple[str, bytes]:

@@ -6,14 +6,15 @@ import os
 import time
 from collections import deque
 from functools import partial
-from threading import Lock
+from threading import Lock, Thread
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import urlsplit
 from weakref import finalize
 
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Permit, Permits, current, ignore
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import TransportError
+from imgpkg.errors import ImgpkgError, TransportError
 from imgpkg.expression import expression
 from imgpkg.transport.message import Origin, Request, redact_url
 from imgpkg.transport.pem import read_authorities
@@ -120,6 +121,7 @@ class Pool:
         self._named_files = named_files
         self._hosts: HostContexts | None = None
         self._registries: set[str] = set()
+        self._expected: dict[str, int] = {}
         self._is_closed = False
 
     def send(self, request: Request) -> Response:
@@ -142,6 +144,14 @@ class Pool:
         files = self._host_contexts().find(route.origin, is_registry=True)
         shown = Handshakes(request, route, self._limits, self._on_wait, scope, self._environ, files)
         return shown.inspect(self._authorities, verify=self._verify_certs)
+
+    def expect(self, registry: str, requests: int) -> None:
+        """Prepare for this many requests to `registry`, `host[:port]`, soon after its first one.
+
+        Its first connection is followed by others at once, at most one for each request: over a long link
+        their handshakes then take no time of their own.
+        """
+        self._expected[registry] = requests
 
     def close(self) -> None:
         """Close the kept connections; those in use are closed with their responses."""
@@ -214,6 +224,8 @@ class Pool:
         link = Link(route, self._limits, self._on_wait)
         try:
             link.connect(request, partial(self._context_of, route), scope)
+            # Not before: this handshake has shown that the server may be spoken to.
+            self._open_more(request, route, scope)
             return self._carried(link, permit, request, scope)
         except AlertReceived as error:
             permit.leave()
@@ -221,6 +233,26 @@ class Pool:
         except BaseException:
             permit.leave()
             raise
+
+    def _open_more(self, request: Request, route: Route, scope: Cancellation) -> None:
+        count = self._expected.pop(urlsplit(request.url).netloc, 0) if route.is_registry else 0
+        for _ in range(min(count, self._max_connections) - 1):
+            permit = self._permits.try_enter((route.origin.host, route.origin.port))
+            if permit is not None:
+                Thread(target=self._open_one, args=(request, route, scope, permit), daemon=True).start()
+
+    def _open_one(self, request: Request, route: Route, scope: Cancellation, permit: Permit) -> None:
+        from imgpkg.transport.http11 import Link
+
+        link = Link(route, self._limits, ignore)
+        try:
+            link.connect(request, partial(self._context_of, route), scope)
+        # Whoever needs the connection will try again, and report it.
+        except ImgpkgError:
+            permit.leave()
+        else:
+            link.permit = permit
+            self._keep(link)
 
     def _carried(self, link: Link, permit: Permit, request: Request, scope: Cancellation) -> Response:
         link.permit = permit

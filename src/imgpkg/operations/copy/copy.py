@@ -124,8 +124,13 @@ def copy_to_repository(
     reader = source_session or session
     with open_workers(session, 2, other=reader) as workers:
         listing = TagListing(session.client.primary, repository, workers)
+
+        def expect(images: int) -> None:
+            session.expect(repository.registry, images)
+            listing.expect(images)
+
         with open_source(
-            reader, source, options, log, to=repository, writer=session, expect=listing.expect
+            reader, source, options, log, to=repository, writer=session, expect=expect
         ) as opened:
             result = publish(opened, session, repository, options, log, listing=listing)
     if lock_output:

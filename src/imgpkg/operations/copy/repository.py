@@ -55,6 +55,7 @@ def publish(
     to = destination(opened, session, repository, options)
     log(f"importing {len(plan.roots)} images...")
     count = jobs(opened, session)
+    session.expect(repository.registry, len(plan.blobs))
     with open_workers(session, count, log.on_event, other=opened.session) as workers:
         found = survey(plan, to, workers, tuple(map(pack_record, collected.records)), listing)
         _transfer(found, to, opened.open_blob, workers)

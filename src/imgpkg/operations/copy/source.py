@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import expect_nothing
+from imgpkg.bundle.graph import FIRST_REQUESTS, expect_nothing
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.bundle.locations import Location
@@ -18,7 +18,7 @@ from imgpkg.content.layout import Layout
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
 from imgpkg.oci.descriptor import file_position_of
-from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
+from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository, parse_any
 from imgpkg.operations.copy.collection import (
     LOCK_LABEL,
     Collected,
@@ -125,6 +125,8 @@ def open_source(
         # With a login for each side, the destination has no bearing on the registries to read from.
         if to is not None and writer in (None, session):
             disclosure.name(to.registry)
+        if source.bundle:
+            session.expect(parse_any(source.bundle).repository.registry, FIRST_REQUESTS)
         # Manifests are small, so that more requests at once shorten the wait.
         jobs = max(session.settings.concurrency, METADATA_JOBS)
         with open_workers(session, jobs, other=writer) as workers:
