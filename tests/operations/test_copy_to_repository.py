@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 
 import pytest
 from tests.operations.conftest import read_tree
@@ -15,7 +16,7 @@ from imgpkg.embedded.server import serve
 from imgpkg.events import Message, Warned
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy.copy import copy_to_repository
+from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.pull import pull
 
@@ -323,3 +324,25 @@ class TestOptions:
             options=CopyOptions(repo_based_tags=True),
         )
         assert list(session.client.tags(repository)) == [f"deep-team-app-sha256-{image.digest.hex}.imgpkg"]
+
+
+def test_small_blobs_are_sent_between_large_ones(
+    embedded_registry, another_registry, open_session, session, tmp_path
+):
+    """Over a long link, they wait for answers while the large ones come."""
+    noise = [random.Random(n).randbytes((n + 1) << 20).hex() for n in range(2)]
+    image = make_image(session, f"{embedded_registry.address}/mixed/app", [*noise, *"abcdefg"])
+    copy_to_tar(CopySource(image=str(image)), tmp_path / "mixed.tar", session=session)
+    before = len(another_registry.requests)
+    to = f"{another_registry.address}/mixed/app"
+    # One worker sends them one after the other.
+    copy_to_repository(CopySource(tar=str(tmp_path / "mixed.tar")), to, session=open_session(concurrency=1))
+    sent = [
+        dict(request.query)["digest"]
+        for request in another_registry.requests[before:]
+        if request.method == "PUT" and "/blobs/" in request.path
+    ]
+    sizes = {str(part.digest): part.size for part in session.client.manifest(image).parts()}
+    large = [place for place, digest in enumerate(sent) if sizes[digest] > 1 << 20]
+    assert large == [0, 5]
+    assert sizes[sent[0]] == max(sizes.values())

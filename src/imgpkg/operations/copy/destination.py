@@ -217,8 +217,8 @@ class TagListing:
 class Survey:
     """What the destination lacks: the roots, one for each upload tag, their blobs, and records of locations.
 
-    The largest blobs come first. `is_fresh` is true if nothing was found at the destination. The blobs are
-    then written without asking.
+    `moves` are in the order in which to send them. `is_fresh` is true if nothing was found at the
+    destination. The blobs are then written without asking.
     """
 
     roots: tuple[Root, ...]
@@ -275,19 +275,27 @@ def _held(wanted: Mapping[str, Digest], to: Destination, workers: WorkerPool) ->
 
 
 def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
-    """Return the blobs of `roots` in the plan, the largest first, so that no long transfer starts last."""
+    """Return the blobs of `roots` in the plan, the largest first, and the small ones spread among the large.
+
+    No long transfer starts last then. A small blob takes one wait for the registry after the other; meanwhile
+    the link carries large ones.
+    """
     digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
-    moves = [move for digest, move in plan.blobs.items() if digest in digests]
-    return tuple(sorted(moves, key=lambda move: -move.descriptor.size))
+    moves = sorted(
+        (move for digest, move in plan.blobs.items() if digest in digests),
+        key=lambda move: -move.descriptor.size,
+    )
+    large = [move for move in moves if move.descriptor.size >= WORTH_ASKING]
+    kinds = large, moves[len(large) :]
+    places = [(place / len(kind), move) for kind in kinds for place, move in enumerate(kind)]
+    # The order is stable: a large one comes before the small one at its place.
+    return tuple(move for _, move in sorted(places, key=lambda pair: pair[0]))
 
 
 def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) -> bool:
     """Return whether an interrupted copy left blobs: it began with the same ones, one in each worker."""
     # Blobs that may be mounted or are small are not asked for anyway.
+    large = [move for move in moves if move.descriptor.size >= WORTH_ASKING and not to.may_mount(move)]
     # Only the first of each worker: an interrupted copy began with these.
-    large = [
-        move
-        for move in moves[: workers.jobs]
-        if move.descriptor.size >= WORTH_ASKING and not to.may_mount(move)
-    ]
-    return any(workers.map(lambda move: to.client.has_blob(to.repository, move.descriptor.digest), large))
+    first = large[: workers.jobs]
+    return any(workers.map(lambda move: to.client.has_blob(to.repository, move.descriptor.digest), first))
