@@ -20,7 +20,7 @@ LOADED = {
     "describe -b": (86, 73, 28),
     "pull -b": (86, 73, 30),
     "auth explain": (56, 66, 14),
-    "copy -i": (109, 69, 20),
+    "copy -i": (96, 65, 20),
 }
 # The standard library of other releases imports a few more.
 _OTHER_RELEASES = 8

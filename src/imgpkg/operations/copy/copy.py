@@ -6,14 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
-from imgpkg.content.archive.writer import tar_output
-from imgpkg.content.layout import output_layout
 from imgpkg.content.output import output_file
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, silent
 from imgpkg.operations.copy.destination import TagListing
-from imgpkg.operations.copy.file import write_archive, write_layout
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import (
@@ -153,6 +150,9 @@ def copy_to_tar(
     keeps all blobs of an existing file, or of an interrupted copy to it, whose digests verify. Raises what
     `copy_to_repository` raises.
     """
+    from imgpkg.content.archive.writer import tar_output
+    from imgpkg.operations.copy.file import write_archive
+
     check_destination(source, to_repo="", to_tar=path, to_layout="")
     shown = os.fspath(path)
     target = tar_output(shown)
@@ -176,6 +176,9 @@ def copy_to_layout(
     The folder may contain other images, which stay. Blobs that it contains are not fetched again. Raises what
     `copy_to_repository` raises.
     """
+    from imgpkg.content.layout import output_layout
+    from imgpkg.operations.copy.file import write_layout
+
     source.check()
     shown = os.fspath(path)
     target = output_layout(shown)

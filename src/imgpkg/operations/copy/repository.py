@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import internal_tag, locations_tag, signature_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
-from imgpkg.content.image import build_image
-from imgpkg.content.pack import pack_file
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
@@ -193,5 +191,8 @@ class RecordImage:
 
 def pack_record(record: Record) -> RecordImage:
     """Return the image of `record`; nothing is written."""
+    from imgpkg.content.image import build_image
+    from imgpkg.content.pack import pack_file
+
     layer = pack_file(FILE_NAME, ImageLocations(record.images).to_bytes())
     return RecordImage(record.bundle, layer, build_image(layer, {}))

@@ -12,9 +12,6 @@ from imgpkg.bundle.graph import FIRST_REQUESTS, expect_nothing
 from imgpkg.bundle.image import Image
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
 from imgpkg.bundle.locations import Location
-from imgpkg.content.archive.manifest import ArchiveImage
-from imgpkg.content.archive.reader import Archive
-from imgpkg.content.layout import Layout
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
 from imgpkg.oci.descriptor import file_position_of
@@ -51,6 +48,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.image import Starter
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.content.archive.manifest import ArchiveItem
+    from imgpkg.content.archive.reader import Archive
+    from imgpkg.content.layout import Layout
     from imgpkg.content.store import Source
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
@@ -113,10 +112,14 @@ def open_source(
         if user.settings.concurrency < 1:
             raise UsageError(f"Expected --concurrency to be >= 1, but was {user.settings.concurrency}")
     if source.tar:
+        from imgpkg.content.archive.reader import Archive
+
         path = os.fspath(source.tar)
         with Archive(path) as archive:
             yield _verified(_local(*_read_archive(archive), archive, path, options), options, log)
     elif source.layout:
+        from imgpkg.content.layout import Layout
+
         path = os.fspath(source.layout)
         layout = Layout(path)
         yield _verified(_local(*_read_layout(layout, to), layout, path, options), options, log)
@@ -291,6 +294,8 @@ def _archived_root(item: ArchiveItem) -> Root:
 
 
 def _archived_node(item: ArchiveItem) -> Node:
+    from imgpkg.content.archive.manifest import ArchiveImage
+
     with doing("file manifest.json in tar"):
         repository = Reference.parse(item.marks.reference).repository
     reference = repository.digest(item.manifest.digest)
