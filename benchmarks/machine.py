@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import platform
 import shutil
@@ -24,7 +25,9 @@ def folder() -> str | None:
 def described(files: Path, other: str = "") -> dict[str, str]:
     """Return what is to be said of this machine; `files` is the folder of the run."""
     release = platform.freedesktop_os_release()
+    now = dt.datetime.now(dt.timezone.utc)
     said = {
+        "measured": f"{now:%Y-%m-%d %H:%M} UTC",
         "processor": _field("/proc/cpuinfo", "model name") or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{_kilobytes('MemTotal') / (1 << 20):.0f} GB",
