@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import io
 import os
+import random
 import resource
 import socket
 import subprocess
@@ -24,6 +25,7 @@ from imgpkg.content.pack import list_entries, pack_layer
 from imgpkg.errors import Cancelled, ImgpkgError, LocalIOError, UsageError
 from imgpkg.events import Message, PackAdvanced, PackStarted
 from imgpkg.oci import media
+from imgpkg.oci.descriptor import Digest
 
 IMAGES = b"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n"
 BUNDLE = {"dev.carvel.imgpkg.bundle": "true"}
@@ -58,7 +60,7 @@ def write(path, data=b"", mode=0o644):
 def packed(*inputs, exclusions=GIT, **options):
     """Pack; return the layer and its compressed bytes."""
     with pack_layer(inputs, exclusions=exclusions, **options) as layer, layer.open() as file:
-        return layer, file.read()
+        return layer, b"".join(iter(file.read, b""))
 
 
 def members(*inputs, **options):
@@ -576,6 +578,21 @@ class TestALayer:
         plain = gzip.decompress(data)
         assert plain[-1024:] == bytes(1024)
         assert len(plain) % 512 == 0
+
+    @pytest.mark.parametrize(
+        "size", [-4096, -3584, -1536, -1025, -1024, -512, -1, 0, 1, 513, 1 << 20, 5 << 19]
+    )
+    def test_has_all_bytes_in_their_order_wherever_the_pieces_of_memory_end(self, size):
+        data = random.Random(size).randbytes((1 << 20) + size)
+        write("a", data[:300])
+        write("b", data)
+        write("c", data[-700:])
+        layer, compressed = packed("a", "b", "c")
+        plain = gzip.decompress(compressed)
+        with tarfile.open(fileobj=io.BytesIO(plain)) as tar:
+            assert [tar.extractfile(member).read() for member in tar] == [data[:300], data, data[-700:]]
+        assert len(plain) == 3 * 512 + 512 + 1024 + len(data) + -len(data) % 512 + 1024
+        assert (layer.diff_id, layer.descriptor.digest) == (Digest.of(plain), Digest.of(compressed))
 
     def test_is_the_same_wherever_its_files_are_and_whoever_has_them(self):
         example()

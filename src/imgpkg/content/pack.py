@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import ExitStack, contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from imgpkg.content.deflate.gzip import open_writer
 from imgpkg.content.store import Extent, FileRange
@@ -238,7 +238,9 @@ class _LayerWriter:
         self._shown = shown
         self._threads = threads
         self._worker: Executor | None = None
-        self._gathered = bytearray()
+        self._piece = memoryview(bytearray(_PIECE))
+        self._other: memoryview | None = None
+        self._filled = 0
         self._compressing: Future[None] | None = None
         self._size = 0
         self._compressed = hashlib.sha256()
@@ -254,17 +256,32 @@ class _LayerWriter:
             while left:
                 left = left[self._file.write(left) :]
 
-    def add(self, data: bytes) -> None:
-        """Add bytes of the tar."""
-        self._gathered += data
-        if len(self._gathered) >= _PIECE:
+    @property
+    def room(self) -> memoryview:
+        """The memory for the next bytes of the tar, for at least one."""
+        return self._piece[self._filled :]
+
+    def take(self, count: int) -> None:
+        """Add the first `count` bytes of `room`."""
+        self._filled += count
+        if self._filled == _PIECE:
             self._hand_over()
 
+    def add(self, data: bytes) -> None:
+        """Add bytes of the tar."""
+        left = memoryview(data)
+        while left:
+            room = self.room
+            count = min(len(room), len(left))
+            room[:count] = left[:count]
+            left = left[count:]
+            self.take(count)
+
     def _hand_over(self) -> None:
-        # At most two pieces are in memory: one being compressed, one being filled.
-        piece = bytes(self._gathered)
-        self._gathered.clear()
+        # Two pieces by turns: one is compressed while the other is filled.
+        piece, free = self._piece, self._other or memoryview(bytearray(_PIECE))
         self._wait()
+        self._piece, self._other, self._filled = free, piece, 0
         self._compressing = self._thread().submit(self._gzip.write, piece)
         self._tar.update(piece)
 
@@ -284,8 +301,9 @@ class _LayerWriter:
         """End the tar; return its digest and the descriptor of its compressed form."""
         self.add(END)
         self._wait()
-        self._gzip.write(bytes(self._gathered))
-        self._tar.update(self._gathered)
+        rest = self._piece[: self._filled]
+        self._gzip.write(rest)
+        self._tar.update(rest)
         self._gzip.close()
         digest = Digest("sha256", self._compressed.hexdigest())
         descriptor = Descriptor(media.DOCKER_LAYER, digest, self._size)
@@ -304,27 +322,28 @@ def _write(entry: PackedEntry, layer: _LayerWriter, *, preserve_permissions: boo
         # The file may have changed since it was listed; from here on its size must stay.
         size = os.fstat(file.fileno()).st_size
         layer.add(member_header(name, size, mode=mode, kind=FILE))
-        for data in _content(file, size, entry.path):
-            layer.add(data)
-            on_event(PackAdvanced(len(data)))
+        for count in _content(file, size, entry.path, layer):
+            on_event(PackAdvanced(count))
     layer.add(bytes(-size % BLOCK))
 
 
-def _open(path: str) -> BinaryIO:
+def _open(path: str) -> FileIO:
+    # Without a buffer: the bytes go straight to where they are compressed.
     with local_io("open", path):
-        return open(path, "rb")
+        return open(path, "rb", buffering=0)
 
 
-def _content(file: BinaryIO, size: int, path: str) -> Iterator[bytes]:
-    """Yield exactly `size` bytes, which is the size in the header already written."""
+def _content(file: FileIO, size: int, path: str, layer: _LayerWriter) -> Iterator[int]:
+    """Add exactly `size` bytes, which is the size in the header already written; yield how many at a time."""
     left = size
     while left:
         with local_io("read", path):
-            data = file.read(min(left, _PIECE))
-        if not data:
+            count = file.readinto(layer.room[:left])
+        if not count:
             raise LocalIOError(f"read {path}: the file became shorter while it was packed")
-        left -= len(data)
-        yield data
+        left -= count
+        layer.take(count)
+        yield count
     # The header with the size is compressed already, so a larger file cannot be packed either.
     if file.read(1):
         raise LocalIOError(f"read {path}: the file became longer while it was packed")

@@ -20,7 +20,7 @@ _HEADER = bytes.fromhex("1f8b08000000000004ff")
 class Encoder(Protocol):
     """A deflate encoder; all encoders return the same bytes."""
 
-    def compress(self, data: bytes, /) -> bytes:
+    def compress(self, data: bytes | memoryview, /) -> bytes:
         """Add `data`; return the compressed bytes that are ready."""
 
     def finish(self) -> bytes:
@@ -44,7 +44,7 @@ class GzipWriter:
         self._size = 0
         sink.write(_HEADER)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Compress `data`; the encoder buffers a few blocks of 64 KiB."""
         self._checksum = zlib.crc32(data, self._checksum)
         self._size += len(data)

@@ -71,7 +71,7 @@ class ReferenceEncoder:
         self._waiting = bytearray()
         self._is_finished = False
 
-    def compress(self, data: bytes) -> bytes:
+    def compress(self, data: bytes | memoryview) -> bytes:
         """Add `data`; return the compressed bytes that are ready; raise ValueError after `finish`."""
         self._check_open()
         self._waiting += data
