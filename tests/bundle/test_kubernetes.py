@@ -207,6 +207,10 @@ def test_in_parts(text, found, after):
             "images:\n- newName: inside.example/apps/bundle\n  digest: DIGEST\n  name: nginx\n",
         ),
         (
+            "images:\r\n- name: nginx\r\n  newTag: v1\r\n",
+            "images:\r\n- name: nginx\r\n  newName: inside.example/apps/bundle\r\n  digest: DIGEST\r\n",
+        ),
+        (
             '{"images": [{"name": "nginx", "newTag": "1"}]}',
             '{"images": [{"name": "nginx", "newName": "inside.example/apps/bundle", "digest": "DIGEST"}]}',
         ),
@@ -286,6 +290,12 @@ def test_that_are_none_are_told_with_their_place(text, place, shown, reason):
     assert (found, told) == (shown, told if reason is None else reason)
     assert reason or told.startswith("is no image reference (")
     assert "s3cret" not in told
+
+
+def test_of_many_documents_are_all_found():
+    """Also where the nodes of one are in the memory of another."""
+    text = "".join(f"---\nspec: {{containers: [{{image: a/b:{n}}}]}}\n" for n in range(500))
+    assert references(text) == [f"a/b:{n}" for n in range(500)]
 
 
 class TestAliases:

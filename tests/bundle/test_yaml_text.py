@@ -49,7 +49,7 @@ def replaced(text, old, new):
 
 def refusal(text):
     with pytest.raises(InvalidDocument) as caught:
-        marked(text).documents()
+        list(marked(text).documents())
     return str(caught.value), (caught.value.line, caught.value.column)
 
 
@@ -113,7 +113,7 @@ class TestADocument:
 
     def test_nests_as_deep_as_is_allowed(self):
         text = "[" * MAX_DEPTH + "]" * MAX_DEPTH
-        assert marked(text).documents()[0].height == MAX_DEPTH
+        assert next(marked(text).documents()).height == MAX_DEPTH
 
     def test_does_not_nest_deeper_by_its_aliases(self):
         lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, MAX_DEPTH))]
@@ -139,7 +139,14 @@ class TestADocument:
 class TestText:
     def test_that_is_none_is_refused(self):
         assert refusal(b"a: \xff\n")[0] == "some.yml is no text in UTF-8 or UTF-16: look at byte 3"
-        assert "control characters are not allowed" in refusal(b"a: \x00\n")[0]
+
+    @pytest.mark.usefixtures("parser")
+    @pytest.mark.parametrize("letter", ["\x00", "\x1b", "\x7f", "\ufffe"])
+    def test_with_characters_that_yaml_does_not_have_is_refused(self, letter):
+        text, place = refusal(f"é: b\n# 😀{letter}\n")
+        assert text.startswith("some.yml:2:4: ")
+        assert "characters are not allowed" in text
+        assert place == (2, 4)
 
     def test_that_is_too_large_is_refused(self):
         with pytest.raises(InvalidDocument, match="at most"):
@@ -176,14 +183,14 @@ class TestJSON:
         assert [plain(one) for one in marked('{"a": "b"}\n{"c": []}').documents()] == [{"a": "b"}, {"c": []}]
 
     def test_may_have_surrogate_pairs(self):
-        assert plain(marked('{"a": "\\ud83d\\ude00"}').documents()[0]) == {"a": "😀"}
+        assert plain(next(marked('{"a": "\\ud83d\\ude00"}').documents())) == {"a": "😀"}
 
     def test_that_nests_too_deep_is_refused(self):
         assert "nests more than 64 levels deep" in refusal("[" * 100 + "]" * 100)[0]
 
     @pytest.mark.parametrize("text", ["{a: b}", "{'a': b}", "[a, b,]", "{a}", "[a: b]", "{[a]: b}"])
     def test_that_is_none_is_read_as_yaml(self, text):
-        assert len(marked(text).documents()) == 1
+        assert len(list(marked(text).documents())) == 1
 
     @pytest.mark.parametrize("text", ['{"a": "b"', '["a" "b"]', '{"a" "b"}', '{"a": }}', "{1: 2", "[", "{"])
     def test_with_a_mistake_is_refused(self, text):

@@ -42,7 +42,9 @@ MODULES = (
     "imgpkg.auth.program",
     "imgpkg.auth.keychain",
     "imgpkg.bundle.image",
+    "imgpkg.bundle.node_path",
     "imgpkg.bundle.yaml_block",
+    "imgpkg.bundle.yaml_text",
     "imgpkg.bundle.yaml_value",
     "imgpkg.bundle.yaml_writer",
     "imgpkg.cli.arguments",
@@ -228,6 +230,15 @@ GRAMMARS = {
         lambda on, text: on.yaml_block.read_block(text.encode()),
         [("", "\n"), ("a: ", "\n"), ("a: |\n  ", "\n"), ("a:\n- ", "\n")],
     ),
+    "JSON of documents": (
+        lambda on, text: list(on.yaml_text._JSONScanner(text).documents()),
+        [("", ""), ('{"a', '"}'), ("[", "]"), ('{"a": [', "]}")],
+    ),
+    "path in a document": (
+        lambda on, text: on.node_path.NodePath.parse(text),
+        [("", ""), ("a", ".b"), ('"', '"'), ("a[b=", "]")],
+    ),
+    "text of a scalar": (lambda on, text: on.yaml_text.scalar_text(text), [("", ""), ("a", "")]),
     "written YAML": (written, [("a" * 90, ""), ("a" * 90 + "\n", "\n")]),
     "order of keys": (
         lambda on, text: on.yaml_writer.natural_order([text + end for end in "a190"]),

@@ -148,3 +148,16 @@ async def with_httpx(session: imgpkg.Session) -> int:
     auth = imgpkg.adaptors.httpx.RegistryAuth(session, "registry.example.com")
     async with httpx.AsyncClient(auth=auth) as client:
         return (await client.get("https://registry.example.com/v2/")).status_code
+
+
+def locked(session: imgpkg.Session) -> tuple[imgpkg.DocumentFile, ...]:
+    file = imgpkg.DocumentFile("standard input", b"image: a/b")
+    result: imgpkg.LockResult = imgpkg.lock_images([Path("config"), "more", file], session=session)
+    imgpkg.lock_images(
+        Path("config"), images=["a/b"], output=Path("images.yml"), strict=True, session=session
+    )
+    places: list[imgpkg.Position] = [place for image in result.images for place in image.places]
+    skipped: list[str] = [one.reason for one in result.skipped]
+    print(places, skipped)
+    written: imgpkg.RewriteResult = imgpkg.rewrite_images([file], result.lock, paths=["spec.image"])
+    return written.files

@@ -151,7 +151,8 @@ class KustomizeForm:
         quote = '"' if text.text[self.key.start] == '"' else ""
         written = f'"{name}"' if quote else scalar_text(name)
         column = text.place(self.key.start).column - 1
-        separator = ", " if self.is_flow else f"\n{' ' * column}"
+        newline = "\r\n" if "\r\n" in text.text else "\n"
+        separator = ", " if self.is_flow else f"{newline}{' ' * column}"
         return f"{quote}newName{quote}: {written}{separator}{quote}digest{quote}"
 
 
@@ -175,10 +176,10 @@ def find_references(
     select. The status of an object is left out. Of a lock file of imgpkg only tags are found, without `locks`
     nothing. Raises InvalidDocument.
     """
-    search = _ReferenceSearch(text)
+    search, start = _ReferenceSearch(text), PathState.start(paths)
     for document in text.documents():
         if not _is_lock(document):
-            search.visit(document, PathState.start(paths))
+            search.visit_top(document, start)
         elif locks:
             search.visit_lock(document)
     return tuple(search.found[at] for at in sorted(search.found))
@@ -197,6 +198,12 @@ class _ReferenceSearch:
         self._text = text
         self._taken: set[int] = set()
         self._seen: set[tuple[int, PathState]] = set()
+
+    def visit_top(self, node: TextNode, state: PathState) -> None:
+        """Search a document."""
+        # Nodes of another document may have had the same identities.
+        self._seen.clear()
+        self.visit(node, state)
 
     def visit(self, node: TextNode, state: PathState) -> None:
         """Search a node and all below it."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import codecs
 import json
 from bisect import bisect_right
+from contextlib import suppress
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from imgpkg.bundle.yaml_reader import MAX_DEPTH, MAX_SIZE
@@ -29,6 +31,8 @@ _ENCODINGS = (
 _SPACE = expression(r"[ \t\r\n]*")
 # Plain in every context, flow collections included; whatever else there is gets quotes.
 _PLAIN = expression(r"[A-Za-z0-9](?:[A-Za-z0-9._/+@-]|:(?=[A-Za-z0-9._/+@-]))*")
+# What YAML 1.1 does not have in any text (section 4.1.1).
+_UNREADABLE = expression("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff\ufffe\uffff]")
 _QUOTES = "'\""
 # No number is used here; `int` refuses long ones, `float` takes any.
 _DECODER = json.JSONDecoder(parse_int=float)
@@ -93,7 +97,7 @@ class MappingNode:
                 if isinstance(key, ScalarNode) and key.text == name:
                     return value
             # Depth first, as each source has what is merged into it.
-            waiting += reversed(tuple(source._merged()))  # noqa: SLF001 - the same class
+            waiting += reversed(tuple(islice(source._merged(), _MAX_MERGED)))  # noqa: SLF001 - the same class
         return None
 
     def scalar(self, name: str) -> ScalarNode | None:
@@ -144,21 +148,20 @@ class MarkedText:
             raise InvalidDocument(f"{name} is no text in UTF-8 or UTF-16: look at byte {at}") from error
         self._lines: list[int] = []
 
-    def documents(self) -> tuple[TextNode, ...]:
-        """Return the top node of each document; raise InvalidDocument, with the place of the mistake."""
+    def documents(self) -> Iterator[TextNode]:
+        """Yield the top node of each document; raise InvalidDocument, with the place of the mistake."""
         # JSON first: PyYAML knows YAML 1.1, which has neither its surrogate pairs nor all of its white space.
         if self.text.lstrip()[:1] in ("{", "["):
-            try:
-                return tuple(_JSONScanner(self.text).documents())
-            except ValueError:
-                # Flow collections of YAML, and mistakes, which the parser of YAML describes.
-                pass
-        return tuple(self._yaml_documents())
+            # Flow collections of YAML, and mistakes, are for the parser of YAML, which describes them.
+            with suppress(ValueError):
+                return iter(tuple(_JSONScanner(self.text).documents()))
+        # One after the other, so that not all of them are in memory.
+        return self._yaml_documents()
 
     def place(self, at: int) -> Position:
         """Return the place of the character `at`."""
         if not self._lines:
-            self._lines = [0, *(index + 1 for index, letter in enumerate(self.text) if letter == "\n")]
+            self._lines = [0, *accumulate(len(line) + 1 for line in self.text.split("\n"))]
         line = bisect_right(self._lines, at)
         return Position(self.name, line, at - self._lines[line - 1] + 1)
 
@@ -230,7 +233,8 @@ class MarkedText:
             mark: Any = error.problem_mark or error.context_mark
             raise self._invalid(mark.index, str(error.problem)) from error
         except yaml.reader.ReaderError as error:
-            raise InvalidDocument(f"{self.name}: {error.reason} at byte {error.position}") from error
+            found = _UNREADABLE.search(self.text)
+            raise self._invalid(found.start() if found else 0, str(error.reason)) from error
         except _NodeError as error:
             raise self._invalid(error.at, error.text) from error
         except (ValueError, OverflowError) as error:
