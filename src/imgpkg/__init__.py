@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.graph import Bundle as Bundle
     from imgpkg.bundle.graph import Member as Member
     from imgpkg.bundle.image import Image as Image
+    from imgpkg.bundle.kubernetes import SkippedImage as SkippedImage
     from imgpkg.bundle.layer import FoundLocations as FoundLocations
     from imgpkg.bundle.locations import ImageLocations as ImageLocations
     from imgpkg.bundle.locations import Location as Location
@@ -82,7 +83,6 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import read_bundle as read_bundle
     from imgpkg.operations.image_search import DocumentFile as DocumentFile
     from imgpkg.operations.image_search import ResolvedImage as ResolvedImage
-    from imgpkg.operations.image_search import SkippedImage as SkippedImage
     from imgpkg.operations.lock import LockResult as LockResult
     from imgpkg.operations.lock import lock_images as lock_images
     from imgpkg.operations.login import IssuedToken as IssuedToken
@@ -207,7 +207,7 @@ _HOMES = {
     "Side": "settings",
     "SignerIdentity": "trust.identity",
     "SigningKey": "trust.key",
-    "SkippedImage": "operations.image_search",
+    "SkippedImage": "bundle.kubernetes",
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",

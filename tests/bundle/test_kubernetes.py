@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from imgpkg.bundle.kubernetes import find_references
+from imgpkg.bundle.kubernetes import Occurrence, SkippedImage, find_references
 from imgpkg.bundle.yaml_text import MarkedText
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
@@ -23,11 +23,15 @@ def search(text, **options):
 
 
 def references(text, **options):
-    return [one.text for one in search(text, **options)[1] if not one.reason]
+    return [one.text for one in search(text, **options)[1] if isinstance(one, Occurrence)]
 
 
 def reasons(text):
-    return [(f"{one.place.line}:{one.place.column}", one.text, one.reason) for one in search(text)[1]]
+    return [
+        (f"{one.place.line}:{one.place.column}", one.text, one.reason)
+        for one in search(text)[1]
+        if isinstance(one, SkippedImage)
+    ]
 
 
 def rewritten(text, target=None):
@@ -36,7 +40,7 @@ def rewritten(text, target=None):
     edits = [
         edit
         for one in found
-        if not one.reason
+        if isinstance(one, Occurrence)
         for edit in one.form.edits(
             marked, target or one.reference.repository.digest(DIGEST), keeps_name=target is None
         )

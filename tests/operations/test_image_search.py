@@ -118,8 +118,8 @@ class TestWhatIsNoReference:
         assert texts == []
         (line,) = warned
         # The two parsers of PyYAML stop at different characters.
-        assert re.fullmatch(r"x\.yaml:\d:\d: the file is no YAML before its templates .*", line)
-        with pytest.raises(errors.InvalidDocument, match=r"x\.yaml:\d:\d: the file is no YAML"):
+        assert re.fullmatch(r"x\.yaml:\d:\d: '.*' is no YAML before the templates of its file are .*", line)
+        with pytest.raises(errors.InvalidDocument, match=r"x\.yaml:\d:\d: '.*' is no YAML"):
             searched(DocumentFile("x.yaml", TEMPLATE.encode()), strict=True)
 
     def test_is_cut_off_and_escaped_where_it_is_long_or_odd(self):

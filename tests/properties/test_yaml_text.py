@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.bundle.kubernetes import find_references
+from imgpkg.bundle.kubernetes import Occurrence, find_references
 from imgpkg.bundle.yaml_text import MarkedText, ScalarNode, SequenceNode, scalar_text
 from imgpkg.errors import InvalidDocument
 from imgpkg.oci.descriptor import Digest
@@ -55,7 +55,7 @@ def edits(text, found, target):
     return [
         edit
         for one in found
-        if one.reference
+        if isinstance(one, Occurrence)
         for edit in one.form.edits(
             text, target or one.reference.repository.digest(DIGEST), keeps_name=target is None
         )
@@ -88,14 +88,14 @@ def test_a_rewrite_changes_what_was_found_and_nothing_else(document, style):
     after = text.replaced(edits(text, found, None))
     again = find_references(MarkedText(after, "some.yml"))
     expected = [
-        (one.reference.repository.digest(DIGEST), "") if one.reference else (None, one.reason)
+        one.reference.repository.digest(DIGEST) if isinstance(one, Occurrence) else one.reason
         for one in found
     ]
-    assert [(one.reference, one.reason) for one in again] == expected
+    assert [one.reference if isinstance(one, Occurrence) else one.reason for one in again] == expected
     # A second time nothing is left to change.
     twice = MarkedText(after, "some.yml")
     assert twice.replaced(edits(twice, again, None)) == after
-    if not any(one.reference for one in found):
+    if not any(isinstance(one, Occurrence) for one in found):
         assert after == text.text.encode()
 
 
@@ -115,7 +115,9 @@ def test_bytes_outside_of_the_edits_stay(document, style):
         assert after.startswith(piece, position)
         position += len(piece) + (len(edit.new) if edit else 0)
     assert position == len(after)
-    assert {one.reference for one in find_references(marked(after)) if one.reference} <= {target}
+    assert {one.reference for one in find_references(marked(after)) if isinstance(one, Occurrence)} <= {
+        target
+    }
 
 
 @given(documents, st.sampled_from([None, 1, "\t"]), st.booleans())
@@ -125,7 +127,7 @@ def test_json_has_the_same_references_as_yaml(document, indent, ascii_only):
     as_yaml = marked(written(document, {"sort_keys": False}))
 
     def all_of(text):
-        return [(one.text, one.reference) for one in find_references(text) if one.reference]
+        return [(one.text, one.reference) for one in find_references(text) if isinstance(one, Occurrence)]
 
     assert all_of(as_json) == all_of(as_yaml)
     after = as_json.replaced(edits(as_json, find_references(as_json), None))
@@ -142,7 +144,7 @@ def test_any_text_is_read_or_refused(text):
     except InvalidDocument:
         return
     after = MarkedText(source.replaced(edits(source, found, None)), "some.yml")
-    assert all(one.reference.digest for one in find_references(after) if one.reference)
+    assert all(one.reference.digest for one in find_references(after) if isinstance(one, Occurrence))
 
 
 @given(st.text("abc/:@.[]'\" #\\é019-", min_size=1, max_size=20))

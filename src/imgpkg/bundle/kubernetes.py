@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.yaml_text import MarkedText, TextNode
 
 _IMAGE, _IMAGES, _STATUS = "image", "images", "status"
+# A scalar may be as large as its file.
+_MAX_SHOWN = 200
 _GROUP = API_VERSION.partition("/")[0]
 _SHA256 = "sha256:"
 # What stands where a program fills in a value later: Helm and other templates, kubelet, shells and envsubst.
@@ -158,18 +160,30 @@ class KustomizeForm:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """A reference in a document, or, with a `reason` why it is none, text in the place of one."""
+    """A reference in a document; `text` is what a container runtime would get."""
 
     place: Position
     text: str
-    form: ImageForm | None = None
-    reference: Reference | None = None
-    reason: str = ""
+    reference: Reference
+    form: ImageForm
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedImage:
+    """Text in the place of an image reference, and the `reason` why it is none, as `is a template`."""
+
+    place: Position
+    text: str
+    reason: str
+
+    def __str__(self) -> str:
+        cut = "…" if len(self.text) > _MAX_SHOWN else ""
+        return f"{self.place}: '{self.text[:_MAX_SHOWN]}{cut}' {self.reason}"
 
 
 def find_references(
     text: MarkedText, paths: Iterable[NodePath] = (), *, locks: bool = True
-) -> tuple[Occurrence, ...]:
+) -> tuple[Occurrence | SkippedImage, ...]:
     """Find the references of all documents of `text`, in the order in which they are written.
 
     These are the values of each key `image`, the entries of `images` of a kustomization, and what `paths`
@@ -194,7 +208,7 @@ class _ReferenceSearch:
     """Visits each node once for each state of the paths, however many aliases lead to it."""
 
     def __init__(self, text: MarkedText) -> None:
-        self.found: dict[tuple[int, ...], Occurrence] = {}
+        self.found: dict[tuple[int, ...], Occurrence | SkippedImage] = {}
         self._text = text
         self._taken: set[int] = set()
         self._seen: set[tuple[int, PathState]] = set()
@@ -262,7 +276,7 @@ class _ReferenceSearch:
             end = self._text.text.find(_TEMPLATE[1], value.start)
             written = self._text.text[value.start : end + len(_TEMPLATE[1]) if end > 0 else None]
             place = self._text.place(value.start)
-            self.found[value.start,] = Occurrence(place, written, reason="is a template")
+            self.found[value.start,] = SkippedImage(place, written, "is a template")
         elif (reference := value.scalar("reference")) is not None:
             self._add(WholeForm(reference))
         elif (repository := value.scalar("repository")) is not None:
@@ -281,17 +295,21 @@ class _ReferenceSearch:
                 return
 
     def _add(self, form: ImageForm) -> None:
-        reason, reference = _reason(form), None
-        if not reason:
-            try:
-                reference = Reference.parse(form.text)
-            except InvalidReference as error:
-                reason = f"is no image reference ({error})"
         self._taken.update(node.start for node in form.nodes)
         place = self._text.place_of(form.nodes[0])
         # Merged mappings share scalars, so that one alone does not tell two references apart.
         key = tuple(node.start for node in form.nodes)
-        self.found.setdefault(key, Occurrence(place, without_login(form.text), form, reference, reason))
+        self.found.setdefault(key, _judged(form, place))
+
+
+def _judged(form: ImageForm, place: Position) -> Occurrence | SkippedImage:
+    reason = _reason(form)
+    if not reason:
+        try:
+            return Occurrence(place, form.text, Reference.parse(form.text), form)
+        except InvalidReference as error:
+            reason = f"is no image reference ({error})"
+    return SkippedImage(place, without_login(form.text), reason)
 
 
 def _parts(mapping: MappingNode, image: ScalarNode) -> PartsForm | None:

@@ -10,10 +10,11 @@ from imgpkg.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from imgpkg.bundle.kubernetes import SkippedImage
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
-    from imgpkg.operations.image_search import DocumentFile, ResolvedImage, SkippedImage
+    from imgpkg.operations.image_search import DocumentFile, ResolvedImage
     from imgpkg.operations.lock import LockResult
     from imgpkg.operations.rewrite import RewriteResult
 

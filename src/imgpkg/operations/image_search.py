@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.bundle.kubernetes import find_references
+from imgpkg.bundle.kubernetes import Occurrence, SkippedImage, find_references
 from imgpkg.bundle.node_path import NodePath
 from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.bundle.yaml_text import MarkedText, Position
@@ -22,13 +22,10 @@ from imgpkg.values import StrPath
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from imgpkg.bundle.kubernetes import Occurrence
 
 _SUFFIXES = (".yml", ".yaml", ".json")
 _KUSTOMIZATION = "Kustomization"
-_NOT_RENDERED = "is no YAML before its templates are rendered"
-# A scalar may be as large as its file.
-_MAX_SHOWN = 200
+_NOT_RENDERED = "is no YAML before the templates of its file are rendered"
 _STRICT = "They are left as they are, and named by a warning, unless strict is asked for."
 
 
@@ -54,24 +51,6 @@ class ResolvedImage:
     text: str
     reference: Reference
     places: tuple[Position, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedImage:
-    """Text in the place of an image reference, and the `reason` why it was left out, as `is a template`."""
-
-    place: Position
-    text: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.shown} {self.reason}"
-
-    @property
-    def shown(self) -> str:
-        """The text in quotes, cut off where it is long; `the file` where it is about the whole of it."""
-        cut = "…" if len(self.text) > _MAX_SHOWN else ""
-        return f"'{self.text[:_MAX_SHOWN]}{cut}'" if self.text or self.reason != _NOT_RENDERED else "the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +127,20 @@ def _attempt(
 ) -> SearchedFile | InvalidDocument:
     try:
         text = MarkedText(file.data, file.name)
+    except InvalidDocument as error:
+        return error
+    try:
         found = find_references(text, paths, locks=not file.is_inside)
     except InvalidDocument as error:
         # Charts have their templates in files that end in .yaml.
-        if b"{{" not in file.data or not error.line:
+        if "{{" not in text.text or not error.line:
             return error
+        line = text.text.split("\n")[error.line - 1].strip()
         place = Position(file.name, error.line, error.column)
-        return SearchedFile(file, None, (), (SkippedImage(place, "", _NOT_RENDERED),))
+        return SearchedFile(file, None, (), (SkippedImage(place, line, _NOT_RENDERED),))
     kept = [one for one in found if not any(fnmatchcase(one.text, pattern) for pattern in exclude)]
-    skipped = tuple(SkippedImage(one.place, one.text, one.reason) for one in kept if one.reason)
-    return SearchedFile(file, text, tuple(one for one in kept if not one.reason), skipped)
+    skipped = tuple(one for one in kept if isinstance(one, SkippedImage))
+    return SearchedFile(file, text, tuple(one for one in kept if isinstance(one, Occurrence)), skipped)
 
 
 def report_skipped(skipped: list[SkippedImage], *, strict: bool, on_event: Hook) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.kubernetes import SkippedImage
 from imgpkg.bundle.lock import (
     ID_ANNOTATION,
     ImagesLock,
@@ -30,7 +31,7 @@ from imgpkg.errors import (
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.oci.reference import Reference, parse_any, without_login
 from imgpkg.operations.disclosure import Disclosure
-from imgpkg.operations.image_search import Files, ResolvedImage, SkippedImage, search
+from imgpkg.operations.image_search import Files, ResolvedImage, search
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 from imgpkg.values import StrPath
@@ -80,8 +81,7 @@ def lock_images(
     wanted: dict[str, tuple[Reference, list[Position]]] = {text: (parse_any(text), []) for text in named}
     searched = search(files, paths=paths, exclude=exclude, strict=strict, on_event=on_event)
     for occurrence in (one for file in searched for one in file.found):
-        if occurrence.form is not None and occurrence.reference is not None:
-            wanted.setdefault(occurrence.form.text, (occurrence.reference, []))[1].append(occurrence.place)
+        wanted.setdefault(occurrence.text, (occurrence.reference, []))[1].append(occurrence.place)
     names = [file.file.name for file in searched]
     older = _Older.read(output, names) if output else None
     resolved = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.kubernetes import Occurrence, SkippedImage
 from imgpkg.bundle.lock import ID_ANNOTATION, ImagesLock, LockedImage
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import InvalidLock, InvalidReference
@@ -14,13 +15,11 @@ from imgpkg.operations.image_search import (
     DocumentFile,
     Files,
     ResolvedImage,
-    SkippedImage,
     report_skipped,
     search,
 )
 
 if TYPE_CHECKING:
-    from imgpkg.bundle.kubernetes import Occurrence
     from imgpkg.bundle.yaml_text import Edit, Position
     from imgpkg.operations.image_search import SearchedFile
 
@@ -97,9 +96,7 @@ class _Index:
 
     def find(self, one: Occurrence) -> Reference | None:
         """Return the reference that stands for an occurrence, None if the lock has none."""
-        if one.form is None or one.reference is None:
-            return None
-        image = self._texts.get(one.form.text) or self._texts.get(one.reference)
+        image = self._texts.get(one.text) or self._texts.get(one.reference)
         if image is not None:
             return image.reference
         same = [image.reference for image in self._digests.get(str(one.reference.digest), ())]
@@ -120,7 +117,7 @@ def _rewritten(file: SearchedFile, index: _Index) -> bytes:
     edits: list[Edit] = []
     for one in file.found:
         target = index.find(one)
-        if target is not None and one.form is not None and one.reference is not None:
+        if target is not None:
             keeps_name = target.repository == one.reference.repository
             edits += one.form.edits(file.text, target, keeps_name=keeps_name)
     return file.text.replaced(edits)
@@ -130,6 +127,6 @@ def _images(searched: Iterable[SearchedFile], index: _Index) -> tuple[ResolvedIm
     found: dict[tuple[str, Reference], list[Position]] = {}
     for one in (one for file in searched for one in file.found):
         target = index.find(one)
-        if target is not None and one.form is not None:
-            found.setdefault((one.form.text, target), []).append(one.place)
+        if target is not None:
+            found.setdefault((one.text, target), []).append(one.place)
     return tuple(ResolvedImage(text, target, tuple(found[text, target])) for text, target in sorted(found))
