@@ -114,14 +114,12 @@ def open_source(
     if source.tar:
         from imgpkg.content.archive.reader import Archive
 
-        path = os.fspath(source.tar)
-        with Archive(path) as archive:
+        with Archive(path := os.fspath(source.tar)) as archive:
             yield _verified(_local(*_read_archive(archive), archive, path, options), options, log)
     elif source.layout:
         from imgpkg.content.layout import Layout
 
-        path = os.fspath(source.layout)
-        layout = Layout(path)
+        layout = Layout(path := os.fspath(source.layout))
         yield _verified(_local(*_read_layout(layout, to), layout, path, options), options, log)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
