@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import time
-import warnings
 
 import pytest
 from tests.servers.raw import RawServer, answering
@@ -93,14 +92,24 @@ class TestTheConnectionsToOneHost:
                 case "close":
                     held[0].close()
                 case _:
-                    warnings.simplefilter("ignore", ResourceWarning)
                     held.clear()
                     gc.collect()
             waiting.join(5)
             assert len(server.requests) == 2
-        # The scope of the pool holds the connection of a forgotten response, which nothing has closed.
-        del pool
-        gc.collect()
+
+    def test_a_forgotten_response_leaves_no_open_connection(self):
+        def talk(conversation):
+            conversation.receive()
+            conversation.respond(b"half", length=8)
+            ended.append(conversation.sock.recv(1))
+            left.set()
+
+        ended, left = [], threading.Event()
+        with Pool() as pool, RawServer(talk) as server:
+            pool.send(Request("GET", server.url))
+            gc.collect()
+            assert left.wait(5)
+        assert ended == [b""]
 
     def test_a_failure_to_connect_gives_its_turn_back(self):
         with Pool(max_connections=1) as pool:

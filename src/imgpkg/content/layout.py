@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from imgpkg.content.output import absolute
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
+from imgpkg.content.transfer import Transfers
 from imgpkg.errors import ArchiveError, ImgpkgError, local_io
 from imgpkg.oci import media
-from imgpkg.oci.descriptor import BLOCK, EMPTY, Descriptor, VerifiedReader, verified, verify
+from imgpkg.oci.descriptor import EMPTY, Descriptor, VerifiedReader, verified, verify
 from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Layout:
         check_marker(path)
         self._path = path
         self._index = LayoutIndex(path)
+        self._transfers = Transfers()
 
     @classmethod
     def create(cls, path: str, shown: str = "") -> Layout:
@@ -128,10 +130,8 @@ class Layout:
         path = self._file(digest)
         with local_io("mkdir", os.path.dirname(path)):
             os.makedirs(os.path.dirname(path), exist_ok=True)
-        block = memoryview(bytearray(BLOCK))
         with local_io("write", path), replacing_file(path) as file:
-            while count := stream.readinto(block):
-                file.write(block[:count])
+            self._transfers.write(stream, file.write)
 
 
 def output_layout(named: str) -> str:

@@ -44,12 +44,18 @@ class ClientContext(ssl.SSLContext):
         """Have `load` called by the first call of `load_authorities`."""
         self._load = load
 
+    @property
+    def is_loaded(self) -> bool:
+        """True when nothing is left to load."""
+        return self._load is None
+
     def load_authorities(self) -> None:
         """Load what was deferred; safe from many threads."""
         with self._loading:
-            load, self._load = self._load, None
-            if load is not None:
-                load()
+            if self._load is not None:
+                self._load()
+                # Afterwards: another thread that sees it must not verify anything before.
+                self._load = None
 
 
 def client_context(added: Iterable[str], *, verify: bool, environ: Mapping[str, str]) -> ClientContext:

@@ -223,7 +223,7 @@ def _target(url: str, route: Route) -> str:
 
 
 class StreamedResponse:
-    """A `Response` whose body is received while it is read."""
+    """A `Response` whose body is received while it is read; its connection is closed when it is forgotten."""
 
     def __init__(
         self,
@@ -297,6 +297,11 @@ class StreamedResponse:
             # After an error the rest of the body is not waited for.
             self._drop()
         self.close()
+
+    def __del__(self) -> None:
+        # The scope knows the link, so that without this its connection would be open, and count, to the end.
+        if not self._is_finished:
+            self._drop()
 
     def __repr__(self) -> str:
         return f"StreamedResponse({self.status} to {self._request!r})"

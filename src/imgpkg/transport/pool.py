@@ -256,10 +256,7 @@ class Pool:
 
     def _carried(self, link: Link, permit: Permit, request: Request, scope: Cancellation) -> Response:
         link.permit = permit
-        response = link.exchange(request, self._keep, scope)
-        # For a response that is never closed.
-        finalize(response, permit.leave)
-        return response
+        return link.exchange(request, self._keep, scope)
 
     def _permit(self, route: Route, scope: Cancellation) -> Permit:
         self._own()

@@ -13,6 +13,7 @@ from imgpkg.content.archive.reader import member_name
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.writer import END, member_header, padded, padding
 from imgpkg.content.temporary import hold, new_file
+from imgpkg.content.transfer import Transfers
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader, verified
@@ -75,6 +76,7 @@ class PartialFile:
         self.descriptor = descriptor
         self.held: set[Digest] = set()
         self._plan = plan
+        self._transfers = Transfers()
 
     @classmethod
     def at(cls, path: str, plan: ArchivePlan, shown: str) -> PartialFile:
@@ -129,12 +131,15 @@ class PartialFile:
         """Write the blob in its place; raise VerificationError if the bytes do not have its digest."""
         place = self._plan.places[digest]
         # If it does not verify, the bytes stay in the file, but the digest does not get into `held`.
-        source = verified(stream, digest, place.size)
-        block, at = memoryview(bytearray(BLOCK)), place.offset
-        while count := source.readinto(block):
+        at = place.offset
+
+        def write(block: memoryview) -> None:
+            nonlocal at
             with local_io("write", self.path):
-                self._write(at, block[:count])
-            at += count
+                self._write(at, block)
+            at += len(block)
+
+        self._transfers.write(verified(stream, digest, place.size), write)
         self.held.add(digest)
 
     def keep_own(self) -> None:
