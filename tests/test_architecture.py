@@ -157,6 +157,7 @@ LATE = {
     "decimal": "numbers in errors of registries",
     "http": "the names of statuses, for errors; a metadata service",
     "hashlib": "what is read by its digest",
+    "queue": "only work of several threads",
     "random": "requests that are sent again",
     "datetime": "times that people, clouds and certificates write",
     "email": "Retry-After with a date",

@@ -108,7 +108,7 @@ def test_a_copy_within_a_registry_that_mounts_nothing_goes_on_with_one_worker(op
 def test_a_large_blob_comes_in_ranges_and_is_the_same(request, open_session, tmp_path, kind):
     registry = request.getfixturevalue(kind)
     make_large(open_session(), f"{registry.address}/large/one", 40 << 20)
-    with shaped(registry.address) as link:
+    with shaped(registry.address, speed=20e6) as link:
         session = open_session(concurrency=4)
         path = tmp_path / "large.tar"
         copy_to_tar(CopySource(image=f"{link.address}/large/one:v1"), path, session=session)

@@ -9,9 +9,8 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.content.output import absolute
-from imgpkg.content.store import Extent, FileRange
+from imgpkg.content.store import Extent, FileRange, Transfers
 from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
-from imgpkg.content.transfer import Transfers
 from imgpkg.errors import ArchiveError, ImgpkgError, local_io
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Descriptor, VerifiedReader, verified, verify

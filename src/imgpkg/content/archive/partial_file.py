@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from imgpkg.content.archive.manifest import MANIFEST, encode
 from imgpkg.content.archive.reader import member_name
-from imgpkg.content.store import Extent, FileRange
+from imgpkg.content.store import Extent, FileRange, Transfers
 from imgpkg.content.tar.writer import END, member_header, padded, padding
 from imgpkg.content.temporary import hold, new_file
-from imgpkg.content.transfer import Transfers
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader, verified

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from imgpkg.content.transfer import Transfers
+from imgpkg.content.store import Transfers
 from imgpkg.errors import LocalIOError, VerificationError
 
 DATA = random.Random(4).randbytes(12 << 20)
