@@ -30,7 +30,6 @@ _CONNECT_SLICE = 0.05
 _SHORTEST_ATTEMPT = 2.0
 _IN_PROGRESS = (errno.EINPROGRESS, errno.EINTR)
 _RECORDS = 1 << 16
-_AHEAD = 1 << 13
 # RFC 1035 section 2.3.4.
 _LONGEST_LABEL = 63
 # Errors of sendfile(2) that are those of the file, or of a file system without such an operation.
@@ -222,47 +221,6 @@ class Connection:
             # A call that timed out has transferred nothing and may be repeated, also with TLS.
             with suppress(TimeoutError):
                 return act()
-
-
-class Inbound:
-    """What a connection receives, as lines and then as blocks; `wait` makes the limit of each wait.
-
-    Up to `ahead` bytes are received with a line, and kept for the next call.
-    """
-
-    def __init__(self, connection: Connection, wait: Callable[[], Wait], ahead: int = _AHEAD) -> None:
-        self.wait = wait
-        self._connection = connection
-        self._ahead = bytearray(ahead)
-        self._kept = b""
-
-    @property
-    def is_empty(self) -> bool:
-        """True when all that was received has been read."""
-        return not self._kept
-
-    def readline(self, limit: int, /) -> bytes:
-        """Return the next line with its end; without an end, `limit` bytes, or all at the end."""
-        while True:
-            end = self._kept.find(b"\n", 0, limit) + 1
-            if end or len(self._kept) >= limit:
-                return self._take(end or limit)
-            count = self._connection.receive_into(self._ahead, self.wait())
-            if not count:
-                return self._take(limit)
-            self._kept += self._ahead[:count]
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        """Receive at least one byte, straight into `buffer`; 0 at the end."""
-        if not self._kept:
-            return self._connection.receive_into(buffer, self.wait())
-        data = self._take(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def _take(self, count: int) -> bytes:
-        data, self._kept = self._kept[:count], self._kept[count:]
-        return data
 
 
 def dial(host: str, port: int, wait: Wait) -> Connection:

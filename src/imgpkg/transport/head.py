@@ -1,7 +1,7 @@
 """The head of a response (RFC 9112 sections 4 to 6), read with limits: status, headers, how the body ends.
 
 Not `http.client`: it reads headers with the parser of e-mail, and loading that takes longer than all of this
-package. Lines that are no headers are passed over.
+package. Lines that are no headers are passed over. What follows the head comes from the same stream.
 """
 
 from __future__ import annotations
@@ -9,12 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    from imgpkg.cancellation import Wait
+    from imgpkg.transport.connection import Connection
 
 # As in http.client.
 _LONGEST_LINE = 1 << 16
 _MOST_HEADERS = 100
 _LONGEST_LENGTH = 18
+_AHEAD = 1 << 13
 _CONTINUE, _SWITCHING_PROTOCOLS, _FIRST_FINAL, _NO_CONTENT, _NOT_MODIFIED, _LAST = (
     100,
     101,
@@ -45,6 +49,47 @@ class Lines(Protocol):
     def readline(self, limit: int, /) -> bytes:
         """Return the next line with its end; without an end, `limit` bytes, or all at the end."""
         ...
+
+
+class Inbound:
+    """What a connection receives, as lines and then as blocks; `wait` makes the limit of each wait.
+
+    Up to `ahead` bytes are received with a line, and kept for the next call.
+    """
+
+    def __init__(self, connection: Connection, wait: Callable[[], Wait], ahead: int = _AHEAD) -> None:
+        self.wait = wait
+        self._connection = connection
+        self._ahead = bytearray(ahead)
+        self._kept = b""
+
+    @property
+    def is_empty(self) -> bool:
+        """True when all that was received has been read."""
+        return not self._kept
+
+    def readline(self, limit: int, /) -> bytes:
+        """Return the next line with its end; without an end, `limit` bytes, or all at the end."""
+        while True:
+            end = self._kept.find(b"\n", 0, limit) + 1
+            if end or len(self._kept) >= limit:
+                return self._take(end or limit)
+            count = self._connection.receive_into(self._ahead, self.wait())
+            if not count:
+                return self._take(limit)
+            self._kept += self._ahead[:count]
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Receive at least one byte, straight into `buffer`; 0 at the end."""
+        if not self._kept:
+            return self._connection.receive_into(buffer, self.wait())
+        data = self._take(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _take(self, count: int) -> bytes:
+        data, self._kept = self._kept[:count], self._kept[count:]
+        return data
 
 
 class Head:

@@ -9,9 +9,9 @@ from urllib.parse import quote, urlsplit
 
 from imgpkg.cancellation import NO_PERMIT, STOPPED, Cancellation, Wait
 from imgpkg.errors import Cancelled, TransportError, local_io
-from imgpkg.transport.connection import Connection, Inbound, dial
+from imgpkg.transport.connection import Connection, dial
 from imgpkg.transport.failure import CLOSED, FAILURES, Phase, translate
-from imgpkg.transport.head import Head, ProtocolError, Truncated
+from imgpkg.transport.head import Head, Inbound, ProtocolError, Truncated
 from imgpkg.transport.message import Headers, read_blocks, redact_url
 
 if TYPE_CHECKING:
