@@ -14,6 +14,7 @@ import pytest
 import trustme
 from tests.operations.conftest import read_tree
 from tests.operations.making import make_image
+from tests.servers.signatures import MAKERS, public_pem
 
 import imgpkg
 from imgpkg.cli.arguments import Parser
@@ -148,6 +149,32 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         "layer.tar.gz",
         "out",
     ]
+
+
+def test_the_page_of_signatures_works(places, tmp_path, monkeypatch, capsys):
+    page = ROOT / "docs/trust.md"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/app.yml").write_text("replicas: 1\n")
+    for line in blocks(page, "console")[0].splitlines():
+        # The program of this environment, in the place of the installed one.
+        words = shlex.split(places(line.removeprefix("$ ")))
+        argv = [sys.executable, "-m", *words] if words[0] == "imgpkg" else words
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (line, done.stderr)
+    assert (tmp_path / "app/app.yml").read_text() == "replicas: 1\n"
+    monkeypatch.chdir(tmp_path)
+    (text,) = blocks(page, "python")
+    exec(compile(places(text), "trust.md", "exec"), {})
+    assert "is signed by release.pub" in capsys.readouterr().out
+    (tmp_path / "second.pub").write_bytes(public_pem(MAKERS["p256"]()))
+    (text,) = blocks(page, "yaml")
+    (tmp_path / "policy.yml").write_text(text)
+    key = (tmp_path / "release.pub").read_text()
+    with pytest.raises(imgpkg.errors.InvalidSettings, match="given twice"):
+        imgpkg.read_policy("policy.yml", environ={"NEXT_RELEASE_KEY": key})
+    key = public_pem(MAKERS["ed25519"]()).decode()
+    policy = imgpkg.read_policy("policy.yml", environ={"NEXT_RELEASE_KEY": key})
+    assert [len(rule.requirements) for rule in policy.rules] == [2, 1, 0]
 
 
 @pytest.mark.parametrize("kind", ["docker_registry_token", "docker_registry_htpasswd"])

@@ -115,9 +115,10 @@ def _at(node: _PolicyValue) -> Iterator[None]:
     try:
         yield
     except ImgpkgError as error:
-        if node.name not in str(error):
+        # The innermost place is the one to look at.
+        if not any(node.name in hint for hint in error.hints):
             error.add_context(node.name, node.path)
-        error.hints = (*error.hints, *({node.hint} - {*error.hints}))
+            error.hints = (*error.hints, node.hint)
         raise
 
 
