@@ -108,9 +108,7 @@ def open_source(
     number of images that are known by then. What the policy of `options` requires is verified at the end.
     Raises UsageError for a concurrency below 1, Untrusted, and what reading the source raises.
     """
-    for user in (session, writer or session):
-        if user.settings.concurrency < 1:
-            raise UsageError(f"Expected --concurrency to be >= 1, but was {user.settings.concurrency}")
+    _check_concurrency(session, writer or session)
     if source.tar:
         from imgpkg.content.archive.reader import Archive
 
@@ -134,6 +132,12 @@ def open_source(
             export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
         yield _verified(_remote(collected, plan, session, options), options, log)
+
+
+def _check_concurrency(*sessions: Session) -> None:
+    for session in sessions:
+        if session.settings.concurrency < 1:
+            raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
 
 
 def _verified(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
