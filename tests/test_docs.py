@@ -239,6 +239,10 @@ def test_the_commands_that_delete_do_so(places, session, tmp_path):
     for number in range(5):
         make_image(session, str(inside), [f"{number}"], tag=f"v{number}")
     make_image(session, str(inside), ["latest"], tag="latest")
+    running = make_image(session, places(f"{OUTSIDE}/team/app"), ["running"], tag="running")
+    (tmp_path / "deployment.yml").write_text(
+        f"apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - image: {running}\n"
+    )
     text = "".join(blocks(ROOT / "docs/tidying.md", "console"))
     for line in places(text).replace(places(f"{INSIDE}/apps/bundle"), str(inside)).splitlines():
         argv = [sys.executable, "-m", *shlex.split(line.removeprefix("$ "))]
@@ -246,4 +250,5 @@ def test_the_commands_that_delete_do_so(places, session, tmp_path):
         assert (done.returncode, done.stderr) == (0, ""), line
     repository = imgpkg.Repository.parse(places(f"{OUTSIDE}/team/app"))
     assert not {"candidate", "test", "v1", "nightly"} & set(session.client.tags(repository))
+    assert "running" in session.client.tags(repository)
     assert sorted(session.client.tags(inside)) == ["latest", "v2", "v3", "v4"]

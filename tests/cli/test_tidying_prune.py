@@ -42,15 +42,22 @@ class TestTheList:
         rows, _, text = done.out.partition("\n\n")
         cells = [tuple(cell.strip() for cell in row.split("\t"))[:4] for row in rows.splitlines()]
         assert cells == [
-            (f"{where}@{made['new']}", "v2", "keep", "is named v2"),
-            (f"{where}@{made['index']}", "pr-7", "delete", "is not kept"),
-            (f"{where}@{made['child']}", "-", "delete", "is part of pr-7"),
-            (f"{where}@{made['old']}", "v1, v1.0", "delete", "is not kept"),
+            (made["new"], "v2", "keep", "is kept by name: v2"),
+            (made["index"], "pr-7", "delete", "matches no rule"),
+            (made["child"], "-", "delete", "is part of pr-7"),
+            (made["old"], "v1, v1.0", "delete", "matches no rule"),
         ]
-        assert text.startswith("Would delete 3 of 4 manifests with 3 tags and ")
-        assert f" from {where}. Run again with --yes to delete them.\n" in text
+        assert text.startswith(f"Would delete 3 of 4 manifests from {where}, with 3 tags and ")
+        assert " that is stored for them alone. Run again with --yes to delete them.\n" in text
         assert "garbage collection" in text
         assert tags(run, where) == ["pr-7", "v1", "v1.0", "v2"]
+
+    def test_has_short_names_for_tags_that_are_made_from_digests(self, run, folder, repository):
+        assert run("push", "-i", f"{repository}:v1", "-f", folder).code == 0
+        digest = run("tag", "resolve", "-i", f"{repository}:v1").out.partition("@")[2]
+        done = run("prune", repository, "--keep", "v1", "--column", "tags")
+        short = digest.removeprefix("sha256:")[:12]
+        assert done.out.startswith(f"v1, sha256-{short}….imgpkg\t\n")
 
     def test_has_columns(self, run, place):
         where, _ = place
@@ -73,7 +80,7 @@ class TestTheList:
     def test_is_short_when_there_is_nothing_to_do(self, run, place):
         where, _ = place
         done = run("prune", where, "--keep", "*")
-        assert "Would delete 0 of 4 manifests with 0 tags and 0 bytes " in done.out
+        assert f"Would delete 0 of 4 manifests from {where}, with 0 tags and 0 bytes " in done.out
         assert "--yes" not in done.out
 
     def test_notes_what_may_be_a_mistake(self, run, place):
@@ -93,7 +100,7 @@ class TestTheDeletion:
             f"Deleted {where}@{made['child']}",
             f"Deleted {where}@{made['old']} (v1, v1.0)",
         }
-        assert last.startswith("Deleted 3 of 4 manifests with 3 tags and ")
+        assert last.startswith(f"Deleted 3 of 4 manifests from {where}, with 3 tags and ")
         assert "garbage collection" in unseen
         assert tags(run, where) == ["v2"]
 

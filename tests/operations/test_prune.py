@@ -159,12 +159,12 @@ class TestARelease:
     def test_is_listed_with_reasons(self, session, place, whole):
         plan = plan_of(session, place, "v2")
         why = {manifest.digest: str(manifest.reason) for manifest in (*plan.kept, *plan.removed)}
-        assert why[whole.v2.digest] == "is named v2"
+        assert why[whole.v2.digest] == "is kept by name: v2"
         assert why[whole.inner.digest] == "is named by the bundle v2"
         assert why[whole.new.digest] == f"is named by the bundle {whole.inner.digest}"
         assert why[whole.new_sig.digest] == f"is attached to {whole.new.digest}"
         assert why[whole.deep_referrer.digest].split()[0] in ("refers", "is")
-        assert why[whole.v1.digest] == "is not kept"
+        assert why[whole.v1.digest] == "matches no rule"
         assert why[whole.old.digest] == "is named by the bundle v1"
         assert why[whole.old_att.digest] == f"is attached to {whole.old.digest}"
 
@@ -217,7 +217,7 @@ class TestTags:
         plan = plan_of(session, place, "*")
         assert digests(plan.kept) == [made.digest]
         reasons = {each.digest: str(each.reason) for each in plan.removed}
-        assert reasons[gone.digest] == "is not kept"
+        assert reasons[gone.digest] == "matches no rule"
         assert reasons[orphan.digest] == f"belongs to what is not there: {NOTHING}"
         assert imgpkg.prune(plan, session=session).is_ok
         assert tags(session, place) == ["v1"]
@@ -414,6 +414,34 @@ class TestDamage:
         assert plan.notes[0].startswith("what bundle leads to stays")
         assert imgpkg.prune(plan, session=session).is_ok
 
+    def test_of_a_manifest_is_like_that_of_its_bundle(self, session):
+        def faults(request):
+            is_read = request.method == "GET" and request.path.endswith(broken)
+            headers = (("Content-Type", media.OCI_MANIFEST),)
+            return Fault(answer=ServerResponse(200, headers, b"{broken")) if is_read else None
+
+        broken = "/manifests/broken"
+        with serve(faults=faults) as server:
+            place = imgpkg.Repository.parse(f"{server.address}/a/b")
+            image(session, place, "one", tag="v1")
+            gone = image(session, place, "two", tag="broken")
+            with pytest.raises(
+                InvalidManifest, match=r"broken in .* stays, and it is not known what it needs"
+            ):
+                plan_of(session, place, "broken")
+            plan = plan_of(session, place, "v1")
+            assert digests(plan.removed) == [gone.digest]
+            assert plan.notes[0].startswith("what broken leads to stays, as it could not be read")
+            assert imgpkg.prune(plan, session=session).is_ok
+            assert tags(session, place) == ["v1"]
+
+    def test_without_an_end_is_an_error(self, session, small):
+        index = image(session, small, "one")
+        for number in range(129):
+            index = make_index(session, str(small), {"linux/amd64": index}, tag="v1" if number == 128 else "")
+        with pytest.raises(InvalidManifest, match="more than 128 deep"):
+            plan_of(session, small, "v1")
+
     def test_tags_that_name_nothing_are_listed(self, session):
         def faults(request):
             is_read = request.method in ("GET", "HEAD") and request.path.endswith("/manifests/broken")
@@ -511,12 +539,12 @@ class TestMeanwhile:
 
 
 class TestFailures:
-    def faulty(self, is_refused, status=500):
+    def faulty(self, is_refused, status=500, **features):
         def faults(request):
             is_faulty = request.method == "DELETE" and is_refused(request.path)
             return Fault(answer=ServerResponse(status)) if is_faulty else None
 
-        return serve(faults=faults)
+        return serve(faults=faults, features=Features(**features))
 
     def test_keep_what_depends_on_it_and_nothing_else(self, open_session):
         session = open_session(retry_count=1)
@@ -558,6 +586,42 @@ class TestFailures:
             result = imgpkg.prune(plan_of(session, place, "v1"), session=session)
             assert result.is_ok
             assert not is_there(session, gone)
+
+    def test_of_a_manifest_with_tags_leave_them_where_tags_cannot_go_alone(self, open_session):
+        session = open_session(retry_count=1)
+        with self.faulty(lambda path: "sha256:" in path, status=409, delete_tags=False) as server:
+            place = imgpkg.Repository.parse(f"{server.address}/a/b")
+            image(session, place, "kept", tag="v1")
+            image(session, place, "old", tag="old")
+            result = imgpkg.prune(plan_of(session, place, "v1"), session=session)
+            assert [each.outcome for each in result.manifests] == [PruneOutcome.FAILED]
+            assert "status code 409" in result.manifests[0].text
+            assert tags(session, place) == ["old", "v1"]
+
+    def test_of_the_look_at_the_tags_end_the_work_with_a_result(self, open_session):
+        session, is_down, seen = open_session(retry_count=1, concurrency=2), [], []
+
+        def faults(request):
+            is_looked_at = request.method in ("GET", "HEAD") and "/manifests/v" in request.path
+            return Fault(answer=ServerResponse(503)) if is_looked_at and is_down else None
+
+        def fail(pruned):
+            seen.append(pruned)
+            is_down.append(True)
+            # Longer than the pause between two looks.
+            time.sleep(1.1)
+
+        with serve(faults=faults) as server:
+            place = imgpkg.Repository.parse(f"{server.address}/a/b")
+            for number in range(3):
+                image(session, place, f"kept {number}", tag=f"v{number}")
+            for number in range(12):
+                image(session, place, str(number), tag=f"x{number}")
+            result = imgpkg.prune(plan_of(session, place, "v*"), session=session, on_result=fail)
+        outcomes = [each.outcome for each in result.manifests]
+        assert outcomes == [PruneOutcome.DELETED] * 8 + [PruneOutcome.NOT_TRIED] * 4
+        assert "status code 503" in result.problem
+        assert len(seen) == 12
 
     def test_that_would_be_the_same_for_all_end_the_work(
         self, docker_registry_without_deletion, open_session
@@ -634,4 +698,4 @@ def test_a_plan_survives_as_a_document(session, small):
     plan = plan_of(session, small, "v1")
     assert pickle.loads(pickle.dumps(plan)) == plan
     assert hash(plan) == hash(pickle.loads(pickle.dumps(plan)))
-    assert json.dumps([str(manifest.reason) for manifest in plan.removed]) == '["is not kept"]'
+    assert json.dumps([str(manifest.reason) for manifest in plan.removed]) == '["matches no rule"]'

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg.cli.output import Table
 from imgpkg.cli.rendering import count_of, error_json, human
 from imgpkg.errors import ImgpkgError, UsageError, printable
+from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     _Delete = Callable[[Session, str, tuple[str, ...]], Deleted]
 
-_TITLES = ("Image", "Tags", "Action", "Why", "Size")
+_HEX = expression(r"[0-9a-f]{64}")
+_DIGITS, _CUT = 12, "…"
+_TITLES = ("Digest", "Tags", "Action", "Why", "Size")
 _UNSEEN = (
     "Manifests that no tag leads to are listed by no registry, and are left to its garbage collection, which "
     "also frees the space.\n"
@@ -112,7 +115,8 @@ def _line(deleted: Deleted) -> str:
             image = reference.repository.digest(digest) if digest is not None else reference
             # The internal tag of a pushed image is hidden as in a list of tags.
             shown = [tag for tag in deleted.tags if not tag.endswith(INTERNAL_SUFFIX)]
-            tags = f" and its tags {', '.join(shown)}" if shown else ", which had no tag"
+            its = "tag" if len(shown) == 1 else "tags"
+            tags = f" and its {its} {', '.join(shown)}" if shown else ", which had no tag"
             return f"Deleted {image}{tags}\n"
         case DeletionOutcome.ABSENT:
             return f"{reference} was not there\n"
@@ -156,26 +160,37 @@ def _repository(flags: Parsed) -> str:
 
 def _list(context: Context, plan: PrunePlan) -> None:
     rows = [
-        *(_row(plan, each, "keep") for each in plan.kept),
-        *(_row(plan, each, "delete") for each in plan.removed),
+        *(_row(each, "keep") for each in plan.kept),
+        *(_row(each, "delete") for each in plan.removed),
     ]
     context.output.table(Table("images", _TITLES, tuple(rows)))
     again = " Run again with --yes to delete them." if plan.removed else ""
-    text = f"Would delete {_counted(plan)} from {plan.repository}.{again}\n{_notes(plan)}{_UNSEEN}"
+    text = f"Would delete {_counted(plan)}.{again}\n{_notes(plan)}{_UNSEEN}"
     context.output.document(text, _plan_json(plan))
 
 
-def _row(plan: PrunePlan, manifest: PlannedManifest, action: str) -> tuple[str, ...]:
-    reference = plan.repository.digest(manifest.digest)
-    return str(reference), ", ".join(manifest.tags), action, str(manifest.reason), human(manifest.size)
+def _row(manifest: PlannedManifest, action: str) -> tuple[str, ...]:
+    reason = manifest.reason
+    why = f"{reason.kind.value} {_short(reason.about)}".rstrip()
+    return str(manifest.digest), ", ".join(_tags(manifest)), action, why, human(manifest.size)
+
+
+def _tags(manifest: PlannedManifest) -> list[str]:
+    """Return the tags, those of people first."""
+    return sorted(map(_short, manifest.tags), key=lambda tag: _CUT in tag)
+
+
+def _short(text: str) -> str:
+    """Return a digest, or a tag that is made from one, with as many digits as docker prints."""
+    return _HEX.sub(lambda match: f"{match[0][:_DIGITS]}{_CUT}", text)
 
 
 def _counted(plan: PrunePlan) -> str:
     everything = len(plan.kept) + len(plan.removed)
     tags = sum(len(manifest.tags) for manifest in plan.removed)
     return (
-        f"{len(plan.removed)} of {count_of(everything, 'manifest')} with {count_of(tags, 'tag')} and "
-        f"{human(plan.size)} that nothing else in it needs"
+        f"{len(plan.removed)} of {count_of(everything, 'manifest')} from {plan.repository}, with "
+        f"{count_of(tags, 'tag')} and {human(plan.size)} that is stored for them alone"
     )
 
 
@@ -198,7 +213,7 @@ def _carry_out(context: Context, session: Session, plan: PrunePlan) -> None:
     if not result.is_ok:
         context.output.failure(document)
         raise _failure(result)
-    text = f"Deleted {_counted(plan)} from {plan.repository}.\n{_notes(plan)}{_UNSEEN}"
+    text = f"Deleted {_counted(plan)}.\n{_notes(plan)}{_UNSEEN}"
     context.output.document(text, document)
 
 
@@ -206,7 +221,7 @@ def _pruned_line(plan: PrunePlan, pruned: PrunedManifest) -> str:
     from imgpkg.operations.prune.prune import PruneOutcome
 
     manifest = pruned.manifest
-    tags = f" ({', '.join(manifest.tags)})" if manifest.tags else ""
+    tags = f" ({', '.join(_tags(manifest))})" if manifest.tags else ""
     named = f"{plan.repository.digest(manifest.digest)}{tags}"
     match pruned.outcome:
         case PruneOutcome.DELETED:

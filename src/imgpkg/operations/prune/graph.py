@@ -46,7 +46,6 @@ class GraphNode:
     subject: Digest | None = None
     referrers: tuple[Digest, ...] = ()
     blobs: tuple[tuple[Digest, int], ...] = ()
-    has_platforms: bool = False
     problem: str = ""
 
     @property
@@ -89,14 +88,16 @@ class Graph:
     def derived(self, tag: str) -> DerivedTag | None:
         """Return what `tag` was made from; None for a tag that people chose.
 
-        A tag with the form of that of referrers names an index without platforms: other programs, too, name
-        images by a hash.
+        A tag with the form of that of referrers names an index of them: other programs, too, name images by a
+        hash.
         """
         derived = DerivedTag.parse(tag)
         if derived is None or derived.kind is not TagKind.REFERRERS:
             return derived
         node = self.nodes[self.tags[tag]]
-        return derived if node.media_type in media.INDEXES and not node.has_platforms else None
+        listed = [self.nodes[child] for child in node.children if child in self.nodes]
+        is_list = not listed or any(child.subject == derived.digest for child in listed)
+        return derived if node.media_type in media.INDEXES and is_list else None
 
     def ties(self, digest: Digest) -> Iterator[tuple[Tie, Digest]]:
         """Yield what belongs to the manifest `digest` and is in the repository; it stays while this stays."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from imgpkg.bundle.derived_tags import DerivedTag
 from imgpkg.bundle.lock import BundleLock, ImagesLock
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
@@ -45,6 +46,7 @@ _FOR_ALL = (
     Unauthorized,
     Unsupported,
 )
+_BAD_REQUEST, _SERVER_ERROR = 400, 500
 # Seconds between two looks at the tags. They take at most a tenth of the time.
 _PAUSE = 1.0
 _SHARE = 10
@@ -223,9 +225,10 @@ class _Execution:
             return self._client.delete_manifest(repository, manifest.digest)
         except _FOR_ALL:
             raise
-        except RegistryError:
-            # Some registries delete no manifest that has a tag.
-            if not manifest.tags or not self._delete_tags(manifest.tags):
+        except RegistryError as error:
+            # Some registries refuse to delete a manifest that has a tag.
+            is_refused = _BAD_REQUEST <= error.status < _SERVER_ERROR
+            if not is_refused or not manifest.tags or not self._delete_tags(manifest.tags):
                 raise
             return self._client.delete_manifest(repository, manifest.digest)
 
@@ -245,9 +248,15 @@ class _Watch:
         self._client = client
         self._repository = plan.repository
         self._workers = workers
-        self._kept = {tag: manifest.digest for manifest in plan.kept for tag in manifest.tags}
-        removed = {tag for manifest in plan.removed for tag in manifest.tags}
-        self._known = frozenset((*self._kept, *removed, *plan.dangling))
+        both = (*plan.kept, *plan.removed)
+        self._known = frozenset((*(tag for manifest in both for tag in manifest.tags), *plan.dangling))
+        # Tags that are made from a digest do not move to another image.
+        self._kept = {
+            tag: manifest.digest
+            for manifest in plan.kept
+            for tag in manifest.tags
+            if DerivedTag.parse(tag) is None
+        }
         self._next = 0.0
 
     def is_due(self) -> bool:
@@ -258,7 +267,11 @@ class _Watch:
         """Raise InUse if there is a new tag, or a tag that is kept names another manifest."""
         began = time.monotonic()
         new = [tag for tag in self._client.tags(self._repository) if tag not in self._known]
-        found = self._workers.map(self._names_another, self._kept)
+        found = list(self._workers.map(self._names_another, self._kept))
+        # Raised here: an error of a worker would end all others, whose results are still needed.
+        for error in found:
+            if isinstance(error, ImgpkgError):
+                raise error
         changed = [*new, *(tag for tag, is_changed in zip(self._kept, found, strict=True) if is_changed)]
         if changed:
             shown = ", ".join(sorted(changed)[:10])
@@ -269,8 +282,13 @@ class _Watch:
         now = time.monotonic()
         self._next = now + max(_PAUSE, (_SHARE - 1) * (now - began))
 
-    def _names_another(self, tag: str) -> bool:
-        found = self._client.exists(self._repository.tag(tag))
+    def _names_another(self, tag: str) -> bool | ImgpkgError:
+        try:
+            found = self._client.exists(self._repository.tag(tag))
+        except Cancelled:
+            raise
+        except ImgpkgError as error:
+            return error
         # One that is gone may have been moved to an image that was just being deleted.
         return found is None or found.digest != self._kept[tag]
 

@@ -114,7 +114,6 @@ class _RepositoryReading:
             None if manifest.subject is None else manifest.subject.digest,
             tuple(referrer.digest for referrer in referrers),
             tuple({part.digest: part.size for part in manifest.parts()}.items()),
-            any(child.platform for child in manifest.children),
             problem,
         )
 
