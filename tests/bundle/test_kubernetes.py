@@ -278,6 +278,13 @@ def test_get_another_repository(text, after):
             "has 1.10, which is the number 1.1: put it in quotes",
         ),
         ("images: [{name: a/b, newTag: }]", None, "a/b:", "is empty"),
+        (
+            "images: [{name: web, newName: a/b}]",
+            "1:31",
+            "a/b",
+            "has no newTag and no digest here: the tag is that of another document",
+        ),
+        (f"image: {'a' * 5000}", "1:8", "a" * 5000, "is no image reference (it has 5000 characters)"),
         ("image: https://u:s3cret@r.io/a", "1:8", "r.io/a", None),
         ("image: UPPER/case", "1:8", "UPPER/case", None),
         (

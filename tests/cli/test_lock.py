@@ -219,6 +219,7 @@ def test_the_error_begins_with_the_credential_that_was_refused(
             ["-f", "-", "--registry-username", "u", "--registry-password-stdin"],
             "Expected only one of --file - and --registry-password-stdin",
         ),
+        (["-i", "a/b", "--concurrency", "0"], "Expected --concurrency to be >= 1, but was 0"),
         (["-f", "nosuch"], "stat nosuch: no such file or directory"),
         (["-f", "-", "--path", "a..b"], "'a..b' is no path of a document"),
         (["-f", "-", "--rewrite", "--images-lock", "nosuch"], "Reading path nosuch"),

@@ -35,6 +35,7 @@ class TestAFolder:
         (root / "link.yml").symlink_to(other / "b.yml")
         (root / "more.yml").symlink_to(other)
         (root / "gone.yml").symlink_to("nosuch")
+        (root / "loop.yml").symlink_to("loop.yml")
         os.mkfifo(root / "pipe.yml")
         assert [os.path.basename(file.name) for file in read_files([root])] == ["a.yml", "link.yml"]
 
@@ -125,7 +126,7 @@ class TestWhatIsNoReference:
     def test_is_cut_off_and_escaped_where_it_is_long_or_odd(self):
         text = "\x1b" + "x" * 5000
         _, (warned,) = searched(DocumentFile("x", f'image: "\\e{text[1:]}"'.encode()))
-        assert len(warned) < 6000
+        assert len(warned) < 300
         skipped = imgpkg.SkippedImage(imgpkg.Position("x", 1, 1), text, "is empty")
         assert len(str(skipped)) < 300
         with pytest.raises(errors.InvalidDocument) as caught:

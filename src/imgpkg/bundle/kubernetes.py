@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from imgpkg.bundle.yaml_text import MarkedText, TextNode
 
 _IMAGE, _IMAGES, _STATUS = "image", "images", "status"
-# A scalar may be as large as its file.
-_MAX_SHOWN = 200
+_NO_NEW_TAG = "has no newTag and no digest here: the tag is that of another document"
+# A scalar may be as large as its file; no reference is as long as the second.
+_MAX_SHOWN, _MAX_REFERENCE = 200, 1000
 _GROUP = API_VERSION.partition("/")[0]
 _SHA256 = "sha256:"
 # What stands where a program fills in a value later: Helm and other templates, kubelet, shells and envsubst.
@@ -287,12 +288,16 @@ class _ReferenceSearch:
     def _take_kustomized(self, item: TextNode) -> None:
         if not isinstance(item, MappingNode) or (name := item.scalar("name")) is None:
             return
+        new_name = item.scalar("newName")
         # Of both, kustomize takes the digest.
         for field in ("digest", "newTag"):
             key, version = item.key(field), item.scalar(field)
             if key is not None and version is not None:
-                self._add(KustomizeForm(name, item.scalar("newName"), version, key, item.is_flow))
+                self._add(KustomizeForm(name, new_name, version, key, item.is_flow))
                 return
+        if new_name is not None:
+            place = self._text.place_of(new_name)
+            self.found[new_name.start,] = SkippedImage(place, without_login(new_name.text), _NO_NEW_TAG)
 
     def _add(self, form: ImageForm) -> None:
         self._taken.update(node.start for node in form.nodes)
@@ -336,6 +341,8 @@ def _reason(form: ImageForm) -> str:
         return "has a variable in it"
     if not _text(form.nodes[0]).strip():
         return "is empty"
+    if len(text) > _MAX_REFERENCE:
+        return f"is no image reference (it has {len(text)} characters)"
     if isinstance(form, PartsForm) and not _text(form.tag) and not _text(form.digest):
         return "has no tag and no digest here: the chart has a default of its own"
     numbers = (_number(node) for node in form.nodes if node.kind is not ValueKind.STRING)

@@ -53,6 +53,8 @@ def _check(flags: Parsed) -> None:
         raise UsageError("Expected neither --image nor --output with --images-lock: no lock is made")
     if rewrites and flags.text("output") == _STDOUT:
         raise UsageError("Expected a file for --output with --rewrite, which prints the documents")
+    if flags.number("concurrency") < 1:
+        raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
     if flags.texts("file").count(_STDIN) and flags.is_on("registry-password-stdin"):
         raise UsageError("Expected only one of --file - and --registry-password-stdin")
 

@@ -88,7 +88,8 @@ def _read(item: StrPath | DocumentFile) -> Iterator[DocumentFile]:
         return
     for name, entry in walk_sorted(path, lambda name: os.path.basename(name).startswith(".")):
         is_document = name.endswith(_SUFFIXES) or entry.name == _KUSTOMIZATION
-        if is_document and entry.is_file():
+        # False also for links to nothing, and to each other.
+        if is_document and os.path.isfile(entry.path):
             yield _file(os.path.join(path, name), is_inside=True)
 
 
