@@ -265,11 +265,16 @@ class TestPushOfABundle:
             line.startswith(f"imgpkg: warning: bundle/.imgpkg/images.yml:{place}")
             for place, line in zip(places, lines, strict=True)
         ] == [True] * len(places)
-        assert all(line.endswith("; the bundle can be pushed, and not be pulled or copied") for line in lines)
+        assert all("; the bundle can be pushed, and not be pulled or copied" in line for line in lines)
+        # An entry without any reference is nothing that could be resolved.
+        assert [line.endswith("; imgpkg lock resolves it") for line in lines] == [
+            "got '" in line and "got ''" not in line for line in lines
+        ]
         assert "images.yml" in refused("pull", "-b", repository, "-o", "out")
         text = refused(*words, "--strict")
         assert text.split("\n")[0] == "bundle/.imgpkg/images.yml cannot be used later"
         assert [f"  bundle/.imgpkg/images.yml:{place}" in text for place in places] == [True] * len(places)
+        assert ("hint: imgpkg lock resolves tags to digests" in text) == ("got 'nginx" in text)
 
     def test_sends_nothing_with_strict(self, refused, bundle, repository, embedded_registry):
         before = len(embedded_registry.requests)

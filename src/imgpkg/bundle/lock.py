@@ -82,13 +82,15 @@ def read_entries(data: bytes, name: str) -> tuple[LockEntry, ...]:
 class LockProblem:
     """What is wrong with an images lock; `line` and `column` are 0 where unknown.
 
-    `is_fatal` is false where a bundle can be pulled, and its lock not be used for every document.
+    `is_fatal` is false where a bundle can be pulled, and its lock not be used for every document;
+    `lacks_digest` is true for a reference that `imgpkg lock` would resolve.
     """
 
     line: int
     column: int
     text: str
     is_fatal: bool = True
+    lacks_digest: bool = False
 
 
 def find_problems(data: bytes, name: str) -> tuple[LockProblem, ...]:
@@ -102,7 +104,8 @@ def find_problems(data: bytes, name: str) -> tuple[LockProblem, ...]:
         try:
             digest = entry.locked(name).digest
         except InvalidLock as error:
-            problems.append(LockProblem(entry.line, entry.column, str(error)))
+            has_digest = not entry.text or "@" in entry.text
+            problems.append(LockProblem(entry.line, entry.column, str(error), lacks_digest=not has_digest))
             continue
         text = entry.annotations.get(ID_ANNOTATION, "")
         if text and named.setdefault(text, digest) != digest:

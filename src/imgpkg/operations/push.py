@@ -144,11 +144,12 @@ def _check_lock(folder: str, *, strict: bool, on_event: Hook) -> None:
         raise InvalidLock(
             f"{shown} cannot be used later",
             lines=tuple(f"  {line}" for line in lines),
-            hints=(_HOW_TO_LOCK,),
+            hints=(_HOW_TO_LOCK,) if any(problem.lacks_digest for problem in problems) else (),
             place=(problems[0].line, problems[0].column),
         )
     for line, problem in zip(lines, problems, strict=True):
-        on_event(Warned(f"{line}; {_LATER}" if problem.is_fatal else line))
+        remedy = "; imgpkg lock resolves it" if problem.lacks_digest else ""
+        on_event(Warned(f"{line}; {_LATER}{remedy}" if problem.is_fatal else line))
 
 
 def _line(name: str, problem: LockProblem) -> str:
