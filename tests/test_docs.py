@@ -19,6 +19,7 @@ from tests.servers.signatures import MAKERS, public_pem
 import imgpkg
 from imgpkg.cli.arguments import Parser
 from imgpkg.cli.commands import locate
+from imgpkg.operations.tag import list_tags
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -100,13 +101,20 @@ def test_the_way_into_an_air_gapped_network_works(places, session, tmp_path):
         for text in re.findall(r"```console\n(.*?)```", section, re.DOTALL)
         for line in text.splitlines()
     ]
-    assert len(lines) == 6
-    for line in lines:
+    assert len(lines) == 10
+    served = [line for line in lines if "registry serve" in line]
+    for line in [line for line in lines if line not in served]:
         argv = [sys.executable, "-m", *shlex.split(places(line))]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), line
     inside = (tmp_path / "bundle-inside/.imgpkg/images.yml").read_text()
     assert places(f"{INSIDE}/apps/bundle@{image.digest}") in inside
+    (line,) = served
+    argv = [sys.executable, "-m", *shlex.split(line), "--address", "127.0.0.1:0"]
+    with subprocess.Popen(argv, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as server:
+        address = server.stdout.readline().split("http://")[1].strip()
+        assert [tag.name for tag in list_tags(f"{address}/team/bundle", session=session).tags] == ["v1"]
+        server.terminate()
 
 
 def test_the_commands_of_the_page_of_locks_run(places, session, tmp_path):
@@ -144,6 +152,8 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         "bundle.tar",
         "ca.pem",
         "config",
+        "config.tar",
+        "from-file",
         "home-of-robot",
         "images-inside.yml",
         "layer.tar.gz",

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.bundle_pull import ImagesLockStatus as ImagesLockStatus
+    from imgpkg.operations.bundle_pull import PullResult as PullResult
     from imgpkg.operations.check import AccessReport as AccessReport
     from imgpkg.operations.check import check_access as check_access
     from imgpkg.operations.copy.access import check_copy as check_copy
@@ -100,8 +102,6 @@ if TYPE_CHECKING:
     from imgpkg.operations.prune.prune import prune_plan as prune_plan
     from imgpkg.operations.prune.rules import Reason as Reason
     from imgpkg.operations.prune.rules import ReasonKind as ReasonKind
-    from imgpkg.operations.pull import ImagesLockStatus as ImagesLockStatus
-    from imgpkg.operations.pull import PullResult as PullResult
     from imgpkg.operations.pull import pull as pull
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
@@ -162,7 +162,7 @@ _HOMES = {
     "ImageLocations": "bundle.locations",
     "ImageType": "operations.describe",
     "ImagesLock": "bundle.lock",
-    "ImagesLockStatus": "operations.pull",
+    "ImagesLockStatus": "operations.bundle_pull",
     "ImgpkgError": "errors",
     "IssuedToken": "operations.login",
     "Keychain": "auth.keychain",
@@ -190,7 +190,7 @@ _HOMES = {
     "PrunePlan": "operations.prune.plan",
     "PruneResult": "operations.prune.prune",
     "PrunedManifest": "operations.prune.prune",
-    "PullResult": "operations.pull",
+    "PullResult": "operations.bundle_pull",
     "PushResult": "operations.push",
     "Readable": "oci.descriptor",
     "Reason": "operations.prune.rules",

@@ -24,6 +24,7 @@ ImgpkgError                     base class of all exceptions of the package
 │   └── Untrusted               an image without the signatures that the policy requires
 ├── UnpackError                 a layer that cannot be unpacked, or must not be
 ├── ArchiveError                an incomplete or damaged tar file or layout folder
+│   └── NotInFile               a whole one that does not have the image
 ├── NotABundle, IsABundle       the image is of the other kind
 ├── InUse                       what should be deleted is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
@@ -302,12 +303,9 @@ class Forbidden(RegistryError):
 
 
 class NotFound(RegistryError):
-    """Status 404: the repository, manifest, tag or blob does not exist or is hidden.
+    """Status 404: the repository, manifest, tag or blob does not exist or is hidden."""
 
-    `refusal` is set where no credential was sent. It is not part of the text, since most of what is not found
-    does not exist.
-    """
-
+    # `refusal` is set where no credential was sent, but most of what is not found does not exist.
     @property
     def cause(self) -> str:
         """Empty: the message itself is the first sentence."""
@@ -336,6 +334,10 @@ class UnpackError(ImgpkgError):
 
 class ArchiveError(ImgpkgError):
     """An incomplete or damaged tar file or layout folder."""
+
+
+class NotInFile(ArchiveError):
+    """A whole tar file or layout folder that does not have the image."""
 
 
 class NotABundle(ImgpkgError):

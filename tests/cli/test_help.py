@@ -165,7 +165,7 @@ class TestHelp:
 
 def examples():
     """Yield the command lines of all help texts, in an order in which each finds what it needs."""
-    for path in (("push",), ("pull",), ("copy",), ("describe",)):
+    for path in (("push",), ("copy",), ("pull",), ("describe",)):
         yield from re.findall(r"^  (?!#)(.+)$", find((), path[0]).example, re.MULTILINE)
     for command in COMMANDS:
         # `auth login` and `auth token` need a registry that wants a login: their own tests run them.
@@ -201,6 +201,7 @@ def test_the_examples_run_as_they_are_printed(embedded_registry, another_registr
         "bundle.tar",
         "config",
         "config-copy",
+        "config.tar",
         "values.yml",
     ]
 

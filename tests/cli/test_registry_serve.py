@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import subprocess
 
 import pytest
 import trustme
@@ -118,3 +119,65 @@ def test_a_port_that_is_taken_is_reported(refused):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         assert refused("registry", "serve", "--address", address).endswith("address already in use")
+
+
+class TestServingFiles:
+    @pytest.fixture
+    def tar(self, run, folder, tmp_path):
+        """A tar file that was written without any registry."""
+
+        def made(name, reference):
+            path = tmp_path / name
+            assert run("push", "-i", reference, "-f", folder, "--to-tar", path).code == 0
+            return path
+
+        return made
+
+    def test_a_tar_file_is_read_as_a_registry(self, serving, run, tar, tmp_path):
+        _, _, address = serving("--tar", tar("a.tar", "registry.example.com/team/app:v1"))
+        assert run("tag", "list", "-i", f"{address}/team/app").out == "v1\t\n"
+        assert run("pull", "-i", f"{address}/team/app:v1", "-o", tmp_path / "out").code == 0
+
+    def test_a_foreign_client_copies_from_it(self, serving, tar, tmp_path):
+        _, _, address = serving("--tar", tar("a.tar", "registry.example.com/team/app:v1"))
+        command = ["skopeo", "--insecure-policy", "--tmpdir", tmp_path, "copy", "--src-tls-verify=false"]
+        environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "XDG_RUNTIME_DIR": str(tmp_path)}
+        subprocess.run(
+            [*command, f"docker://{address}/team/app:v1", f"dir:{tmp_path}/copied"],
+            check=True,
+            capture_output=True,
+            env=environment,
+            timeout=_SECONDS,
+        )
+        assert (tmp_path / "copied" / "manifest.json").exists()
+
+    def test_a_layout_and_a_tar_file_are_served_together(self, serving, run, folder, tar, tmp_path):
+        reference = "registry.example.com/team/other:v1"
+        assert run("push", "-i", reference, "-f", folder, "--to-oci-layout", tmp_path / "layout").code == 0
+        first = tar("a.tar", "registry.example.com/team/app:v1")
+        _, _, address = serving("--tar", first, "--from-oci-layout", tmp_path / "layout")
+        for name in ("app", "other"):
+            assert run("tag", "resolve", "-i", f"{address}/team/{name}:v1").code == 0
+
+    def test_of_two_images_with_one_tag_the_first_has_it(self, serving, run, folder, tar):
+        first = tar("a.tar", "registry.example.com/team/app:v1")
+        expected = run("tag", "list", "--tar", first, "--digests").out.split()[1]
+        (folder / "more").write_text("more")
+        second = tar("b.tar", "other.example.com/team/app:v1")
+        process, _, address = serving("--tar", first, "--tar", second)
+        assert run("tag", "resolve", "-i", f"{address}/team/app:v1").out.endswith(expected)
+        process.terminate()
+        assert b"other.example.com/team/app:v1 is served by its digest" in process.communicate()[1]
+
+    def test_nothing_is_accepted(self, serving, run, folder, tar):
+        _, _, address = serving("--tar", tar("a.tar", "registry.example.com/team/app:v1"))
+        done = run("push", "-i", f"{address}/team/app:v2", "-f", folder)
+        assert (done.code, "this registry serves given images and can only be read" in done.err) == (1, True)
+
+    def test_a_storage_is_something_else(self, refused, tmp_path):
+        text = refused("registry", "serve", "--address", ":0", "--storage", tmp_path, "--tar", "a.tar")
+        assert text == "Expected only one of --storage and --tar or --from-oci-layout"
+
+    def test_a_file_that_is_not_there_is_reported_at_once(self, refused):
+        text = refused("registry", "serve", "--address", ":0", "--tar", "a.tar")
+        assert text == "open a.tar: no such file or directory"

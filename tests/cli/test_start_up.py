@@ -16,9 +16,9 @@ LOADED = {
     "tag resolve": (68, 61, 17),
     "tag list": (68, 61, 17),
     "push of a file": (83, 77, 18),
-    "pull -i": (77, 79, 21),
+    "pull -i": (78, 79, 21),
     "describe -b": (86, 73, 28),
-    "pull -b": (86, 73, 30),
+    "pull -b": (87, 73, 30),
     "auth explain": (56, 66, 14),
     "copy -i": (96, 65, 20),
 }

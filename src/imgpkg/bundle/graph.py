@@ -34,7 +34,8 @@ _READ_UNSEEN = 256 << 10
 class Member:
     """One image of a bundle: its entry in the lock, the reference where it was found, and the fetched image.
 
-    `image` is None where the locations record says that the image is not a bundle: it was not fetched.
+    `image` is None where the locations record says that the image is not a bundle: it was not fetched. It is
+    also None, and `is_there` false, where a tar file or layout has the bundle without this image.
     `bundle` is set when the image is a bundle. All members with the same digest share one object; it is left
     out of `repr` and `==`, because the number of paths through nested bundles can grow exponentially.
     """
@@ -43,6 +44,7 @@ class Member:
     reference: Reference
     image: Image | None = None
     bundle: Bundle | None = field(default=None, repr=False, compare=False)
+    is_there: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,11 @@ def approach_freely(reference: Reference) -> None:
     """Let any image be requested."""
 
 
+def is_anywhere(reference: Reference) -> bool:
+    """Return True: whether a registry has an image is found out by requesting it."""
+    return bool(reference)
+
+
 def check_depth(reference: Reference, depth: int) -> None:
     """Raise InvalidLock when the bundle at `reference` is nested too deeply."""
     if depth > _MAX_DEPTH:
@@ -134,29 +141,38 @@ def walk(
     *,
     approach: Callable[[Reference], None] = approach_freely,
     expect: Expect = expect_nothing,
+    has: Callable[[Reference], bool] = is_anywhere,
 ) -> Bundle:
     """Read the bundle `root` and everything that it names, at any depth; each manifest is requested once.
 
     `approach` is called, by any worker, before an image is requested that is not in its bundle's repository,
-    `expect` before the images of each level, with the number of images that are known by then. Raises
-    NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
+    `expect` before the images of each level, with the number of images that are known by then. What `has`
+    returns False for is not requested, and its member is not there. Raises NotABundle, InvalidLock, or an
+    error of the registry, with the path to the failing bundle in front.
     """
     if not root.image.is_bundle:
         raise NotABundle("Not a Bundle")
-    return _Traversal(client, workers, approach, expect).bundle(root)
+    return _Traversal(client, workers, approach, expect, has).bundle(root)
 
 
 class _Traversal:
     """The state of one walk: documents and images, by the reference that was tried first."""
 
     def __init__(
-        self, client: Reader, workers: Starter, approach: Callable[[Reference], None], expect: Expect
+        self,
+        client: Reader,
+        workers: Starter,
+        approach: Callable[[Reference], None],
+        expect: Expect,
+        has: Callable[[Reference], bool],
     ) -> None:
         self._client = client
         self._workers = workers
         self._approach = approach
         self._expect = expect
         self._digests: set[Digest] = set()
+        self._has = has
+        self._absent: set[Reference] = set()
         self._read: dict[Reference, _Documents] = {}
         self._found: dict[Reference, Image | None] = {}
 
@@ -213,6 +229,9 @@ class _Traversal:
             # The record lists plain images so that they need no request: a copy has put all of them here.
             if str(locked.reference) in plain:
                 self._found.setdefault(here, None)
+            elif not self._has(here) and not self._has(locked.reference):
+                self._absent.add(here)
+                self._found.setdefault(here, None)
             elif self._found.get(here) is None:
                 # Also where another record calls it a plain image: this bundle's own record decides.
                 yield here, locked
@@ -256,12 +275,18 @@ class _Traversal:
                 if found is not None and found.is_bundle:
                     inner, below = self._assemble(found, done, depth + 1)
                     height = max(height, below + 1)
-                members.append(Member(locked, found.reference if found is not None else here, found, inner))
+                members.append(self._member(here, locked, inner))
             # The height is stored, so that the check of depth does not visit a shared bundle again.
             done[image.reference] = Bundle(image, read.lock, read.locations, tuple(members)), height
         bundle, height = done[image.reference]
         check_depth(image.reference, depth + height)
         return bundle, height
+
+    def _member(self, here: Reference, locked: LockedImage, inner: Bundle | None) -> Member:
+        if here in self._absent:
+            return Member(locked, locked.reference, is_there=False)
+        found = self._found[here]
+        return Member(locked, found.reference if found is not None else here, found, inner)
 
 
 def _places(read: _Documents) -> list[tuple[Reference, LockedImage]]:

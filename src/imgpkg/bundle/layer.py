@@ -13,7 +13,7 @@ from imgpkg.bundle.yaml_reader import MAX_SIZE
 from imgpkg.content.inflate import decompressed
 from imgpkg.content.tar.reader import REGULAR, Pieces, read_entries
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import Forbidden, InvalidLock, NotFound, Unauthorized, doing
+from imgpkg.errors import Forbidden, InvalidLock, NotFound, NotInFile, Unauthorized, doing
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, Repository
@@ -59,7 +59,7 @@ def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
     try:
         with doing("Fetching location image"):
             manifest = client.manifest(repository.tag(tag))
-    except (NotFound, Unauthorized, Forbidden):
+    except (NotFound, NotInFile, Unauthorized, Forbidden):
         # Some registries refuse access to a tag that does not exist, and the record only saves requests.
         return None
     with doing("Reading fetched location image"):

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _EXCLUSION = "Path to leave out, relative to the folder of --file, instead of the default (may be repeated)"
 _CONCURRENCY = Flag("concurrency", ValueType.INT, "Number of requests at the same time", default=5)
+_TAR = text("tar", "Tar file to read from instead of a registry, as 'copy --to-tar' has written it")
+_LAYOUT = text("from-oci-layout", "Folder with an OCI image layout to read from instead of a registry")
 _CHUNK_SIZE = text(
     "upload-chunk-size",
     "Send larger blobs in pieces of this size, such as 50MB, where a proxy limits the size of a request",
@@ -69,6 +71,8 @@ PUSH = Command(
         switch("preserve-permissions", "Keep the permissions of group and others, not only the owner's"),
         switch("strict", "Fail, and not only warn, where .imgpkg/images.yml cannot be used later"),
         text("lock-output", "File to write a BundleLock to; only with --bundle"),
+        text("to-tar", "Tar file to write for 'copy --tar', instead of a push"),
+        text("to-oci-layout", "Folder to write as an OCI image layout, instead of a push"),
         Flag("labels", ValueType.LABELS, "Label of the image as key=value (may be repeated)", short="l"),
         _CHUNK_SIZE,
         *SIGN,
@@ -78,7 +82,9 @@ PUSH = Command(
     "  # Push a folder that holds .imgpkg/images.yml as a bundle\n"
     "  imgpkg push -b registry.example.com/team/bundle:v1 -f bundle\n\n"
     "  # Push a folder and a file as an image\n"
-    "  imgpkg push -i registry.example.com/team/config:v1 -f config -f values.yml",
+    "  imgpkg push -i registry.example.com/team/config:v1 -f config -f values.yml\n\n"
+    "  # Write a tar file that 'imgpkg copy --tar' pushes later, without a registry\n"
+    "  imgpkg push -i registry.example.com/team/config:v1 -f config --to-tar config.tar",
 )
 PULL = Command(
     ("pull",),
@@ -95,6 +101,8 @@ PULL = Command(
             required=True,
         ),
         switch("recursive", "Also pull the bundles that the bundle contains", short="r"),
+        _TAR,
+        _LAYOUT,
         switch("image-is-bundle-check", "Refuse to pull a bundle with --image", default=True),
         *VERIFY,
         *REGISTRY,
@@ -103,7 +111,9 @@ PULL = Command(
     "  # Pull a bundle and the bundles that it contains\n"
     "  imgpkg pull -b registry.example.com/team/bundle:v1 -o bundle-copy --recursive\n\n"
     "  # Pull an image\n"
-    "  imgpkg pull -i registry.example.com/team/config:v1 -o config-copy",
+    "  imgpkg pull -i registry.example.com/team/config:v1 -o config-copy\n\n"
+    "  # Pull the bundle that a tar file was made of\n"
+    "  imgpkg pull --tar bundle.tar -o bundle-copy",
 )
 COPY = Command(
     ("copy",),
@@ -155,12 +165,16 @@ DESCRIBE = Command(
         switch("layers", "Print the digests of the layers", default=True),
         switch("cosign-artifacts", "Print the cosign signatures of each image", default=True),
         switch("referrers", "Print what refers to an image as its subject (OCI referrers)"),
+        _TAR,
+        _LAYOUT,
         _CONCURRENCY,
         *REGISTRY,
     ),
     "handlers.describe",
     "  # Print what a bundle contains, as a tree\n"
-    "  imgpkg describe -b registry.example.com/team/bundle:v1 -o tree",
+    "  imgpkg describe -b registry.example.com/team/bundle:v1 -o tree\n\n"
+    "  # Print what a tar file contains\n"
+    "  imgpkg describe --tar bundle.tar",
 )
 TAG = Command(("tag",), "List, resolve and delete tags")
 TAG_LIST = Command(
@@ -170,6 +184,8 @@ TAG_LIST = Command(
         text("image", "Repository, such as registry.example.com/team/app", short="i"),
         switch("digests", "Print the digest of each tag"),
         switch("imgpkg-internal-tags", "Also print the tags that imgpkg writes for itself"),
+        _TAR,
+        _LAYOUT,
         *REGISTRY,
     ),
     "handlers.tag_list",
@@ -279,6 +295,12 @@ REGISTRY_SERVE = Command(
         text("address", "HOST:PORT to listen on; port 0 chooses a free one", default="127.0.0.1:5000"),
         switch("delete", "Allow tags, images and blobs to be deleted", default=True),
         text("storage", "Folder to keep images in (default: memory)"),
+        Flag("tar", ValueType.STRINGS, "Tar file to serve, read-only and not unpacked (may be repeated)"),
+        Flag(
+            "from-oci-layout",
+            ValueType.STRINGS,
+            "Folder with an OCI image layout to serve, read-only (may be repeated)",
+        ),
         text("username", "Require a login with this user name; only with --password-stdin"),
         switch("password-stdin", "Read the password of the login from standard input"),
         switch("token-service", "Accept tokens of its own token service instead of the login"),

@@ -43,11 +43,14 @@ def push(context: Context) -> None:
             strict=flags.is_on("strict"),
             sign_key=key,
             sign_format=form,
+            to_tar=flags.text("to-tar"),
+            to_layout=flags.text("to-oci-layout"),
             on_event=context.reporter,
         )
     # The bar must be gone before the result is printed.
     context.reporter.close()
-    context.output.text(f"Pushed '{pushed.reference}'")
+    file = flags.text("to-tar") or flags.text("to-oci-layout")
+    context.output.text(f"Wrote '{pushed.reference}' to {file}" if file else f"Pushed '{pushed.reference}'")
     if pushed.signature is not None:
         context.output.text(f"Signed with '{flags.text('sign-key')}': '{pushed.signature}'")
 
@@ -84,6 +87,8 @@ def pull(context: Context) -> None:
             recursive=flags.is_on("recursive"),
             image_is_bundle_check=flags.is_on("image-is-bundle-check"),
             policy=policy,
+            tar=flags.text("tar"),
+            layout=flags.text("from-oci-layout"),
             on_event=context.reporter,
         )
 
@@ -232,6 +237,8 @@ def describe(context: Context) -> None:
             layers=flags.is_on("layers"),
             cosign_artifacts=flags.is_on("cosign-artifacts"),
             referrers=flags.is_on("referrers"),
+            tar=flags.text("tar"),
+            layout=flags.text("from-oci-layout"),
         )
     if form == "json":
         from imgpkg.content.image import encode_json
@@ -265,6 +272,8 @@ def tag_list(context: Context) -> None:
             session=session,
             digests=digests,
             imgpkg_internal_tags=flags.is_on("imgpkg-internal-tags"),
+            tar=flags.text("tar"),
+            layout=flags.text("from-oci-layout"),
         )
     # Code points sort as the bytes of UTF-8 do, which is the order of Go, and so of the original.
     rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in listed.tags)

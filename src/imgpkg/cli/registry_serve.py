@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import signal
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.context import read_password
 from imgpkg.errors import UsageError
+from imgpkg.events import Warned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
+    from imgpkg.embedded.storage import Contents
+    from imgpkg.oci.descriptor import Digest
+    from imgpkg.operations.image_store import ImageStore
 
 
 def run(context: Context) -> None:
     """Serve until SIGINT or SIGTERM; print the address as soon as it accepts connections."""
     from imgpkg.embedded.routes import Features
     from imgpkg.embedded.server import serve
-    from imgpkg.embedded.storage import Storage
 
     flags = context.flags
     host, port = _address(flags.text("address"))
-    folder = flags.text("storage")
+    contents = _contents(context)
     server = serve(
         host,
         port,
-        storage=Storage(folder) if folder else None,
+        storage=contents,
         login=_login(flags),
         token_service=flags.is_on("token-service"),
         tls=_tls(flags),
@@ -42,6 +45,52 @@ def run(context: Context) -> None:
         # A script waits for this line before its first request.
         context.output.finish()
         server.wait()
+
+
+def _contents(context: Context) -> Contents | None:
+    """Return the storage, or the images of the files to serve; None for a storage in memory."""
+    from imgpkg.embedded.storage import Storage
+
+    flags = context.flags
+    folder, tars, layouts = flags.text("storage"), flags.texts("tar"), flags.texts("from-oci-layout")
+    if not tars and not layouts:
+        return Storage(folder) if folder else None
+    if folder:
+        raise UsageError("Expected only one of --storage and --tar or --from-oci-layout")
+    from imgpkg.operations.image_store import open_images
+
+    with ExitStack() as stack:
+        stores = [stack.enter_context(open_images(tar=path)) for path in tars]
+        stores += [stack.enter_context(open_images(layout=path)) for path in layouts]
+        # Only the places of the blobs are kept: a request opens the file again.
+        return _images(stores, context)
+
+
+def _images(stores: Sequence[ImageStore], context: Context) -> Contents:
+    """Return the images of all files, in repositories without the names of the registries in front."""
+    from imgpkg.embedded.images import GivenImages
+    from imgpkg.embedded.storage import RepositoryName, StoredContent, TagName
+
+    tags: dict[RepositoryName, dict[TagName, Digest]] = {}
+    for store in stores:
+        for root in store.roots:
+            tags.setdefault(RepositoryName.parse(root.node.image.reference.repository.path), {})
+        for reference, digest in store.tags.items():
+            served = tags[RepositoryName.parse(reference.repository.path)]
+            if served.setdefault(TagName.parse(reference.tag or ""), digest) != digest:
+                # Also two registries in one file may have the same repository.
+                context.reporter(
+                    Warned(f"{reference} is served by its digest {digest} only: another image has the tag")
+                )
+    manifests = [manifest for store in stores for manifest in store.manifests]
+    blobs = [
+        StoredContent(
+            blob.descriptor.digest, blob.path, blob.descriptor.size, offset=blob.extent.offset, data=blob.data
+        )
+        for store in stores
+        for blob in store.blobs
+    ]
+    return GivenImages(tags, manifests, blobs)
 
 
 class _Interrupted(Exception):

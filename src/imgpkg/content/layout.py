@@ -83,6 +83,12 @@ class Layout:
             stream = FileRange(descriptor, self._file(blob.digest), Extent(0, size))
             yield VerifiedReader(stream, blob.digest, blob.size)
 
+    def extent(self, blob: Descriptor) -> tuple[str, Extent]:
+        """Return the file and the place in it where the blob is; raise ArchiveError if it is missing."""
+        if not self.has(blob):
+            raise ArchiveError(f"blob {blob.digest} of {blob.size} bytes not found in {self._path}")
+        return self._file(blob.digest), Extent(0, blob.size)
+
     def has(self, blob: Descriptor) -> bool:
         """Return whether the file exists with the right size; only complete files get their names."""
         try:

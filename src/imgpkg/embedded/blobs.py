@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from imgpkg.embedded.message import FilePart, RequestRefused, ServerResponse
+from imgpkg.embedded.message import RequestRefused, ServerResponse
 from imgpkg.embedded.storage import RepositoryName
 from imgpkg.embedded.uploads import UploadIsBusy
 from imgpkg.errors import InvalidReference, VerificationError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from imgpkg.embedded.message import ServerRequest
     from imgpkg.embedded.routes import Features
-    from imgpkg.embedded.storage import Storage, StoredContent
+    from imgpkg.embedded.storage import Contents, Storage, StoredContent
     from imgpkg.embedded.uploads import UploadSession
 
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
@@ -25,16 +25,15 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/.*)?")
 
 
-class BlobRoutes:
-    """The endpoints of one storage."""
+class BlobReads:
+    """The endpoints that read blobs."""
 
-    def __init__(self, storage: Storage, features: Features) -> None:
-        self._storage = storage
-        self._features = features
+    def __init__(self, contents: Contents) -> None:
+        self._contents = contents
 
     def get(self, request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
         """Return a blob, or one range of it (RFC 9110 §14.2)."""
-        stored = self._storage.blob(name, digest)
+        stored = self._contents.blob(name, digest)
         if stored is None:
             raise _unknown_blob(digest)
         start, count = _part(request, stored)
@@ -44,11 +43,20 @@ class BlobRoutes:
             ("Accept-Ranges", "bytes"),
             ("ETag", f'"{digest}"'),
         )
-        body = FilePart(stored.path, start, count)
+        body = stored.part(start, count)
         if count == stored.size:
             return ServerResponse(200, headers, body)
         content_range = ("Content-Range", f"bytes {start}-{start + count - 1}/{stored.size}")
         return ServerResponse(206, (*headers, content_range), body)
+
+
+class BlobRoutes(BlobReads):
+    """All endpoints of blobs and uploads of one storage."""
+
+    def __init__(self, storage: Storage, features: Features) -> None:
+        super().__init__(storage)
+        self._storage = storage
+        self._features = features
 
     def delete(self, _request: ServerRequest, name: RepositoryName, digest: Digest) -> ServerResponse:
         """Remove a blob from the repository."""

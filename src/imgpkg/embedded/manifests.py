@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from imgpkg.embedded.blobs import parse_digest
-from imgpkg.embedded.message import FilePart, RequestRefused, ServerResponse, json_response
+from imgpkg.embedded.message import RequestRefused, ServerResponse, json_response
 from imgpkg.embedded.storage import TagName
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError
 from imgpkg.oci import media
@@ -17,7 +17,7 @@ from imgpkg.oci.manifest import Manifest
 if TYPE_CHECKING:
     from imgpkg.embedded.message import Pairs, ServerRequest
     from imgpkg.embedded.routes import Features
-    from imgpkg.embedded.storage import RepositoryName, Storage
+    from imgpkg.embedded.storage import Contents, RepositoryName, Storage
 
 # The least that registries should accept (distribution-spec, "Pushing Manifests"), and what docker-registry
 # does.
@@ -25,11 +25,11 @@ _MAX_MANIFEST = 4 << 20
 _COUNT = re.compile(r"[0-9]{1,18}")
 
 
-class ManifestRoutes:
-    """The endpoints of one storage."""
+class ManifestReads:
+    """The endpoints that read manifests and lists."""
 
-    def __init__(self, storage: Storage, features: Features) -> None:
-        self._storage = storage
+    def __init__(self, contents: Contents, features: Features) -> None:
+        self._contents = contents
         self._features = features
 
     def get(self, _request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
@@ -38,7 +38,7 @@ class ManifestRoutes:
             wanted = parse_reference(reference)
         except InvalidReference as error:
             raise _unknown(name, reference) from error
-        stored = self._storage.manifest(name, wanted)
+        stored = self._contents.manifest(name, wanted)
         if stored is None:
             raise _unknown(name, reference)
         headers = (
@@ -46,7 +46,60 @@ class ManifestRoutes:
             ("Docker-Content-Digest", str(stored.digest)),
             ("ETag", f'"{stored.digest}"'),
         )
-        return ServerResponse(200, headers, FilePart(stored.path, 0, stored.size))
+        return ServerResponse(200, headers, stored.part(0, stored.size))
+
+    def tags(self, request: ServerRequest, name: RepositoryName) -> ServerResponse:
+        """Return the tags of a repository, or one page of them."""
+        tags = self._contents.tags(name)
+        if tags is None:
+            raise RequestRefused(
+                404, "NAME_UNKNOWN", "repository name not known to registry", detail={"name": str(name)}
+            )
+        page, link = self._page(request, [str(tag) for tag in tags])
+        return json_response({"name": str(name), "tags": page}, headers=link)
+
+    def catalog(self, request: ServerRequest) -> ServerResponse:
+        """Return the repositories, or one page of them: an endpoint of docker-registry only."""
+        if not self._features.catalog:
+            raise RequestRefused(404, "UNSUPPORTED", "this registry has no catalog")
+        page, link = self._page(request, [str(name) for name in self._contents.repositories()])
+        return json_response({"repositories": page}, headers=link)
+
+    def referrers(self, request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
+        """Return an index of the manifests with this subject."""
+        if not self._features.referrers:
+            raise RequestRefused(404, "UNSUPPORTED", "this registry has no referrers API")
+        found = self._contents.referrers(name, parse_digest(digest))
+        kind = request.parameter("artifactType")
+        applied: Pairs = ()
+        if kind is not None:
+            found = tuple(descriptor for descriptor in found if descriptor.get("artifactType") == kind)
+            # Without this header a client would filter the list itself.
+            applied = (("OCI-Filters-Applied", "artifactType"),)
+        index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": found}
+        return json_response(index, headers=applied, media_type=media.OCI_INDEX)
+
+    def _page(self, request: ServerRequest, names: list[str]) -> tuple[list[str], Pairs]:
+        last = request.parameter("last")
+        # `last` need not exist: its tag may have been deleted since the page before was read.
+        rest = names if last is None else [name for name in names if name > last]
+        count = _count(request, self._features.page_size)
+        if count is None or count >= len(rest):
+            return rest, ()
+        # n=0 asks for an empty list; a link to the next page would have no name to start from.
+        page = rest[:count]
+        if not page:
+            return page, ()
+        query = urlencode({"last": page[-1], "n": count})
+        return page, (("Link", f'<{request.path}?{query}>; rel="next"'),)
+
+
+class ManifestRoutes(ManifestReads):
+    """All endpoints of the manifests of one storage."""
+
+    def __init__(self, storage: Storage, features: Features) -> None:
+        super().__init__(storage, features)
+        self._storage = storage
 
     def put(self, request: ServerRequest, name: RepositoryName, reference: str) -> ServerResponse:
         """Store a manifest. Its blobs and manifests must be in the repository; its subject need not be."""
@@ -81,37 +134,6 @@ class ManifestRoutes:
             raise _unknown(name, reference)
         return ServerResponse(202)
 
-    def tags(self, request: ServerRequest, name: RepositoryName) -> ServerResponse:
-        """Return the tags of a repository, or one page of them."""
-        tags = self._storage.tags(name)
-        if tags is None:
-            raise RequestRefused(
-                404, "NAME_UNKNOWN", "repository name not known to registry", detail={"name": str(name)}
-            )
-        page, link = self._page(request, [str(tag) for tag in tags])
-        return json_response({"name": str(name), "tags": page}, headers=link)
-
-    def catalog(self, request: ServerRequest) -> ServerResponse:
-        """Return the repositories, or one page of them: an endpoint of docker-registry only."""
-        if not self._features.catalog:
-            raise RequestRefused(404, "UNSUPPORTED", "this registry has no catalog")
-        page, link = self._page(request, [str(name) for name in self._storage.repositories()])
-        return json_response({"repositories": page}, headers=link)
-
-    def referrers(self, request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
-        """Return an index of the manifests with this subject."""
-        if not self._features.referrers:
-            raise RequestRefused(404, "UNSUPPORTED", "this registry has no referrers API")
-        found = self._storage.referrers(name, parse_digest(digest))
-        kind = request.parameter("artifactType")
-        applied: Pairs = ()
-        if kind is not None:
-            found = tuple(descriptor for descriptor in found if descriptor.get("artifactType") == kind)
-            # Without this header a client would filter the list itself.
-            applied = (("OCI-Filters-Applied", "artifactType"),)
-        index = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": found}
-        return json_response(index, headers=applied, media_type=media.OCI_INDEX)
-
     def _delete(self, name: RepositoryName, wanted: TagName | Digest) -> bool:
         if isinstance(wanted, TagName):
             return self._storage.delete_tag(name, wanted)
@@ -125,20 +147,6 @@ class ManifestRoutes:
         for child in manifest.children:
             if self._storage.manifest(name, child.digest) is None:
                 raise _missing_part(child.digest)
-
-    def _page(self, request: ServerRequest, names: list[str]) -> tuple[list[str], Pairs]:
-        last = request.parameter("last")
-        # `last` need not exist: its tag may have been deleted since the page before was read.
-        rest = names if last is None else [name for name in names if name > last]
-        count = _count(request, self._features.page_size)
-        if count is None or count >= len(rest):
-            return rest, ()
-        # n=0 asks for an empty list; a link to the next page would have no name to start from.
-        page = rest[:count]
-        if not page:
-            return page, ()
-        query = urlencode({"last": page[-1], "n": count})
-        return page, (("Link", f'<{request.path}?{query}>; rel="next"'),)
 
 
 def parse_reference(text: str) -> TagName | Digest:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.embedded.access import Permission
-from imgpkg.embedded.blobs import BlobRoutes, mount_source, parse_digest
-from imgpkg.embedded.manifests import ManifestRoutes
+from imgpkg.embedded.blobs import BlobReads, BlobRoutes, mount_source, parse_digest
+from imgpkg.embedded.manifests import ManifestReads, ManifestRoutes
 from imgpkg.embedded.message import RequestRefused, ServerResponse, json_response
-from imgpkg.embedded.storage import RepositoryName
+from imgpkg.embedded.storage import RepositoryName, Storage
 from imgpkg.errors import InvalidReference
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from imgpkg.embedded.access import AccessController
     from imgpkg.embedded.message import ServerRequest
-    from imgpkg.embedded.storage import Storage
+    from imgpkg.embedded.storage import Contents
 
     Endpoint: TypeAlias = Callable[[ServerRequest, RepositoryName, str], ServerResponse]
 
@@ -26,6 +26,8 @@ _PULL = frozenset({"pull"})
 # Clients ask for both, since a push also looks for what is there.
 _PUSH = frozenset({"pull", "push"})
 _DELETE = frozenset({"delete"})
+_UNSUPPORTED = "the operation is unsupported"
+_ONLY_READ = "this registry serves given images and can only be read"
 # A name may contain slashes and a part "blobs": the last "/blobs/" of a path ends it. These patterns accept
 # any name, so that an invalid one, which RepositoryName.parse finds, is answered with NAME_INVALID.
 _UPLOADS = re.compile(r"/v2/(?P<name>.+)/blobs/uploads/?", re.DOTALL)
@@ -67,13 +69,23 @@ class _Resource:
 
 
 class Routes:
-    """Answers every request: those of the registry if `access` allows them, and those of `access` itself."""
+    """Answers every request: those of the registry if `access` allows them, and those of `access` itself.
 
-    def __init__(self, storage: Storage, access: AccessController, features: Features) -> None:
+    Contents that are no Storage can only be read: every other method is answered with 405.
+    """
+
+    def __init__(self, contents: Contents, access: AccessController, features: Features) -> None:
         self._access = access
-        blobs, manifests = BlobRoutes(storage, features), ManifestRoutes(storage, features)
+        manifests = ManifestReads(contents, features)
         self._catalog = manifests.catalog
-        self._resources = (*_blob_routes(blobs), *_manifest_routes(manifests))
+        self._refusal = _UNSUPPORTED
+        if isinstance(contents, Storage):
+            blobs = BlobRoutes(contents, features)
+            written = ManifestRoutes(contents, features)
+            self._resources = (*_blob_routes(blobs), *_manifest_routes(written))
+        else:
+            self._refusal = _ONLY_READ
+            self._resources = (*_blob_reads(BlobReads(contents)), *_manifest_reads(manifests))
 
     def respond(self, request: ServerRequest) -> ServerResponse:
         """Return the response, also to a refused request; raise Disconnected, or OSError from the storage."""
@@ -107,7 +119,7 @@ class Routes:
         except InvalidReference as error:
             raise RequestRefused(400, "NAME_INVALID", str(error)) from error
         # Before the permissions: 405 reveals nothing about the repository.
-        _allow(request, resource.endpoints)
+        _allow(request, resource.endpoints, self._refusal)
         actions, endpoint = resource.endpoints[request.method]
         self._access.check(request, _needs(request, repository, actions))
         return endpoint(request, repository, last)
@@ -122,48 +134,67 @@ def _needs(
     return needs if source is None else (*needs, Permission("repository", str(source), _PULL))
 
 
-def _allow(request: ServerRequest, methods: Mapping[str, object] | tuple[str, ...]) -> None:
+def _allow(
+    request: ServerRequest, methods: Mapping[str, object] | tuple[str, ...], refusal: str = _UNSUPPORTED
+) -> None:
     if request.method not in methods:
         headers = (("Allow", ", ".join(sorted(methods))),)
-        raise RequestRefused(405, "UNSUPPORTED", "the operation is unsupported", headers=headers)
+        raise RequestRefused(405, "UNSUPPORTED", refusal, headers=headers)
 
 
-def _blob_routes(blobs: BlobRoutes) -> tuple[_Resource, ...]:
+def _blob_reads(blobs: BlobReads) -> tuple[_Resource, ...]:
     def get(request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
         return blobs.get(request, name, parse_digest(digest))
 
+    # The paths of uploads are known, and allow no method: they are answered with 405, and not with 404.
+    return (
+        _Resource(_UPLOADS.fullmatch, {}),
+        _Resource(_UPLOAD.fullmatch, {}),
+        _Resource(_BLOB.fullmatch, {"GET": (_PULL, get), "HEAD": (_PULL, get)}),
+    )
+
+
+def _blob_routes(blobs: BlobRoutes) -> tuple[_Resource, ...]:
     def delete(request: ServerRequest, name: RepositoryName, digest: str) -> ServerResponse:
         return blobs.delete(request, name, parse_digest(digest))
 
     def start(request: ServerRequest, name: RepositoryName, _last: str) -> ServerResponse:
         return blobs.start(request, name)
 
-    one = {"GET": (_PULL, get), "HEAD": (_PULL, get), "DELETE": (_DELETE, delete)}
     upload = {
         "GET": (_PUSH, blobs.status),
         "PATCH": (_PUSH, blobs.append),
         "PUT": (_PUSH, blobs.finish),
         "DELETE": (_PUSH, blobs.cancel),
     }
-    return (
+    writes = (
         _Resource(_UPLOADS.fullmatch, {"POST": (_PUSH, start)}),
         _Resource(_UPLOAD.fullmatch, upload),
-        _Resource(_BLOB.fullmatch, one),
+        _Resource(_BLOB.fullmatch, {"DELETE": (_DELETE, delete)}),
+    )
+    return _merged(_blob_reads(blobs), writes)
+
+
+def _manifest_reads(manifests: ManifestReads) -> tuple[_Resource, ...]:
+    def tags(request: ServerRequest, name: RepositoryName, _last: str) -> ServerResponse:
+        return manifests.tags(request, name)
+
+    return (
+        _Resource(_MANIFEST.fullmatch, {"GET": (_PULL, manifests.get), "HEAD": (_PULL, manifests.get)}),
+        _Resource(_TAGS.fullmatch, {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
+        _Resource(_REFERRERS.fullmatch, {"GET": (_PULL, manifests.referrers)}),
     )
 
 
 def _manifest_routes(manifests: ManifestRoutes) -> tuple[_Resource, ...]:
-    def tags(request: ServerRequest, name: RepositoryName, _last: str) -> ServerResponse:
-        return manifests.tags(request, name)
+    one = {"PUT": (_PUSH, manifests.put), "DELETE": (_DELETE, manifests.delete)}
+    manifest, *lists = _manifest_reads(manifests)
+    return (*_merged((manifest,), (_Resource(_MANIFEST.fullmatch, one),)), *lists)
 
-    one = {
-        "GET": (_PULL, manifests.get),
-        "HEAD": (_PULL, manifests.get),
-        "PUT": (_PUSH, manifests.put),
-        "DELETE": (_DELETE, manifests.delete),
-    }
-    return (
-        _Resource(_MANIFEST.fullmatch, one),
-        _Resource(_TAGS.fullmatch, {"GET": (_PULL, tags), "HEAD": (_PULL, tags)}),
-        _Resource(_REFERRERS.fullmatch, {"GET": (_PULL, manifests.referrers)}),
+
+def _merged(reads: tuple[_Resource, ...], writes: tuple[_Resource, ...]) -> tuple[_Resource, ...]:
+    """Return resources with the methods of both, which have the same paths in the same order."""
+    return tuple(
+        _Resource(read.match, {**read.endpoints, **write.endpoints})
+        for read, write in zip(reads, writes, strict=True)
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from imgpkg.embedded.handler import RequestBody
     from imgpkg.embedded.message import Fault, Faults, ServerRequest, ServerResponse
+    from imgpkg.embedded.storage import Contents
 
 # Seconds for a TLS handshake, and for responses that are being sent when the server stops.
 _GRACE = 5.0
@@ -59,7 +60,7 @@ class Server:
         host: str,
         port: int,
         *,
-        storage: Storage | None,
+        storage: Contents | None,
         access: AccessController,
         features: Features,
         tls: ssl.SSLContext | None,
@@ -77,7 +78,7 @@ class Server:
         scheme = "http" if tls is None else "https"
         handler = functools.partial(RegistryHandler, respond=self._respond, scheme=scheme)
         with contextlib.ExitStack() as stack:
-            kept = stack.enter_context(Storage.temporary()) if storage is None else storage
+            kept: Contents = stack.enter_context(Storage.temporary()) if storage is None else storage
             self._routes = Routes(kept, access, features)
             self._listener = _Listener(host, port, handler, tls, self._stopping)
             self._resources = stack.pop_all()
@@ -279,7 +280,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
-    storage: Storage | None = None,
+    storage: Contents | None = None,
     login: tuple[str, str] | None = None,
     token_service: bool = False,
     tls: tuple[str, str] | None = None,

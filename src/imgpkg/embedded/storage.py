@@ -21,9 +21,10 @@ import shutil
 import tempfile
 import threading
 import uuid
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.embedded.message import FilePart
 from imgpkg.embedded.uploads import UploadSession, UploadSessions
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError, local_io
 from imgpkg.oci.descriptor import Digest
@@ -78,12 +79,47 @@ class TagName:
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The file of a blob or manifest; `media_type` is empty for a blob."""
+    """A blob or manifest: `size` bytes of the file `path` from `offset` on, or `data`, which is then set.
+
+    `media_type` is empty for a blob.
+    """
 
     digest: Digest
     path: str
     size: int
     media_type: str = ""
+    offset: int = 0
+    data: bytes | None = field(default=None, repr=False)
+
+    def part(self, start: int, count: int) -> FilePart | bytes:
+        """Return `count` bytes from `start` on, as the body of a response."""
+        if self.data is not None:
+            return self.data[start : start + count]
+        return FilePart(self.path, self.offset + start, count)
+
+
+class Contents(Protocol):
+    """The content of a registry, to read; safe to use from many threads."""
+
+    def blob(self, repository: RepositoryName, digest: Digest) -> StoredContent | None:
+        """Return a blob of this repository; None if it has no such blob."""
+        ...
+
+    def manifest(self, repository: RepositoryName, wanted: TagName | Digest) -> StoredContent | None:
+        """Return a manifest of this repository by its tag or digest; None if there is none."""
+        ...
+
+    def tags(self, repository: RepositoryName) -> tuple[TagName, ...] | None:
+        """Return the tags in lexical order; None if the repository is not known."""
+        ...
+
+    def repositories(self) -> tuple[RepositoryName, ...]:
+        """Return every repository, in lexical order."""
+        ...
+
+    def referrers(self, repository: RepositoryName, subject: Digest) -> tuple[Mapping[str, object], ...]:
+        """Return the descriptors, as JSON objects, of the manifests with this subject."""
+        ...
 
 
 class Storage:
@@ -159,7 +195,7 @@ class Storage:
             self._writer.write(self._content(digest), manifest.raw)
             if manifest.subject is not None:
                 path = self._referrer(repository, manifest.subject.digest, digest)
-                self._writer.write(path, json.dumps(_descriptor(manifest)).encode())
+                self._writer.write(path, json.dumps(referrer(manifest)).encode())
             self._writer.write(self._own(repository, "_manifests", digest), manifest.media_type.encode())
             if tag is not None:
                 self._writer.write(self._tag(repository, tag), str(digest).encode())
@@ -236,7 +272,8 @@ class Storage:
         return os.path.join(self._own(repository, "_referrers", subject), f"{digest.algorithm}-{digest.hex}")
 
 
-def _descriptor(manifest: Manifest) -> dict[str, object]:
+def referrer(manifest: Manifest) -> dict[str, object]:
+    """Return the descriptor, as a JSON object, with which a list of referrers names `manifest`."""
     # Without artifactType it is the configuration's type (distribution-spec, "Listing Referrers").
     kind = manifest.artifact_type or (manifest.config.media_type if manifest.config is not None else "")
     descriptor: dict[str, object] = {

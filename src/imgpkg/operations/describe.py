@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import FIRST_REQUESTS, Bundle, fetch_root, walk
+from imgpkg.bundle.graph import FIRST_REQUESTS, Bundle, FetchedRoot, fetch_root, walk
 from imgpkg.bundle.image import signature_tag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
@@ -15,21 +16,22 @@ from imgpkg.oci.reference import parse_any, without_login
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session
-from imgpkg.values import FrozenDict
+from imgpkg.values import FrozenDict, StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from imgpkg.bundle.graph import FetchedRoot, Member
+    from imgpkg.bundle.graph import Member
     from imgpkg.bundle.image import Image, Workers
     from imgpkg.oci.descriptor import Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
+    from imgpkg.operations.image_store import ImageReader
     from imgpkg.operations.workers import WorkerPool
-    from imgpkg.registry.client import RegistryClient
 
 # A bundle may be inside many others: listed in each of them, descriptions could grow exponentially.
 _MOST_ENTRIES = 10_000
+_NOT_THERE = "not in the file that the bundle is read from"
 
 
 class ImageType(Enum):
@@ -50,7 +52,7 @@ class ImageInfo:
     """An image of a bundle: `image` is the reference where it is, `origin` the one in the images lock.
 
     `key` is the digest. If the registry denied access to a signature, `key` is the tag of the signature,
-    `image` is empty, and `error` is set.
+    `image` is empty, and `error` is set. `error` is also set for an image that a tar file or layout lacks.
     """
 
     key: str
@@ -87,49 +89,90 @@ class Description:
 
 
 def describe(
-    bundle: str,
+    bundle: str = "",
     *,
     session: Session,
     layers: bool = True,
     cosign_artifacts: bool = True,
     referrers: bool = False,
+    tar: StrPath = "",
+    layout: StrPath = "",
 ) -> Description:
     """Return a description of `bundle` and its nested bundles, to any depth.
+
+    With `tar` or `layout` the bundle is read from that tar file or layout folder and no request is sent;
+    `bundle` may then be a tag or a digest, or empty for the bundle that the file was made of. An image that
+    the file does not have is described with an error.
 
     `layers` includes the layers of each image, `cosign_artifacts` the cosign signatures, `referrers` the
     manifests whose `subject` is one of the images (distribution-spec, "Listing Referrers"). Only manifests,
     configurations and the layers of bundles are fetched.
 
-    Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError.
+    Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for files
+    UsageError, ArchiveError or LocalIOError.
     """
+    aspects = _Aspects(bundle, layers, cosign_artifacts, referrers)
     with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
+        if tar or layout:
+            from imgpkg.operations.image_store import open_images
+
+            with open_images(tar=tar, layout=layout) as store:
+                root = FetchedRoot(store.find(bundle))
+                return _describe(root, aspects, store, partial(walk, has=store.has), workers)
         # The text of the Go version, which scripts compare.
         with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
             root = _root(session, bundle, workers)
-        if not root.image.is_bundle:
-            raise NotABundle(f"Only bundles can be described, and {bundle} is not a bundle")
-        disclosure = _disclosure(session, bundle, root.image)
-        with doing("Retrieving Images from bundle"):
-            graph = walk(session.client, root, workers, approach=disclosure.approach)
-        facts = _Facts(session.client, workers)
-        # Nested bundles often name the same images: each is asked for once.
-        places = list(dict.fromkeys(_places(graph)))
-        if cosign_artifacts:
-            facts.find_signatures(places)
-        if referrers:
-            facts.find_referrers(places)
-        if layers:
-            facts.find_layers(graph)
+        walked = partial(walk, approach=_disclosure(session, bundle, root.image).approach)
+        return _describe(root, aspects, session.client, walked, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aspects:
+    """What to describe of each image of the bundle `named`; see `describe`."""
+
+    named: str
+    layers: bool
+    cosign_artifacts: bool
+    referrers: bool
+
+
+def _describe(
+    root: FetchedRoot,
+    aspects: _Aspects,
+    images: ImageReader,
+    walked: Callable[[ImageReader, FetchedRoot, WorkerPool], Bundle],
+    workers: WorkerPool,
+) -> Description:
+    if not root.image.is_bundle:
+        name = aspects.named or root.image.reference
+        raise NotABundle(f"Only bundles can be described, and {name} is not a bundle")
+    with doing("Retrieving Images from bundle"):
+        graph = walked(images, root, workers)
+    facts = _Facts(images, workers)
+    # Nested bundles often name the same images: each is asked for once.
+    places = list(dict.fromkeys(_places(graph)))
+    if aspects.cosign_artifacts:
+        facts.find_signatures(places)
+    if aspects.referrers:
+        facts.find_referrers(places)
+    if aspects.layers:
+        facts.find_layers(graph)
     return _Describing(facts).bundle(graph, str(graph.image.reference), EMPTY)
 
 
-def read_bundle(bundle: str, *, session: Session) -> Bundle:
+def read_bundle(bundle: str = "", *, session: Session, tar: StrPath = "", layout: StrPath = "") -> Bundle:
     """Return the images lock, the record of locations and the members of `bundle`, to any depth.
 
-    Only manifests, configurations and the layers of bundles are fetched. Raises InvalidReference, NotABundle,
-    InvalidLock, TransportError or RegistryError.
+    Only manifests, configurations and the layers of bundles are fetched. `tar` and `layout` are as in
+    `describe`. Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for
+    files UsageError, ArchiveError or LocalIOError.
     """
     with open_workers(session, session.settings.concurrency) as workers:
+        if tar or layout:
+            from imgpkg.operations.image_store import open_images
+
+            with open_images(tar=tar, layout=layout) as store:
+                return walk(store, FetchedRoot(store.find(bundle)), workers, has=store.has)
         root = _root(session, bundle, workers)
         disclosure = _disclosure(session, bundle, root.image)
         return walk(session.client, root, workers, approach=disclosure.approach)
@@ -151,14 +194,15 @@ def _places(graph: Bundle) -> Iterable[Reference]:
     for bundle in graph.bundles():
         yield bundle.image.reference
         for member in bundle.members:
-            yield member.reference
+            if member.is_there:
+                yield member.reference
 
 
 @dataclass
 class _Facts:
     """The signature, the referrers and the layers of each reference."""
 
-    client: RegistryClient
+    client: ImageReader
     workers: Workers
     signatures: dict[Reference, ImageInfo | None] = field(default_factory=dict)
     attached: dict[Reference, tuple[Descriptor, ...]] = field(default_factory=dict)
@@ -225,7 +269,8 @@ def _known_manifests(graph: Bundle) -> dict[Reference, Manifest | None]:
     for bundle in graph.bundles():
         known[bundle.image.reference] = bundle.image.manifest
         for member in bundle.members:
-            known[member.reference] = None if member.image is None else member.image.manifest
+            if member.is_there:
+                known[member.reference] = None if member.image is None else member.image.manifest
         if bundle.locations is not None:
             known[bundle.locations.reference] = bundle.locations.manifest
     return known
@@ -293,6 +338,7 @@ def _image(member: Member, facts: _Facts) -> ImageInfo:
         str(member.locked.reference),
         member.locked.annotations,
         facts.layers.get(member.reference, ()),
+        error="" if member.is_there else _NOT_THERE,
     )
 
 

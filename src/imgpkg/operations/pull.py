@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING
 
 import imgpkg
 from imgpkg.bundle.image import Image, fetch_image, refuse_all_but_images, refuse_schema_1, with_config
-from imgpkg.content.output import output_folder, remove_tree, replacing
+from imgpkg.content.output import output_folder, replacing
 from imgpkg.content.unpack import unpack_layers
-from imgpkg.dataclass import dataclass, field, replace
-from imgpkg.errors import NotABundle, NotFound, UsageError, doing
+from imgpkg.dataclass import dataclass, replace
+from imgpkg.errors import NotABundle, UsageError, doing
 from imgpkg.events import (
     BlobFinished,
     BlobOutcome,
@@ -22,6 +23,7 @@ from imgpkg.events import (
     silent,
 )
 from imgpkg.oci.reference import Reference, parse_any
+from imgpkg.operations.bundle_pull import BundlePull, PullResult, begin_locations
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 from imgpkg.values import StrPath
@@ -30,48 +32,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imgpkg.bundle.layer import FoundLocations
-    from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.operations.bundle_pull import Verify
     from imgpkg.operations.disclosure import Disclosure
+    from imgpkg.operations.image_store import ImageReader
     from imgpkg.operations.workers import WorkerPool
-    from imgpkg.registry.client import RegistryClient
 
-_IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
-_NESTED = os.path.join(".imgpkg", "bundles")
 # The configuration of a bundle, or its layer, and its record.
 _AT_ONCE = 2
-# A bundle may be named by many others: with the content of each repeated, results could grow exponentially.
-_MOST_RESULTS = 10_000
 _HOSTED = (
     "The bundle repo ({}) is hosting every image specified in the bundle's Images Lock file "
     "(.imgpkg/images.yml)\n"
 )
 _NO_BUNDLE = "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
 _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
-
-
-@dataclass(frozen=True, slots=True)
-class ImagesLockStatus:
-    """The path of a pulled bundle's images.yml, and whether it now refers to the bundle's repository."""
-
-    path: str
-    is_updated: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PullResult:
-    """The result of a pull; `reference` is the digest reference of the image or bundle.
-
-    `nested` are the results of the bundles that it names. A bundle that several others name is in the result
-    of each of them; after ten thousand results in total, its own `nested` is empty from the second time on.
-    `is_cacheable` is true if pulling the same reference again must produce the same files.
-    """
-
-    reference: Reference
-    is_bundle: bool = False
-    images_lock: ImagesLockStatus | None = None
-    nested: tuple[PullResult, ...] = ()
-    is_cacheable: bool = False
 
 
 def pull(
@@ -84,56 +58,83 @@ def pull(
     recursive: bool = False,
     image_is_bundle_check: bool = True,
     policy: imgpkg.Policy | None = None,
+    tar: StrPath = "",
+    layout: StrPath = "",
     on_event: Hook = silent,
 ) -> PullResult:
     """Replace the folder `output` by the content of `image`, `bundle`, or the bundle in the file `lock`.
 
-    Exactly one of the three is given. The folder is replaced at once after everything has been verified; a
-    failed pull leaves the old one unchanged. `recursive` pulls nested bundles too, into `.imgpkg/bundles`.
+    Exactly one of the three is given. With `tar` or `layout` the content comes from that tar file or layout
+    folder; it may then be named by its tag or digest, or not at all if the file was made of it. The folder is
+    replaced at once after everything was verified. `recursive` pulls nested bundles, to `.imgpkg/bundles`.
     `image_is_bundle_check=False` accepts a bundle as `image`. If the repository of a bundle has all of its
     images, the references in its images.yml are rewritten to that repository. `policy` says which signatures
     are required of the image or bundle; a signed bundle covers what it names.
 
     Raises UsageError, InvalidReference, InvalidLock, IsABundle, NotABundle, UnpackError, VerificationError,
-    Untrusted, LocalIOError, TransportError or RegistryError.
+    Untrusted, LocalIOError, TransportError or RegistryError, and ArchiveError for files.
     """
     # Checked first: an output that cannot be written should not cost a download.
-    shown = os.fspath(output)
-    folder = output_folder(shown)
-    _check_source(image, bundle, lock)
+    folder = output_folder(os.fspath(output))
+    _check_source(image, bundle, lock, is_optional=bool(tar or layout))
     if recursive and image:
         raise UsageError("Cannot use --recursive (-r) flag when pulling a bundle")
     if not image_is_bundle_check and bundle:
         raise UsageError("Cannot set --image-is-bundle-check while using -b flag")
-    reference = _from_lock(lock) if lock else parse_any(image or bundle)
+    asked = _from_lock(lock) if lock else None
+    shown, checks = os.fspath(output), image_is_bundle_check
+    options = _PullOptions(folder, shown, bool(image), recursive, checks, policy, on_event)
+    if tar or layout:
+        from imgpkg.operations.image_store import open_images
+
+        with open_images(tar=tar, layout=layout) as store:
+            found = store.find(str(asked or "") or image or bundle)
+            # Where none is named, the file decides.
+            is_image = bool(image) or not (bundle or lock or found.is_bundle)
+            return _pull(session, store, found.reference, replace(options, is_image=is_image))
+    return _pull(session, session.client, asked or parse_any(image or bundle), options)
+
+
+@dataclass(frozen=True, slots=True)
+class _PullOptions:
+    """The folder to replace, which errors and results call `shown`, and how; see `pull`."""
+
+    folder: str
+    shown: str
+    is_image: bool
+    recursive: bool
+    refuses_bundles: bool
+    policy: imgpkg.Policy | None
+    on_event: Hook
+
+
+def _pull(session: Session, images: ImageReader, asked: Reference, options: _PullOptions) -> PullResult:
     # Without the check a bundle is unpacked like any image, and its images.yml stays as it is.
-    if image or not image_is_bundle_check:
-        found = fetch_image(session.client, reference)
-        refuse_all_but_images(found, refuse_bundles=image_is_bundle_check)
-        _verify(policy, found, reference, session)
-        on_event(Message(f"Pulling image '{found.reference}'\n"))
-        with doing("Extracting image into directory"), replacing(folder, shown) as fresh:
-            _extract(session.client, found, fresh, on_event)
-        # A tag may name another image the next time.
-        return PullResult(found.reference, found.is_bundle, is_cacheable=reference.digest is not None)
-    return _pull_bundle(
-        session, reference, folder, shown=shown, recursive=recursive, on_event=on_event, policy=policy
-    )
+    if not options.is_image and options.refuses_bundles:
+        return _pull_bundle(session, images, asked, options)
+    found = fetch_image(images, asked)
+    refuse_all_but_images(found, refuse_bundles=options.refuses_bundles)
+    _verify(options.policy, found, asked, images)
+    options.on_event(Message(f"Pulling image '{found.reference}'\n"))
+    with doing("Extracting image into directory"), replacing(options.folder, options.shown) as fresh:
+        _extract(images, found, fresh, options.on_event)
+    # A tag may name another image the next time.
+    return PullResult(found.reference, found.is_bundle, is_cacheable=asked.digest is not None)
 
 
-def _verify(policy: imgpkg.Policy | None, found: Image, named: Reference, session: Session) -> None:
+def _verify(policy: imgpkg.Policy | None, found: Image, named: Reference, images: ImageReader) -> None:
     if policy is not None:
         from imgpkg.operations.verification import verify_reference
 
-        verify_reference(found.reference, policy, session.client, named=named.repository)
+        verify_reference(found.reference, policy, images, named=named.repository)
 
 
-def _check_source(image: str, bundle: str, lock: StrPath) -> None:
+def _check_source(image: str, bundle: str, lock: StrPath, *, is_optional: bool) -> None:
     given = sum(1 for source in (image, bundle, lock) if source)
     # The texts are those of the Go version.
     if given > 1:
         raise UsageError("Expected only one of image, bundle, or lock")
-    if not given:
+    if not given and not is_optional:
         raise UsageError("Expected either image or bundle reference")
 
 
@@ -143,7 +144,7 @@ def _from_lock(path: StrPath) -> Reference:
     return BundleLock.from_path(path).reference
 
 
-def _extract(client: RegistryClient, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
+def _extract(client: ImageReader, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
     """Unpack the layers of `image`, base to top, into the empty folder `directory`.
 
     Raises UnpackError, VerificationError, LocalIOError or an error of the registry. The caller then removes
@@ -156,7 +157,7 @@ def _extract(client: RegistryClient, image: Image, directory: str, on_event: Hoo
 
 
 def _opened(
-    client: RegistryClient, image: Image, on_event: Hook, indent: str
+    client: ImageReader, image: Image, on_event: Hook, indent: str
 ) -> Iterator[tuple[Descriptor, Readable]]:
     layers = image.manifest.layers
     for number, layer in enumerate(layers, 1):
@@ -169,45 +170,41 @@ def _opened(
 
 
 def _pull_bundle(
-    session: Session,
-    asked: Reference,
-    output: str,
-    *,
-    shown: str,
-    recursive: bool,
-    on_event: Hook,
-    policy: imgpkg.Policy | None,
+    session: Session, images: ImageReader, asked: Reference, options: _PullOptions
 ) -> PullResult:
-    """Replace the folder `output` by the content of a bundle; errors and results name it `shown`."""
     with open_workers(session, session.settings.concurrency) as workers:
-        root, locations = _fetch_root(session, asked, workers)
+        if is_remote := images is session.client:
+            session.expect(asked.repository.registry, _AT_ONCE)
+        root, locations = _fetch_root(images, asked, workers)
         refuse_schema_1(root, NotABundle)
         if not root.is_bundle:
             raise NotABundle(_NO_BUNDLE)
-        _verify(policy, root, asked, session)
-        disclosure = _disclosure(session, root) if recursive else None
-        with replacing(output, shown) as folder:
-            pulled = _BundlePull(session, workers, folder, shown, recursive, on_event, disclosure, policy)
+        _verify(options.policy, root, asked, images)
+        with replacing(options.folder, options.shown) as folder:
+            pulled = BundlePull(
+                images,
+                workers,
+                folder,
+                options.shown,
+                options.recursive,
+                options.on_event,
+                extract=partial(_extract, images, on_event=options.on_event),
+                verify=_verify_nested(options.policy, images),
+                # From a file no image is requested, and so no login is sent.
+                disclosure=_disclosure(session, root) if options.recursive and is_remote else None,
+            )
             result = pulled.bundle(root, ".", 0, locations)
-    return _pulled(asked, result, on_event)
+    return _pulled(asked, result, options.on_event)
 
 
 def _fetch_root(
-    session: Session, reference: Reference, workers: WorkerPool
+    client: ImageReader, reference: Reference, workers: WorkerPool
 ) -> tuple[Image, Callable[[], FoundLocations | None]]:
     """Fetch a bundle, and begin to fetch its record of locations, whose tag follows from the digest."""
-    session.expect(reference.repository.registry, _AT_ONCE)
-    client = session.client
     with doing("Fetching image"):
         repository, manifest = reference.repository, client.manifest(reference)
-        locations = _begin(client, Image(repository.digest(manifest.digest), manifest), workers)
+        locations = begin_locations(client, Image(repository.digest(manifest.digest), manifest), workers)
         return with_config(client, repository, manifest), locations
-
-
-def _begin(client: RegistryClient, bundle: Image, workers: WorkerPool) -> Callable[[], FoundLocations | None]:
-    from imgpkg.bundle.layer import fetch_locations
-
-    return workers.start(lambda: fetch_locations(client, bundle))
 
 
 def _pulled(asked: Reference, result: PullResult, on_event: Hook) -> PullResult:
@@ -219,182 +216,15 @@ def _pulled(asked: Reference, result: PullResult, on_event: Hook) -> PullResult:
     return replace(result, is_cacheable=asked.digest is not None and updated)
 
 
+def _verify_nested(policy: imgpkg.Policy | None, images: ImageReader) -> Verify | None:
+    if policy is None or not policy.checks_members:
+        return None
+    return lambda image, named: _verify(policy, image, named, images)
+
+
 def _disclosure(session: Session, root: Image) -> Disclosure:
     from imgpkg.operations.disclosure import Disclosure
 
     disclosure = Disclosure(session, str(root.reference))
     disclosure.name(root.reference.repository.registry)
     return disclosure
-
-
-@dataclass
-class _BundlePull:
-    """A pull of a bundle: the new folder, and the bundles and images found so far.
-
-    `met` has every reference of an images.yml that was looked at, with its result if it is a bundle. `hosted`
-    are the images known to be in the repository of their bundle, which nested bundles share.
-    """
-
-    session: Session
-    workers: WorkerPool
-    folder: str
-    output: str
-    recursive: bool
-    on_event: Hook
-    # None for a pull that requests nothing outside of the bundle's repository.
-    disclosure: Disclosure | None = None
-    policy: imgpkg.Policy | None = None
-    met: dict[Reference, PullResult | None] = field(default_factory=dict)
-    hosted: set[Reference] = field(default_factory=set)
-    announced: bool = False
-    # The number of results below each bundle, and in total.
-    sizes: dict[Reference, int] = field(default_factory=dict)
-    results: int = 0
-
-    @property
-    def client(self) -> RegistryClient:
-        return self.session.client
-
-    def bundle(
-        self,
-        image: Image,
-        where: str,
-        depth: int,
-        begun: Callable[[], FoundLocations | None] | None = None,
-    ) -> PullResult:
-        """Pull one bundle into `where`, relative to the new folder, and then the bundles it names."""
-        from imgpkg.bundle.graph import check_depth
-        from imgpkg.bundle.lock import ImagesLock
-
-        # A bundle cannot contain itself, since its digest would have to be known before it exists; a hostile
-        # registry can still make up a chain of any length.
-        check_depth(image.reference, depth)
-        indent = "  " * depth
-        kind = "nested bundle" if depth else "bundle"
-        self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
-        folder = self._nested_folder(where) if depth else self.folder
-        find_locations = begun or _begin(self.client, image, self.workers)
-        with doing("Extracting bundle into directory"):
-            _extract(self.client, image, folder, self.on_event, f"{indent}  ")
-        path = os.path.join(folder, _IMAGES_LOCK)
-        # The path that the user knows, not that of the temporary folder.
-        shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
-        lock = ImagesLock.from_path(path, shown=shown)
-        locations = find_locations()
-        # A copy pushes the record of locations after all images: with it, no image has to be looked up.
-        hosted = locations is not None or self._hosts_all(image.reference, lock)
-        nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
-        self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
-        # After the nested bundles, which are known by the references of the original lock.
-        if hosted:
-            lock.relocated(image.reference.repository).write(path)
-        return PullResult(image.reference, True, ImagesLockStatus(shown, hosted), nested)
-
-    def _nested_folder(self, where: str) -> str:
-        folder = os.path.join(self.folder, where)
-        # The layer of the outer bundle may contain a folder of this name.
-        if os.path.lexists(folder):
-            remove_tree(folder)
-        os.makedirs(folder)
-        return folder
-
-    def _hosts_all(self, bundle: Reference, lock: ImagesLock) -> bool:
-        missing: list[LockedImage] = []
-
-        def look(image: LockedImage) -> None:
-            # One that is missing is enough.
-            if not missing and not self._hosts(bundle, image):
-                missing.append(image)
-
-        # Mostly none is there, which the first one shows.
-        for images in (lock.images[:1], lock.images[1:]):
-            self.workers.map(look, images)
-        return not missing
-
-    def _hosts(self, bundle: Reference, image: LockedImage) -> bool:
-        here = bundle.repository.digest(image.digest)
-        # Asked once per digest: nested bundles often name the same images.
-        if here not in self.hosted and self.client.names(here, image.digest):
-            self.hosted.add(here)
-        return here in self.hosted
-
-    def _nested(
-        self,
-        bundle: Image,
-        lock: ImagesLock,
-        locations: FoundLocations | None,
-        hosted: bool,
-        depth: int,
-    ) -> tuple[PullResult, ...]:
-        """Pull the bundles that `lock` names, each once, in the order of the file."""
-        # One after the other, so that the log is the same in every run.
-        pulled = []
-        for locked, image in self._candidates(bundle, lock, locations, hosted):
-            if image is None or not image.is_bundle:
-                done = self.met.setdefault(locked.reference, None)
-                if done is not None:
-                    self._report_again(locked, depth)
-                    pulled.append(self._repeated(done))
-                continue
-            self._announce()
-            if self.policy is not None and self.policy.checks_members:
-                _verify(self.policy, image, locked.reference, self.session)
-            where = os.path.join(_NESTED, f"{locked.digest.algorithm}-{locked.digest.hex}")
-            self.results += 1
-            result = self.bundle(image, where, depth + 1)
-            self.met[locked.reference] = result
-            pulled.append(result)
-        return tuple(pulled)
-
-    def _candidates(
-        self, bundle: Image, lock: ImagesLock, locations: FoundLocations | None, hosted: bool
-    ) -> Iterator[tuple[LockedImage, Image | None]]:
-        """Pair each locked image with its manifest; None if it was met before or is known to be no bundle."""
-        plain = locations.record.plain_images() if locations is not None else frozenset()
-
-        # Workers only fetch; the results are used in the order of the lock.
-        def fetch(locked: LockedImage) -> Image | None:
-            if locked.reference in self.met or str(locked.reference) in plain:
-                return None
-            with doing("Checking if image is bundle"):
-                return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
-
-        # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
-        found = self.workers.map(fetch, lock.images)
-        for locked, image in zip(lock.images, found, strict=True):
-            # The lock may name an image twice, or one that a bundle before it has brought in the meantime.
-            yield locked, None if locked.reference in self.met else image
-
-    def _fetch(self, here: Reference, locked: LockedImage, hosted: bool) -> Image:
-        if not hosted:
-            return self._fetch_elsewhere(locked)
-        try:
-            return fetch_image(self.client, here)
-        except NotFound:
-            # The image may have been deleted since its location was recorded: try where the lock names it.
-            if here == locked.reference:
-                raise
-            return self._fetch_elsewhere(locked)
-
-    def _fetch_elsewhere(self, locked: LockedImage) -> Image:
-        if self.disclosure is not None:
-            self.disclosure.approach(locked.reference)
-        return fetch_image(self.client, locked.reference)
-
-    def _announce(self) -> None:
-        if not self.announced:
-            self.announced = True
-            self.on_event(Message("\nNested bundles\n"))
-
-    def _repeated(self, done: PullResult) -> PullResult:
-        """Return the result of a bundle that was pulled before, without its nested ones above the limit."""
-        size = 1 + self.sizes[done.reference]
-        if self.results + size > _MOST_RESULTS:
-            return replace(done, nested=())
-        self.results += size
-        return done
-
-    def _report_again(self, locked: LockedImage, depth: int) -> None:
-        indent = "  " * (depth + 1)
-        self.on_event(Message(f"{indent}Pulling nested bundle '{locked.reference}'\n"))
-        self.on_event(Message(f"{indent}Skipped, already downloaded\n"))

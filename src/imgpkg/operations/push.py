@@ -33,6 +33,8 @@ DEFAULT_EXCLUSIONS = (".git",)
 _LATER = "the bundle can be pushed, and not be pulled or copied"
 _HOW_TO_LOCK = "imgpkg lock resolves tags to digests: imgpkg lock -f FILE -o FILE, the same file for both."
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
+# The label makes an image a bundle, and is reserved for that.
+_BUNDLE_LABELS = MappingProxyType({BUNDLE_LABEL: "true"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ def push(
     strict: bool = False,
     sign_key: imgpkg.SigningKey | None = None,
     sign_format: Literal["tag", "bundle"] = "tag",
+    to_tar: StrPath = "",
+    to_layout: StrPath = "",
     on_event: Hook = silent,
 ) -> PushResult:
     """Pack `files`, paths or one path, into a layer, and push it as `image` or as `bundle`, a tag reference.
@@ -71,27 +75,67 @@ def push(
     bundle is pulled is reported with a warning, with `strict` by InvalidLock. `lock_output` is a BundleLock
     file to write. Blobs that the registry has are not uploaded again. `sign_key` signs the digest before a
     tag names it, under cosign's tag or by a sigstore bundle; what it has signed is not signed again.
+    `to_tar` or `to_layout` is a tar file or layout folder to write instead, without images of a bundle.
 
     Raises UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
     """
-    # All arguments are checked before anything is packed, and the lock file's folder before anything is sent.
+    # All is checked before anything is packed, the lock file's folder too.
     target = _target(image, bundle, labels, lock_output)
+    delivery = _Delivery(target, to_tar, to_layout, sign_key, sign_format).checked(lock_output)
     files = _listed(files)
     excluded = [os.fspath(path) for path in exclusions]
     folder = _check_contents(files, excluded, is_bundle=bool(bundle))
     _check_lock(folder, strict=strict, on_event=on_event)
-    lock = _lock_place(lock_output)
-    marked = {**labels, BUNDLE_LABEL: "true"} if bundle else labels
+    place = _lock_place(lock_output)
     with pack_layer(
         files, exclusions=excluded, preserve_permissions=preserve_permissions, on_event=on_event
     ) as layer:
         # All digests are known before the first request, so that an equal image is found by its tag.
-        built = build_image(layer, marked)
-        signature = _sign(session, target, built, sign_key, sign_format)
-        _publish(session.client.primary, target, layer, built, on_event)
-    result = PushResult(target.repository.digest(built.manifest.digest), str(target.tag), signature)
-    _write_lock(result, lock, lock_output)
-    return result
+        built = build_image(layer, {**labels, **_BUNDLE_LABELS} if bundle else labels)
+        result = delivery.run(session, layer, built, on_event)
+    return _write_lock(result, place, lock_output)
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivery:
+    """Where a packed image goes: to a registry, signed if there is a key, or into a file; see `push`."""
+
+    target: Reference
+    tar: StrPath
+    layout: StrPath
+    key: imgpkg.SigningKey | None
+    form: Literal["tag", "bundle"]
+
+    def checked(self, lock_output: StrPath) -> _Delivery:
+        """Return this; raise UsageError for what does not go together."""
+        if self.tar and self.layout:
+            raise UsageError("Expected only one of --to-tar and --to-oci-layout")
+        is_file = bool(self.tar or self.layout)
+        if is_file and lock_output:
+            raise UsageError("Cannot output lock file with tar destination")
+        if is_file and self.key is not None:
+            raise UsageError("Expected no --sign-key with --to-tar or --to-oci-layout: only a push signs")
+        return self
+
+    def run(self, session: Session, layer: PackedLayer, built: BuiltImage, on_event: Hook) -> PushResult:
+        """Write the image to the file, or push it."""
+        target, signature = self.target, None
+        if self.tar or self.layout:
+            from imgpkg.operations.copy.file import write_built
+
+            write_built(
+                built,
+                layer,
+                target,
+                tar=self.tar,
+                layout=self.layout,
+                session=session,
+                on_event=on_event,
+            )
+        else:
+            signature = _sign(session, target, built, self.key, self.form)
+            _publish(session.client.primary, target, layer, built, on_event)
+        return PushResult(target.repository.digest(built.manifest.digest), str(target.tag), signature)
 
 
 def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: StrPath) -> Reference:
@@ -137,7 +181,7 @@ def _check_lock(folder: str, *, strict: bool, on_event: Hook) -> None:
     from imgpkg.bundle.lock import find_problems, read_file
 
     path = os.path.join(folder, IMAGES)
-    shown = os.path.relpath(path)
+    shown = _relative(path)
     problems = find_problems(read_file(path, shown), shown)
     lines = [_line(shown, problem) for problem in problems]
     if strict and lines:
@@ -150,6 +194,14 @@ def _check_lock(folder: str, *, strict: bool, on_event: Hook) -> None:
     for line, problem in zip(lines, problems, strict=True):
         remedy = "; imgpkg lock resolves it" if problem.lacks_digest else ""
         on_event(Warned(f"{line}; {_LATER}{remedy}" if problem.is_fatal else line))
+
+
+def _relative(path: str) -> str:
+    try:
+        return os.path.relpath(path)
+    # The working directory was removed, which matters only to relative outputs.
+    except FileNotFoundError:
+        return path
 
 
 def _line(name: str, problem: LockProblem) -> str:
@@ -219,9 +271,9 @@ def _lock_place(lock_output: StrPath) -> str:
         return output_file(lock_output) if lock_output else ""
 
 
-def _write_lock(result: PushResult, path: str, shown: StrPath) -> None:
-    if not path:
-        return
-    from imgpkg.bundle.lock import BundleLock
+def _write_lock(result: PushResult, path: str, shown: StrPath) -> PushResult:
+    if path:
+        from imgpkg.bundle.lock import BundleLock
 
-    BundleLock(result.reference, result.tag).write(path, shown)
+        BundleLock(result.reference, result.tag).write(path, shown)
+    return result

@@ -11,8 +11,10 @@ from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
+    from imgpkg.operations.image_store import ImageStore
     from imgpkg.registry.client import RegistryClient
 
 INTERNAL_SUFFIX = ".imgpkg"
@@ -50,13 +52,27 @@ class TagList:
 
 
 def list_tags(
-    image: str, *, session: Session, digests: bool = False, imgpkg_internal_tags: bool = False
+    image: str = "",
+    *,
+    session: Session,
+    digests: bool = False,
+    imgpkg_internal_tags: bool = False,
+    tar: StrPath = "",
+    layout: StrPath = "",
 ) -> TagList:
     """Return the tags of the repository of `image`; a tag or digest in `image` is ignored.
 
     `digests` resolves each of them, which takes a request per tag. `imgpkg_internal_tags` includes the tags
-    that imgpkg writes besides those of the user. Raises InvalidReference, TransportError or RegistryError.
+    that imgpkg writes besides those of the user. With `tar` or `layout` the tags are those that the tar file
+    or layout folder records, and `image` may be empty: the tags of several repositories then have those in
+    front. Raises InvalidReference, TransportError or RegistryError, and for files UsageError, ArchiveError or
+    LocalIOError.
     """
+    if tar or layout:
+        from imgpkg.operations.image_store import open_images
+
+        with open_images(tar=tar, layout=layout) as store:
+            return _tags_of_store(store, image, imgpkg_internal_tags=imgpkg_internal_tags)
     repository = parse_any(image).repository
     tags = tuple(
         tag
@@ -73,6 +89,18 @@ def list_tags(
 
     with open_workers(session, session.settings.concurrency) as workers:
         return TagList(repository, tuple(workers.map(resolved, tags)))
+
+
+def _tags_of_store(store: ImageStore, image: str, *, imgpkg_internal_tags: bool) -> TagList:
+    """Return the tags of one repository, or those of all with their repositories in front."""
+    named = {parse_any(image).repository} if image else {place.repository for place in store.tags}
+    tags = tuple(
+        Tag(str(place) if len(named) > 1 else place.tag or "", digest)
+        for place, digest in store.tags.items()
+        if place.repository in named
+    )
+    shown = tuple(tag for tag in tags if imgpkg_internal_tags or not tag.is_internal)
+    return TagList(min(named, key=str) if named else store.repository, shown)
 
 
 def resolve(image: str, *, session: Session) -> Reference:

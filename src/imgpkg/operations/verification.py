@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.bundle.image import attestation_tag, signature_tag
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import Forbidden, NotFound, Untrusted, VerificationError, doing
+from imgpkg.errors import Forbidden, NotFound, NotInFile, Untrusted, VerificationError, doing
 from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.manifest import Manifest
-    from imgpkg.operations.copy.plan import Root
-    from imgpkg.operations.copy.source import OpenedSource
+    from imgpkg.operations.copy.plan import OpenedSource, Root
     from imgpkg.operations.copy.values import CopyOptions, Log
+    from imgpkg.operations.image_store import ImageReader
     from imgpkg.registry.client import RegistryClient
     from imgpkg.trust.key import PublicKey
     from imgpkg.trust.policy import PolicyRule
@@ -59,7 +59,7 @@ def verify_signatures(image: str, *, policy: Policy, session: Session) -> Verifi
 
 
 def verify_reference(
-    reference: Reference, policy: Policy, client: RegistryClient, *, named: Repository
+    reference: Reference, policy: Policy, client: ImageReader, *, named: Repository
 ) -> Verified:
     """Verify the image at the digest reference `reference` by the rule for the repository `named`."""
     _check_means(policy)
@@ -121,7 +121,7 @@ def _digest(reference: Reference) -> Digest:
 class _Registry:
     """Attachments in a registry; `tagged` are the manifests of tags that the copy itself will write."""
 
-    client: RegistryClient
+    client: ImageReader
     tagged: Mapping[Reference, Manifest]
 
     def attached(self, image: Reference, wanted: Collection[str]) -> Iterator[tuple[str, Manifest]]:
@@ -143,7 +143,7 @@ class _Registry:
     def _read(self, tag: Reference) -> Manifest | None:
         try:
             return self.client.manifest(tag)
-        except (NotFound, Forbidden):
+        except (NotFound, NotInFile, Forbidden):
             return None
 
     def _referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:

@@ -77,6 +77,13 @@ class Archive:
         """Return whether the file has a member for the blob; its content is not checked."""
         return blob.digest in self._configs or member_name(blob.digest) in self._members
 
+    def extent(self, blob: Descriptor) -> tuple[str, Extent]:
+        """Return the file and the place in it where the blob is; raise ArchiveError if it has none.
+
+        Configurations have none: they are in manifest.json.
+        """
+        return self._path, self._member(blob)
+
     def verify(self, blobs: Iterable[Descriptor]) -> None:
         """Read all of `blobs`; raise ArchiveError or VerificationError if one is missing or damaged."""
         for blob in blobs:

@@ -10,11 +10,12 @@ from imgpkg.bundle.graph import Bundle, expect_nothing, fetch_root, walk
 from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.bundle.locations import Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
-from imgpkg.dataclass import dataclass, replace
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Item
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -46,7 +47,8 @@ class Collected:
 
     `root` is the item of the root bundle, None for other sources. `images_lock` is set if the source is an
     images lock, or a file that was made from one. `has_other_bundles` is true if there are bundles but the
-    root is unknown, as in tar files of old versions.
+    root is unknown, as in tar files of old versions. `incomplete` are the bundles whose images are not
+    all in the file, with the number of those that are missing.
     """
 
     items: tuple[Item, ...]
@@ -54,6 +56,7 @@ class Collected:
     records: tuple[Record, ...] = ()
     images_lock: ImagesLock | None = None
     has_other_bundles: bool = False
+    incomplete: Mapping[Reference, int] = field(default_factory=FrozenDict)
 
     def adding(self, items: Iterable[Item]) -> Collected:
         """Return a copy with more items."""

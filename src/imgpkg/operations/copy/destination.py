@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference, Repository
-    from imgpkg.operations.copy.plan import BlobMove, Root, TransferPlan
+    from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Root, TransferPlan
     from imgpkg.operations.copy.repository import RecordImage
-    from imgpkg.operations.copy.source import OpenedSource
     from imgpkg.operations.copy.values import CopyOptions
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.registry.client import RegistryClient

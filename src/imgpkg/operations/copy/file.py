@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
+from io import BytesIO
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import internal_tag
+from imgpkg.bundle.image import Image, internal_tag
 from imgpkg.content.archive.manifest import LARGEST_MANIFEST, MANIFEST, ArchiveImage, ArchiveIndex, Marks
-from imgpkg.content.archive.writer import ArchiveWriter
-from imgpkg.content.layout import Layout
+from imgpkg.content.archive.writer import ArchiveWriter, tar_output
+from imgpkg.content.layout import Layout, output_layout
 from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
-from imgpkg.operations.copy.plan import nodes_of
-from imgpkg.operations.copy.source import marks_of
+from imgpkg.oci.descriptor import EMPTY
+from imgpkg.operations.copy.collection import ROOT_LABELS, Collected
+from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, nodes_of, plan_of
+from imgpkg.operations.copy.values import Log
 from imgpkg.operations.workers import open_workers
 
 if TYPE_CHECKING:
@@ -21,14 +25,15 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.manifest import ArchiveItem
+    from imgpkg.content.image import BuiltImage
+    from imgpkg.content.pack import PackedLayer
     from imgpkg.content.store import Target
     from imgpkg.events import Hook
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Reference
-    from imgpkg.operations.copy.plan import BlobMove, Item, Node, TransferPlan
-    from imgpkg.operations.copy.source import OpenedSource
-    from imgpkg.operations.copy.values import Log
+    from imgpkg.operations.copy.plan import BlobMove, TransferPlan
     from imgpkg.session import Session
+    from imgpkg.values import StrPath
 
 # manifest.json repeats a manifest in every index that lists it, so that it may grow exponentially.
 _MOST_REPEATED = 100_000
@@ -57,6 +62,8 @@ def write_archive(
 
 def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Session, log: Log) -> None:
     """Write the plan of `opened` to the layout folder `path`; errors name it `shown`."""
+    from imgpkg.operations.copy.store import marks_of
+
     layout = Layout.create(path, shown)
     _fill(opened.plan, layout, opened.open_blob, session=session, log=log)
     # Blobs, then manifests, then index.json: what the index lists is complete at any time.
@@ -66,6 +73,41 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
         # Without a tag other tools could not name the image in the layout.
         tag = root.item.tag or internal_tag(root.node.manifest.digest)
         layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
+
+
+def write_built(
+    built: BuiltImage,
+    layer: PackedLayer,
+    target: Reference,
+    *,
+    tar: StrPath,
+    layout: StrPath,
+    session: Session,
+    on_event: Hook,
+) -> None:
+    """Write a new image to the tar file `tar` or the layout folder `layout`.
+
+    The file records that it was read from `target`, as a copy of the pushed image would. Raises LocalIOError
+    or ArchiveError.
+    """
+    reference = target.repository.digest(built.manifest.digest)
+    image = Image(reference, built.manifest, built.config)
+    # As a copy records the bundle, or the image, that it was asked for.
+    origin, labels = (str(reference), ROOT_LABELS) if image.is_bundle else ("", EMPTY)
+    item = Item(reference, target.tag or "", origin, labels, image)
+    plan = plan_of((Root(item, Node(image)),), include_non_distributable=True)
+
+    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+        return layer.open() if move.descriptor.digest == layer.descriptor.digest else BytesIO(built.config)
+
+    opened = OpenedSource(Collected((item,)), plan, open_blob)
+    log = Log(on_event, is_quiet=True)
+    if tar:
+        shown = os.fspath(tar)
+        write_archive(opened, tar_output(shown), shown=shown, resume=False, session=session, log=log)
+    else:
+        shown = os.fspath(layout)
+        write_layout(opened, output_layout(shown), shown=shown, session=session, log=log)
 
 
 def _check_listable(plan: TransferPlan) -> None:

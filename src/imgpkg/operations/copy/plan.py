@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.bundle.graph import approach_freely
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
-from imgpkg.oci.descriptor import Descriptor
+from imgpkg.oci.descriptor import Descriptor, file_position_of
 from imgpkg.oci.reference import Reference
 from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from imgpkg.bundle.image import Reader, Workers
-    from imgpkg.oci.descriptor import Digest
+    from imgpkg.content.archive.reader import Archive
+    from imgpkg.content.layout import Layout
+    from imgpkg.oci.descriptor import Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
+    from imgpkg.operations.copy.collection import Collected
+    from imgpkg.operations.copy.values import Verified
+    from imgpkg.session import Session
 
 T = TypeVar("T")
 
@@ -122,6 +129,52 @@ class TransferPlan:
     blobs: Mapping[Digest, BlobMove]
     left_out: tuple[LeftOut, ...] = ()
     has_non_distributable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSource:
+    """The items to copy, the plan, and `open_blob`, which opens a blob of the plan and is thread-safe.
+
+    `session` is the one that registries are read with, None if the source is a tar file or layout. That is
+    then the `store`. `verified` is what was verified by a signature, as the policy requires.
+    """
+
+    collected: Collected
+    plan: TransferPlan
+    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
+    session: Session | None = None
+    store: Archive | Layout | None = None
+    verified: tuple[Verified, ...] = ()
+
+    @property
+    def is_local(self) -> bool:
+        """True if the source is a tar file or layout."""
+        return self.session is None
+
+
+@contextmanager
+def named(context: AbstractContextManager[Readable], move: BlobMove, place: str) -> Iterator[Readable]:
+    """Return a context with the opened blob, whose errors name `place`."""
+    with context as stream:
+        yield _NamedStream(stream, f"Reading blob {move.descriptor.digest} of {place}")
+
+
+class _NamedStream:
+    """A blob whose errors name the place from which it is read, which its reader does not have."""
+
+    def __init__(self, stream: Readable, what: str) -> None:
+        self.verifies = getattr(stream, "verifies", None)
+        self._stream = stream
+        self._what = what
+        self.file_position = file_position_of(stream)
+
+    def read(self, size: int = 1 << 20, /) -> bytes:
+        with doing(self._what):
+            return self._stream.read(size)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:
+        with doing(self._what):
+            return self._stream.readinto(buffer)
 
 
 def read_roots(

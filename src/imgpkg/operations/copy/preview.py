@@ -17,8 +17,7 @@ from imgpkg.session import Session
 
 if TYPE_CHECKING:
     from imgpkg.operations.copy.destination import Destination
-    from imgpkg.operations.copy.plan import BlobMove, Root
-    from imgpkg.operations.copy.source import OpenedSource
+    from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Root
     from imgpkg.operations.workers import WorkerPool
 
 

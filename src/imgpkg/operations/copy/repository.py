@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Record
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey, TagListing
-    from imgpkg.operations.copy.plan import BlobMove, Node, Root
-    from imgpkg.operations.copy.source import OpenedSource
+    from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Root
     from imgpkg.operations.copy.values import CopyOptions, CopyResult, Log
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session

@@ -2,90 +2,52 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import FIRST_REQUESTS, expect_nothing
-from imgpkg.bundle.image import Image
-from imgpkg.bundle.layer import check_single_layer, read_images_lock
-from imgpkg.bundle.locations import Location
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import ArchiveError, InvalidManifest, UsageError, doing
-from imgpkg.oci.descriptor import file_position_of
-from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository, parse_any
+from imgpkg.errors import InvalidManifest, UsageError
+from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.copy.collection import (
-    LOCK_LABEL,
     Collected,
-    Record,
     collect_bundle,
     collect_image,
     collect_lock,
-    remembered_lock,
     signatures,
 )
 from imgpkg.operations.copy.plan import (
-    ROOT_BUNDLE_LABEL,
     Item,
-    Node,
+    OpenedSource,
     Root,
     TransferPlan,
+    named,
     nodes_of,
     plan_of,
     read_roots,
 )
 from imgpkg.operations.disclosure import Disclosure
-from imgpkg.operations.tag import INTERNAL_SUFFIX
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.graph import Expect
     from imgpkg.bundle.image import Starter
-    from imgpkg.bundle.lock import ImagesLock, LockedImage
-    from imgpkg.content.archive.manifest import ArchiveItem
-    from imgpkg.content.archive.reader import Archive
-    from imgpkg.content.layout import Layout
-    from imgpkg.content.store import Source
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
-    from imgpkg.oci.manifest import Manifest
+    from imgpkg.oci.descriptor import Readable
     from imgpkg.operations.copy.plan import BlobMove
-    from imgpkg.operations.copy.values import CopyOptions, CopySource, Log, Verified
+    from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
 # A signature of an SBOM of an image is a chain of two; a hostile registry could make it endless.
 _LONGEST_CHAIN = 32
-# Annotations in the index.json of a layout; the first one is that of the OCI image-spec, annotations.md.
-_TAG = "org.opencontainers.image.ref.name"
-_SOURCE = "dev.carvel.imgpkg.copy.source"
-_ORIGIN = "dev.carvel.imgpkg.copy.origin"
-# Manifests are read from a disk, where calls cannot hang: plain threads do.
-_LAYOUT_JOBS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedSource:
-    """The items to copy, the plan, and `open_blob`, which opens a blob of the plan and is thread-safe.
-
-    `session` is the one that registries are read with, None if the source is a tar file or layout. `verified`
-    is what was verified by a signature, as the policy requires.
-    """
-
-    collected: Collected
-    plan: TransferPlan
-    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
-    session: Session | None = None
-    verified: tuple[Verified, ...] = ()
-
-    @property
-    def is_local(self) -> bool:
-        """True if the source is a tar file or layout."""
-        return self.session is None
+_INCOMPLETE = (
+    "{} names {} images that are not in {}: they are not copied, and a pull of the bundle leaves its images "
+    "where its images.yml names them"
+)
 
 
 @contextmanager
@@ -109,16 +71,13 @@ def open_source(
     Raises UsageError for a concurrency below 1, Untrusted, and what reading the source raises.
     """
     _check_concurrency(session, writer or session)
-    if source.tar:
-        from imgpkg.content.archive.reader import Archive
+    if source.is_local:
+        from imgpkg.operations.copy.store import open_file
 
-        with Archive(path := os.fspath(source.tar)) as archive:
-            yield _verified(_local(*_read_archive(archive), archive, path, options), options, log)
-    elif source.layout:
-        from imgpkg.content.layout import Layout
-
-        layout = Layout(path := os.fspath(source.layout))
-        yield _verified(_local(*_read_layout(layout, to), layout, path, options), options, log)
+        with open_file(source, options, to=to) as opened:
+            for bundle, count in opened.collected.incomplete.items():
+                log.caution(_INCOMPLETE.format(bundle, count, source.shown))
+            yield _verified(opened, options, log)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
         # With a login for each side, the destination has no bearing on the registries to read from.
@@ -155,45 +114,9 @@ def _remote(collected: Collected, plan: TransferPlan, session: Session, options:
 
     def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
         stream = session.client.blob(move.origin, move.descriptor, use_urls=use_urls)
-        return _named(stream, move, str(move.origin))
+        return named(stream, move, str(move.origin))
 
     return OpenedSource(collected, plan, open_blob, session)
-
-
-def _local(
-    collected: Collected, roots: tuple[Root, ...], store: Archive | Layout, path: str, options: CopyOptions
-) -> OpenedSource:
-    plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
-    moves = plan.blobs.values()
-    # Non-distributable layers, if they were left out when the file was made. The destination may have them.
-    missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
-    blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
-    plan = replace(plan, blobs={**plan.blobs, **blobs})
-    return OpenedSource(collected, plan, lambda move: _named(store.blob(move.descriptor), move, path))
-
-
-@contextmanager
-def _named(context: AbstractContextManager[Readable], move: BlobMove, place: str) -> Iterator[Readable]:
-    with context as stream:
-        yield _NamedStream(stream, f"Reading blob {move.descriptor.digest} of {place}")
-
-
-class _NamedStream:
-    """A blob whose errors name the place from which it is read, which its reader does not have."""
-
-    def __init__(self, stream: Readable, what: str) -> None:
-        self.verifies = getattr(stream, "verifies", None)
-        self._stream = stream
-        self._what = what
-        self.file_position = file_position_of(stream)
-
-    def read(self, size: int = 1 << 20, /) -> bytes:
-        with doing(self._what):
-            return self._stream.read(size)
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        with doing(self._what):
-            return self._stream.readinto(buffer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,129 +193,3 @@ def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
     if reference.digest is None:  # pragma: no cover - nodes are digest references
         return []
     return [Item(repository.digest(found.digest)) for found in client.referrers(repository, reference.digest)]
-
-
-def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `archive`, and the records of its root bundle and the bundles below that.
-
-    A file of an old version names no root bundle, and there are no records. Raises InvalidLock, ArchiveError
-    or VerificationError for a bundle whose lock cannot be read.
-    """
-    roots = tuple(_archived_root(item) for item in archive.items)
-    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    # Bundles may be nested: only the label shows which one was asked for.
-    top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
-    tops = () if top is None or top.image is None else (top.image,)
-    records = tuple(_records_below(archive, tops, bundles))
-    has_other = top is None and bool(bundles)
-    items = tuple(root.item for root in roots)
-    return Collected(items, top, records, remembered_lock(items), has_other), roots
-
-
-def _archived_root(item: ArchiveItem) -> Root:
-    node = _archived_node(item)
-    marks = item.marks
-    return Root(Item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)
-
-
-def _archived_node(item: ArchiveItem) -> Node:
-    from imgpkg.content.archive.manifest import ArchiveImage
-
-    with doing("file manifest.json in tar"):
-        repository = Reference.parse(item.marks.reference).repository
-    reference = repository.digest(item.manifest.digest)
-    if isinstance(item, ArchiveImage):
-        return Node(Image(reference, item.manifest, item.config_raw))
-    below: tuple[ArchiveItem, ...] = (*item.images, *item.indexes)
-    children = {child.manifest.digest: _archived_node(child) for child in below}
-    for child in item.manifest.children:
-        if child.digest not in children:
-            raise ArchiveError(f"manifest {child.digest}, which {reference} lists, not found in tar")
-    # In the order of the index: manifest.json lists images and indexes apart.
-    listed = [children[child.digest] for child in item.manifest.children]
-    return Node(Image(reference, item.manifest), tuple(listed))
-
-
-def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `layout`, and the records of its root bundles and the bundles below those.
-
-    After several copies into one folder there may be several root bundles; the copy then has no root.
-    """
-    from concurrent.futures import ThreadPoolExecutor
-
-    merged: dict[tuple[Digest, str], Item] = {}
-    for descriptor in layout.roots():
-        item = _listed(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
-        merged.setdefault((descriptor.digest, item.tag), item)
-    # One image may be listed without a tag and with several: the entry without a tag then adds nothing.
-    tagged = {digest for digest, tag in merged if tag}
-    items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
-    with ThreadPoolExecutor(_LAYOUT_JOBS) as workers:
-        roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
-    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
-    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records = tuple(_records_below(layout, (top.node.image for top in tops), bundles))
-    # With several root bundles none is the one that a lock file could name.
-    root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
-    has_other = root is None and bool(bundles)
-    return Collected(items, root, records, remembered_lock(items), has_other), roots
-
-
-def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
-    notes = descriptor.annotations
-    source = Reference.parse(notes[_SOURCE]).repository if _SOURCE in notes else fallback
-    # Some tools write the whole reference, `host/repository:tag`, instead of the tag.
-    name = notes.get(_TAG, "").rpartition(":")[2]
-    # Internal tags are written again at the destination.
-    tag = "" if name.endswith(INTERNAL_SUFFIX) else name
-    labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
-    return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
-
-
-class _LayoutReader:
-    """Reads a layout with the methods of a registry client; every repository has the same content."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._layout = layout
-
-    def manifest(self, reference: Reference) -> Manifest:
-        assert reference.digest is not None  # noqa: S101 - items and children are digest references
-        return self._layout.manifest(reference.digest)
-
-    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
-        return self._layout.blob(blob)
-
-
-def marks_of(item: Item) -> dict[str, str]:
-    """Return the annotations with which the index.json of a layout describes `item`, without its tag."""
-    origin = {_ORIGIN: item.origin} if item.origin else {}
-    return {_SOURCE: str(item.reference), **origin, **item.labels}
-
-
-def _records_below(store: Source, tops: Iterable[Image], bundles: Mapping[Digest, Image]) -> Iterator[Record]:
-    """Yield the record of each bundle in `store` that can be reached from `tops`, each once."""
-    # Breadth first and without recursion: a file may nest bundles without end.
-    queue = deque({top.manifest.digest: top for top in tops}.values())
-    seen = {top.manifest.digest for top in queue}
-    while queue:
-        bundle = queue.popleft()
-        lock = _lock(store, bundle)
-        # A lock may name one digest under several references; a record has one location per digest.
-        first: dict[Digest, LockedImage] = {}
-        for image in lock.images:
-            first.setdefault(image.digest, image)
-        yield Record(
-            bundle.manifest.digest,
-            tuple(Location(str(image.reference), digest in bundles) for digest, image in first.items()),
-        )
-        inner = [bundles[digest] for digest in first if digest in bundles and digest not in seen]
-        seen.update(image.manifest.digest for image in inner)
-        queue.extend(inner)
-
-
-def _lock(store: Source, bundle: Image) -> ImagesLock:
-    with (
-        doing("Reading ImagesLock file"),
-        store.blob(check_single_layer(bundle.manifest)) as stream,
-    ):
-        return read_images_lock(stream, bundle.manifest.digest)

@@ -126,13 +126,19 @@ class CopyResult:
 
 
 class Log:
-    """Reports log lines of a copy as events, with the prefix `copy | `, as the Go version writes them."""
+    """Reports log lines of a copy as events, with the prefix `copy | `, as the Go version writes them.
 
-    def __init__(self, on_event: Hook) -> None:
+    Another command that uses a part of a copy `is_quiet`, and reports its events only.
+    """
+
+    def __init__(self, on_event: Hook, *, is_quiet: bool = False) -> None:
         self.on_event = on_event
+        self._is_quiet = is_quiet
 
     def __call__(self, text: str) -> None:
         """Report `text`, one line or several."""
+        if self._is_quiet:
+            return
         lines = text.split("\n")
         self.on_event(Message("".join(f"copy | {line}\n" for line in lines), is_block=True))
 

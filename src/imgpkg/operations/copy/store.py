@@ -1,0 +1,218 @@
+"""The source of a copy in a tar file or layout: its items and plan, which are read without a network."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.image import Image, internal_tag
+from imgpkg.bundle.layer import check_single_layer, read_images_lock
+from imgpkg.bundle.locations import Location
+from imgpkg.content.archive.manifest import ArchiveImage
+from imgpkg.content.archive.reader import Archive
+from imgpkg.content.layout import Layout
+from imgpkg.dataclass import replace
+from imgpkg.errors import ArchiveError, doing
+from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
+from imgpkg.operations.copy.collection import LOCK_LABEL, Collected, Record, remembered_lock
+from imgpkg.operations.copy.plan import (
+    ROOT_BUNDLE_LABEL,
+    Item,
+    Node,
+    OpenedSource,
+    Root,
+    named,
+    nodes_of,
+    plan_of,
+    read_roots,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.content.archive.manifest import ArchiveItem
+    from imgpkg.content.store import Source
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.manifest import Manifest
+    from imgpkg.operations.copy.values import CopyOptions, CopySource
+
+# Annotations in the index.json of a layout; the first one is that of the OCI image-spec, annotations.md.
+_TAG = "org.opencontainers.image.ref.name"
+_SOURCE = "dev.carvel.imgpkg.copy.source"
+_ORIGIN = "dev.carvel.imgpkg.copy.origin"
+# Manifests are read from a disk, where calls cannot hang: plain threads do.
+_LAYOUT_JOBS = 4
+
+
+@contextmanager
+def open_file(
+    source: CopySource, options: CopyOptions, *, to: Repository | None = None
+) -> Iterator[OpenedSource]:
+    """Return a context with the opened tar file or layout `source`, which is closed at its end.
+
+    `to` names the images of a layout that another tool made. Raises LocalIOError, ArchiveError, InvalidLock
+    or VerificationError.
+    """
+    if source.tar:
+        path = os.fspath(source.tar)
+        with Archive(path) as archive:
+            yield _local(*_read_archive(archive), archive, path, options)
+        return
+    path = os.fspath(source.layout)
+    layout = Layout(path)
+    yield _local(*_read_layout(layout, to), layout, path, options)
+
+
+def _local(
+    collected: Collected, roots: tuple[Root, ...], store: Archive | Layout, path: str, options: CopyOptions
+) -> OpenedSource:
+    plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
+    moves = plan.blobs.values()
+    # Non-distributable layers, if they were left out when the file was made. The destination may have them.
+    missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
+    blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
+    plan = replace(plan, blobs={**plan.blobs, **blobs})
+    return OpenedSource(
+        collected, plan, lambda move: named(store.blob(move.descriptor), move, path), store=store
+    )
+
+
+def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
+    """Return the roots of `archive`, and the records of its root bundle and the bundles below that.
+
+    A file of an old version names no root bundle, and there are no records. Raises InvalidLock, ArchiveError
+    or VerificationError for a bundle whose lock cannot be read.
+    """
+    roots = tuple(_archived_root(item) for item in archive.items)
+    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    # Bundles may be nested: only the label shows which one was asked for.
+    top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
+    tops = () if top is None or top.image is None else (top.image,)
+    records, incomplete = _records_below(archive, tops, roots)
+    has_other = top is None and bool(bundles)
+    items = tuple(root.item for root in roots)
+    return Collected(items, top, records, remembered_lock(items), has_other, incomplete), roots
+
+
+def _archived_root(item: ArchiveItem) -> Root:
+    node = _archived_node(item)
+    marks = item.marks
+    return Root(Item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)
+
+
+def _archived_node(item: ArchiveItem) -> Node:
+    with doing("file manifest.json in tar"):
+        repository = Reference.parse(item.marks.reference).repository
+    reference = repository.digest(item.manifest.digest)
+    if isinstance(item, ArchiveImage):
+        return Node(Image(reference, item.manifest, item.config_raw))
+    below: tuple[ArchiveItem, ...] = (*item.images, *item.indexes)
+    children = {child.manifest.digest: _archived_node(child) for child in below}
+    for child in item.manifest.children:
+        if child.digest not in children:
+            raise ArchiveError(f"manifest {child.digest}, which {reference} lists, not found in tar")
+    # In the order of the index: manifest.json lists images and indexes apart.
+    listed = [children[child.digest] for child in item.manifest.children]
+    return Node(Image(reference, item.manifest), tuple(listed))
+
+
+def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
+    """Return the roots of `layout`, and the records of its root bundles and the bundles below those.
+
+    After several copies into one folder there may be several root bundles; the copy then has no root.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    merged: dict[tuple[Digest, str], Item] = {}
+    for descriptor in layout.roots():
+        item = _listed(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
+        merged.setdefault((descriptor.digest, item.tag), item)
+    # One image may be listed without a tag and with several: the entry without a tag then adds nothing.
+    tagged = {digest for digest, tag in merged if tag}
+    items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
+    with ThreadPoolExecutor(_LAYOUT_JOBS) as workers:
+        roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
+    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
+    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    records, incomplete = _records_below(layout, (top.node.image for top in tops), roots)
+    # With several root bundles none is the one that a lock file could name.
+    root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
+    has_other = root is None and bool(bundles)
+    return Collected(items, root, records, remembered_lock(items), has_other, incomplete), roots
+
+
+def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
+    notes = descriptor.annotations
+    source = Reference.parse(notes[_SOURCE]).repository if _SOURCE in notes else fallback
+    # Some tools write the whole reference, `host/repository:tag`, instead of the tag.
+    name = notes.get(_TAG, "").rpartition(":")[2]
+    # Internal tags are written again at the destination.
+    tag = "" if name == internal_tag(descriptor.digest) else name
+    labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
+    return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
+
+
+class _LayoutReader:
+    """Reads a layout with the methods of a registry client; every repository has the same content."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+
+    def manifest(self, reference: Reference) -> Manifest:
+        assert reference.digest is not None  # noqa: S101 - items and children are digest references
+        return self._layout.manifest(reference.digest)
+
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
+        return self._layout.blob(blob)
+
+
+def marks_of(item: Item) -> dict[str, str]:
+    """Return the annotations with which the index.json of a layout describes `item`, without its tag."""
+    origin = {_ORIGIN: item.origin} if item.origin else {}
+    return {_SOURCE: str(item.reference), **origin, **item.labels}
+
+
+def _records_below(
+    store: Source, tops: Iterable[Image], roots: tuple[Root, ...]
+) -> tuple[tuple[Record, ...], Mapping[Reference, int]]:
+    """Return the record of each bundle in `store` that can be reached from `tops`, each once.
+
+    A record promises that the images of the bundle are beside it: a bundle that lacks some has no record, and
+    is returned with their number instead.
+    """
+    there = {node.manifest.digest for node in nodes_of(roots)}
+    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
+    records: list[Record] = []
+    incomplete: dict[Reference, int] = {}
+    # Breadth first and without recursion: a file may nest bundles without end.
+    queue = deque({top.manifest.digest: top for top in tops}.values())
+    seen = {top.manifest.digest for top in queue}
+    while queue:
+        bundle = queue.popleft()
+        lock = _lock(store, bundle)
+        # A lock may name one digest under several references; a record has one location per digest.
+        first: dict[Digest, LockedImage] = {}
+        for image in lock.images:
+            first.setdefault(image.digest, image)
+        absent = first.keys() - there
+        if absent:
+            incomplete[bundle.reference] = len(absent)
+        else:
+            places = [Location(str(image.reference), digest in bundles) for digest, image in first.items()]
+            records.append(Record(bundle.manifest.digest, tuple(places)))
+        inner = [bundles[digest] for digest in first if digest in bundles and digest not in seen]
+        seen.update(image.manifest.digest for image in inner)
+        queue.extend(inner)
+    return tuple(records), incomplete
+
+
+def _lock(store: Source, bundle: Image) -> ImagesLock:
+    with (
+        doing("Reading ImagesLock file"),
+        store.blob(check_single_layer(bundle.manifest)) as stream,
+    ):
+        return read_images_lock(stream, bundle.manifest.digest)
