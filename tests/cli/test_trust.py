@@ -43,6 +43,15 @@ def test_a_signed_image_is_copied_and_pulled(run, signed, keys, tmp_path):
         assert (done.code, done.err) == (0, ""), words
 
 
+def test_a_preview_says_who_has_signed(run, signed, keys):
+    to = f"{signed.rpartition(':')[0]}-inside"
+    preview = ("copy", "-i", signed, "--to-repo", to, "--dry-run", "--verify-key", keys / "release.pub")
+    assert f"\nSigned:\n  {signed.rpartition(':')[0]}@sha256:" in run(*preview).out
+    (verified,) = json.loads(run(*preview, "--json").out)["verified"]
+    assert verified["signers"] == [str(keys / "release.pub")]
+    assert verified["predicateTypes"] == []
+
+
 def test_a_log_says_who_has_signed(run, signed, keys):
     to = f"{signed.rpartition(':')[0]}-inside"
     done = run("copy", "-i", signed, "--to-repo", to, "--verify-key", keys / "release.pub", "--tty")

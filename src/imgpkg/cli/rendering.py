@@ -186,6 +186,10 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
         yield "can be mounted within the registry\n"
     yield "\nImages:\n"
     yield from (_previewed_image(image) for image in preview.images)
+    if preview.verified:
+        yield "\nSigned:\n"
+        for one in preview.verified:
+            yield f"  {one.reference} by {', '.join(one.signers)}\n"
     if preview.left_out:
         yield "\nNon-distributable layers that stay behind:\n"
         for left in preview.left_out:
@@ -239,6 +243,14 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
             for left in preview.left_out
         ],
         "credentials": [decision_json(decision) for decision in preview.credentials],
+        "verified": [
+            {
+                "image": str(one.reference),
+                "signers": list(one.signers),
+                "predicateTypes": list(one.predicate_types),
+            }
+            for one in preview.verified
+        ],
     }
 
 

@@ -11,7 +11,14 @@ from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.destination import destination, jobs, survey
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.source import open_source
-from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
+from imgpkg.operations.copy.values import (
+    DEFAULT_OPTIONS,
+    CopyOptions,
+    CopySource,
+    Log,
+    Verified,
+    parse_destination,
+)
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 
@@ -43,7 +50,7 @@ class CopyPreview:
 
     `mountable` of these blobs, of `mountable_size` bytes in total, are in the registry of the destination and
     can be mounted without a transfer. `credentials` are the decisions for all repositories that would be
-    contacted, the destination last.
+    contacted, the destination last. `verified` is what was verified by a signature, if there was a policy.
     """
 
     images: tuple[PreviewedImage, ...]
@@ -53,6 +60,7 @@ class CopyPreview:
     mountable_size: int
     credentials: tuple[Decision, ...]
     left_out: tuple[LeftOut, ...] = ()
+    verified: tuple[Verified, ...] = ()
 
 
 def preview_copy(
@@ -122,6 +130,7 @@ def _preview(
         sum(move.descriptor.size for move in mountable),
         (*reads, *writes),
         opened.plan.left_out,
+        opened.verified,
     )
 
 
