@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from re import compile as expression
 
-__all__ = ["Late", "expression"]
+__all__ = ["Late", "compiled", "expression"]
 
 
 class Late:
@@ -30,6 +30,17 @@ class Late:
         found = getattr(re.compile(self.pattern, self.given_flags), name)
         setattr(self, name, found)
         return found
+
+
+def compiled(text: str) -> re.Pattern[str]:
+    """Return the pattern of a user; raise ValueError with the reason if `text` is none.
+
+    It may take any time on a text: use it on texts that somebody trusted has written or signed.
+    """
+    try:
+        return re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from error
 
 
 if not TYPE_CHECKING:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidSettings
+from imgpkg.expression import compiled
 from imgpkg.values import StrPath
 
 
@@ -51,11 +51,11 @@ class SignerIdentity:
 
 def _check_expression(name: str, text: str) -> None:
     try:
-        re.compile(text)
-    except (re.error, RecursionError) as error:
+        compiled(text)
+    except ValueError as error:
         raise InvalidSettings(f"the {name} {text!r} is no regular expression: {error}") from error
 
 
 def _fits(wanted: str, found: str, is_pattern: bool) -> bool:
     # The whole text: `example.com` would else match `example.com.attacker.example`.
-    return bool(re.fullmatch(wanted, found)) if is_pattern else wanted == found
+    return bool(compiled(wanted).fullmatch(found)) if is_pattern else wanted == found
