@@ -148,6 +148,7 @@ OWN = {
         "keep": ((), ""),
         "keep-lock": ((), ""),
         "keep-newest": (0, ""),
+        "only-listed": ("", ""),
     },
     "tag": {},
     "tag delete": {"image": ((), "i"), "with-image": (False, ""), "concurrency": (5, ""), **REGISTRY},

@@ -122,6 +122,44 @@ class TestTheDeletion:
         assert run("prune", where, "--keep-lock", lock, "--yes").code == 0
         assert tags(run, where) == ["v1", "v1.0"]
 
+    def test_deletes_no_more_than_an_earlier_list_has(self, run, place, session, tmp_path):
+        where, made = place
+        path = tmp_path / "list.json"
+        path.write_text(run("prune", where, "--keep", "v2", "--json").out)
+        new = make_image(session, where, ["pushed", "meanwhile"], tag="hotfix")
+        # It needs what was listed before.
+        child = Repository.parse(where).digest(imgpkg.Digest.parse(made["child"]))
+        index = make_index(session, where, {"linux/arm64": child}, tag="pr-8")
+        words = ("prune", where, "--keep", "v2", "--only-listed", path)
+        document = json.loads(run(*words, "--json").out)
+        why = {entry["image"].partition("@")[2]: entry["why"] for entry in document["keep"]}
+        assert why[str(new.digest)] == "is not in the list of what may go"
+        assert why[made["child"]] == "is part of"
+        assert run(*words, "--yes").code == 0
+        assert tags(run, where) == ["hotfix", "pr-8", "v2"]
+        assert session.client.exists(child) is not None
+        assert index.digest == session.client.resolve(index).digest
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ("", "this is not what `imgpkg prune --json` writes"),
+            ("[]", "this is not what `imgpkg prune --json` writes"),
+            ('{"repository": "r.example/other", "delete": [{}]}', "this is not what"),
+            ('{"repository": "r.example/other", "delete": [{"image": "x"}]}', "this is not what"),
+            (
+                '{"repository": "r.example/other", "delete": []}',
+                "this is a list for r.example/other, and not",
+            ),
+            (None, "no such file or directory"),
+        ],
+    )
+    def test_refuses_another_file_as_a_list(self, refused, tmp_path, text, why):
+        path = tmp_path / "list.json"
+        if text is not None:
+            path.write_text(text)
+        assert why in refused("prune", "r.example/app", "--keep", "v1", "--only-listed", path)
+
     def test_says_what_a_registry_cannot_do(self, run, docker_registry_without_deletion, session):
         where = f"{docker_registry_without_deletion.address}/prune/{uuid.uuid4().hex}"
         for name in ("v1", "v2", "v3"):

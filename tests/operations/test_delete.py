@@ -9,6 +9,7 @@ import pytest
 from tests.operations.making import make_bundle, make_image, make_index
 
 import imgpkg
+from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
 from imgpkg.errors import InUse, InvalidReference, NotFound, Unauthorized, Unsupported
@@ -65,6 +66,32 @@ class TestATag:
         image = make_image(session, small, tag="v1")
         assert delete_tag(f"{small}:v1", session=session, with_image=True).outcome is DeletionOutcome.TAG
         assert session.client.exists(image).digest == image.digest
+
+    def test_may_take_the_image_with_it_at_some_registries(self, session):
+        """Some registries free what has no tag at once."""
+
+        def watch(record):
+            if record.method == "DELETE" and record.path.endswith("/v1"):
+                other.client.delete_manifest(image.repository, image.digest)
+
+        with serve(on_request=watch) as server, Session() as other:
+            image = make_image(session, f"{server.address}/a/b", tag="v1")
+            make_image(session, f"{server.address}/a/b", ["two"], tag="v2")
+            deleted = delete_tag(f"{server.address}/a/b:v1", session=session)
+            assert (deleted.outcome, deleted.digest) == (DeletionOutcome.IMAGE, image.digest)
+
+    def test_is_gone_also_where_the_image_cannot_be_seen(self, open_session):
+        session = open_session(retry_count=1)
+
+        def faults(request):
+            is_asked = request.method != "DELETE" and "sha256:" in request.path
+            return Fault(answer=ServerResponse(403)) if is_asked and request.path in hidden else None
+
+        hidden = []
+        with serve(faults=faults) as server:
+            image = make_image(session, f"{server.address}/a/b", tag="v1")
+            hidden.append(f"/v2/a/b/manifests/{image.digest}")
+            assert delete_tag(f"{server.address}/a/b:v1", session=session).outcome is DeletionOutcome.TAG
 
     def test_that_is_not_there_is_no_error(self, where, session):
         make_image(session, where, tag="v1")

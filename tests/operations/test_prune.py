@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import subprocess
 import time
 import uuid
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from tests.operations.making import (
     put_blob,
     put_manifest,
 )
+from tests.servers.docker import docker_registry_process
 
 import imgpkg
 from imgpkg.embedded.message import Fault, ServerResponse
@@ -690,6 +692,40 @@ def test_reading_takes_a_request_for_each_tag_and_each_other_manifest(
     # docker-registry has no API of referrers, which is asked for once.
     assert (len(lists), len(referrers), len(manifests)) == (1, 1, 21 + 2)
     assert len(asked) == 25
+
+
+def test_a_plan_is_never_made_from_a_mirror(embedded_registry, another_registry, open_session, tmp_path):
+    place = imgpkg.Repository.parse(f"{embedded_registry.address}/p/{uuid.uuid4().hex}")
+    conf = tmp_path / "registries.conf"
+    conf.write_text(
+        f'[[registry]]\nlocation = "{embedded_registry.address}"\n'
+        f'[[registry.mirror]]\nlocation = "{another_registry.address}"\ninsecure = true\n'
+    )
+    session = open_session(registries_conf=conf)
+    for name in ("v1", "v2"):
+        image(open_session(), place, name, tag=name)
+    before = len(another_registry.requests)
+    assert imgpkg.prune(plan_of(session, place, "v1"), session=session).is_ok
+    assert len(another_registry.requests) == before
+    assert tags(session, place) == ["v1"]
+
+
+def test_the_garbage_collection_of_docker_registry_frees_the_space_and_nothing_else(session, tmp_path):
+    with docker_registry_process(tmp_path) as address:
+        place = imgpkg.Repository.parse(f"{address}/a/b")
+        child, gone = image(session, place, "child"), image(session, place, "gone")
+        make_index(session, str(place), {"linux/amd64": child}, tag="v2")
+        make_index(session, str(place), {"linux/amd64": child, "linux/arm64": gone}, tag="v1")
+        attach(session, child, ".sig")
+        (kept, freed) = (session.client.manifest(reference).layers for reference in (child, gone))
+        assert imgpkg.prune(plan_of(session, place, "v2"), session=session).is_ok
+        config = str(tmp_path / "config.json")
+        subprocess.run(["docker-registry", "garbage-collect", config], check=True, capture_output=True)
+        assert [session.client.has_blob(place, layer.digest) for layer in freed] == [False]
+        imgpkg.copy(
+            imgpkg.CopySource(image=f"{place}:v2"), to_layout=str(tmp_path / "whole"), session=session
+        )
+        assert [(tmp_path / "whole/blobs/sha256" / layer.digest.hex).exists() for layer in kept] == [True]
 
 
 def test_a_plan_survives_as_a_document(session, small):

@@ -98,6 +98,20 @@ def test_of_any_graph_exactly_what_is_needed_stays(graph, data):
 
 
 @given(graphs(), strategies.data())
+def test_of_any_graph_no_more_goes_than_what_may(graph, data):
+    numbers = strategies.integers(0, len(graph.nodes) - 1)
+    keep, may_go = (
+        digest_of(data.draw(numbers)),
+        frozenset(map(digest_of, data.draw(strategies.sets(numbers)))),
+    )
+    plan = make_plan(PLACE, graph, Keep(digests=(keep,)), may_go)
+    would_go = graph.nodes.keys() - needed(graph, [keep])
+    stays = needed(graph, {keep} | (would_go - may_go))
+    assert {manifest.digest for manifest in plan.removed} == graph.nodes.keys() - stays
+    assert {manifest.digest for manifest in plan.kept} == stays
+
+
+@given(graphs(), strategies.data())
 def test_of_any_graph_nothing_goes_before_what_contains_it(graph, data):
     keep = digest_of(data.draw(strategies.integers(0, len(graph.nodes) - 1)))
     plan = make_plan(PLACE, graph, Keep(digests=(keep,)))

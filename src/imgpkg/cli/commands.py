@@ -262,6 +262,9 @@ PRUNE = Command(
             "Keep the images that this ImagesLock or BundleLock file names (may be repeated)",
         ),
         Flag("keep-newest", ValueType.INT, "Keep this number of images with the highest versions as tags"),
+        text(
+            "only-listed", "Delete no more than this file lists, which an earlier run has written with --json"
+        ),
         _CONCURRENCY,
         *REGISTRY,
     ),

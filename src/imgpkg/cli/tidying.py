@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.output import Table
 from imgpkg.cli.rendering import count_of, error_json, human
-from imgpkg.errors import ImgpkgError, UsageError, printable
+from imgpkg.errors import ImgpkgError, UsageError, local_io, printable
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.delete import Deleted
     from imgpkg.operations.prune.plan import PlannedManifest, PrunePlan
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     _Delete = Callable[[Session, str, tuple[str, ...]], Deleted]
 
 _HEX = expression(r"[0-9a-f]{64}")
+_MAX_LIST = 256 << 20
 _DIGITS, _CUT = 12, "…"
 _TITLES = ("Digest", "Tags", "Action", "Why", "Size")
 _UNSEEN = (
@@ -137,6 +140,7 @@ def prune(context: Context) -> None:
 
     flags = context.flags
     repository = _repository(flags)
+    only = _listed(flags.text("only-listed"), repository) if flags.text("only-listed") else None
     with context.session() as session:
         plan = prune_plan(
             repository,
@@ -144,6 +148,7 @@ def prune(context: Context) -> None:
             keep=flags.texts("keep"),
             keep_newest=flags.number("keep-newest"),
             keep_locks=flags.texts("keep-lock"),
+            only=only,
         )
         if flags.is_on("yes"):
             _carry_out(context, session, plan)
@@ -156,6 +161,23 @@ def _repository(flags: Parsed) -> str:
     if len(given) != 1:
         raise UsageError(f"accepts 1 arg(s), received {len(given)}: a repository")
     return given[0]
+
+
+def _listed(path: str, repository: str) -> frozenset[Digest]:
+    """Return the digests of what an earlier run has listed; raise UsageError for another document."""
+    from imgpkg.oci.reference import Reference, Repository
+
+    with local_io("open", path), open(path, "rb") as file:
+        raw = file.read(_MAX_LIST)
+    try:
+        document = json.loads(raw)
+        listed = [Reference.parse_digest(entry["image"]) for entry in document["delete"]]
+        place = Repository.parse(document["repository"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UsageError(f"--only-listed {path}: this is not what `imgpkg prune --json` writes") from error
+    if place != Repository.parse(repository):
+        raise UsageError(f"--only-listed {path}: this is a list for {place}, and not for {repository}")
+    return frozenset(each.digest for each in listed if each.digest is not None)
 
 
 def _list(context: Context, plan: PrunePlan) -> None:

@@ -10,7 +10,14 @@ from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.layer import fetch_locations
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import InUse, InvalidManifest, InvalidReference, Unsupported, doing
+from imgpkg.errors import (
+    InUse,
+    InvalidManifest,
+    InvalidReference,
+    RegistryError,
+    Unsupported,
+    doing,
+)
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
@@ -52,6 +59,7 @@ def delete_tag(
 ) -> Deleted:
     """Delete the tag that `image` names; the image and its other tags stay.
 
+    The outcome is that of an image where the registry deletes an image with its last tag.
     Where the registry deletes no tags alone, `with_image` deletes the image if all of its tags are `image`
     and those of `together_with`, and no tagged index lists it. Raises InvalidReference without a tag, InUse
     for an image that is needed, Unsupported where the registry does not delete, or an error of the registry.
@@ -71,7 +79,10 @@ def delete_tag(
             return _ImageDeletion(session, reference, found.digest).delete(allowed)
     if not is_deleted:
         return _absent(client, reference)
-    return Deleted(reference, DeletionOutcome.TAG, found.digest if found else None, (str(reference.tag),))
+    digest = found.digest if found is not None else None
+    is_whole = digest is not None and _is_gone(client, reference.repository.digest(digest))
+    outcome = DeletionOutcome.IMAGE if is_whole else DeletionOutcome.TAG
+    return Deleted(reference, outcome, digest, (str(reference.tag),))
 
 
 def delete_image(
@@ -116,6 +127,14 @@ def _absent(client: RegistryClient, reference: Reference) -> Deleted:
     with doing(f"{reference} is not there"):
         next(iter(client.tags(reference.repository)), None)
     return Deleted(reference, DeletionOutcome.ABSENT)
+
+
+def _is_gone(client: RegistryClient, image: Reference) -> bool:
+    try:
+        return client.exists(image) is None
+    except RegistryError:
+        # The tag is deleted; what became of the image cannot be seen.
+        return False
 
 
 def _tags_in(repository: Repository, images: Iterable[str]) -> frozenset[str]:

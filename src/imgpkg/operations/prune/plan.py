@@ -50,8 +50,10 @@ class PrunePlan:
     notes: tuple[str, ...] = ()
 
 
-def make_plan(repository: Repository, graph: Graph, keep: Keep) -> PrunePlan:
-    """Return the plan: what `keep` does not lead to is removed.
+def make_plan(
+    repository: Repository, graph: Graph, keep: Keep, only: frozenset[Digest] | None = None
+) -> PrunePlan:
+    """Return the plan: what `keep` does not lead to is removed, and nothing that is not in `only`, if given.
 
     Raises UsageError for a tag or digest that is not there and if nothing would be kept, InvalidManifest for
     a manifest that is kept and whose needs are not known.
@@ -60,6 +62,11 @@ def make_plan(repository: Repository, graph: Graph, keep: Keep) -> PrunePlan:
     if not roots.reasons:
         raise UsageError(f"nothing in {repository} is kept by these rules, and everything would be deleted")
     kept = _with_reasons(graph, roots.reasons)
+    if only is not None:
+        # They and all that belongs to them.
+        others = sorted(graph.nodes.keys() - kept.keys() - only)
+        unlisted = dict.fromkeys(others, Reason(ReasonKind.UNLISTED))
+        kept = _with_reasons(graph, {**roots.reasons, **unlisted})
     removed = _with_reasons(graph, _starts(graph, kept), without=kept)
     _check_known(repository, graph, kept)
     notes = (

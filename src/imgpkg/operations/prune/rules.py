@@ -34,6 +34,7 @@ class ReasonKind(Enum):
     NEWEST = "is one of the newest versions"
     LOCK = "is in the lock file"
     NAMED = "is kept by name:"
+    UNLISTED = "is not in the list of what may go"
     UNKNOWN = "has an internal tag of an unknown form:"
     NOT_KEPT = "matches no rule"
     ORPHAN = "belongs to what is not there:"
