@@ -184,6 +184,14 @@ class TestAttestations:
         result = attempt(CopySource(image=str(image)), f"{place}-inside", session, self.POLICY)
         assert result.verified[0].predicate_types == (made.PROVENANCE,)
 
+    def test_travel_as_referrers(self, place, by, counted, session):
+        image = make_image(session, f"{place}/app")
+        made.put_bundle(session, image, KEY, made.PROVENANCE)
+        source = by(CopySource(image=str(image)))
+        assert attempt(source, f"{place}-inside", session, self.POLICY).verified
+        other = Policy((PolicyRule(("**",), (Requirement((STRANGER,), predicate_type=made.PROVENANCE),)),))
+        assert "1 is by another key" in str(refused(source, counted, place, session, other))
+
     @pytest.mark.parametrize(
         ("put", "kind", "key", "why"),
         [
