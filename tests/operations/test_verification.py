@@ -282,6 +282,35 @@ class TestABundle:
             pull(tmp_path / "all", bundle=str(top), recursive=True, policy=each, session=session)
         assert not (tmp_path / "all").exists()
 
+    def test_is_verified_before_it_is_pulled_from_a_file(self, place, session, nested, tmp_path):
+        top, low, _ = nested
+        each = Policy(POLICY.rules, checks_members=True)
+        for signed, key in ((top, KEY), (low, OTHER)):
+            made.put_signature(session, signed, key)
+        options = CopyOptions(cosign_signatures=True)
+        files = {"tar": tmp_path / "x.tar", "layout": tmp_path / "x"}
+        for kind, path in files.items():
+            source, to = CopySource(bundle=str(top)), {f"to_{kind}": path}
+            copy(source, options=options, session=session, **to)
+            out = tmp_path / f"out-{kind}"
+            pull(out, recursive=True, policy=POLICY, session=session, **{kind: path})
+            with pytest.raises(Untrusted, match="1 is by another key"):
+                pull(f"{out}2", policy=Policy.signed_by([STRANGER]), session=session, **{kind: path})
+            with pytest.raises(Untrusted, match=str(low.digest)):
+                pull(f"{out}2", recursive=True, policy=each, session=session, **{kind: path})
+            free = Policy((PolicyRule(("**",)),))
+            with pytest.raises(Untrusted, match="which nothing proves there"):
+                pull(f"{out}2", policy=free, session=session, **{kind: path})
+            assert (out / ".imgpkg").is_dir()
+            assert not (tmp_path / f"out-{kind}2").exists()
+
+    def test_of_a_file_without_signatures_is_refused_with_a_hint(self, place, session, nested, tmp_path):
+        made.put_signature(session, nested[0], KEY)
+        copy(CopySource(bundle=str(nested[0])), to_tar=tmp_path / "x.tar", session=session)
+        with pytest.raises(Untrusted, match="it has no signature") as caught:
+            pull(tmp_path / "out", tar=tmp_path / "x.tar", policy=POLICY, session=session)
+        assert "--cosign-signatures" in caught.value.hints[0]
+
     def test_may_list_what_refers_to_an_image_elsewhere(self, place, by, session, tmp_path):
         image = make_image(session, f"{place}/app")
         sbom = make_image(session, f"{place}/sbom", subject=_subject(session, image))

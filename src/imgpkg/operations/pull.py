@@ -114,7 +114,7 @@ def _pull(session: Session, images: ImageReader, asked: Reference, options: _Pul
         return _pull_bundle(session, images, asked, options)
     found = fetch_image(images, asked)
     refuse_all_but_images(found, refuse_bundles=options.refuses_bundles)
-    _verify(options.policy, found, asked, images)
+    _verify(options.policy, found, asked, images, is_proven=images is session.client)
     options.on_event(Message(f"Pulling image '{found.reference}'\n"))
     with doing("Extracting image into directory"), replacing(options.folder, options.shown) as fresh:
         _extract(images, found, fresh, options.on_event)
@@ -122,11 +122,13 @@ def _pull(session: Session, images: ImageReader, asked: Reference, options: _Pul
     return PullResult(found.reference, found.is_bundle, is_cacheable=asked.digest is not None)
 
 
-def _verify(policy: imgpkg.Policy | None, found: Image, named: Reference, images: ImageReader) -> None:
+def _verify(
+    policy: imgpkg.Policy | None, found: Image, named: Reference, images: ImageReader, *, is_proven: bool
+) -> None:
     if policy is not None:
         from imgpkg.operations.verification import verify_reference
 
-        verify_reference(found.reference, policy, images, named=named.repository)
+        verify_reference(found.reference, policy, images, named=named.repository, is_proven=is_proven)
 
 
 def _check_source(image: str, bundle: str, lock: StrPath, *, is_optional: bool) -> None:
@@ -179,7 +181,7 @@ def _pull_bundle(
         refuse_schema_1(root, NotABundle)
         if not root.is_bundle:
             raise NotABundle(_NO_BUNDLE)
-        _verify(options.policy, root, asked, images)
+        _verify(options.policy, root, asked, images, is_proven=is_remote)
         with replacing(options.folder, options.shown) as folder:
             pulled = BundlePull(
                 images,
@@ -219,7 +221,8 @@ def _pulled(asked: Reference, result: PullResult, on_event: Hook) -> PullResult:
 def _verify_nested(policy: imgpkg.Policy | None, images: ImageReader) -> Verify | None:
     if policy is None or not policy.checks_members:
         return None
-    return lambda image, named: _verify(policy, image, named, images)
+    # The names are those of the lock, which the signature of the outermost bundle covers.
+    return lambda image, named: _verify(policy, image, named, images, is_proven=True)
 
 
 def _disclosure(session: Session, root: Image) -> Disclosure:

@@ -59,13 +59,16 @@ def verify_signatures(image: str, *, policy: Policy, session: Session) -> Verifi
 
 
 def verify_reference(
-    reference: Reference, policy: Policy, client: ImageReader, *, named: Repository
+    reference: Reference, policy: Policy, client: ImageReader, *, named: Repository, is_proven: bool = True
 ) -> Verified:
-    """Verify the image at the digest reference `reference` by the rule for the repository `named`."""
+    """Verify the image at the digest reference `reference` by the rule for the repository `named`.
+
+    `is_proven` is false if only a file says that it is from there.
+    """
     _check_means(policy)
-    verdict = _Verifier(policy, _Registry(client, {})).verdict(_Subject(reference, named))
+    verdict = _Verifier(policy, _Registry(client, {})).verdict(_Subject(reference, named, is_proven))
     if verdict.refusal:
-        raise _untrusted([verdict], ())
+        raise _untrusted([verdict], (_NOT_IN_FILE,) if verdict.has_none and not is_proven else ())
     return verdict.verified
 
 
