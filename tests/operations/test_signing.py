@@ -15,6 +15,9 @@ from tests.servers import signatures as made
 
 from imgpkg.errors import InvalidManifest, Untrusted
 from imgpkg.oci.reference import Reference
+from imgpkg.operations.copy.copy import copy
+from imgpkg.operations.copy.values import CopyOptions, CopySource
+from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push
 from imgpkg.operations.verification import verify_signatures
 from imgpkg.trust.key import SigningKey
@@ -167,3 +170,27 @@ def test_an_unsigned_push_signs_nothing(place, files, session):
     assert pushed.signature is None
     assert session.client.exists(_tag(Reference.parse(str(pushed.reference)))) is None
     assert make_image(session, place)
+
+
+@pytest.mark.parametrize("form", ["tag", "bundle"])
+@pytest.mark.parametrize("kind", ["tar", "layout"])
+def test_what_is_written_to_a_file_is_signed_in_it(place, files, session, tmp_path, kind, form):
+    _, key = key_of()
+    _, other = key_of()
+    path = tmp_path / "x"
+    options = {f"to_{kind}": path, "sign_key": key, "sign_format": form, "session": session}
+    pushed = push(files, image=f"{place}:v1", **options)
+    pull(tmp_path / "out", policy=Policy.signed_by([key.public]), session=session, **{kind: path})
+    assert (tmp_path / "out/app.yml").read_text() == "replicas: 1\n"
+    source = CopySource(**{kind: path})
+    with pytest.raises(Untrusted, match="1 is by another key"):
+        copy(source, to_repo=place, options=_accepting(other), session=session)
+    copy(source, to_repo=place, options=_accepting(key), session=session)
+    # There it is what a push would have made.
+    verified = verify_signatures(f"{place}:v1", policy=Policy.signed_by([key.public]), session=session)
+    assert verified.reference == pushed.reference
+    assert session.client.exists(pushed.signature)
+
+
+def _accepting(key):
+    return CopyOptions(policy=Policy.signed_by([key.public]))

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass
 from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
+
+if TYPE_CHECKING:
+    from imgpkg.oci.manifest import Manifest
 
 # At most 49 characters of a repository stand in front of the internal tag with `--repo-based-tags`. SHA-512
 # has more digits than a tag has characters.
@@ -32,6 +36,9 @@ class TagKind(Enum):
     REFERRERS = ""
 
 
+_ATTACHED = (TagKind.SIGNATURES, TagKind.ATTESTATIONS, TagKind.SBOM)
+
+
 @dataclass(frozen=True, slots=True)
 class DerivedTag:
     """A tag that is made from `digest`."""
@@ -50,3 +57,14 @@ class DerivedTag:
         if kind is not TagKind.IMAGE and not tag.startswith(_PREFIX):
             return None
         return cls(kind, Digest("sha256", match[1]))
+
+
+def attached_to(tag: str, manifest: Manifest) -> Digest | None:
+    """Return the digest of the image that a manifest with this tag is attached to; None for one of its own.
+
+    It is attached by cosign's tag or by its subject. With a tag that people have chosen it is one of its own.
+    """
+    derived = DerivedTag.parse(tag)
+    if derived is not None and derived.kind in _ATTACHED:
+        return derived.digest
+    return manifest.subject.digest if manifest.subject is not None and not tag else None

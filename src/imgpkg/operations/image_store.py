@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import Reader
 from imgpkg.content.store import Extent
 from imgpkg.dataclass import dataclass, field, replace
@@ -166,7 +167,12 @@ class ImageStore:
         root = self._opened.collected.root
         # The bundle that was asked for is marked; all others came with it.
         marked = [found for found in self.roots if root is not None and found.item.key == root.key]
-        return marked or list(self.roots)
+        if marked:
+            return marked
+        digests = {found.node.manifest.digest for found in self.roots}
+        # A signature is in the file because of the image that it is attached to.
+        own = (r for r in self.roots if attached_to(r.item.tag, r.node.manifest) not in digests)
+        return list(own) or list(self.roots)
 
     def _named(self, text: str) -> list[Root]:
         plain = [root for root in self.roots if text in (root.item.tag, str(root.node.manifest.digest))]

@@ -113,29 +113,44 @@ class _Delivery:
         is_file = bool(self.tar or self.layout)
         if is_file and lock_output:
             raise UsageError("Cannot output lock file with tar destination")
-        if is_file and self.key is not None:
-            raise UsageError("Expected no --sign-key with --to-tar or --to-oci-layout: only a push signs")
         return self
 
     def run(self, session: Session, layer: PackedLayer, built: BuiltImage, on_event: Hook) -> PushResult:
         """Write the image to the file, or push it."""
-        target, signature = self.target, None
+        target = self.target
         if self.tar or self.layout:
-            from imgpkg.operations.copy.file import write_built
-
-            write_built(
-                built,
-                layer,
-                target,
-                tar=self.tar,
-                layout=self.layout,
-                session=session,
-                on_event=on_event,
-            )
+            signature = self._write(session, layer, built, on_event)
         else:
             signature = _sign(session, target, built, self.key, self.form)
             _publish(session.client.primary, target, layer, built, on_event)
         return PushResult(target.repository.digest(built.manifest.digest), str(target.tag), signature)
+
+    def _write(
+        self, session: Session, layer: PackedLayer, built: BuiltImage, on_event: Hook
+    ) -> Reference | None:
+        """Write the image to the file, with its signature if there is a key, whose reference is returned."""
+        from imgpkg.operations.copy.file import write_built
+
+        signature = None
+        if self.key is not None:
+            from imgpkg.operations.signing import bundle_signature, tag_signature
+
+            signature = (
+                bundle_signature(built.manifest, self.key)
+                if self.form == "bundle"
+                else tag_signature(self.target, built.manifest, self.key)
+            )
+        write_built(
+            built,
+            layer,
+            self.target,
+            tar=self.tar,
+            layout=self.layout,
+            session=session,
+            on_event=on_event,
+            signature=signature,
+        )
+        return self.target.repository.digest(signature.manifest.digest) if signature is not None else None
 
 
 def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: StrPath) -> Reference:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import json
 from base64 import b64encode
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.bundle.image import signature_tag
-from imgpkg.dataclass import replace
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import InvalidManifest, NotFound
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
@@ -31,7 +32,7 @@ from imgpkg.trust.format import (
 )
 
 if TYPE_CHECKING:
-    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.oci.reference import Reference
     from imgpkg.registry.client import RegistryClient
     from imgpkg.trust.key import SigningKey
 
@@ -39,6 +40,23 @@ _EMPTY = "application/vnd.oci.empty.v1+json"
 _CONFIG = "application/vnd.oci.image.config.v1+json"
 # Signatures have no time: the same image has the same bytes on every machine.
 _NO_TIME = "0001-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True, slots=True)
+class SignatureImage:
+    """A manifest that holds signatures, with the bytes of the blobs that are new in it.
+
+    `tag` is cosign's tag for it, empty for one that refers to the image by its subject.
+    """
+
+    manifest: Manifest
+    blobs: tuple[tuple[Descriptor, bytes], ...] = field(repr=False)
+    tag: str = ""
+
+    @property
+    def config_raw(self) -> bytes:
+        """The bytes of its configuration."""
+        return next(data for blob, data in self.blobs if blob == self.manifest.config)
 
 
 def sign_tag(client: RegistryClient, image: Reference, manifest: Manifest, key: SigningKey) -> Reference:
@@ -59,17 +77,10 @@ def sign_tag(client: RegistryClient, image: Reference, manifest: Manifest, key: 
             raise InvalidManifest(f"{tag} holds no signatures, but {found.media_type}")
         if has_signed(client, image, [(str(tag), found)], key.public):
             return repository.digest(found.digest)
-    payload = SimpleSigning(manifest.digest, str(repository)).to_bytes()
-    note = {SIGNATURE: b64encode(key.sign(payload)).decode()}
-    layer = _pushed(client, repository, payload, SIMPLE_SIGNING, annotations=note)
-    document: dict[str, Any] = json.loads(found.raw) if found is not None else {"schemaVersion": 2}
-    # Raw layers: what another program has written beside them stays.
-    layers: list[dict[str, Any]] = [*(document.get("layers") or []), layer]
-    config = _pushed(client, repository, _config(layers), _CONFIG)
-    signed = _manifest({**document, "mediaType": media.OCI_MANIFEST, "config": config, "layers": layers})
-    client.push_manifest(tag, signed)
-    confirm_tag(client, tag, signed.digest)
-    return repository.digest(signed.digest)
+    signed = tag_signature(image, manifest, key, found)
+    _push(client, tag, signed)
+    confirm_tag(client, tag, signed.manifest.digest)
+    return repository.digest(signed.manifest.digest)
 
 
 def sign_bundle(client: RegistryClient, image: Reference, manifest: Manifest, key: SigningKey) -> Reference:
@@ -83,27 +94,57 @@ def sign_bundle(client: RegistryClient, image: Reference, manifest: Manifest, ke
             place = repository.digest(referrer.digest)
             if has_signed(client, image, [(str(place), client.manifest(place))], key.public):
                 return place
+    signed = bundle_signature(manifest, key)
+    place = repository.digest(signed.manifest.digest)
+    _push(client, place, signed)
+    return place
+
+
+def tag_signature(
+    image: Reference, manifest: Manifest, key: SigningKey, found: Manifest | None = None
+) -> SignatureImage:
+    """Return what cosign's tag should name: the signatures of `found`, and one more by `key`."""
+    payload = SimpleSigning(manifest.digest, str(image.repository)).to_bytes()
+    blob = Descriptor(SIMPLE_SIGNING, Digest.of(payload), len(payload))
+    note = {SIGNATURE: b64encode(key.sign(payload)).decode()}
+    document: dict[str, Any] = json.loads(found.raw) if found is not None else {"schemaVersion": 2}
+    # Raw layers: what another program has written beside them stays.
+    layers: list[dict[str, Any]] = [
+        *(document.get("layers") or []),
+        {**_entry(blob), "annotations": note},
+    ]
+    config = _config(layers)
+    described = Descriptor(_CONFIG, Digest.of(config), len(config))
+    document |= {"mediaType": media.OCI_MANIFEST, "config": _entry(described), "layers": layers}
+    blobs = ((blob, payload), (described, config))
+    return SignatureImage(_manifest(document), blobs, signature_tag(manifest.digest))
+
+
+def bundle_signature(manifest: Manifest, key: SigningKey) -> SignatureImage:
+    """Return a manifest that refers to `manifest`, with a sigstore bundle in which `key` signs it."""
     statement = Statement(SIGNED, (manifest.digest,)).to_bytes()
     unsigned = Envelope(PAYLOAD_TYPE, statement)
     envelope = replace(unsigned, signatures=(key.sign(unsigned.message, of_curve=True),))
     content = bundle_bytes(envelope, key_hint(key.public.der))
-    signed = _manifest(
-        {
-            "schemaVersion": 2,
-            "mediaType": media.OCI_MANIFEST,
-            "artifactType": BUNDLE_TYPE,
-            "config": _pushed(client, repository, b"{}", _EMPTY),
-            "layers": [_pushed(client, repository, content, BUNDLE_TYPE)],
-            "subject": _entry(manifest.descriptor),
-            "annotations": {
-                CONTENT_NOTE: "dsse-envelope",
-                PREDICATE_TYPE_NOTE: SIGNED,
-            },
-        }
-    )
-    place = repository.digest(signed.digest)
-    client.push_manifest(place, signed)
-    return place
+    blob = Descriptor(BUNDLE_TYPE, Digest.of(content), len(content))
+    config = Descriptor(_EMPTY, Digest.of(b"{}"), len(b"{}"))
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "artifactType": BUNDLE_TYPE,
+        "config": _entry(config),
+        "layers": [_entry(blob)],
+        "subject": _entry(manifest.descriptor),
+        "annotations": {CONTENT_NOTE: "dsse-envelope", PREDICATE_TYPE_NOTE: SIGNED},
+    }
+    return SignatureImage(_manifest(document), ((blob, content), (config, b"{}")))
+
+
+def _push(client: RegistryClient, place: Reference, signed: SignatureImage) -> None:
+    for blob, data in signed.blobs:
+        # A partial and no lambda: the loop goes on before the body is read again.
+        client.push_blob(place.repository, blob, partial(io.BytesIO, data), check=False)
+    client.push_manifest(place, signed.manifest)
 
 
 def _config(layers: list[dict[str, Any]]) -> bytes:
@@ -117,20 +158,6 @@ def _config(layers: list[dict[str, Any]]) -> bytes:
         "config": {},
     }
     return _json(document)
-
-
-def _pushed(
-    client: RegistryClient,
-    repository: Repository,
-    data: bytes,
-    media_type: str,
-    *,
-    annotations: dict[str, str] | None = None,
-) -> dict[str, Any]:
-    """Push a blob, and return its descriptor as JSON."""
-    blob = Descriptor(media_type, Digest.of(data), len(data))
-    client.push_blob(repository, blob, lambda: io.BytesIO(data), check=False)
-    return {**_entry(blob), **({"annotations": annotations} if annotations else {})}
 
 
 def _entry(descriptor: Descriptor) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import attestation_tag, signature_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, NotFound, NotInFile, Untrusted, VerificationError, doing
-from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, BlobMove
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from imgpkg.trust.key import PublicKey
     from imgpkg.trust.policy import PolicyRule
 
-_ATTACHED = expression(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})\.(?:sig|att|sbom)")
 _MOST_LINES = 20
 _NOT_IN_FILE = (
     "The file has no signature of it: make the file with --cosign-signatures, which takes the signatures "
@@ -296,7 +295,7 @@ class _Copy:
         tagged = {
             item.reference.repository.tag(item.tag): manifest
             for item, manifest in items
-            if _ATTACHED.fullmatch(item.tag)
+            if item.tag and attached_to(item.tag, manifest) is not None
         }
         return _Registry(self._opened.session.client, tagged)
 
@@ -360,15 +359,7 @@ class _Copy:
 
 
 def _target(root: Root) -> Digest | None:
-    """Return the digest of the image that `root` is attached to, by its subject or by cosign's tag.
-
-    An image that has a tag of a user besides is an image of its own.
-    """
-    match = _ATTACHED.fullmatch(root.item.tag)
-    if match is not None and len(match[2]) == 2 * {"sha256": 32, "sha512": 64}[match[1]]:
-        return Digest(match[1], match[2])
-    subject = root.node.manifest.subject
-    return subject.digest if subject is not None and not root.item.tag else None
+    return attached_to(root.item.tag, root.node.manifest)
 
 
 def _untrusted(refused: list[_Verdict], hints: tuple[str, ...]) -> Untrusted:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy.plan import BlobMove, TransferPlan
+    from imgpkg.operations.signing import SignatureImage
     from imgpkg.session import Session
     from imgpkg.values import StrPath
 
@@ -84,8 +85,9 @@ def write_built(
     layout: StrPath,
     session: Session,
     on_event: Hook,
+    signature: SignatureImage | None = None,
 ) -> None:
-    """Write a new image to the tar file `tar` or the layout folder `layout`.
+    """Write a new image, and its signature if there is one, to the tar file `tar` or the layout `layout`.
 
     The file records that it was read from `target`, as a copy of the pushed image would. Raises LocalIOError
     or ArchiveError.
@@ -95,10 +97,18 @@ def write_built(
     # As a copy records the bundle, or the image, that it was asked for.
     origin, labels = (str(reference), ROOT_LABELS) if image.is_bundle else ("", EMPTY)
     item = Item(reference, target.tag or "", origin, labels, image)
-    plan = plan_of((Root(item, Node(image)),), include_non_distributable=True)
+    roots = [Root(item, Node(image))]
+    contents = {blob.digest: data for blob, data in (signature.blobs if signature is not None else ())}
+    if signature is not None:
+        place = target.repository.digest(signature.manifest.digest)
+        signed = Image(place, signature.manifest, signature.config_raw)
+        roots.append(Root(Item(place, signature.tag, image=signed), Node(signed)))
+    plan = plan_of(tuple(sorted(roots, key=lambda root: root.item.key)), include_non_distributable=True)
 
     def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
-        return layer.open() if move.descriptor.digest == layer.descriptor.digest else BytesIO(built.config)
+        digest = move.descriptor.digest
+        is_layer = digest == layer.descriptor.digest
+        return layer.open() if is_layer else BytesIO(contents.get(digest, built.config))
 
     opened = OpenedSource(Collected((item,)), plan, open_blob)
     log = Log(on_event, is_quiet=True)
