@@ -6,6 +6,8 @@ import dataclasses
 import os
 import pickle
 import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from tests.operations.making import make_image, make_index
@@ -107,6 +109,31 @@ def test_each_reference_is_requested_once(lock, embedded_registry, session):
             ("HEAD", "/v2/locked/once/manifests/v1"),
         ]
     )
+
+
+def test_several_references_are_requested_at_the_same_time(open_session):
+    """After the first, which finds out how the registry is reached, the server answers three at a time."""
+    meeting, first = threading.Barrier(3), threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            if not first.acquire(blocking=False):
+                meeting.wait(timeout=20)
+            self.send_response(200)
+            self.send_header("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+            self.send_header("Docker-Content-Digest", f"sha256:{'5' * 64}")
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+
+        def log_message(self, *_):
+            """Nothing is logged."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        names = [f"127.0.0.1:{server.server_port}/a/app{n}" for n in range(7)]
+        result = imgpkg.lock_images(images=names, session=open_session(concurrency=3))
+        server.shutdown()
+    assert {image.digest.hex for image in result.lock.images} == {"5" * 64}
 
 
 class TestWhatIsNotResolved:
@@ -273,7 +300,7 @@ class TestAFile:
         path.write_text(text)
         with pytest.raises(errors.InvalidLock) as caught:
             lock(pod(f"{app}:v2"), output=path)
-        assert "imgpkg lock resolves it when the file is given with -f as well." in caught.value.hints
+        assert caught.value.hints[-1].startswith("imgpkg lock resolves tags to digests: imgpkg lock -f FILE")
         assert path.read_text() == text
 
 

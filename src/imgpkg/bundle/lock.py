@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # The reference as the configuration has it, of which the image was found; kbld writes and reads it too.
 ID_ANNOTATION = "kbld.carvel.dev/id"
+HOW_TO_LOCK = "imgpkg lock resolves tags to digests: imgpkg lock -f FILE -o FILE, the same file for both."
 # The words of the original's errors.
 _IMAGES, _BUNDLE = "images lock", "bundle lock"
 _MODE = 0o600
@@ -67,8 +68,14 @@ class LockEntry:
 
     def locked(self, name: str) -> LockedImage:
         """Return the image; raise InvalidLock, whose hint names its place in the file `name`."""
-        reference = _digest_reference(self.text, look_at(name, self.at), (self.line, self.column))
+        hints = (look_at(name, self.at), *([HOW_TO_LOCK] if self.lacks_digest else []))
+        reference = _digest_reference(self.text, hints, (self.line, self.column))
         return LockedImage(reference, self.annotations)
+
+    @property
+    def lacks_digest(self) -> bool:
+        """Whether the reference is a tag, or nothing but a name."""
+        return bool(self.text) and "@" not in self.text
 
 
 def read_entries(data: bytes, name: str) -> tuple[LockEntry, ...]:
@@ -104,8 +111,8 @@ def find_problems(data: bytes, name: str) -> tuple[LockProblem, ...]:
         try:
             digest = entry.locked(name).digest
         except InvalidLock as error:
-            has_digest = not entry.text or "@" in entry.text
-            problems.append(LockProblem(entry.line, entry.column, str(error), lacks_digest=not has_digest))
+            place = entry.line, entry.column
+            problems.append(LockProblem(*place, str(error), lacks_digest=entry.lacks_digest))
             continue
         text = entry.annotations.get(ID_ANNOTATION, "")
         if text and named.setdefault(text, digest) != digest:
@@ -203,7 +210,7 @@ class BundleLock:
         with doing(f"Validating {_BUNDLE}"):
             header.check("BundleLock")
             image, tag, hint = bundle
-            return cls(_digest_reference(image, hint), tag, image)
+            return cls(_digest_reference(image, (hint,)), tag, image)
 
     def to_bytes(self) -> bytes:
         """Return the normal form of the file, with the canonical reference."""
@@ -271,12 +278,12 @@ def _bundle_fields(item: Field) -> tuple[str, str, str]:
     return texts["image"], texts["tag"], item.hint()
 
 
-def _digest_reference(text: str, hint: str, place: tuple[int, int] = (0, 0)) -> Reference:
+def _digest_reference(text: str, hints: tuple[str, ...], place: tuple[int, int] = (0, 0)) -> Reference:
     try:
         return Reference.parse_digest(text)
     except InvalidReference as error:
         # A reference of the form user:password@host is refused, and its password is not printed.
-        raise _not_a_digest(without_login(text), (f"{error}.", hint), place) from error
+        raise _not_a_digest(without_login(text), (f"{error}.", *hints), place) from error
 
 
 def _not_a_digest(text: str, hints: tuple[str, ...] = (), place: tuple[int, int] = (0, 0)) -> InvalidLock:

@@ -240,14 +240,7 @@ class _Older:
         for entry in self._entries:
             if entry.annotations.get(ID_ANNOTATION, entry.text) in texts:
                 continue
-            try:
-                locked = entry.locked(os.fspath(self._path))
-            except InvalidLock as error:
-                error.hints = (
-                    *error.hints,
-                    "imgpkg lock resolves it when the file is given with -f as well.",
-                )
-                raise
+            locked = entry.locked(os.fspath(self._path))
             is_ours = ID_ANNOTATION in entry.annotations and not self._is_input
             (removed if is_ours else own).append(locked)
         return own, tuple(removed)

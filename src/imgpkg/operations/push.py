@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 DEFAULT_EXCLUSIONS = (".git",)
 _LATER = "the bundle can be pushed, and not be pulled or copied"
-_HOW_TO_LOCK = "imgpkg lock resolves tags to digests: imgpkg lock -f FILE -o FILE, the same file for both."
 _NO_LABELS: Mapping[str, str] = MappingProxyType({})
 # The label makes an image a bundle, and is reserved for that.
 _BUNDLE_LABELS = MappingProxyType({BUNDLE_LABEL: "true"})
@@ -193,7 +192,7 @@ def _check_lock(folder: str, *, strict: bool, on_event: Hook) -> None:
     # An image has no such folder.
     if not folder:
         return
-    from imgpkg.bundle.lock import find_problems, read_file
+    from imgpkg.bundle.lock import HOW_TO_LOCK, find_problems, read_file
 
     path = os.path.join(folder, IMAGES)
     shown = _relative(path)
@@ -203,7 +202,7 @@ def _check_lock(folder: str, *, strict: bool, on_event: Hook) -> None:
         raise InvalidLock(
             f"{shown} cannot be used later",
             lines=tuple(f"  {line}" for line in lines),
-            hints=(_HOW_TO_LOCK,) if any(problem.lacks_digest for problem in problems) else (),
+            hints=(HOW_TO_LOCK,) if any(problem.lacks_digest for problem in problems) else (),
             place=(problems[0].line, problems[0].column),
         )
     for line, problem in zip(lines, problems, strict=True):
