@@ -288,8 +288,28 @@ class TestIndexes:
         assert digests(plan.kept) == [index.digest]
         assert len(plan.removed) == 1
 
+    def test_keep_entries_of_a_kind_that_is_not_known_yet(self, session, small):
+        future = image(session, small, "future", tag="old")
+        raw = session.client.manifest(future).raw
+        entry = put_blob(session, small, raw, "application/vnd.example.future+json")
+        document = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [entry]}
+        put_manifest(session, small, document, "v1")
+        plan = plan_of(session, small, "v1")
+        assert future.digest in digests(plan.kept)
+        assert plan.removed == ()
+
 
 class TestSubjects:
+    @pytest.mark.parametrize("kind", [media.OCI_ARTIFACT, media.ORAS_ARTIFACT])
+    def test_keep_artifacts_of_the_older_kinds(self, session, small, kind):
+        subject = image(session, small, "one", tag="v1")
+        about = {"mediaType": media.OCI_MANIFEST, "digest": str(subject.digest), "size": 5}
+        made = put_manifest(session, small, {"mediaType": kind, "blobs": [], "subject": about}, "sbom")
+        alone = put_manifest(session, small, {"mediaType": kind, "blobs": []}, "alone")
+        plan = plan_of(session, small, "v1")
+        assert digests(plan.kept) == [subject.digest, made.digest]
+        assert digests(plan.removed) == [alone.digest]
+
     def test_of_an_artifact_that_is_kept_stay(self, session, place):
         subject, other = image(session, place, "one", tag="v1"), image(session, place, "two", tag="v2")
         artifact = refer(session, subject, "sbom", tag="sbom")

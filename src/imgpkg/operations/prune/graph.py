@@ -34,6 +34,7 @@ _WHOLES = frozenset({Tie.CHILD, Tie.NAMED})
 class GraphNode:
     """A manifest of the repository; sizes are in bytes.
 
+    `children` is all that an index lists, also what looks like a blob and may be of a later kind of manifest.
     `images` are those of the lock of a bundle, `referrers` what the API of the registry lists, `blobs` the
     configuration and layers with their sizes. `problem` says why it is not known what the manifest needs.
     """
@@ -56,7 +57,9 @@ class GraphNode:
     def links(self) -> tuple[Digest, ...]:
         """Return the digests of all manifests that this one, or the registry for it, names."""
         subject = () if self.subject is None else (self.subject,)
-        return (*self.children, *self.images, *self.referrers, *subject)
+        blobs = {digest for digest, _ in self.blobs}
+        children = (child for child in self.children if child not in blobs)
+        return (*children, *self.images, *self.referrers, *subject)
 
 
 class Graph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import with_config
@@ -15,6 +16,7 @@ from imgpkg.errors import (
     doing,
 )
 from imgpkg.oci import media
+from imgpkg.oci.descriptor import Descriptor
 from imgpkg.operations.prune.graph import Graph, GraphNode
 
 if TYPE_CHECKING:
@@ -100,18 +102,18 @@ class _RepositoryReading:
             return manifest
         referrers = self._client.referrers(self._repository, manifest.digest, tag_scheme=False)
         images: tuple[Digest, ...] = ()
-        problem = ""
+        subject, problem = None, ""
         try:
-            images = self._images(manifest)
+            images, subject = self._images(manifest), _subject(manifest)
         except _DAMAGE as error:
             problem = str(error)
         return GraphNode(
             manifest.digest,
             manifest.media_type,
             manifest.descriptor.size,
-            tuple(child.digest for child in manifest.children),
+            tuple(child.digest for child in manifest.manifests),
             images,
-            None if manifest.subject is None else manifest.subject.digest,
+            subject,
             tuple(referrer.digest for referrer in referrers),
             tuple({part.digest: part.size for part in manifest.parts()}.items()),
             problem,
@@ -129,3 +131,14 @@ class _RepositoryReading:
         with doing("Reading ImagesLock file"):
             lock = fetch_images_lock(self._client, image)
         return tuple(dict.fromkeys(locked.digest for locked in lock.images))
+
+
+def _subject(manifest: Manifest) -> Digest | None:
+    """Return the subject, also of the kinds of manifests that were only for artifacts."""
+    if manifest.subject is not None:
+        return manifest.subject.digest
+    if manifest.media_type not in (media.OCI_ARTIFACT, media.ORAS_ARTIFACT):
+        return None
+    # Its form was checked when the manifest was parsed, which keeps no fields of these kinds.
+    found = json.loads(manifest.raw).get("subject")
+    return None if found is None else Descriptor.read(found).digest
