@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.operations.conftest import read_tree
-from tests.operations.making import make_image
+from tests.operations.making import make_bundle, make_image
 from tests.servers.signatures import MAKERS, public_pem
 
 import imgpkg
+from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.cli.arguments import Parser
 from imgpkg.cli.commands import locate
 from imgpkg.operations.tag import list_tags
@@ -133,6 +134,20 @@ def test_the_commands_of_the_page_of_locks_run(places, session, tmp_path):
     assert written == re.sub(r"sha256:[0-9a-f]{64}", str(image.digest), lock)
     inside = places(f"{INSIDE}/apps/bundle@{image.digest}")
     assert "".join(printed) == document.replace(places(f"{OUTSIDE}/team/app:v1"), inside)
+
+
+def test_the_page_of_choosing_works(places, session, tmp_path):
+    address = places(OUTSIDE)
+    app, other = (make_image(session, f"{address}/team/{name}", [name], tag="v7") for name in ("app", "db"))
+    make_bundle(session, f"{address}/team/bundle:v1", {other: {}}, tmp_path / "bundle")
+    ImagesLock((LockedImage(other, {"from": "lock"}),)).write(tmp_path / "images.yml")
+    for text in blocks(ROOT / "docs/choosing.md", "console"):
+        for words in commands(places(text)):
+            argv = [sys.executable, "-m", "imgpkg", *words]
+            done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert (done.returncode, done.stderr) == (0, ""), words
+    written = ImagesLock.from_path(tmp_path / "month.yml")
+    assert [image.digest for image in written.images][1:] == [app.digest, other.digest]
 
 
 def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeypatch):

@@ -300,8 +300,8 @@ class TestSignatures:
 
 
 class TestOptions:
-    @pytest.mark.parametrize("source", [CopySource(), CopySource(image="a/b", bundle="c/d")])
-    def test_name_exactly_one_source(self, session, source):
+    @pytest.mark.parametrize("source", [CopySource(), CopySource(image="a/b", tar="c.tar")])
+    def test_name_a_source_and_no_file_beside_it(self, session, source):
         with pytest.raises(errors.UsageError, match=r"^Expected either --lock, --bundle"):
             copy_to_repository(source, "a/b", session=session)
 

@@ -96,6 +96,11 @@ def text(name: str, usage: str, *, short: str = "", default: str = "") -> Flag:
     return Flag(name, ValueType.STRING, usage, short, default)
 
 
+def texts(name: str, usage: str, *, short: str = "") -> Flag:
+    """Return a flag that may be repeated, each time with any text."""
+    return Flag(name, ValueType.ARRAY, f"{usage} (may be repeated)", short)
+
+
 @dataclass
 class Parsed:
     """The result of parsing: values by flag key, names of given flags, other words, and notes to print."""

@@ -5,18 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.cli import auth_commands
-from imgpkg.cli.arguments import Flag, ValueType, switch, text
-from imgpkg.cli.command import (
-    BUNDLE,
-    FROM_REGISTRY,
-    IMAGE,
-    PLACE,
-    REGISTRY,
-    SIGN,
-    TO_REGISTRY,
-    VERIFY,
-    Command,
-)
+from imgpkg.cli.arguments import Flag, ValueType, switch, text, texts
+from imgpkg.cli.command import BUNDLE, FROM_REGISTRY, IMAGE, REGISTRY, SIGN, TO_REGISTRY, VERIFY, Command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,12 +119,11 @@ COPY = Command(
     ("copy",),
     "Copy images and bundles between registries, tar files and OCI layouts",
     (
-        text("bundle", "Bundle to copy, with all images and bundles that it names", short="b"),
-        text("image", "Image to copy, such as registry.example.com/team/app:v1", short="i"),
-        text("lock", "BundleLock or ImagesLock file that names what to copy"),
+        texts("bundle", "Bundle to copy, with all images and bundles that it names", short="b"),
+        texts("image", "Image to copy, such as registry.example.com/team/app:v1", short="i"),
+        texts("lock", "BundleLock or ImagesLock file that names what to copy"),
         text("lock-output", "File to write a lock of the copied references to; only with --to-repo"),
         text("to-repo", "Repository to copy to, such as registry.inside.example/team/bundle"),
-        *PLACE,
         text("to-tar", "Tar file to write"),
         text("tar", "Tar file to copy from, as --to-tar has written it"),
         text("to-oci-layout", "Folder to write as an OCI image layout"),

@@ -100,7 +100,7 @@ def copy(context: Context) -> None:
     flags = context.flags
     source, options = _copy_source(flags), _copy_options(flags)
     # Before the sessions are opened: a wrong combination must not wait for a password.
-    _check_copy(flags, source, options)
+    _check_copy(flags, source)
     with open_sides(context) as (session, source_session):
         # Also without --dry-run: the check ends the command before anything is written.
         reports = _checked(context, session, source_session, source, options) if flags.is_on("check") else ()
@@ -115,12 +115,18 @@ def _copy_source(flags: Parsed) -> CopySource:
 
     # Which of them exclude each other is checked by the source itself, with the texts of the original.
     return CopySource(
-        image=flags.text("image"),
-        bundle=flags.text("bundle"),
-        lock=flags.text("lock"),
+        images=_given(flags, "image"),
+        bundles=_given(flags, "bundle"),
+        locks=_given(flags, "lock"),
         tar=flags.text("tar"),
         layout=flags.text("from-oci-layout"),
     )
+
+
+def _given(flags: Parsed, name: str) -> tuple[str, ...]:
+    texts = flags.texts(name)
+    # A flag that is given once, and empty, counts as not given, as in the original.
+    return () if texts == ("",) else texts
 
 
 def _copy_options(flags: Parsed) -> CopyOptions:
@@ -132,11 +138,10 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         cosign_signatures=flags.is_on("cosign-signatures"),
         referrers=flags.is_on("referrers"),
         policy=_policy(flags),
-        to_tags=tuple(flags.texts("to-tag")),
     )
 
 
-def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None:
+def _check_copy(flags: Parsed, source: CopySource) -> None:
     """Refuse a wrong combination of flags before a password is read from standard input."""
     from imgpkg.cli.sides import check_sides
     from imgpkg.operations.copy.copy import check_destination
@@ -146,7 +151,6 @@ def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None
         to_repo=flags.text("to-repo"),
         to_tar=flags.text("to-tar"),
         to_layout=flags.text("to-oci-layout"),
-        options=options,
         lock_output=flags.text("lock-output"),
         resume=flags.is_on("resume"),
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from imgpkg.oci.reference import Reference
+    from imgpkg.values import StrPath
 
 
 def check_copy(
@@ -41,7 +42,7 @@ def check_copy(
     to: tuple[AccessReport, ...] = ()
     if to_repo:
         # The destination is checked with its own session, which has the login that writes.
-        to = (check_access(str(parse_destination(to_repo, options)), session=session, push=True),)
+        to = (check_access(str(parse_destination(to_repo)), session=session, push=True),)
     first = _by_repository(_named(source, _disclosure(reading, source, to)))
     reports = _checked(first, reading)
     # A source that cannot be read has no manifests to follow.
@@ -62,10 +63,18 @@ def _named(source: CopySource, disclosure: Disclosure) -> Iterable[Reference]:
     """Return what is read first, without any request; warn before a login goes to where a lock leads."""
     if source.is_local:
         return ()
-    if not source.lock:
-        return (parse_any(source.image or source.bundle),)
+    named = [parse_any(part.image or part.bundle) for part in source.parts if not part.lock]
+    if len(source.parts) > 1:
+        disclosure.name(*(reference.repository.registry for reference in named))
+    for part in source.parts:
+        if part.lock:
+            named += _locked(part.lock, disclosure)
+    return named
+
+
+def _locked(path: StrPath, disclosure: Disclosure) -> list[Reference]:
     with doing("Trying to read bundle or images lock file"):
-        lock = read_lock(source.lock)
+        lock = read_lock(path)
     named = [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else [lock.reference]
     disclosure.name_single(named)
     disclosure.approach(*named)

@@ -45,10 +45,11 @@ class Record:
 class Collected:
     """What to copy: the items, and a record for each bundle among them.
 
-    `root` is the item of the root bundle, None for other sources. `images_lock` is set if the source is an
-    images lock, or a file that was made from one. `has_other_bundles` is true if there are bundles but the
-    root is unknown, as in tar files of old versions. `incomplete` are the bundles whose images are not
-    all in the file, with the number of those that are missing.
+    `root` is the item of the root bundle, None for other sources and for several of them. `images_lock` is
+    set if the source is an images lock, several sources, or a file that was made from one of these.
+    `has_other_bundles` is true if there are bundles but the root is unknown, as in tar files of old versions.
+    `incomplete` are the bundles whose images are not all in the file, with the number of those that are
+    missing.
     """
 
     items: tuple[Item, ...]
@@ -114,6 +115,41 @@ def collect_lock(
     root = _root(client, lock.reference, workers, disclosure, expect)
     item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
     return Collected((*_members(root, with_origin=False), item), item, _records(root))
+
+
+def merged(parts: Sequence[Collected]) -> Collected:
+    """Return what several sources name; its images lock has everything that was asked for, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    lock = ImagesLock(tuple(image for part in parts for image in _asked(part)))
+    labels = _labels(lock)
+    items: dict[tuple[str, str], Item] = {}
+    for item in (item for part in parts for item in part.items):
+        own = {key: text for key, text in item.labels.items() if key != LOCK_LABEL}
+        position = EMPTY if item.reference.digest is None else labels.get(item.reference.digest, EMPTY)
+        marked = replace(item, labels=FrozenDict({**own, **position}))
+        items[item.key] = _joined(items[item.key], marked) if item.key in items else marked
+    records = {record.bundle: record for part in parts for record in part.records}
+    return Collected(tuple(items.values()), records=tuple(records.values()), images_lock=lock)
+
+
+def _asked(part: Collected) -> tuple[LockedImage, ...]:
+    if part.images_lock is not None:
+        return part.images_lock.images
+    # Without a root it is one image.
+    items = part.items if part.root is None else (part.root,)
+    return tuple(LockedImage(item.reference) for item in items)
+
+
+def _joined(one: Item, other: Item) -> Item:
+    """Return the item of an image that several sources name, once perhaps as a root bundle."""
+    return replace(
+        one,
+        origin=one.origin or other.origin,
+        labels=FrozenDict({**one.labels, **other.labels}),
+        image=one.image or other.image,
+        elsewhere=one.elsewhere or other.elsewhere,
+    )
 
 
 def signatures(client: RegistryClient, items: Sequence[Item], workers: Workers) -> list[Item]:
@@ -189,8 +225,10 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers, 
 
 def _lock_labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
     """Return the label of each image of `lock`; a lock without annotations has none, as in the Go version."""
-    if not any(image.annotations for image in lock.images):
-        return {}
+    return _labels(lock) if any(image.annotations for image in lock.images) else {}
+
+
+def _labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
     entries: dict[Digest, list[tuple[int, dict[str, str]]]] = {}
     for at, image in enumerate(lock.images):
         entries.setdefault(image.digest, []).append((at, dict(image.annotations)))
@@ -203,8 +241,9 @@ def _lock_labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
 def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     """Return the images lock that the labels of `items` describe, None if no item has such a label.
 
-    Images that were not in the lock come after those that were; signatures of the latter are left out.
-    Raises ArchiveError for a damaged label.
+    Images that were not in the lock come after those that were; signatures of the latter are left out. Of
+    several sources with a bundle among them, the lock has what was asked for and nothing else. Raises
+    ArchiveError for a damaged label.
     """
     all_items = sorted(items, key=lambda item: str(item.reference))
     entries: dict[tuple[int, str], LockedImage] = {}
@@ -216,10 +255,17 @@ def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     if not entries:
         return None
     locked = [entries[key] for key in sorted(entries)]
+    if is_of_several(all_items):
+        return ImagesLock(tuple(locked))
     digests = {image.digest for image in locked}
     signed = {signature_tag(digest) for digest in digests}
     others = (item for item in all_items if item.reference.digest not in digests and item.tag not in signed)
     return ImagesLock((*locked, *(LockedImage(item.reference) for item in others)))
+
+
+def is_of_several(items: Iterable[Item]) -> bool:
+    """Return whether `items` were asked for by several sources, with a bundle among them."""
+    return any(ROOT_BUNDLE_LABEL in item.labels and LOCK_LABEL in item.labels for item in items)
 
 
 def _lock_entries(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:

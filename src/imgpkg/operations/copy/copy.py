@@ -52,13 +52,7 @@ def copy(
     """
     reader = source_session or session
     check_destination(
-        source,
-        to_repo=to_repo,
-        to_tar=to_tar,
-        to_layout=to_layout,
-        options=options,
-        lock_output=lock_output,
-        resume=resume,
+        source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, lock_output=lock_output, resume=resume
     )
     if to_tar:
         return copy_to_tar(source, to_tar, session=reader, options=options, resume=resume, on_event=on_event)
@@ -81,7 +75,6 @@ def check_destination(
     to_repo: str,
     to_tar: StrPath,
     to_layout: StrPath,
-    options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     resume: bool = False,
 ) -> None:
@@ -95,8 +88,6 @@ def check_destination(
         raise UsageError("Cannot output lock file with tar destination")
     if not to_tar and resume:
         raise UsageError("Flag --resume can only be used when copying to tar")
-    if not to_repo and options.to_tags:
-        raise UsageError("Flag --to-tag can only be used when copying to a repository")
 
 
 def copy_to_repository(
@@ -114,7 +105,7 @@ def copy_to_repository(
     A bundle is copied with everything that it names, to any depth. Blobs are streamed from the source to the
     destination, or mounted if both are in one registry; blobs and manifests that are there are skipped. From
     a tar file or layout, only the destination is contacted. `lock_output` is a file to write, a BundleLock if
-    a bundle was copied and an ImagesLock otherwise.
+    a bundle was copied and an ImagesLock otherwise; for several sources an ImagesLock of them all.
 
     `source_session` is the session that reads, if it is not `session`, which then only writes: each side has
     settings and credentials of its own. Stopping either of them ends the copy.
@@ -124,7 +115,7 @@ def copy_to_repository(
     """
     source.check()
     lock = _lock_place(source, lock_output) if lock_output else ""
-    repository = parse_destination(to_repo, options)
+    repository = parse_destination(to_repo)
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
     reader = source_session or session
@@ -162,7 +153,7 @@ def copy_to_tar(
     from imgpkg.content.archive.writer import tar_output
     from imgpkg.operations.copy.file import write_archive
 
-    check_destination(source, to_repo="", to_tar=path, to_layout="", options=options)
+    check_destination(source, to_repo="", to_tar=path, to_layout="")
     shown = os.fspath(path)
     target = tar_output(shown)
     log = Log(on_event)
@@ -188,7 +179,7 @@ def copy_to_layout(
     from imgpkg.content.layout import output_layout
     from imgpkg.operations.copy.file import write_layout
 
-    check_destination(source, to_repo="", to_tar="", to_layout=path, options=options)
+    source.check()
     shown = os.fspath(path)
     target = output_layout(shown)
     log = Log(on_event)
@@ -200,7 +191,9 @@ def copy_to_layout(
 
 def _lock_place(source: CopySource, lock_output: StrPath) -> str:
     """Return the absolute path of the lock file; raise LocalIOError, or UsageError if it is the source."""
-    with doing("Writing images config" if source.lock or source.image else "Writing bundle config"):
+    first = source.parts[0]
+    names_images = bool(first.lock or first.image) or len(source.parts) > 1
+    with doing("Writing images config" if names_images else "Writing bundle config"):
         place = output_file(lock_output)
     if source.tar and os.path.exists(source.tar) and os.path.realpath(source.tar) == place:
         raise UsageError("Expected --lock-output to be another file than --tar")
@@ -222,9 +215,7 @@ def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: S
     elif collected.images_lock is not None:
         _relocated(collected.images_lock, result).write(path, shown)
     else:
-        # An image with several tags is there once.
-        places = dict.fromkeys(copied.destination for copied in result.images)
-        ImagesLock(tuple(map(LockedImage, places))).write(path, shown)
+        ImagesLock(tuple(LockedImage(copied.destination) for copied in result.images)).write(path, shown)
 
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:

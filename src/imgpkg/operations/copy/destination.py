@@ -11,7 +11,7 @@ from imgpkg.bundle.image import internal_tag, repository_based_tag
 from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, NotFound, RegistryError, doing
-from imgpkg.operations.copy.plan import nodes_of
+from imgpkg.operations.copy.plan import check_tags, nodes_of
 from imgpkg.registry.uploads import WORTH_ASKING
 
 if TYPE_CHECKING:
@@ -245,8 +245,9 @@ def survey(
 ) -> Survey:
     """Return what of `plan` and `records` the destination lacks; nothing is written.
 
-    Raises an error of the registry.
+    Raises UsageError for two images with one tag, or an error of the registry.
     """
+    check_tags(plan.roots, str(to.repository))
     # An image may be a root twice, with two tags of the user: it is uploaded once.
     distinct = {to.tag_of(root): root for root in plan.roots}
     wanted = {tag: root.node.manifest.digest for tag, root in distinct.items()}

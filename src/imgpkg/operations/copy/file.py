@@ -16,7 +16,7 @@ from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
 from imgpkg.oci.descriptor import EMPTY
 from imgpkg.operations.copy.collection import ROOT_LABELS, Collected
-from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, nodes_of, plan_of
+from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, check_tags, nodes_of, plan_of
 from imgpkg.operations.copy.values import Log
 from imgpkg.operations.workers import open_workers
 
@@ -65,6 +65,7 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
     """Write the plan of `opened` to the layout folder `path`; errors name it `shown`."""
     from imgpkg.operations.copy.store import marks_of
 
+    check_tags(opened.plan.roots, shown)
     layout = Layout.create(path, shown)
     _fill(opened.plan, layout, opened.open_blob, session=session, log=log)
     # Blobs, then manifests, then index.json: what the index lists is complete at any time.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from imgpkg.bundle.graph import approach_freely
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.dataclass import dataclass, field
-from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
+from imgpkg.errors import InvalidManifest, NotFound, RegistryError, UsageError, doing
 from imgpkg.oci.descriptor import Descriptor, file_position_of
 from imgpkg.oci.reference import Reference
 from imgpkg.values import FrozenDict
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
+# The tags of signatures and the like are made from a digest.
+_ATTACHED = ("sha256-", "sha512-")
 # Real indexes are nested two or three deep; a hostile registry could nest them without end.
 _MAX_DEPTH = 32
 
@@ -97,6 +99,22 @@ def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
     for root in roots:
         _gather(root.node, seen, lambda node: node.image.reference)
     return seen.values()
+
+
+def check_tags(roots: Iterable[Root], place: str) -> None:
+    """Raise UsageError for two images that a user has given one tag, which names one image in `place`."""
+    named: dict[str, Root] = {}
+    for root in roots:
+        tag = root.item.tag
+        # Signatures of one image may differ from repository to repository, and have its tag.
+        if not tag or tag.startswith(_ATTACHED):
+            continue
+        first = named.setdefault(tag, root)
+        if first.node.manifest.digest != root.node.manifest.digest:
+            raise UsageError(
+                f"Expected one image for the tag '{tag}' in {place}, and not two: {first.item.reference} and "
+                f"{root.item.reference} (hint: name one of them by its digest, or give it a copy of its own)"
+            )
 
 
 @dataclass(frozen=True, slots=True)

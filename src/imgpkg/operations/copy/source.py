@@ -15,6 +15,7 @@ from imgpkg.operations.copy.collection import (
     collect_bundle,
     collect_image,
     collect_lock,
+    merged,
     signatures,
 )
 from imgpkg.operations.copy.plan import (
@@ -31,7 +32,7 @@ from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.graph import Expect
@@ -77,20 +78,21 @@ def open_source(
         with open_file(source, options, to=to) as opened:
             for bundle, count in opened.collected.incomplete.items():
                 log.caution(_INCOMPLETE.format(bundle, count, source.shown))
-            yield _prepared(opened, options, log)
+            yield _verified(opened, options, log)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
         # With a login for each side, the destination has no bearing on the registries to read from.
         if to is not None and writer in (None, session):
             disclosure.name(to.registry)
-        if source.bundle:
-            session.expect(parse_any(source.bundle).repository.registry, FIRST_REQUESTS)
+        for part in source.parts:
+            if part.bundle:
+                session.expect(parse_any(part.bundle).repository.registry, FIRST_REQUESTS)
         # Manifests are small, so that more requests at once shorten the wait.
         jobs = max(session.settings.concurrency, METADATA_JOBS)
         with open_workers(session, jobs, other=writer) as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
-        yield _prepared(_remote(collected, plan, session, options), options, log)
+        yield _verified(_remote(collected, plan, session, options), options, log)
 
 
 def _check_concurrency(*sessions: Session) -> None:
@@ -99,12 +101,7 @@ def _check_concurrency(*sessions: Session) -> None:
             raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
 
 
-def _prepared(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
-    """Return `opened` with its further tags and with what was verified by a signature."""
-    if options.to_tags:
-        from imgpkg.operations.copy.tags import with_tags
-
-        opened = with_tags(opened, options.to_tags)
+def _verified(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
     if options.policy is None:
         return opened
     from imgpkg.operations.verification import verify_copy
@@ -137,7 +134,7 @@ class _Export:
 
     def run(self, source: CopySource, log: Log) -> tuple[Collected, TransferPlan]:
         """Return both; raise UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry."""
-        collected = self._collect(source)
+        collected = self._collect(source.parts)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
@@ -149,17 +146,32 @@ class _Export:
         include = self.options.include_non_distributable_layers
         return collected, plan_of(roots, include_non_distributable=include)
 
-    def _collect(self, source: CopySource) -> Collected:
-        client, workers = self.client, self.workers
-        if source.lock:
-            collected = collect_lock(client, source.lock, workers, self.disclosure, self.expect)
-        elif source.image:
-            collected = collect_image(client, source.image)
-        else:
-            collected = collect_bundle(client, source.bundle, workers, self.disclosure, self.expect)
+    def _collect(self, sources: Sequence[CopySource]) -> Collected:
+        named = [text for part in sources if (text := part.image or part.bundle)]
+        if len(sources) > 1:
+            # Before any of them leads to other registries.
+            self.disclosure.name(*(parse_any(text).repository.registry for text in named))
+        images = [part.image for part in sources if part.image]
+        found = dict(zip(images, self.workers.map(self._image, images), strict=True))
+        parts: list[Collected] = []
+        for part in sources:
+            known = sum(len(one.items) for one in parts)
+            parts.append(found[part.image] if part.image else self._part(part, known))
+        collected = merged(parts)
         if self.options.cosign_signatures:
-            collected = collected.adding(signatures(client, collected.items, workers))
+            collected = collected.adding(signatures(self.client, collected.items, self.workers))
         return collected
+
+    def _image(self, text: str) -> Collected:
+        return collect_image(self.client, text)
+
+    def _part(self, source: CopySource, known: int) -> Collected:
+        def expect(images: int) -> None:
+            self.expect(known + images)
+
+        if source.lock:
+            return collect_lock(self.client, source.lock, self.workers, self.disclosure, expect)
+        return collect_bundle(self.client, source.bundle, self.workers, self.disclosure, expect)
 
     def _roots(self, items: Iterable[Item]) -> tuple[Root, ...]:
         return read_roots(

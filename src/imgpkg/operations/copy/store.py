@@ -16,7 +16,7 @@ from imgpkg.content.layout import Layout
 from imgpkg.dataclass import replace
 from imgpkg.errors import ArchiveError, doing
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
-from imgpkg.operations.copy.collection import LOCK_LABEL, Collected, Record, remembered_lock
+from imgpkg.operations.copy.collection import LOCK_LABEL, Collected, Record, is_of_several, remembered_lock
 from imgpkg.operations.copy.plan import (
     ROOT_BUNDLE_LABEL,
     Item,
@@ -89,12 +89,12 @@ def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
     """
     roots = tuple(_archived_root(item) for item in archive.items)
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    # Bundles may be nested: only the label shows which one was asked for.
-    top = next((root.item for root in roots if ROOT_BUNDLE_LABEL in root.item.labels), None)
-    tops = () if top is None or top.image is None else (top.image,)
-    records, incomplete = _records_below(archive, tops, roots)
-    has_other = top is None and bool(bundles)
+    # Bundles may be nested: only the label shows which ones were asked for.
+    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
+    records, incomplete = _records_below(archive, (top.node.image for top in tops), roots)
     items = tuple(root.item for root in roots)
+    top = None if not tops or is_of_several(items) else tops[0].item
+    has_other = not tops and bool(bundles)
     return Collected(items, top, records, remembered_lock(items), has_other, incomplete), roots
 
 
@@ -140,8 +140,10 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
     records, incomplete = _records_below(layout, (top.node.image for top in tops), roots)
     # With several root bundles none is the one that a lock file could name.
-    root = tops[0].item if len({top.node.manifest.digest for top in tops}) == 1 else None
-    has_other = root is None and bool(bundles)
+    is_several = is_of_several(items)
+    is_one = not is_several and len({top.node.manifest.digest for top in tops}) == 1
+    root = tops[0].item if is_one else None
+    has_other = root is None and bool(bundles) and not is_several
     return Collected(items, root, records, remembered_lock(items), has_other, incomplete), roots
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import imgpkg
@@ -10,7 +11,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned
 from imgpkg.oci.reference import Reference, Repository, without_login
-from imgpkg.operations.copy.plan import LeftOut
+from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -28,10 +29,11 @@ _NOTHING_SKIPPED = (
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
-    """What to copy; exactly one field is set.
+    """What to copy: a tar file, a layout, or anything from registries.
 
     `image` and `bundle` are references, `lock` is the path of a BundleLock or ImagesLock file, `tar` that of
-    a tar file, `layout` that of an OCI image layout folder.
+    a tar file, `layout` that of an OCI image layout folder. `images`, `bundles` and `locks` are further ones,
+    which are copied in one go.
     """
 
     image: str = ""
@@ -39,25 +41,64 @@ class CopySource:
     lock: StrPath = ""
     tar: StrPath = ""
     layout: StrPath = ""
+    images: Sequence[str] = ()
+    bundles: Sequence[str] = ()
+    locks: Sequence[StrPath] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("images", "bundles", "locks"):
+            object.__setattr__(self, name, _several(name, getattr(self, name)))
 
     def check(self) -> None:
-        """Raise UsageError unless exactly one field is set."""
+        """Raise UsageError unless there is a source, and a file is the only one."""
         # The text is that of the Go version, which has no layouts.
-        given = (self.image, self.bundle, self.lock, self.tar, self.layout)
-        if sum(1 for text in given if text) != 1:
+        given = (bool(self._named), self.tar, self.layout)
+        if sum(1 for one in given if one) != 1:
             raise UsageError("Expected either --lock, --bundle (-b), --image (-i), or --tar as a source")
+        # An empty variable in a script must not make the copy smaller.
+        if not all(os.fspath(text) for text in (*self.images, *self.bundles, *self.locks)):
+            raise UsageError("Expected a source in each --image (-i), --bundle (-b) and --lock; one is empty")
+
+    @property
+    def parts(self) -> tuple[CopySource, ...]:
+        """The sources one by one, each once: bundles, images, locks."""
+        return self._named or (self,)
+
+    @property
+    def _named(self) -> tuple[CopySource, ...]:
+        bundles = (CopySource(bundle=text) for text in (self.bundle, *self.bundles) if text)
+        images = (CopySource(image=text) for text in (self.image, *self.images) if text)
+        locks = (CopySource(lock=path) for path in (self.lock, *self.locks) if path)
+        return tuple(dict.fromkeys((*bundles, *images, *locks)))
 
     @property
     def shown(self) -> str:
         """The source as the user named it, without a login in front of a host."""
-        given = (self.image, self.bundle, self.lock, self.tar, self.layout)
         # It is printed in warnings, and a reference may contain a password.
-        return without_login(next((os.fspath(text) for text in given if text), ""))
+        return ", ".join(without_login(part._text) for part in self.parts)  # noqa: SLF001 - of its own class
+
+    @property
+    def _text(self) -> str:
+        given = (self.bundle, self.image, self.lock, self.tar, self.layout)
+        return next((os.fspath(text) for text in given if text), "")
 
     @property
     def is_local(self) -> bool:
         """True if the source is a tar file or layout, and no registry is read from."""
         return bool(self.tar or self.layout)
+
+
+def _several(name: str, given: Sequence[StrPath]) -> tuple[StrPath, ...]:
+    # A string is a sequence of strings too: each of its letters would be a source.
+    if isinstance(given, str):
+        raise UsageError(f"Expected a list of {name}, and not the text '{without_login(given)}'")
+    return tuple(given)
+
+
+def parse_destination(to_repo: str) -> Repository:
+    """Parse the repository that is copied to; raise InvalidReference."""
+    with doing("Building import repository ref"):
+        return Repository.parse(to_repo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +109,7 @@ class CopyOptions:
     Windows base images. `repo_based_tags` names the uploaded images by their original repositories instead of
     their digests alone. `cosign_signatures` copies the cosign signature of every image, `referrers` the
     manifests whose `subject` is one of the copied ones. `policy`, an `imgpkg.Policy`, says which signatures
-    are required: they are verified before anything is written. `to_tags` are tags that the image or bundle
-    gets in the repository that is copied to, besides its own; a tag there that names another image is
-    replaced.
+    are required: they are verified before anything is written.
     """
 
     include_non_distributable_layers: bool = False
@@ -78,21 +117,9 @@ class CopyOptions:
     cosign_signatures: bool = False
     referrers: bool = False
     policy: imgpkg.Policy | None = None
-    to_tags: tuple[str, ...] = ()
 
 
 DEFAULT_OPTIONS = CopyOptions()
-
-
-def parse_destination(to_repo: str, options: CopyOptions = DEFAULT_OPTIONS) -> Repository:
-    """Parse the repository that is copied to; raise InvalidReference, also for the tags of `options`."""
-    with doing("Building import repository ref"):
-        repository = Repository.parse(to_repo)
-    if options.to_tags:
-        from imgpkg.operations.copy.tags import check_tags
-
-        check_tags(options.to_tags, repository)
-    return repository
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +150,8 @@ class Verified:
 class CopyResult:
     """The result of a copy: `images` in ascending order of their sources, with the root bundle as `bundle`.
 
+    `bundles` are all root bundles. With several sources there is no `bundle`, but one or more of these.
+
     `left_out` are the non-distributable layers that were not copied. `verified` is what was verified by a
     signature, if there was a policy.
     """
@@ -131,6 +160,7 @@ class CopyResult:
     bundle: Copied | None = None
     left_out: tuple[LeftOut, ...] = ()
     verified: tuple[Verified, ...] = ()
+    bundles: tuple[Copied, ...] = ()
 
 
 class Log:
@@ -160,7 +190,10 @@ def result_of(collected: Collected, plan: TransferPlan, repository: Repository |
     """Return the result of a copy to `repository`, or to a file if that is None."""
     images = {root.item.key: _copied(root, repository) for root in plan.roots}
     bundle = None if collected.root is None else images[collected.root.key]
-    return CopyResult(tuple(images.values()), bundle, plan.left_out)
+    asked = (root.item.key for root in plan.roots if ROOT_BUNDLE_LABEL in root.item.labels)
+    return CopyResult(
+        tuple(images.values()), bundle, plan.left_out, bundles=tuple(images[key] for key in asked)
+    )
 
 
 def report_left_out(
