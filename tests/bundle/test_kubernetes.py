@@ -278,6 +278,26 @@ def test_get_another_repository(text, after):
             "has 1.10, which is the number 1.1: put it in quotes",
         ),
         ("images: [{name: a/b, newTag: }]", None, "a/b:", "is empty"),
+        ("image: 1.27", "1:8", "1.27", "is a number"),
+        ('{"image": NaN}', "1:11", "NaN", "is a number"),
+        (
+            "image: {repository: a/b, tag: .nan}",
+            "1:21",
+            "a/b:.nan",
+            "has .nan, which is the number NaN: put it in quotes",
+        ),
+        (
+            '{"image": {"repository": "a/b", "tag": NaN}}',
+            "1:27",
+            "a/b:NaN",
+            "has NaN, which is the number NaN: put it in quotes",
+        ),
+        (
+            "images: [{name: a/b, newTag: .inf}]",
+            "1:30",
+            "a/b:.inf",
+            "has .inf, which is the number +Inf: put it in quotes",
+        ),
         (
             "images: [{name: web, newName: a/b}]",
             "1:31",

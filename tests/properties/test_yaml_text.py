@@ -25,7 +25,7 @@ values = st.fixed_dictionaries(
 )
 keys = st.sampled_from(["image", "images", "name", "newTag", "spec", "status", "kind", "apiVersion", "tag"])
 documents = st.recursive(
-    names | texts | st.none() | st.booleans() | st.floats(allow_nan=False) | values,
+    names | texts | st.none() | st.booleans() | st.floats() | values,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=15,
 )
@@ -123,6 +123,8 @@ def test_bytes_outside_of_the_edits_stay(document, style):
 @given(documents, st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_json_has_the_same_references_as_yaml(document, indent, ascii_only):
     """JSON is found by a scanner of its own."""
+    # A scalar alone is read as YAML, and names no image.
+    document = [document]
     as_json = marked(json.dumps(document, indent=indent, ensure_ascii=ascii_only))
     as_yaml = marked(written(document, {"sort_keys": False}))
 
@@ -131,8 +133,7 @@ def test_json_has_the_same_references_as_yaml(document, indent, ascii_only):
 
     assert all_of(as_json) == all_of(as_yaml)
     after = as_json.replaced(edits(as_json, find_references(as_json), None))
-    if json.loads(as_json.text) is not None:
-        json.loads(after)
+    json.loads(after)
 
 
 @given(st.text("ab:-#'\"\n {}[],&*!|>%?~.imageé\t", max_size=60))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.bundle.document import API_VERSION
@@ -335,25 +336,36 @@ def _parts_of(mapping: MappingNode, repository: ScalarNode) -> PartsForm:
 def _reason(form: ImageForm) -> str:
     """Return why a form is no reference that can be read, empty if nothing is against it."""
     text = form.text
-    if any(mark in text for mark in _TEMPLATE):
-        return "is a template"
-    if any(mark in text for mark in _VARIABLE) or text.startswith("$"):
-        return "has a variable in it"
+    if later := _filled_later(text):
+        return later
     if not _text(form.nodes[0]).strip():
         return "is empty"
     if len(text) > _MAX_REFERENCE:
         return f"is no image reference (it has {len(text)} characters)"
+    if isinstance(form, WholeForm) and form.node.kind is ValueKind.NUMBER:
+        return "is a number"
     if isinstance(form, PartsForm) and not _text(form.tag) and not _text(form.digest):
         return "has no tag and no digest here: the chart has a default of its own"
     numbers = (_number(node) for node in form.nodes if node.kind is not ValueKind.STRING)
     return next(filter(None, numbers), "")
 
 
+def _filled_later(text: str) -> str:
+    if any(mark in text for mark in _TEMPLATE):
+        return "is a template"
+    return "has a variable in it" if any(mark in text for mark in _VARIABLE) or text.startswith("$") else ""
+
+
 def _number(node: ScalarNode) -> str:
     """Return what is wrong with a scalar that is no string: templates print numbers as Go does."""
     if node.kind is ValueKind.NUMBER:
-        read = format_float32(float(resolve(node.text)[1]))
-        return "" if read == node.text else f"has {node.text}, which is the number {read}: put it in quotes"
+        value = float(resolve(node.text)[1])
+        read = "NaN" if math.isnan(value) else format_float32(value)
+        return (
+            ""
+            if read == node.text and math.isfinite(value)
+            else f"has {node.text}, which is the number {read}: put it in quotes"
+        )
     return "" if node.kind is ValueKind.NULL else f"has {node.text}, which is no text: put it in quotes"
 
 
