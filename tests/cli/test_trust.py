@@ -165,7 +165,7 @@ class TestSigning:
         push = ("push", "-i", f"{repository}:v1", "-f", folder, "--tty", "--sign-key", keys / "release.key")
         done = run(*push)
         assert done.code == 0
-        assert f"Signed with '{keys / 'release.key'}': '{repository}@sha256:" in done.out
+        assert f"\nSigned with '{keys / 'release.key'}': '{repository}@sha256:" in done.out
         assert run(*push, "--sign-format", "bundle").out != done.out
 
     @pytest.mark.parametrize("source", ["variable", "file"])

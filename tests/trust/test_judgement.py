@@ -42,7 +42,7 @@ def test_of_any_of_several_keys():
     )
     names = ", ".join(KEYS.keys() - {"c.pub"})
     assert text == (
-        f"no signature by any of the 2 keys and identities {names}: 2 are by another key, "
+        f"no signature by any of the 2 keys {names}: 2 are by another key, "
         f"1 is of another digest ({Digest.of(b'x')})"
     )
 

@@ -52,7 +52,7 @@ def push(context: Context) -> None:
     file = flags.text("to-tar") or flags.text("to-oci-layout")
     context.output.text(f"Wrote '{pushed.reference}' to {file}" if file else f"Pushed '{pushed.reference}'")
     if pushed.signature is not None:
-        context.output.text(f"Signed with '{flags.text('sign-key')}': '{pushed.signature}'")
+        context.output.line(f"Signed with '{flags.text('sign-key')}': '{pushed.signature}'")
 
 
 def _signing(flags: Parsed) -> tuple[SigningKey | None, Literal["tag", "bundle"]]:

@@ -37,6 +37,10 @@ _NOT_IN_FILE = (
     "The file has no signature of it: make the file with --cosign-signatures, which takes the signatures "
     "under cosign's tags along, or --referrers, for those that refer to an image."
 )
+_NOT_IN_REGISTRY = (
+    "Signatures are looked for beside the image: under cosign's tag, which is its digest with a hyphen and "
+    "the ending .sig, or .att for attestations, and among what refers to it."
+)
 _UNPROVEN = (
     "a rule without requirements accepts no image of a file by its name, which nothing proves there; "
     "a signed bundle that names it does"
@@ -67,7 +71,7 @@ def verify_reference(
     _check_means(policy)
     verdict = _Verifier(policy, _Registry(client, {})).verdict(_Subject(reference, named, is_proven))
     if verdict.refusal:
-        raise _untrusted([verdict], (_NOT_IN_FILE,) if verdict.has_none and not is_proven else ())
+        raise _untrusted([verdict], is_file=not is_proven)
     return verdict.verified
 
 
@@ -284,8 +288,7 @@ class _Copy:
     def _result(self) -> tuple[Verified, ...]:
         refused = [verdict for verdict in self._verdicts.values() if verdict.refusal]
         if refused:
-            hints = (_NOT_IN_FILE,) if self._opened.is_local and any(one.has_none for one in refused) else ()
-            raise _untrusted(refused, hints)
+            raise _untrusted(refused, is_file=self._opened.is_local)
         return tuple(verdict.verified for verdict in self._verdicts.values() if verdict.verified.signers)
 
     def _store(self) -> _Store:
@@ -362,7 +365,9 @@ def _target(root: Root) -> Digest | None:
     return attached_to(root.item.tag, root.node.manifest)
 
 
-def _untrusted(refused: list[_Verdict], hints: tuple[str, ...]) -> Untrusted:
+def _untrusted(refused: list[_Verdict], *, is_file: bool) -> Untrusted:
+    where = _NOT_IN_FILE if is_file else _NOT_IN_REGISTRY
+    hints = (where,) if any(verdict.has_none for verdict in refused) else ()
     lines = [f"{verdict.verified.reference}: {verdict.refusal}" for verdict in refused]
     if len(lines) == 1:
         return Untrusted(f"Not trusted: {lines[0]}", hints=hints)

@@ -71,7 +71,8 @@ class Judgement:
         missing = [str(signer) for signer in self.requirement.signers if signer not in self.signers]
         if self.requirement.match is Match.ALL or len(missing) == 1:
             return " and ".join(missing)
-        return f"any of the {len(missing)} keys and identities {', '.join(missing)}"
+        kinds = [kind for kind in ("keys", "identities") if getattr(self.requirement, kind)]
+        return f"any of the {len(missing)} {' and '.join(kinds)} {', '.join(missing)}"
 
 
 def _counted(findings: Iterable[Examination]) -> Iterable[str]:
