@@ -119,6 +119,7 @@ OWN = {
         "lock": ((), ""),
         "lock-output": ("", ""),
         "to-repo": ("", ""),
+        "to-tag": ((), ""),
         "to-tar": ("", ""),
         "tar": ("", ""),
         "to-oci-layout": ("", ""),

@@ -149,6 +149,15 @@ VERIFY = (
     text("verify-issuer-regexp", "Expression for the whole issuer, instead of --verify-issuer"),
     text("trusted-root", "File trusted_root.json with the authorities and logs of sigstore"),
 )
+# Where a copy puts its images; all of them only with --to-repo.
+PLACE = (
+    Flag(
+        "to-tag",
+        ValueType.STRINGS,
+        "Further tag at the destination for the image or bundle that is copied; only with --to-repo (may be "
+        "repeated)",
+    ),
+)
 SIGN = (
     text("sign-key", "File with a private key in PEM, or env://NAME, to sign the pushed image with"),
     text("sign-format", "Where the signature is kept: tag (as cosign 1 and 2) or bundle", default="tag"),

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 from imgpkg.cli import auth_commands
 from imgpkg.cli.arguments import Flag, ValueType, switch, text, texts
-from imgpkg.cli.command import BUNDLE, FROM_REGISTRY, IMAGE, REGISTRY, SIGN, TO_REGISTRY, VERIFY, Command
+from imgpkg.cli.command import (
+    BUNDLE,
+    FROM_REGISTRY,
+    IMAGE,
+    PLACE,
+    REGISTRY,
+    SIGN,
+    TO_REGISTRY,
+    VERIFY,
+    Command,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +134,7 @@ COPY = Command(
         texts("lock", "BundleLock or ImagesLock file that names what to copy"),
         text("lock-output", "File to write a lock of the copied references to; only with --to-repo"),
         text("to-repo", "Repository to copy to, such as registry.inside.example/team/bundle"),
+        *PLACE,
         text("to-tar", "Tar file to write"),
         text("tar", "Tar file to copy from, as --to-tar has written it"),
         text("to-oci-layout", "Folder to write as an OCI image layout"),

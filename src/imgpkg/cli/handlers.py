@@ -100,7 +100,7 @@ def copy(context: Context) -> None:
     flags = context.flags
     source, options = _copy_source(flags), _copy_options(flags)
     # Before the sessions are opened: a wrong combination must not wait for a password.
-    _check_copy(flags, source)
+    _check_copy(flags, source, options)
     with open_sides(context) as (session, source_session):
         # Also without --dry-run: the check ends the command before anything is written.
         reports = _checked(context, session, source_session, source, options) if flags.is_on("check") else ()
@@ -138,10 +138,11 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         cosign_signatures=flags.is_on("cosign-signatures"),
         referrers=flags.is_on("referrers"),
         policy=_policy(flags),
+        to_tags=tuple(flags.texts("to-tag")),
     )
 
 
-def _check_copy(flags: Parsed, source: CopySource) -> None:
+def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None:
     """Refuse a wrong combination of flags before a password is read from standard input."""
     from imgpkg.cli.sides import check_sides
     from imgpkg.operations.copy.copy import check_destination
@@ -151,6 +152,7 @@ def _check_copy(flags: Parsed, source: CopySource) -> None:
         to_repo=flags.text("to-repo"),
         to_tar=flags.text("to-tar"),
         to_layout=flags.text("to-oci-layout"),
+        options=options,
         lock_output=flags.text("lock-output"),
         resume=flags.is_on("resume"),
     )

@@ -42,7 +42,7 @@ def check_copy(
     to: tuple[AccessReport, ...] = ()
     if to_repo:
         # The destination is checked with its own session, which has the login that writes.
-        to = (check_access(str(parse_destination(to_repo)), session=session, push=True),)
+        to = (check_access(str(parse_destination(to_repo, options)), session=session, push=True),)
     first = _by_repository(_named(source, _disclosure(reading, source, to)))
     reports = _checked(first, reading)
     # A source that cannot be read has no manifests to follow.

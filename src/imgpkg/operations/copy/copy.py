@@ -52,7 +52,13 @@ def copy(
     """
     reader = source_session or session
     check_destination(
-        source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, lock_output=lock_output, resume=resume
+        source,
+        to_repo=to_repo,
+        to_tar=to_tar,
+        to_layout=to_layout,
+        options=options,
+        lock_output=lock_output,
+        resume=resume,
     )
     if to_tar:
         return copy_to_tar(source, to_tar, session=reader, options=options, resume=resume, on_event=on_event)
@@ -75,6 +81,7 @@ def check_destination(
     to_repo: str,
     to_tar: StrPath,
     to_layout: StrPath,
+    options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     resume: bool = False,
 ) -> None:
@@ -88,6 +95,8 @@ def check_destination(
         raise UsageError("Cannot output lock file with tar destination")
     if not to_tar and resume:
         raise UsageError("Flag --resume can only be used when copying to tar")
+    if not to_repo and options.to_tags:
+        raise UsageError("Flag --to-tag can only be used when copying to a repository")
 
 
 def copy_to_repository(
@@ -115,7 +124,7 @@ def copy_to_repository(
     """
     source.check()
     lock = _lock_place(source, lock_output) if lock_output else ""
-    repository = parse_destination(to_repo)
+    repository = parse_destination(to_repo, options)
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
     reader = source_session or session
@@ -153,7 +162,7 @@ def copy_to_tar(
     from imgpkg.content.archive.writer import tar_output
     from imgpkg.operations.copy.file import write_archive
 
-    check_destination(source, to_repo="", to_tar=path, to_layout="")
+    check_destination(source, to_repo="", to_tar=path, to_layout="", options=options)
     shown = os.fspath(path)
     target = tar_output(shown)
     log = Log(on_event)
@@ -179,7 +188,7 @@ def copy_to_layout(
     from imgpkg.content.layout import output_layout
     from imgpkg.operations.copy.file import write_layout
 
-    source.check()
+    check_destination(source, to_repo="", to_tar="", to_layout=path, options=options)
     shown = os.fspath(path)
     target = output_layout(shown)
     log = Log(on_event)
@@ -215,7 +224,9 @@ def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: S
     elif collected.images_lock is not None:
         _relocated(collected.images_lock, result).write(path, shown)
     else:
-        ImagesLock(tuple(LockedImage(copied.destination) for copied in result.images)).write(path, shown)
+        # An image with several tags is there once.
+        places = dict.fromkeys(copied.destination for copied in result.images)
+        ImagesLock(tuple(map(LockedImage, places))).write(path, shown)
 
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:

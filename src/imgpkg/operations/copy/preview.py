@@ -79,7 +79,7 @@ def preview_copy(
     raise before it writes.
     """
     source.check()
-    repository = parse_destination(to_repo) if to_repo else None
+    repository = parse_destination(to_repo, options) if to_repo else None
     log = Log(on_event)
     reader = source_session or session
     with open_source(reader, source, options, log, to=repository, writer=session) as opened:

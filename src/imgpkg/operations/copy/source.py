@@ -78,7 +78,7 @@ def open_source(
         with open_file(source, options, to=to) as opened:
             for bundle, count in opened.collected.incomplete.items():
                 log.caution(_INCOMPLETE.format(bundle, count, source.shown))
-            yield _verified(opened, options, log)
+            yield _prepared(opened, options, log)
     else:
         disclosure = Disclosure(session, source.shown, has_sides=to is not None)
         # With a login for each side, the destination has no bearing on the registries to read from.
@@ -92,7 +92,7 @@ def open_source(
         with open_workers(session, jobs, other=writer) as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
-        yield _verified(_remote(collected, plan, session, options), options, log)
+        yield _prepared(_remote(collected, plan, session, options), options, log)
 
 
 def _check_concurrency(*sessions: Session) -> None:
@@ -101,7 +101,12 @@ def _check_concurrency(*sessions: Session) -> None:
             raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
 
 
-def _verified(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
+def _prepared(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
+    """Return `opened` with its further tags and with what was verified by a signature."""
+    if options.to_tags:
+        from imgpkg.operations.copy.tags import with_tags
+
+        opened = with_tags(opened, options.to_tags)
     if options.policy is None:
         return opened
     from imgpkg.operations.verification import verify_copy

@@ -95,12 +95,6 @@ def _several(name: str, given: Sequence[StrPath]) -> tuple[StrPath, ...]:
     return tuple(given)
 
 
-def parse_destination(to_repo: str) -> Repository:
-    """Parse the repository that is copied to; raise InvalidReference."""
-    with doing("Building import repository ref"):
-        return Repository.parse(to_repo)
-
-
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """How to copy.
@@ -109,7 +103,9 @@ class CopyOptions:
     Windows base images. `repo_based_tags` names the uploaded images by their original repositories instead of
     their digests alone. `cosign_signatures` copies the cosign signature of every image, `referrers` the
     manifests whose `subject` is one of the copied ones. `policy`, an `imgpkg.Policy`, says which signatures
-    are required: they are verified before anything is written.
+    are required: they are verified before anything is written. `to_tags` are tags that the image or bundle
+    gets in the repository that is copied to, besides its own; a tag there that names another image is
+    replaced.
     """
 
     include_non_distributable_layers: bool = False
@@ -117,9 +113,21 @@ class CopyOptions:
     cosign_signatures: bool = False
     referrers: bool = False
     policy: imgpkg.Policy | None = None
+    to_tags: tuple[str, ...] = ()
 
 
 DEFAULT_OPTIONS = CopyOptions()
+
+
+def parse_destination(to_repo: str, options: CopyOptions = DEFAULT_OPTIONS) -> Repository:
+    """Parse the repository that is copied to; raise InvalidReference, also for the tags of `options`."""
+    with doing("Building import repository ref"):
+        repository = Repository.parse(to_repo)
+    if options.to_tags:
+        from imgpkg.operations.copy.tags import check_tags
+
+        check_tags(options.to_tags, repository)
+    return repository
 
 
 @dataclass(frozen=True, slots=True)
