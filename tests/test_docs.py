@@ -171,6 +171,7 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         "from-file",
         "home-of-robot",
         "images-inside.yml",
+        "inventory.json",
         "layer.tar.gz",
         "out",
     ]

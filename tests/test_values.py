@@ -43,6 +43,7 @@ LOGIN = imgpkg.Login("me", SECRET, SECRET, anonymous=False)
 CREDENTIAL = imgpkg.Credential("me", SECRET, SECRET, SECRET, 5.0)
 FINDING = imgpkg.Finding("flags", imgpkg.Outcome.MATCHED, "why", "where", CREDENTIAL)
 DECISION = imgpkg.Decision(REFERENCE.repository, CREDENTIAL, (FINDING,))
+BASE = imgpkg.Base("a.tar", "a/b:v1", "registry.example.com/a/b", {str(DIGEST): 5})
 LEFT_OUT = imgpkg.LeftOut(REFERENCE, DESCRIPTOR)
 COPIED = imgpkg.Copied(REFERENCE, REFERENCE, "v1")
 INFO = imgpkg.ImageInfo("key", "image", imgpkg.ImageType.SIGNATURE, "origin", {"k": "v"}, (DIGEST,), "none")
@@ -64,6 +65,7 @@ GONE = imgpkg.PrunedManifest(GOING, imgpkg.PruneOutcome.FAILED, "why")
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
+    BASE,
     imgpkg.BlobAdvanced(DIGEST, 1),
     imgpkg.BlobFinished(DIGEST, imgpkg.BlobOutcome.MOUNTED),
     imgpkg.BlobStarted(DIGEST, 1, "push"),
@@ -88,6 +90,7 @@ VALUES = [
     INFO,
     LOCATIONS,
     imgpkg.ImagesLock((LOCKED,)),
+    imgpkg.Inventory("a.tar", "", {"a/b:v1": str(DIGEST)}, {str(DIGEST): 5}, {str(DIGEST): 5}, (BASE,)),
     STATUS,
     LEFT_OUT,
     imgpkg.Location("image", is_bundle=False),

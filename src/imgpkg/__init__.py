@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.graph import Bundle as Bundle
     from imgpkg.bundle.graph import Member as Member
     from imgpkg.bundle.image import Image as Image
+    from imgpkg.bundle.inventory import Base as Base
+    from imgpkg.bundle.inventory import Inventory as Inventory
     from imgpkg.bundle.kubernetes import SkippedImage as SkippedImage
     from imgpkg.bundle.layer import FoundLocations as FoundLocations
     from imgpkg.bundle.locations import ImageLocations as ImageLocations
@@ -85,6 +87,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import read_bundle as read_bundle
     from imgpkg.operations.image_search import DocumentFile as DocumentFile
     from imgpkg.operations.image_search import ResolvedImage as ResolvedImage
+    from imgpkg.operations.inventory import inventory as inventory
     from imgpkg.operations.lock import LockResult as LockResult
     from imgpkg.operations.lock import lock_images as lock_images
     from imgpkg.operations.login import IssuedToken as IssuedToken
@@ -132,6 +135,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AccessReport": "operations.check",
     "Authorization": "auth.keychain",
+    "Base": "bundle.inventory",
     "BlobAdvanced": "events",
     "BlobFinished": "events",
     "BlobOutcome": "events",
@@ -164,6 +168,7 @@ _HOMES = {
     "ImagesLock": "bundle.lock",
     "ImagesLockStatus": "operations.bundle_pull",
     "ImgpkgError": "errors",
+    "Inventory": "bundle.inventory",
     "IssuedToken": "operations.login",
     "Keychain": "auth.keychain",
     "LeftOut": "operations.copy.plan",
@@ -224,6 +229,7 @@ _HOMES = {
     "describe": "operations.describe",
     "explain": "session",
     "get_token": "operations.login",
+    "inventory": "operations.inventory",
     "list_tags": "operations.tag",
     "lock_images": "operations.lock",
     "login": "operations.login",

@@ -4,7 +4,7 @@ ImgpkgError                     base class of all exceptions of the package
 ├── UsageError                  invalid arguments, or options that exclude each other
 ├── InvalidReference            text that is not an image reference, repository or digest
 ├── InvalidManifest             bytes that are not a manifest, index or image configuration
-├── InvalidDocument             a Kubernetes document or values file that cannot be used
+├── InvalidDocument             a Kubernetes document, values file or inventory that cannot be used
 │   └── InvalidLock             an invalid lock file, bundle file or locations file
 ├── Unresolved                  image references that were not resolved to digests
 ├── InvalidSettings             an environment variable, file or option with an invalid value
@@ -190,7 +190,7 @@ class InvalidManifest(ImgpkgError, ValueError):
 
 
 class InvalidDocument(ImgpkgError, ValueError):
-    """A Kubernetes document or values file that cannot be read, or an image in it.
+    """A Kubernetes document, values file or inventory that cannot be read, or an image in it.
 
     `line` and `column` count from 1, and are 0 where the error is about no single place.
     """

@@ -68,6 +68,7 @@ VERIFY = {
     "verify-issuer-regexp": ("", ""),
     "trusted-root": ("", ""),
 }
+FILES = {"tar": ("", ""), "from-oci-layout": ("", "")}
 OWN = {
     "": {"version": (False, "v")},
     "push": {
@@ -80,13 +81,20 @@ OWN = {
         "preserve-permissions": (False, ""),
         "lock-output": ("", ""),
         "strict": (False, ""),
-        "to-tar": ("", ""),
-        "to-oci-layout": ("", ""),
         "labels": ({}, "l"),
         "sign-key": ("", ""),
         "sign-format": ("tag", ""),
         "sign-password-file": ("", ""),
         "upload-chunk-size": ("", ""),
+        "to-tar": ("", ""),
+        "to-oci-layout": ("", ""),
+    },
+    "inventory": {
+        **IMAGE,
+        **REGISTRY,
+        **FILES,
+        "output": ("", "o"),
+        "concurrency": (5, ""),
     },
     "lock": {
         **REGISTRY,
@@ -104,12 +112,11 @@ OWN = {
         **BUNDLE,
         **IMAGE,
         **REGISTRY,
-        "tar": ("", ""),
-        "from-oci-layout": ("", ""),
         "output": ("", "o"),
         "recursive": (False, "r"),
         "lock": ("", ""),
         "image-is-bundle-check": (True, ""),
+        **FILES,
         **VERIFY,
     },
     "copy": {
@@ -139,13 +146,12 @@ OWN = {
     "describe": {
         **BUNDLE,
         **REGISTRY,
-        "tar": ("", ""),
-        "from-oci-layout": ("", ""),
         "output-type": ("text", "o"),
         "layers": (True, ""),
         "cosign-artifacts": (True, ""),
         "referrers": (False, ""),
         "concurrency": (5, ""),
+        **FILES,
     },
     "delete": {"image": ((), "i"), "all-tags": (False, ""), "concurrency": (5, ""), **REGISTRY},
     "prune": {
@@ -162,8 +168,7 @@ OWN = {
     "tag list": {
         **IMAGE,
         **REGISTRY,
-        "tar": ("", ""),
-        "from-oci-layout": ("", ""),
+        **FILES,
         "digests": (False, ""),
         "imgpkg-internal-tags": (False, ""),
     },
@@ -188,11 +193,11 @@ OWN = {
     "auth token": {**REGISTRY, "scope": ((), "")},
     "registry": {},
     "registry serve": {
-        "tar": ((), ""),
-        "from-oci-layout": ((), ""),
         "address": ("127.0.0.1:5000", ""),
         "delete": (True, ""),
         "storage": ("", ""),
+        "tar": ((), ""),
+        "from-oci-layout": ((), ""),
         "username": ("", ""),
         "password-stdin": (False, ""),
         "token-service": (False, ""),

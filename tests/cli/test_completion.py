@@ -82,6 +82,7 @@ class TestCompletionProtocol:
                     "delete",
                     "describe",
                     "help",
+                    "inventory",
                     "lock",
                     "prune",
                     "pull",

@@ -47,6 +47,7 @@ Available Commands:
   delete      Delete images and their tags
   describe    Describe a bundle and the images that it names
   help        Print the help of a command
+  inventory   List what a tar file, a layout or a repository has, for 'copy --since-inventory'
   lock        Write an images lock of the images that Kubernetes documents and values files name
   prune       Delete from a repository what nothing needs
   pull        Pull the files of an image or a bundle
@@ -202,6 +203,7 @@ def test_the_examples_run_as_they_are_printed(embedded_registry, another_registr
         "config",
         "config-copy",
         "config.tar",
+        "inside.json",
         "values.yml",
     ]
 

@@ -74,9 +74,8 @@ def test_help_loads_the_table_and_the_parser_alone():
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=_SECONDS
     )
-    rooms = [
-        f"imgpkg.cli.{name}" for name in ("arguments", "auth_commands", "command", "commands", "help", "main")
-    ]
+    names = ("arguments", "auth_commands", "command", "commands", "help", "main", "tidying_commands")
+    rooms = [f"imgpkg.cli.{name}" for name in names]
     assert done.stderr.splitlines() == [
         "imgpkg",
         "imgpkg.cli",

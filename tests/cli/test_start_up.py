@@ -10,17 +10,17 @@ from tests.cli.loading import counted, environment
 
 # Of ours, of others, and patterns that are compiled, with Python 3.11.
 LOADED = {
-    "version": (15, 33, 6),
-    "push --help": (11, 33, 6),
-    "completion bash": (13, 33, 6),
-    "tag resolve": (68, 61, 17),
-    "tag list": (68, 61, 17),
-    "push of a file": (83, 77, 18),
-    "pull -i": (78, 79, 21),
-    "describe -b": (86, 73, 28),
-    "pull -b": (87, 73, 30),
-    "auth explain": (56, 66, 14),
-    "copy -i": (96, 65, 20),
+    "version": (16, 33, 6),
+    "push --help": (12, 33, 6),
+    "completion bash": (14, 33, 6),
+    "tag resolve": (69, 61, 17),
+    "tag list": (69, 61, 17),
+    "push of a file": (84, 77, 18),
+    "pull -i": (79, 79, 21),
+    "describe -b": (87, 73, 28),
+    "pull -b": (88, 73, 30),
+    "auth explain": (57, 66, 14),
+    "copy -i": (97, 65, 20),
 }
 # The standard library of other releases imports a few more.
 _OTHER_RELEASES = 8

@@ -196,5 +196,6 @@ TO_REGISTRY = _side("to", "only for what is copied to")
 NETWORK = tuple(
     flag for flag in REGISTRY if not {"anon", "password", "token", "username"} & set(flag.name.split("-"))
 )
+CONCURRENCY = Flag("concurrency", ValueType.INT, "Number of requests at the same time", default=5)
 BUNDLE = text("bundle", "Bundle, such as registry.example.com/team/bundle:v1", short="b")
 IMAGE = text("image", "Image, such as registry.example.com/team/app:v1", short="i")

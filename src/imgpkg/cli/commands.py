@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.cli import auth_commands
+from imgpkg.cli import auth_commands, tidying_commands
 from imgpkg.cli.arguments import Flag, ValueType, switch, text, texts
 from imgpkg.cli.command import (
     BUNDLE,
+    CONCURRENCY,
     FROM_REGISTRY,
     IMAGE,
     PLACE,
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _EXCLUSION = "Path to leave out, relative to the folder of --file, instead of the default (may be repeated)"
-_CONCURRENCY = Flag("concurrency", ValueType.INT, "Number of requests at the same time", default=5)
 _TAR = text("tar", "Tar file to read from instead of a registry, as 'copy --to-tar' has written it")
 _LAYOUT = text("from-oci-layout", "Folder with an OCI image layout to read from instead of a registry")
 _CHUNK_SIZE = text(
@@ -30,6 +30,24 @@ _CHUNK_SIZE = text(
     "Send larger blobs in pieces of this size, such as 50MB, where a proxy limits the size of a request",
 )
 
+INVENTORY = Command(
+    ("inventory",),
+    "List what a tar file, a layout or a repository has, for 'copy --since-inventory'",
+    (
+        text("image", "Repository, such as registry.example.com/team/app", short="i"),
+        _TAR,
+        _LAYOUT,
+        text("output", "File to write the inventory to (default: standard output)", short="o"),
+        CONCURRENCY,
+        *REGISTRY,
+    ),
+    "inventory.run",
+    "  # List what a repository has, to carry only what is new\n"
+    "  imgpkg inventory registry.inside.example/team/bundle -o inside.json\n\n"
+    "  # List what a tar file has\n"
+    "  imgpkg inventory bundle.tar",
+    words="[TAR|LAYOUT|REPOSITORY]",
+)
 LOCK = Command(
     ("lock",),
     "Write an images lock of the images that Kubernetes documents and values files name",
@@ -51,7 +69,7 @@ LOCK = Command(
         switch("rewrite", "Print the documents with digests in place of tags, and every other byte as it is"),
         text("images-lock", "ImagesLock whose digests to write; only with --rewrite, needs no registry"),
         switch("strict", "Fail on text in the place of an image that is no reference, such as a template"),
-        _CONCURRENCY,
+        CONCURRENCY,
         *REGISTRY,
     ),
     "lock.run",
@@ -140,7 +158,7 @@ COPY = Command(
         text("to-oci-layout", "Folder to write as an OCI image layout"),
         text("from-oci-layout", "Folder with an OCI image layout to copy from"),
         switch("resume", "Download only what an interrupted copy has not written yet; only with --to-tar"),
-        _CONCURRENCY,
+        CONCURRENCY,
         _CHUNK_SIZE,
         switch(
             "include-non-distributable-layers",
@@ -178,7 +196,7 @@ DESCRIBE = Command(
         switch("referrers", "Print what refers to an image as its subject (OCI referrers)"),
         _TAR,
         _LAYOUT,
-        _CONCURRENCY,
+        CONCURRENCY,
         *REGISTRY,
     ),
     "handlers.describe",
@@ -211,80 +229,6 @@ TAG_RESOLVE = Command(
     "handlers.tag_resolve",
     "  # Print the reference of an image by its digest\n"
     "  imgpkg tag resolve -i registry.example.com/team/config:v1",
-)
-TAG_DELETE = Command(
-    ("tag", "delete"),
-    "Delete tags; the images stay",
-    (
-        Flag(
-            "image",
-            ValueType.STRINGS,
-            "Tag to delete, such as registry.example.com/team/app:v1 (may be repeated)",
-            short="i",
-        ),
-        switch(
-            "with-image",
-            "Where the registry cannot delete a tag alone, delete the image if it has no other tags",
-        ),
-        _CONCURRENCY,
-        *REGISTRY,
-    ),
-    "tidying.delete_tags",
-    "  # Delete a tag, and leave the image and its other tags\n"
-    "  imgpkg tag delete -i registry.example.com/team/config:v1",
-    aliases=("rm",),
-    words="[REFERENCE...]",
-)
-DELETE = Command(
-    ("delete",),
-    "Delete images and their tags",
-    (
-        Flag(
-            "image",
-            ValueType.STRINGS,
-            "Image to delete, by tag or digest, such as registry.example.com/team/app:v1 (may be repeated)",
-            short="i",
-        ),
-        switch("all-tags", "Delete the image although it has other tags, which go with it"),
-        _CONCURRENCY,
-        *REGISTRY,
-    ),
-    "tidying.delete_images",
-    "  # Delete an image with its only tag\n"
-    "  imgpkg delete registry.inside.example/team/config:v1\n\n"
-    "  # Delete an image with all its tags\n"
-    "  imgpkg delete registry.example.com/team/bundle:v1 --all-tags",
-    words="[REFERENCE...]",
-)
-PRUNE = Command(
-    ("prune",),
-    "Delete from a repository what nothing needs",
-    (
-        text("image", "Repository, such as registry.example.com/team/app", short="i"),
-        Flag(
-            "keep",
-            ValueType.STRINGS,
-            "Keep this tag, digest or pattern of tags such as 'v1.*', and all that belongs to it (may be "
-            "repeated)",
-        ),
-        Flag(
-            "keep-lock",
-            ValueType.STRINGS,
-            "Keep the images that this ImagesLock or BundleLock file names (may be repeated)",
-        ),
-        Flag("keep-newest", ValueType.INT, "Keep this number of images with the highest versions as tags"),
-        text(
-            "only-listed", "Delete no more than this file lists, which an earlier run has written with --json"
-        ),
-        _CONCURRENCY,
-        *REGISTRY,
-    ),
-    "tidying.prune",
-    "  # List what would be deleted, and why; nothing is deleted\n"
-    "  imgpkg prune registry.example.com/team/config --keep-newest 3\n\n"
-    "  # Delete it\n"
-    "  imgpkg prune registry.example.com/team/config --keep 'v*' --yes",
-    words="[REPOSITORY]",
 )
 VERSION = Command(
     ("version",),
@@ -330,19 +274,18 @@ ROOT = Command(
 )
 COMMANDS = (
     *auth_commands.COMMANDS,
+    *tidying_commands.COMMANDS,
     COMPLETION,
     COPY,
-    DELETE,
     DESCRIBE,
     HELP,
+    INVENTORY,
     LOCK,
-    PRUNE,
     PULL,
     PUSH,
     REGISTRY_GROUP,
     REGISTRY_SERVE,
     TAG,
-    TAG_DELETE,
     TAG_LIST,
     TAG_RESOLVE,
     VERSION,
@@ -359,7 +302,8 @@ def find(path: tuple[str, ...], word: str) -> Command | None:
 
 def children(path: tuple[str, ...]) -> tuple[Command, ...]:
     """List the commands right below `path`, sorted by name."""
-    return tuple(command for command in COMMANDS if command.path[:-1] == path)
+    below = (command for command in COMMANDS if command.path[:-1] == path)
+    return tuple(sorted(below, key=lambda command: command.name))
 
 
 def locate(argv: Sequence[str]) -> tuple[Command, list[str]]:
