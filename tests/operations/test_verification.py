@@ -349,6 +349,24 @@ class TestALock:
         assert str(other.digest) in str(error)
 
 
+class TestSeveralSources:
+    def test_are_each_signed(self, place, by, counted, session, tmp_path):
+        images = [make_image(session, f"{place}/app{n}", [str(n)]) for n in range(3)]
+        bundles = [
+            make_bundle(session, f"{place}/b{n}:v{n}", {images[n]: {}}, tmp_path / f"b{n}") for n in range(2)
+        ]
+        source = CopySource(bundles=[f"{place}/b0:v0", f"{place}/b1:v1"], images=[str(images[2])])
+        for signed in (bundles[0], images[2]):
+            made.put_signature(session, signed, KEY)
+        error = refused(by(source), counted, place, session)
+        assert "it has no signature" in str(error)
+        assert [str(one.digest) in str(error) for one in (*bundles, *images)] == [False, True] + [False] * 3
+        made.put_bundle(session, bundles[1], KEY)
+        result = attempt(by(source), f"{place}-inside", session)
+        verified = {one.reference.digest for one in result.verified}
+        assert verified == {bundles[0].digest, bundles[1].digest, images[2].digest}
+
+
 class TestAFile:
     """Anybody may have changed it."""
 
