@@ -281,3 +281,12 @@ def test_the_commands_that_delete_do_so(places, session, tmp_path):
     assert not {"candidate", "test", "v1", "nightly"} & set(session.client.tags(repository))
     assert "running" in session.client.tags(repository)
     assert sorted(session.client.tags(inside)) == ["latest", "v4"]
+
+
+def test_the_commands_of_the_page_of_media_run(places, session, tmp_path):
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"])
+    make_bundle(session, places(f"{OUTSIDE}/team/bundle:v1"), {image: {}}, tmp_path / "bundle")
+    for line in "".join(blocks(ROOT / "docs/media.md", "console")).splitlines():
+        argv = [sys.executable, "-m", *shlex.split(places(line.removeprefix("$ ")))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line

@@ -62,6 +62,8 @@ RULE = imgpkg.PolicyRule(("registry.example.com/**",), (REQUIREMENT,))
 REASON = imgpkg.Reason(imgpkg.ReasonKind.CHILD, "v1")
 GOING = imgpkg.PlannedManifest(DIGEST, ("v1",), REASON, 5, "a/b", (DIGEST,))
 GONE = imgpkg.PrunedManifest(GOING, imgpkg.PruneOutcome.FAILED, "why")
+DEFECT = imgpkg.Defect(imgpkg.DefectKind.MISSING, str(DIGEST), "not found", (str(REFERENCE),))
+MISSING_LAYER = imgpkg.MissingLayer(DIGEST, (str(REFERENCE),))
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
@@ -132,6 +134,11 @@ VALUES = [
     REFERENCE,
     REFERENCE.repository,
     imgpkg.Settings(LOGIN, {"IMGPKG_PASSWORD": SECRET}, ("ca.pem",), insecure=True),
+    DEFECT,
+    MISSING_LAYER,
+    imgpkg.IntegrityReport(
+        "a.tar", (REFERENCE,), 1, 2, 3, (DEFECT,), (MISSING_LAYER,), (DIGEST,), (DIGEST,), ("x",)
+    ),
     imgpkg.Tag("v1", DIGEST),
     imgpkg.TagList(REFERENCE.repository, (imgpkg.Tag("v1"),)),
     imgpkg.Warned("text", is_logged=True),

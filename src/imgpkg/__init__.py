@@ -87,6 +87,11 @@ if TYPE_CHECKING:
     from imgpkg.operations.describe import read_bundle as read_bundle
     from imgpkg.operations.image_search import DocumentFile as DocumentFile
     from imgpkg.operations.image_search import ResolvedImage as ResolvedImage
+    from imgpkg.operations.integrity.report import Defect as Defect
+    from imgpkg.operations.integrity.report import DefectKind as DefectKind
+    from imgpkg.operations.integrity.report import IntegrityReport as IntegrityReport
+    from imgpkg.operations.integrity.report import MissingLayer as MissingLayer
+    from imgpkg.operations.integrity.verify import verify as verify
     from imgpkg.operations.inventory import inventory as inventory
     from imgpkg.operations.lock import LockResult as LockResult
     from imgpkg.operations.lock import lock_images as lock_images
@@ -150,6 +155,8 @@ _HOMES = {
     "Credential": "auth.keychain",
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",
+    "Defect": "operations.integrity.report",
+    "DefectKind": "operations.integrity.report",
     "Deleted": "operations.delete",
     "DeletionOutcome": "operations.delete",
     "Description": "operations.describe",
@@ -169,6 +176,7 @@ _HOMES = {
     "ImagesLockStatus": "operations.bundle_pull",
     "ImgpkgError": "errors",
     "Inventory": "bundle.inventory",
+    "IntegrityReport": "operations.integrity.report",
     "IssuedToken": "operations.login",
     "Keychain": "auth.keychain",
     "LeftOut": "operations.copy.plan",
@@ -180,6 +188,7 @@ _HOMES = {
     "Match": "trust.policy",
     "Member": "bundle.graph",
     "Message": "events",
+    "MissingLayer": "operations.integrity.report",
     "NearMiss": "auth.keychain",
     "Outcome": "auth.keychain",
     "PackAdvanced": "events",
@@ -244,6 +253,7 @@ _HOMES = {
     "read_policy": "bundle.policy_file",
     "resolve": "operations.tag",
     "rewrite_images": "operations.rewrite",
+    "verify": "operations.integrity.verify",
     "verify_signatures": "operations.verification",
 }
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use

@@ -76,7 +76,7 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class BlobStarted:
-    """The transfer of a blob of `size` bytes has begun; `verb` is `push`, `pull` or `save`."""
+    """The transfer of a blob of `size` bytes has begun; `verb` is push, pull, save or verify."""
 
     digest: Digest
     size: int

@@ -89,6 +89,7 @@ class TestCompletionProtocol:
                     "push",
                     "registry",
                     "tag",
+                    "verify",
                     "version",
                 ],
             ),

@@ -54,6 +54,7 @@ Available Commands:
   push        Push files as an image or a bundle
   registry    Serve a small registry
   tag         List, resolve and delete tags
+  verify      Verify every byte of a tar file, a layout, an image or a bundle, and that all it names is there
   version     Print the version
 
 Flags:

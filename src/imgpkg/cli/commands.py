@@ -230,6 +230,24 @@ TAG_RESOLVE = Command(
     "  # Print the reference of an image by its digest\n"
     "  imgpkg tag resolve -i registry.example.com/team/config:v1",
 )
+VERIFY_COMMAND = Command(
+    ("verify",),
+    "Verify every byte of a tar file, a layout, an image or a bundle, and that all it names is there",
+    (
+        BUNDLE,
+        IMAGE,
+        text("tar", "Tar file to verify, as 'copy --to-tar' has written it"),
+        text("from-oci-layout", "Folder with an OCI image layout to verify"),
+        CONCURRENCY,
+        *REGISTRY,
+    ),
+    "verify.run",
+    "  # Verify a tar file before it is copied into a registry\n"
+    "  imgpkg verify bundle.tar\n\n"
+    "  # Verify a bundle and all that it names where it has been copied to\n"
+    "  imgpkg verify -b registry.inside.example/team/bundle:v1",
+    words="[FILE|FOLDER|REFERENCE]",
+)
 VERSION = Command(
     ("version",),
     "Print the version",
@@ -288,6 +306,7 @@ COMMANDS = (
     TAG,
     TAG_LIST,
     TAG_RESOLVE,
+    VERIFY_COMMAND,
     VERSION,
 )
 

@@ -13,14 +13,14 @@ from imgpkg.content.store import Extent, FileRange, Transfers
 from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
 from imgpkg.errors import ArchiveError, ImgpkgError, local_io
 from imgpkg.oci import media
-from imgpkg.oci.descriptor import EMPTY, Descriptor, VerifiedReader, verified, verify
+from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest, VerifiedReader, verified, verify
 from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.content.store import Opener
-    from imgpkg.oci.descriptor import ByteStream, Digest, Readable
+    from imgpkg.oci.descriptor import ByteStream, Readable
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
@@ -88,6 +88,17 @@ class Layout:
         if not self.has(blob):
             raise ArchiveError(f"blob {blob.digest} of {blob.size} bytes not found in {self._path}")
         return self._file(blob.digest), Extent(0, blob.size)
+
+    def held(self) -> Iterator[Descriptor]:
+        """Yield all blobs, manifests among them, whether or not anything names them, with their sizes."""
+        from glob import escape, glob
+
+        for path in sorted(glob(os.path.join(escape(self._path), "blobs", "*", "*"))):
+            folder, name = os.path.split(path)
+            # Temporary files of a copy at the same time have other names.
+            with suppress(ImgpkgError), local_io("stat", path):
+                digest = Digest.parse(f"{os.path.basename(folder)}:{name}")
+                yield Descriptor("", digest, os.stat(path).st_size)
 
     def has(self, blob: Descriptor) -> bool:
         """Return whether the file exists with the right size; only complete files get their names."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from imgpkg.content.image import encode_json
 from imgpkg.dataclass import dataclass, field
@@ -14,13 +15,19 @@ from imgpkg.oci.descriptor import EMPTY, Digest, verify
 from imgpkg.oci.manifest import ImageConfig, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imgpkg.oci.descriptor import Descriptor
+
+    # Is called with what is wrong with a file that is read as far as it can be.
+    OnDamage: TypeAlias = Callable[[ImgpkgError], object]
+
+T = TypeVar("T")
 
 MANIFEST = "manifest.json"
 # In bytes: enough for thousands of images. The file is read into memory, so it needs a limit.
 LARGEST_MANIFEST = 1 << 30
+_NOT_A_LIST = "file manifest.json in tar is damaged: not a list of images"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,22 +107,49 @@ def encode(items: Iterable[ArchiveItem], *, most: int = LARGEST_MANIFEST) -> byt
     return data
 
 
-def decode(data: bytes) -> tuple[ArchiveItem, ...]:
+def decode(data: bytes, on_damage: OnDamage | None = None) -> tuple[ArchiveItem, ...]:
     """Decode manifest.json and verify all digests; ignore unknown keys and, as Go does, the case of keys.
 
-    Raise ArchiveError for another document, VerificationError for a wrong digest.
+    Raise ArchiveError for another document, VerificationError for a wrong digest; with `on_damage`, call it
+    with each of them, and return the items that are not damaged.
     """
     try:
         # The original writes null for no images.
         items = json.loads(data) or []
-        return tuple(_item(_folded(item)) for item in items)
-    # The errors of digests and manifests have texts of their own.
-    except ImgpkgError:
-        raise
     except (ValueError, RecursionError) as error:
-        raise ArchiveError(f"file manifest.json in tar is damaged: {error}") from error
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ArchiveError("file manifest.json in tar is damaged: not a list of images") from error
+        damage = ArchiveError(f"file manifest.json in tar is damaged: {error}")
+        if on_damage is None:
+            raise damage from error
+        on_damage(damage)
+        return ()
+    return _each(items, _item, on_damage)
+
+
+def _each(
+    entries: Any, read: Callable[[dict[str, Any], OnDamage | None], T], report: OnDamage | None
+) -> tuple[T, ...]:
+    """Return what `read` makes of each entry of a list; damage is raised, or reported if there is a hook."""
+    found: list[T] = []
+    try:
+        for entry in entries or ():
+            with _damage(report):
+                found.append(read(_folded(entry), report))
+    except TypeError as error:
+        with _damage(report):
+            raise ArchiveError(_NOT_A_LIST) from error
+    return tuple(found)
+
+
+@contextmanager
+def _damage(report: OnDamage | None) -> Iterator[None]:
+    try:
+        yield
+    except (ImgpkgError, ValueError, RecursionError, TypeError, KeyError, AttributeError) as error:
+        # The errors of digests and manifests have texts of their own.
+        damage = error if isinstance(error, ImgpkgError) else ArchiveError(_NOT_A_LIST)
+        if report is None:
+            raise damage from (None if damage is error else error)
+        report(damage)
 
 
 def _image_object(image: ArchiveImage) -> dict[str, Any]:
@@ -180,24 +214,22 @@ def _folded(item: dict[str, Any]) -> dict[str, Any]:
     return {key.lower(): value for key, value in item.items()}
 
 
-def _item(item: dict[str, Any]) -> ArchiveItem:
+def _item(item: dict[str, Any], report: OnDamage | None) -> ArchiveItem:
     if item.get("imageindex") is not None:
-        return _index(_folded(item["imageindex"]))
+        return _index(_folded(item["imageindex"]), report)
     if item.get("image") is not None:
-        return _image(_folded(item["image"]))
+        return _image(_folded(item["image"]), report)
     raise ArchiveError("file manifest.json in tar is damaged: an entry has neither image nor index")
 
 
-def _index(item: dict[str, Any]) -> ArchiveIndex:
-    return ArchiveIndex(
-        _manifest(item),
-        tuple(_image(_folded(image)) for image in item.get("images") or ()),
-        tuple(_index(_folded(index)) for index in item.get("indexes") or ()),
-        _marks(item),
-    )
+def _index(item: dict[str, Any], report: OnDamage | None) -> ArchiveIndex:
+    # The parts first: what is wrong with them is of interest although the index itself is damaged.
+    images = _each(item.get("images"), _image, report)
+    indexes = _each(item.get("indexes"), _index, report)
+    return ArchiveIndex(_manifest(item), images, indexes, _marks(item))
 
 
-def _image(item: dict[str, Any]) -> ArchiveImage:
+def _image(item: dict[str, Any], report: OnDamage | None) -> ArchiveImage:  # noqa: ARG001 - as an index is read
     manifest = _manifest(_folded(item["manifest"]))
     # A lone surrogate cannot be encoded; its replacement makes the digest wrong, which is the error.
     config_raw = _folded(item["config"])["raw"].encode("utf-8", "replace")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive.manifest import LARGEST_MANIFEST, MANIFEST, ArchiveImage, decode
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.reader import REGULAR, Pieces, read_entries
-from imgpkg.errors import ArchiveError, UnpackError, VerificationError, local_io
-from imgpkg.oci.descriptor import VerifiedReader
+from imgpkg.errors import ArchiveError, ImgpkgError, UnpackError, VerificationError, local_io
+from imgpkg.oci.descriptor import Descriptor, Digest, VerifiedReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.content.archive.manifest import ArchiveItem
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.content.archive.manifest import ArchiveItem, OnDamage
+    from imgpkg.oci.descriptor import Readable
     from imgpkg.oci.manifest import Manifest
 
 _PIECE = 1 << 20
 # Enough for a header and, after a small member, the next one, without reading much of a large layer.
 _LOOK_AHEAD = 4 << 10
+_SUFFIX = ".tar.gz"
 _HINT = (
     "(hint: This may be because when copying to a tarball, the --include-non-distributable-layers flag "
     "should have been provided.)"
@@ -37,16 +38,16 @@ class Archive:
 
     `items` are its images and indexes in the order of the file. Opening reads manifest.json and verifies
     every manifest and configuration in it. Raise LocalIOError, ArchiveError for an incomplete file,
-    VerificationError.
+    VerificationError; with `on_damage`, call it with what is wrong, and have what can be read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, on_damage: OnDamage | None = None) -> None:
         self._path = path
         with local_io("open", path):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._members = read_members(self._descriptor, path)
-            self.items = decode(self._manifest_json())
+            self._members = self._indexed(on_damage)
+            self.items = self._decoded(on_damage)
         except BaseException:
             self.close()
             raise
@@ -84,6 +85,14 @@ class Archive:
         """
         return self._path, self._member(blob)
 
+    def held(self) -> Iterator[Descriptor]:
+        """Yield the blobs that have members of their own, whether or not an image names them."""
+        for name, member in self._members.items():
+            algorithm, _, digits = name.removesuffix(_SUFFIX).partition("-")
+            if name.endswith(_SUFFIX):
+                with suppress(ImgpkgError):
+                    yield Descriptor("", Digest.parse(f"{algorithm}:{digits}"), member.size)
+
     def verify(self, blobs: Iterable[Descriptor]) -> None:
         """Read all of `blobs`; raise ArchiveError or VerificationError if one is missing or damaged."""
         for blob in blobs:
@@ -100,6 +109,25 @@ class Archive:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _indexed(self, on_damage: OnDamage | None) -> Mapping[str, Extent]:
+        try:
+            return read_members(self._descriptor, self._path)
+        except ArchiveError as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+            return read_members(self._descriptor, self._path, lenient=True)
+
+    def _decoded(self, on_damage: OnDamage | None) -> tuple[ArchiveItem, ...]:
+        try:
+            data = self._manifest_json()
+        except ArchiveError as error:
+            if on_damage is None:
+                raise
+            on_damage(error)
+            return ()
+        return decode(data, on_damage)
 
     def _nodes(self) -> Iterator[ArchiveItem]:
         for item in self.items:
@@ -130,7 +158,7 @@ class Archive:
 
 def member_name(digest: Digest) -> str:
     """Return the name of a layer's member; the original ends it in .tar.gz for any compression."""
-    return f"{digest.algorithm}-{digest.hex}.tar.gz"
+    return f"{digest.algorithm}-{digest.hex}{_SUFFIX}"
 
 
 def not_found(name: str) -> ArchiveError:

@@ -129,7 +129,7 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
 
     merged: dict[tuple[Digest, str], Item] = {}
     for descriptor in layout.roots():
-        item = _listed(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
+        item = listed_item(descriptor, fallback or Repository(DOCKER_HUB, "library/layout"))
         merged.setdefault((descriptor.digest, item.tag), item)
     # One image may be listed without a tag and with several: the entry without a tag then adds nothing.
     tagged = {digest for digest, tag in merged if tag}
@@ -147,7 +147,8 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
     return Collected(items, root, records, remembered_lock(items), has_other, incomplete), roots
 
 
-def _listed(descriptor: Descriptor, fallback: Repository) -> Item:
+def listed_item(descriptor: Descriptor, fallback: Repository) -> Item:
+    """Return the item of an entry in the index.json of a layout; `fallback` is for other tools' entries."""
     notes = descriptor.annotations
     source = Reference.parse(notes[_SOURCE]).repository if _SOURCE in notes else fallback
     # Some tools write the whole reference, `host/repository:tag`, instead of the tag.
