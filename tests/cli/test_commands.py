@@ -132,6 +132,7 @@ OWN = {
         "to-oci-layout": ("", ""),
         "from-oci-layout": ("", ""),
         "resume": (False, ""),
+        "split": ("", ""),
         "concurrency": (5, ""),
         "upload-chunk-size": ("", ""),
         "include-non-distributable-layers": (False, ""),

@@ -49,15 +49,15 @@ def never():
     raise AssertionError("a blob was read again")
 
 
-def writer(path, *images, resume=False):
+def writer(path, *images, resume=False, split=0):
     blobs = [blob for blob, _ in layers(*images)]
-    return ArchiveWriter(str(path), [item(image) for image in images], blobs, resume=resume)
+    return ArchiveWriter(str(path), [item(image) for image in images], blobs, resume=resume, split=split)
 
 
-def write(path, *images, resume=False, skip=()):
+def write(path, *images, resume=False, skip=(), split=0):
     """Write a tar file of `images`; return the digests that had to be written."""
     written = []
-    with writer(path, *images, resume=resume) as target:
+    with writer(path, *images, resume=resume, split=split) as target:
         for blob, data in layers(*images):
             if not target.has(blob):
                 target.write(blob, opener(data))

@@ -7,6 +7,7 @@ from tests.servers.client import ask
 from tests.servers.images import make_image
 
 from imgpkg.embedded.images import GivenImages
+from imgpkg.embedded.message import FilePart
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import RepositoryName, StoredContent, TagName
 from imgpkg.oci import media
@@ -36,8 +37,11 @@ def server(image, tmp_path):
     )
     layer, digest = image.layers[0], manifest.layers[0].digest
     (tmp_path / "file").write_bytes(b"before" + layer + b"after")
+    # In two files, as in the pieces of a tar file.
+    (tmp_path / "second").write_bytes(layer[5:])
+    parts = (FilePart(str(tmp_path / "file"), 6, 5), FilePart(str(tmp_path / "second"), 0, len(layer) - 5))
     blobs = [
-        StoredContent(digest, str(tmp_path / "file"), len(layer), offset=6),
+        StoredContent(digest, "", len(layer), parts=parts),
         StoredContent(manifest.config.digest, "", len(image.config), data=image.config),
     ]
     tags = {APP: {TagName("v1"): manifest.digest, TagName("a"): manifest.digest}, OTHER: {}}

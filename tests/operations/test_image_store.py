@@ -115,7 +115,7 @@ class TestAPull:
         copy_to_tar(CopySource(bundle=str(nested)), tar, session=session)
         (layer,) = read_bundle(session=session, tar=tar).image.manifest.layers
         with open_images(tar=tar) as store:
-            place = next(blob.extent for blob in store.blobs if blob.descriptor.digest == layer.digest)
+            ((_, place),) = next(b.parts for b in store.blobs if b.descriptor.digest == layer.digest)
         with open(tar, "r+b") as file:
             file.seek(place.offset + place.size - 1)
             last = file.read(1)

@@ -54,7 +54,7 @@ def layout(nested, session, tmp_path):
 def places(tar):
     """Return the parts of the file that have blobs, in their order."""
     with open_images(tar=tar) as store:
-        found = {blob.descriptor.digest: blob.extent for blob in store.blobs if blob.path}
+        found = {blob.descriptor.digest: blob.parts[0][1] for blob in store.blobs if blob.parts}
     return sorted(found.items(), key=lambda item: item[1].offset)
 
 

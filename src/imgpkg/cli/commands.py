@@ -157,6 +157,10 @@ COPY = Command(
         text("tar", "Tar file to copy from, as --to-tar has written it"),
         text("to-oci-layout", "Folder to write as an OCI image layout"),
         text("from-oci-layout", "Folder with an OCI image layout to copy from"),
+        text(
+            "split",
+            "Write the tar file in numbered pieces of this size, such as 4GiB, with a list of their digests",
+        ),
         switch("resume", "Download only what an interrupted copy has not written yet; only with --to-tar"),
         CONCURRENCY,
         _CHUNK_SIZE,

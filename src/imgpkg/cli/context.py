@@ -94,7 +94,7 @@ class Context:
             idle_timeout=flags.seconds("registry-idle-timeout"),
             retry_count=flags.number("registry-retry-count"),
             concurrency=flags.number("concurrency") if "concurrency" in flags.values else 5,
-            upload_chunk_size=_bytes(self._given("upload-chunk-size")),
+            upload_chunk_size=size_of(self._given("upload-chunk-size"), "upload-chunk-size"),
             side=side,
             side_login=Login() if side is None else self._login(f"{side.value}-"),
             client_certificate=certificate,
@@ -166,10 +166,10 @@ def read_password() -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
-def _bytes(text: str | None) -> int:
-    """Return a size such as `50MB` or `512KiB`; 0 for none. Raises UsageError."""
+def size_of(text: str | None, flag: str) -> int:
+    """Return a size such as `50MB` or `512KiB`; 0 for none. Raises UsageError, which names the flag."""
     unit = (text or "0").lstrip("0123456789")
     number = (text or "0").removesuffix(unit)
     if not number or unit.upper() not in _UNITS:
-        raise UsageError(f"--upload-chunk-size: {text!r} is no size; write a number of bytes, 50MB or 512KiB")
+        raise UsageError(f"--{flag}: {text!r} is no size; write a number of bytes, 50MB or 512KiB")
     return int(number) * _UNITS[unit.upper()]

@@ -130,6 +130,7 @@ def _given(flags: Parsed, name: str) -> tuple[str, ...]:
 
 
 def _copy_options(flags: Parsed) -> CopyOptions:
+    from imgpkg.cli.context import size_of
     from imgpkg.operations.copy.values import CopyOptions
 
     return CopyOptions(
@@ -139,6 +140,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         referrers=flags.is_on("referrers"),
         policy=_policy(flags),
         to_tags=tuple(flags.texts("to-tag")),
+        split=size_of(flags.text("split"), "split"),
     )
 
 

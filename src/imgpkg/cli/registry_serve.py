@@ -69,6 +69,7 @@ def _contents(context: Context) -> Contents | None:
 def _images(stores: Sequence[ImageStore], context: Context) -> Contents:
     """Return the images of all files, in repositories without the names of the registries in front."""
     from imgpkg.embedded.images import GivenImages
+    from imgpkg.embedded.message import FilePart
     from imgpkg.embedded.storage import RepositoryName, StoredContent, TagName
 
     tags: dict[RepositoryName, dict[TagName, Digest]] = {}
@@ -85,7 +86,11 @@ def _images(stores: Sequence[ImageStore], context: Context) -> Contents:
     manifests = [manifest for store in stores for manifest in store.manifests]
     blobs = [
         StoredContent(
-            blob.descriptor.digest, blob.path, blob.descriptor.size, offset=blob.extent.offset, data=blob.data
+            blob.descriptor.digest,
+            "",
+            blob.descriptor.size,
+            parts=tuple(FilePart(path, extent.offset, extent.size) for path, extent in blob.parts),
+            data=blob.data,
         )
         for store in stores
         for blob in store.blobs

@@ -83,11 +83,14 @@ class Layout:
             stream = FileRange(descriptor, self._file(blob.digest), Extent(0, size))
             yield VerifiedReader(stream, blob.digest, blob.size)
 
-    def extent(self, blob: Descriptor) -> tuple[str, Extent]:
+    def extents(self, blob: Descriptor) -> tuple[tuple[str, Extent], ...]:
         """Return the file and the place in it where the blob is; raise ArchiveError if it is missing."""
         if not self.has(blob):
             raise ArchiveError(f"blob {blob.digest} of {blob.size} bytes not found in {self._path}")
-        return self._file(blob.digest), Extent(0, blob.size)
+        return ((self._file(blob.digest), Extent(0, blob.size)),)
+
+    def check_pieces(self) -> None:
+        """Do nothing: a layout is not in pieces."""
 
     def held(self) -> Iterator[Descriptor]:
         """Yield all blobs, manifests among them, whether or not anything names them, with their sizes."""

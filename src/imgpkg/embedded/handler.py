@@ -263,15 +263,23 @@ class RegistryHandler(BaseHTTPRequestHandler):
     def _send_body(self, response: ServerResponse) -> None:
         body = response.body
         count = response.length if response.cut_after is None else min(response.cut_after, response.length)
-        if not isinstance(body, FilePart):
+        if isinstance(body, bytes):
             self.wfile.write(body[:count])
             return
-        with open(body.path, "rb") as file:
+        for part in body:
+            self._send_part(part, min(part.count, count))
+            count -= min(part.count, count)
+
+    def _send_part(self, part: FilePart, count: int) -> None:
+        # Zero bytes would mean all of the file.
+        if not count:
+            return
+        with open(part.path, "rb") as file:
             if count > _SMALL_FILE:
                 self.wfile.flush()
-                self.connection.sendfile(file, body.offset, count)
+                self.connection.sendfile(file, part.offset, count)
             else:
-                file.seek(body.offset)
+                file.seek(part.offset)
                 self.wfile.write(file.read(count))
 
     def _linger(self) -> None:

@@ -78,13 +78,13 @@ class ServerResponse:
 
     status: int
     headers: Pairs = ()
-    body: bytes | FilePart = b""
+    body: bytes | tuple[FilePart, ...] = b""
     cut_after: int | None = None
 
     @property
     def length(self) -> int:
         """The size of the body in bytes."""
-        return self.body.count if isinstance(self.body, FilePart) else len(self.body)
+        return len(self.body) if isinstance(self.body, bytes) else sum(part.count for part in self.body)
 
 
 class RequestRefused(ImgpkgError):

@@ -79,7 +79,7 @@ class TagName:
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """A blob or manifest: `size` bytes of the file `path` from `offset` on, or `data`, which is then set.
+    """A blob or manifest of `size` bytes: the file `path`, `parts` of files in order, or `data`.
 
     `media_type` is empty for a blob.
     """
@@ -88,14 +88,23 @@ class StoredContent:
     path: str
     size: int
     media_type: str = ""
-    offset: int = 0
+    parts: tuple[FilePart, ...] = ()
     data: bytes | None = field(default=None, repr=False)
 
-    def part(self, start: int, count: int) -> FilePart | bytes:
+    def part(self, start: int, count: int) -> tuple[FilePart, ...] | bytes:
         """Return `count` bytes from `start` on, as the body of a response."""
         if self.data is not None:
             return self.data[start : start + count]
-        return FilePart(self.path, self.offset + start, count)
+        return tuple(_cut(self.parts or (FilePart(self.path, 0, self.size),), start, count))
+
+
+def _cut(parts: tuple[FilePart, ...], start: int, count: int) -> Iterator[FilePart]:
+    for part in parts:
+        size = min(part.count - start, count)
+        if size > 0:
+            yield FilePart(part.path, part.offset + start, size)
+            count -= size
+        start = max(start - part.count, 0)
 
 
 class Contents(Protocol):

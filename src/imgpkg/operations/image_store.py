@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import Reader
-from imgpkg.content.store import Extent
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ArchiveError, InvalidReference, NotInFile, UsageError, printable
 from imgpkg.oci.descriptor import Digest
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.image import Image
+    from imgpkg.content.store import Extent
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
@@ -52,11 +52,10 @@ class ImageReader(Reader, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A blob, and where its bytes are: in a part of a file, or in memory. They are not verified."""
+    """A blob, and where its bytes are: in parts of files, in order, or in memory. They are not verified."""
 
     descriptor: Descriptor
-    path: str = ""
-    extent: Extent = Extent(0, 0)
+    parts: tuple[tuple[str, Extent], ...] = ()
     data: bytes | None = field(default=None, repr=False)
 
 
@@ -154,8 +153,7 @@ class ImageStore:
         store = self._opened.store
         if move.data is not None or store is None:
             return StoredBlob(move.descriptor, data=move.data)
-        path, extent = store.extent(move.descriptor)
-        return StoredBlob(move.descriptor, path, extent)
+        return StoredBlob(move.descriptor, store.extents(move.descriptor))
 
     def _manifest(self, reference: Reference) -> Manifest | None:
         if reference.digest is None:

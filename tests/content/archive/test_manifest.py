@@ -12,6 +12,7 @@ from tests.servers.images import make_image, sha256
 
 from imgpkg.content.archive.manifest import ArchiveImage, Marks, decode, encode
 from imgpkg.content.archive.partial_file import plan_archive
+from imgpkg.content.archive.pieces import PieceFiles
 from imgpkg.content.archive.reader import Archive, read_members
 from imgpkg.errors import ArchiveError
 from imgpkg.oci import media
@@ -164,6 +165,6 @@ def test_long_digests_and_enormous_blobs_get_headers_that_every_tar_reads(tmp_pa
         assert all(member.mode == 0o644 and member.mtime == 0 for member in archive)
     found.pop("manifest.json")
     assert found == expected
-    with path.open("rb") as file:
-        members = read_members(file.fileno(), str(path))
+    with PieceFiles.open((str(path),)) as files:
+        members = read_members(files)
     assert {name: (each.offset, each.size) for name, each in members.items() if name in expected} == expected

@@ -1,4 +1,7 @@
-"""The `.partial` file of a tar file: its bytes are planned first, then blobs are written in any order."""
+"""The `.partial` file of a tar file, or those of its pieces.
+
+All bytes are planned first, then blobs are written in any order.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive.manifest import MANIFEST, encode
+from imgpkg.content.archive.pieces import PieceFiles, PieceMap, close_all
 from imgpkg.content.archive.reader import member_name
-from imgpkg.content.store import Extent, FileRange, Transfers
+from imgpkg.content.store import Extent, Transfers
 from imgpkg.content.tar.writer import END, member_header, padded, padding
 from imgpkg.content.temporary import hold, new_file
 from imgpkg.dataclass import dataclass, field
@@ -18,7 +22,7 @@ from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader, verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.oci.descriptor import ByteStream, Descriptor, Digest
@@ -65,66 +69,89 @@ def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> A
 
 
 class PartialFile:
-    """The open file `descriptor` at `path`, locked against other processes; close it after use.
+    """The open `files`, one or one for each piece, locked against other processes; close them after use.
 
-    `held` are the blobs of `plan` that the file has. Methods raise LocalIOError.
+    `held` are the blobs of `plan` that the files have. Methods raise LocalIOError.
     """
 
-    def __init__(self, path: str, descriptor: int, plan: ArchivePlan) -> None:
-        self.path = path
-        self.descriptor = descriptor
+    def __init__(self, files: PieceFiles, plan: ArchivePlan) -> None:
+        self.files = files
         self.held: set[Digest] = set()
         self._plan = plan
         self._transfers = Transfers()
 
     @classmethod
-    def at(cls, path: str, plan: ArchivePlan, shown: str) -> PartialFile:
-        """Open or create the file at `path`; errors name `shown`, the final file.
+    def at(cls, paths: Sequence[str], places: PieceMap, plan: ArchivePlan, shown: str) -> PartialFile:
+        """Open or create the files at `paths`; errors name `shown`, the final file.
 
-        An existing file must come from an earlier copy; links are not followed.
+        Existing files must come from an earlier copy; links are not followed.
         """
+        descriptors: list[int] = []
         with doing(f"Creating file '{shown}'"):
-            descriptor = _open(path, shown)
             try:
-                _check(descriptor, path, shown)
+                for path in paths:
+                    descriptors.append(_open(path, shown))
+                    # Only the first piece has a beginning that tells what it is.
+                    start = _START if len(descriptors) == 1 else None
+                    _check(descriptors[-1], path, shown, start)
             except BaseException:
-                os.close(descriptor)
+                close_all(descriptors)
                 raise
-        return cls(path, descriptor, plan)
+        return cls(PieceFiles(paths, descriptors, places), plan)
 
     @classmethod
-    def beside(cls, path: str, plan: ArchivePlan) -> PartialFile:
-        """Create a temporary file that can replace the one at `path`."""
-        with local_io("open", path):
-            return cls(*new_file(path, _PERMISSIONS), plan)
+    def beside(cls, paths: Sequence[str], places: PieceMap, plan: ArchivePlan) -> PartialFile:
+        """Create temporary files that can replace those at `paths`."""
+        made: list[tuple[str, int]] = []
+        try:
+            for path in paths:
+                with local_io("open", path):
+                    made.append(new_file(path, _PERMISSIONS))
+        except BaseException:
+            close_all(descriptor for _, descriptor in made)
+            for temporary, _ in made:
+                os.unlink(temporary)
+            raise
+        return cls(PieceFiles([path for path, _ in made], [number for _, number in made], places), plan)
+
+    @property
+    def path(self) -> str:
+        """The path of the file, or of its first piece."""
+        return self.files.path
 
     @property
     def is_own(self) -> bool:
-        """Whether the file belongs to this user; the owner of another file could change it meanwhile."""
-        return os.fstat(self.descriptor).st_uid == os.geteuid()
+        """Whether the files belong to this user; the owner of another file could change it meanwhile."""
+        return all(os.fstat(number).st_uid == os.geteuid() for number in self.files.descriptors)
 
     @property
     def is_empty(self) -> bool:
-        """Whether the file has no bytes."""
-        return os.fstat(self.descriptor).st_size == 0
+        """Whether the files have no bytes."""
+        return not any(os.fstat(number).st_size for number in self.files.descriptors)
 
     @property
     def is_laid_out(self) -> bool:
-        """Whether the size and all bytes but those of the blobs are as in the plan."""
-        with local_io("read", self.path):
-            return os.fstat(self.descriptor).st_size == self._plan.size and all(
-                os.pread(self.descriptor, len(data), at) == data for at, data in self._plan.fixed
-            )
+        """Whether the sizes and all bytes but those of the blobs are as in the plan."""
+        sizes = tuple(os.fstat(number).st_size for number in self.files.descriptors)
+        return sizes == self.files.places.sizes and all(
+            self.files.read(at, len(data)) == data for at, data in self._plan.fixed
+        )
 
     def lay_out(self) -> None:
         """Write the fixed parts from the start, with zeros in the places of the blobs."""
-        with local_io("write", self.path):
-            # Remove old bytes: the places of the blobs must read as zeros.
-            os.ftruncate(self.descriptor, 0)
-            # The file begins like a partial file at any moment, so that a killed copy can be resumed.
-            for at, data in self._plan.fixed:
-                self._write(at, data)
-            os.ftruncate(self.descriptor, self._plan.size)
+        # Remove old bytes: the places of the blobs must read as zeros.
+        self.files.empty()
+        # The file begins like a partial file at any moment, so that a killed copy can be resumed.
+        for at, data in self._plan.fixed:
+            self.files.write(at, data)
+        self.files.extend()
+
+    def remove(self) -> None:
+        """Unlink the files, as far as that is possible, and close them."""
+        for path in self.files.paths:
+            with suppress(OSError):
+                os.unlink(path)
+        self.close()
 
     def fill(self, digest: Digest, stream: ByteStream) -> None:
         """Write the blob in its place; raise VerificationError if the bytes do not have its digest."""
@@ -134,8 +161,7 @@ class PartialFile:
 
         def write(block: memoryview) -> None:
             nonlocal at
-            with local_io("write", self.path):
-                self._write(at, block)
+            self.files.write(at, block)
             at += len(block)
 
         self._transfers.write(verified(stream, digest, place.size), write)
@@ -146,7 +172,7 @@ class PartialFile:
 
         def check(digest: Digest) -> None:
             place = self._plan.places[digest]
-            stream = VerifiedReader(FileRange(self.descriptor, self.path, place), digest, place.size)
+            stream = VerifiedReader(self.files.range(place), digest, place.size)
             block = bytearray(BLOCK)
             try:
                 while stream.readinto(block):
@@ -157,7 +183,7 @@ class PartialFile:
 
         self._for_missing(check)
 
-    def copy_from(self, descriptor: int, path: str, members: Mapping[str, Extent]) -> None:
+    def copy_from(self, files: PieceFiles, members: Mapping[str, Extent]) -> None:
         """Copy the missing blobs that are complete in another tar file."""
 
         def copy(digest: Digest) -> None:
@@ -166,17 +192,15 @@ class PartialFile:
             if member is None or member.size != self._plan.places[digest].size:
                 return
             try:
-                self.fill(digest, FileRange(descriptor, path, member))
+                self.fill(digest, files.range(member))
             except VerificationError:
                 return
 
         self._for_missing(copy)
 
     def close(self) -> None:
-        """Close the file, which unlocks it; do nothing if it is closed."""
-        descriptor, self.descriptor = self.descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        """Close the files, which unlocks them; do nothing if they are closed."""
+        self.files.close()
 
     def _for_missing(self, act: Callable[[Digest], None]) -> None:
         from concurrent.futures import ThreadPoolExecutor
@@ -185,12 +209,6 @@ class PartialFile:
         with ThreadPoolExecutor(_JOBS) as workers:
             for _ in workers.map(act, missing):
                 pass
-
-    def _write(self, at: int, data: bytes | memoryview) -> None:
-        rest = memoryview(data)
-        while rest:
-            count = os.pwrite(self.descriptor, rest, at)
-            rest, at = rest[count:], at + count
 
 
 def _open(path: str, shown: str) -> int:
@@ -210,7 +228,7 @@ def _open(path: str, shown: str) -> int:
                 raise
 
 
-def _check(descriptor: int, path: str, shown: str) -> None:
+def _check(descriptor: int, path: str, shown: str, start: bytes | None) -> None:
     """Raise LocalIOError for a file that another process writes, or that is not from an earlier copy."""
     status = os.fstat(descriptor)
     # Writing to a file with two hard links would change the other one, too.
@@ -219,7 +237,7 @@ def _check(descriptor: int, path: str, shown: str) -> None:
     with local_io("open", shown):
         if not hold(descriptor, path):
             raise LocalIOError(f"open {shown}: another copy is writing it")
-        if not _START.startswith(os.pread(descriptor, len(_START), 0)):
+        if start is not None and not start.startswith(os.pread(descriptor, len(start), 0)):
             raise _foreign(path)
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
 
 from imgpkg.content.archive.manifest import LARGEST_MANIFEST, MANIFEST, ArchiveImage, decode
-from imgpkg.content.store import Extent, FileRange
+from imgpkg.content.archive.pieces import PieceFiles, check_pieces, explained, open_pieces, split_path
+from imgpkg.content.store import Extent
 from imgpkg.content.tar.reader import REGULAR, Pieces, read_entries
-from imgpkg.errors import ArchiveError, ImgpkgError, UnpackError, VerificationError, local_io
+from imgpkg.errors import ArchiveError, ImgpkgError, UnpackError, VerificationError
 from imgpkg.oci.descriptor import Descriptor, Digest, VerifiedReader
 
 if TYPE_CHECKING:
@@ -42,12 +42,19 @@ class Archive:
     """
 
     def __init__(self, path: str, *, on_damage: OnDamage | None = None) -> None:
-        self._path = path
-        with local_io("open", path):
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._whole = split_path(path)
+        self._path = path if self._whole is None else self._whole
+        self._files = PieceFiles.open((path,)) if self._whole is None else open_pieces(self._whole)
         try:
             self._members = self._indexed(on_damage)
             self.items = self._decoded(on_damage)
+        except ImgpkgError as error:
+            # A piece that was damaged or changed places with another one is the likely reason.
+            found = error if self._whole is None else explained(self._whole, self._files, error)
+            self.close()
+            if found is error:
+                raise
+            raise found from error
         except BaseException:
             self.close()
             raise
@@ -71,19 +78,24 @@ class Archive:
         config = self._configs.get(blob.digest)
         if config is not None:
             return nullcontext(VerifiedReader(BytesIO(config), blob.digest, blob.size))
-        content = FileRange(self._descriptor, self._path, self._member(blob))
+        content = self._files.range(self._member(blob))
         return nullcontext(VerifiedReader(content, blob.digest, blob.size))
+
+    def check_pieces(self) -> None:
+        """Read all of a file in pieces; raise ArchiveError that names each piece that is not as listed."""
+        if self._whole is not None:
+            check_pieces(self._whole, self._files)
 
     def has(self, blob: Descriptor) -> bool:
         """Return whether the file has a member for the blob; its content is not checked."""
         return blob.digest in self._configs or member_name(blob.digest) in self._members
 
-    def extent(self, blob: Descriptor) -> tuple[str, Extent]:
-        """Return the file and the place in it where the blob is; raise ArchiveError if it has none.
+    def extents(self, blob: Descriptor) -> tuple[tuple[str, Extent], ...]:
+        """Return the files and the places in them where the blob is; raise ArchiveError if it has none.
 
         Configurations have none: they are in manifest.json.
         """
-        return self._path, self._member(blob)
+        return self._files.extents(self._member(blob))
 
     def held(self) -> Iterator[Descriptor]:
         """Yield the blobs that have members of their own, whether or not an image names them."""
@@ -102,7 +114,7 @@ class Archive:
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._descriptor)
+        self._files.close()
 
     def __enter__(self) -> Self:
         return self
@@ -112,12 +124,12 @@ class Archive:
 
     def _indexed(self, on_damage: OnDamage | None) -> Mapping[str, Extent]:
         try:
-            return read_members(self._descriptor, self._path)
+            return read_members(self._files)
         except ArchiveError as error:
             if on_damage is None:
                 raise
             on_damage(error)
-            return read_members(self._descriptor, self._path, lenient=True)
+            return read_members(self._files, lenient=True)
 
     def _decoded(self, on_damage: OnDamage | None) -> tuple[ArchiveItem, ...]:
         try:
@@ -140,7 +152,7 @@ class Archive:
         # The header of a damaged file can claim any size.
         if member.size > LARGEST_MANIFEST:
             raise ArchiveError(f"file {MANIFEST} in {self._path} is too large")
-        content = FileRange(self._descriptor, self._path, member)
+        content = self._files.range(member)
         return b"".join(iter(lambda: content.read(_PIECE), b""))
 
     def _member(self, blob: Descriptor) -> Extent:
@@ -166,15 +178,14 @@ def not_found(name: str) -> ArchiveError:
     return ArchiveError(f"file {name} not found in tar {_HINT}")
 
 
-def read_members(descriptor: int, path: str, *, lenient: bool = False) -> Mapping[str, Extent]:
+def read_members(files: PieceFiles, *, lenient: bool = False) -> Mapping[str, Extent]:
     """Return the places of the regular members by name; the first member of a name counts.
 
     The content is not checked. Raise ArchiveError for an incomplete file or no tar file, unless `lenient`:
     then return the members before the damage. Raise LocalIOError.
     """
-    size = os.fstat(descriptor).st_size
     # Content is skipped by position, so a file of many gigabytes is indexed at once.
-    whole = FileRange(descriptor, path, Extent(0, size))
+    whole = files.range(Extent(0, files.places.size))
     content = Pieces(whole, _LOOK_AHEAD, whole.skip)
     members: dict[str, Extent] = {}
     try:
@@ -185,12 +196,13 @@ def read_members(descriptor: int, path: str, *, lenient: bool = False) -> Mappin
                 members.setdefault(name, Extent(content.position, entry.size))
     except UnpackError as error:
         if not lenient:
-            raise ArchiveError(error.message, hints=_damage(descriptor, path)) from error
+            raise ArchiveError(error.message, hints=_damage(files)) from error
     return members
 
 
-def _damage(descriptor: int, path: str) -> tuple[str, ...]:
+def _damage(files: PieceFiles) -> tuple[str, ...]:
     # The magic number of gzip: the most likely mistake.
-    if os.pread(descriptor, 2, 0) == b"\x1f\x8b":
-        return (f"{path} is compressed; unpack it with gunzip first.",)
-    return (f"{path} is incomplete, or not a tar file; copy it again.",)
+    if files.read(0, 2) == b"\x1f\x8b":
+        return (f"{files.path} is compressed; unpack it with gunzip first.",)
+    shown = files.path if len(files.paths) == 1 else f"{files.path} with the pieces that follow it"
+    return (f"{shown} is incomplete, or not a tar file; copy it again.",)

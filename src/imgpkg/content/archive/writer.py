@@ -9,6 +9,14 @@ from typing import TYPE_CHECKING
 
 from imgpkg.content.archive.manifest import MANIFEST
 from imgpkg.content.archive.partial_file import PartialFile, plan_archive
+from imgpkg.content.archive.pieces import (
+    PieceFiles,
+    PieceMap,
+    piece_name,
+    pieces_of,
+    publish_pieces,
+    take_back_pieces,
+)
 from imgpkg.content.archive.reader import member_name, not_found, read_members
 from imgpkg.content.output import output_file
 from imgpkg.content.temporary import remove_left_files
@@ -25,10 +33,14 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Manifest
 
 
+_PARTIAL = ".partial"
+
+
 class ArchiveWriter:
     """Write the tar file `path`: enter the context, write every blob, leave it. Safe for many threads.
 
     Until it is complete, the file is at `path` + `.partial`; links are resolved when it is entered. With
+    `split`, a size in bytes, it is written in pieces (see `pieces`), each of which has this suffix. With
     `resume`, the blobs of an earlier file, complete or partial, that verify are in `held` from the start. If
     the block fails, `path` is unchanged, and the partial file stays if it has a blob; it also stays if the
     process is killed. Errors name the file `shown`.
@@ -45,13 +57,16 @@ class ArchiveWriter:
         *,
         shown: str = "",
         resume: bool = False,
+        split: int = 0,
     ) -> None:
         self._path = path
+        self._split = split
         self._shown = shown or path
         self._resume = resume
         self._manifests = {node.manifest.digest for item in items for node in item.walk()}
         # All sizes are known from the manifests, so every byte has its place before the first download.
         self._plan = plan_archive(items, blobs)
+        self._places = PieceMap.cut(self._plan.size, split)
         self._locks = {digest: threading.Lock() for digest in self._plan.places}
         self._file: PartialFile | None = None
 
@@ -85,10 +100,12 @@ class ArchiveWriter:
 
     def __enter__(self) -> Self:
         self._path = tar_output(self._path, self._shown)
-        partial = f"{self._path}.partial"
-        remove_left_files(*os.path.split(partial))
-        with _earlier(self._path, self._shown) if self._resume else nullcontext() as earlier:
-            file = PartialFile.at(partial, self._plan, self._shown)
+        if self._split:
+            self._check_pieces()
+        for partial in self._partials:
+            remove_left_files(*os.path.split(partial))
+        with _earlier(self._path, self._shown, self._split) if self._resume else nullcontext() as earlier:
+            file = PartialFile.at(self._partials, self._places, self._plan, self._shown)
             try:
                 file = self._prepared(file)
                 if earlier is not None:
@@ -108,8 +125,7 @@ class ArchiveWriter:
                 self._finish(file)
             # Without a blob there is nothing to resume.
             elif not file.held:
-                with suppress(OSError):
-                    os.unlink(file.path)
+                file.remove()
             elif isinstance(error, ImgpkgError):
                 error.hints = (*error.hints, f"With --resume the copy goes on from {file.path}.")
         finally:
@@ -119,32 +135,63 @@ class ArchiveWriter:
         for digest in self._plan.places:
             if digest not in file.held:
                 raise not_found(member_name(digest))
+        if self._split:
+            publish_pieces(self._path, file.files)
+            return
         with local_io("rename", self._shown):
             os.rename(file.path, self._path)
 
+    @property
+    def _partials(self) -> tuple[str, ...]:
+        if not self._split:
+            return (f"{self._path}{_PARTIAL}",)
+        count = len(self._places.sizes)
+        return tuple(f"{piece_name(self._path, number)}{_PARTIAL}" for number in range(count))
+
+    def _check_pieces(self) -> None:
+        if os.path.exists(self._path):
+            raise LocalIOError(
+                f"open {self._shown}: it exists, and would be read in place of its pieces",
+                hints=("Move it away, or give the pieces another name.",),
+            )
+        if self._resume:
+            take_back_pieces(self._path, _PARTIAL)
+
     def _prepared(self, old: PartialFile) -> PartialFile:
         """Return the partial file if it has the same plan, else a new one with its valid blobs."""
+        more = self._more_partials()
         # Another user's partial file is only read: it could change while the copy writes to it.
         if old.is_own and (old.is_empty or not self._resume):
             _begin(old)
+            _unlink(more)
             return old
-        if old.is_own and old.is_laid_out:
+        if old.is_own and old.is_laid_out and not more:
             old.keep_own()
             return old
         # The old file keeps its name until the new one has its blobs, in case the process is killed.
-        new = PartialFile.beside(old.path, self._plan)
+        new = PartialFile.beside(old.files.paths, self._places, self._plan)
         try:
             _begin(new)
             if self._resume:
-                new.copy_from(old.descriptor, old.path, read_members(old.descriptor, old.path, lenient=True))
-            with local_io("rename", old.path):
-                os.rename(new.path, old.path)
+                with PieceFiles.open((*old.files.paths, *more)) as found:
+                    new.copy_from(found, read_members(found, lenient=True))
+            for temporary, path in zip(new.files.paths, old.files.paths, strict=True):
+                with local_io("rename", path):
+                    os.rename(temporary, path)
         except BaseException:
-            _discard(new)
+            new.remove()
             raise
+        _unlink(more)
         old.close()
-        new.path = old.path
+        new.files.paths = old.files.paths
         return new
+
+    def _more_partials(self) -> list[str]:
+        """Return the partial pieces of an earlier copy that was larger, or had smaller pieces."""
+        if not self._split:
+            return []
+        count = len(self._places.sizes)
+        return [path for number, path in pieces_of(self._path, _PARTIAL).items() if number >= count]
 
 
 def tar_output(path: str, shown: str = "") -> str:
@@ -164,35 +211,33 @@ def _begin(file: PartialFile) -> None:
     try:
         file.lay_out()
     except BaseException:
-        _discard(file)
+        file.remove()
         raise
 
 
-def _discard(file: PartialFile) -> None:
-    with suppress(OSError):
-        os.unlink(file.path)
-    file.close()
+def _unlink(paths: Iterable[str]) -> None:
+    for path in paths:
+        with suppress(OSError):
+            os.unlink(path)
 
 
 @contextmanager
-def _earlier(path: str, shown: str) -> Iterator[tuple[int, str, Mapping[str, Extent]] | None]:
-    """Yield descriptor, path and members of the existing file, or None if it does not exist."""
-    if not os.path.exists(path):
+def _earlier(path: str, shown: str, split: int) -> Iterator[tuple[PieceFiles, Mapping[str, Extent]] | None]:
+    """Yield the existing file, or all pieces of it, and its members; None if it does not exist."""
+    paths = list(pieces_of(path).values()) if split else [path]
+    if not paths or not os.path.exists(paths[0]):
         yield None
         return
-    with local_io("open", shown):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor, shown, _resumable(descriptor, shown)
-    finally:
-        os.close(descriptor)
+    with PieceFiles.open(paths) as files:
+        yield files, _resumable(files, shown, split)
 
 
-def _resumable(descriptor: int, path: str) -> Mapping[str, Extent]:
+def _resumable(files: PieceFiles, path: str, split: int) -> Mapping[str, Extent]:
     with doing(f"Reading previously created tar '{path}'"):
-        members = read_members(descriptor, path, lenient=True)
-        if MANIFEST not in members:
+        members = read_members(files, lenient=True)
+        # Of pieces some may be lost, which is why the copy is made again.
+        if MANIFEST not in members and not split:
             # Raise the error of a damaged file first: manifest.json may be missing because of the damage.
-            read_members(descriptor, path)
+            read_members(files)
             raise not_found(MANIFEST)
     return members

@@ -29,6 +29,7 @@ from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.operations.copy.collection import Collected
+    from imgpkg.operations.copy.plan import OpenedSource
 
 
 def copy(
@@ -95,6 +96,8 @@ def check_destination(
         raise UsageError("Cannot output lock file with tar destination")
     if not to_tar and resume:
         raise UsageError("Flag --resume can only be used when copying to tar")
+    if not to_tar and options.split:
+        raise UsageError("Flag --split can only be used when copying to tar")
     if not to_repo and options.to_tags:
         raise UsageError("Flag --to-tag can only be used when copying to a repository")
 
@@ -138,6 +141,7 @@ def copy_to_repository(
         with open_source(
             reader, source, options, log, to=repository, writer=session, expect=expect
         ) as opened:
+            _check_pieces(opened)
             result = publish(opened, session, repository, options, log, listing=listing)
     if lock_output:
         _write_lock(lock, opened.collected, result, shown=lock_output)
@@ -156,7 +160,8 @@ def copy_to_tar(
     """Copy `source`, which must be in a registry, to the tar file `path`.
 
     The file is replaced only when it is complete. The same content always produces the same bytes. `resume`
-    keeps all blobs of an existing file, or of an interrupted copy to it, whose digests verify. Raises what
+    keeps all blobs of an existing file, or of an interrupted copy to it, whose digests verify. With
+    `options.split` it is written as `path` + `.001` and so on, and `path` + `.sha256sums`. Raises what
     `copy_to_repository` raises.
     """
     from imgpkg.content.archive.writer import tar_output
@@ -167,7 +172,9 @@ def copy_to_tar(
     target = tar_output(shown)
     log = Log(on_event)
     with open_source(session, source, options, log, with_configs=True) as opened:
-        write_archive(opened, target, shown=shown, resume=resume, session=session, log=log)
+        write_archive(
+            opened, target, shown=shown, resume=resume, split=options.split, session=session, log=log
+        )
     report_left_out(opened.plan, options, log, None)
     return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
 
@@ -193,9 +200,16 @@ def copy_to_layout(
     target = output_layout(shown)
     log = Log(on_event)
     with open_source(session, source, options, log, with_configs=True) as opened:
+        _check_pieces(opened)
         write_layout(opened, target, shown=shown, session=session, log=log)
     report_left_out(opened.plan, options, log, None)
     return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
+
+
+def _check_pieces(opened: OpenedSource) -> None:
+    """Raise ArchiveError for a damaged piece of a tar file, before anything is written."""
+    if opened.store is not None:
+        opened.store.check_pieces()
 
 
 def _lock_place(source: CopySource, lock_output: StrPath) -> str:

@@ -41,9 +41,16 @@ _MOST_REPEATED = 100_000
 
 
 def write_archive(
-    opened: OpenedSource, path: str, *, shown: str, resume: bool, session: Session, log: Log
+    opened: OpenedSource,
+    path: str,
+    *,
+    shown: str,
+    session: Session,
+    log: Log,
+    resume: bool = False,
+    split: int = 0,
 ) -> None:
-    """Write the plan of `opened` to the tar file `path`; errors name it `shown`.
+    """Write the plan of `opened` to the tar file `path`, in pieces of `split` bytes; errors name it `shown`.
 
     Raises ArchiveError for more than a tar file can list, VerificationError, LocalIOError, or an error of the
     source.
@@ -53,7 +60,7 @@ def write_archive(
     # The writer begins with manifest.json, since all digests and sizes are known from the manifests.
     log("writing layers...")
     started = time.monotonic()
-    with ArchiveWriter(path, items, _layers(opened.plan), shown=shown, resume=resume) as tar:
+    with ArchiveWriter(path, items, _layers(opened.plan), shown=shown, resume=resume, split=split) as tar:
         # Blobs of an interrupted copy that have verified.
         if resume and tar.held:
             log(f"Going to reuse {_reused(opened.plan, tar)} layers from the tar already in disk")
@@ -115,7 +122,7 @@ def write_built(
     log = Log(on_event, is_quiet=True)
     if tar:
         shown = os.fspath(tar)
-        write_archive(opened, tar_output(shown), shown=shown, resume=False, session=session, log=log)
+        write_archive(opened, tar_output(shown), shown=shown, session=session, log=log)
     else:
         shown = os.fspath(layout)
         write_layout(opened, output_layout(shown), shown=shown, session=session, log=log)

@@ -105,7 +105,7 @@ class CopyOptions:
     manifests whose `subject` is one of the copied ones. `policy`, an `imgpkg.Policy`, says which signatures
     are required: they are verified before anything is written. `to_tags` are tags that the image or bundle
     gets in the repository that is copied to, besides its own; a tag there that names another image is
-    replaced.
+    replaced. `split` is the size in bytes of the pieces in which a tar file is written, 0 for one file.
     """
 
     include_non_distributable_layers: bool = False
@@ -114,6 +114,7 @@ class CopyOptions:
     referrers: bool = False
     policy: imgpkg.Policy | None = None
     to_tags: tuple[str, ...] = ()
+    split: int = 0
 
 
 DEFAULT_OPTIONS = CopyOptions()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import Forbidden, ImgpkgError, NotFound, NotInFile, Unauthorized, printable
+from imgpkg.errors import ArchiveError, Forbidden, ImgpkgError, NotFound, NotInFile, Unauthorized, printable
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.integrity.report import Defect, DefectKind, defect_of
 from imgpkg.operations.integrity.survey import UNNAMED, ContentHolder, Wanted, attachment_tags
@@ -50,6 +50,10 @@ def open_tar(path: str) -> Iterator[Held]:
 
     damages: list[ImgpkgError] = []
     with Archive(path, on_damage=damages.append) as archive:
+        try:
+            archive.check_pieces()
+        except ArchiveError as error:
+            damages.append(error)
         defects = [_damage(error, path) for error in damages]
         named: list[tuple[Reference, str]] = []
         for item in archive.items:
