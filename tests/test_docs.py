@@ -290,3 +290,28 @@ def test_the_commands_of_the_page_of_media_run(places, session, tmp_path):
         argv = [sys.executable, "-m", *shlex.split(places(line.removeprefix("$ ")))]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), line
+
+
+def test_the_page_of_what_is_attached_works(places, session, tmp_path):
+    page = ROOT / "docs/attachments.md"
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["attached"], tag="v1")
+    (tmp_path / "bundle/.imgpkg").mkdir(parents=True)
+    lock = f"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n- image: {image}\n"
+    (tmp_path / "bundle/.imgpkg/images.yml").write_text(lock)
+    where = places(f"{OUTSIDE}/team/bundle:v1")
+    bundle = imgpkg.push([tmp_path / "bundle"], bundle=where, session=session).reference
+    for owner in (image, bundle):
+        make_image(session, str(owner.repository), [str(owner)], tag=f"sha256-{owner.digest.hex}.att")
+    printed = []
+    for line in (line[2:] for text in blocks(page, "console") for line in text.splitlines()):
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        printed.append(done.stdout)
+    assert printed[-1].count("Attestation ") == 2
+    (program,) = blocks(page, "python")
+    done = subprocess.run(
+        [sys.executable, "-c", places(program)], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"attestation {image.digest} {places(INSIDE)}/team/app@")

@@ -45,10 +45,11 @@ FINDING = imgpkg.Finding("flags", imgpkg.Outcome.MATCHED, "why", "where", CREDEN
 DECISION = imgpkg.Decision(REFERENCE.repository, CREDENTIAL, (FINDING,))
 BASE = imgpkg.Base("a.tar", "a/b:v1", "registry.example.com/a/b", {str(DIGEST): 5})
 LEFT_OUT = imgpkg.LeftOut(REFERENCE, DESCRIPTOR)
-COPIED = imgpkg.Copied(REFERENCE, REFERENCE, "v1")
+ATTACHED = imgpkg.Attached(imgpkg.AttachmentKind.SBOM, DIGEST, "application/spdx+json")
+COPIED = imgpkg.Copied(REFERENCE, REFERENCE, "v1", ATTACHED)
 INFO = imgpkg.ImageInfo("key", "image", imgpkg.ImageType.SIGNATURE, "origin", {"k": "v"}, (DIGEST,), "none")
 STATUS = imgpkg.ImagesLockStatus("path", is_updated=True)
-PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True)
+PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True, attached=ATTACHED)
 GRANT = Grant(("repository:team/app:pull",), (), is_opaque=True, issuer="i", ends_at=5.0)
 STEP = Step("read", Mark.OK, "text")
 POSITION = imgpkg.Position("some.yml", 1, 2)
@@ -66,6 +67,7 @@ DEFECT = imgpkg.Defect(imgpkg.DefectKind.MISSING, str(DIGEST), "not found", (str
 MISSING_LAYER = imgpkg.MissingLayer(DIGEST, (str(REFERENCE),))
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
+    ATTACHED,
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
     BASE,
     imgpkg.BlobAdvanced(DIGEST, 1),

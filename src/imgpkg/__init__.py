@@ -58,6 +58,8 @@ if TYPE_CHECKING:
     from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.attachments import Attached as Attached
+    from imgpkg.operations.attachments import AttachmentKind as AttachmentKind
     from imgpkg.operations.bundle_pull import ImagesLockStatus as ImagesLockStatus
     from imgpkg.operations.bundle_pull import PullResult as PullResult
     from imgpkg.operations.check import AccessReport as AccessReport
@@ -139,6 +141,8 @@ if TYPE_CHECKING:
 # The module of each public name. Importing all of them would take most of the time of a short command.
 _HOMES = {
     "AccessReport": "operations.check",
+    "Attached": "operations.attachments",
+    "AttachmentKind": "operations.attachments",
     "Authorization": "auth.keychain",
     "Base": "bundle.inventory",
     "BlobAdvanced": "events",

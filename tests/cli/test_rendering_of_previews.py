@@ -65,6 +65,7 @@ def test_programs_read_the_same():
         "blobs": 2,
         "size": 2_000_000,
         "alreadyThere": False,
+        "attached": None,
     }
     assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
     assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)

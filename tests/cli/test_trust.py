@@ -57,7 +57,7 @@ def test_a_log_says_who_has_signed(run, signed, keys):
     done = run("copy", "-i", signed, "--to-repo", to, "--verify-key", keys / "release.pub", "--tty")
     assert "copy | verified " in done.out
     assert f": signed by {keys / 'release.pub'}" in done.out
-    assert "signatures are not copied (hint: --cosign-signatures" in done.out
+    assert "signatures are not copied (hint: --attachments" in done.out
 
 
 @pytest.mark.parametrize("command", ["copy", "pull"])

@@ -108,7 +108,7 @@ class TestAnImage:
         source = by(CopySource(image=str(image)))
         error = refused(source, counted, place, session)
         assert "no signature by cosign.pub: it has no signature" in str(error)
-        assert ("--cosign-signatures" in " ".join(error.hints)) is (not source.image)
+        assert ("--attachments" in " ".join(error.hints)) is (not source.image)
 
     def test_whose_signature_is_of_another_digest_does_not(self, place, by, counted, session):
         image, other = make_image(session, f"{place}/app"), Digest.of(b"other")
@@ -309,7 +309,7 @@ class TestABundle:
         copy(CopySource(bundle=str(nested[0])), to_tar=tmp_path / "x.tar", session=session)
         with pytest.raises(Untrusted, match="it has no signature") as caught:
             pull(tmp_path / "out", tar=tmp_path / "x.tar", policy=POLICY, session=session)
-        assert "--cosign-signatures" in caught.value.hints[0]
+        assert "--attachments" in caught.value.hints[0]
 
     def test_may_list_what_refers_to_an_image_elsewhere(self, place, by, session, tmp_path):
         image = make_image(session, f"{place}/app")

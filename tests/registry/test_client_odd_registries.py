@@ -193,6 +193,9 @@ class TestWhereATagIsReadAsADigest:
                 f"{server.address} takes the tag sha256-{SUBJECT.digest.hex} for a digest and keeps no list "
                 f"there: {where(server)}@{artifact().digest} was written, and is found by its digest only"
             )
+            # A copy writes it again under its tag.
+            record(client, server, artifact())
+            assert len(warnings) == 1
 
     def test_another_refusal_of_the_list_is_reported(self, client, warnings):
         def handle(asked):

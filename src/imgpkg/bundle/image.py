@@ -24,6 +24,7 @@ _SCHEMA_1 = frozenset({media.DOCKER_SCHEMA_1, media.DOCKER_SCHEMA_1_SIGNED})
 # A configuration is held in memory as a whole.
 MAX_CONFIG = 32 << 20
 _NOT_IN_A_TAG = expression(r"^[^a-zA-Z0-9_]+|[^a-zA-Z0-9._-]+")
+_COSIGN_TAG = expression(r"sha256-[0-9a-f]{64}\.(?:sig|att|sbom)")
 # A tag has at most 128 characters (distribution-spec, "Pulling manifests"), of which 79 are a hyphen and the
 # internal tag of a SHA-256 digest.
 _KEPT = 49
@@ -151,6 +152,21 @@ def signature_tag(digest: Digest) -> str:
 def attestation_tag(digest: Digest) -> str:
     """Return the tag at which cosign stores the attestations of an image: `sha256-HEX.att`."""
     return f"{digest.algorithm}-{digest.hex}.att"
+
+
+def sbom_tag(digest: Digest) -> str:
+    """Return the tag at which cosign stores the SBOM of an image: `sha256-HEX.sbom`."""
+    return f"{digest.algorithm}-{digest.hex}.sbom"
+
+
+def cosign_tags(digest: Digest) -> tuple[str, ...]:
+    """Return all tags at which cosign stores something about an image."""
+    return signature_tag(digest), attestation_tag(digest), sbom_tag(digest)
+
+
+def is_cosign_tag(tag: str) -> bool:
+    """Return whether `tag` is one of cosign's, for any image."""
+    return _COSIGN_TAG.fullmatch(tag) is not None
 
 
 def repository_based_tag(origin: str, digest: Digest) -> str:

@@ -138,6 +138,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         repo_based_tags=flags.is_on("repo-based-tags"),
         cosign_signatures=flags.is_on("cosign-signatures"),
         referrers=flags.is_on("referrers"),
+        attachments=flags.is_on("attachments"),
         policy=_policy(flags),
         to_tags=tuple(flags.texts("to-tag")),
         split=size_of(flags.text("split"), "split"),
@@ -247,6 +248,7 @@ def describe(context: Context) -> None:
             layers=flags.is_on("layers"),
             cosign_artifacts=flags.is_on("cosign-artifacts"),
             referrers=flags.is_on("referrers"),
+            attachments=flags.is_on("attachments"),
             tar=flags.text("tar"),
             layout=flags.text("from-oci-layout"),
         )

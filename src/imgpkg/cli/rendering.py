@@ -204,7 +204,13 @@ def _previewed_image(image: PreviewedImage) -> str:
     tag = f" as {image.tag}" if image.tag else ""
     blobs, manifests = count_of(image.blobs, "blob"), count_of(image.manifests, "manifest")
     there = ", already there" if image.is_there else ""
-    return f"  {image.reference}{tag}: {manifests}, {blobs}, {human(image.size)}{there}\n"
+    return f"  {image.reference}{tag}: {manifests}, {blobs}, {human(image.size)}{_attached(image)}{there}\n"
+
+
+def _attached(image: PreviewedImage) -> str:
+    if image.attached is None:
+        return ""
+    return f", {image.attached.kind.value} of {str(image.attached.subject)[: len('sha256:') + _SHORT]}"
 
 
 def count_of(number: int, noun: str) -> str:
@@ -231,6 +237,7 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
                 "blobs": image.blobs,
                 "size": image.size,
                 "alreadyThere": image.is_there,
+                "attached": _attached_json(image),
             }
             for image in preview.images
         ],
@@ -251,6 +258,17 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
             }
             for one in preview.verified
         ],
+    }
+
+
+def _attached_json(image: PreviewedImage) -> dict[str, object] | None:
+    attached = image.attached
+    if attached is None:
+        return None
+    return {
+        "kind": attached.kind.value,
+        "subject": str(attached.subject),
+        "artifactType": attached.artifact_type or None,
     }
 
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
+    from imgpkg.operations.attachment_tree import AttachmentTree
+    from imgpkg.operations.attachments import FoundAttachment
     from imgpkg.operations.image_store import ImageReader
     from imgpkg.operations.workers import WorkerPool
+    from imgpkg.registry.client import RegistryClient
 
 # A bundle may be inside many others: listed in each of them, descriptions could grow exponentially.
 _MOST_ENTRIES = 10_000
@@ -37,14 +40,16 @@ _NOT_THERE = "not in the file that the bundle is read from"
 class ImageType(Enum):
     """Why an image is in the description of a bundle.
 
-    The images lock names an IMAGE. A SIGNATURE is found by cosign's tag, a REFERRER by its `subject` field.
-    INTERNAL is the record of locations that a copy writes.
+    The images lock names an IMAGE. A SIGNATURE, an ATTESTATION and an SBOM are found by cosign's tags, a
+    REFERRER by its `subject` field. INTERNAL is the record of locations that a copy writes.
     """
 
     IMAGE = "Image"
     SIGNATURE = "Signature"
     INTERNAL = "Internal"
     REFERRER = "Referrer"
+    ATTESTATION = "Attestation"
+    SBOM = "SBOM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,7 @@ def describe(
     layers: bool = True,
     cosign_artifacts: bool = True,
     referrers: bool = False,
+    attachments: bool = False,
     tar: StrPath = "",
     layout: StrPath = "",
 ) -> Description:
@@ -105,13 +111,14 @@ def describe(
     the file does not have is described with an error.
 
     `layers` includes the layers of each image, `cosign_artifacts` the cosign signatures, `referrers` the
-    manifests whose `subject` is one of the images (distribution-spec, "Listing Referrers"). Only manifests,
-    configurations and the layers of bundles are fetched.
+    manifests whose `subject` is one of the images (distribution-spec, "Listing Referrers"). `attachments`
+    includes both, and cosign's attestations and SBOMs, also of the images of an index and of what is attached
+    itself. Only manifests, configurations and the layers of bundles are fetched.
 
     Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for files
     UsageError, ArchiveError or LocalIOError.
     """
-    aspects = _Aspects(bundle, layers, cosign_artifacts, referrers)
+    aspects = _Aspects(bundle, layers, cosign_artifacts, referrers, attachments)
     with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
         if tar or layout:
             from imgpkg.operations.image_store import open_images
@@ -123,7 +130,7 @@ def describe(
         with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
             root = _root(session, bundle, workers)
         walked = partial(walk, approach=_disclosure(session, bundle, root.image).approach)
-        return _describe(root, aspects, session.client, walked, workers)
+        return _describe(root, aspects, session.client, walked, workers, registry=session.client)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,7 @@ class _Aspects:
     layers: bool
     cosign_artifacts: bool
     referrers: bool
+    attachments: bool
 
 
 def _describe(
@@ -142,6 +150,8 @@ def _describe(
     images: ImageReader,
     walked: Callable[[ImageReader, FetchedRoot, WorkerPool], Bundle],
     workers: WorkerPool,
+    *,
+    registry: RegistryClient | None = None,
 ) -> Description:
     if not root.image.is_bundle:
         name = aspects.named or root.image.reference
@@ -151,9 +161,11 @@ def _describe(
     facts = _Facts(images, workers)
     # Nested bundles often name the same images: each is asked for once.
     places = list(dict.fromkeys(_places(graph)))
-    if aspects.cosign_artifacts:
+    if aspects.attachments:
+        facts.find_attachments(graph, registry)
+    elif aspects.cosign_artifacts:
         facts.find_signatures(places)
-    if aspects.referrers:
+    if aspects.referrers and not aspects.attachments:
         facts.find_referrers(places)
     if aspects.layers:
         facts.find_layers(graph)
@@ -207,6 +219,16 @@ class _Facts:
     signatures: dict[Reference, ImageInfo | None] = field(default_factory=dict)
     attached: dict[Reference, tuple[Descriptor, ...]] = field(default_factory=dict)
     layers: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)
+    tree: AttachmentTree | None = None
+    manifests: dict[Reference, Manifest] = field(default_factory=dict)
+
+    def find_attachments(self, graph: Bundle, registry: RegistryClient | None) -> None:
+        from imgpkg.operations.attachment_tree import AttachmentTree
+        from imgpkg.operations.attachments import AttachmentSearch
+
+        self._read(_known_manifests(graph))
+        search = AttachmentSearch(self.client, self.workers, registry)
+        self.tree = AttachmentTree(self.manifests, self.client, search, self.workers)
 
     def find_signatures(self, places: list[Reference]) -> None:
         found = self.workers.map(self._signature, places)
@@ -225,21 +247,26 @@ class _Facts:
         for info in self.signatures.values():
             if info is not None and not info.error:
                 known.setdefault(parse_any(info.image), None)
-        unknown = [reference for reference, manifest in known.items() if manifest is None]
-        known.update(zip(unknown, self.workers.map(self._manifest, unknown), strict=True))
-        read = self.workers.map(self._layers, known.items())
-        self.layers.update(zip(known, read, strict=True))
+        self._read(known)
+        read = self.workers.map(self._layers, self.manifests.items())
+        self.layers.update(zip(self.manifests, read, strict=True))
 
-    def _layers(self, found: tuple[Reference, Manifest | None]) -> tuple[Digest, ...]:
+    def _read(self, known: Mapping[Reference, Manifest | None]) -> None:
+        """Fetch the manifests that are not known."""
+        self.manifests.update((place, found) for place, found in known.items() if found is not None)
+        unknown = [reference for reference in known if reference not in self.manifests]
+        self.manifests.update(zip(unknown, self.workers.map(self._manifest, unknown), strict=True))
+
+    def _layers(self, found: tuple[Reference, Manifest]) -> tuple[Digest, ...]:
         """Return the layers of an image, or of the linux/amd64 image of an index, as the Go version does."""
         reference, manifest = found
-        if manifest is not None and manifest.is_index:
+        if manifest.is_index:
             # An index has no layers of its own, and the Go version resolves this platform on every machine.
             child = next((c for c in manifest.children if f"{c.platform}/".startswith("linux/amd64/")), None)
             if child is None:
                 return ()
             manifest = self._manifest(reference.repository.digest(child.digest))
-        return () if manifest is None else tuple(layer.digest for layer in manifest.layers)
+        return tuple(layer.digest for layer in manifest.layers)
 
     def _manifest(self, reference: Reference) -> Manifest:
         try:
@@ -353,7 +380,21 @@ def _artifacts(bundle: Bundle, places: list[Reference], facts: _Facts) -> Iterab
             image = str(place.repository.digest(descriptor.digest))
             kind = {"artifactType": descriptor.artifact_type, "subject": str(_digest(place))}
             yield ImageInfo(str(descriptor.digest), image, ImageType.REFERRER, image, kind)
+        for found in () if facts.tree is None else facts.tree.below(place):
+            yield _attachment(found, with_layers=bool(facts.layers))
     if bundle.locations is not None:
-        found = bundle.locations.reference
-        layers = facts.layers.get(found, ())
-        yield ImageInfo(str(_digest(found)), str(found), ImageType.INTERNAL, str(found), layers=layers)
+        record = bundle.locations.reference
+        layers = facts.layers.get(record, ())
+        yield ImageInfo(str(_digest(record)), str(record), ImageType.INTERNAL, str(record), layers=layers)
+
+
+def _attachment(found: FoundAttachment, *, with_layers: bool) -> ImageInfo:
+    kind = ImageType[found.kind.name]
+    if found.manifest is None:
+        # The digest is unknown where access to a tag was denied.
+        return ImageInfo(str(found.reference), "", kind, error=found.problem)
+    image = str(found.reference)
+    referring = {"artifactType": found.artifact_type, "subject": str(_digest(found.image))}
+    layers = tuple(layer.digest for layer in found.manifest.layers) if with_layers else ()
+    notes = {"tag": found.tag} if found.tag else referring
+    return ImageInfo(str(found.manifest.digest), image, kind, image, notes, layers)

@@ -45,7 +45,9 @@ class ImageReader(Reader, Protocol):
         """Return True when `reference` names `digest`."""
         ...
 
-    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+    def referrers(
+        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True
+    ) -> tuple[Descriptor, ...]:
         """Return the descriptors of the manifests whose subject is `digest`."""
         ...
 
@@ -115,7 +117,13 @@ class ImageStore:
         """Return True when the file has an image at `reference`."""
         return self._manifest(reference) is not None
 
-    def referrers(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...]:
+    def referrers(
+        self,
+        repository: Repository,
+        digest: Digest,
+        *,
+        tag_scheme: bool = True,  # noqa: ARG002 - as a registry is asked
+    ) -> tuple[Descriptor, ...]:
         """Return the descriptors of the manifests of `repository` whose subject is `digest`."""
         return tuple(
             _referrer(image.manifest)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _MOST_LINES = 20
 _NOT_IN_FILE = (
-    "The file has no signature of it: make the file with --cosign-signatures, which takes the signatures "
-    "under cosign's tags along, or --referrers, for those that refer to an image."
+    "The file has no signature of it: make the file with --attachments, which takes along what is signed "
+    "under cosign's tags and what refers to an image."
 )
 _NOT_IN_REGISTRY = (
     "Signatures are looked for beside the image: under cosign's tag, which is its digest with a hyphen and "
@@ -86,8 +86,9 @@ def verify_copy(opened: OpenedSource, policy: Policy, options: CopyOptions, log:
     verified = _Copy(opened, policy).verify()
     for image in verified:
         log(f"verified {image.reference}: signed by {', '.join(image.signers)}")
-    if not (options.cosign_signatures or options.referrers or opened.is_local):
-        log("signatures are not copied (hint: --cosign-signatures and --referrers take them along)")
+    takes = options.cosign_signatures or options.referrers or options.attachments
+    if not takes and not opened.is_local:
+        log("signatures are not copied (hint: --attachments takes them along)")
     return verified
 
 

@@ -40,6 +40,7 @@ class Referrers:
         self._warn = warn
         self._locks = KeyedLocks()
         self._without_api: set[str] = set()
+        self._warned: set[Reference] = set()
 
     def find(
         self, repository: Repository, digest: Digest, *, tag_scheme: bool = True
@@ -117,9 +118,14 @@ class Referrers:
                 self._lost(manifest, tag)
 
     def _lost(self, manifest: Manifest, tag: Reference) -> None:
+        written = tag.repository.digest(manifest.digest)
+        # A manifest is written several times, under each of its tags.
+        if written in self._warned:
+            return
+        self._warned.add(written)
         self._warn(
             f"{tag.repository.registry} takes the tag {tag.tag} for a digest and keeps no list there: "
-            f"{tag.repository.digest(manifest.digest)} was written, and is found by its digest only"
+            f"{written} was written, and is found by its digest only"
         )
 
     def _ask(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:

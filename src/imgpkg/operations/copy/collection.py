@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import Bundle, expect_nothing, fetch_root, walk
-from imgpkg.bundle.image import fetch_image, signature_tag
+from imgpkg.bundle.image import fetch_image, is_cosign_tag, signature_tag
 from imgpkg.bundle.locations import Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
 from imgpkg.dataclass import dataclass, field, replace
@@ -241,8 +241,8 @@ def _labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
 def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     """Return the images lock that the labels of `items` describe, None if no item has such a label.
 
-    Images that were not in the lock come after those that were; signatures of the latter are left out. Of
-    several sources with a bundle among them, the lock has what was asked for and nothing else. Raises
+    Images that were not in the lock come after those that were; what is attached to something is left
+    out. Of several sources with a bundle among them, the lock has what was asked for and nothing else. Raises
     ArchiveError for a damaged label.
     """
     all_items = sorted(items, key=lambda item: str(item.reference))
@@ -258,14 +258,17 @@ def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     if is_of_several(all_items):
         return ImagesLock(tuple(locked))
     digests = {image.digest for image in locked}
-    signed = {signature_tag(digest) for digest in digests}
-    others = (item for item in all_items if item.reference.digest not in digests and item.tag not in signed)
+    others = (item for item in all_items if item.reference.digest not in digests and not _is_attached(item))
     return ImagesLock((*locked, *(LockedImage(item.reference) for item in others)))
 
 
 def is_of_several(items: Iterable[Item]) -> bool:
     """Return whether `items` were asked for by several sources, with a bundle among them."""
     return any(ROOT_BUNDLE_LABEL in item.labels and LOCK_LABEL in item.labels for item in items)
+
+
+def _is_attached(item: Item) -> bool:
+    return is_cosign_tag(item.tag) or (item.image is not None and item.image.manifest.subject is not None)
 
 
 def _lock_entries(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:

@@ -15,6 +15,7 @@ from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
+    Copied,
     CopyOptions,
     CopyResult,
     CopySource,
@@ -239,8 +240,13 @@ def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: S
         _relocated(collected.images_lock, result).write(path, shown)
     else:
         # An image with several tags is there once.
-        places = dict.fromkeys(copied.destination for copied in result.images)
+        places = dict.fromkeys(copied.destination for copied in result.images if _is_locked(copied))
         ImagesLock(tuple(map(LockedImage, places))).write(path, shown)
+
+
+def _is_locked(copied: Copied) -> bool:
+    # The Go version lists signatures, too, and knows nothing else that is attached.
+    return copied.attached is None or copied.tag.endswith(".sig")
 
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:

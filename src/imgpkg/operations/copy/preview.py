@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.auth.keychain import Decision
 from imgpkg.dataclass import dataclass
 from imgpkg.events import Hook, silent
@@ -17,6 +18,7 @@ from imgpkg.operations.copy.values import (
     CopySource,
     Log,
     Verified,
+    attached_root,
     parse_destination,
 )
 from imgpkg.operations.workers import open_workers
@@ -33,7 +35,7 @@ class PreviewedImage:
     """An image or index to copy; `size` is that of all its blobs in bytes, also of those shared with others.
 
     `is_there` is true if the destination is known to have it. Before a small copy the destination is not
-    asked.
+    asked. `attached` says what it is attached to; None for an image of its own.
     """
 
     reference: Reference
@@ -42,6 +44,7 @@ class PreviewedImage:
     blobs: int
     size: int
     is_there: bool = False
+    attached: imgpkg.Attached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +141,5 @@ def _previewed(root: Root, is_there: bool) -> PreviewedImage:
     nodes = list(root.node.walk())
     blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.parts()}
     size = sum(blobs.values())
-    return PreviewedImage(root.item.reference, root.item.tag, len(nodes), len(blobs), size, is_there)
+    reference, tag = root.item.reference, root.item.tag
+    return PreviewedImage(reference, tag, len(nodes), len(blobs), size, is_there, attached_root(root))

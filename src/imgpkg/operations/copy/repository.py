@@ -7,7 +7,7 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import internal_tag, locations_tag, signature_tag
+from imgpkg.bundle.image import cosign_tags, internal_tag, locations_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import RegistryError, doing
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Record
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey, TagListing
-    from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Root
+    from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Root, TransferPlan
     from imgpkg.operations.copy.values import CopyOptions, CopyResult, Log
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session
@@ -61,13 +61,7 @@ def publish(
         workers.map(lambda act: act(), tagging)
         log("Tagging images")
         with doing("Tagging images"):
-            tagged = [root for root in plan.roots if root.item.tag]
-            # The tag of a signature follows from the digest of its image; the user did not name it.
-            unnamed = {signature_tag(root.node.manifest.digest) for root in plan.roots}
-            workers.map(
-                lambda root: _tag(root, to, is_fresh=found.is_fresh, is_named=root.item.tag not in unnamed),
-                tagged,
-            )
+            _tag_all(plan, found, to, workers, log)
     report_left_out(plan, options, log, repository)
     return result_of(collected, plan, repository)
 
@@ -118,6 +112,24 @@ def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
         to.put(to.reference(root), node.manifest, is_fresh=True)
     if not roots:
         to.client.push_manifest(to.repository.digest(node.manifest.digest), node.manifest)
+
+
+def _tag_all(plan: TransferPlan, found: Survey, to: Destination, workers: WorkerPool, log: Log) -> None:
+    """Write the tags of what is attached, then those that the user named.
+
+    When an image is found by its name, its signatures are there.
+    """
+    # The tag of a signature follows from the digest of its image; the user did not name it.
+    unnamed = {tag for node in nodes_of(plan.roots) for tag in cosign_tags(node.manifest.digest)}
+    tagged = [root for root in plan.roots if root.item.tag]
+    attached = [root for root in tagged if root.item.tag in unnamed]
+    workers.map(lambda root: _tag(root, to, is_fresh=found.is_fresh, is_named=False), attached)
+    if any(node.manifest.subject is not None for node in nodes_of(plan.roots)):
+        from imgpkg.operations.copy.referrers import confirm_referrers
+
+        confirm_referrers(plan, found.roots, to, workers, log)
+    named = [root for root in tagged if root.item.tag not in unnamed]
+    workers.map(lambda root: _tag(root, to, is_fresh=found.is_fresh, is_named=True), named)
 
 
 def _tag(root: Root, to: Destination, *, is_fresh: bool, is_named: bool) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import FIRST_REQUESTS, expect_nothing
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import InvalidManifest, UsageError
-from imgpkg.oci.reference import Reference, Repository, parse_any
+from imgpkg.errors import UsageError
+from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.copy.collection import (
     Collected,
     collect_bundle,
@@ -24,7 +24,6 @@ from imgpkg.operations.copy.plan import (
     Root,
     TransferPlan,
     named,
-    nodes_of,
     plan_of,
     read_roots,
 )
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
 
-# A signature of an SBOM of an image is a chain of two; a hostile registry could make it endless.
-_LONGEST_CHAIN = 32
 _INCOMPLETE = (
     "{} names {} images that are not in {}: they are not copied, and a pull of the bundle leaves its images "
     "where its images.yml names them"
@@ -144,9 +141,7 @@ class _Export:
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
             log(f"will export {reference}")
-        roots = self._roots(collected.items)
-        if self.options.referrers:
-            roots = self._with_referrers(roots)
+        roots = self._attaching(self._roots(collected.items), log)
         log(f"exported {len(distinct)} images")
         include = self.options.include_non_distributable_layers
         return collected, plan_of(roots, include_non_distributable=include)
@@ -163,7 +158,7 @@ class _Export:
             known = sum(len(one.items) for one in parts)
             parts.append(found[part.image] if part.image else self._part(part, known))
         collected = merged(parts)
-        if self.options.cosign_signatures:
+        if self.options.cosign_signatures and not self.options.attachments:
             collected = collected.adding(signatures(self.client, collected.items, self.workers))
         return collected
 
@@ -187,31 +182,35 @@ class _Export:
             approach=self.disclosure.approach,
         )
 
-    def _with_referrers(self, roots: tuple[Root, ...]) -> tuple[Root, ...]:
-        """Add the referrers of the roots and of all their children, and the referrers of those.
+    def _attaching(self, roots: tuple[Root, ...], log: Log) -> tuple[Root, ...]:
+        """Add what the options take along of all that is attached to `roots`."""
+        options = self.options
+        if options.attachments:
+            return self._with_attachments(roots, log)
+        if options.referrers:
+            from imgpkg.operations.copy.attachments import with_referrers
 
-        Raises InvalidManifest for a chain of referrers that is too long.
-        """
-        all_of = {root.item.key: root for root in roots}
-        asked: set[Reference] = set()
-        # Each round finds the referrers of what the round before has found.
-        for _ in range(_LONGEST_CHAIN):
-            nodes = {node.image.reference for node in nodes_of(all_of.values())} - asked
-            if not nodes:
-                return tuple(all_of[key] for key in sorted(all_of))
-            # Referrers may refer to each other: each is asked for once.
-            asked |= nodes
-            attached = self.workers.map(partial(_attached, self.client), nodes)
-            found = {item.key: item for items in attached for item in items}
-            for root in self._roots(item for key, item in found.items() if key not in all_of):
-                all_of[root.item.key] = root
-        raise InvalidManifest(
-            f"{min(nodes, key=str)}: more than {_LONGEST_CHAIN} manifests are attached one to the other"
-        )
+            roots = with_referrers(roots, self.client, self.workers, self._roots)
+        if options.cosign_signatures:
+            self._say_what_stays(roots, log)
+        return roots
 
+    def _with_attachments(self, roots: tuple[Root, ...], log: Log) -> tuple[Root, ...]:
+        from imgpkg.operations.attachments import AttachmentSearch
+        from imgpkg.operations.copy.attachments import summary, with_attachments
 
-def _attached(client: RegistryClient, reference: Reference) -> list[Item]:
-    repository = reference.repository
-    if reference.digest is None:  # pragma: no cover - nodes are digest references
-        return []
-    return [Item(repository.digest(found.digest)) for found in client.referrers(repository, reference.digest)]
+        search = AttachmentSearch(self.client, self.workers, self.client)
+        roots = with_attachments(roots, search, self._roots, log)
+        log(f"will export what is attached to them: {summary(roots) or 'nothing'}")
+        return roots
+
+    def _say_what_stays(self, roots: tuple[Root, ...], log: Log) -> None:
+        from imgpkg.operations.attachments import listed_tags
+        from imgpkg.operations.copy.attachments import left_behind, repositories_of
+
+        # One list for each repository, and not a request for each image.
+        places = repositories_of(roots)
+        names = self.workers.map(partial(listed_tags, self.client), places)
+        listed = dict(zip(places, names, strict=True))
+        if line := left_behind(roots, listed, has_referrers=self.options.referrers):
+            log.caution(line)

@@ -144,7 +144,8 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
     is_one = not is_several and len({top.node.manifest.digest for top in tops}) == 1
     root = tops[0].item if is_one else None
     has_other = root is None and bool(bundles) and not is_several
-    return Collected(items, root, records, remembered_lock(items), has_other, incomplete), roots
+    lock = remembered_lock(replace(root.item, image=root.node.image) for root in roots)
+    return Collected(items, root, records, lock, has_other, incomplete), roots
 
 
 def listed_item(descriptor: Descriptor, fallback: Repository) -> Item:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError
-from imgpkg.operations.copy.plan import Root
+from imgpkg.operations.copy.plan import Root, nodes_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +56,7 @@ def _asked_for(opened: OpenedSource) -> Root:
     roots, root = opened.plan.roots, opened.collected.root
     if root is not None:
         return next(each for each in roots if each.item.key == root.key)
-    there = {each.node.manifest.digest for each in roots}
+    there = {node.manifest.digest for node in nodes_of(roots)}
     first = {each.node.manifest.digest: each for each in roots if not is_attached(each, there)}
     if len(first) == 1:
         return next(iter(first.values()))

@@ -106,6 +106,8 @@ class CopyOptions:
     are required: they are verified before anything is written. `to_tags` are tags that the image or bundle
     gets in the repository that is copied to, besides its own; a tag there that names another image is
     replaced. `split` is the size in bytes of the pieces in which a tar file is written, 0 for one file.
+    `attachments` copies what `cosign_signatures` and `referrers` copy, and cosign's attestations and SBOMs:
+    of every image, of the images of an index, and of what is attached itself.
     """
 
     include_non_distributable_layers: bool = False
@@ -114,6 +116,7 @@ class CopyOptions:
     referrers: bool = False
     policy: imgpkg.Policy | None = None
     to_tags: tuple[str, ...] = ()
+    attachments: bool = False
     split: int = 0
 
 
@@ -135,12 +138,14 @@ def parse_destination(to_repo: str, options: CopyOptions = DEFAULT_OPTIONS) -> R
 class Copied:
     """An image or index that was copied, and its tag at the destination besides imgpkg's own, empty for none.
 
-    `destination` equals `source` if the destination is a file.
+    `destination` equals `source` if the destination is a file. `attached` says what it is attached to; None
+    for an image of its own.
     """
 
     source: Reference
     destination: Reference
     tag: str = ""
+    attached: imgpkg.Attached | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,4 +238,14 @@ def report_left_out(
 def _copied(root: Root, repository: Repository | None) -> Copied:
     digest = root.node.manifest.digest
     to = root.item.reference if repository is None else repository.digest(digest)
-    return Copied(root.item.reference, to, root.item.tag)
+    return Copied(root.item.reference, to, root.item.tag, attached_root(root))
+
+
+def attached_root(root: Root) -> imgpkg.Attached | None:
+    """Return what a root of a copy is attached to; None for an image of its own."""
+    manifest, tag = root.node.manifest, root.item.tag
+    if manifest.subject is None and not tag.startswith("sha256-"):
+        return None
+    from imgpkg.operations.attachments import attached_by
+
+    return attached_by(tag, manifest)
