@@ -150,6 +150,39 @@ def test_the_page_of_choosing_works(places, session, tmp_path):
     assert [image.digest for image in written.images][1:] == [app.digest, other.digest]
 
 
+def test_the_page_of_placement_says_where_images_go(places, session, tmp_path):
+    page = ROOT / "docs/placement.md"
+    rows = re.findall(r"^\| `(\S+)` \| `--(\S+)(?: (\S+))?` \| (.*) \|$", page.read_text(), re.MULTILINE)
+    assert len(rows) == 8
+    home = imgpkg.Repository.parse(f"{INSIDE}/mirror")
+    for name, flag, rule, expected in rows:
+        keep = {"keep-names": imgpkg.KeptNames.PATHS, "keep-hosts": imgpkg.KeptNames.HOSTS}.get(flag)
+        rules = (imgpkg.MapRule.parse(rule),) if rule else ()
+        placement = imgpkg.Placement(rules, keep or imgpkg.KeptNames.NONE)
+        found = placement.place([imgpkg.Repository.parse(name)], home).repository
+        assert expected.startswith("that of `--to-repo`") == (found == home)
+        assert found == home or expected == f"`{found}`"
+    exec("import imgpkg\n" + blocks(page, "python")[0], {})
+
+
+def test_the_commands_of_the_page_of_placement_run(places, session, tmp_path):
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
+    make_bundle(session, places(f"{OUTSIDE}/team/bundle:v1"), {image: {}}, tmp_path / "bundle")
+    printed = []
+    for line in (
+        line[2:] for text in blocks(ROOT / "docs/placement.md", "console") for line in text.splitlines()
+    ):
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+        printed.append(done.stdout)
+    lock = (tmp_path / "bundle-inside/.imgpkg/images.yml").read_text()
+    assert places(f"{INSIDE}/mirror/team/app@{image.digest}") in lock
+    assert "stable" in "".join(printed)
+    moved = [tag.name for tag in list_tags(places(f"{INSIDE}/products/bundle"), session=session).tags]
+    assert moved == ["v1"]
+
+
 def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeypatch):
     make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
     for name in ("config", "bundle"):

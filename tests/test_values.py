@@ -65,6 +65,7 @@ GOING = imgpkg.PlannedManifest(DIGEST, ("v1",), REASON, 5, "a/b", (DIGEST,))
 GONE = imgpkg.PrunedManifest(GOING, imgpkg.PruneOutcome.FAILED, "why")
 DEFECT = imgpkg.Defect(imgpkg.DefectKind.MISSING, str(DIGEST), "not found", (str(REFERENCE),))
 MISSING_LAYER = imgpkg.MissingLayer(DIGEST, (str(REFERENCE),))
+MAP_RULE = imgpkg.MapRule("docker.io/team", "registry.example.com/a")
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
     ATTACHED,
@@ -98,6 +99,8 @@ VALUES = [
     STATUS,
     LEFT_OUT,
     imgpkg.Location("image", is_bundle=False),
+    MAP_RULE,
+    imgpkg.Placement((MAP_RULE,), imgpkg.KeptNames.HOSTS),
     LOCKED,
     imgpkg.LockResult(imgpkg.ImagesLock((LOCKED,)), (RESOLVED,), (SKIPPED,), (LOCKED,)),
     POSITION,

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import ImagesLock as ImagesLock
     from imgpkg.bundle.lock import LockedImage as LockedImage
     from imgpkg.bundle.lock import read_lock as read_lock
+    from imgpkg.bundle.placement import KeptNames as KeptNames
+    from imgpkg.bundle.placement import MapRule as MapRule
+    from imgpkg.bundle.placement import Placement as Placement
     from imgpkg.bundle.policy_file import read_policy as read_policy
     from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.errors import ImgpkgError as ImgpkgError
@@ -183,12 +186,14 @@ _HOMES = {
     "IntegrityReport": "operations.integrity.report",
     "IssuedToken": "operations.login",
     "Keychain": "auth.keychain",
+    "KeptNames": "bundle.placement",
     "LeftOut": "operations.copy.plan",
     "Location": "bundle.locations",
     "LockResult": "operations.lock",
     "LockedImage": "bundle.lock",
     "Login": "settings",
     "Manifest": "oci.manifest",
+    "MapRule": "bundle.placement",
     "Match": "trust.policy",
     "Member": "bundle.graph",
     "Message": "events",
@@ -197,6 +202,7 @@ _HOMES = {
     "Outcome": "auth.keychain",
     "PackAdvanced": "events",
     "PackStarted": "events",
+    "Placement": "bundle.placement",
     "Planned": "events",
     "PlannedManifest": "operations.prune.plan",
     "Policy": "trust.policy",

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from imgpkg.bundle.graph import fetch_root, walk
-from imgpkg.bundle.image import BUNDLE_LABEL, locations_tag
+from imgpkg.bundle.image import BUNDLE_LABEL, locations_tag, places_tag
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.errors import InvalidLock, NotABundle, NotFound
@@ -102,6 +102,49 @@ def text(name):
     return {name: name.encode()}
 
 
+class TestARecordOfSeveralRepositories:
+    @pytest.fixture
+    def spread(self, shelf):
+        """A bundle, and two images that the lock has elsewhere: a bundle and a plain image."""
+        plain = shelf.add("out.io/app/plain", text("plain"))
+        inner = shelf.bundle("out.io/app/inner", plain)
+        outer = shelf.bundle("r.io/m/outer", inner, plain)
+        locations = (
+            Location(str(inner), is_bundle=True, place=f"r.io/m/inner@{inner.digest}"),
+            Location(str(plain), is_bundle=False, place=f"other.io/m/plain@{plain.digest}"),
+        )
+        files = {"image-locations.yml": ImageLocations(locations).to_bytes()}
+        shelf.add("r.io/m/outer", files, tag=places_tag(outer.digest))
+        return outer, inner, plain
+
+    def test_leads_to_where_they_are(self, shelf, spread):
+        outer, inner, plain = spread
+        shelf.copy(inner, "r.io/m/inner")
+        approached = []
+        with Threads(4) as workers:
+            found = walk(shelf, fetch_root(shelf, outer, workers), workers, approach=approached.append)
+        places = [f"r.io/m/inner@{inner.digest}", f"other.io/m/plain@{plain.digest}"]
+        assert [str(member.reference) for member in found.members] == places
+        assert str(inner) not in shelf.asked
+        # Before anything is requested there: a login could go to a registry that only the record names.
+        assert {str(reference) for reference in approached} >= set(places)
+
+    def test_of_which_one_is_gone_leads_to_the_name_in_the_lock(self, shelf, spread):
+        outer, inner, _ = spread
+        found = shelf.walk(outer)
+        assert found.members[0].reference == inner
+
+    def test_comes_second_to_that_of_one_repository(self, shelf, spread):
+        outer, inner, plain = spread
+        here = shelf.copy(inner, "r.io/m/outer")
+        shelf.copy(plain, "r.io/m/outer")
+        shelf.record(outer, **{str(inner): True, str(plain): False})
+        assert [member.reference for member in shelf.walk(outer).members] == [
+            here,
+            outer.repository.digest(plain.digest),
+        ]
+
+
 class TestAGraph:
     def test_has_the_members_of_the_lock_in_its_order(self, shelf):
         images = [shelf.add(f"r.io/app/{name}", text(name)) for name in ("b", "a", "c")]
@@ -111,11 +154,11 @@ class TestAGraph:
         assert all(member.bundle is None and member.image is not None for member in found.members)
         assert found.locations is None
 
-    def test_asks_four_things_and_three_for_each_image(self, shelf):
-        """Manifest, config, layer, a missing record; for each image a probe, a manifest and a config."""
+    def test_asks_five_things_and_three_for_each_image(self, shelf):
+        """Manifest, config, layer, two missing records; for each image a probe, a manifest and a config."""
         images = [shelf.add(f"r.io/app/{n}n", text(str(n))) for n in range(10)]
         shelf.walk(shelf.bundle("r.io/bundles/ten", *images))
-        assert len(shelf.asked) == 4 + 10 * 3
+        assert len(shelf.asked) == 5 + 10 * 3
         assert len(set(shelf.asked)) == len(shelf.asked)
 
     def test_finds_images_beside_the_bundle_first(self, shelf):

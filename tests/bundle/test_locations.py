@@ -54,6 +54,26 @@ class TestARecord:
         data = ImageLocations((Location(B, is_bundle=True), Location(A, is_bundle=False))).to_bytes()
         assert ImageLocations.parse(data).to_bytes() == data
 
+    def test_of_several_repositories_has_a_field_that_the_original_ignores(self):
+        place = f"inside.example/mirror/app/b@sha256:{H}"
+        record = ImageLocations((Location(A, is_bundle=False, place=place), Location(B, is_bundle=True)))
+        assert f"- image: {A}\n  isBundle: false\n  location: {place}\n" in record.to_bytes().decode()
+        read = ImageLocations.parse(record.to_bytes())
+        assert read == record
+        assert read.is_spread
+        assert {str(digest): str(found) for digest, found in read.places().items()} == {f"sha256:{H}": place}
+
+    @pytest.mark.parametrize(
+        ("place", "message"),
+        [
+            ("inside.example/app:v1", "a digest must contain exactly one"),
+            (f"inside.example/app@sha256:{J}", "is another image"),
+        ],
+    )
+    def test_with_the_place_of_another_image_is_refused(self, place, message):
+        with pytest.raises(InvalidLock, match=f"^Location of {A}: .*{message}"):
+            ImageLocations((Location(A, is_bundle=False, place=place),)).places()
+
     def test_knows_which_images_are_no_bundles(self):
         record = ImageLocations((Location(B, is_bundle=True), Location(A, is_bundle=False)))
         assert record.plain_images() == {A}

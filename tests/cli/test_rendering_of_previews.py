@@ -48,6 +48,20 @@ Credentials:
     )
 
 
+def test_people_read_where_each_image_goes_if_there_are_several_places():
+    images = tuple(
+        PreviewedImage(
+            IMAGE, "", 1, 1, 1, destination=Repository.parse(f"inside.example/{name}").digest(IMAGE.digest)
+        )
+        for name in ("one", "two")
+    )
+    text = "".join(rendering.preview_text(CopyPreview(images, 1, 1, 0, 0, ()), "inside.example/apps"))
+    assert f"{IMAGE} to inside.example/one: 1 manifest" in text
+    assert f"{IMAGE} to inside.example/two: 1 manifest" in text
+    one = "".join(rendering.preview_text(CopyPreview(images[:1], 1, 1, 0, 0, ()), "inside.example/one"))
+    assert " to inside.example/one:" not in one
+
+
 def test_a_copy_of_nothing_is_short():
     nothing = CopyPreview((), 0, 0, 0, 0, ())
     assert (
@@ -66,6 +80,7 @@ def test_programs_read_the_same():
         "size": 2_000_000,
         "alreadyThere": False,
         "attached": None,
+        "destination": None,
     }
     assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
     assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)

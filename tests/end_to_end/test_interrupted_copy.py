@@ -96,6 +96,29 @@ def test_to_a_repository_is_taken_up_again(imgpkg, started, bundle, tmp_path):
         assert f"{server.address}/copy/b@" in (tmp_path / "out/.imgpkg/images.yml").read_text()
 
 
+def test_to_several_repositories_is_taken_up_again(imgpkg, started, bundle, tmp_path):
+    slow = Slow("PUT", "/blobs/uploads/", 10)
+    with serve(faults=slow) as server:
+        arguments = ("copy", "-b", bundle, "--to-repo", f"{server.address}/mirror", "--keep-names")
+        process = started(*arguments, "--concurrency", 2)
+        slow.wait()
+        kill(process)
+        slow.is_over = True
+        root = f"{server.address}/mirror/bundles/thirty"
+        listed = imgpkg("tag", "list", "-i", root, "--imgpkg-internal-tags")
+        assert "sha256" not in listed.stdout
+        done = imgpkg(*arguments)
+        assert done.returncode == 0, done.stderr
+        pulled = imgpkg("pull", "-b", f"{root}@{bundle.digest}", "-o", "out")
+        assert pulled.returncode == 0, pulled.stderr
+        lock = (tmp_path / "out/.imgpkg/images.yml").read_text()
+        assert lock.count(f"{server.address}/mirror/app/image") == COUNT
+        before = len(server.requests)
+        again = imgpkg(*arguments)
+        assert again.returncode == 0, again.stderr
+        assert {request.method for request in server.requests[before:]} <= {"GET", "HEAD"}
+
+
 def test_by_the_keyboard_ends_soon_with_a_message(imgpkg, started, open_session, tmp_path):
     slow = Slow("GET", "/blobs/", 0)
     with serve(faults=slow) as server:

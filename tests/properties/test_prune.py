@@ -20,7 +20,7 @@ from imgpkg.operations.prune.plan import make_plan
 from imgpkg.operations.prune.rules import Keep, version_of
 
 PLACE = Repository.parse("registry.example.com/team/app")
-SUFFIXES = (".imgpkg", ".image-locations.imgpkg", ".sig", ".att", ".sbom")
+SUFFIXES = (".imgpkg", ".image-locations.imgpkg", ".image-places.imgpkg", ".sig", ".att", ".sbom")
 PEOPLE = ("v1", "v1.1", "v2", "main", "latest")
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # has more digits than a tag has characters.
 _DERIVED = expression(
     r"(?:[A-Za-z0-9_][A-Za-z0-9._-]{0,48}-)?sha256-([0-9a-f]{64})"
-    r"(\.imgpkg|\.image-locations\.imgpkg|\.sig|\.att|\.sbom|)"
+    r"(\.imgpkg|\.image-(?:locations|places)\.imgpkg|\.sig|\.att|\.sbom|)"
 )
 _PREFIX = "sha256-"
 
@@ -24,12 +24,14 @@ _PREFIX = "sha256-"
 class TagKind(Enum):
     """What a tag names of the digest in it; the value is its end.
 
-    The image itself or the locations record of the bundle (imgpkg); the signatures, the attestations or the
+    The image itself or the locations record of the bundle, the second one if its images are in several
+    repositories (imgpkg); the signatures, the attestations or the
     SBOM (cosign); the index of referrers (distribution-spec, "Referrers Tag Schema").
     """
 
     IMAGE = ".imgpkg"
     LOCATIONS = ".image-locations.imgpkg"
+    PLACES = ".image-places.imgpkg"
     SIGNATURES = ".sig"
     ATTESTATIONS = ".att"
     SBOM = ".sbom"

@@ -193,6 +193,7 @@ class _Traversal:
             self._expect(len(self._digests))
             wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}
             for image in level:
+                self._approach_places(self._read[image.reference])
                 for here, locked in self._not_fetched(self._read[image.reference]):
                     # Two bundles of a level may name one image; it is fetched for the first of them.
                     wanted.setdefault(here, (locked, trails[image.reference]))
@@ -223,6 +224,11 @@ class _Traversal:
             documents = begun.get(image.reference) or _start(self._client, image, self._workers)
             return documents()
 
+    def _approach_places(self, read: _Documents) -> None:
+        if read.locations is not None:
+            for place in read.locations.record.places().values():
+                self._approach(place)
+
     def _not_fetched(self, read: _Documents) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()
         for here, locked in _places(read):
@@ -244,7 +250,7 @@ class _Traversal:
                 return with_config(self._client, place.repository, manifest)
 
     def _fetch_manifest(self, here: Reference, origin: Reference) -> tuple[Reference, Manifest]:
-        """Try the bundle's own repository, where a copy puts its images, then the reference of the lock."""
+        """Try where a copy puts the images of the bundle, then the reference of the lock."""
         if here == origin:
             return here, self._client.manifest(here)
         try:
@@ -290,9 +296,13 @@ class _Traversal:
 
 
 def _places(read: _Documents) -> list[tuple[Reference, LockedImage]]:
-    """Return the images of the lock, one per digest, with their references in the bundle's repository."""
+    """Return the images of the lock, one per digest, with the references where a copy has put them.
+
+    That is the bundle's repository, unless its record says otherwise.
+    """
     repository = read.image.reference.repository
+    places = read.locations.record.places() if read.locations is not None else {}
     first: dict[Digest, LockedImage] = {}
     for locked in read.lock.images:
         first.setdefault(locked.digest, locked)
-    return [(repository.digest(digest), locked) for digest, locked in first.items()]
+    return [(places.get(digest) or repository.digest(digest), locked) for digest, locked in first.items()]

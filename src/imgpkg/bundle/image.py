@@ -144,6 +144,15 @@ def locations_tag(bundle: Digest) -> str:
     return f"{bundle.algorithm}-{bundle.hex}.image-locations.imgpkg"
 
 
+def places_tag(bundle: Digest) -> str:
+    """Return the tag of a bundle's record if its images are in several repositories.
+
+    It is `sha256-HEX.image-places.imgpkg`. The original takes a record under the other tag to mean that all
+    images are in the repository of the bundle; it does not look for this one.
+    """
+    return f"{bundle.algorithm}-{bundle.hex}.image-places.imgpkg"
+
+
 def signature_tag(digest: Digest) -> str:
     """Return the tag at which cosign stores the signatures of an image: `sha256-HEX.sig`."""
     return f"{digest.algorithm}-{digest.hex}.sig"

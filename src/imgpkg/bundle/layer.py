@@ -6,7 +6,7 @@ import posixpath
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import locations_tag
+from imgpkg.bundle.image import locations_tag, places_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.yaml_reader import MAX_SIZE
@@ -52,10 +52,17 @@ def fetch_images_lock(client: Reader, bundle: Image) -> ImagesLock:
 def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
     """Fetch the locations record of `bundle`; return None where there is none, or none that may be read.
 
+    A record that all images are in the repository of the bundle comes before one that they are in several.
     Raises InvalidLock or UnpackError for a damaged record, or an error of the registry.
     """
+    digest = bundle.manifest.digest
+    return _fetch_record(client, bundle, locations_tag(digest)) or _fetch_record(
+        client, bundle, places_tag(digest)
+    )
+
+
+def _fetch_record(client: Reader, bundle: Image, tag: str) -> FoundLocations | None:
     repository = bundle.reference.repository
-    tag = locations_tag(bundle.manifest.digest)
     try:
         with doing("Fetching location image"):
             manifest = client.manifest(repository.tag(tag))
@@ -66,6 +73,8 @@ def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
         layer = check_single_layer(manifest, LOCATIONS)
         with _opened(client, repository, layer, "locations image") as stream:
             record = read_image_locations(stream)
+        # Checked here, where the error names the record.
+        record.places()
     return FoundLocations(repository.digest(manifest.digest), manifest, record)
 
 

@@ -1,18 +1,21 @@
 """The locations record of a copied bundle, which lists its images and which of them are bundles.
 
-Where a record exists, every image of the bundle is in the repository of the bundle. Readers use the record to
-leave out the requests that find out which images are bundles.
+Where a record exists, every image of the bundle is in the repository of the bundle, or where its entry says.
+Readers use the record to leave out the requests that find out which images are bundles.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.document import API_VERSION, HEADER, Field, Header
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import doing
+from imgpkg.errors import InvalidLock, InvalidReference, doing
+from imgpkg.oci.descriptor import Digest
+from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from imgpkg.bundle.yaml_writer import Node
@@ -22,10 +25,14 @@ FILE_NAME = "image-locations.yml"
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """An image, as the images lock of the bundle names it, and whether it is a bundle."""
+    """An image, as the images lock of the bundle names it, and whether it is a bundle.
+
+    `place` is the digest reference where a copy has put it, empty for the repository of the bundle.
+    """
 
     image: str
     is_bundle: bool
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,24 @@ class ImageLocations:
         """Return the references of the images that are not bundles."""
         return frozenset(location.image for location in self.images if not location.is_bundle)
 
+    @property
+    def is_spread(self) -> bool:
+        """True if there are images that are not in the repository of the bundle."""
+        return any(location.place for location in self.images)
+
+    def places(self) -> Mapping[Digest, Reference]:
+        """Return the places of the images that are not in the repository of the bundle.
+
+        Raises InvalidLock for a place with another digest than that of its image.
+        """
+        found: dict[Digest, Reference] = {}
+        for location in self.images:
+            if location.place:
+                place = _digest_reference(location)
+                assert place.digest is not None  # noqa: S101 - a digest reference was parsed
+                found[place.digest] = place
+        return found
+
     def to_bytes(self) -> bytes:
         """Return the record with one entry per digest, the first of several, sorted by reference.
 
@@ -67,7 +92,11 @@ class ImageLocations:
         for location in self.images:
             first.setdefault(location.image.rpartition("@")[2], location)
         images: list[Node] = [
-            {"image": location.image, "isBundle": location.is_bundle}
+            {
+                "image": location.image,
+                "isBundle": location.is_bundle,
+                **({"location": location.place} if location.place else {}),
+            }
             for location in sorted(first.values(), key=lambda location: location.image)
         ]
         document: dict[str, Node] = {
@@ -80,10 +109,20 @@ class ImageLocations:
 
 
 def _location(item: Field) -> Location:
-    image, is_bundle = "", False
-    for key, found in item.fields("bundle.ImageLocation", ("image", "isBundle"), strict=False):
-        if key == "image":
-            image = found.string()
-        else:
+    texts, is_bundle = {"image": "", "location": ""}, False
+    for key, found in item.fields("bundle.ImageLocation", ("image", "isBundle", "location"), strict=False):
+        if key == "isBundle":
             is_bundle = found.boolean()
-    return Location(image, is_bundle)
+        else:
+            texts[key] = found.string()
+    return Location(texts["image"], is_bundle, texts["location"])
+
+
+def _digest_reference(location: Location) -> Reference:
+    try:
+        place = Reference.parse_digest(location.place)
+    except InvalidReference as error:
+        raise InvalidLock(f"Location of {location.image}: {error}") from error
+    if not location.image.endswith(f"@{place.digest}"):
+        raise InvalidLock(f"Location of {location.image}: {place} is another image")
+    return place

@@ -145,10 +145,15 @@ class ImagesLock:
         with doing(f"Validating {_IMAGES}"):
             return cls(tuple(entry.locked(name) for entry in entries))
 
-    def relocated(self, repository: Repository) -> ImagesLock:
-        """Return a lock of the same images, with references in `repository`."""
+    def relocated(
+        self, repository: Repository, places: Mapping[Digest, Reference] = FrozenDict()
+    ) -> ImagesLock:
+        """Return a lock of the same images, with the references of `places`, or else in `repository`."""
         return ImagesLock(
-            tuple(replace(image, reference=repository.digest(image.digest)) for image in self.images)
+            tuple(
+                replace(image, reference=places.get(image.digest) or repository.digest(image.digest))
+                for image in self.images
+            )
         )
 
     def to_bytes(self) -> bytes:

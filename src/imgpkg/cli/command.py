@@ -157,6 +157,14 @@ PLACE = (
         "Further tag at the destination for the image or bundle that is copied; only with --to-repo (may be "
         "repeated)",
     ),
+    Flag(
+        "map",
+        ValueType.STRINGS,
+        "Rule FROM=TO: images from repositories that begin with FROM go to TO and the rest of their name; "
+        "the longest FROM decides (may be repeated)",
+    ),
+    switch("keep-names", "Keep the name of each repository, below that of --to-repo"),
+    switch("keep-hosts", "Keep the registry, too, as the first part of each name that is kept"),
 )
 SIGN = (
     text("sign-key", "File with a private key in PEM, or env://NAME, to sign the pushed image with"),

@@ -12,6 +12,7 @@ from imgpkg.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from imgpkg.bundle.placement import Placement
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
     from imgpkg.operations.check import AccessReport
@@ -142,7 +143,20 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         policy=_policy(flags),
         to_tags=tuple(flags.texts("to-tag")),
         split=size_of(flags.text("split"), "split"),
+        placement=_placement(flags),
     )
+
+
+def _placement(flags: Parsed) -> Placement | None:
+    rules, keeps_hosts = flags.texts("map"), flags.is_on("keep-hosts")
+    if not (rules or keeps_hosts or flags.is_on("keep-names")):
+        return None
+    from imgpkg.bundle.placement import KeptNames, MapRule, Placement
+
+    keep = (
+        KeptNames.HOSTS if keeps_hosts else KeptNames.PATHS if flags.is_on("keep-names") else KeptNames.NONE
+    )
+    return Placement(tuple(map(MapRule.parse, rules)), keep)
 
 
 def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None:

@@ -185,7 +185,10 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
         yield f"  of which {count_of(preview.mountable, 'blob')} with {human(preview.mountable_size)} "
         yield "can be mounted within the registry\n"
     yield "\nImages:\n"
-    yield from (_previewed_image(image) for image in preview.images)
+    places = {image.destination.repository for image in preview.images if image.destination is not None}
+    # The only place is that which the user wrote.
+    is_spread = len(places) > 1 or destination not in map(str, places)
+    yield from (_previewed_image(image, names_place=is_spread) for image in preview.images)
     if preview.verified:
         yield "\nSigned:\n"
         for one in preview.verified:
@@ -200,11 +203,13 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
         yield from (f"  {decision.summary()}\n" for decision in preview.credentials)
 
 
-def _previewed_image(image: PreviewedImage) -> str:
+def _previewed_image(image: PreviewedImage, *, names_place: bool) -> str:
     tag = f" as {image.tag}" if image.tag else ""
     blobs, manifests = count_of(image.blobs, "blob"), count_of(image.manifests, "manifest")
     there = ", already there" if image.is_there else ""
-    return f"  {image.reference}{tag}: {manifests}, {blobs}, {human(image.size)}{_attached(image)}{there}\n"
+    to = f" to {image.destination.repository}" if image.destination is not None and names_place else ""
+    what = f"{manifests}, {blobs}, {human(image.size)}{_attached(image)}{there}"
+    return f"  {image.reference}{to}{tag}: {what}\n"
 
 
 def _attached(image: PreviewedImage) -> str:
@@ -238,6 +243,7 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
                 "size": image.size,
                 "alreadyThere": image.is_there,
                 "attached": _attached_json(image),
+                "destination": str(image.destination) if image.destination is not None else None,
             }
             for image in preview.images
         ],

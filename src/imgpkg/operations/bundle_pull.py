@@ -13,12 +13,13 @@ from imgpkg.events import Message
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from imgpkg.bundle.image import Image
     from imgpkg.bundle.layer import FoundLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.events import Hook
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.operations.image_store import ImageReader
     from imgpkg.operations.workers import WorkerPool
@@ -42,10 +43,14 @@ Verify: TypeAlias = "Callable[[Image, Reference], None]"
 
 @dataclass(frozen=True, slots=True)
 class ImagesLockStatus:
-    """The path of a pulled bundle's images.yml, and whether it now refers to the bundle's repository."""
+    """The path of a pulled bundle's images.yml, and whether it now refers to where the images were copied.
+
+    That is the bundle's repository. `is_spread` is true if a copy has put some of them into others.
+    """
 
     path: str
     is_updated: bool
+    is_spread: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +76,10 @@ def begin_locations(
     from imgpkg.bundle.layer import fetch_locations
 
     return workers.start(lambda: fetch_locations(client, bundle))
+
+
+def _places(locations: FoundLocations | None) -> Mapping[Digest, Reference]:
+    return {} if locations is None else locations.record.places()
 
 
 @dataclass
@@ -132,9 +141,10 @@ class BundlePull:
         nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
         self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
         # After the nested bundles, which are known by the references of the original lock.
+        places = _places(locations)
         if hosted:
-            lock.relocated(image.reference.repository).write(path)
-        return PullResult(image.reference, True, ImagesLockStatus(shown, hosted), nested)
+            lock.relocated(image.reference.repository, places).write(path)
+        return PullResult(image.reference, True, ImagesLockStatus(shown, hosted, bool(places)), nested)
 
     def _nested_folder(self, where: str) -> str:
         folder = os.path.join(self.folder, where)
@@ -197,13 +207,17 @@ class BundlePull:
     ) -> Iterator[tuple[LockedImage, Image | None]]:
         """Pair each locked image with its manifest; None if it was met before or is known to be no bundle."""
         plain = locations.record.plain_images() if locations is not None else frozenset()
+        places = _places(locations)
 
         # Workers only fetch; the results are used in the order of the lock.
         def fetch(locked: LockedImage) -> Image | None:
             if locked.reference in self.met or str(locked.reference) in plain:
                 return None
             with doing("Checking if image is bundle"):
-                return self._fetch(bundle.reference.repository.digest(locked.digest), locked, hosted)
+                here = places.get(locked.digest) or bundle.reference.repository.digest(locked.digest)
+                if self.disclosure is not None and locked.digest in places:
+                    self.disclosure.approach(here)
+                return self._fetch(here, locked, hosted)
 
         # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
         found = self.workers.map(fetch, lock.images)

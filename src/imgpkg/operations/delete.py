@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.registry.client import RegistryClient
 
+_RECORDS = frozenset({TagKind.LOCATIONS, TagKind.PLACES})
 _WITH_IMAGE = "With --with-image the image is deleted, if no other tag and no index needs it."
 
 
@@ -214,7 +215,7 @@ class _ImageDeletion:
         if not any(map(self._is_own, self._names(tagged))):
             return
         derived = filter(None, map(DerivedTag.parse, sorted(tagged)))
-        bundles = [each.digest for each in derived if each.kind is TagKind.LOCATIONS]
+        bundles = [each.digest for each in derived if each.kind in _RECORDS]
 
         def names_it(bundle: Digest) -> bool:
             reference = self._repository.digest(bundle)

@@ -44,6 +44,7 @@ _HOSTED = (
     "The bundle repo ({}) is hosting every image specified in the bundle's Images Lock file "
     "(.imgpkg/images.yml)\n"
 )
+_SPREAD = "The images of the bundle ({}) are in the repositories that a copy has recorded\n"
 _NO_BUNDLE = "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
 _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
 
@@ -212,8 +213,10 @@ def _fetch_root(
 def _pulled(asked: Reference, result: PullResult, on_event: Hook) -> PullResult:
     """Report whether the images are beside the bundle; return `result` for what the user asked for."""
     on_event(Message("\nLocating image lock file images...\n"))
-    updated = result.images_lock is not None and result.images_lock.is_updated
-    on_event(Message(_HOSTED.format(asked.repository) if updated else _NOT_HOSTED))
+    status = result.images_lock
+    updated = status is not None and status.is_updated
+    hosted = _SPREAD if status is not None and status.is_spread else _HOSTED
+    on_event(Message(hosted.format(asked.repository) if updated else _NOT_HOSTED))
     # A later pull rewrites images.yml if the missing images have been copied to the repository by then.
     return replace(result, is_cacheable=asked.digest is not None and updated)
 

@@ -9,6 +9,7 @@ from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.check import AccessReport, check_access
+from imgpkg.operations.copy.destination import planned_places
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
 from imgpkg.operations.disclosure import Disclosure
@@ -33,29 +34,38 @@ def check_copy(
 ) -> tuple[AccessReport, ...]:
     """Check that a copy of `source` can be read and, unless it is to a file, be written to `to_repo`.
 
-    The destination is the last report. What is named is checked first; when that is accessible, the manifests
-    are read, and each further repository that they name is checked with one image. `source_session` reads,
-    where that is another one. Raises what reading the source raises.
+    The destination is the last report; several repositories are the last ones. What is named is checked
+    first; when that is accessible, the manifests are read, and each further repository that they name is
+    checked with one image. `source_session` reads, where that is another one. Raises what reading the source
+    raises.
     """
     source.check()
     reading = source_session or session
-    to: tuple[AccessReport, ...] = ()
-    if to_repo:
-        # The destination is checked with its own session, which has the login that writes.
-        to = (check_access(str(parse_destination(to_repo, options)), session=session, push=True),)
-    first = _by_repository(_named(source, _disclosure(reading, source, to)))
+    home = parse_destination(to_repo, options) if to_repo else None
+    is_placed = home is not None and options.placement is not None
+    # The destination is checked with its own session, which has the login that writes. Of several
+    # repositories it is known later which are written to.
+    to = () if home is None or is_placed else _written((home,), session)
+    first = _by_repository(_named(source, _disclosure(reading, source, home)))
     reports = _checked(first, reading)
     # A source that cannot be read has no manifests to follow.
-    if all(report.is_ok for report in (*reports, *to)) and not source.is_local:
-        others = _read(reading, source, options, on_event)
+    if all(report.is_ok for report in (*reports, *to)) and (is_placed or not source.is_local):
+        images, places = _read(reading, source, options, on_event, home)
+        others = {} if source.is_local else _by_repository(images)
         left = {repository: image for repository, image in others.items() if repository not in first}
         reports = (*reports, *_checked(left, reading))
+        to = to or _written(places, session)
     return (*reports, *to)
 
 
-def _disclosure(session: Session, source: CopySource, to: tuple[AccessReport, ...]) -> Disclosure:
-    disclosure = Disclosure(session, source.shown, has_sides=bool(to))
-    disclosure.name(*(report.repository.registry for report in to))
+def _written(repositories: Iterable[Repository], session: Session) -> tuple[AccessReport, ...]:
+    return tuple(check_access(str(place), session=session, push=True) for place in repositories)
+
+
+def _disclosure(session: Session, source: CopySource, home: Repository | None) -> Disclosure:
+    disclosure = Disclosure(session, source.shown, has_sides=home is not None)
+    if home is not None:
+        disclosure.name(home.registry)
     return disclosure
 
 
@@ -82,10 +92,12 @@ def _locked(path: StrPath, disclosure: Disclosure) -> list[Reference]:
 
 
 def _read(
-    session: Session, source: CopySource, options: CopyOptions, on_event: Hook
-) -> Mapping[Repository, Reference]:
+    session: Session, source: CopySource, options: CopyOptions, on_event: Hook, home: Repository | None
+) -> tuple[Iterable[Reference], tuple[Repository, ...]]:
+    """Return the images of `source`, and the repositories that a copy to `home` would write to."""
     with open_source(session, source, options, Log(on_event)) as opened:
-        return _by_repository(root.item.reference for root in opened.plan.roots)
+        places = () if home is None else planned_places(opened, home, options.placement).repositories
+        return [root.item.reference for root in opened.plan.roots], places
 
 
 def _by_repository(references: Iterable[Reference]) -> Mapping[Repository, Reference]:

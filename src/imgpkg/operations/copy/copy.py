@@ -101,6 +101,8 @@ def check_destination(
         raise UsageError("Flag --split can only be used when copying to tar")
     if not to_repo and options.to_tags:
         raise UsageError("Flag --to-tag can only be used when copying to a repository")
+    if not to_repo and options.placement is not None:
+        raise UsageError("Flags --map and --keep-names can only be used when copying to a repository")
 
 
 def copy_to_repository(
@@ -137,7 +139,7 @@ def copy_to_repository(
 
         def expect(images: int) -> None:
             session.expect(repository.registry, images)
-            listing.expect(images)
+            listing.expect(images if options.placement is None else 0)
 
         with open_source(
             reader, source, options, log, to=repository, writer=session, expect=expect
@@ -251,5 +253,11 @@ def _is_locked(copied: Copied) -> bool:
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:
     # In the order of the lock, with its annotations.
-    places = {copied.destination.digest: copied.destination for copied in result.images}
-    return ImagesLock(tuple(replace(image, reference=places[image.digest]) for image in lock.images))
+    by_digest = {copied.destination.digest: copied.destination for copied in result.images}
+    by_source = {copied.source: copied.destination for copied in result.images}
+    return ImagesLock(
+        tuple(
+            replace(image, reference=by_source.get(image.reference) or by_digest[image.digest])
+            for image in lock.images
+        )
+    )

@@ -11,13 +11,14 @@ from imgpkg.bundle.image import internal_tag, repository_based_tag
 from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ArchiveError, NotFound, RegistryError, doing
-from imgpkg.operations.copy.plan import check_tags, nodes_of
+from imgpkg.operations.copy.plan import Places, RepositoryPlan, check_tags, nodes_of
 from imgpkg.registry.uploads import WORTH_ASKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
+    from imgpkg.bundle.placement import Placement
     from imgpkg.events import Hook
     from imgpkg.oci.descriptor import Digest, Readable
     from imgpkg.oci.manifest import Manifest
@@ -38,12 +39,23 @@ _MOST_TAGS = 1000
 OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[Readable]]"
 
 
+def planned_places(opened: OpenedSource, home: Repository, placement: Placement | None) -> Places:
+    """Return where the images of `opened` go in a copy to `home`; see `places_of` for errors."""
+    if placement is not None:
+        from imgpkg.operations.copy.places import places_of
+
+        return places_of(opened, home, placement)
+    of_roots = {root.item.key: (home,) for root in opened.plan.roots}
+    return Places((RepositoryPlan(home, opened.plan, opened.collected.records),), of_roots)
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """The repository to write to; `tag_of` returns the tag under which a root is uploaded.
 
     `mounts` is false if the source is a file: its blobs are read from the file and not from a registry.
     `is_unproven` is true if blobs may be mounted with a credential that nothing has been read with before.
+    `asks_each` is true if its tags are requested also where there are few images.
     """
 
     client: RegistryClient
@@ -51,6 +63,7 @@ class Destination:
     tag_of: Callable[[Root], str]
     mounts: bool = True
     is_unproven: bool = False
+    asks_each: bool = False
 
     def reference(self, root: Root) -> Reference:
         """Return the reference under which `root` is uploaded."""
@@ -69,7 +82,8 @@ class Destination:
 
     def may_mount(self, move: BlobMove) -> bool:
         """Return whether the registry may mount the blob from another of its repositories."""
-        return (self.mounts or move.is_missing) and move.origin.registry == self.repository.registry
+        is_near = (self.mounts or move.is_missing) and move.origin.registry == self.repository.registry
+        return is_near or move.nearer is not None
 
     def check_source(self, move: BlobMove, open_blob: OpenBlob) -> None:
         """Raise ArchiveError for a blob that is neither in the file to copy from nor at the destination.
@@ -101,17 +115,26 @@ class Destination:
         return True
 
 
-def destination(
-    opened: OpenedSource, session: Session, repository: Repository, options: CopyOptions
-) -> Destination:
-    """Return how to write the images of `opened` to `repository`."""
+def destinations(
+    opened: OpenedSource, session: Session, places: Places, options: CopyOptions
+) -> tuple[Destination, ...]:
+    """Return how to write the images of `opened` to each of `places`."""
     tag_of = _repository_based if options.repo_based_tags else _by_digest
-    to = Destination(session.client.primary, repository, tag_of, mounts=not opened.is_local)
-    return replace(to, is_unproven=_is_unproven(opened, session, to))
+    found = []
+    for place in places.places:
+        to = Destination(
+            session.client.primary,
+            place.repository,
+            tag_of,
+            mounts=not opened.is_local,
+            asks_each=options.placement is not None or bool(options.to_tags),
+        )
+        found.append(replace(to, is_unproven=_is_unproven(opened, place.plan, session, to)))
+    return tuple(found)
 
 
-def _is_unproven(opened: OpenedSource, session: Session, to: Destination) -> bool:
-    origins = {move.origin for move in opened.plan.blobs.values() if to.may_mount(move)}
+def _is_unproven(opened: OpenedSource, plan: TransferPlan, session: Session, to: Destination) -> bool:
+    origins = {move.nearer or move.origin for move in plan.blobs.values() if to.may_mount(move)}
     # The writing session has read nothing yet.
     if opened.session is not session:
         return bool(origins)
@@ -157,7 +180,7 @@ def send(
             to.repository,
             blob,
             lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
-            mount_from=move.origin if mounts else None,
+            mount_from=(move.nearer or move.origin) if mounts else None,
             check=is_asked or move.is_missing,
             on_event=on_event,
         )
@@ -256,7 +279,11 @@ def survey(
     # repositories would seem to refuse the credential itself.
     is_listed = len(plan.blobs) + len(plan.roots) >= _WORTH_LISTING or to.is_unproven
     # A small copy does not ask and assumes that there are none.
-    named = (listing or TagListing(to.client, to.repository, workers)).names() if is_listed else frozenset()
+    named: AbstractSet[str] | None = frozenset()
+    if to.asks_each and len(plan.roots) < _WORTH_LISTING:
+        named, is_listed = None, True
+    elif is_listed:
+        named = (listing or TagListing(to.client, to.repository, workers)).names()
     with doing("Checking what is there"):
         asked = {tag: d for tag, d in {**wanted, **recorded}.items() if named is None or tag in named}
         held = _held(asked, to, workers)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
-    from imgpkg.operations.copy.collection import Collected
+    from imgpkg.operations.copy.collection import Collected, Record
     from imgpkg.operations.copy.values import Verified
     from imgpkg.session import Session
 
@@ -122,13 +122,15 @@ class BlobMove:
     """A blob to transfer, and the repository to read it from; `data` is its content if it was fetched before.
 
     `is_missing` is true for a blob that the tar file or layout to copy from does not contain:
-    non-distributable layers are left out when a file is made.
+    non-distributable layers are left out when a file is made. `nearer` is a repository of the destination
+    that gets the blob first, and from which it can be mounted.
     """
 
     descriptor: Descriptor
     origin: Repository
     data: bytes | None = field(default=None, repr=False)
     is_missing: bool = False
+    nearer: Repository | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,47 @@ class OpenedSource:
     def is_local(self) -> bool:
         """True if the source is a tar file or layout."""
         return self.session is None
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryPlan:
+    """A repository of the destination, and what a copy puts there.
+
+    `plan` has the roots for this repository and their blobs, `records` those of its bundles.
+    """
+
+    repository: Repository
+    plan: TransferPlan
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """All repositories of the destination, those of the first roots first.
+
+    `of_roots` has the repositories of each root, by the key of its item. What is attached to an image that
+    goes to several repositories is in each of them.
+    """
+
+    places: tuple[RepositoryPlan, ...]
+    of_roots: Mapping[tuple[str, str], tuple[Repository, ...]]
+
+    @property
+    def repositories(self) -> tuple[Repository, ...]:
+        """The repositories that are written to."""
+        return tuple(place.repository for place in self.places)
+
+    def of(self, root: Root) -> tuple[Repository, ...]:
+        """Return where `root` goes."""
+        return self.of_roots[root.item.key]
+
+    def relocated(self, reference: Reference) -> Reference:
+        """Return the first place of the image that is read from `reference`."""
+        for place in self.places:
+            for node in nodes_of(place.plan.roots):
+                if node.image.reference == reference:
+                    return place.repository.digest(node.manifest.digest)
+        return reference
 
 
 @contextmanager

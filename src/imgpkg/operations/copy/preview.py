@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import imgpkg
 from imgpkg.auth.keychain import Decision
-from imgpkg.dataclass import dataclass
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.copy.destination import destination, jobs, survey
+from imgpkg.operations.copy.destination import destinations, jobs, planned_places, survey
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import (
@@ -25,8 +25,12 @@ from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.destination import Destination
-    from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Root
+    from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Places, RepositoryPlan, Root
     from imgpkg.operations.workers import WorkerPool
 
 
@@ -35,7 +39,8 @@ class PreviewedImage:
     """An image or index to copy; `size` is that of all its blobs in bytes, also of those shared with others.
 
     `is_there` is true if the destination is known to have it. Before a small copy the destination is not
-    asked. `attached` says what it is attached to; None for an image of its own.
+    asked. `attached` says what it is attached to; None for an image of its own. `destination` is where it
+    goes, None for a file.
     """
 
     reference: Reference
@@ -45,15 +50,17 @@ class PreviewedImage:
     size: int
     is_there: bool = False
     attached: imgpkg.Attached | None = None
+    destination: Reference | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CopyPreview:
     """What a copy would transfer: `blobs` is their number and `size` their bytes, each counted once.
 
-    `mountable` of these blobs, of `mountable_size` bytes in total, are in the registry of the destination and
-    can be mounted without a transfer. `credentials` are the decisions for all repositories that would be
-    contacted, the destination last. `verified` is what was verified by a signature, if there was a policy.
+    With several repositories, a blob counts in each of them. `mountable` of these blobs, of `mountable_size`
+    bytes in total, can be mounted from another repository of a destination's registry without a transfer.
+    `credentials` are the decisions for all repositories that would be contacted, those of the destination
+    last. `verified` is what was verified by a signature, if there was a policy.
     """
 
     images: tuple[PreviewedImage, ...]
@@ -87,17 +94,28 @@ def preview_copy(
     reader = source_session or session
     with open_source(reader, source, options, log, to=repository, writer=session) as opened:
         if repository is None:
-            return _preview(opened, session, tuple(opened.plan.blobs.values()))
-        to = destination(opened, session, repository, options)
-        count = jobs(opened, session)
-        with open_workers(session, count, on_event, other=opened.session) as workers:
-            found = survey(opened.plan, to, workers)
-            workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)
-            # At a fresh destination the copy would not ask for blobs, so neither does the preview.
-            moves = found.moves if found.is_fresh else _missing(found.moves, to, workers)
-        missing = frozenset(to.tag_of(root) for root in found.roots)
-        there = frozenset(root.item.key for root in opened.plan.roots if to.tag_of(root) not in missing)
-        return _preview(opened, session, moves, to, there)
+            return _preview(opened, session, [(move, None) for move in opened.plan.blobs.values()])
+        places = planned_places(opened, repository, options.placement)
+        targets = destinations(opened, session, places, options)
+        with open_workers(session, jobs(opened, session), on_event, other=opened.session) as workers:
+            pairs = zip(places.places, targets, strict=True)
+            lacking = workers.map(lambda pair: _lacking(*pair, opened, workers), pairs)
+        there = {(to.repository, key) for to, _, held in lacking for key in held}
+        moves = [(move, to) for to, found, _ in lacking for move in found]
+        return _preview(opened, session, moves, places, there)
+
+
+def _lacking(
+    place: RepositoryPlan, to: Destination, opened: OpenedSource, workers: WorkerPool
+) -> tuple[Destination, tuple[BlobMove, ...], frozenset[tuple[str, str]]]:
+    """Return which blobs a place lacks, and the keys of the roots that it has."""
+    found = survey(place.plan, to, workers)
+    workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)
+    # At a fresh destination the copy would not ask for blobs, so neither does the preview.
+    moves = found.moves if found.is_fresh else _missing(found.moves, to, workers)
+    missing = frozenset(to.tag_of(root) for root in found.roots)
+    held = (root.item.key for root in place.plan.roots if to.tag_of(root) not in missing)
+    return to, moves, frozenset(held)
 
 
 def _missing(moves: tuple[BlobMove, ...], to: Destination, workers: WorkerPool) -> tuple[BlobMove, ...]:
@@ -113,33 +131,40 @@ def _missing(moves: tuple[BlobMove, ...], to: Destination, workers: WorkerPool) 
 def _preview(
     opened: OpenedSource,
     session: Session,
-    moves: tuple[BlobMove, ...],
-    to: Destination | None = None,
-    there: frozenset[tuple[str, str]] = frozenset(),
+    moves: Sequence[tuple[BlobMove, Destination | None]],
+    places: Places | None = None,
+    there: AbstractSet[tuple[Repository, tuple[str, str]]] = frozenset(),
 ) -> CopyPreview:
     roots = opened.plan.roots
-    mountable = [move for move in moves if to is not None and to.may_mount(move)]
+    mountable = [move for move, to in moves if to is not None and to.may_mount(move)]
     # No registry is asked for what is read from a file, whatever repositories its images are named after.
     reads: list[Decision] = []
     if opened.session is not None:
         asked = sorted({root.item.reference.repository for root in roots})
         reads = [opened.session.keychain.resolve(place) for place in asked]
-    writes = [] if to is None else [session.keychain.resolve(to.repository)]
+    written = () if places is None else places.repositories
     return CopyPreview(
-        tuple(_previewed(root, root.item.key in there) for root in roots),
+        tuple(image for root in roots for image in _previewed(root, places, there)),
         len(moves),
-        sum(move.descriptor.size for move in moves),
+        sum(move.descriptor.size for move, _ in moves),
         len(mountable),
         sum(move.descriptor.size for move in mountable),
-        (*reads, *writes),
+        (*reads, *map(session.keychain.resolve, written)),
         opened.plan.left_out,
         opened.verified,
     )
 
 
-def _previewed(root: Root, is_there: bool) -> PreviewedImage:
+def _previewed(
+    root: Root, places: Places | None, there: AbstractSet[tuple[Repository, tuple[str, str]]]
+) -> Iterator[PreviewedImage]:
     nodes = list(root.node.walk())
     blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.parts()}
-    size = sum(blobs.values())
-    reference, tag = root.item.reference, root.item.tag
-    return PreviewedImage(reference, tag, len(nodes), len(blobs), size, is_there, attached_root(root))
+    item, size, attached = root.item, sum(blobs.values()), attached_root(root)
+    image = PreviewedImage(item.reference, item.tag, len(nodes), len(blobs), size, attached=attached)
+    if places is None:
+        yield image
+        return
+    for repository in places.of(root):
+        to = repository.digest(root.node.manifest.digest)
+        yield replace(image, is_there=(repository, root.item.key) in there, destination=to)

@@ -7,12 +7,12 @@ from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import cosign_tags, internal_tag, locations_tag
+from imgpkg.bundle.image import cosign_tags, internal_tag, locations_tag, places_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
-from imgpkg.operations.copy.destination import destination, jobs, send, survey
+from imgpkg.operations.copy.destination import destinations, jobs, planned_places, send, survey
 from imgpkg.operations.copy.plan import nodes_of
 from imgpkg.operations.copy.values import report_left_out, result_of
 from imgpkg.operations.tag import confirm_tag
@@ -28,10 +28,16 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Record
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey, TagListing
-    from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Root, TransferPlan
+    from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Places, RepositoryPlan, Root
     from imgpkg.operations.copy.values import CopyOptions, CopyResult, Log
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session
+
+
+_OLD_RECORD = (
+    "an earlier copy has put the bundle with all its images into one repository, and pulls go on taking them "
+    "from there; delete the tag {} to have them taken from their new places"
+)
 
 
 def publish(
@@ -45,65 +51,146 @@ def publish(
 ) -> CopyResult:
     """Write the plan to `repository`, then a record of locations for each bundle, then the tags of the user.
 
-    A tag of the user is written last: until then it names the old content. `listing` may have begun already.
-    Raises ArchiveError, VerificationError, or an error of either registry.
+    With a placement in `options`, the images go to several repositories. A tag of the user is written last:
+    until then it names the old content. `listing` may have begun already. Raises UsageError and
+    InvalidReference for a placement, ArchiveError, VerificationError, or an error of one of the registries.
     """
     collected, plan = opened.collected, opened.plan
-    to = destination(opened, session, repository, options)
+    places = planned_places(opened, repository, options.placement)
+    targets = destinations(opened, session, places, options)
     log(f"importing {len(plan.roots)} images...")
-    count = jobs(opened, session)
-    session.expect(repository.registry, len(plan.blobs))
-    with open_workers(session, count, log.on_event, other=opened.session) as workers:
-        found = survey(plan, to, workers, tuple(map(pack_record, collected.records)), listing)
-        _transfer(found, to, opened.open_blob, workers)
-        # After all images: a record promises that they are there.
-        tagging = [act for record in found.records for act in record.tagging(to, is_fresh=found.is_fresh)]
-        workers.map(lambda act: act(), tagging)
-        log("Tagging images")
-        with doing("Tagging images"):
-            _tag_all(plan, found, to, workers, log)
-    report_left_out(plan, options, log, repository)
-    return result_of(collected, plan, repository)
+    for registry in dict.fromkeys(repository.registry for repository in places.repositories):
+        session.expect(registry, len(plan.blobs))
+    with open_workers(session, jobs(opened, session), log.on_event, other=opened.session) as workers:
+        # It is of `repository`, and was not begun for several.
+        listed = listing if options.placement is None else None
+
+        def look(pair: tuple[RepositoryPlan, Destination]) -> Survey:
+            place, to = pair
+            return survey(place.plan, to, workers, tuple(map(pack_record, place.records)), listed)
+
+        found = workers.map(look, zip(places.places, targets, strict=True))
+        lacking = list(zip(targets, found, strict=True))
+        _transfer(lacking, opened.open_blob, workers)
+        _finish(places, lacking, workers, log)
+    report_left_out(plan, options, log, places)
+    return result_of(collected, plan, places)
 
 
-def _transfer(found: Survey, to: Destination, open_blob: OpenBlob, workers: WorkerPool) -> None:
+def _finish(
+    places: Places, lacking: Sequence[tuple[Destination, Survey]], workers: WorkerPool, log: Log
+) -> None:
+    """Write the records, and then the tags."""
+    # After all images: a record promises that they are there.
+    tagging = [
+        act
+        for to, found in lacking
+        for record in found.records
+        for act in record.tagging(to, is_fresh=found.is_fresh)
+    ]
+    workers.map(lambda act: act(), tagging)
+    _warn_of_old_records(places, [to for to, _ in lacking], workers, log)
+    log("Tagging images")
+    with doing("Tagging images"):
+        _tag_all(places, lacking, workers, log)
+
+
+def _tag_all(
+    places: Places, lacking: Sequence[tuple[Destination, Survey]], workers: WorkerPool, log: Log
+) -> None:
+    """Write the tags of what is attached, then those that the user named.
+
+    When an image is found by its name, its signatures are there.
+    """
+    plans = [(place.plan, to, found) for place, (to, found) in zip(places.places, lacking, strict=True)]
+    # The tag of a signature follows from the digest of its image; the user did not name it.
+    nodes = (node for plan, _, _ in plans for node in nodes_of(plan.roots))
+    unnamed = {tag for node in nodes for tag in cosign_tags(node.manifest.digest)}
+    tagged = [(root, to, found.is_fresh) for plan, to, found in plans for root in plan.roots if root.item.tag]
+    attached = [partial(_tag, *each, is_named=False) for each in tagged if each[0].item.tag in unnamed]
+    workers.map(lambda act: act(), attached)
+    for plan, to, found in plans:
+        if any(node.manifest.subject is not None for node in nodes_of(plan.roots)):
+            from imgpkg.operations.copy.referrers import confirm_referrers
+
+            confirm_referrers(plan, found.roots, to, workers, log)
+    named = [partial(_tag, *each, is_named=True) for each in tagged if each[0].item.tag not in unnamed]
+    workers.map(lambda act: act(), named)
+
+
+def _warn_of_old_records(
+    places: Places, targets: Sequence[Destination], workers: WorkerPool, log: Log
+) -> None:
+    """Warn where a copy before this one has put all images into the repository of their bundle.
+
+    Readers take the record of that copy first, as the original does; what it says stays true.
+    """
+    spread = [
+        (to, to.repository.tag(locations_tag(record.bundle)))
+        for place, to in zip(places.places, targets, strict=True)
+        for record in place.records
+        if ImageLocations(record.images).is_spread
+    ]
+    answers = workers.map(lambda pair: pair[0].has(pair[1]), spread)
+    for (_, tag), is_there in zip(spread, answers, strict=True):
+        if is_there:
+            log.caution(_OLD_RECORD.format(tag))
+
+
+def _transfer(
+    lacking: Sequence[tuple[Destination, Survey]], open_blob: OpenBlob, workers: WorkerPool
+) -> None:
     """Write the missing blobs and manifests, those of records without their manifests."""
-    workers.on_event(Planned(len(found.moves), sum(move.descriptor.size for move in found.moves)))
+    moves = [move for _, found in lacking for move in found.moves]
+    workers.on_event(Planned(len(moves), sum(move.descriptor.size for move in moves)))
 
-    def sending(move: BlobMove) -> Callable[[], None]:
+    def sending(move: BlobMove, to: Destination, found: Survey) -> Callable[[], None]:
         return lambda: send(move, to, open_blob, workers.on_event, found.is_fresh)
 
     # First: if one of them can neither be found nor mounted, nothing was sent in vain.
-    workers.map(lambda move: sending(move)(), found.missing)
-    tasks = [Task(("blob", move.descriptor.digest), sending(move)) for move in found.at_hand]
-    for record in found.records:
-        tasks.extend(record.sending(to, is_fresh=found.is_fresh))
-    workers.take([*tasks, *_writing(found, to, [task.name for task in tasks])])
+    absent = [sending(move, to, found) for to, found in lacking for move in found.missing]
+    workers.map(lambda act: act(), absent)
+    tasks = [
+        _blob_task(move, to, sending(move, to, found)) for to, found in lacking for move in found.at_hand
+    ]
+    # What is mounted from another place waits for it.
+    tasks.sort(key=lambda task: bool(task.after))
+    for to, found in lacking:
+        for record in found.records:
+            tasks.extend(record.sending(to, is_fresh=found.is_fresh))
+    workers.take([*tasks, *_writing(lacking, [task.name for task in tasks])])
 
 
-def _writing(found: Survey, to: Destination, before: Sequence[Hashable]) -> list[Task]:
-    """Return the manifests of all trees, each digest once, in the order in which `before` completes them.
+def _blob_task(move: BlobMove, to: Destination, act: Callable[[], None]) -> Task:
+    digest = move.descriptor.digest
+    after = () if move.nearer is None else (("blob", move.nearer, digest),)
+    return Task(("blob", to.repository, digest), act, after)
+
+
+def _writing(lacking: Sequence[tuple[Destination, Survey]], before: Sequence[Hashable]) -> list[Task]:
+    """Return the manifests of all trees, each once a repository, in the order in which `before` allows them.
 
     A registry may refuse a manifest whose blobs or children it does not have (distribution-spec, "Pushing
     Manifests"). A root may be listed by another root: some registries do not find a manifest while it is
     being written again.
     """
-    tagged: dict[Digest, list[Root]] = {}
-    for root in found.roots:
-        tagged.setdefault(root.node.manifest.digest, []).append(root)
-    places = {name: place for place, name in enumerate(before)}
+    order = {name: place for place, name in enumerate(before)}
     tasks: dict[Hashable, Task] = {}
-    # Children first.
-    for node in nodes_of(found.roots):
-        digest = node.manifest.digest
-        blobs = (("blob", blob.digest) for blob in node.manifest.parts())
-        after = (*blobs, *(("manifest", child.manifest.digest) for child in node.children))
-        name = "manifest", digest
-        if name not in tasks:
-            tasks[name] = Task(name, partial(_publish, node, tagged.get(digest, ()), to), after)
-            places[name] = max((places.get(other, 0) for other in after), default=0)
+    for to, found in lacking:
+        tagged: dict[Digest, list[Root]] = {}
+        for root in found.roots:
+            tagged.setdefault(root.node.manifest.digest, []).append(root)
+        # Children first.
+        for node in nodes_of(found.roots):
+            digest = node.manifest.digest
+            blobs = (("blob", to.repository, blob.digest) for blob in node.manifest.parts())
+            below = (("manifest", to.repository, child.manifest.digest) for child in node.children)
+            name, after = ("manifest", to.repository, digest), (*blobs, *below)
+            if name not in tasks:
+                tasks[name] = Task(name, partial(_publish, node, tagged.get(digest, ()), to), after)
+                order[name] = max((order.get(other, 0) for other in after), default=0)
     # A stable order: no manifest comes before its children.
-    return sorted(tasks.values(), key=lambda task: places[task.name])
+    return sorted(tasks.values(), key=lambda task: order[task.name])
 
 
 def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
@@ -114,25 +201,7 @@ def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:
         to.client.push_manifest(to.repository.digest(node.manifest.digest), node.manifest)
 
 
-def _tag_all(plan: TransferPlan, found: Survey, to: Destination, workers: WorkerPool, log: Log) -> None:
-    """Write the tags of what is attached, then those that the user named.
-
-    When an image is found by its name, its signatures are there.
-    """
-    # The tag of a signature follows from the digest of its image; the user did not name it.
-    unnamed = {tag for node in nodes_of(plan.roots) for tag in cosign_tags(node.manifest.digest)}
-    tagged = [root for root in plan.roots if root.item.tag]
-    attached = [root for root in tagged if root.item.tag in unnamed]
-    workers.map(lambda root: _tag(root, to, is_fresh=found.is_fresh, is_named=False), attached)
-    if any(node.manifest.subject is not None for node in nodes_of(plan.roots)):
-        from imgpkg.operations.copy.referrers import confirm_referrers
-
-        confirm_referrers(plan, found.roots, to, workers, log)
-    named = [root for root in tagged if root.item.tag not in unnamed]
-    workers.map(lambda root: _tag(root, to, is_fresh=found.is_fresh, is_named=True), named)
-
-
-def _tag(root: Root, to: Destination, *, is_fresh: bool, is_named: bool) -> None:
+def _tag(root: Root, to: Destination, is_fresh: bool, *, is_named: bool) -> None:
     """Write the tag of `root`; check a tag that the user named afterwards."""
     reference, manifest = to.repository.tag(root.item.tag), root.node.manifest
     with doing(f"Tagging image {root.item.reference}", "Tagging image"):
@@ -142,16 +211,20 @@ def _tag(root: Root, to: Destination, *, is_fresh: bool, is_named: bool) -> None
 
 @dataclass(frozen=True, slots=True)
 class RecordImage:
-    """The image of a record; the bytes are always the same, so that an equal record has the same digest."""
+    """The image of a record; the bytes are always the same, so that an equal record has the same digest.
+
+    `is_spread` is true if not all images are in the repository of the bundle.
+    """
 
     bundle: Digest
     layer: PackedLayer
     image: BuiltImage
+    is_spread: bool = False
 
     @property
     def tag(self) -> str:
         """The tag by which the record of the bundle is found."""
-        return locations_tag(self.bundle)
+        return places_tag(self.bundle) if self.is_spread else locations_tag(self.bundle)
 
     @property
     def digest(self) -> Digest:
@@ -205,5 +278,6 @@ def pack_record(record: Record) -> RecordImage:
     from imgpkg.content.image import build_image
     from imgpkg.content.pack import pack_file
 
-    layer = pack_file(FILE_NAME, ImageLocations(record.images).to_bytes())
-    return RecordImage(record.bundle, layer, build_image(layer, {}))
+    locations = ImageLocations(record.images)
+    layer = pack_file(FILE_NAME, locations.to_bytes())
+    return RecordImage(record.bundle, layer, build_image(layer, {}), locations.is_spread)

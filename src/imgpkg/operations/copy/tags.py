@@ -12,6 +12,7 @@ from imgpkg.operations.copy.plan import Root, nodes_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.plan import OpenedSource
 
@@ -20,7 +21,7 @@ _ATTACHED = frozenset({TagKind.SIGNATURES, TagKind.ATTESTATIONS, TagKind.SBOM})
 _MOST_NAMED = 5
 
 
-def check_tags(tags: Iterable[str], repository: Repository) -> None:
+def check_names(tags: Iterable[str], repository: Repository) -> None:
     """Raise InvalidReference for what is no tag, or UsageError for a tag that is made from a digest."""
     for tag in tags:
         repository.tag(tag)
@@ -57,7 +58,8 @@ def _asked_for(opened: OpenedSource) -> Root:
     if root is not None:
         return next(each for each in roots if each.item.key == root.key)
     there = {node.manifest.digest for node in nodes_of(roots)}
-    first = {each.node.manifest.digest: each for each in roots if not is_attached(each, there)}
+    alone = [each for each in roots if there.isdisjoint(subjects_of(each))]
+    first = {each.node.manifest.digest: each for each in alone}
     if len(first) == 1:
         return next(iter(first.values()))
     named = [str(each.item.reference) for each in first.values()][:_MOST_NAMED]
@@ -68,10 +70,13 @@ def _asked_for(opened: OpenedSource) -> Root:
     )
 
 
-def is_attached(root: Root, there: Iterable[object]) -> bool:
-    """Return whether `root` is copied because of another image, whose digest is `there`."""
+def subjects_of(root: Root) -> tuple[Digest, ...]:
+    """Return the digests of what `root` is attached to, by its tag or by its field `subject`.
+
+    A tag that a person chose makes an image of its own of what has a subject.
+    """
     derived = DerivedTag.parse(root.item.tag)
-    if derived is not None and derived.kind in _ATTACHED and derived.digest in there:
-        return True
+    by_tag = () if derived is None or derived.kind not in _ATTACHED else (derived.digest,)
     subject = root.node.manifest.subject
-    return subject is not None and subject.digest in there
+    is_referrer = subject is not None and (by_tag or not root.item.tag)
+    return (*by_tag, subject.digest) if subject is not None and is_referrer else by_tag

@@ -15,8 +15,10 @@ from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgpkg.operations.copy.collection import Collected
-    from imgpkg.operations.copy.plan import Root, TransferPlan
+    from imgpkg.operations.copy.plan import Places, Root, TransferPlan
 
 _SKIPPED = (
     "Skipped the followings layer(s) due to it being non-distributable. If you would like to include "
@@ -105,7 +107,8 @@ class CopyOptions:
     manifests whose `subject` is one of the copied ones. `policy`, an `imgpkg.Policy`, says which signatures
     are required: they are verified before anything is written. `to_tags` are tags that the image or bundle
     gets in the repository that is copied to, besides its own; a tag there that names another image is
-    replaced. `split` is the size in bytes of the pieces in which a tar file is written, 0 for one file.
+    replaced. `placement`, an `imgpkg.Placement`, distributes the images over several repositories. `split`
+    is the size in bytes of the pieces in which a tar file is written, 0 for one file.
     `attachments` copies what `cosign_signatures` and `referrers` copy, and cosign's attestations and SBOMs:
     of every image, of the images of an index, and of what is attached itself.
     """
@@ -118,6 +121,7 @@ class CopyOptions:
     to_tags: tuple[str, ...] = ()
     attachments: bool = False
     split: int = 0
+    placement: imgpkg.Placement | None = None
 
 
 DEFAULT_OPTIONS = CopyOptions()
@@ -128,9 +132,9 @@ def parse_destination(to_repo: str, options: CopyOptions = DEFAULT_OPTIONS) -> R
     with doing("Building import repository ref"):
         repository = Repository.parse(to_repo)
     if options.to_tags:
-        from imgpkg.operations.copy.tags import check_tags
+        from imgpkg.operations.copy.tags import check_names
 
-        check_tags(options.to_tags, repository)
+        check_names(options.to_tags, repository)
     return repository
 
 
@@ -200,19 +204,20 @@ class Log:
         self.on_event(Warned(text, is_logged=True))
 
 
-def result_of(collected: Collected, plan: TransferPlan, repository: Repository | None) -> CopyResult:
-    """Return the result of a copy to `repository`, or to a file if that is None."""
-    images = {root.item.key: _copied(root, repository) for root in plan.roots}
-    bundle = None if collected.root is None else images[collected.root.key]
-    asked = (root.item.key for root in plan.roots if ROOT_BUNDLE_LABEL in root.item.labels)
-    return CopyResult(
-        tuple(images.values()), bundle, plan.left_out, bundles=tuple(images[key] for key in asked)
-    )
+def result_of(collected: Collected, plan: TransferPlan, places: Places | None) -> CopyResult:
+    """Return the result of a copy to `places`, or to a file if that is None."""
+    images = {root.item.key: tuple(_copied(root, places)) for root in plan.roots}
+    bundle = None if collected.root is None else images[collected.root.key][0]
+    everything = tuple(copied for found in images.values() for copied in found)
+    bundles: dict[Reference, Copied] = {}
+    for root in plan.roots:
+        if ROOT_BUNDLE_LABEL in root.item.labels:
+            # A bundle with several tags is there once.
+            bundles.setdefault(images[root.item.key][0].destination, images[root.item.key][0])
+    return CopyResult(everything, bundle, plan.left_out, bundles=tuple(bundles.values()))
 
 
-def report_left_out(
-    plan: TransferPlan, options: CopyOptions, log: Log, repository: Repository | None
-) -> None:
+def report_left_out(plan: TransferPlan, options: CopyOptions, log: Log, places: Places | None) -> None:
     """Warn about layers that were left out, or about an option to include them that had no effect."""
     if options.include_non_distributable_layers:
         # An option without an effect may be a mistake.
@@ -226,19 +231,19 @@ def report_left_out(
     for skipped in plan.left_out:
         images.setdefault(skipped.reference, []).append(str(skipped.layer.digest))
     for reference, layers in images.items():
-        shown = (
-            reference
-            if repository is None or reference.digest is None
-            else repository.digest(reference.digest)
-        )
+        shown = reference if places is None else places.relocated(reference)
         lines += [f" - Image: {shown}", "   Layers:", *(f"     - {layer}" for layer in layers)]
     log.caution("\n".join(lines))
 
 
-def _copied(root: Root, repository: Repository | None) -> Copied:
-    digest = root.node.manifest.digest
-    to = root.item.reference if repository is None else repository.digest(digest)
-    return Copied(root.item.reference, to, root.item.tag, attached_root(root))
+def _copied(root: Root, places: Places | None) -> Iterator[Copied]:
+    source, digest = root.item.reference, root.node.manifest.digest
+    attached = attached_root(root)
+    if places is None:
+        yield Copied(source, source, root.item.tag, attached)
+        return
+    for repository in places.of(root):
+        yield Copied(source, repository.digest(digest), root.item.tag, attached)
 
 
 def attached_root(root: Root) -> imgpkg.Attached | None:
