@@ -169,6 +169,8 @@ def test_the_commands_of_the_page_of_placement_run(places, session, tmp_path):
     image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
     make_bundle(session, places(f"{OUTSIDE}/team/bundle:v1"), {image: {}}, tmp_path / "bundle")
     printed = []
+    (rules,) = blocks(ROOT / "docs/placement.md", "yaml")
+    (tmp_path / "rules.yml").write_text(places(rules))
     for line in (
         line[2:] for text in blocks(ROOT / "docs/placement.md", "console") for line in text.splitlines()
     ):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.placement import KeptNames as KeptNames
     from imgpkg.bundle.placement import MapRule as MapRule
     from imgpkg.bundle.placement import Placement as Placement
+    from imgpkg.bundle.placement_file import read_placement as read_placement
     from imgpkg.bundle.policy_file import read_policy as read_policy
     from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.errors import ImgpkgError as ImgpkgError
@@ -260,6 +261,7 @@ _HOMES = {
     "push": "operations.push",
     "read_bundle": "operations.describe",
     "read_lock": "bundle.lock",
+    "read_placement": "bundle.placement_file",
     "read_policy": "bundle.policy_file",
     "resolve": "operations.tag",
     "rewrite_images": "operations.rewrite",

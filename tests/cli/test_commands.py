@@ -128,6 +128,7 @@ OWN = {
         "to-repo": ("", ""),
         "to-tag": ((), ""),
         "map": ((), ""),
+        "map-file": ("", ""),
         "keep-names": (False, ""),
         "keep-hosts": (False, ""),
         "to-tar": ("", ""),

@@ -331,7 +331,7 @@ class TestNames:
             copy_to_repository(source, to, session=session, options=rules)
 
     def test_are_for_repositories_only(self, made, session, tmp_path):
-        with pytest.raises(UsageError, match="can only be used when copying to a repository"):
+        with pytest.raises(UsageError, match="are for copies to a repository only"):
             copy(made.source, to_tar=tmp_path / "x.tar", session=session, options=KEEP)
 
 

@@ -109,6 +109,16 @@ class Placement:
             if other.target != rule.target:
                 raise UsageError(f"Expected one rule for {rule.source}, but there are {other} and {rule}")
 
+    def overridden_by(self, rules: Iterable[MapRule], keep: KeptNames) -> Placement:
+        """Return a placement with `rules` in front of its own, and `keep` unless that is NONE.
+
+        One of its rules with the prefix of one of `rules` is left out.
+        """
+        first = tuple(rules)
+        prefixes = {rule.prefix for rule in first}
+        others = (rule for rule in self.rules if rule.prefix not in prefixes)
+        return Placement((*first, *others), self.keep if keep is KeptNames.NONE else keep)
+
     def place(self, names: Iterable[Repository], home: Repository) -> PlacedName:
         """Return where an image with `names` goes in a copy to `home`.
 

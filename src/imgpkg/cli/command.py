@@ -163,6 +163,7 @@ PLACE = (
         "Rule FROM=TO: images from repositories that begin with FROM go to TO and the rest of their name; "
         "the longest FROM decides (may be repeated)",
     ),
+    text("map-file", "File with such rules in YAML; those of --map come before them"),
     switch("keep-names", "Keep the name of each repository, below that of --to-repo"),
     switch("keep-hosts", "Keep the registry, too, as the first part of each name that is kept"),
 )

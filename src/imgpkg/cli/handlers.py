@@ -148,15 +148,18 @@ def _copy_options(flags: Parsed) -> CopyOptions:
 
 
 def _placement(flags: Parsed) -> Placement | None:
-    rules, keeps_hosts = flags.texts("map"), flags.is_on("keep-hosts")
-    if not (rules or keeps_hosts or flags.is_on("keep-names")):
+    rules, keeps_hosts, file = flags.texts("map"), flags.is_on("keep-hosts"), flags.text("map-file")
+    if not (rules or keeps_hosts or file or flags.is_on("keep-names")):
         return None
     from imgpkg.bundle.placement import KeptNames, MapRule, Placement
 
-    keep = (
-        KeptNames.HOSTS if keeps_hosts else KeptNames.PATHS if flags.is_on("keep-names") else KeptNames.NONE
-    )
-    return Placement(tuple(map(MapRule.parse, rules)), keep)
+    placement = Placement()
+    if file:
+        from imgpkg.bundle.placement_file import read_placement
+
+        placement = read_placement(file)
+    kept = KeptNames.PATHS if flags.is_on("keep-names") else KeptNames.NONE
+    return placement.overridden_by(map(MapRule.parse, rules), KeptNames.HOSTS if keeps_hosts else kept)
 
 
 def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None:

@@ -102,7 +102,7 @@ def check_destination(
     if not to_repo and options.to_tags:
         raise UsageError("Flag --to-tag can only be used when copying to a repository")
     if not to_repo and options.placement is not None:
-        raise UsageError("Flags --map and --keep-names can only be used when copying to a repository")
+        raise UsageError("Flags --map, --map-file and --keep-names are for copies to a repository only")
 
 
 def copy_to_repository(

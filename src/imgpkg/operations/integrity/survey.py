@@ -223,9 +223,10 @@ class _Looking:
         except ImgpkgError as error:
             self._report(error, "images.yml")
             return
+        places = locations.record.places() if locations is not None else {}
         for image in lock.images:
-            here = repository.digest(image.digest)
-            # A record promises that all images are in the repository of the bundle.
+            here = places.get(image.digest) or repository.digest(image.digest)
+            # A record promises that all images are in the repository of the bundle, or where it says.
             is_here = locations is not None or here == image.reference
             yield Wanted((here,) if is_here else (here, image.reference), name)
 
