@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -208,6 +209,7 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         "images-inside.yml",
         "inventory.json",
         "layer.tar.gz",
+        "new.tar",
         "out",
     ]
 
@@ -350,3 +352,28 @@ def test_the_page_of_what_is_attached_works(places, session, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"attestation {image.digest} {places(INSIDE)}/team/app@")
+
+
+def test_the_commands_of_the_page_of_deltas_run(places, session, tmp_path):
+    texts = ["the same in all releases"]
+    for number in (1, 2, 3):
+        texts.append(f"new in release {number}")
+        image = make_image(session, places(f"{OUTSIDE}/team/app"), texts)
+        lock = "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n"
+        folder = tmp_path / f"v{number}"
+        (folder / ".imgpkg").mkdir(parents=True)
+        (folder / ".imgpkg/images.yml").write_text(f"{lock}- image: {image}\n")
+        imgpkg.push([folder], bundle=places(f"{OUTSIDE}/team/bundle:v{number}"), session=session)
+    # A registry keeps the images of other tests.
+    inside = places(f"{INSIDE}/deltas/{tmp_path.name.lower()}")
+    text = "\n".join(blocks(ROOT / "docs/delta.md", "console")).replace(f"{INSIDE}/apps", inside)
+    for line in filter(None, places(text).splitlines()):
+        argv = [sys.executable, "-m", *shlex.split(line.removeprefix("$ "))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    found = [imgpkg.inventory(tar=tmp_path / f"v{n}.tar", session=session) for n in (1, 2, 3)]
+    assert [len(each.bases) for each in found] == [0, 1, 2]
+    (example,) = blocks(ROOT / "docs/delta.md", "json")
+    written = imgpkg.Inventory.parse(example.encode())
+    assert written.to_bytes().decode() == example
+    assert written.document().keys() == json.loads((tmp_path / "inside.json").read_text()).keys()

@@ -78,7 +78,7 @@ VALUES = [
     imgpkg.BundleLock(REFERENCE, "v1", "text"),
     COPIED,
     imgpkg.CopyOptions(referrers=True),
-    imgpkg.CopyPreview((PREVIEWED,), 1, 2, 3, 4, (DECISION,), (LEFT_OUT,)),
+    imgpkg.CopyPreview((PREVIEWED,), 1, 2, 3, 4, (DECISION,), (LEFT_OUT,), bases=(BASE,)),
     imgpkg.CopyResult((COPIED,), COPIED, (LEFT_OUT,)),
     imgpkg.CopySource(lock="x"),
     CREDENTIAL,

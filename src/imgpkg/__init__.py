@@ -86,11 +86,11 @@ if TYPE_CHECKING:
     from imgpkg.operations.delete import DeletionOutcome as DeletionOutcome
     from imgpkg.operations.delete import delete_image as delete_image
     from imgpkg.operations.delete import delete_tag as delete_tag
-    from imgpkg.operations.describe import Description as Description
-    from imgpkg.operations.describe import ImageInfo as ImageInfo
-    from imgpkg.operations.describe import ImageType as ImageType
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.describe import read_bundle as read_bundle
+    from imgpkg.operations.description import Description as Description
+    from imgpkg.operations.description import ImageInfo as ImageInfo
+    from imgpkg.operations.description import ImageType as ImageType
     from imgpkg.operations.image_search import DocumentFile as DocumentFile
     from imgpkg.operations.image_search import ResolvedImage as ResolvedImage
     from imgpkg.operations.integrity.report import Defect as Defect
@@ -167,7 +167,7 @@ _HOMES = {
     "DefectKind": "operations.integrity.report",
     "Deleted": "operations.delete",
     "DeletionOutcome": "operations.delete",
-    "Description": "operations.describe",
+    "Description": "operations.description",
     "Descriptor": "oci.descriptor",
     "Digest": "oci.descriptor",
     "DocumentFile": "operations.image_search",
@@ -177,9 +177,9 @@ _HOMES = {
     "Hook": "events",
     "Image": "bundle.image",
     "ImageConfig": "oci.manifest",
-    "ImageInfo": "operations.describe",
+    "ImageInfo": "operations.description",
     "ImageLocations": "bundle.locations",
-    "ImageType": "operations.describe",
+    "ImageType": "operations.description",
     "ImagesLock": "bundle.lock",
     "ImagesLockStatus": "operations.bundle_pull",
     "ImgpkgError": "errors",

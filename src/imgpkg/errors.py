@@ -24,7 +24,8 @@ ImgpkgError                     base class of all exceptions of the package
 │   └── Untrusted               an image without the signatures that the policy requires
 ├── UnpackError                 a layer that cannot be unpacked, or must not be
 ├── ArchiveError                an incomplete or damaged tar file or layout folder
-│   └── NotInFile               a whole one that does not have the image
+│   ├── NotInFile               a whole one that does not have the image
+│   └── MissingBase             a whole one that was made without blobs, which are not where they should be
 ├── NotABundle, IsABundle       the image is of the other kind
 ├── InUse                       what should be deleted is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
@@ -146,10 +147,7 @@ class ImgpkgError(Exception):
         self._refusal = refusal
 
     def explain_later(self, explain: Callable[[], None]) -> None:
-        """Have `explain` set the refusal and the hints when somebody looks at them.
-
-        An answer that was expected needs no explanation, and to find one takes longer than the request.
-        """
+        """Have `explain` set the refusal and the hints when somebody looks at them, since it takes long."""
         self._explain = explain
 
     def _explain_now(self) -> None:
@@ -340,6 +338,12 @@ class NotInFile(ArchiveError):
     """A whole tar file or layout folder that does not have the image."""
 
 
+class MissingBase(ArchiveError):
+    """A file was made without blobs that its destination should have, and does not; `digests` names them."""
+
+    digests: tuple[str, ...] = ()
+
+
 class NotABundle(ImgpkgError):
     """The image is not a bundle."""
 
@@ -365,10 +369,7 @@ class Cancelled(ImgpkgError):
 
 # The only errors of the system with a hint: the text of the others is enough.
 _EXHAUSTED = {
-    errno.EMFILE: (
-        "This process has reached its limit of open files and connections: raise the limit (ulimit -n), "
-        "or lower the concurrency."
-    ),
+    errno.EMFILE: "The limit of open files is reached: raise it (ulimit -n), or lower the concurrency.",
     errno.ENFILE: "The limit of open files of the whole system is reached.",
 }
 
@@ -377,7 +378,7 @@ _EXHAUSTED = {
 def doing(*what: str) -> Iterator[None]:
     """Return a context that adds `what`, outermost first, to the `context` of any error raised inside it.
 
-    The text of the error then reads, for example, `Fetching image: GET https://…`.
+    The text of the error then reads `Fetching image: GET https://…`.
     """
     try:
         yield
@@ -395,6 +396,5 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         # Go prints these texts in lower case, and scripts test for them.
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        hint = _EXHAUSTED.get(error.errno or 0)
-        hints = (hint,) if hint else ()
+        hints = tuple(filter(None, (_EXHAUSTED.get(error.errno or 0),)))
         raise LocalIOError(f"{verb} {os.fspath(path)}: {reason}", hints=hints) from error

@@ -8,7 +8,7 @@ import yaml
 
 from imgpkg.cli import rendering
 from imgpkg.oci.descriptor import Digest
-from imgpkg.operations.describe import Description, ImageInfo, ImageType
+from imgpkg.operations.description import Description, ImageInfo, ImageType
 
 HERE = "localhost:5202/cs/outer"
 ROOT, INNER, APP_A, APP_B, RECORD, SIG, LAYER = (Digest.of(name.encode()) for name in "rtabisl")

@@ -17,7 +17,7 @@ LOADED = {
     "tag list": (69, 61, 17),
     "push of a file": (84, 77, 18),
     "pull -i": (79, 79, 21),
-    "describe -b": (87, 73, 28),
+    "describe -b": (88, 73, 28),
     "pull -b": (88, 73, 30),
     "auth explain": (57, 66, 14),
     "copy -i": (97, 65, 20),

@@ -22,7 +22,8 @@ from imgpkg.operations.attachments import Attached, AttachmentKind
 from imgpkg.operations.copy.copy import copy, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopyOptions, CopySource
-from imgpkg.operations.describe import ImageType, describe
+from imgpkg.operations.describe import describe
+from imgpkg.operations.description import ImageType
 
 ALL = CopyOptions(attachments=True)
 SIGNATURES = CopyOptions(cosign_signatures=True)

@@ -10,7 +10,8 @@ from imgpkg import errors
 from imgpkg.embedded.server import serve
 from imgpkg.operations.copy.copy import copy_to_repository
 from imgpkg.operations.copy.values import CopySource
-from imgpkg.operations.describe import ImageType, describe
+from imgpkg.operations.describe import describe
+from imgpkg.operations.description import ImageType
 
 
 class TestRequests:

@@ -25,7 +25,8 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.values import CopyOptions, CopySource
-from imgpkg.operations.describe import ImageType, describe
+from imgpkg.operations.describe import describe
+from imgpkg.operations.description import ImageType
 from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push
 from imgpkg.operations.tag import resolve

@@ -43,7 +43,7 @@ class Base:
         """The name, and the release where that says more."""
         return f"{self.name} ({self.release})" if self.release not in ("", self.name) else self.name
 
-    def fields(self) -> dict[str, object]:
+    def fields(self) -> dict[str, Any]:
         """Return the JSON form; empty fields are left out."""
         texts = {"name": self.name, "release": self.release, "repository": self.repository}
         return {**{key: text for key, text in texts.items() if text}, "blobs": _listed(self.blobs)}

@@ -12,12 +12,13 @@ from imgpkg.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from imgpkg.bundle.inventory import Inventory
     from imgpkg.bundle.placement import Placement
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
     from imgpkg.operations.check import AccessReport
     from imgpkg.operations.copy.values import CopyOptions, CopySource
-    from imgpkg.operations.describe import Description
+    from imgpkg.operations.description import Description
     from imgpkg.session import Session
     from imgpkg.trust.key import SigningKey
     from imgpkg.trust.policy import Policy
@@ -141,6 +142,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         referrers=flags.is_on("referrers"),
         attachments=flags.is_on("attachments"),
         policy=_policy(flags),
+        mount_from=flags.texts("mount-from"),
         to_tags=tuple(flags.texts("to-tag")),
         split=size_of(flags.text("split"), "split"),
         placement=_placement(flags),
@@ -175,8 +177,17 @@ def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None
         options=options,
         lock_output=flags.text("lock-output"),
         resume=flags.is_on("resume"),
+        is_delta=bool(flags.texts("since") or flags.texts("since-inventory")),
     )
     check_sides(flags)
+
+
+def _since(flags: Parsed) -> tuple[str | Inventory, ...]:
+    if not flags.texts("since-inventory"):
+        return flags.texts("since")
+    from imgpkg.bundle.inventory import Inventory
+
+    return (*flags.texts("since"), *map(Inventory.from_path, flags.texts("since-inventory")))
 
 
 def _checked(
@@ -216,6 +227,7 @@ def _copy(
         options=options,
         lock_output=flags.text("lock-output"),
         resume=flags.is_on("resume"),
+        since=_since(flags),
         on_event=context.reporter,
     )
 
@@ -233,7 +245,12 @@ def _preview(
 
     flags = context.flags
     preview = preview_copy(
-        source, flags.text("to-repo"), session=session, source_session=source_session, options=options
+        source,
+        flags.text("to-repo"),
+        session=session,
+        source_session=source_session,
+        options=options,
+        since=_since(flags),
     )
     # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")

@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.auth.keychain import Decision
+    from imgpkg.bundle.inventory import Base
     from imgpkg.bundle.yaml_writer import Node
     from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
-    from imgpkg.operations.describe import Description, ImageInfo
+    from imgpkg.operations.description import Description, ImageInfo
 
 _INDENT = "  "
 # The joint in front of an entry, and the indentation of the entries below it.
@@ -28,6 +29,15 @@ def description_text(description: Description, *, layers: bool) -> Iterator[str]
     yield f"Bundle SHA: {description.digest}\n"
     yield "\n"
     yield from _content(description, 0, layers=layers)
+    if description.bases:
+        yield "\nMade without:\n"
+        yield from (f"  {line}\n" for line in _without(description.bases))
+
+
+def _without(bases: Iterable[Base]) -> Iterator[str]:
+    for base in bases:
+        size = human(sum(base.blobs.values()))
+        yield f"{count_of(len(base.blobs), 'blob')} with {size} that {printable(base.shown)} has"
 
 
 def _content(bundle: Description, level: int, *, layers: bool) -> Iterator[str]:
@@ -52,7 +62,7 @@ def _content(bundle: Description, level: int, *, layers: bool) -> Iterator[str]:
 
 
 def _described_image(image: ImageInfo, entry: str, *, layers: bool) -> Iterator[str]:
-    from imgpkg.operations.describe import ImageType
+    from imgpkg.operations.description import ImageType
 
     yield f"{entry}- Image: {image.image}\n"
     yield f"{entry}  Type: {image.image_type.value}\n"
@@ -81,12 +91,18 @@ def description_yaml(description: Description) -> str:
     """Return the YAML form: the digest of the bundle, then its description."""
     from imgpkg.bundle.yaml_writer import dump
 
-    return f"sha: {description.digest}\n{dump(_bundle(description))}"
+    return f"sha: {description.digest}\n{dump({**_bundle(description), **_bases(description.bases)})}"
 
 
 def description_json(description: Description) -> dict[str, Node]:
     """Return the value of the JSON form, which has the fields of the YAML form."""
-    return {"sha": str(description.digest), **_bundle(description)}
+    return {"sha": str(description.digest), **_bundle(description), **_bases(description.bases)}
+
+
+def _bases(bases: Iterable[Base]) -> dict[str, Node]:
+    # New: left out where there is none, so that other descriptions are those of the original.
+    listed: list[Node] = [base.fields() for base in bases]
+    return {"bases": listed} if listed else {}
 
 
 def _bundle(bundle: Description) -> dict[str, Node]:
@@ -131,6 +147,7 @@ def description_tree(description: Description) -> Iterator[str]:
     """Yield the lines of a tree: below each bundle what it names, with shortened digests."""
     yield f"Bundle {_name(description.image)}\n"
     yield from _branches(description, "")
+    yield from (f"without {line}\n" for line in _without(description.bases))
 
 
 def _branches(bundle: Description, indent: str) -> Iterator[str]:
@@ -184,6 +201,7 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
     if preview.mountable:
         yield f"  of which {count_of(preview.mountable, 'blob')} with {human(preview.mountable_size)} "
         yield "can be mounted within the registry\n"
+    yield from (f"  without {line}\n" for line in _without(preview.bases))
     yield "\nImages:\n"
     places = {image.destination.repository for image in preview.images if image.destination is not None}
     # The only place is that which the user wrote.
@@ -264,6 +282,7 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
             }
             for one in preview.verified
         ],
+        **_bases(preview.bases),
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,13 +11,14 @@ from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login
+from imgpkg.operations.description import Description, ImageInfo, ImageType
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session
-from imgpkg.values import FrozenDict, StrPath
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imgpkg.bundle.graph import Member
     from imgpkg.bundle.image import Image, Workers
@@ -35,62 +34,6 @@ if TYPE_CHECKING:
 # A bundle may be inside many others: listed in each of them, descriptions could grow exponentially.
 _MOST_ENTRIES = 10_000
 _NOT_THERE = "not in the file that the bundle is read from"
-
-
-class ImageType(Enum):
-    """Why an image is in the description of a bundle.
-
-    The images lock names an IMAGE. A SIGNATURE, an ATTESTATION and an SBOM are found by cosign's tags, a
-    REFERRER by its `subject` field. INTERNAL is the record of locations that a copy writes.
-    """
-
-    IMAGE = "Image"
-    SIGNATURE = "Signature"
-    INTERNAL = "Internal"
-    REFERRER = "Referrer"
-    ATTESTATION = "Attestation"
-    SBOM = "SBOM"
-
-
-@dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """An image of a bundle: `image` is the reference where it is, `origin` the one in the images lock.
-
-    `key` is the digest. If the registry denied access to a signature, `key` is the tag of the signature,
-    `image` is empty, and `error` is set. `error` is also set for an image that a tar file or layout lacks.
-    """
-
-    key: str
-    image: str
-    image_type: ImageType
-    origin: str = ""
-    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
-    layers: tuple[Digest, ...] = ()
-    error: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
-
-
-@dataclass(frozen=True, slots=True)
-class Description:
-    """A bundle with its images and nested bundles, in ascending order of digest, each once.
-
-    A bundle that is inside several others is described in each of them. Once there are ten thousand entries,
-    repeated descriptions have `is_repeated` set and no content.
-    """
-
-    digest: Digest
-    image: str
-    origin: str
-    annotations: Mapping[str, str] = field(default_factory=FrozenDict)
-    layers: tuple[Digest, ...] = ()
-    bundles: tuple[Description, ...] = ()
-    images: tuple[ImageInfo, ...] = ()
-    is_repeated: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
 
 def describe(
@@ -125,7 +68,8 @@ def describe(
 
             with open_images(tar=tar, layout=layout) as store:
                 root = FetchedRoot(store.find(bundle))
-                return _describe(root, aspects, store, partial(walk, has=store.has), workers)
+                found = _describe(root, aspects, store, partial(walk, has=store.has), workers)
+                return replace(found, bases=store.bases)
         # The text of the Go version, which scripts compare.
         with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
             root = _root(session, bundle, workers)

@@ -12,6 +12,7 @@ from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ArchiveError, InvalidReference, NotInFile, UsageError, printable
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
+from imgpkg.operations.copy.delta import grouped
 from imgpkg.operations.copy.plan import nodes_of
 from imgpkg.operations.copy.store import open_file
 from imgpkg.operations.copy.values import CopyOptions, CopySource
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.image import Image
+    from imgpkg.bundle.inventory import Base
     from imgpkg.content.store import Extent
     from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.manifest import Manifest
@@ -145,6 +147,11 @@ class ImageStore:
     def tags(self) -> dict[Reference, Digest]:
         """The tags of the file, as references, with the digests that they name."""
         return {reference: manifest.digest for reference, manifest in self._tags.items()}
+
+    @property
+    def bases(self) -> tuple[Base, ...]:
+        """Without which blobs the file was made, and where they should be."""
+        return grouped(self._opened.bases)
 
     @property
     def manifests(self) -> tuple[Manifest, ...]:

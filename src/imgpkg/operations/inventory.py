@@ -6,10 +6,11 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
-from imgpkg.bundle.inventory import Inventory
+from imgpkg.bundle.inventory import Base, Inventory
 from imgpkg.errors import InvalidManifest, NotFound, UsageError
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.oci.reference import Repository
+from imgpkg.operations.copy.delta import grouped
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session
 from imgpkg.values import StrPath
@@ -70,13 +71,33 @@ def of_opened(opened: OpenedSource, name: str) -> Inventory:
     # All others came with the bundle that was asked for.
     tops = [found for found in plan.roots if root is None or found.item.key == root.key]
     nodes = [node for found in plan.roots for node in found.node.walk()]
-    moves = [move for move in plan.blobs.values() if not move.is_missing]
+    moves = [move for digest, move in plan.blobs.items() if not move.is_missing or digest in opened.bases]
     return Inventory(
         name,
         images=dict(map(_named, tops)),
         manifests={str(node.manifest.digest): len(node.manifest.raw) for node in nodes},
         blobs={str(move.descriptor.digest): move.descriptor.size for move in moves},
+        bases=grouped(opened.bases),
     )
+
+
+def read_since(since: Iterable[StrPath | Inventory], output: StrPath = "") -> tuple[Base, ...]:
+    """Return the bases of a copy to the file `output` that is made since others: files, or inventories.
+
+    What these were made without themselves is at their own bases. Raises UsageError for the file that is to
+    be written, and what `inventory` raises for a file.
+    """
+    made = tuple(_since(each, output) for each in since)
+    return (*(each.as_base() for each in made), *(base for each in made for base in each.bases))
+
+
+def _since(given: StrPath | Inventory, output: StrPath) -> Inventory:
+    if isinstance(given, Inventory):
+        return given
+    if output and os.path.realpath(given) == os.path.realpath(output):
+        raise UsageError(f"Expected --since to be another file than the one to write, {os.fspath(output)}")
+    is_layout = os.path.isdir(given)
+    return _of_file("" if is_layout else given, given if is_layout else "")
 
 
 def _named(root: Root) -> tuple[str, str]:

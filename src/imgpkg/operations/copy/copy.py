@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
 from imgpkg.content.output import output_file
 from imgpkg.dataclass import replace
@@ -29,6 +31,7 @@ from imgpkg.session import Session
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
+    from imgpkg.bundle.inventory import Base
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import OpenedSource
 
@@ -44,15 +47,10 @@ def copy(
     options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     resume: bool = False,
+    since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
 ) -> CopyResult:
-    """Copy `source` to one of three destinations, exactly one of which is given.
-
-    See `copy_to_repository`, which alone accepts `lock_output`, `copy_to_tar`, which alone accepts `resume`,
-    and `copy_to_layout`. `source_session` reads the source if that is in a registry; without it `session`
-    does. Raises UsageError, and what these raise.
-    """
-    reader = source_session or session
+    """Do what `copy_to_repository`, `copy_to_tar` or `copy_to_layout` does: the one destination decides."""
     check_destination(
         source,
         to_repo=to_repo,
@@ -61,11 +59,17 @@ def copy(
         options=options,
         lock_output=lock_output,
         resume=resume,
+        is_delta=bool(since),
     )
+    reader = source_session or session
     if to_tar:
-        return copy_to_tar(source, to_tar, session=reader, options=options, resume=resume, on_event=on_event)
+        return copy_to_tar(
+            source, to_tar, session=reader, options=options, resume=resume, since=since, on_event=on_event
+        )
     if to_layout:
-        return copy_to_layout(source, to_layout, session=reader, options=options, on_event=on_event)
+        return copy_to_layout(
+            source, to_layout, session=reader, options=options, since=since, on_event=on_event
+        )
     return copy_to_repository(
         source,
         to_repo,
@@ -86,6 +90,7 @@ def check_destination(
     options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     resume: bool = False,
+    is_delta: bool = False,
 ) -> None:
     """Raise UsageError unless exactly one source and one destination are given, and all options fit them."""
     source.check()
@@ -103,6 +108,15 @@ def check_destination(
         raise UsageError("Flag --to-tag can only be used when copying to a repository")
     if not to_repo and options.placement is not None:
         raise UsageError("Flags --map, --map-file and --keep-names are for copies to a repository only")
+    if to_repo and is_delta:
+        raise UsageError(
+            "Flags --since and --since-inventory can only be used when copying to a tar file or layout",
+            hints=("A copy to a repository sends only what is not there.",),
+        )
+    if options.mount_from and not (to_repo and source.is_local):
+        raise UsageError(
+            "Flag --mount-from can only be used when copying a tar file or layout to a repository"
+        )
 
 
 def copy_to_repository(
@@ -158,13 +172,16 @@ def copy_to_tar(
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
     resume: bool = False,
+    since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
 ) -> CopyResult:
     """Copy `source`, which must be in a registry, to the tar file `path`.
 
     The file is replaced only when it is complete. The same content always produces the same bytes. `resume`
     keeps all blobs of an existing file, or of an interrupted copy to it, whose digests verify. With
-    `options.split` it is written as `path` + `.001` and so on, and `path` + `.sha256sums`. Raises what
+    `options.split` it is written as `path` + `.001` and so on, and `path` + `.sha256sums`. The blobs that
+    `since` has are left out: tar files, layout folders, and inventories as values. The file records on which
+    of them it relies; `MissingBase` is raised when it is copied to where they are not. Raises what
     `copy_to_repository` raises.
     """
     from imgpkg.content.archive.writer import tar_output
@@ -173,13 +190,12 @@ def copy_to_tar(
     check_destination(source, to_repo="", to_tar=path, to_layout="", options=options)
     shown = os.fspath(path)
     target = tar_output(shown)
+    bases = _bases(since, target)
     log = Log(on_event)
     with open_source(session, source, options, log, with_configs=True) as opened:
-        write_archive(
-            opened, target, shown=shown, resume=resume, split=options.split, session=session, log=log
-        )
-    report_left_out(opened.plan, options, log, None)
-    return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
+        new = _without(opened, bases, log)
+        write_archive(new, target, shown=shown, resume=resume, split=options.split, session=session, log=log)
+    return _written(new, options, log)
 
 
 def copy_to_layout(
@@ -188,12 +204,13 @@ def copy_to_layout(
     *,
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
+    since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
 ) -> CopyResult:
     """Copy `source` to the OCI image layout folder `path` (image-spec, image-layout.md).
 
-    The folder may contain other images, which stay. Blobs that it contains are not fetched again. Raises what
-    `copy_to_repository` raises.
+    The folder may contain other images, which stay. Blobs that it contains are not fetched again. `since` is
+    as in `copy_to_tar`. Raises what `copy_to_repository` raises.
     """
     from imgpkg.content.layout import output_layout
     from imgpkg.operations.copy.file import write_layout
@@ -201,12 +218,44 @@ def copy_to_layout(
     check_destination(source, to_repo="", to_tar="", to_layout=path, options=options)
     shown = os.fspath(path)
     target = output_layout(shown)
+    bases = _bases(since, target)
     log = Log(on_event)
     with open_source(session, source, options, log, with_configs=True) as opened:
         _check_pieces(opened)
-        write_layout(opened, target, shown=shown, session=session, log=log)
+        new = _without(opened, bases, log, layout=target)
+        write_layout(new, target, shown=shown, session=session, log=log)
+    return _written(new, options, log)
+
+
+def _bases(since: Iterable[StrPath | imgpkg.Inventory], output: str) -> tuple[Base, ...]:
+    given = tuple(since)
+    if not given:
+        return ()
+    from imgpkg.operations.inventory import read_since
+
+    return read_since(given, output)
+
+
+def _without(opened: OpenedSource, bases: tuple[Base, ...], log: Log, *, layout: str = "") -> OpenedSource:
+    """Return the source without what `bases` have; raise MissingBase for what it lacks and `layout` too."""
+    if not bases and not opened.bases:
+        return opened
+    from imgpkg.operations.copy.delta import check_target, leave_out
+
+    new = leave_out(opened, bases, log)
+    check_target(new, layout)
+    return new
+
+
+def _written(opened: OpenedSource, options: CopyOptions, log: Log) -> CopyResult:
+    """Return the result of a copy to a file, and warn about what it lacks."""
     report_left_out(opened.plan, options, log, None)
-    return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
+    result = replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
+    if not opened.bases:
+        return result
+    from imgpkg.operations.copy.delta import left_at_bases
+
+    return replace(result, bases=left_at_bases(opened))
 
 
 def _check_pieces(opened: OpenedSource) -> None:

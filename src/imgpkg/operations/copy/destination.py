@@ -259,6 +259,24 @@ class Survey:
         return tuple(move for move in self.moves if not move.is_missing)
 
 
+def located(
+    opened: OpenedSource,
+    lacking: Sequence[tuple[Destination, Survey]],
+    workers: WorkerPool,
+    options: CopyOptions,
+) -> tuple[Sequence[tuple[Destination, Survey]], OpenBlob]:
+    """Look for the blobs that the source was made without, as `locate` does; raise MissingBase.
+
+    Returns what is left to do at each destination, and how to open a blob.
+    """
+    others = options.mount_places(to.repository.registry for to, _ in lacking)
+    if not opened.bases:
+        return lacking, opened.open_blob
+    from imgpkg.operations.copy.delta import locate
+
+    return locate(opened, lacking, workers, others)
+
+
 def survey(
     plan: TransferPlan,
     to: Destination,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.image import Reader, Workers
+    from imgpkg.bundle.inventory import Base
     from imgpkg.content.archive.reader import Archive
     from imgpkg.content.layout import Layout
     from imgpkg.oci.descriptor import Digest, Readable
@@ -122,8 +123,8 @@ class BlobMove:
     """A blob to transfer, and the repository to read it from; `data` is its content if it was fetched before.
 
     `is_missing` is true for a blob that the tar file or layout to copy from does not contain:
-    non-distributable layers are left out when a file is made. `nearer` is a repository of the destination
-    that gets the blob first, and from which it can be mounted.
+    non-distributable layers are left out when a file is made, and blobs that the destination has. `nearer` is
+    a repository of the destination that gets the blob first, and from which it can be mounted.
     """
 
     descriptor: Descriptor
@@ -156,7 +157,8 @@ class OpenedSource:
     """The items to copy, the plan, and `open_blob`, which opens a blob of the plan and is thread-safe.
 
     `session` is the one that registries are read with, None if the source is a tar file or layout. That is
-    then the `store`. `verified` is what was verified by a signature, as the policy requires.
+    then the `store`, which errors name `shown`. `verified` is what was verified by a signature, as the policy
+    requires. `bases` says of blobs that the store was made without where they should be.
     """
 
     collected: Collected
@@ -165,6 +167,8 @@ class OpenedSource:
     session: Session | None = None
     store: Archive | Layout | None = None
     verified: tuple[Verified, ...] = ()
+    shown: str = ""
+    bases: Mapping[Digest, Base] = field(default_factory=FrozenDict)
 
     @property
     def is_local(self) -> bool:

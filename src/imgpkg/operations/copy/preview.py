@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import imgpkg
@@ -9,7 +10,7 @@ from imgpkg.auth.keychain import Decision
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.copy.destination import destinations, jobs, planned_places, survey
+from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, survey
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import (
@@ -23,6 +24,7 @@ from imgpkg.operations.copy.values import (
 )
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
+from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +62,8 @@ class CopyPreview:
     With several repositories, a blob counts in each of them. `mountable` of these blobs, of `mountable_size`
     bytes in total, can be mounted from another repository of a destination's registry without a transfer.
     `credentials` are the decisions for all repositories that would be contacted, those of the destination
-    last. `verified` is what was verified by a signature, if there was a policy.
+    last. `verified` is what was verified by a signature, if there was a policy. `bases` have what a file
+    would be made without.
     """
 
     images: tuple[PreviewedImage, ...]
@@ -71,6 +74,7 @@ class CopyPreview:
     credentials: tuple[Decision, ...]
     left_out: tuple[LeftOut, ...] = ()
     verified: tuple[Verified, ...] = ()
+    bases: tuple[imgpkg.Base, ...] = ()
 
 
 def preview_copy(
@@ -80,13 +84,14 @@ def preview_copy(
     session: Session,
     source_session: Session | None = None,
     options: CopyOptions = DEFAULT_OPTIONS,
+    since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
 ) -> CopyPreview:
     """Return what a copy of `source` to the repository `to_repo`, or to a file without it, would transfer.
 
     Nothing is written. Manifests are read from the source, and the destination is asked what it has; a file
-    at the destination is not read. The sessions are used as in `copy`. Raises what the copy itself would
-    raise before it writes.
+    at the destination is not read. The sessions and `since` are used as in `copy`. Raises what the copy
+    itself would raise before it writes.
     """
     source.check()
     repository = parse_destination(to_repo, options) if to_repo else None
@@ -94,28 +99,45 @@ def preview_copy(
     reader = source_session or session
     with open_source(reader, source, options, log, to=repository, writer=session) as opened:
         if repository is None:
-            return _preview(opened, session, [(move, None) for move in opened.plan.blobs.values()])
+            return _preview_of_file(opened, session, tuple(since), log)
         places = planned_places(opened, repository, options.placement)
         targets = destinations(opened, session, places, options)
         with open_workers(session, jobs(opened, session), on_event, other=opened.session) as workers:
             pairs = zip(places.places, targets, strict=True)
-            lacking = workers.map(lambda pair: _lacking(*pair, opened, workers), pairs)
+            lacking = workers.map(lambda pair: _lacking(*pair, opened, workers, options), pairs)
         there = {(to.repository, key) for to, _, held in lacking for key in held}
         moves = [(move, to) for to, found, _ in lacking for move in found]
         return _preview(opened, session, moves, places, there)
 
 
 def _lacking(
-    place: RepositoryPlan, to: Destination, opened: OpenedSource, workers: WorkerPool
+    place: RepositoryPlan,
+    to: Destination,
+    opened: OpenedSource,
+    workers: WorkerPool,
+    options: CopyOptions,
 ) -> tuple[Destination, tuple[BlobMove, ...], frozenset[tuple[str, str]]]:
     """Return which blobs a place lacks, and the keys of the roots that it has."""
-    found = survey(place.plan, to, workers)
-    workers.map(lambda move: to.check_source(move, opened.open_blob), found.missing)
+    ((_, found),), open_blob = located(opened, [(to, survey(place.plan, to, workers))], workers, options)
+    workers.map(lambda move: to.check_source(move, open_blob), found.missing)
     # At a fresh destination the copy would not ask for blobs, so neither does the preview.
     moves = found.moves if found.is_fresh else _missing(found.moves, to, workers)
     missing = frozenset(to.tag_of(root) for root in found.roots)
     held = (root.item.key for root in place.plan.roots if to.tag_of(root) not in missing)
     return to, moves, frozenset(held)
+
+
+def _preview_of_file(
+    opened: OpenedSource, session: Session, since: tuple[StrPath | imgpkg.Inventory, ...], log: Log
+) -> CopyPreview:
+    if not since:
+        return _preview(opened, session, [(move, None) for move in opened.plan.blobs.values()])
+    from imgpkg.operations.copy.delta import leave_out, left_at_bases
+    from imgpkg.operations.inventory import read_since
+
+    new = leave_out(opened, read_since(since), log)
+    preview = _preview(new, session, [(move, None) for move in new.plan.blobs.values()])
+    return replace(preview, bases=left_at_bases(new))
 
 
 def _missing(moves: tuple[BlobMove, ...], to: Destination, workers: WorkerPool) -> tuple[BlobMove, ...]:

@@ -12,7 +12,7 @@ from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
-from imgpkg.operations.copy.destination import destinations, jobs, planned_places, send, survey
+from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, send, survey
 from imgpkg.operations.copy.plan import nodes_of
 from imgpkg.operations.copy.values import report_left_out, result_of
 from imgpkg.operations.tag import confirm_tag
@@ -70,8 +70,9 @@ def publish(
             return survey(place.plan, to, workers, tuple(map(pack_record, place.records)), listed)
 
         found = workers.map(look, zip(places.places, targets, strict=True))
-        lacking = list(zip(targets, found, strict=True))
-        _transfer(lacking, opened.open_blob, workers)
+        surveys = list(zip(targets, found, strict=True))
+        lacking, open_blob = located(opened, surveys, workers, options)
+        _transfer(lacking, open_blob, workers)
         _finish(places, lacking, workers, log)
     report_left_out(plan, options, log, places)
     return result_of(collected, plan, places)

@@ -17,6 +17,7 @@ from imgpkg.dataclass import replace
 from imgpkg.errors import ArchiveError, doing
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
 from imgpkg.operations.copy.collection import LOCK_LABEL, Collected, Record, is_of_several, remembered_lock
+from imgpkg.operations.copy.delta import BASES_LABEL, absent_blob, bases_of
 from imgpkg.operations.copy.plan import (
     ROOT_BUNDLE_LABEL,
     Item,
@@ -28,6 +29,7 @@ from imgpkg.operations.copy.plan import (
     plan_of,
     read_roots,
 )
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,12 +40,14 @@ if TYPE_CHECKING:
     from imgpkg.content.store import Source
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
+    from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource
 
 # Annotations in the index.json of a layout; the first one is that of the OCI image-spec, annotations.md.
 _TAG = "org.opencontainers.image.ref.name"
 _SOURCE = "dev.carvel.imgpkg.copy.source"
 _ORIGIN = "dev.carvel.imgpkg.copy.origin"
+_LABELS = (ROOT_BUNDLE_LABEL, LOCK_LABEL, BASES_LABEL)
 # Manifests are read from a disk, where calls cannot hang: plain threads do.
 _LAYOUT_JOBS = 4
 
@@ -72,13 +76,19 @@ def _local(
 ) -> OpenedSource:
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
     moves = plan.blobs.values()
-    # Non-distributable layers, if they were left out when the file was made. The destination may have them.
+    # Those that were left out when the file was made: the destination should have them, or may.
     missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
     blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
     plan = replace(plan, blobs={**plan.blobs, **blobs})
-    return OpenedSource(
-        collected, plan, lambda move: named(store.blob(move.descriptor), move, path), store=store
-    )
+    bases = {digest: base for digest, base in bases_of(roots).items() if digest in blobs}
+
+    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+        base = bases.get(move.descriptor.digest)
+        if base is not None:
+            raise absent_blob(move.descriptor, base, path)
+        return named(store.blob(move.descriptor), move, path)
+
+    return OpenedSource(collected, plan, open_blob, store=store, shown=path, bases=FrozenDict(bases))
 
 
 def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
@@ -156,7 +166,7 @@ def listed_item(descriptor: Descriptor, fallback: Repository) -> Item:
     name = notes.get(_TAG, "").rpartition(":")[2]
     # Internal tags are written again at the destination.
     tag = "" if name == internal_tag(descriptor.digest) else name
-    labels = {name: notes[name] for name in (ROOT_BUNDLE_LABEL, LOCK_LABEL) if name in notes}
+    labels = {name: notes[name] for name in _LABELS if name in notes}
     return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
 
 

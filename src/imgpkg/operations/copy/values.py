@@ -15,7 +15,7 @@ from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import Places, Root, TransferPlan
@@ -111,6 +111,8 @@ class CopyOptions:
     is the size in bytes of the pieces in which a tar file is written, 0 for one file.
     `attachments` copies what `cosign_signatures` and `referrers` copy, and cosign's attestations and SBOMs:
     of every image, of the images of an index, and of what is attached itself.
+    `mount_from` are repositories of the registry to copy to, for blobs that a tar file or layout was made
+    without and the destination does not have.
     """
 
     include_non_distributable_layers: bool = False
@@ -122,6 +124,17 @@ class CopyOptions:
     attachments: bool = False
     split: int = 0
     placement: imgpkg.Placement | None = None
+    mount_from: tuple[str, ...] = ()
+
+    def mount_places(self, registries: Iterable[str]) -> tuple[Repository, ...]:
+        """Return the repositories of `mount_from`; raise InvalidReference, UsageError if one is elsewhere."""
+        with doing("Parsing --mount-from"):
+            places = tuple(map(Repository.parse, self.mount_from))
+        known = tuple(dict.fromkeys(registries))
+        for place in places:
+            if place.registry not in known:
+                raise UsageError(f"Expected --mount-from to be in {', '.join(known)}, but was {place}")
+        return places
 
 
 DEFAULT_OPTIONS = CopyOptions()
@@ -171,7 +184,7 @@ class CopyResult:
     `bundles` are all root bundles. With several sources there is no `bundle`, but one or more of these.
 
     `left_out` are the non-distributable layers that were not copied. `verified` is what was verified by a
-    signature, if there was a policy.
+    signature, if there was a policy. `bases` say without which blobs a tar file or layout was made.
     """
 
     images: tuple[Copied, ...]
@@ -179,6 +192,7 @@ class CopyResult:
     left_out: tuple[LeftOut, ...] = ()
     verified: tuple[Verified, ...] = ()
     bundles: tuple[Copied, ...] = ()
+    bases: tuple[imgpkg.Base, ...] = ()
 
 
 class Log:
