@@ -62,6 +62,10 @@ def test_signatures_alone_leave_the_rest_behind_aloud(run, attached, repository,
     done = run("copy", "-i", image, "--to-tar", tmp_path / "x.tar", "--cosign-signatures")
     line = "1 image has SBOMs that are left behind (hint: --attachments takes them along)"
     assert done.err == f"imgpkg: warning: {line}\n"
+    done = run(
+        "copy", "-i", image, "--to-tar", tmp_path / "y.tar", "--cosign-signatures", "--dry-run", "--tty"
+    )
+    assert done.err == f"imgpkg: warning: {line}\n"
 
 
 class StopsAtTheList:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.operations.making import make_bundle, make_image, make_index, put_manifest
+from tests.servers import signatures as made
 from tests.servers.faults import always, refusing
 
 from imgpkg import errors
@@ -24,6 +25,9 @@ from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.describe import describe
 from imgpkg.operations.description import ImageType
+from imgpkg.operations.image_store import open_images
+from imgpkg.trust.key import PublicKey
+from imgpkg.trust.policy import Policy
 
 ALL = CopyOptions(attachments=True)
 SIGNATURES = CopyOptions(cosign_signatures=True)
@@ -145,6 +149,12 @@ class TestACopyOfEverythingAttached:
         kinds = {one.destination.digest: one.attached for one in result.images if one.attached}
         assert kinds == {place.digest: found for place, found in family.expected().items()}
 
+    def test_leaves_no_doubt_which_image_a_file_was_made_of(self, family, session, tmp_path):
+        path = str(tmp_path / "file.tar")
+        copy_to_tar(CopySource(image=str(family.index)), path, session=session, options=ALL)
+        with open_images(tar=path) as images:
+            assert images.find().reference == family.index
+
     def test_of_a_bundle_and_its_images(self, session, registry, to, tmp_path):
         images = [make_image(session, f"{registry}/attached/app{n}", [f"{n}"]) for n in range(3)]
         bundle = make_bundle(
@@ -188,6 +198,43 @@ class TestACopyOfEverythingAttached:
         assert str(family.index.digest) in text
         for one in (family.attestation, family.sbom, family.report):
             assert str(one.digest) not in text
+
+
+class TestAPolicy:
+    """What is attached to an image that is accepted comes along, whatever it is attached by."""
+
+    @pytest.mark.parametrize("form", ["", "tar", "layout"])
+    def test_accepts_what_belongs_to_a_signed_image(self, form, session, registry, to, tmp_path):
+        family = Family(session, f"{registry}/attached/signed{form}")
+        key = made.MAKERS["p256"]()
+        made.put_signature(session, family.index, key)
+        source, path = CopySource(image=str(family.index)), str(tmp_path / "file")
+        if form:
+            copy(source, session=session, options=ALL, **{f"to_{form}": path})
+            source = CopySource(**{form: path})
+        policy = Policy.signed_by([PublicKey.parse(made.public_pem(key), "release.pub")])
+        options = CopyOptions(attachments=True, policy=policy)
+        result = copy_to_repository(source, to, session=session, options=options)
+        assert [one.signers for one in result.verified] == [("release.pub",)]
+        # The signature itself is another one than at first.
+        assert len([one for one in result.images if one.attached]) == len(family.expected())
+        for one in (family.sbom, family.signature_of_report, family.report_on_report):
+            assert session.client.exists(Repository.parse(to).digest(one.digest))
+
+    @pytest.mark.parametrize("form", ["tar", "layout"])
+    def test_refuses_what_is_attached_to_nothing_in_the_file(self, form, session, registry, to, tmp_path):
+        where, key = f"{registry}/attached/loose{form}", made.MAKERS["p256"]()
+        image = make_image(session, where, ["image"])
+        made.put_signature(session, image, key)
+        other = make_image(session, where, ["other"])
+        loose = attach(session, other, sbom_tag, "sbom of another")
+        path = str(tmp_path / "file")
+        source = CopySource(images=(str(image), f"{where}:{sbom_tag(other.digest)}"))
+        copy(source, session=session, options=ALL, **{f"to_{form}": path})
+        policy = Policy.signed_by([PublicKey.parse(made.public_pem(key), "release.pub")])
+        options = CopyOptions(policy=policy)
+        with pytest.raises(errors.Untrusted, match=str(loose.digest)):
+            copy_to_repository(CopySource(**{form: path}), to, session=session, options=options)
 
 
 class TestSignaturesAlone:

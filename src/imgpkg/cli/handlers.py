@@ -241,6 +241,7 @@ def _preview(
     *,
     reports: Sequence[AccessReport],
 ) -> None:
+    from imgpkg.cli.progress import warnings_for
     from imgpkg.operations.copy.preview import preview_copy
 
     flags = context.flags
@@ -251,6 +252,7 @@ def _preview(
         source_session=source_session,
         options=options,
         since=_since(flags),
+        on_event=warnings_for(context.reporter),
     )
     # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")

@@ -14,6 +14,7 @@ from imgpkg.events import (
     BlobFinished,
     BlobStarted,
     Event,
+    Hook,
     Message,
     PackAdvanced,
     PackStarted,
@@ -91,6 +92,16 @@ class Reporter:
         # Line breaks of log text are our own. In any other text they are escaped, as foreign ones.
         lines = event.text.split("\n") if event.is_logged else [event.text]
         self._err.write("imgpkg: warning: " + "".join(f"{printable(line)}\n" for line in lines))
+
+
+def warnings_for(reporter: Hook) -> Hook:
+    """Return a hook that passes warnings to `reporter`, without the log that they are in."""
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Warned):
+            reporter(Warned(event.text))
+
+    return on_event
 
 
 class Tracker:

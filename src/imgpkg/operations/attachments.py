@@ -7,7 +7,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
+from imgpkg.bundle.derived_tags import DerivedTag, TagKind, attached_to
 from imgpkg.bundle.image import attestation_tag, sbom_tag, signature_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, NotInFile, RegistryError, doing
@@ -70,13 +70,13 @@ def attached_by(tag: str, manifest: Manifest) -> Attached | None:
 
     A tag that a person chose makes an image of its own of what has a subject.
     """
-    derived = DerivedTag.parse(tag)
-    kind = _KINDS.get(derived.kind) if derived is not None else None
-    if derived is not None and kind is not None:
-        return Attached(kind, derived.digest)
-    if manifest.subject is None or tag:
+    subject = attached_to(tag, manifest)
+    if subject is None:
         return None
-    return Attached(AttachmentKind.REFERRER, manifest.subject.digest, _artifact_type(manifest))
+    derived = DerivedTag.parse(tag)
+    if derived is None:
+        return Attached(AttachmentKind.REFERRER, subject, _artifact_type(manifest))
+    return Attached(_KINDS[derived.kind], subject)
 
 
 def _artifact_type(manifest: Manifest) -> str:

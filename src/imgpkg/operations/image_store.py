@@ -182,7 +182,7 @@ class ImageStore:
         marked = [found for found in self.roots if root is not None and found.item.key == root.key]
         if marked:
             return marked
-        digests = {found.node.manifest.digest for found in self.roots}
+        digests = {image.manifest.digest for image in self._images.values()}
         # A signature is in the file because of the image that it is attached to.
         own = (r for r in self.roots if attached_to(r.item.tag, r.node.manifest) not in digests)
         return list(own) or list(self.roots)

@@ -346,12 +346,12 @@ class _Copy:
         """Return what is attached, but to nothing that is verified or covered."""
         roots = self._opened.plan.roots
         left = [root for root in roots if root.item.key not in known]
-        below = {
-            node.manifest.digest for root in roots if root.item.key in known for node in root.node.walk()
-        }
-        while found := [root for root in left if _target(root) in below]:
+        found = [root for root in roots if root.item.key in known]
+        below: set[Digest] = set()
+        while found:
+            below |= {node.manifest.digest for root in found for node in root.node.walk()}
             # A signature of an SBOM is attached to what is attached.
-            below |= {root.node.manifest.digest for root in found}
+            found = [root for root in left if _target(root) in below]
             left = [root for root in left if _target(root) not in below]
         return left
 
