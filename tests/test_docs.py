@@ -377,3 +377,36 @@ def test_the_commands_of_the_page_of_deltas_run(places, session, tmp_path):
     written = imgpkg.Inventory.parse(example.encode())
     assert written.to_bytes().decode() == example
     assert written.document().keys() == json.loads((tmp_path / "inside.json").read_text()).keys()
+
+
+def test_the_page_of_the_air_gap_leads_to_images_of_the_inner_registry(places, session, tmp_path):
+    page = ROOT / "docs/air-gap.md"
+    for tag in ("v1", "v2"):
+        for name in ("app", "proxy"):
+            # The lower layer is the same in both releases.
+            make_image(session, places(f"{OUTSIDE}/team/{name}"), [name, f"{name} {tag}"], tag=tag)
+    (document,) = (places(text) for text in blocks(page, "yaml"))
+    deployment = tmp_path / "bundle/config/deployment.yml"
+    deployment.parent.mkdir(parents=True)
+    deployment.write_text(document)
+    printed = []
+    for line in (line[2:] for text in blocks(page, "console") for line in text.splitlines()):
+        if "inventory" in line:
+            deployment.write_text(document.replace(":v1", ":v2"))
+        words = shlex.split(places(line))
+        argv = [sys.executable, "-m", *words] if words[0] == "imgpkg" else words
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (line, done.stderr)
+        printed.append(done.stdout)
+    rewritten = [text for text in printed if text.startswith("apiVersion: apps/v1")]
+    assert len(rewritten) == 2
+    inside = places(f"{INSIDE}/apps/release")
+    for text in rewritten:
+        images = re.findall(r"image: (\S+)", text)
+        assert len(images) == 2
+        assert all(image.startswith(f"{inside}@sha256:") for image in images)
+    # What the second release runs is still there after the first one was pruned.
+    for image in re.findall(r"image: (\S+)", rewritten[1]):
+        imgpkg.resolve(image, session=session)
+    with pytest.raises(imgpkg.errors.NotFound):
+        imgpkg.resolve(f"{inside}:v1", session=session)
