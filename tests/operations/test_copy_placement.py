@@ -10,6 +10,7 @@ from tests.servers.docker import docker_registry_process, token_section
 from tests.servers.faults import refusing
 from tests.servers.token_service import TokenService, User
 
+from imgpkg.bundle.image import Image
 from imgpkg.bundle.lock import BundleLock, ImagesLock
 from imgpkg.bundle.placement import KeptNames, MapRule, Placement
 from imgpkg.embedded.server import serve
@@ -18,7 +19,10 @@ from imgpkg.events import Message, Warned
 from imgpkg.oci import media
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.access import check_copy
+from imgpkg.operations.copy.collection import Collected
 from imgpkg.operations.copy.copy import copy, copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.places import places_of
+from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, TransferPlan
 from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.describe import describe
@@ -307,8 +311,61 @@ class TestWhatIsAttached:
         assert session.client.exists(chosen.digest(sbom.digest)) is not None
         assert session.client.exists(chosen.digest(child.digest)) is not None
 
+    @pytest.mark.parametrize("way", ["registry", "tar", "layout"])
+    def test_goes_along_to_any_depth(self, embedded_registry, to, session, tmp_path, way):
+        where = f"{embedded_registry.address}/deep/app"
+        image = make_image(session, where, ["image"], tag="v1")
+        attestation = f"sha256-{image.digest.hex}.att"
+        found = make_image(session, where, ["attestation"], tag=attestation)
+        signature = f"sha256-{found.digest.hex}.sig"
+        make_image(session, where, ["signature of the attestation"], tag=signature)
+        source = from_attached(CopySource(image=f"{where}:v1"), way, session, tmp_path)
+        options = mapping(f"{where}={to}/chosen", attachments=True, to_tags=("stable",))
+        copy_to_repository(source, to, session=session, options=options)
+        assert {"v1", "stable", attestation, signature} <= tags(session, f"{to}/chosen")
+
+    def test_to_each_other_in_a_circle_is_placed_by_its_name(self, embedded_registry, session):
+        """Manifests cannot contain each other's digest; tags of cosign can name anything."""
+        where = f"{embedded_registry.address}/circle/app"
+        one, two = (make_image(session, where, [text]) for text in ("one", "two"))
+        roots = tuple(
+            Root(
+                Item(image, f"sha256-{other.digest.hex}.sig"),
+                Node(Image(image, session.client.manifest(image))),
+            )
+            for image, other in ((one, two), (two, one))
+        )
+        opened = OpenedSource(Collected(tuple(root.item for root in roots)), TransferPlan(roots, {}), open)
+        home = Repository.parse("inside.example/mirror")
+        places = places_of(opened, home, Placement(keep=KeptNames.PATHS))
+        assert [str(place.repository) for place in places.places] == ["inside.example/mirror/circle/app"]
+
+
+def from_attached(source, way, session, tmp_path):
+    """Return the source, or a file that was made of it with all that is attached."""
+    if way == "registry":
+        return source
+    write = copy_to_tar if way == "tar" else copy_to_layout
+    write(source, tmp_path / "attached", session=session, options=CopyOptions(attachments=True))
+    return CopySource(**{way: tmp_path / "attached"})
+
 
 class TestNames:
+    def test_of_many_that_would_become_one_are_counted(self, session, tmp_path):
+        with serve() as one, serve() as two, serve() as inside:
+            images = [
+                make_image(session, f"{server.address}/many/app{number}", [f"{server.address} {number}"])
+                for server in (one, two)
+                for number in range(7)
+            ]
+            bundle = make_bundle(
+                session, f"{one.address}/many/b", {image: {} for image in images}, tmp_path / "b"
+            )
+            with pytest.raises(UsageError, match="and 2 more"):
+                copy_to_repository(
+                    CopySource(bundle=str(bundle)), f"{inside.address}/mm", session=session, options=KEEP
+                )
+
     def test_that_would_become_one_are_refused_before_anything_is_written(self, session, tmp_path):
         with serve() as one, serve() as two, serve() as inside:
             images = [
@@ -426,6 +483,35 @@ class TestRights:
         scopes = {scope for request in service.requests for scope in request.scopes}
         pushed = {scope.split(":")[1] for scope in scopes if "push" in scope}
         assert {f"mirror/{name}" for name in ("team/app", "other/db", "team/inner", "team/outer")} <= pushed
+
+    @pytest.mark.parametrize("way", ["registry", "tar"])
+    def test_come_from_the_login_of_each_path(self, made, session, tmp_path, way):
+        """No login may read what the other one writes, so that nothing is mounted between them."""
+        users = {
+            "team": User("pass-team", {"mirror/team/*": "pull,push"}),
+            "other": User("pass-other", {"mirror/other/*": "pull,push"}),
+        }
+        source = from_file(made.source, way, session, tmp_path)
+        (tmp_path / "registry").mkdir()
+        with (
+            TokenService(users) as service,
+            docker_registry_process(
+                tmp_path / "registry", auth=token_section(tmp_path / "registry", service)
+            ) as address,
+        ):
+            environ = {"HOME": str(tmp_path)}
+            for user, found in users.items():
+                environ[f"IMGPKG_REGISTRY_HOSTNAME_{user}"] = f"{address}/mirror/{user}"
+                environ[f"IMGPKG_REGISTRY_USERNAME_{user}"] = user
+                environ[f"IMGPKG_REGISTRY_PASSWORD_{user}"] = found.password
+            with Session(Settings(environ=environ)) as writer:
+                to = f"{address}/mirror"
+                preview = preview_copy(source, to, session=writer, source_session=session, options=KEEP)
+                names = {str(d.repository): d.credential.username for d in preview.credentials}
+                result = copy_to_repository(source, to, session=writer, source_session=session, options=KEEP)
+                pull(tmp_path / "out", bundle=str(result.bundle.destination), recursive=True, session=writer)
+        assert (names[f"{to}/team/app"], names[f"{to}/other/db"]) == ("team", "other")
+        assert lock_of(tmp_path / "out")[2] == f"{to}/other/db@{made.db.digest}"
 
     def test_that_are_missing_fail_the_check_by_name(self, made, guarded, session):
         address, _ = guarded

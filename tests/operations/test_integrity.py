@@ -246,6 +246,18 @@ class TestARegistry:
         # As in the file, with two records of locations.
         assert report.manifests == 8
 
+    def test_has_what_a_bundle_names_in_other_repositories(self, nested, another_registry, session):
+        to = f"{another_registry.address}/verify/spread{nested.digest.hex[:8]}"
+        placement = imgpkg.Placement(keep=imgpkg.KeptNames.PATHS)
+        result = imgpkg.copy_to_repository(
+            imgpkg.CopySource(bundle=f"{nested.repository}:v1"),
+            to,
+            session=session,
+            options=imgpkg.CopyOptions(placement=placement),
+        )
+        report = verify(bundle=str(result.bundle.destination), session=session)
+        assert report.defects == ()
+
     def test_names_the_images_that_were_deleted(self, relocated, session, nested):
         repository = imgpkg.Reference.parse(relocated).repository
         (layer,) = session.client.manifest(nested).layers

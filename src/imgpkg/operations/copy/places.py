@@ -155,6 +155,9 @@ def _records(
             by_digest.setdefault(node.manifest.digest, []).extend(of_roots[root.item.key])
     records: dict[Repository, list[Record]] = {}
     for record in collected.records:
+        # A record promises that all images are there; of what is not copied it can say nothing.
+        if not all(Reference.parse_digest(image.image).digest in by_digest for image in record.images):
+            continue
         for repository in dict.fromkeys(by_digest[record.bundle]):
             images = tuple(_located(record.images, repository, by_name, by_digest))
             records.setdefault(repository, []).append(replace(record, images=images))
