@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.preview import CopyPreview as CopyPreview
     from imgpkg.operations.copy.preview import PreviewedImage as PreviewedImage
     from imgpkg.operations.copy.preview import preview_copy as preview_copy
+    from imgpkg.operations.copy.stream import copy_from_stream as copy_from_stream
+    from imgpkg.operations.copy.stream import copy_to_stream as copy_to_stream
     from imgpkg.operations.copy.values import Copied as Copied
     from imgpkg.operations.copy.values import CopyOptions as CopyOptions
     from imgpkg.operations.copy.values import CopyResult as CopyResult
@@ -241,8 +243,10 @@ _HOMES = {
     "check_access": "operations.check",
     "check_copy": "operations.copy.access",
     "copy": "operations.copy.copy",
+    "copy_from_stream": "operations.copy.stream",
     "copy_to_layout": "operations.copy.copy",
     "copy_to_repository": "operations.copy.copy",
+    "copy_to_stream": "operations.copy.stream",
     "copy_to_tar": "operations.copy.copy",
     "delete_image": "operations.delete",
     "delete_tag": "operations.delete",

@@ -153,8 +153,8 @@ COPY = Command(
         text("lock-output", "File to write a lock of the copied references to; only with --to-repo"),
         text("to-repo", "Repository to copy to, such as registry.inside.example/team/bundle"),
         *PLACE,
-        text("to-tar", "Tar file to write"),
-        text("tar", "Tar file to copy from, as --to-tar has written it"),
+        text("to-tar", "Tar file to write, or - for standard output"),
+        text("tar", "Tar file to copy from, as --to-tar has written it, or - for standard input"),
         text("to-oci-layout", "Folder to write as an OCI image layout"),
         text("from-oci-layout", "Folder with an OCI image layout to copy from"),
         text(

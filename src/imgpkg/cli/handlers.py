@@ -108,8 +108,16 @@ def copy(context: Context) -> None:
         reports = _checked(context, session, source_session, source, options) if flags.is_on("check") else ()
         if flags.is_on("dry-run"):
             _preview(context, session, source_session, source, options, reports=reports)
+        elif _is_streamed(flags):
+            from imgpkg.cli.streams import copy_streamed
+
+            copy_streamed(context, session, source_session, source, options)
         else:
             _copy(context, session, source_session, source, options)
+
+
+def _is_streamed(flags: Parsed) -> bool:
+    return "-" in (flags.text("to-tar"), flags.text("tar"))
 
 
 def _copy_source(flags: Parsed) -> CopySource:
@@ -179,6 +187,10 @@ def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None
         resume=flags.is_on("resume"),
         is_delta=bool(flags.texts("since") or flags.texts("since-inventory")),
     )
+    if _is_streamed(flags):
+        from imgpkg.cli.streams import check_streams
+
+        check_streams(flags)
     check_sides(flags)
 
 

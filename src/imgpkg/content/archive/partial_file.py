@@ -22,7 +22,7 @@ from imgpkg.errors import LocalIOError, VerificationError, doing, local_io
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader, verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.oci.descriptor import ByteStream, Descriptor, Digest
@@ -44,6 +44,19 @@ class ArchivePlan:
     fixed: tuple[tuple[int, bytes], ...] = field(repr=False)
     places: Mapping[Digest, Extent]
     size: int
+
+    def in_order(self) -> Iterator[bytes | Digest]:
+        """Yield the parts of the file from start to end: bytes, and the digests of the blobs in between."""
+        blobs = iter(self.places.items())
+        at = 0
+        for offset, data in self.fixed:
+            # What is between two fixed parts is one blob, in the order of the places.
+            if offset > at:
+                digest, place = next((blob, place) for blob, place in blobs if place.size)
+                at = place.offset + place.size
+                yield digest
+            yield data
+            at += len(data)
 
 
 def plan_archive(items: Iterable[ArchiveItem], blobs: Iterable[Descriptor]) -> ArchivePlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext, suppress
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -27,6 +28,7 @@ _PIECE = 1 << 20
 # Enough for a header and, after a small member, the next one, without reading much of a large layer.
 _LOOK_AHEAD = 4 << 10
 _SUFFIX = ".tar.gz"
+_SAVE = "Save it to a file first."
 _HINT = (
     "(hint: This may be because when copying to a tarball, the --include-non-distributable-layers flag "
     "should have been provided.)"
@@ -42,6 +44,10 @@ class Archive:
     """
 
     def __init__(self, path: str, *, on_damage: OnDamage | None = None) -> None:
+        if path == "-" and not os.path.exists(path):
+            raise ArchiveError(
+                "a tar file is read from standard input by a copy to a repository only", hints=(_SAVE,)
+            )
         self._whole = split_path(path)
         self._path = path if self._whole is None else self._whole
         self._files = PieceFiles.open((path,)) if self._whole is None else open_pieces(self._whole)

@@ -143,7 +143,7 @@ def copy_to_repository(
     VerificationError, Untrusted, LocalIOError, TransportError or RegistryError.
     """
     source.check()
-    lock = _lock_place(source, lock_output) if lock_output else ""
+    lock = lock_place(source, lock_output) if lock_output else ""
     repository = parse_destination(to_repo, options)
     # Configurations are not needed beforehand: they are transferred like layers.
     log = Log(on_event)
@@ -161,7 +161,7 @@ def copy_to_repository(
             _check_pieces(opened)
             result = publish(opened, session, repository, options, log, listing=listing)
     if lock_output:
-        _write_lock(lock, opened.collected, result, shown=lock_output)
+        write_lock(lock, opened.collected, result, shown=lock_output)
     return replace(result, verified=opened.verified)
 
 
@@ -264,7 +264,7 @@ def _check_pieces(opened: OpenedSource) -> None:
         opened.store.check_pieces()
 
 
-def _lock_place(source: CopySource, lock_output: StrPath) -> str:
+def lock_place(source: CopySource, lock_output: StrPath) -> str:
     """Return the absolute path of the lock file; raise LocalIOError, or UsageError if it is the source."""
     first = source.parts[0]
     names_images = bool(first.lock or first.image) or len(source.parts) > 1
@@ -275,7 +275,7 @@ def _lock_place(source: CopySource, lock_output: StrPath) -> str:
     return place
 
 
-def _write_lock(path: str, collected: Collected, result: CopyResult, *, shown: StrPath) -> None:
+def write_lock(path: str, collected: Collected, result: CopyResult, *, shown: StrPath) -> None:
     """Write a BundleLock for the root bundle, or else an ImagesLock; errors name the file `shown`.
 
     Raises UsageError if there are bundles and it is unknown which of them is the root.

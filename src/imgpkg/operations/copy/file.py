@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, internal_tag
 from imgpkg.content.archive.manifest import LARGEST_MANIFEST, MANIFEST, ArchiveImage, ArchiveIndex, Marks
+from imgpkg.content.archive.partial_file import plan_archive
+from imgpkg.content.archive.reader import member_name
 from imgpkg.content.archive.writer import ArchiveWriter, tar_output
 from imgpkg.content.layout import Layout, output_layout
 from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
-from imgpkg.oci.descriptor import EMPTY
+from imgpkg.oci.descriptor import BLOCK, EMPTY, verified
 from imgpkg.operations.copy.collection import ROOT_LABELS, Collected
 from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, check_tags, nodes_of, plan_of
 from imgpkg.operations.copy.values import Log
@@ -66,6 +68,33 @@ def write_archive(
             log(f"Going to reuse {_reused(opened.plan, tar)} layers from the tar already in disk")
         log(f"done: file '{MANIFEST}' ({_spent_since(started)})")
         _fill(opened.plan, tar, opened.open_blob, session=session, log=log)
+
+
+def write_stream(
+    opened: OpenedSource, write: Callable[[bytes], object], *, session: Session, log: Log
+) -> None:
+    """Write the bytes of the tar file for the plan of `opened` in their order, one blob after the other.
+
+    Raises what `write_archive` and `write` raise; the end of the file is then missing.
+    """
+    _check_listable(opened.plan)
+    items = [_archived(root.item, root.node) for root in opened.plan.roots]
+    planned = plan_archive(items, _layers(opened.plan))
+    log.on_event(Planned(len(planned.places), sum(place.size for place in planned.places.values())))
+    block = memoryview(bytearray(BLOCK))
+    with open_workers(session, 1, log.on_event) as workers:
+        for part in planned.in_order():
+            if isinstance(part, bytes):
+                write(part)
+                continue
+            blob, started = opened.plan.blobs[part].descriptor, time.monotonic()
+            workers.on_event(BlobStarted(blob.digest, blob.size, "save"))
+            with _counted(opened.open_blob(opened.plan.blobs[part]), blob, workers.on_event) as stream:
+                content = verified(stream, blob.digest, blob.size)
+                while count := content.readinto(block):
+                    write(bytes(block[:count]))
+            workers.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
+            log(f"done: file '{member_name(blob.digest)}' ({_spent_since(started)})")
 
 
 def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Session, log: Log) -> None:

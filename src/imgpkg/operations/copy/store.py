@@ -97,7 +97,12 @@ def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
     A file of an old version names no root bundle, and there are no records. Raises InvalidLock, ArchiveError
     or VerificationError for a bundle whose lock cannot be read.
     """
-    roots = tuple(_archived_root(item) for item in archive.items)
+    roots = tuple(archived_root(item) for item in archive.items)
+    return collected_from(archive, roots), roots
+
+
+def collected_from(archive: Source, roots: tuple[Root, ...]) -> Collected:
+    """Return the items of a tar file with these `roots`, whose bundles are read from `archive`; see above."""
     bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
     # Bundles may be nested: only the label shows which ones were asked for.
     tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
@@ -105,10 +110,11 @@ def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
     items = tuple(root.item for root in roots)
     top = None if not tops or is_of_several(items) else tops[0].item
     has_other = not tops and bool(bundles)
-    return Collected(items, top, records, remembered_lock(items), has_other, incomplete), roots
+    return Collected(items, top, records, remembered_lock(items), has_other, incomplete)
 
 
-def _archived_root(item: ArchiveItem) -> Root:
+def archived_root(item: ArchiveItem) -> Root:
+    """Return the tree of an entry of manifest.json; raise ArchiveError for an index without its parts."""
     node = _archived_node(item)
     marks = item.marks
     return Root(Item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)

@@ -1,0 +1,95 @@
+"""`copy --to-tar -` and `--tar -` in a pipe of the shell."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+IMGPKG = [sys.executable, "-m", "imgpkg"]
+
+
+@pytest.fixture
+def pushed(run, folder, repository):
+    assert run("push", "-i", f"{repository}:v1", "-f", folder).code == 0
+    return f"{repository}:v1"
+
+
+def test_a_pipe_carries_an_image_from_registry_to_registry(pushed, another_registry, run, tmp_path):
+    to = f"{another_registry.address}/streams/app"
+    first = subprocess.Popen(
+        [*IMGPKG, "copy", "-i", pushed, "--to-tar", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    second = subprocess.run(
+        [*IMGPKG, "copy", "--tar", "-", "--to-repo", to], stdin=first.stdout, capture_output=True, check=False
+    )
+    first.stdout.close()
+    assert (first.wait(60), first.stderr.read()) == (0, b"")
+    assert (second.returncode, second.stdout, second.stderr) == (0, b"", b"")
+    first.stderr.close()
+    digest = run("tag", "resolve", "-i", pushed).out.partition("@")[2]
+    assert run("tag", "resolve", "-i", f"{to}:v1").out == f"{to}@{digest}"
+
+
+def test_standard_output_has_the_file_and_nothing_else(pushed, run, tmp_path):
+    assert run("copy", "-i", pushed, "--to-tar", tmp_path / "a.tar").code == 0
+    done = subprocess.run([*IMGPKG, "copy", "-i", pushed, "--to-tar", "-"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == (tmp_path / "a.tar").read_bytes()
+
+
+def test_a_reader_that_leaves_is_an_error(pushed):
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {' '.join(IMGPKG)} copy -i {pushed} --to-tar - | true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "imgpkg: Error: write standard output: broken pipe" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stream_that_is_cut_is_an_error(pushed, another_registry, program):
+    whole = subprocess.run([*IMGPKG, "copy", "-i", pushed, "--to-tar", "-"], capture_output=True, check=True)
+    to = f"{another_registry.address}/streams/cut"
+    done = program("copy", "--tar", "-", "--to-repo", to, stdin=whole.stdout[:700])
+    assert done.code == 1
+    assert "unexpected EOF" in done.err
+
+
+def test_a_terminal_gets_no_tar_file(terminal):
+    done = terminal("copy", "-i", "registry.example.com/app:v1", "--to-tar", "-", stderr=False)
+    assert done.code == 1
+    assert "Refusing to write a tar file to a terminal" in done.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--to-tar", "-", "--json"],
+        ["--to-tar", "-", "--tty"],
+        ["--to-tar", "-", "--resume"],
+        ["--to-tar", "-", "--split", "4GiB"],
+    ],
+)
+def test_flags_that_write_elsewhere_do_not_fit(refused, words):
+    text = refused("copy", "-i", "registry.example.com/app:v1", *words)
+    assert text.startswith(f"Cannot use {words[2]} with --to-tar -")
+
+
+@pytest.mark.parametrize("flag", ["--dry-run", "--check", "--registry-password-stdin"])
+def test_flags_that_read_twice_do_not_fit(refused, flag):
+    text = refused("copy", "--tar", "-", "--to-repo", "registry.example.com/app", flag)
+    assert text.startswith(f"Cannot use {flag} with --tar -")
+
+
+def test_only_a_repository_is_copied_to_from_a_stream(refused, tmp_path):
+    text = refused("copy", "--tar", "-", "--to-oci-layout", tmp_path / "layout")
+    assert text.startswith("A tar file from standard input can be copied to a repository only")
+
+
+@pytest.mark.parametrize("words", [["describe"], ["pull", "-o", "out"], ["verify"], ["tag", "list"]])
+def test_other_commands_want_a_file(refused, words):
+    assert "Save it to a file first" in refused(*words, "--tar", "-")
