@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.operations.conftest import read_tree
-from tests.operations.making import thirty
+from tests.operations.making import make_image, thirty
 
 import imgpkg
 from imgpkg import errors
@@ -90,8 +90,12 @@ def test_a_damaged_piece_is_a_defect_of_the_file(split, session):
     assert any(f"{last.name} is damaged" in defect.reason for defect in defects)
 
 
-def test_blobs_in_several_pieces_are_served(split, session, tmp_path):
-    with open_images(tar=split) as store:
+def test_blobs_in_several_pieces_are_served(embedded_registry, session, tmp_path):
+    image = make_image(session, f"{embedded_registry.address}/split/one", ["a layer of more than 100 bytes"])
+    path = tmp_path / "small.tar"
+    options = imgpkg.CopyOptions(split=100)
+    imgpkg.copy_to_tar(imgpkg.CopySource(image=str(image)), path, session=session, options=options)
+    with open_images(tar=path) as store:
         blobs = store.blobs
     for blob in (blob for blob in blobs if len(blob.parts) > 1):
         read = b""
