@@ -72,6 +72,7 @@ def test_a_terminal_gets_no_tar_file(terminal):
         ["--to-tar", "-", "--tty"],
         ["--to-tar", "-", "--resume"],
         ["--to-tar", "-", "--split", "4GiB"],
+        ["--to-tar", "-", "--since", "old.tar"],
     ],
 )
 def test_flags_that_write_elsewhere_do_not_fit(refused, words):

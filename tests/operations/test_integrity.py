@@ -166,6 +166,28 @@ class TestATarFile:
         assert defect.named_by[0].startswith("registry.example.com/alone@sha256:")
 
 
+class TestADelta:
+    @pytest.fixture
+    def old(self, tar, tmp_path):
+        return tar.rename(tmp_path / "old.tar")
+
+    @pytest.mark.parametrize("kind", ["tar", "layout"])
+    def test_says_which_blobs_it_relies_on(self, nested, old, session, tmp_path, kind):
+        source, new = imgpkg.CopySource(bundle=f"{nested.repository}:v1"), tmp_path / "new"
+        imgpkg.copy(source, session=session, since=[old], **{f"to_{kind}": new})
+        report = verify(**{kind: new}, session=session)
+        assert report.defects == ()
+        # The layers of bundles travel again, since an import reads them.
+        assert len(report.relied_on) == 3
+        assert report.left_out == ()
+
+    def test_cannot_pass_through_a_pipe(self, nested, old, session, another_registry, tmp_path):
+        source, new = imgpkg.CopySource(bundle=f"{nested.repository}:v1"), tmp_path / "new"
+        imgpkg.copy_to_tar(source, new, session=session, since=[old])
+        with pytest.raises(errors.ArchiveError, match="--since"), new.open("rb") as stream:
+            imgpkg.copy_from_stream(stream, f"{another_registry.address}/verify/delta", session=session)
+
+
 class TestALayout:
     def test_names_missing_damaged_and_short_files(self, layout, session, nested):
         manifest = session.client.manifest(nested)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _STREAM = "-"
 # What writes other text to the same stream, or needs a file.
-_NOT_WITH_OUTPUT = ("json", "tty", "resume", "split")
+_NOT_WITH_OUTPUT = ("json", "tty", "resume", "split", "since", "since-inventory")
 _NOT_WITH_INPUT = ("dry-run", "check", "registry-password-stdin", "to-registry-password-stdin")
 
 
@@ -25,7 +25,7 @@ def check_streams(flags: Parsed) -> None:
     is_output = flags.text("to-tar") == _STREAM
     flag = "--to-tar -" if is_output else "--tar -"
     for other in _NOT_WITH_OUTPUT if is_output else _NOT_WITH_INPUT:
-        if flags.text(other) if other == "split" else flags.is_on(other):
+        if other in flags.given and flags.values[other]:
             raise UsageError(f"Cannot use --{other} with {flag}")
     if not is_output and not flags.text("to-repo"):
         raise UsageError("A tar file from standard input can be copied to a repository only (--to-repo)")

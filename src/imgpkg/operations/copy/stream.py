@@ -15,6 +15,7 @@ from imgpkg.errors import ArchiveError, UsageError, VerificationError
 from imgpkg.events import BlobFinished, BlobStarted, Hook, Planned, silent
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader
 from imgpkg.operations.copy.copy import check_destination, lock_place, write_lock
+from imgpkg.operations.copy.delta import bases_of
 from imgpkg.operations.copy.file import write_stream
 from imgpkg.operations.copy.plan import OpenedSource, plan_of
 from imgpkg.operations.copy.repository import publish
@@ -139,6 +140,9 @@ class _Receiver:
         self._session = session
         self._stack = stack
         self._roots = tuple(archived_root(item) for item in archive.items)
+        if bases_of(self._roots):
+            text = "the tar file was made without blobs that the destination should have (--since)"
+            raise ArchiveError(f"{text}, which have to be looked for before it is read", hints=(_ONCE,))
         include = options.include_non_distributable_layers
         self._plan = plan_of(self._roots, include_non_distributable=include)
         self._bundles = {

@@ -7,19 +7,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
+from imgpkg.bundle.inventory import read_bases
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import ArchiveError, Forbidden, ImgpkgError, NotFound, NotInFile, Unauthorized, printable
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference
+from imgpkg.operations.copy.delta import BASES_LABEL
+from imgpkg.operations.copy.plan import Item
 from imgpkg.operations.integrity.report import Defect, DefectKind, defect_of
 from imgpkg.operations.integrity.survey import UNNAMED, ContentHolder, Wanted, attachment_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.reader import Archive
     from imgpkg.content.layout import Layout
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import Descriptor, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.client import RegistryClient
@@ -55,15 +59,16 @@ def open_tar(path: str) -> Iterator[Held]:
         except ArchiveError as error:
             damages.append(error)
         defects = [_damage(error, path) for error in damages]
-        named: list[tuple[Reference, str]] = []
+        items: list[Item] = []
         for item in archive.items:
             try:
                 repository = Reference.parse(item.marks.reference).repository
             except ImgpkgError as error:
                 defects.append(defect_of(error, "manifest.json"))
                 repository = UNNAMED
-            named.append((repository.digest(item.manifest.digest), item.marks.tag))
-        yield _held(_FileHolder(archive, path), archive.held(), named, defects)
+            reference = repository.digest(item.manifest.digest)
+            items.append(Item(reference, item.marks.tag, labels=item.marks.labels))
+        yield _held(_FileHolder(archive, path), archive.held(), items, defects)
 
 
 @contextmanager
@@ -74,14 +79,12 @@ def open_layout(path: str) -> Iterator[Held]:
 
     layout = Layout(path)
     defects: list[Defect] = []
-    named: list[tuple[Reference, str]] = []
+    items: list[Item] = []
     try:
-        for descriptor in layout.roots():
-            item = listed_item(descriptor, UNNAMED)
-            named.append((item.reference, item.tag))
+        items += [listed_item(descriptor, UNNAMED) for descriptor in layout.roots()]
     except ImgpkgError as error:
         defects.append(_damage(error, "index.json"))
-    yield _held(_FileHolder(layout, path), layout.held(), named, defects)
+    yield _held(_FileHolder(layout, path), layout.held(), items, defects)
 
 
 def of_registry(client: RegistryClient, reference: Reference) -> Held:
@@ -90,21 +93,34 @@ def of_registry(client: RegistryClient, reference: Reference) -> Held:
 
 
 def _held(
-    holder: ContentHolder,
-    blobs: Iterable[Descriptor],
-    named: list[tuple[Reference, str]],
-    defects: list[Defect],
+    holder: ContentHolder, blobs: Iterable[Descriptor], items: Sequence[Item], defects: list[Defect]
 ) -> Held:
-    derived = [(reference, DerivedTag.parse(tag)) for reference, tag in named]
+    derived = [(item.reference, DerivedTag.parse(item.tag)) for item in items]
     subjects = [(str(reference), tag.digest) for reference, tag in derived if tag and tag.kind in _ATTACHED]
-    roots = dict.fromkeys(reference for reference, _ in named)
+    roots = dict.fromkeys(item.reference for item in items)
+    relied_on = frozenset(_relied_on(items, defects))
     return Held(
         holder,
         tuple(Wanted((reference,)) for reference in roots),
         tuple(blobs),
         tuple(defects),
-        subjects=tuple(subjects),
+        relied_on,
+        tuple(subjects),
     )
+
+
+def _relied_on(items: Iterable[Item], defects: list[Defect]) -> Iterator[Digest]:
+    """Yield the blobs that the file was made without (`copy --since`)."""
+    for reference, text in [(item.reference, item.labels.get(BASES_LABEL, "[]")) for item in items]:
+        yield from _blobs_of(text, f"label {BASES_LABEL} of {reference}", defects)
+
+
+def _blobs_of(text: str, subject: str, defects: list[Defect]) -> Iterator[Digest]:
+    try:
+        for base in read_bases(text):
+            yield from map(Digest.parse, base.blobs)
+    except ImgpkgError as error:
+        defects.append(defect_of(error, subject))
 
 
 def _damage(error: ImgpkgError, subject: str) -> Defect:
