@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections import Counter
 
 import pytest
 from tests.operations.making import make_bundle, make_image, make_index
@@ -518,3 +520,59 @@ class TestSeveralRepositoriesInside:
         copy_to_repository(first, f"{inside}/all", session=session)
         options = dataclasses.replace(self.OPTIONS, mount_from=(f"{inside}/all",))
         copy_to_repository(second, inside, session=session, options=options)
+
+
+class TestTwoReleasesThatShareNineTenthsOfTheirBytes:
+    @pytest.fixture
+    def files(self, embedded_registry, session, tmp_path):
+        """The two releases in whole files, the second one since the first, and the requests for that."""
+        chance, address = random.Random(7), embedded_registry.address
+        kept = {(n, layer): chance.randbytes(60_000).hex() for n in range(10) for layer in range(6)}
+        for number in (1, 2):
+            images = {}
+            for n in range(10):
+                new = random.Random(f"{n} {number}").randbytes(40_000).hex()
+                texts = [*(kept[n, layer] for layer in range(6)), new]
+                images[make_image(session, f"{address}/ninety/app{n}", texts)] = {}
+            folder = tmp_path / f"b{number}"
+            make_bundle(session, f"{address}/ninety/bundle:v{number}", images, folder)
+        first, second = (CopySource(bundle=f"{address}/ninety/bundle:v{n}") for n in (1, 2))
+        old, full, new = (tmp_path / name for name in ("v1.tar", "v2-full.tar", "v2.tar"))
+        copy_to_tar(first, old, session=session)
+        copy_to_tar(second, full, session=session)
+        before = len(embedded_registry.requests)
+        copy_to_tar(second, new, session=session, since=[old])
+        return old, full, new, embedded_registry.requests[before:]
+
+    def test_send_one_tenth(self, files):
+        _, full, new, requests = files
+        assert new.stat().st_size < full.stat().st_size * 0.115
+        # Ten new layers and ten configurations; of the bundle its configuration, and its layer twice: for the
+        # lock in it, and for the file.
+        assert len([request for request in requests if "/blobs/" in request.path]) == 23
+
+    def test_ask_once_for_each_blob_that_stays(
+        self, files, another_registry, session, open_session, tmp_path
+    ):
+        old, full, new, _ = files
+        sent = {}
+        for name, path in {"full": full, "new": new}.items():
+            to = f"{another_registry.address}/ninety/{tmp_path.name.lower()}-{name}"
+            copy_to_repository(CopySource(tar=old), to, session=session)
+            before = len(another_registry.requests)
+            copy_to_repository(CopySource(tar=path), to, session=open_session())
+            sent[name] = [r for r in another_registry.requests[before:] if "/blobs/" in r.path]
+        assert len(sent["new"]) <= len(sent["full"]) + 5
+        asked = Counter(request.path for request in sent["new"] if request.method == "HEAD")
+        assert len(asked) >= 60
+        assert max(asked.values()) == 1
+
+    def test_are_listed_in_a_few_kilobytes(self, files, another_registry, session, tmp_path):
+        old, *_ = files
+        to = f"{another_registry.address}/ninety/{tmp_path.name.lower()}-listed"
+        copy_to_repository(CopySource(tar=old), to, session=session)
+        before = len(another_registry.requests)
+        made = inventory(to, session=session)
+        assert len(made.to_bytes()) < 10_000
+        # The list of tags, eleven images and the record of locations.
+        assert len(another_registry.requests) - before == 13
