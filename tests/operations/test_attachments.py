@@ -546,7 +546,10 @@ class TestWhatIsOdd:
             with pytest.raises(errors.InvalidManifest, match="more than 32 manifests are attached"):
                 copy_to_repository(CopySource(image=str(first)), to, session=session, options=ALL)
 
-    def test_two_signatures_of_one_image_in_two_repositories(self, registry, open_session, to, tmp_path):
+    @pytest.mark.parametrize("form", ["", "tar", "layout"])
+    def test_two_signatures_of_one_image_in_two_repositories(
+        self, form, registry, open_session, to, tmp_path
+    ):
         warned = []
         session = open_session(on_event=warned.append)
         images = [make_image(session, f"{registry}/attached/twin{n}", ["same"]) for n in range(2)]
@@ -555,12 +558,16 @@ class TestWhatIsOdd:
         lines = ["apiVersion: imgpkg.carvel.dev/v1alpha1", "kind: ImagesLock", "images:"]
         lock.write_text("\n".join([*lines, *(f"- image: {image}" for image in images)]) + "\n")
         events = []
-        source = CopySource(lock=str(lock))
+        source, path = CopySource(lock=str(lock)), str(tmp_path / "file")
+        if form:
+            copy(source, session=session, options=ALL, on_event=events.append, **{f"to_{form}": path})
+            source = CopySource(**{form: path})
         copy_to_repository(source, to, session=session, options=ALL, on_event=events.append)
         found = session.client.resolve(Repository.parse(to).tag(signature_tag(images[0].digest)))
         assert found.digest == signatures[0].digest
         (text,) = [event.text for event in events if isinstance(event, Warned)]
-        assert text.startswith(f"{signatures[1]} is left behind: ")
+        assert text.startswith(f"{signatures[1]} does not get its tag sha256-{images[0].digest.hex}.sig, ")
+        assert session.client.exists(Repository.parse(to).digest(signatures[1].digest))
 
     def test_a_referrer_that_is_gone_and_one_of_another_type(self, session, to):
         events = []

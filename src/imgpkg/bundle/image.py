@@ -175,7 +175,7 @@ def cosign_tags(digest: Digest) -> tuple[str, ...]:
 
 def is_cosign_tag(tag: str) -> bool:
     """Return whether `tag` is one of cosign's, for any image."""
-    return _COSIGN_TAG.fullmatch(tag) is not None
+    return tag.endswith((".sig", ".att", ".sbom")) and _COSIGN_TAG.fullmatch(tag) is not None
 
 
 def repository_based_tag(origin: str, digest: Digest) -> str:

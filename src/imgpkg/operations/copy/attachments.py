@@ -68,7 +68,7 @@ def with_attachments(
         _add(all_of, items, read)
         depth += 1
     _report(problems, log)
-    return _without_conflicts([all_of[key] for key in sorted(all_of)], log)
+    return tuple(all_of[key] for key in sorted(all_of))
 
 
 def with_referrers(
@@ -114,27 +114,6 @@ def _item(found: FoundAttachment) -> Item | None:
     if found.manifest is None:
         return None
     return Item(found.reference, found.tag, image=Image(found.reference, found.manifest))
-
-
-def _without_conflicts(roots: list[Root], log: Log) -> tuple[Root, ...]:
-    """Leave out what would have the same tag at the destination as something else, of another repository.
-
-    One image may be in several repositories, and have other signatures in each.
-    """
-    first: dict[str, Root] = {}
-    kept: list[Root] = []
-    for root in roots:
-        attached = attached_root(root)
-        is_tagged = attached is not None and attached.kind is not AttachmentKind.REFERRER
-        other = first.setdefault(root.item.tag, root) if is_tagged else root
-        if other.node.manifest.digest == root.node.manifest.digest:
-            kept.append(root)
-        else:
-            log.caution(
-                f"{root.item.reference} is left behind: {root.item.tag} is another one in "
-                f"{other.item.reference.repository}, and the copy can have one of them"
-            )
-    return tuple(kept)
 
 
 def _report(problems: list[FoundAttachment], log: Log) -> None:

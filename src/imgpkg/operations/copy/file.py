@@ -19,7 +19,7 @@ from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader
 from imgpkg.oci.descriptor import BLOCK, EMPTY, verified
 from imgpkg.operations.copy.collection import ROOT_LABELS, Collected
 from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, check_tags, nodes_of, plan_of
-from imgpkg.operations.copy.values import Log
+from imgpkg.operations.copy.values import Log, disputed_tags
 from imgpkg.operations.workers import open_workers
 
 if TYPE_CHECKING:
@@ -107,9 +107,11 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
     # Blobs, then manifests, then index.json: what the index lists is complete at any time.
     for node in nodes_of(opened.plan.roots):
         layout.publish(node.manifest, ())
+    disputed = disputed_tags(opened.plan.roots, log)
     for root in opened.plan.roots:
+        named = root.item.tag if root.item.key not in disputed else ""
         # Without a tag other tools could not name the image in the layout.
-        tag = root.item.tag or internal_tag(root.node.manifest.digest)
+        tag = named or internal_tag(root.node.manifest.digest)
         layout.publish(root.node.manifest, (tag,), annotations=marks_of(root.item))
 
 

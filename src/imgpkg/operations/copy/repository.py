@@ -14,7 +14,7 @@ from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
 from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, send, survey
 from imgpkg.operations.copy.plan import nodes_of
-from imgpkg.operations.copy.values import report_left_out, result_of
+from imgpkg.operations.copy.values import disputed_tags, report_left_out, result_of
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import Task, open_workers
 
@@ -107,7 +107,13 @@ def _tag_all(
     # The tag of a signature follows from the digest of its image; the user did not name it.
     nodes = (node for plan, _, _ in plans for node in nodes_of(plan.roots))
     unnamed = {tag for node in nodes for tag in cosign_tags(node.manifest.digest)}
-    tagged = [(root, to, found.is_fresh) for plan, to, found in plans for root in plan.roots if root.item.tag]
+    disputed = [disputed_tags(plan.roots, log) for plan, _, _ in plans]
+    tagged = [
+        (root, to, found.is_fresh)
+        for (plan, to, found), keys in zip(plans, disputed, strict=True)
+        for root in plan.roots
+        if root.item.tag and root.item.key not in keys
+    ]
     attached = [partial(_tag, *each, is_named=False) for each in tagged if each[0].item.tag in unnamed]
     workers.map(lambda act: act(), attached)
     for plan, to, found in plans:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import imgpkg
+from imgpkg.bundle.image import is_cosign_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned
@@ -216,6 +217,26 @@ class Log:
         """Report a warning, in the log and as an event of its own for hooks that ignore the log."""
         self(f"Warning: {text}")
         self.on_event(Warned(text, is_logged=True))
+
+
+def disputed_tags(roots: Iterable[Root], log: Log) -> frozenset[tuple[str, str]]:
+    """Return the keys of the roots whose tag of cosign is that of another one before them, with a warning.
+
+    One image may be in several repositories, and have other signatures in each.
+    """
+    first: dict[str, Root] = {}
+    found: set[tuple[str, str]] = set()
+    # A tar file has another order than what it was made of.
+    for root in sorted(roots, key=lambda root: root.item.key):
+        tag, digest = root.item.tag, root.node.manifest.digest
+        other = first.setdefault(tag, root) if is_cosign_tag(tag) else root
+        if other.node.manifest.digest != digest:
+            found.add(root.item.key)
+            log.caution(
+                f"{root.item.reference} does not get its tag {tag}, which is another one in "
+                f"{other.item.reference.repository}: that one is found by the tag"
+            )
+    return frozenset(found)
 
 
 def result_of(collected: Collected, plan: TransferPlan, places: Places | None) -> CopyResult:
