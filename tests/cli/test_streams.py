@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 IMGPKG = [sys.executable, "-m", "imgpkg"]
+# A process begins with the memory of the one that starts it, so that a small one has to.
+MEASURED = """
+import pathlib, resource, subprocess, sys
+code = subprocess.run(sys.argv[2:]).returncode
+pathlib.Path(sys.argv[1]).write_text(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss))
+sys.exit(code)
+"""
 
 
 @pytest.fixture
@@ -94,3 +102,33 @@ def test_only_a_repository_is_copied_to_from_a_stream(refused, tmp_path):
 @pytest.mark.parametrize("words", [["describe"], ["pull", "-o", "out"], ["verify"], ["tag", "list"]])
 def test_other_commands_want_a_file(refused, words):
     assert "Save it to a file first" in refused(*words, "--tar", "-")
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_copy_and_of_a_verification_does_not_grow_with_a_blob(run, repository, tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "large").write_bytes(os.urandom(96 << 20))
+    assert run("push", "-i", f"{repository}:v1", "-f", tmp_path / "folder").code == 0
+    whole, pieces = tmp_path / "whole.tar", tmp_path / "pieces.tar"
+    commands = [
+        ["copy", "-i", f"{repository}:v1", "--to-tar", "-"],
+        ["copy", "--tar", "-", "--to-repo", f"{repository}-copy"],
+        ["copy", "-i", f"{repository}:v1", "--to-tar", str(pieces), "--split", "10MB"],
+        ["copy", "--tar", str(pieces), "--to-repo", f"{repository}-pieces"],
+        ["verify", str(pieces)],
+    ]
+    for words in commands:
+        is_output, is_input = "--to-tar" in words and "-" in words, "--tar" in words and "-" in words
+        with (
+            open(whole if is_output else os.devnull, "wb") as out,
+            open(whole if is_input else os.devnull, "rb") as given,
+        ):
+            done = subprocess.run(
+                [sys.executable, "-c", MEASURED, tmp_path / "peak", *IMGPKG, *words],
+                stdin=given,
+                stdout=out,
+                check=False,
+            )
+        assert done.returncode == 0, words
+        # In KiB: less than the blob, of which nothing is held but buffers.
+        assert int((tmp_path / "peak").read_text()) < 80 << 10, words
