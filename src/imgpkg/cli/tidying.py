@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     _Delete = Callable[[Session, str, tuple[str, ...]], Deleted]
 
-_HEX = expression(r"[0-9a-f]{64}")
+_HEX = expression(r"(?<![0-9a-f])[0-9a-f]{64}")
 _MAX_LIST = 256 << 20
 _DIGITS, _CUT = 12, "…"
 _TITLES = ("Digest", "Tags", "Action", "Why", "Size")
