@@ -370,6 +370,34 @@ class TestAFileOfADelta:
         assert {r.path.split("/")[2] for r in server.requests if "/blobs/" in r.path} == {"abc"}
 
 
+def test_files_of_two_releases_are_served_whole(run_serving, releases, session, tmp_path):
+    """The registry of several files has a blob in every repository that one of them has."""
+    old, new = tmp_path / "r1.tar", tmp_path / "r2.tar"
+    copy_to_tar(releases[0], old, session=session)
+    copy_to_tar(releases[1], new, session=session, since=[old])
+    address = run_serving("--tar", str(old), "--tar", str(new))
+    bundle = f"{address}/delta/bundle:v2"
+    assert layers_at(bundle, session) == app_layers(releases, session, 2)
+    copy_to_tar(CopySource(bundle=bundle), tmp_path / "whole.tar", session=session)
+    assert held(CopySource(tar=tmp_path / "whole.tar")) >= set(app_layers(releases, session, 2))
+
+
+@pytest.fixture
+def run_serving():
+    """Start `imgpkg registry serve` with these words; return its address."""
+    servers = []
+
+    def serving(*words):
+        argv = [sys.executable, "-m", "imgpkg", "registry", "serve", "--address", "127.0.0.1:0", *words]
+        servers.append(subprocess.Popen(argv, stdout=subprocess.PIPE, text=True))
+        return servers[-1].stdout.readline().split("http://")[1].strip()
+
+    yield serving
+    for server in servers:
+        server.terminate()
+        server.communicate(timeout=10)
+
+
 class TestWhatIsRefused:
     def test_to_leave_out_what_is_written(self, releases, store, session):
         first = store(releases[0], "r1")
