@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tarfile
 import threading
 from pathlib import Path
 
@@ -140,15 +141,22 @@ def test_the_commands_of_the_page_of_locks_run(places, session, tmp_path):
 def test_the_page_of_choosing_works(places, session, tmp_path):
     address = places(OUTSIDE)
     app, other = (make_image(session, f"{address}/team/{name}", [name], tag="v7") for name in ("app", "db"))
-    make_bundle(session, f"{address}/team/bundle:v1", {other: {}}, tmp_path / "bundle")
-    ImagesLock((LockedImage(other, {"from": "lock"}),)).write(tmp_path / "images.yml")
+    third = make_image(session, f"{address}/team/third", ["third"])
+    make_bundle(session, f"{address}/team/bundle:v1", {other: {}, third: {}}, tmp_path / "bundle")
+    ImagesLock((LockedImage(other, {"tier": "test"}), LockedImage(third))).write(tmp_path / "images.yml")
     for text in blocks(ROOT / "docs/choosing.md", "console"):
         for words in commands(places(text)):
             argv = [sys.executable, "-m", "imgpkg", *words]
             done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
             assert (done.returncode, done.stderr) == (0, ""), words
     written = ImagesLock.from_path(tmp_path / "month.yml")
-    assert [image.digest for image in written.images][1:] == [app.digest, other.digest]
+    assert [image.digest for image in written.images][1:] == [app.digest, other.digest, third.digest]
+    place = places(f"{INSIDE}/apps/part")
+    tags = [tag.name for tag in list_tags(place, imgpkg_internal_tags=True, session=session).tags]
+    assert sum(tag.endswith(".image-places.imgpkg") for tag in tags) == 1
+    with tarfile.open(tmp_path / "part.tar") as tar:
+        (item,) = json.load(tar.extractfile("manifest.json"))
+    assert item["Image"]["Refs"] == [str(third)]
 
 
 def test_the_page_of_placement_says_where_images_go(places, session, tmp_path):

@@ -81,6 +81,8 @@ VALUES = [
     imgpkg.CopyPreview((PREVIEWED,), 1, 2, 3, 4, (DECISION,), (LEFT_OUT,), bases=(BASE,)),
     imgpkg.CopyResult((COPIED,), COPIED, (LEFT_OUT,)),
     imgpkg.CopySource(lock="x"),
+    imgpkg.Selection(("x",)),
+    imgpkg.Unselected(REFERENCE, "x"),
     CREDENTIAL,
     DECISION,
     imgpkg.Deleted(REFERENCE, imgpkg.DeletionOutcome.IMAGE, DIGEST, ("v1",)),

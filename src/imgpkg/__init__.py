@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.placement import Placement as Placement
     from imgpkg.bundle.placement_file import read_placement as read_placement
     from imgpkg.bundle.policy_file import read_policy as read_policy
+    from imgpkg.bundle.selection import Selection as Selection
     from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.errors import ImgpkgError as ImgpkgError
     from imgpkg.events import BlobAdvanced as BlobAdvanced
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.check import AccessReport as AccessReport
     from imgpkg.operations.check import check_access as check_access
     from imgpkg.operations.copy.access import check_copy as check_copy
+    from imgpkg.operations.copy.collection import Unselected as Unselected
     from imgpkg.operations.copy.copy import copy as copy
     from imgpkg.operations.copy.copy import copy_to_layout as copy_to_layout
     from imgpkg.operations.copy.copy import copy_to_repository as copy_to_repository
@@ -229,6 +231,7 @@ _HOMES = {
     "Requirement": "trust.policy",
     "ResolvedImage": "operations.image_search",
     "RewriteResult": "operations.rewrite",
+    "Selection": "bundle.selection",
     "Session": "session",
     "Settings": "settings",
     "Side": "settings",
@@ -238,6 +241,7 @@ _HOMES = {
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "Unselected": "operations.copy.collection",
     "Verified": "operations.copy.values",
     "Warned": "events",
     "check_access": "operations.check",

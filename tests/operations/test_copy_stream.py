@@ -174,6 +174,11 @@ class TestIn:
         with pytest.raises(errors.UsageError, match="before a copy of a file only"):
             receive(io.BytesIO(data), to, session, options=imgpkg.CopyOptions(policy=policy))
 
+    def test_what_has_passed_cannot_be_left_out(self, data, to, session):
+        options = imgpkg.CopyOptions(selection=imgpkg.Selection(exclude=("x",)))
+        with pytest.raises(errors.UsageError, match="chosen from a file only"):
+            receive(io.BytesIO(data), to, session, options=options)
+
     def test_blobs_pass_once_and_go_into_one_repository(self, data, to, session):
         options = imgpkg.CopyOptions(placement=imgpkg.Placement(keep=imgpkg.KeptNames.PATHS))
         with pytest.raises(errors.UsageError, match="several repositories from a file only"):

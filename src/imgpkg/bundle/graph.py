@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # Is called with the number of images that are known so far.
 Expect: TypeAlias = Callable[[int], None]
+# Returns whether an image of a lock is read.
+Chooses: TypeAlias = Callable[[LockedImage], bool]
 
 # Real bundles are nested a few levels deep. A hostile registry could make a chain of any length.
 _MAX_DEPTH = 64
@@ -35,7 +37,8 @@ class Member:
     """One image of a bundle: its entry in the lock, the reference where it was found, and the fetched image.
 
     `image` is None where the locations record says that the image is not a bundle: it was not fetched. It is
-    also None, and `is_there` false, where a tar file or layout has the bundle without this image.
+    also None, and `is_there` false, where a tar file or layout has the bundle without this image, or a
+    registry, and where it was not chosen.
     `bundle` is set when the image is a bundle. All members with the same digest share one object; it is left
     out of `repr` and `==`, because the number of paths through nested bundles can grow exponentially.
     """
@@ -102,6 +105,11 @@ def is_anywhere(reference: Reference) -> bool:
     return bool(reference)
 
 
+def choose_all(image: LockedImage) -> bool:
+    """Return True: every image of a lock is read."""
+    return bool(image.reference)
+
+
 def check_depth(reference: Reference, depth: int) -> None:
     """Raise InvalidLock when the bundle at `reference` is nested too deeply."""
     if depth > _MAX_DEPTH:
@@ -142,17 +150,30 @@ def walk(
     approach: Callable[[Reference], None] = approach_freely,
     expect: Expect = expect_nothing,
     has: Callable[[Reference], bool] = is_anywhere,
+    chooses: Chooses = choose_all,
+    may_lack: bool = False,
 ) -> Bundle:
     """Read the bundle `root` and everything that it names, at any depth; each manifest is requested once.
 
     `approach` is called, by any worker, before an image is requested that is not in its bundle's repository,
     `expect` before the images of each level, with the number of images that are known by then. What `has`
-    returns False for is not requested, and its member is not there. Raises NotABundle, InvalidLock, or an
-    error of the registry, with the path to the failing bundle in front.
+    returns False for is not requested, and its member is not there; likewise what is not one of those that
+    `chooses` accepts, and with `may_lack` what cannot be read and was left out when its bundle was copied.
+    Raises NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
     """
     if not root.image.is_bundle:
         raise NotABundle("Not a Bundle")
-    return _Traversal(client, workers, approach, expect, has).bundle(root)
+    choice = _Choice(has, chooses, may_lack)
+    return _Traversal(client, workers, approach, expect, choice).bundle(root)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Which images are read; see `walk`."""
+
+    has: Callable[[Reference], bool]
+    chooses: Chooses
+    may_lack: bool
 
 
 class _Traversal:
@@ -164,14 +185,14 @@ class _Traversal:
         workers: Starter,
         approach: Callable[[Reference], None],
         expect: Expect,
-        has: Callable[[Reference], bool],
+        choice: _Choice,
     ) -> None:
         self._client = client
         self._workers = workers
         self._approach = approach
         self._expect = expect
         self._digests: set[Digest] = set()
-        self._has = has
+        self._choice = choice
         self._absent: set[Reference] = set()
         self._read: dict[Reference, _Documents] = {}
         self._found: dict[Reference, Image | None] = {}
@@ -191,12 +212,12 @@ class _Traversal:
                 self._read[read.image.reference] = read
                 self._digests.update(locked.digest for locked in read.lock.images)
             self._expect(len(self._digests))
-            wanted: dict[Reference, tuple[LockedImage, tuple[str, ...]]] = {}
+            wanted: dict[Reference, tuple[LockedImage, Image, tuple[str, ...]]] = {}
             for image in level:
                 self._approach_places(self._read[image.reference])
                 for here, locked in self._not_fetched(self._read[image.reference]):
                     # Two bundles of a level may name one image; it is fetched for the first of them.
-                    wanted.setdefault(here, (locked, trails[image.reference]))
+                    wanted.setdefault(here, (locked, image, trails[image.reference]))
             found = self._workers.map(lambda item: self._fetch_member(item[0], *item[1]), wanted.items())
             self._found.update(zip(wanted, found, strict=True))
             level = self._next_level(level, trails)
@@ -206,8 +227,8 @@ class _Traversal:
         deeper: dict[Reference, Image] = {}
         for image in level:
             trail = (*trails[image.reference], f"Retrieving images for bundle '{image.reference}'")
-            for here, _ in _places(self._read[image.reference]):
-                found = self._found.get(here)
+            for here, locked in self._places(self._read[image.reference]):
+                found = self._found.get(here) if self._choice.chooses(locked) else None
                 # A bundle that is named at a higher level too has been read there.
                 if found is not None and found.is_bundle and found.reference not in self._read:
                     deeper.setdefault(found.reference, found)
@@ -231,21 +252,32 @@ class _Traversal:
 
     def _not_fetched(self, read: _Documents) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()
-        for here, locked in _places(read):
+        for here, locked in self._places(read):
             # The record lists plain images so that they need no request: a copy has put all of them here.
-            if str(locked.reference) in plain:
+            if not self._choice.chooses(locked) or str(locked.reference) in plain:
                 self._found.setdefault(here, None)
-            elif not self._has(here) and not self._has(locked.reference):
+            elif not self._choice.has(here) and not self._choice.has(locked.reference):
                 self._absent.add(here)
                 self._found.setdefault(here, None)
             elif self._found.get(here) is None:
                 # Also where another record calls it a plain image: this bundle's own record decides.
                 yield here, locked
 
-    def _fetch_member(self, here: Reference, locked: LockedImage, trail: tuple[str, ...]) -> Image:
+    def _fetch_member(
+        self, here: Reference, locked: LockedImage, bundle: Image, trail: tuple[str, ...]
+    ) -> Image | None:
         with doing(*trail):
-            with doing("Checking image existence"):
-                place, manifest = self._fetch_manifest(here, locked.reference)
+            try:
+                with doing("Checking image existence"):
+                    place, manifest = self._fetch_manifest(here, locked.reference)
+            except ImgpkgError as error:
+                if not self._is_left_out(bundle, locked.digest):
+                    raise
+                if self._choice.may_lack:
+                    self._absent.add(here)
+                    return None
+                error.hints = (*error.hints, f"it was left out when {bundle.reference} was copied there")
+                raise
             with doing(f"Checking if '{place}' is a bundle"), doing("Fetching image"):
                 return with_config(self._client, place.repository, manifest)
 
@@ -264,6 +296,11 @@ class _Traversal:
                 last.hints = (*last.hints, f"it was looked for before at {here}: {first}")
                 raise
 
+    def _is_left_out(self, bundle: Image, digest: Digest) -> bool:
+        """Return whether `bundle` was copied in part, and without this image."""
+        found = self._read[bundle.reference].locations
+        return found is not None and found.record.is_partial and str(digest) not in found.record.digests()
+
     def _assemble(
         self, image: Image, done: dict[Reference, tuple[Bundle, int]], depth: int
     ) -> tuple[Bundle, int]:
@@ -276,9 +313,9 @@ class _Traversal:
         if image.reference not in done:
             read = self._read[image.reference]
             members, height = [], 0
-            for here, locked in _places(read):
+            for here, locked in self._places(read):
                 found, inner = self._found[here], None
-                if found is not None and found.is_bundle:
+                if found is not None and found.is_bundle and self._choice.chooses(locked):
                     inner, below = self._assemble(found, done, depth + 1)
                     height = max(height, below + 1)
                 members.append(self._member(here, locked, inner))
@@ -289,20 +326,27 @@ class _Traversal:
         return bundle, height
 
     def _member(self, here: Reference, locked: LockedImage, inner: Bundle | None) -> Member:
-        if here in self._absent:
+        if here in self._absent or not self._choice.chooses(locked):
             return Member(locked, locked.reference, is_there=False)
         found = self._found[here]
         return Member(locked, found.reference if found is not None else here, found, inner)
 
+    def _places(self, read: _Documents) -> list[tuple[Reference, LockedImage]]:
+        """Return the images of the lock, one per digest, with the references where a copy has put them.
 
-def _places(read: _Documents) -> list[tuple[Reference, LockedImage]]:
-    """Return the images of the lock, one per digest, with the references where a copy has put them.
+        That is the bundle's repository, unless its record says otherwise.
+        """
+        repository = read.image.reference.repository
+        places = read.locations.record.places() if read.locations is not None else {}
+        images = distinct(read.lock, self._choice.chooses)
+        return [(places.get(image.digest) or repository.digest(image.digest), image) for image in images]
 
-    That is the bundle's repository, unless its record says otherwise.
-    """
-    repository = read.image.reference.repository
-    places = read.locations.record.places() if read.locations is not None else {}
+
+def distinct(lock: ImagesLock, chooses: Chooses = choose_all) -> tuple[LockedImage, ...]:
+    """Return one entry of `lock` for each digest: the first that is chosen, or else the first."""
     first: dict[Digest, LockedImage] = {}
-    for locked in read.lock.images:
-        first.setdefault(locked.digest, locked)
-    return [(places.get(digest) or repository.digest(digest), locked) for digest, locked in first.items()]
+    for locked in lock.images:
+        kept = first.setdefault(locked.digest, locked)
+        if kept is not locked and not chooses(kept) and chooses(locked):
+            first[locked.digest] = locked
+    return tuple(first.values())

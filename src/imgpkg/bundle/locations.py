@@ -1,7 +1,8 @@
 """The locations record of a copied bundle, which lists its images and which of them are bundles.
 
 Where a record exists, every image of the bundle is in the repository of the bundle, or where its entry says.
-Readers use the record to leave out the requests that find out which images are bundles.
+Readers use the record to leave out the requests that find out which images are bundles. A bundle that was
+copied without some of its images has a record that says so, under the tag that the original does not read.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class ImageLocations:
-    """The images that a bundle names directly, without those of nested bundles."""
+    """The images that a bundle names directly, without those of nested bundles.
+
+    A record that `is_partial` has only those of them that were copied with the bundle.
+    """
 
     images: tuple[Location, ...] = ()
+    is_partial: bool = False
 
     @classmethod
     def parse(cls, data: bytes, name: str = FILE_NAME) -> ImageLocations:
@@ -48,21 +53,28 @@ class ImageLocations:
         Raises InvalidLock; hints name the line in `name`.
         """
         images: tuple[Location, ...] = ()
+        is_partial = False
         with doing("Unmarshaling image locations config"):
             value = read_document(data, name, strict=False)
             header = Header(look_at(name, value.line))
-            known = (*HEADER, "images")
+            known = (*HEADER, "images", "isPartial")
             for key, found in Field(value, name).fields("bundle.ImageLocationsConfig", known, strict=False):
                 if key == "images":
                     images = tuple(_location(item) for item in found.items("bundle.ImageLocation"))
+                elif key == "isPartial":
+                    is_partial = found.boolean()
                 else:
                     header.take(key, found)
         header.check("ImageLocations")
-        return cls(images)
+        return cls(images, is_partial)
 
     def plain_images(self) -> frozenset[str]:
         """Return the references of the images that are not bundles."""
         return frozenset(location.image for location in self.images if not location.is_bundle)
+
+    def digests(self) -> frozenset[str]:
+        """Return the digests of the images, as they are written."""
+        return frozenset(location.image.rpartition("@")[2] for location in self.images)
 
     @property
     def is_spread(self) -> bool:
@@ -103,6 +115,7 @@ class ImageLocations:
             "apiVersion": API_VERSION,
             # Go writes a nil slice as null.
             "images": images or None,
+            **({"isPartial": True} if self.is_partial else {}),
             "kind": "ImageLocations",
         }
         return f"---\n{dump(document)}".encode()

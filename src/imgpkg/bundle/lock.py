@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -146,12 +146,20 @@ class ImagesLock:
             return cls(tuple(entry.locked(name) for entry in entries))
 
     def relocated(
-        self, repository: Repository, places: Mapping[Digest, Reference] = FrozenDict()
+        self,
+        repository: Repository,
+        places: Mapping[Digest, Reference] = FrozenDict(),
+        here: Collection[Digest] | None = None,
     ) -> ImagesLock:
-        """Return a lock of the same images, with the references of `places`, or else in `repository`."""
+        """Return a lock of the same images, with the references of `places`, or else in `repository`.
+
+        What is not one of those that are `here` keeps its reference.
+        """
         return ImagesLock(
             tuple(
                 replace(image, reference=places.get(image.digest) or repository.digest(image.digest))
+                if here is None or image.digest in here
+                else image
                 for image in self.images
             )
         )

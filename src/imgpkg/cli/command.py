@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.arguments import Flag, ValueType, switch, text
+from imgpkg.cli.arguments import Flag, ValueType, switch, text, texts
 from imgpkg.dataclass import dataclass, replace
 
 if TYPE_CHECKING:
@@ -166,6 +166,14 @@ PLACE = (
     text("map-file", "File with such rules in YAML; those of --map come before them"),
     switch("keep-names", "Keep the name of each repository, below that of --to-repo"),
     switch("keep-hosts", "Keep the registry, too, as the first part of each name that is kept"),
+)
+SELECTION = (
+    texts(
+        "include", "Copy only images of bundles and locks that match the pattern, which may have * ? [...]"
+    ),
+    texts("exclude", "Leave out images of bundles and locks that match the pattern"),
+    texts("include-annotation", "Copy only images with this annotation in the lock, as KEY or KEY=PATTERN"),
+    texts("exclude-annotation", "Leave out images with this annotation in the lock"),
 )
 SIGN = (
     text("sign-key", "File with a private key in PEM, or env://NAME, to sign the pushed image with"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.inventory import Inventory
     from imgpkg.bundle.placement import Placement
+    from imgpkg.bundle.selection import Selection
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
     from imgpkg.operations.check import AccessReport
@@ -154,6 +155,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         to_tags=tuple(flags.texts("to-tag")),
         split=size_of(flags.text("split"), "split"),
         placement=_placement(flags),
+        selection=_selection(flags),
     )
 
 
@@ -170,6 +172,15 @@ def _placement(flags: Parsed) -> Placement | None:
         placement = read_placement(file)
     kept = KeptNames.PATHS if flags.is_on("keep-names") else KeptNames.NONE
     return placement.overridden_by(map(MapRule.parse, rules), KeptNames.HOSTS if keeps_hosts else kept)
+
+
+def _selection(flags: Parsed) -> Selection | None:
+    names = ("include", "exclude", "include-annotation", "exclude-annotation")
+    if not any(flags.texts(name) for name in names):
+        return None
+    from imgpkg.bundle.selection import Selection
+
+    return Selection(*(flags.texts(name) for name in names))
 
 
 def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None:

@@ -211,6 +211,9 @@ def preview_text(preview: CopyPreview, destination: str) -> Iterator[str]:
         yield "\nSigned:\n"
         for one in preview.verified:
             yield f"  {one.reference} by {', '.join(one.signers)}\n"
+    if preview.unselected:
+        yield "\nLeft out by --include and --exclude:\n"
+        yield from (f"  {one.reference} of {printable(one.named_by)}\n" for one in preview.unselected)
     if preview.left_out:
         yield "\nNon-distributable layers that stay behind:\n"
         for left in preview.left_out:
@@ -273,6 +276,7 @@ def preview_json(preview: CopyPreview) -> dict[str, object]:
             {"image": str(left.reference), "layer": str(left.layer.digest), "size": left.layer.size}
             for left in preview.left_out
         ],
+        "unselected": [{"image": str(one.reference), "namedBy": one.named_by} for one in preview.unselected],
         "credentials": [decision_json(decision) for decision in preview.credentials],
         "verified": [
             {

@@ -9,7 +9,7 @@ from imgpkg.bundle.image import fetch_image
 from imgpkg.content.output import remove_tree
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import NotFound, NotInFile, doing
-from imgpkg.events import Message
+from imgpkg.events import Message, Warned
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Image
     from imgpkg.bundle.layer import FoundLocations
+    from imgpkg.bundle.locations import ImageLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.events import Hook
     from imgpkg.oci.descriptor import Digest
@@ -28,6 +29,8 @@ _IMAGES_LOCK = os.path.join(".imgpkg", "images.yml")
 _NESTED = os.path.join(".imgpkg", "bundles")
 # A bundle may be named by many others: with the content of each repeated, results could grow exponentially.
 _MOST_RESULTS = 10_000
+# More would hide what the warning says.
+_MOST_NAMED = 20
 
 
 class Extract(Protocol):
@@ -46,11 +49,26 @@ class ImagesLockStatus:
     """The path of a pulled bundle's images.yml, and whether it now refers to where the images were copied.
 
     That is the bundle's repository. `is_spread` is true if a copy has put some of them into others.
+    `left_out` are the images that are not there, because the bundle was copied without them; images.yml has
+    them at their old places.
     """
 
     path: str
     is_updated: bool
     is_spread: bool = False
+    left_out: tuple[Reference, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Hosting:
+    """Which images of a bundle are `here`, where a copy has put them, and its record.
+
+    It `is_partial` if the bundle was copied without some of them.
+    """
+
+    here: frozenset[Digest] = frozenset()
+    record: ImageLocations | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +96,8 @@ def begin_locations(
     return workers.start(lambda: fetch_locations(client, bundle))
 
 
-def _places(locations: FoundLocations | None) -> Mapping[Digest, Reference]:
-    return {} if locations is None else locations.record.places()
+def _places(record: ImageLocations | None) -> Mapping[Digest, Reference]:
+    return {} if record is None else record.places()
 
 
 @dataclass
@@ -136,15 +154,46 @@ class BundlePull:
         shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
         lock = ImagesLock.from_path(path, shown=shown)
         locations = find_locations()
-        # A copy pushes the record of locations after all images: with it, no image has to be looked up.
-        hosted = locations is not None or self._hosts_all(image.reference, lock)
-        nested = self._nested(image, lock, locations, hosted, depth) if self.recursive else ()
+        hosting = self._hosting(image, lock, locations)
+        nested = self._nested(image, lock, hosting, depth) if self.recursive else ()
         self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
         # After the nested bundles, which are known by the references of the original lock.
-        places = _places(locations)
-        if hosted:
-            lock.relocated(image.reference.repository, places).write(path)
-        return PullResult(image.reference, True, ImagesLockStatus(shown, hosted, bool(places)), nested)
+        places = _places(hosting.record)
+        is_updated = bool(hosting.here) or not lock.images
+        if is_updated:
+            lock.relocated(image.reference.repository, places, hosting.here).write(path)
+        left = self._left_out(image.reference, lock, hosting)
+        status = ImagesLockStatus(shown, is_updated, bool(places), left)
+        return PullResult(image.reference, True, status, nested)
+
+    def _hosting(self, image: Image, lock: ImagesLock, locations: FoundLocations | None) -> _Hosting:
+        everything = frozenset(locked.digest for locked in lock.images)
+        if locations is None:
+            return _Hosting(everything if self._hosts_all(image.reference, lock) else frozenset())
+        # A copy pushes the record of locations after all images: with it, no image has to be looked up.
+        if not locations.record.is_partial:
+            return _Hosting(everything, locations.record)
+        recorded = locations.record.digests()
+        # They may have been copied there since.
+        others = [locked for locked in lock.images if str(locked.digest) not in recorded]
+        are_there = self.workers.map(lambda locked: self._hosts(image.reference, locked), others)
+        left = {locked.digest for locked, is_there in zip(others, are_there, strict=True) if not is_there}
+        return _Hosting(everything - left, locations.record, is_partial=bool(left))
+
+    def _left_out(self, bundle: Reference, lock: ImagesLock, hosting: _Hosting) -> tuple[Reference, ...]:
+        """Report what a copy has left out."""
+        if not hosting.is_partial:
+            return ()
+        left = [image.reference for image in lock.images if image.digest not in hosting.here]
+        names = list(dict.fromkeys(left))
+        more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+        self.on_event(
+            Warned(
+                f"{bundle} was copied without {len(names)} of its images, which images.yml names at their "
+                f"old places: {', '.join(map(str, names[:_MOST_NAMED]))}{more}"
+            )
+        )
+        return tuple(names)
 
     def _nested_folder(self, where: str) -> str:
         folder = os.path.join(self.folder, where)
@@ -178,14 +227,16 @@ class BundlePull:
         self,
         bundle: Image,
         lock: ImagesLock,
-        locations: FoundLocations | None,
-        hosted: bool,
+        hosting: _Hosting,
         depth: int,
     ) -> tuple[PullResult, ...]:
         """Pull the bundles that `lock` names, each once, in the order of the file."""
         # One after the other, so that the log is the same in every run.
         pulled = []
-        for locked, image in self._candidates(bundle, lock, locations, hosted):
+        for locked, image in self._candidates(bundle, lock, hosting):
+            # Another bundle may have it.
+            if hosting.is_partial and locked.digest not in hosting.here:
+                continue
             if image is None or not image.is_bundle:
                 done = self.met.setdefault(locked.reference, None)
                 if done is not None:
@@ -203,21 +254,25 @@ class BundlePull:
         return tuple(pulled)
 
     def _candidates(
-        self, bundle: Image, lock: ImagesLock, locations: FoundLocations | None, hosted: bool
+        self, bundle: Image, lock: ImagesLock, hosting: _Hosting
     ) -> Iterator[tuple[LockedImage, Image | None]]:
         """Pair each locked image with its manifest; None if it was met before or is known to be no bundle."""
-        plain = locations.record.plain_images() if locations is not None else frozenset()
-        places = _places(locations)
+        plain = hosting.record.plain_images() if hosting.record is not None else frozenset()
+        places = _places(hosting.record)
 
         # Workers only fetch; the results are used in the order of the lock.
         def fetch(locked: LockedImage) -> Image | None:
             if locked.reference in self.met or str(locked.reference) in plain:
                 return None
+            is_here = locked.digest in hosting.here
+            # What a copy has left out need not be within reach.
+            if hosting.is_partial and not is_here:
+                return None
             with doing("Checking if image is bundle"):
                 here = places.get(locked.digest) or bundle.reference.repository.digest(locked.digest)
                 if self.disclosure is not None and locked.digest in places:
                     self.disclosure.approach(here)
-                return self._fetch(here, locked, hosted)
+                return self._fetch(here, locked, is_here)
 
         # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
         found = self.workers.map(fetch, lock.images)

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 # A bundle may be inside many others: listed in each of them, descriptions could grow exponentially.
 _MOST_ENTRIES = 10_000
-_NOT_THERE = "not in the file that the bundle is read from"
+_NOT_IN_FILE = "not in the file that the bundle is read from"
+_LEFT_OUT = "left out when the bundle was copied"
 
 
 def describe(
@@ -49,14 +50,13 @@ def describe(
 ) -> Description:
     """Return a description of `bundle` and its nested bundles, to any depth.
 
-    With `tar` or `layout` the bundle is read from that tar file or layout folder and no request is sent;
-    `bundle` may then be a tag or a digest, or empty for the bundle that the file was made of. An image that
-    the file does not have is described with an error.
+    With `tar` or `layout` the bundle is read from that tar file or layout folder without any request;
+    `bundle` may then be a tag, a digest, or empty. An image that is not there is described with an error.
 
     `layers` includes the layers of each image, `cosign_artifacts` the cosign signatures, `referrers` the
     manifests whose `subject` is one of the images (distribution-spec, "Listing Referrers"). `attachments`
-    includes both, and cosign's attestations and SBOMs, also of the images of an index and of what is attached
-    itself. Only manifests, configurations and the layers of bundles are fetched.
+    includes both, and cosign's attestations and SBOMs, also of images of an index and of what is attached.
+    Only manifests, configurations and the layers of bundles are fetched.
 
     Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for files
     UsageError, ArchiveError or LocalIOError.
@@ -73,7 +73,7 @@ def describe(
         # The text of the Go version, which scripts compare.
         with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
             root = _root(session, bundle, workers)
-        walked = partial(walk, approach=_disclosure(session, bundle, root.image).approach)
+        walked = partial(walk, approach=_disclosure(session, bundle, root.image).approach, may_lack=True)
         return _describe(root, aspects, session.client, walked, workers, registry=session.client)
 
 
@@ -102,7 +102,7 @@ def _describe(
         raise NotABundle(f"Only bundles can be described, and {name} is not a bundle")
     with doing("Retrieving Images from bundle"):
         graph = walked(images, root, workers)
-    facts = _Facts(images, workers)
+    facts = _Facts(images, workers, _LEFT_OUT if registry is not None else _NOT_IN_FILE)
     # Nested bundles often name the same images: each is asked for once.
     places = list(dict.fromkeys(_places(graph)))
     if aspects.attachments:
@@ -119,9 +119,8 @@ def _describe(
 def read_bundle(bundle: str = "", *, session: Session, tar: StrPath = "", layout: StrPath = "") -> Bundle:
     """Return the images lock, the record of locations and the members of `bundle`, to any depth.
 
-    Only manifests, configurations and the layers of bundles are fetched. `tar` and `layout` are as in
-    `describe`. Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for
-    files UsageError, ArchiveError or LocalIOError.
+    Only manifests, configurations and the layers of bundles are fetched. `tar`, `layout` and the errors are
+    those of `describe`.
     """
     with open_workers(session, session.settings.concurrency) as workers:
         if tar or layout:
@@ -160,6 +159,7 @@ class _Facts:
 
     client: ImageReader
     workers: Workers
+    absence: str
     signatures: dict[Reference, ImageInfo | None] = field(default_factory=dict)
     attached: dict[Reference, tuple[Descriptor, ...]] = field(default_factory=dict)
     layers: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)
@@ -309,7 +309,7 @@ def _image(member: Member, facts: _Facts) -> ImageInfo:
         str(member.locked.reference),
         member.locked.annotations,
         facts.layers.get(member.reference, ()),
-        error="" if member.is_there else _NOT_THERE,
+        error="" if member.is_there else facts.absence,
     )
 
 

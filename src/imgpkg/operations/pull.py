@@ -45,6 +45,10 @@ _HOSTED = (
     "(.imgpkg/images.yml)\n"
 )
 _SPREAD = "The images of the bundle ({}) are in the repositories that a copy has recorded\n"
+_HOSTED_IN_PART = (
+    "The bundle repo ({}) is hosting some of the images specified in the bundle's Images Lock file "
+    "(.imgpkg/images.yml), which refers to it for these\n"
+)
 _NO_BUNDLE = "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
 _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
 
@@ -215,10 +219,12 @@ def _pulled(asked: Reference, result: PullResult, on_event: Hook) -> PullResult:
     on_event(Message("\nLocating image lock file images...\n"))
     status = result.images_lock
     updated = status is not None and status.is_updated
+    in_part = status is not None and bool(status.left_out)
     hosted = _SPREAD if status is not None and status.is_spread else _HOSTED
+    hosted = _HOSTED_IN_PART if in_part else hosted
     on_event(Message(hosted.format(asked.repository) if updated else _NOT_HOSTED))
     # A later pull rewrites images.yml if the missing images have been copied to the repository by then.
-    return replace(result, is_cacheable=asked.digest is not None and updated)
+    return replace(result, is_cacheable=asked.digest is not None and updated and not in_part)
 
 
 def _verify_nested(policy: imgpkg.Policy | None, images: ImageReader) -> Verify | None:

@@ -10,7 +10,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.check import AccessReport, check_access
 from imgpkg.operations.copy.destination import planned_places
-from imgpkg.operations.copy.source import open_source
+from imgpkg.operations.copy.source import check_selectable, chooser, open_source
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import open_workers
@@ -19,6 +19,7 @@ from imgpkg.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from imgpkg.bundle.graph import Chooses
     from imgpkg.oci.reference import Reference
     from imgpkg.values import StrPath
 
@@ -41,12 +42,14 @@ def check_copy(
     """
     source.check()
     reading = source_session or session
+    if options.selection is not None:
+        check_selectable(source)
     home = parse_destination(to_repo, options) if to_repo else None
     is_placed = home is not None and options.placement is not None
     # The destination is checked with its own session, which has the login that writes. Of several
     # repositories it is known later which are written to.
     to = () if home is None or is_placed else _written((home,), session)
-    first = _by_repository(_named(source, _disclosure(reading, source, home)))
+    first = _by_repository(_named(source, _disclosure(reading, source, home), chooser(options)))
     reports = _checked(first, reading)
     # A source that cannot be read has no manifests to follow.
     if all(report.is_ok for report in (*reports, *to)) and (is_placed or not source.is_local):
@@ -69,7 +72,7 @@ def _disclosure(session: Session, source: CopySource, home: Repository | None) -
     return disclosure
 
 
-def _named(source: CopySource, disclosure: Disclosure) -> Iterable[Reference]:
+def _named(source: CopySource, disclosure: Disclosure, chooses: Chooses) -> Iterable[Reference]:
     """Return what is read first, without any request; warn before a login goes to where a lock leads."""
     if source.is_local:
         return ()
@@ -78,14 +81,16 @@ def _named(source: CopySource, disclosure: Disclosure) -> Iterable[Reference]:
         disclosure.name(*(reference.repository.registry for reference in named))
     for part in source.parts:
         if part.lock:
-            named += _locked(part.lock, disclosure)
+            named += _locked(part.lock, disclosure, chooses)
     return named
 
 
-def _locked(path: StrPath, disclosure: Disclosure) -> list[Reference]:
+def _locked(path: StrPath, disclosure: Disclosure, chooses: Chooses) -> list[Reference]:
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)
-    named = [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else [lock.reference]
+    named = [lock.reference] if not isinstance(lock, ImagesLock) else []
+    if isinstance(lock, ImagesLock):
+        named = [image.reference for image in lock.images if chooses(image)]
     disclosure.name_single(named)
     disclosure.approach(*named)
     return named

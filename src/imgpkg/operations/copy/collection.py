@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import Bundle, expect_nothing, fetch_root, walk
+from imgpkg.bundle.graph import Bundle, choose_all, expect_nothing, fetch_root, walk
 from imgpkg.bundle.image import fetch_image, is_cosign_tag, signature_tag
 from imgpkg.bundle.locations import Location
 from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
@@ -18,10 +19,10 @@ from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Item
 from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from imgpkg.bundle.graph import Expect
-    from imgpkg.bundle.image import Starter, Workers
+    from imgpkg.bundle.graph import Chooses, Expect
+    from imgpkg.bundle.image import Image, Starter, Workers
     from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.registry.client import RegistryClient
@@ -35,10 +36,22 @@ ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The locations of the images of a bundle, to be pushed to the destination as an image of their own."""
+    """The locations of the images of a bundle, to be pushed to the destination as an image of their own.
+
+    It `is_partial` if the bundle is copied without some of its images.
+    """
 
     bundle: Digest
     images: tuple[Location, ...]
+    is_partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Unselected:
+    """An image that was not selected for a copy; `named_by` is the bundle or file that names it."""
+
+    reference: Reference
+    named_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,7 @@ class Collected:
     set if the source is an images lock, several sources, or a file that was made from one of these.
     `has_other_bundles` is true if there are bundles but the root is unknown, as in tar files of old versions.
     `incomplete` are the bundles whose images are not all in the file, with the number of those that are
-    missing.
+    missing. `locked` is what was selected from, `unselected` what is not copied of it.
     """
 
     items: tuple[Item, ...]
@@ -58,6 +71,8 @@ class Collected:
     images_lock: ImagesLock | None = None
     has_other_bundles: bool = False
     incomplete: Mapping[Reference, int] = field(default_factory=FrozenDict)
+    locked: tuple[LockedImage, ...] = ()
+    unselected: tuple[Unselected, ...] = ()
 
     def adding(self, items: Iterable[Item]) -> Collected:
         """Return a copy with more items."""
@@ -80,17 +95,19 @@ def collect_bundle(
     workers: Starter,
     disclosure: Disclosure,
     expect: Expect = expect_nothing,
+    *,
+    chooses: Chooses = choose_all,
 ) -> Collected:
-    """Return a bundle and everything that it names, at any depth.
+    """Return a bundle and everything that it names and that is chosen, at any depth.
 
     `expect` is called with the number of images that are known so far. Raises InvalidReference,
     NotABundle, InvalidLock, or an error of the registry.
     """
     asked = parse_any(text)
     disclosure.name(asked.repository.registry)
-    root = _root(client, asked, workers, disclosure, expect)
+    root = _root(client, asked, workers, disclosure, expect, chooses=chooses)
     item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
-    return Collected((*_members(root, with_origin=True), item), item, _records(root))
+    return _of_bundle(root, item, with_origin=True)
 
 
 def collect_lock(
@@ -99,22 +116,28 @@ def collect_lock(
     workers: Starter,
     disclosure: Disclosure,
     expect: Expect = expect_nothing,
+    *,
+    chooses: Chooses = choose_all,
 ) -> Collected:
-    """Return what the BundleLock or ImagesLock file `path` names.
+    """Return what the BundleLock or ImagesLock file `path` names and what is chosen of that.
 
     `expect` is called with the number of images that are known so far. Raises LocalIOError,
     InvalidLock, NotABundle, IsABundle, or an error of the registry.
     """
     with doing("Trying to read bundle or images lock file"):
         lock = read_lock(path)
+    left: tuple[Unselected, ...] = ()
+    whole = lock.images if isinstance(lock, ImagesLock) else ()
+    if isinstance(lock, ImagesLock):
+        lock, left = _chosen(lock, chooses, os.fspath(path))
     named = [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else [lock.reference]
     disclosure.name_single(named)
     disclosure.approach(*named)
     if isinstance(lock, ImagesLock):
-        return _of_images_lock(client, lock, workers, expect)
-    root = _root(client, lock.reference, workers, disclosure, expect)
+        return replace(_of_images_lock(client, lock, workers, expect), locked=whole, unselected=left)
+    root = _root(client, lock.reference, workers, disclosure, expect, chooses=chooses)
     item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
-    return Collected((*_members(root, with_origin=False), item), item, _records(root))
+    return _of_bundle(root, item, with_origin=False)
 
 
 def merged(parts: Sequence[Collected]) -> Collected:
@@ -130,7 +153,15 @@ def merged(parts: Sequence[Collected]) -> Collected:
         marked = replace(item, labels=FrozenDict({**own, **position}))
         items[item.key] = _joined(items[item.key], marked) if item.key in items else marked
     records = {record.bundle: record for part in parts for record in part.records}
-    return Collected(tuple(items.values()), records=tuple(records.values()), images_lock=lock)
+    copied = {item.reference.digest for item in items.values()}
+    left = [one for part in parts for one in part.unselected if one.reference.digest not in copied]
+    return Collected(
+        tuple(items.values()),
+        records=tuple(records.values()),
+        images_lock=lock,
+        locked=tuple(image for part in parts for image in part.locked),
+        unselected=tuple(left),
+    )
 
 
 def _asked(part: Collected) -> tuple[LockedImage, ...]:
@@ -150,6 +181,26 @@ def _joined(one: Item, other: Item) -> Item:
         image=one.image or other.image,
         elsewhere=one.elsewhere or other.elsewhere,
     )
+
+
+def _chosen(lock: ImagesLock, chooses: Chooses, shown: str) -> tuple[ImagesLock, tuple[Unselected, ...]]:
+    digests = {image.digest for image in lock.images if chooses(image)}
+    left = dict.fromkeys(image.reference for image in lock.images if image.digest not in digests)
+    kept = tuple(image for image in lock.images if image.digest in digests)
+    return ImagesLock(kept), tuple(Unselected(reference, shown) for reference in left)
+
+
+def _of_bundle(root: Bundle, item: Item, *, with_origin: bool) -> Collected:
+    items = (*_members(root, with_origin=with_origin), item)
+    copied = {each.reference.digest for each in items}
+    locked = tuple(member.locked for bundle in root.bundles() for member in bundle.members)
+    left = (
+        Unselected(member.locked.reference, str(bundle.image.reference))
+        for bundle in root.bundles()
+        for member in bundle.members
+        if member.locked.digest not in copied
+    )
+    return Collected(items, item, _records(root, copied), locked=locked, unselected=tuple(left))
 
 
 def signatures(client: RegistryClient, items: Sequence[Item], workers: Workers) -> list[Item]:
@@ -175,18 +226,26 @@ def _signature(client: RegistryClient, reference: Reference) -> Item | None:
 
 
 def _root(
-    client: RegistryClient, asked: Reference, workers: Starter, disclosure: Disclosure, expect: Expect
+    client: RegistryClient,
+    asked: Reference,
+    workers: Starter,
+    disclosure: Disclosure,
+    expect: Expect,
+    *,
+    chooses: Chooses,
 ) -> Bundle:
     root = fetch_root(client, asked, workers)
     if not root.image.is_bundle:
         raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
     with doing("Reading Images from Bundle"):
-        return walk(client, root, workers, approach=disclosure.approach, expect=expect)
+        return walk(client, root, workers, approach=disclosure.approach, expect=expect, chooses=chooses)
 
 
 def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
     for bundle in root.bundles():
         for member in bundle.members:
+            if not member.is_there:
+                continue
             origin = str(member.locked.reference) if with_origin else ""
             # An image that was copied with its bundle is read from there, unless it was deleted since.
             is_moved = member.reference != member.locked.reference
@@ -194,16 +253,32 @@ def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
             yield Item(member.reference, origin=origin, image=member.image, elsewhere=elsewhere)
 
 
-def _records(root: Bundle) -> tuple[Record, ...]:
-    return tuple(
-        Record(
-            bundle.image.manifest.digest,
-            tuple(
-                Location(str(member.locked.reference), member.bundle is not None) for member in bundle.members
-            ),
-        )
+def _records(root: Bundle, copied: Collection[Digest | None]) -> tuple[Record, ...]:
+    bundles = {bundle.image.manifest.digest for bundle in root.bundles()}
+    records = (
+        record_of(bundle.image, (member.locked for member in bundle.members), copied, bundles)
         for bundle in root.bundles()
     )
+    return tuple(record for record in records if record is not None)
+
+
+def record_of(
+    bundle: Image,
+    images: Iterable[LockedImage],
+    copied: Collection[Digest | None],
+    bundles: Collection[Digest],
+) -> Record | None:
+    """Return the record of `bundle`, which names `images`; None if it has some and none of them is `copied`.
+
+    `bundles` are the digests of those that are bundles.
+    """
+    named = list(images)
+    there = [image for image in named if image.digest in copied]
+    # Nothing could be said of a bundle that came alone.
+    if named and not there:
+        return None
+    places = (Location(str(image.reference), image.digest in bundles) for image in there)
+    return Record(bundle.manifest.digest, tuple(places), is_partial=len(there) < len(named))
 
 
 def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers, expect: Expect) -> Collected:
@@ -248,7 +323,7 @@ def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     all_items = sorted(items, key=lambda item: str(item.reference))
     entries: dict[tuple[int, str], LockedImage] = {}
     for item in all_items:
-        for at, notes in _lock_entries(item):
+        for at, notes in lock_notes(item):
             image = LockedImage(item.reference, notes)
             # The position first: the lock is written in its old order.
             entries.setdefault((at, str(image.digest)), image)
@@ -271,7 +346,8 @@ def _is_attached(item: Item) -> bool:
     return is_cosign_tag(item.tag) or (item.image is not None and item.image.manifest.subject is not None)
 
 
-def _lock_entries(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:
+def lock_notes(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield the positions and annotations of `item` in the lock that its label describes."""
     try:
         for at, notes in json.loads(item.labels.get(LOCK_LABEL, "[]")):
             yield int(at), MappingProxyType({str(key): str(text) for key, text in notes.items()})

@@ -10,6 +10,7 @@ from imgpkg.auth.keychain import Decision
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
+from imgpkg.operations.copy.collection import Unselected
 from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, survey
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.source import open_source
@@ -63,7 +64,8 @@ class CopyPreview:
     bytes in total, can be mounted from another repository of a destination's registry without a transfer.
     `credentials` are the decisions for all repositories that would be contacted, those of the destination
     last. `verified` is what was verified by a signature, if there was a policy. `bases` have what a file
-    would be made without.
+    would be made without, `unselected` are the images that bundles and locks name and that were not
+    selected.
     """
 
     images: tuple[PreviewedImage, ...]
@@ -75,6 +77,7 @@ class CopyPreview:
     left_out: tuple[LeftOut, ...] = ()
     verified: tuple[Verified, ...] = ()
     bases: tuple[imgpkg.Base, ...] = ()
+    unselected: tuple[Unselected, ...] = ()
 
 
 def preview_copy(
@@ -174,6 +177,7 @@ def _preview(
         (*reads, *map(session.keychain.resolve, written)),
         opened.plan.left_out,
         opened.verified,
+        unselected=opened.collected.unselected,
     )
 
 

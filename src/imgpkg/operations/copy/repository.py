@@ -285,6 +285,8 @@ def pack_record(record: Record) -> RecordImage:
     from imgpkg.content.image import build_image
     from imgpkg.content.pack import pack_file
 
-    locations = ImageLocations(record.images)
+    locations = ImageLocations(record.images, record.is_partial)
     layer = pack_file(FILE_NAME, locations.to_bytes())
-    return RecordImage(record.bundle, layer, build_image(layer, {}), locations.is_spread)
+    return RecordImage(
+        record.bundle, layer, build_image(layer, {}), locations.is_spread or locations.is_partial
+    )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.graph import FIRST_REQUESTS, expect_nothing
+from imgpkg.bundle.graph import FIRST_REQUESTS, choose_all, expect_nothing
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import UsageError
 from imgpkg.oci.reference import Repository, parse_any
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
-    from imgpkg.bundle.graph import Expect
+    from imgpkg.bundle.graph import Chooses, Expect
     from imgpkg.bundle.image import Starter
     from imgpkg.oci.descriptor import Readable
     from imgpkg.operations.copy.plan import BlobMove
@@ -69,10 +69,13 @@ def open_source(
     Raises UsageError for a concurrency below 1, Untrusted, and what reading the source raises.
     """
     _check_concurrency(session, writer or session)
+    if options.selection is not None:
+        check_selectable(source)
     if source.is_local:
         from imgpkg.operations.copy.store import open_file
 
         with open_file(source, options, to=to) as opened:
+            _report_choice(opened.collected, options, log)
             for bundle, count in opened.collected.incomplete.items():
                 log.caution(_INCOMPLETE.format(bundle, count, source.shown))
             yield _prepared(opened, options, log)
@@ -96,6 +99,29 @@ def _check_concurrency(*sessions: Session) -> None:
     for session in sessions:
         if session.settings.concurrency < 1:
             raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
+
+
+def check_selectable(source: CopySource) -> None:
+    """Raise UsageError for a source with nothing to choose from."""
+    if all(part.image for part in source.parts):
+        raise UsageError(
+            "Expected a bundle, a lock or a file with --include and --exclude: they choose from the images "
+            "that these name, and what is named by --image (-i) is always copied"
+        )
+
+
+def chooser(options: CopyOptions) -> Chooses:
+    """Return whether an image that a bundle or lock names is copied."""
+    return choose_all if options.selection is None else options.selection.chooses
+
+
+def _report_choice(collected: Collected, options: CopyOptions, log: Log) -> None:
+    for left in collected.unselected:
+        log(f"leaving out {left.reference}, which {left.named_by} names")
+    selection = options.selection
+    for pattern in () if selection is None else selection.without_effect(collected.locked):
+        # It may be mistyped.
+        log.caution(f"the pattern '{pattern}' matches none of the images to choose from")
 
 
 def _prepared(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
@@ -137,6 +163,7 @@ class _Export:
     def run(self, source: CopySource, log: Log) -> tuple[Collected, TransferPlan]:
         """Return both; raise UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry."""
         collected = self._collect(source.parts)
+        _report_choice(collected, self.options, log)
         distinct = sorted({item.key for item in collected.items})
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
@@ -170,8 +197,12 @@ class _Export:
             self.expect(known + images)
 
         if source.lock:
-            return collect_lock(self.client, source.lock, self.workers, self.disclosure, expect)
-        return collect_bundle(self.client, source.bundle, self.workers, self.disclosure, expect)
+            return collect_lock(
+                self.client, source.lock, self.workers, self.disclosure, expect, chooses=chooser(self.options)
+            )
+        return collect_bundle(
+            self.client, source.bundle, self.workers, self.disclosure, expect, chooses=chooser(self.options)
+        )
 
     def _roots(self, items: Iterable[Item]) -> tuple[Root, ...]:
         return read_roots(

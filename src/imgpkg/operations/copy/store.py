@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import Image, internal_tag
-from imgpkg.bundle.layer import check_single_layer, read_images_lock
-from imgpkg.bundle.locations import Location
 from imgpkg.content.archive.manifest import ArchiveImage
 from imgpkg.content.archive.reader import Archive
 from imgpkg.content.layout import Layout
 from imgpkg.dataclass import replace
 from imgpkg.errors import ArchiveError, doing
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
-from imgpkg.operations.copy.collection import LOCK_LABEL, Collected, Record, is_of_several, remembered_lock
+from imgpkg.operations.copy.collection import LOCK_LABEL
+from imgpkg.operations.copy.contents import contents_of
 from imgpkg.operations.copy.delta import BASES_LABEL, absent_blob, bases_of
 from imgpkg.operations.copy.plan import (
     ROOT_BUNDLE_LABEL,
@@ -25,19 +23,16 @@ from imgpkg.operations.copy.plan import (
     OpenedSource,
     Root,
     named,
-    nodes_of,
     plan_of,
     read_roots,
 )
 from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.content.archive.manifest import ArchiveItem
-    from imgpkg.content.store import Source
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.operations.copy.plan import BlobMove
@@ -64,23 +59,25 @@ def open_file(
     if source.tar:
         path = os.fspath(source.tar)
         with Archive(path) as archive:
-            yield _local(*_read_archive(archive), archive, path, options)
+            roots = tuple(archived_root(item) for item in archive.items)
+            yield _local(archive, roots, path, options)
         return
     path = os.fspath(source.layout)
     layout = Layout(path)
-    yield _local(*_read_layout(layout, to), layout, path, options)
+    yield _local(layout, _read_layout(layout, to), path, options)
 
 
 def _local(
-    collected: Collected, roots: tuple[Root, ...], store: Archive | Layout, path: str, options: CopyOptions
+    store: Archive | Layout, all_roots: tuple[Root, ...], path: str, options: CopyOptions
 ) -> OpenedSource:
+    collected, roots = contents_of(store, all_roots, options, path)
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
     moves = plan.blobs.values()
     # Those that were left out when the file was made: the destination should have them, or may.
     missing = [move for move in moves if move.data is None and not store.has(move.descriptor)]
     blobs = {move.descriptor.digest: replace(move, is_missing=True) for move in missing}
     plan = replace(plan, blobs={**plan.blobs, **blobs})
-    bases = {digest: base for digest, base in bases_of(roots).items() if digest in blobs}
+    bases = {digest: base for digest, base in bases_of(all_roots).items() if digest in blobs}
 
     def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
         base = bases.get(move.descriptor.digest)
@@ -89,28 +86,6 @@ def _local(
         return named(store.blob(move.descriptor), move, path)
 
     return OpenedSource(collected, plan, open_blob, store=store, shown=path, bases=FrozenDict(bases))
-
-
-def _read_archive(archive: Archive) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `archive`, and the records of its root bundle and the bundles below that.
-
-    A file of an old version names no root bundle, and there are no records. Raises InvalidLock, ArchiveError
-    or VerificationError for a bundle whose lock cannot be read.
-    """
-    roots = tuple(archived_root(item) for item in archive.items)
-    return collected_from(archive, roots), roots
-
-
-def collected_from(archive: Source, roots: tuple[Root, ...]) -> Collected:
-    """Return the items of a tar file with these `roots`, whose bundles are read from `archive`; see above."""
-    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    # Bundles may be nested: only the label shows which ones were asked for.
-    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
-    records, incomplete = _records_below(archive, (top.node.image for top in tops), roots)
-    items = tuple(root.item for root in roots)
-    top = None if not tops or is_of_several(items) else tops[0].item
-    has_other = not tops and bool(bundles)
-    return Collected(items, top, records, remembered_lock(items), has_other, incomplete)
 
 
 def archived_root(item: ArchiveItem) -> Root:
@@ -136,11 +111,7 @@ def _archived_node(item: ArchiveItem) -> Node:
     return Node(Image(reference, item.manifest), tuple(listed))
 
 
-def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected, tuple[Root, ...]]:
-    """Return the roots of `layout`, and the records of its root bundles and the bundles below those.
-
-    After several copies into one folder there may be several root bundles; the copy then has no root.
-    """
+def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Root, ...]:
     from concurrent.futures import ThreadPoolExecutor
 
     merged: dict[tuple[Digest, str], Item] = {}
@@ -151,17 +122,7 @@ def _read_layout(layout: Layout, fallback: Repository | None) -> tuple[Collected
     tagged = {digest for digest, tag in merged if tag}
     items = tuple(item for (digest, tag), item in merged.items() if tag or digest not in tagged)
     with ThreadPoolExecutor(_LAYOUT_JOBS) as workers:
-        roots = read_roots(_LayoutReader(layout), items, workers, with_configs=True)
-    tops = [root for root in roots if ROOT_BUNDLE_LABEL in root.item.labels]
-    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records, incomplete = _records_below(layout, (top.node.image for top in tops), roots)
-    # With several root bundles none is the one that a lock file could name.
-    is_several = is_of_several(items)
-    is_one = not is_several and len({top.node.manifest.digest for top in tops}) == 1
-    root = tops[0].item if is_one else None
-    has_other = root is None and bool(bundles) and not is_several
-    lock = remembered_lock(replace(root.item, image=root.node.image) for root in roots)
-    return Collected(items, root, records, lock, has_other, incomplete), roots
+        return read_roots(_LayoutReader(layout), items, workers, with_configs=True)
 
 
 def listed_item(descriptor: Descriptor, fallback: Repository) -> Item:
@@ -194,45 +155,3 @@ def marks_of(item: Item) -> dict[str, str]:
     """Return the annotations with which the index.json of a layout describes `item`, without its tag."""
     origin = {_ORIGIN: item.origin} if item.origin else {}
     return {_SOURCE: str(item.reference), **origin, **item.labels}
-
-
-def _records_below(
-    store: Source, tops: Iterable[Image], roots: tuple[Root, ...]
-) -> tuple[tuple[Record, ...], Mapping[Reference, int]]:
-    """Return the record of each bundle in `store` that can be reached from `tops`, each once.
-
-    A record promises that the images of the bundle are beside it: a bundle that lacks some has no record, and
-    is returned with their number instead.
-    """
-    there = {node.manifest.digest for node in nodes_of(roots)}
-    bundles = {root.node.manifest.digest: root.node.image for root in roots if root.node.image.is_bundle}
-    records: list[Record] = []
-    incomplete: dict[Reference, int] = {}
-    # Breadth first and without recursion: a file may nest bundles without end.
-    queue = deque({top.manifest.digest: top for top in tops}.values())
-    seen = {top.manifest.digest for top in queue}
-    while queue:
-        bundle = queue.popleft()
-        lock = _lock(store, bundle)
-        # A lock may name one digest under several references; a record has one location per digest.
-        first: dict[Digest, LockedImage] = {}
-        for image in lock.images:
-            first.setdefault(image.digest, image)
-        absent = first.keys() - there
-        if absent:
-            incomplete[bundle.reference] = len(absent)
-        else:
-            places = [Location(str(image.reference), digest in bundles) for digest, image in first.items()]
-            records.append(Record(bundle.manifest.digest, tuple(places)))
-        inner = [bundles[digest] for digest in first if digest in bundles and digest not in seen]
-        seen.update(image.manifest.digest for image in inner)
-        queue.extend(inner)
-    return tuple(records), incomplete
-
-
-def _lock(store: Source, bundle: Image) -> ImagesLock:
-    with (
-        doing("Reading ImagesLock file"),
-        store.blob(check_single_layer(bundle.manifest)) as stream,
-    ):
-        return read_images_lock(stream, bundle.manifest.digest)

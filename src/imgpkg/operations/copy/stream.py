@@ -14,13 +14,14 @@ from imgpkg.dataclass import replace
 from imgpkg.errors import ArchiveError, UsageError, VerificationError
 from imgpkg.events import BlobFinished, BlobStarted, Hook, Planned, silent
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader
+from imgpkg.operations.copy.contents import contents_of
 from imgpkg.operations.copy.copy import check_destination, lock_place, write_lock
 from imgpkg.operations.copy.delta import bases_of
 from imgpkg.operations.copy.file import write_stream
 from imgpkg.operations.copy.plan import OpenedSource, plan_of
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
-from imgpkg.operations.copy.store import archived_root, collected_from
+from imgpkg.operations.copy.store import archived_root
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
     CopyOptions,
@@ -104,14 +105,16 @@ def copy_from_stream(
     Its manifest.json has to come first, as in the files of imgpkg. A blob is uploaded while it is read, and
     finished when it has verified; manifests, locations and tags are written when all blobs are there. The
     other parameters are as in `copy_to_repository`. Raises UsageError for a policy, whose signatures come too
-    late, and for a placement, ArchiveError for a stream that ends too early or has another order, and what
-    `copy_to_repository` raises.
+    late, for a placement and for a selection, ArchiveError for a stream that ends too early or has another
+    order, and what `copy_to_repository` raises.
     """
     if options.policy is not None:
         raise UsageError("Signatures can be verified before a copy of a file only", hints=(_ONCE,))
     # A blob passes once, and would be needed in each of the repositories.
     if options.placement is not None:
         raise UsageError("Images can be put into several repositories from a file only", hints=(_ONCE,))
+    if options.selection is not None:
+        raise UsageError("Images can be chosen from a file only", hints=(_ONCE,))
     repository = parse_destination(to_repo, options)
     lock = lock_place(CopySource(tar=_SHOWN), lock_output) if lock_output else ""
     log = Log(on_event)
@@ -170,7 +173,8 @@ class _Receiver:
                 raise error
         in_memory = {digest: move for digest, move in self._plan.blobs.items() if move.data is not None}
         plan = replace(self._plan, blobs={**in_memory, **left})
-        return OpenedSource(collected_from(self.kept, self._roots), plan, self._open)
+        collected, _ = contents_of(self.kept, self._roots, DEFAULT_OPTIONS, "-")
+        return OpenedSource(collected, plan, self._open)
 
     def _take(self, move: BlobMove, name: str, size: int, content: MemberStream, on_event: Hook) -> None:
         blob = move.descriptor

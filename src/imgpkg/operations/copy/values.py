@@ -12,6 +12,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned
 from imgpkg.oci.reference import Reference, Repository, without_login
+from imgpkg.operations.copy.collection import Unselected
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
 from imgpkg.values import StrPath
 
@@ -114,6 +115,7 @@ class CopyOptions:
     of every image, of the images of an index, and of what is attached itself.
     `mount_from` are repositories of the registry to copy to, for blobs that a tar file or layout was made
     without and the destination does not have.
+    `selection`, an `imgpkg.Selection`, says which of the images that bundles and locks name are copied.
     """
 
     include_non_distributable_layers: bool = False
@@ -126,6 +128,7 @@ class CopyOptions:
     split: int = 0
     placement: imgpkg.Placement | None = None
     mount_from: tuple[str, ...] = ()
+    selection: imgpkg.Selection | None = None
 
     def mount_places(self, registries: Iterable[str]) -> tuple[Repository, ...]:
         """Return the repositories of `mount_from`; raise InvalidReference, UsageError if one is elsewhere."""
@@ -184,8 +187,9 @@ class CopyResult:
 
     `bundles` are all root bundles. With several sources there is no `bundle`, but one or more of these.
 
-    `left_out` are the non-distributable layers that were not copied. `verified` is what was verified by a
-    signature, if there was a policy. `bases` say without which blobs a tar file or layout was made.
+    `left_out` are the non-distributable layers that were not copied, `unselected` the images that bundles and
+    locks name and that were not selected. `verified` is what was verified by a signature, if there was a
+    policy. `bases` say without which blobs a tar file or layout was made.
     """
 
     images: tuple[Copied, ...]
@@ -194,6 +198,7 @@ class CopyResult:
     verified: tuple[Verified, ...] = ()
     bundles: tuple[Copied, ...] = ()
     bases: tuple[imgpkg.Base, ...] = ()
+    unselected: tuple[Unselected, ...] = ()
 
 
 class Log:
@@ -249,7 +254,13 @@ def result_of(collected: Collected, plan: TransferPlan, places: Places | None) -
         if ROOT_BUNDLE_LABEL in root.item.labels:
             # A bundle with several tags is there once.
             bundles.setdefault(images[root.item.key][0].destination, images[root.item.key][0])
-    return CopyResult(everything, bundle, plan.left_out, bundles=tuple(bundles.values()))
+    return CopyResult(
+        everything,
+        bundle,
+        plan.left_out,
+        bundles=tuple(bundles.values()),
+        unselected=collected.unselected,
+    )
 
 
 def report_left_out(plan: TransferPlan, options: CopyOptions, log: Log, places: Places | None) -> None:

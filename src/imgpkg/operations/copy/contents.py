@@ -1,0 +1,195 @@
+"""What the bundles of a tar file or layout name: what of it is there, and what is selected from it."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from imgpkg.bundle.graph import choose_all, distinct
+from imgpkg.bundle.layer import check_single_layer, read_images_lock
+from imgpkg.bundle.lock import LockedImage
+from imgpkg.dataclass import dataclass, replace
+from imgpkg.errors import doing
+from imgpkg.operations.copy.collection import (
+    Collected,
+    Record,
+    Unselected,
+    is_of_several,
+    lock_notes,
+    record_of,
+    remembered_lock,
+)
+from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Root, nodes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from imgpkg.bundle.graph import Chooses
+    from imgpkg.bundle.image import Image
+    from imgpkg.bundle.lock import ImagesLock
+    from imgpkg.content.store import Source
+    from imgpkg.oci.descriptor import Digest
+    from imgpkg.oci.reference import Reference
+    from imgpkg.operations.copy.plan import Item
+    from imgpkg.operations.copy.values import CopyOptions
+
+
+@dataclass(frozen=True, slots=True)
+class _ReachedBundle:
+    """A bundle and the entries of its lock, one for each digest."""
+
+    image: Image
+    entries: tuple[LockedImage, ...]
+
+
+def contents_of(
+    store: Source, roots: tuple[Root, ...], options: CopyOptions, shown: str
+) -> tuple[Collected, tuple[Root, ...]]:
+    """Return what the file `shown` has and `options` select, and the records of the bundles in it.
+
+    Raises InvalidLock, ArchiveError or VerificationError for a bundle whose lock cannot be read.
+    """
+    chooses = choose_all if options.selection is None else options.selection.chooses
+    # Bundles may be nested: only the label shows which ones were asked for.
+    tops = {
+        root.node.manifest.digest: root.node.image for root in roots if ROOT_BUNDLE_LABEL in root.item.labels
+    }
+    plain = (root.node for root in roots if root.node.image.is_bundle)
+    bundles = {**tops, **{node.manifest.digest: node.image for node in plain}}
+    locks = _locks(store, tops, bundles)
+    reached = list(_reached(locks, tops, bundles, chooses))
+    kept, locked, left = roots, list[LockedImage](), list[Unselected]()
+    if options.selection is not None:
+        named = {image.digest for lock in locks.values() for image in lock.images}
+        kept, locked, left = _selected(roots, reached, named, chooses, shown)
+    there = {node.manifest.digest for node in nodes_of(kept)}
+    records, incomplete = _records(reached, there, bundles, {one.reference.digest for one in left})
+    items = tuple(root.item for root in kept)
+    top = _single(items, tops)
+    has_other = top is None and any(digest in there for digest in bundles) and not is_of_several(items)
+    lock = remembered_lock(replace(root.item, image=root.node.image) for root in kept)
+    collected = Collected(items, top, records, lock, has_other, incomplete, tuple(locked), tuple(left))
+    return collected, kept
+
+
+def _single(items: Iterable[Item], tops: Collection[Digest]) -> Item | None:
+    """Return the root bundle, None where there is none or where no lock file could name the one."""
+    marked = [item for item in items if ROOT_BUNDLE_LABEL in item.labels]
+    return marked[0] if len(tops) == 1 and not is_of_several(marked) else None
+
+
+def _locks(
+    store: Source, tops: Iterable[Digest], bundles: Mapping[Digest, Image]
+) -> dict[Digest, ImagesLock]:
+    """Return the locks of the bundles that can be reached from `tops`, whatever is selected."""
+    read: dict[Digest, ImagesLock] = {}
+    # Breadth first and without recursion: a file may nest bundles without end.
+    queue = deque(tops)
+    while queue:
+        digest = queue.popleft()
+        if digest not in read:
+            read[digest] = _lock(store, bundles[digest])
+            queue.extend(image.digest for image in read[digest].images if image.digest in bundles)
+    return read
+
+
+def _lock(store: Source, bundle: Image) -> ImagesLock:
+    with (
+        doing("Reading ImagesLock file"),
+        store.blob(check_single_layer(bundle.manifest)) as stream,
+    ):
+        return read_images_lock(stream, bundle.manifest.digest)
+
+
+def _reached(
+    locks: Mapping[Digest, ImagesLock],
+    tops: Iterable[Digest],
+    bundles: Mapping[Digest, Image],
+    chooses: Chooses,
+) -> Iterator[_ReachedBundle]:
+    """Yield the bundles that are copied: `tops`, and what is chosen below them, each once."""
+    queue = deque(tops)
+    seen = set(queue)
+    while queue:
+        digest = queue.popleft()
+        # A lock may name one digest under several references; a record has one location per digest.
+        entries = distinct(locks[digest], chooses)
+        yield _ReachedBundle(bundles[digest], entries)
+        inner = [each.digest for each in entries if each.digest in locks and chooses(each)]
+        queue.extend(found for found in dict.fromkeys(inner) if found not in seen)
+        seen.update(inner)
+
+
+def _selected(
+    roots: tuple[Root, ...],
+    reached: Iterable[_ReachedBundle],
+    named: Collection[Digest],
+    chooses: Chooses,
+    shown: str,
+) -> tuple[tuple[Root, ...], list[LockedImage], list[Unselected]]:
+    """Return the roots that are chosen, what they were chosen from, and the rest.
+
+    What was asked for by a bundle is always chosen. What is attached to an image goes with it.
+    """
+    from imgpkg.operations.copy.tags import subjects_of
+
+    below = [(entry, str(bundle.image.reference)) for bundle in reached for entry in bundle.entries]
+    chosen = {entry.digest for entry, _ in below if chooses(entry)}
+    all_digests = {node.manifest.digest for node in nodes_of(roots)}
+    attached = {root.item.key: root for root in roots if not all_digests.isdisjoint(subjects_of(root))}
+    loose = [(root, _own(root, named)) for root in roots if root.item.key not in attached]
+    kept = [
+        root
+        for root, own in loose
+        if ROOT_BUNDLE_LABEL in root.item.labels
+        or root.node.manifest.digest in chosen
+        or any(map(chooses, own))
+    ]
+    while True:
+        there = {node.manifest.digest for node in nodes_of(kept)}
+        found = [root for root in attached.values() if not there.isdisjoint(subjects_of(root))]
+        if not found:
+            break
+        # A signature of an SBOM is attached to what is attached.
+        kept += found
+        for root in found:
+            del attached[root.item.key]
+    asked_for = [(image, shown) for _, own in loose for image in own]
+    left = {
+        image.reference: Unselected(image.reference, name)
+        for image, name in (*below, *asked_for)
+        if image.digest not in there and not chooses(image)
+    }
+    keys = {root.item.key for root in kept}
+    locked = [image for image, _ in (*below, *asked_for)]
+    return tuple(root for root in roots if root.item.key in keys), locked, list(left.values())
+
+
+def _own(root: Root, named: Collection[Digest]) -> list[LockedImage]:
+    """Return what `root` is chosen by, besides the locks of bundles: its entries in a lock, or its name."""
+    if ROOT_BUNDLE_LABEL in root.item.labels:
+        return []
+    entries = [LockedImage(root.item.reference, notes) for _, notes in lock_notes(root.item)]
+    if not entries and root.node.manifest.digest not in named:
+        entries = [LockedImage(root.item.reference)]
+    return entries
+
+
+def _records(
+    reached: Iterable[_ReachedBundle],
+    there: Collection[Digest],
+    bundles: Collection[Digest],
+    left: Collection[Digest | None],
+) -> tuple[tuple[Record, ...], Mapping[Reference, int]]:
+    """Return the records of the bundles, and for those that the file lacks images of, how many."""
+    records: list[Record] = []
+    incomplete: dict[Reference, int] = {}
+    for bundle in reached:
+        record = record_of(bundle.image, bundle.entries, there, bundles)
+        if record is not None:
+            records.append(record)
+        digests = {entry.digest for entry in bundle.entries}
+        absent = sum(1 for digest in digests if digest not in there and digest not in left)
+        if absent:
+            incomplete[bundle.image.reference] = absent
+    return tuple(records), incomplete
