@@ -1,8 +1,9 @@
-"""Trees of files to push and compare."""
+"""Trees of files to push and compare, and a bundle with everything in it."""
 
 from __future__ import annotations
 
 import pytest
+from tests.operations.making import make_bundle, make_image, make_index
 
 
 @pytest.fixture
@@ -20,6 +21,22 @@ def write_tree(tmp_path):
         return root
 
     return written
+
+
+@pytest.fixture
+def nested(embedded_registry, session, tmp_path):
+    """A bundle that names an image, an index and a bundle that names the image too."""
+    address = embedded_registry.address
+    image = make_image(session, f"{address}/app/nested", ["n1", "n2"])
+    where = f"{address}/app/nested-multi"
+    platforms = {
+        "linux/amd64": make_image(session, where, ["amd"]),
+        "linux/arm64": make_image(session, where, ["arm"]),
+    }
+    index = make_index(session, where, platforms)
+    inner = make_bundle(session, f"{address}/bundles/nested-in:v1", {image: {}}, tmp_path / "nested-in")
+    images = {inner: {}, index: {"kind": "index"}, image: {}}
+    return make_bundle(session, f"{address}/bundles/nested:v1", images, tmp_path / "nested", files={"f": "x"})
 
 
 def read_tree(root):

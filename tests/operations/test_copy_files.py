@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 from tests.operations.conftest import read_tree
-from tests.operations.making import make_bundle, make_image, make_index
+from tests.operations.making import make_bundle, make_image
 from tests.servers.raw import RawServer
 
 from imgpkg import errors
@@ -30,22 +30,6 @@ from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.pull import pull
 
 EVERYTHING = CopyOptions(include_non_distributable_layers=True)
-
-
-@pytest.fixture
-def nested(embedded_registry, session, tmp_path):
-    """A bundle that names an image, an index and a bundle that names the image too."""
-    address = embedded_registry.address
-    image = make_image(session, f"{address}/app/nested", ["n1", "n2"])
-    where = f"{address}/app/nested-multi"
-    platforms = {
-        "linux/amd64": make_image(session, where, ["amd"]),
-        "linux/arm64": make_image(session, where, ["arm"]),
-    }
-    index = make_index(session, where, platforms)
-    inner = make_bundle(session, f"{address}/bundles/nested-in:v1", {image: {}}, tmp_path / "nested-in")
-    images = {inner: {}, index: {"kind": "index"}, image: {}}
-    return make_bundle(session, f"{address}/bundles/nested:v1", images, tmp_path / "nested", files={"f": "x"})
 
 
 def believe(sent, conversation):

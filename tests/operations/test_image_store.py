@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.operations.conftest import read_tree
-from tests.operations.making import make_bundle, make_image, make_index
+from tests.operations.making import make_image
 
 from imgpkg import errors
 from imgpkg.events import Warned
@@ -15,22 +15,6 @@ from imgpkg.operations.image_store import open_images
 from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push
 from imgpkg.operations.tag import Tag, list_tags
-
-
-@pytest.fixture
-def nested(embedded_registry, session, tmp_path):
-    """A bundle that names an image, an index, and a bundle that names the image too."""
-    address = embedded_registry.address
-    image = make_image(session, f"{address}/app/nested", ["n1", "n2"])
-    where = f"{address}/app/nested-multi"
-    platforms = {
-        "linux/amd64": make_image(session, where, ["amd"]),
-        "linux/arm64": make_image(session, where, ["arm"]),
-    }
-    index = make_index(session, where, platforms)
-    inner = make_bundle(session, f"{address}/bundles/nested-in:v1", {image: {}}, tmp_path / "nested-in")
-    images = {inner: {}, index: {"kind": "index"}, image: {}}
-    return make_bundle(session, f"{address}/bundles/nested:v1", images, tmp_path / "nested", files={"f": "x"})
 
 
 def plain_image(bundle, session):
