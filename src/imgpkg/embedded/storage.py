@@ -283,15 +283,13 @@ class Storage:
 
 def referrer(manifest: Manifest) -> dict[str, object]:
     """Return the descriptor, as a JSON object, with which a list of referrers names `manifest`."""
-    # Without artifactType it is the configuration's type (distribution-spec, "Listing Referrers").
-    kind = manifest.artifact_type or (manifest.config.media_type if manifest.config is not None else "")
     descriptor: dict[str, object] = {
         "mediaType": manifest.media_type,
         "digest": str(manifest.digest),
         "size": len(manifest.raw),
     }
-    if kind:
-        descriptor["artifactType"] = kind
+    if manifest.referrer_type:
+        descriptor["artifactType"] = manifest.referrer_type
     if manifest.annotations:
         descriptor["annotations"] = dict(manifest.annotations)
     return descriptor

@@ -81,6 +81,14 @@ class Manifest:
         return self.descriptor.media_type
 
     @property
+    def referrer_type(self) -> str:
+        """The type in lists of referrers: without `artifactType` that of the configuration, or empty.
+
+        See the distribution-spec, "Listing Referrers".
+        """
+        return self.artifact_type or (self.config.media_type if self.config is not None else "")
+
+    @property
     def is_image(self) -> bool:
         """True for an image manifest of Docker or OCI."""
         return self.media_type in media.IMAGES

@@ -212,9 +212,9 @@ def open_images(*, tar: StrPath = "", layout: StrPath = "") -> Iterator[ImageSto
 
 
 def _referrer(manifest: Manifest) -> Descriptor:
-    # Without artifactType it is the configuration's type (distribution-spec, "Listing Referrers").
-    kind = manifest.artifact_type or (manifest.config.media_type if manifest.config is not None else "")
-    return replace(manifest.descriptor, artifact_type=kind, annotations=manifest.annotations)
+    return replace(
+        manifest.descriptor, artifact_type=manifest.referrer_type, annotations=manifest.annotations
+    )
 
 
 def _names(root: Root) -> tuple[Reference, ...]:

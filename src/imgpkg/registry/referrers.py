@@ -209,9 +209,8 @@ def _without_entry(index: Manifest, digest: Digest) -> Manifest:
 
 
 def _entry(manifest: Manifest) -> dict[str, Any]:
-    config_type = manifest.config.media_type if manifest.config is not None else ""
     optional = {
-        "artifactType": manifest.artifact_type or config_type,
+        "artifactType": manifest.referrer_type,
         "annotations": dict(manifest.annotations),
     }
     return {
