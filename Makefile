@@ -1,8 +1,13 @@
-.PHONY: demo test test-slow lint benchmark
+.PHONY: demo docs test test-slow lint benchmark
 
 demo:
 	@tools/venv.sh
 	@tools/demo.sh
+
+# The site, in site/: open site/index.html, no server is needed.
+docs:
+	@tools/venv.sh docs
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 
 test:
 	@tools/servers.sh

@@ -27,7 +27,7 @@ from imgpkg.operations.tag import list_tags
 ROOT = Path(__file__).parent.parent
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 OUTSIDE, INSIDE = "registry.example.com", "registry.inside.example"
 
@@ -52,6 +52,14 @@ def test_links_lead_somewhere(page):
     text = page.read_text()
     targets = re.findall(r"\]\((?!https?:)([^)#]+)", text) + re.findall(r'\bsrc(?:set)?="([^"]+)"', text)
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_site_shows_every_page_and_no_other():
+    # The nav of mkdocs.yml; the rest of the file has tags that only mkdocs reads.
+    navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
+    named = re.findall(r"^ +- (?:[^:#]+: )?(\S+\.md)$", navigation, re.MULTILINE)
+    pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if ROOT / "docs" in page.parents]
+    assert sorted(name for name in named if not name.startswith("project/")) == sorted(pages)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

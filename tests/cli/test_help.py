@@ -209,7 +209,7 @@ def test_the_examples_run_as_they_are_printed(embedded_registry, another_registr
     ]
 
 
-DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("examples/**/*.md")])
+DOCUMENTS = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"), *PROJECT.glob("examples/**/*.md")])
 FLAGS = {flag.name for command in (ROOT, *COMMANDS) for flag in command.all_flags}
 NEW = (
     "auth check",

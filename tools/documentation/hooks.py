@@ -1,0 +1,54 @@
+"""What mkdocs calls while it builds the site: pages that are made of other sources, and the links of all."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parent.parent.parent
+# mkdocs loads this file by its path; the modules beside it are imported by their names.
+sys.path.insert(0, str(ROOT))
+
+from tools.documentation import outside  # noqa: E402 - the path has to be known first
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
+    from mkdocs.structure.pages import Page
+
+# The document of the repository that each page is made of.
+_documents: dict[str, str] = {}
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages made of files outside of `docs/`: those of the navigation, and all linked ones."""
+    _documents.clear()
+    wanted = [path for path in outside.PAGES if (ROOT / path).exists()]
+    for file in files.documentation_pages():
+        _documents[file.src_uri] = f"docs/{file.src_uri}"
+        wanted += outside.targets(file.content_string, f"docs/{file.src_uri}")
+    while wanted:
+        path = wanted.pop()
+        place = outside.site_page(path)
+        if place in files.src_uris:
+            continue
+        if not place.endswith(".md"):
+            files.append(File.generated(config, place, abs_src_path=str(ROOT / path)))
+            continue
+        text = outside.page_of(path)
+        files.append(File.generated(config, place, content=text))
+        if path.endswith(".md"):
+            _documents[place] = path
+            wanted += outside.targets(text, path)
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Let links to files outside of `docs/` lead to the pages that are made of them."""
+    place = page.file.src_uri
+    if place not in _documents:
+        return markdown
+    return outside.with_links_of_the_site(markdown, _documents[place], place)
