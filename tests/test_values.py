@@ -124,6 +124,7 @@ VALUES = [
     imgpkg.NearMiss("flags", "almost", "a command"),
     imgpkg.PackStarted(1),
     imgpkg.Planned(1, 2),
+    imgpkg.Transfer(1, 2, 3, 4),
     PREVIEWED,
     REASON,
     GOING,

@@ -55,6 +55,8 @@ if TYPE_CHECKING:
     from imgpkg.events import PackAdvanced as PackAdvanced
     from imgpkg.events import PackStarted as PackStarted
     from imgpkg.events import Planned as Planned
+    from imgpkg.events import Transfer as Transfer
+    from imgpkg.events import TransferCounter as TransferCounter
     from imgpkg.events import Warned as Warned
     from imgpkg.oci.descriptor import Descriptor as Descriptor
     from imgpkg.oci.descriptor import Digest as Digest
@@ -241,6 +243,8 @@ _HOMES = {
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "Transfer": "events",
+    "TransferCounter": "events",
     "Unselected": "operations.copy.collection",
     "Verified": "operations.copy.values",
     "Warned": "events",

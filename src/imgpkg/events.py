@@ -7,11 +7,12 @@ image, file or folder becomes visible.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from enum import Enum
 from typing import TypeAlias
 
-from imgpkg.dataclass import dataclass
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
 
 
@@ -68,10 +69,16 @@ class PackAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The totals of a transfer, reported before it begins: the number of blobs and their `size` in bytes."""
+    """The totals of a transfer, reported before it begins: the number of blobs and their `size` in bytes.
+
+    `present` more blobs, of `present_size` bytes, are known to be at the destination, with the images that
+    they belong to: no other event is about them.
+    """
 
     blobs: int
     size: int
+    present: int = 0
+    present_size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +114,64 @@ Hook: TypeAlias = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Ignore the event: the default hook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What became of the blobs of an operation: how many they are, and their sizes in bytes.
+
+    They were `moved` (sent, received or read), `mounted` from another repository of the registry, or were
+    `present` at the destination. A blob that goes to several repositories counts in each of them.
+    """
+
+    moved: int = 0
+    moved_size: int = 0
+    mounted: int = 0
+    mounted_size: int = 0
+    present: int = 0
+    present_size: int = 0
+
+
+class TransferCounter:
+    """A hook that counts what becomes of blobs, and passes all events on; safe to call from many threads.
+
+    `total` is the Transfer so far.
+    """
+
+    def __init__(self, on_event: Hook = silent) -> None:
+        self._on_event = on_event
+        self._lock = threading.Lock()
+        self._sizes: dict[Digest, int] = {}
+        self.total = Transfer()
+
+    def __call__(self, event: Event) -> None:
+        """Count one event."""
+        if isinstance(event, BlobStarted | BlobFinished | Planned):
+            with self._lock:
+                self._count(event)
+        self._on_event(event)
+
+    def _count(self, event: BlobStarted | BlobFinished | Planned) -> None:
+        total = self.total
+        if isinstance(event, BlobStarted):
+            self._sizes[event.digest] = event.size
+            return
+        if isinstance(event, Planned):
+            self.total = replace(
+                total,
+                present=total.present + event.present,
+                present_size=total.present_size + event.present_size,
+            )
+            return
+        size = self._sizes.get(event.digest, 0)
+        match event.outcome:
+            case BlobOutcome.MOVED:
+                changed = replace(total, moved=total.moved + 1, moved_size=total.moved_size + size)
+            case BlobOutcome.MOUNTED:
+                changed = replace(total, mounted=total.mounted + 1, mounted_size=total.mounted_size + size)
+            case BlobOutcome.PRESENT:
+                changed = replace(total, present=total.present + 1, present_size=total.present_size + size)
+        self.total = changed
 
 
 class CountingReader:

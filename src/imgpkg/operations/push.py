@@ -249,7 +249,9 @@ def _publish(
     internal = target.repository.tag(internal_tag(built.manifest.digest))
     with doing(f"Writing '{target}'", "Writing image"):
         is_there = client.names(internal, built.manifest.digest)
-        if not is_there:
+        if is_there:
+            on_event(Planned(0, 0, *_blobs(layer, built)))
+        else:
             # The manifest last: a registry refuses one whose blobs it lacks, and readers never see a part.
             _send(client, target, layer, built, on_event)
             client.push_manifest(target, built.manifest)
@@ -267,8 +269,7 @@ def _send(
 ) -> None:
     repository = target.repository
     is_large = layer.descriptor.size >= WORTH_ASKING
-    # Two blobs: the layer and the configuration.
-    on_event(Planned(2, layer.descriptor.size + built.config_descriptor.size))
+    on_event(Planned(*_blobs(layer, built)))
     client.push_blob(repository, layer.descriptor, layer.open, check=is_large, on_event=on_event)
     client.push_blob(
         repository,
@@ -278,6 +279,11 @@ def _send(
         check=False,
         on_event=on_event,
     )
+
+
+def _blobs(layer: PackedLayer, built: BuiltImage) -> tuple[int, int]:
+    """Return how many blobs an image has, its layer and its configuration, and their bytes."""
+    return 2, layer.descriptor.size + built.config_descriptor.size
 
 
 def _lock_place(lock_output: StrPath) -> str:

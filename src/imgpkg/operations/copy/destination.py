@@ -249,6 +249,11 @@ class Survey:
     is_fresh: bool
 
     @property
+    def digests(self) -> AbstractSet[Digest]:
+        """The digests of all blobs that the destination may lack."""
+        return {move.descriptor.digest for move in self.moves}
+
+    @property
     def missing(self) -> tuple[BlobMove, ...]:
         """The blobs that the file to copy from does not contain."""
         return tuple(move for move in self.moves if move.is_missing)

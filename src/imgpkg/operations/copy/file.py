@@ -223,7 +223,9 @@ def _fill(
     missing = [move for move in plan.blobs.values() if not target.has(move.descriptor)]
     # The largest first, so that no long transfer starts last.
     missing.sort(key=lambda move: -move.descriptor.size)
-    log.on_event(Planned(len(missing), sum(move.descriptor.size for move in missing)))
+    size = sum(move.descriptor.size for move in missing)
+    present = sum(move.descriptor.size for move in plan.blobs.values()) - size
+    log.on_event(Planned(len(missing), size, len(plan.blobs) - len(missing), present))
 
     with open_workers(session, session.settings.concurrency, log.on_event) as workers:
 

@@ -72,7 +72,7 @@ def publish(
         found = workers.map(look, zip(places.places, targets, strict=True))
         surveys = list(zip(targets, found, strict=True))
         lacking, open_blob = located(opened, surveys, workers, options)
-        _transfer(lacking, open_blob, workers)
+        _transfer(lacking, open_blob, workers, present=_present(places, found))
         _finish(places, lacking, workers, log)
     report_left_out(plan, options, log, places)
     return result_of(collected, plan, places)
@@ -144,12 +144,27 @@ def _warn_of_old_records(
             log.caution(_OLD_RECORD.format(tag))
 
 
+def _present(places: Places, found: Sequence[Survey]) -> tuple[int, int]:
+    """Return how many blobs belong to images that are at their destinations, and their bytes."""
+    sizes = [
+        move.descriptor.size
+        for place, survey_of in zip(places.places, found, strict=True)
+        for digest, move in place.plan.blobs.items()
+        if digest not in survey_of.digests
+    ]
+    return len(sizes), sum(sizes)
+
+
 def _transfer(
-    lacking: Sequence[tuple[Destination, Survey]], open_blob: OpenBlob, workers: WorkerPool
+    lacking: Sequence[tuple[Destination, Survey]],
+    open_blob: OpenBlob,
+    workers: WorkerPool,
+    *,
+    present: tuple[int, int],
 ) -> None:
     """Write the missing blobs and manifests, those of records without their manifests."""
     moves = [move for _, found in lacking for move in found.moves]
-    workers.on_event(Planned(len(moves), sum(move.descriptor.size for move in moves)))
+    workers.on_event(Planned(len(moves), sum(move.descriptor.size for move in moves), *present))
 
     def sending(move: BlobMove, to: Destination, found: Survey) -> Callable[[], None]:
         return lambda: send(move, to, open_blob, workers.on_event, found.is_fresh)

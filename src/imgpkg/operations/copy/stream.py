@@ -12,7 +12,7 @@ from imgpkg.content.archive.stream import ArchiveStream
 from imgpkg.content.store import Extent, FileRange, OpenedBlob
 from imgpkg.dataclass import replace
 from imgpkg.errors import ArchiveError, UsageError, VerificationError
-from imgpkg.events import BlobFinished, BlobStarted, Hook, Planned, silent
+from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader
 from imgpkg.operations.copy.contents import contents_of
 from imgpkg.operations.copy.copy import check_destination, lock_place, write_lock
@@ -180,13 +180,11 @@ class _Receiver:
         blob = move.descriptor
         if size != blob.size:
             raise VerificationError(f"file {name} in tar: error verifying size; got {size}, want {blob.size}")
-        on_event(BlobStarted(blob.digest, blob.size, "push"))
         verified = VerifiedReader(content, blob.digest, blob.size)
         opened = _once(verified, name)
         if blob.digest in self._bundles:
             opened = self.kept.keep(self._stack, blob, verified)
-        outcome = self._session.client.primary.push_blob(self._repository, blob, opened, on_event=on_event)
-        on_event(BlobFinished(blob.digest, outcome))
+        self._session.client.primary.push_blob(self._repository, blob, opened, on_event=on_event)
 
     def _open(self, move: BlobMove) -> AbstractContextManager[Readable]:
         if move.data is not None:
