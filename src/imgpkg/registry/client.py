@@ -31,7 +31,6 @@ from imgpkg.registry.exchange import (
     random_fraction,
 )
 from imgpkg.registry.failure import decides_nothing, misses_a_blob, of_another_form
-from imgpkg.registry.listing import list_tags
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
 from imgpkg.transport.message import (
@@ -229,6 +228,8 @@ class RegistryClient:
 
     def tags(self, repository: Repository) -> Iterator[str]:
         """Yield the tags in the order of the registry; pages are requested while the tags are read."""
+        from imgpkg.registry.listing import list_tags
+
         return list_tags(self._exchange, repository)
 
     def referrers(

@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import (
-    Diagnostic,
     Forbidden,
     InvalidManifest,
     NotFound,
@@ -22,6 +21,7 @@ from imgpkg.transport.retry import parse_retry_after
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from imgpkg.errors.details import Diagnostic
     from imgpkg.transport.message import Request, Response
 
 _SMALLEST, _LARGEST = -4, 6
@@ -188,6 +188,8 @@ def _diagnostics(body: bytes, secrets: Iterable[str]) -> tuple[Diagnostic, ...]:
 
 
 def _diagnostic(entry: dict[str, Any], secrets: Iterable[str]) -> Diagnostic:
+    from imgpkg.errors.details import Diagnostic
+
     detail = entry.get("detail")
     return Diagnostic(
         _clean(str(entry.get("code") or ""), secrets),

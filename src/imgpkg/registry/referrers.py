@@ -11,7 +11,6 @@ from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.registry.failure import decides_nothing
-from imgpkg.registry.listing import pages
 from imgpkg.transport.message import redact_url
 
 if TYPE_CHECKING:
@@ -133,6 +132,8 @@ class Referrers:
         # Whether a registry has the API is known only from an earlier request.
         if repository.registry in self._without_api:
             return None
+        from imgpkg.registry.listing import pages
+
         path = f"/v2/{repository.path}/referrers/{digest}"
         found: list[Descriptor] = []
         access = Access.read(repository)

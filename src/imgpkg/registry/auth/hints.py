@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Outcome, claims_of
-from imgpkg.errors import ChallengeError, NotFound, RefusalKind
+from imgpkg.errors import ChallengeError, NotFound
+from imgpkg.errors.details import RefusalKind
 from imgpkg.registry.auth.challenge import UnusableCredential, choose
 from imgpkg.registry.auth.refusal import FLAGS, date_of, refusal_of, unusable_here
 from imgpkg.registry.endpoint import check_realm
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.auth.keychain import Finding
-    from imgpkg.errors import ImgpkgError, Refusal
+    from imgpkg.errors import ImgpkgError
+    from imgpkg.errors.details import Refusal
     from imgpkg.registry.auth.refusal import Case, Evidence
     from imgpkg.registry.endpoint import Endpoint
 

@@ -11,7 +11,8 @@ from imgpkg.auth.activation import AVAILABLE, keychain_of
 from imgpkg.auth.keychain import Finding, Outcome, claims_of, payload_of
 from imgpkg.auth.pattern import Address
 from imgpkg.dataclass import dataclass, field
-from imgpkg.errors import Refusal, RefusalKind, printable
+from imgpkg.errors import printable
+from imgpkg.errors.details import Refusal, RefusalKind
 from imgpkg.registry.auth.challenge import is_insufficient
 from imgpkg.registry.auth.token import REFUSALS
 

@@ -45,15 +45,18 @@ import errno
 import os
 from collections.abc import Callable  # noqa: TC003 - a program may look it up
 from contextlib import contextmanager
-from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.dataclass import dataclass
+import imgpkg  # noqa: TC001 - a program may look up the types
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
     import re
     from collections.abc import Iterator
+
+    from imgpkg.errors.details import Diagnostic as Diagnostic
+    from imgpkg.errors.details import Refusal as Refusal
+    from imgpkg.errors.details import RefusalKind as RefusalKind
 
 # Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
 # and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
@@ -81,29 +84,6 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - what four digits hold
 
 
-class RefusalKind(Enum):
-    """Why the credential of a request was not sufficient."""
-
-    REFUSED = "refused"
-    NOT_ENOUGH = "not enough"
-    ANONYMOUS = "anonymous"
-    ENDED = "ended"
-    UNUSABLE = "cannot be used here"
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a request was not allowed, in one `sentence`, and a `remedy`; both are safe to print.
-
-    The credential was refused, is valid for less than was asked for, is missing (`ANONYMOUS`: none was sent),
-    has ended, or is of a kind that the registry has no use for.
-    """
-
-    kind: RefusalKind
-    sentence: str
-    remedy: str = ""
-
-
 class ImgpkgError(Exception):
     """Base class of all exceptions that the package raises.
 
@@ -112,7 +92,7 @@ class ImgpkgError(Exception):
     request; None for errors that are not about one.
     """
 
-    _refusal: Refusal | None = None
+    _refusal: imgpkg.errors.Refusal | None = None
     _explain: Callable[[], None] | None = None
 
     def __init__(self, message: str, *, hints: tuple[str, ...] = (), lines: tuple[str, ...] = ()) -> None:
@@ -137,13 +117,13 @@ class ImgpkgError(Exception):
         self._hints = tuple(map(printable, hints))
 
     @property
-    def refusal(self) -> Refusal | None:
+    def refusal(self) -> imgpkg.errors.Refusal | None:
         """What became of the credential of the request."""
         self._explain_now()
         return self._refusal
 
     @refusal.setter
-    def refusal(self, refusal: Refusal | None) -> None:
+    def refusal(self, refusal: imgpkg.errors.Refusal | None) -> None:
         self._refusal = refusal
 
     def explain_later(self, explain: Callable[[], None]) -> None:
@@ -245,22 +225,6 @@ class CertificateRejected(TransportError):
     """The server's certificate was not accepted, or the server refused the TLS handshake."""
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
-    """An entry of the `errors` list in a response (distribution-spec, "Error Codes").
-
-    `detail` is the JSON detail as text, empty if there is none.
-    """
-
-    code: str
-    message: str
-    detail: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.code}: {self.message}"
-        return f"{text}; {self.detail}" if self.detail else text
-
-
 class RegistryError(ImgpkgError):
     """A response with an error status.
 
@@ -275,7 +239,7 @@ class RegistryError(ImgpkgError):
         method: str,
         url: str,
         status: int,
-        diagnostics: tuple[Diagnostic, ...] = (),
+        diagnostics: tuple[imgpkg.errors.Diagnostic, ...] = (),
         hints: tuple[str, ...] = (),
         retry_after: float | None = None,
     ) -> None:
@@ -367,7 +331,7 @@ class Cancelled(ImgpkgError):
         super().__init__(message)
 
 
-# The only errors of the system with a hint: the text of the others is enough.
+# Where no file can be opened any more, the module with the words for the others cannot be loaded.
 _EXHAUSTED = {
     errno.EMFILE: "The limit of open files is reached: raise it (ulimit -n), or lower the concurrency.",
     errno.ENFILE: "The limit of open files of the whole system is reached.",
@@ -396,5 +360,23 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         # Go prints these texts in lower case, and scripts test for them.
         reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        hints = tuple(filter(None, (_EXHAUSTED.get(error.errno or 0),)))
-        raise LocalIOError(f"{verb} {os.fspath(path)}: {reason}", hints=hints) from error
+        raise LocalIOError(f"{verb} {os.fspath(path)}: {reason}", hints=_what_next(error)) from error
+
+
+def _what_next(error: OSError) -> tuple[str, ...]:
+    if error.errno in _EXHAUSTED:
+        return (_EXHAUSTED[error.errno],)
+    from imgpkg.errors.system import hints
+
+    return hints(error)
+
+
+if not TYPE_CHECKING:
+    # With a module `__getattr__`, type checkers would accept any name.
+
+    def __getattr__(name: str) -> object:
+        if name not in {"Diagnostic", "Refusal", "RefusalKind"}:
+            raise AttributeError(f"module 'imgpkg.errors' has no attribute {name!r}")
+        from imgpkg.errors import details
+
+        return getattr(details, name)
