@@ -12,15 +12,37 @@ ROOT = Path(__file__).parent.parent.parent
 # mkdocs loads this file by its path; the modules beside it are imported by their names.
 sys.path.insert(0, str(ROOT))
 
-from tools.documentation import outside  # noqa: E402 - the path has to be known first
+from tools.documentation import command_pages, outside  # noqa: E402 - the path has to be known first
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mkdocs.config.defaults import MkDocsConfig
     from mkdocs.structure.files import Files
     from mkdocs.structure.pages import Page
 
 # The document of the repository that each page is made of.
 _documents: dict[str, str] = {}
+
+
+# The entry of the navigation that stands for the pages of the commands.
+_COMMANDS = "generated:commands"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the pages that are made here into the navigation, where it has a name for them."""
+    every = command_pages.sheets()
+    lists = {_COMMANDS: [{sheet.command.full_name: command_pages.place_of(sheet)} for sheet in every]}
+    config.nav = _filled(config.nav, lists)
+    return config
+
+
+def _filled(entry: object, lists: Mapping[str, object]) -> object:
+    if isinstance(entry, list):
+        return [_filled(each, lists) for each in entry]
+    if isinstance(entry, dict):
+        return {title: _filled(each, lists) for title, each in entry.items()}
+    return lists.get(entry, entry) if isinstance(entry, str) else entry
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -30,6 +52,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for file in files.documentation_pages():
         _documents[file.src_uri] = f"docs/{file.src_uri}"
         wanted += outside.targets(file.content_string, f"docs/{file.src_uri}")
+    for place, text in command_pages.pages().items():
+        files.append(File.generated(config, place, content=text))
     while wanted:
         path = wanted.pop()
         place = outside.site_page(path)

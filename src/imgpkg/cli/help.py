@@ -24,7 +24,7 @@ def run(context: Context) -> None:
 def help_of(command: Command) -> str:
     """Return the help of `command`, with a line end after it."""
     below = children(command.path)
-    sections = [command.short.rstrip(), "Usage:\n" + "\n".join(_usages(command, bool(below)))]
+    sections = [command.short.rstrip(), "Usage:\n" + "\n".join(usages_of(command))]
     if command.aliases:
         sections.append(f"Aliases:\n  {', '.join((command.name, *command.aliases))}")
     if command.example:
@@ -43,11 +43,12 @@ def help_of(command: Command) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _usages(command: Command, has_children: bool) -> Iterable[str]:
+def usages_of(command: Command) -> Iterable[str]:
+    """Yield the ways to call `command`, indented as in its help."""
     if command.handler or not command.path:
         words = f" {command.words}" if command.words else ""
         yield f"  {command.full_name}{words}{'' if command.words.startswith('[bash') else ' [flags]'}"
-    if has_children:
+    if children(command.path):
         yield f"  {command.full_name} [command]"
 
 
@@ -57,7 +58,7 @@ def _lines(flags: Iterable[Flag]) -> str:
     heads = [_head(flag) for flag in shown]
     width = max(map(len, heads)) + 3
     return "\n".join(
-        f"{head:{width}}{flag.usage}{_default(flag)}" for head, flag in zip(heads, shown, strict=True)
+        f"{head:{width}}{flag.usage}{default_of(flag)}" for head, flag in zip(heads, shown, strict=True)
     )
 
 
@@ -67,7 +68,8 @@ def _head(flag: Flag) -> str:
     return f"  {short}--{flag.name}{kind}"
 
 
-def _default(flag: Flag) -> str:
+def default_of(flag: Flag) -> str:
+    """Return ` (default …)` as it is in the help, or nothing if the flag has no default worth a word."""
     value = flag.initial
     # pflag omits the default of a zero value, but for this one type.
     if not value and flag.value_type is not ValueType.LABELS:
