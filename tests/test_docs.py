@@ -40,11 +40,23 @@ def commands(text):
     """Yield the words of each `imgpkg` command in a console block, without redirections."""
     for line in text.replace("\\\n", " ").splitlines():
         # Other lines are what a command prints.
-        if not line.startswith("$ "):
-            continue
-        words = shlex.split(re.sub(r"[<>]\s*\S+|&$|\|.*", "", line.removeprefix("$ ")), comments=True)
-        if words[:1] == ["imgpkg"]:
-            yield words[1:]
+        if line.startswith("$ "):
+            yield from commands_of_line(line.removeprefix("$ "))
+
+
+def commands_of_line(line):
+    """Yield the words of each `imgpkg` command in a line of a shell, also behind variables and pipes."""
+    for part in re.split(r"\s(?:\||&&|;)\s|\$\(", line):
+        found = re.search(r"(?:^|\s)imgpkg\s(?P<words>[^)]*)", part)
+        if found and re.fullmatch(r"(?:\s*[A-Z_0-9]+=\S*\s)*", part[: found.start("words") - 7]):
+            yield shlex.split(re.sub(r"[<>]\s*\S+|&$", "", found["words"]), comments=True)
+
+
+def commands_of_scripts(page):
+    """Yield the words of the commands in scripts, and in the steps of pipelines in YAML."""
+    text = "".join(re.sub(r"^ +", "", text, flags=re.MULTILINE) for text in blocks(page, "(?:sh|yaml)"))
+    for line in text.replace("\\\n", " ").splitlines():
+        yield from commands_of_line(re.sub(r"^(?:- )?(?:run: |script: )?", "", line))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -57,7 +69,7 @@ def test_links_lead_somewhere(page):
 def test_the_site_shows_every_page_and_no_other():
     # The nav of mkdocs.yml; the rest of the file has tags that only mkdocs reads.
     navigation = (ROOT / "mkdocs.yml").read_text().partition("\nnav:\n")[2]
-    named = re.findall(r"^ +- (?:[^:#]+: )?(\S+\.md)$", navigation, re.MULTILINE)
+    named = re.findall(r"^ +- (?:[^:#\n]+: )?(\S+\.md)$", navigation, re.MULTILINE)
     pages = [str(page.relative_to(ROOT / "docs")) for page in PAGES if ROOT / "docs" in page.parents]
     assert sorted(name for name in named if not name.startswith("project/")) == sorted(pages)
 
@@ -69,6 +81,29 @@ def test_commands_have_the_flags_that_are_shown(page):
             command, rest = locate(words)
             assert command.handler or command.name == "imgpkg", words
             Parser(command.all_flags).parse(rest)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_scripts_and_pipelines_have_the_flags_that_are_shown(page):
+    for words in commands_of_scripts(page):
+        command, rest = locate(words)
+        assert command.handler, words
+        Parser(command.all_flags).parse(rest)
+
+
+def test_commands_are_found_behind_variables_pipes_and_in_pipelines(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```sh\nA=1 B=2 imgpkg version <in >out\nx=$(imgpkg tag resolve -i a/b)\n```\n"
+        "```yaml\nrun:\n  - helm template . | imgpkg lock -f -\n  - run: imgpkg pull \\\n      -o out\n```\n"
+        "```sh\n# like imgpkg\ncommand imgpkg lose\n```\n"
+    )
+    assert list(commands_of_scripts(page)) == [
+        ["version"],
+        ["tag", "resolve", "-i", "a/b"],
+        ["lock", "-f", "-"],
+        ["pull", "-o", "out"],
+    ]
 
 
 @pytest.fixture

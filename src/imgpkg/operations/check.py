@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from imgpkg.auth.activation import AVAILABLE
 from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
@@ -330,7 +331,8 @@ def _credential_step(decision: Decision, now: float) -> Step:
     if credential.is_anonymous:
         return Step("credential", Mark.NOTE, f"{origin}, which asks for anonymous access")
     user = printable(f" (user {credential.username!r})") if credential.kind == "login" else ""
-    end = credential.expires_at
+    # Elsewhere it is the time at which a file is read or a helper asked again.
+    end = credential.expires_at if winner.source in AVAILABLE else None
     return Step("credential", Mark.OK, f"{credential.kind} from {origin}{user}{_until(end, now)}")
 
 

@@ -20,8 +20,8 @@ class AcrAccess(TokenAccess):
     Its refresh tokens are JSON web tokens that say when they end, as Azure's are.
     """
 
-    def __init__(self, exchange, *, refresh_lifetime=3 * 3600, **options):
-        super().__init__([Account("acr", "nobody knows it")], **options)
+    def __init__(self, exchange, *, refresh_lifetime=3 * 3600, accounts=(), **options):
+        super().__init__([Account("acr", "nobody knows it"), *accounts], **options)
         self.exchange = exchange
         self.refresh_lifetime = refresh_lifetime
 

@@ -1,0 +1,33 @@
+"""The tutorial works from its first to its last line, in one shell, and prints what it shows."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from tests.pages.shell import ROOT, play, steps_of_scripts
+
+PAGE = ROOT / "docs" / "tutorial.md"
+# They install the command, or need a cluster.
+NOT_PLAYED = ("python3 -m venv", "kubectl create")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_everything_that_the_tutorial_types_works_and_prints_what_it_shows(tmp_path):
+    every = steps_of_scripts(PAGE)
+    steps = [step for step in every if not step.typed.startswith(NOT_PLAYED)]
+    assert len(every) - len(steps) == len(NOT_PLAYED)
+    ports = [(f"127.0.0.1:{port}", f"127.0.0.1:{free_port()}") for port in (5001, 5002)]
+    played = play(steps, tmp_path, replaced=ports)
+    for one in played:
+        assert one.missing == [], one.printed
+        assert (one.status != 0) == ("imgpkg: Error: " in "".join(one.step.shown)), one.printed
+    assert [one.status for one in played].count(1) == 2
+    # The last step has tidied up.
+    assert list(tmp_path.iterdir()) == []
