@@ -17,8 +17,8 @@ test:
 	.venv/bin/python tools/coverage_gate.py
 
 test-slow:
-	@tools/servers.sh
-	@tools/venv.sh test
+	@tools/servers.sh slow
+	@tools/venv.sh test,docs
 	.venv/bin/python -m pytest -q -n auto -m slow
 
 lint:

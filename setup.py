@@ -86,8 +86,27 @@ def bill(name: str, version: str, requirements: list[str]) -> str:
     return json.dumps(document, indent=2) + "\n"
 
 
+def manual_pages(folder: str) -> list[str]:
+    """Write the manual pages into `folder`, with the time of all files in the archives; return their paths."""
+    # Made from the table of commands, which needs nothing but the standard library.
+    sys.path[:0] = [str(HERE), str(HERE / "src")]
+    from tools.documentation.man_pages import write
+
+    written = write(folder)
+    epoch = int(os.environ.get("SOURCE_DATE_EPOCH", EPOCH))
+    for path in written:
+        os.utime(path, (epoch, epoch))
+    return written
+
+
 class Wheel(bdist_wheel):
-    """Writes the SBOM to the place that PEP 770 names."""
+    """Adds the manual pages, and writes the SBOM to the place that PEP 770 names."""
+
+    def run(self) -> None:
+        """Build the wheel."""
+        # Not in the source archive, which has what they are made from.
+        self.distribution.data_files = [("share/man/man1", manual_pages("build/man"))]
+        super().run()
 
     def egg2dist(self, egginfo_path: str, distinfo_path: str) -> None:
         """Convert the metadata, and add the SBOM."""

@@ -1,10 +1,16 @@
 #!/bin/sh
-# Install the real servers and clients that the tests run against, where they are missing.
+# Install the real servers and clients that the tests run against, where they are missing; with `slow` also the
+# browser and the formatters of manual pages that only slow tests use.
 set -eu
 missing=
 command -v docker-registry >/dev/null || missing="$missing docker-registry"
 command -v htpasswd >/dev/null || missing="$missing apache2-utils"
 command -v skopeo >/dev/null || missing="$missing skopeo"
+if [ "${1:-}" = slow ]; then
+    command -v chromium >/dev/null || missing="$missing chromium"
+    command -v groff >/dev/null || missing="$missing groff-base"
+    command -v mandoc >/dev/null || missing="$missing mandoc"
+fi
 [ -n "$missing" ] || exit 0
 command -v apt-get >/dev/null || { echo "please install:$missing" >&2; exit 1; }
 root=; [ "$(id -u)" = 0 ] || root=sudo

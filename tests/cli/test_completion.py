@@ -146,3 +146,37 @@ class TestCompletionProtocol:
     @pytest.mark.parametrize("words", [["tag", "-", ""], ["-y", ""], ["tag", "--json", ""], ["--tty="]])
     def test_a_switch_has_no_value(self, run, words):
         assert run("__complete", *words).out.endswith(":4\n")
+
+
+def lines_of_help(run):
+    done = run("completion", "--help")
+    section = done.out.partition("Examples:\n\n")[2].partition("\n\nFlags:")[0]
+    return dict(zip(SHELL_NAMES, (block.split("\n  ")[1] for block in section.split("\n\n")), strict=True))
+
+
+SHELL_NAMES = ("bash", "zsh", "fish", "powershell")
+
+
+class TestHelpOfCompletion:
+    def test_says_for_each_shell_how_to_load_it(self, run):
+        lines = lines_of_help(run)
+        assert all(f"imgpkg completion {shell}" in line for shell, line in lines.items())
+
+    @pytest.mark.parametrize(
+        ("shell", "file"), [("zsh", "functions/_imgpkg"), ("fish", ".config/fish/completions/imgpkg.fish")]
+    )
+    def test_the_line_writes_the_script_to_where_the_shell_looks(self, run, tmp_path, shell, file):
+        (tmp_path / file).parent.mkdir(parents=True)
+        # bash counts from 0, zsh from 1.
+        line = f'fpath=(none "{tmp_path}/functions"); {lines_of_help(run)[shell]}'
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        subprocess.run(["bash", "-euc", line], env={"HOME": str(tmp_path), "PATH": path}, check=True)
+        assert (tmp_path / file).read_text() == run("completion", shell).out
+
+    def test_the_line_of_bash_completes_in_that_shell(self, run):
+        line = f"{lines_of_help(run)['bash']}; complete -p imgpkg"
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "--norc", "-euc", line], env={"PATH": path}, capture_output=True, text=True, check=True
+        )
+        assert "imgpkg" in done.stdout

@@ -6,16 +6,18 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
-from tools.documentation.command_sheets import Sheet, flag_default, flag_forms, sheets
+from tools.documentation.command_sheets import Sheet, flag_default, flag_forms, helper, sheets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tools.documentation.command_sheets import Group
+    from tools.documentation.command_sheets import Group, Text
 
     from imgpkg.cli.arguments import Flag
+    from imgpkg.cli.command import Command
 
 FOLDER = "reference/commands"
+HELPER = f"{FOLDER}/docker-credential-imgpkg.md"
 # What is code in the help texts of flags: other flags, variables, commands in quotes.
 _CODE = re.compile(r"'([^']+)'|(\$?IMGPKG_[A-Z_]+)|(?<![\w-])(--[a-z][a-z-]*)")
 _FORMS = """
@@ -45,21 +47,14 @@ def place_of(sheet: Sheet) -> str:
 
 def pages() -> dict[str, str]:
     """Return the Markdown of all pages by their places, in the order of the navigation."""
-    return {place_of(sheet): _page(sheet) for sheet in sheets()}
+    return {place_of(sheet): _page(sheet) for sheet in sheets()} | {HELPER: _page_of_helper()}
 
 
 def _page(sheet: Sheet) -> str:
-    # Search shows the command before the pages that mention it.
-    parts = [
-        "---\nsearch:\n  boost: 2\n---",
-        f"# {sheet.command.full_name}",
-        f"{sheet.command.short}.",
-        *sheet.text.paragraphs,
-    ]
-    usages = "\n".join(sheet.usages)
-    parts.append(f"```text\n{usages}\n```")
-    if sheet.command.aliases:
-        parts.append(f"Also: {', '.join(f'`{alias}`' for alias in sheet.command.aliases)}.")
+    command, text = sheet.command, sheet.text
+    parts = [*_beginning(command.full_name, command.short, sheet.usages, text)]
+    if command.aliases:
+        parts.append(f"Also: {', '.join(f'`{alias}`' for alias in command.aliases)}.")
     if sheet.below:
         parts += ["## Commands", _children(sheet)]
     if sheet.examples:
@@ -68,9 +63,26 @@ def _page(sheet: Sheet) -> str:
         parts += _group(group)
     if not sheet.command.path:
         parts.append(_FORMS.strip())
-    if sheet.text.pages:
-        parts += ["## See also", "\n".join(f"- [{title}](../../{page})" for title, page in sheet.text.pages)]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join([*parts, *_end(text)]) + "\n"
+
+
+def _page_of_helper() -> str:
+    name, short, usage, text = helper()
+    return "\n\n".join([*_beginning(name, short, (usage,), text), *_end(text)]) + "\n"
+
+
+def _beginning(name: str, short: str, usages: tuple[str, ...], text: Text) -> Iterator[str]:
+    # Search shows a command before the pages that mention it.
+    yield f"---\nsearch:\n  boost: 2\n---\n\n# {name}"
+    yield f"{short}."
+    yield "```text\n" + "\n".join(usages) + "\n```"
+    yield from text.paragraphs
+
+
+def _end(text: Text) -> Iterator[str]:
+    if text.pages:
+        yield "## See also"
+        yield "\n".join(f"- [{title}](../../{page})" for title, page in text.pages)
 
 
 def _children(sheet: Sheet) -> str:
@@ -81,7 +93,7 @@ def _children(sheet: Sheet) -> str:
     return "\n".join(["| command | |", "|---|---|", *rows])
 
 
-def _all_below() -> Iterator[object]:
+def _all_below() -> Iterator[Command]:
     return (sheet.command for sheet in sheets() if sheet.command.path and sheet.command.handler)
 
 

@@ -124,6 +124,13 @@ def sheets() -> tuple[Sheet, ...]:
     )
 
 
+def helper() -> tuple[str, str, str, Text]:
+    """Return the name of the credential helper, what it is in one line, its usage, and its text."""
+    name = "docker-credential-imgpkg"
+    short = "Give the environment sets and keychains of imgpkg to tools that run credential helpers"
+    return name, short, f"{name} get|list|version", _texts()[name]
+
+
 def flag_forms(flag: Flag) -> tuple[str, str]:
     """Return how a flag is written: `-b, --bundle`, and the kind of its value, empty for a switch."""
     return (f"-{flag.short}, --{flag.name}" if flag.short else f"--{flag.name}", flag.value_type.value)

@@ -32,7 +32,8 @@ _COMMANDS = "generated:commands"
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Put the pages that are made here into the navigation, where it has a name for them."""
     every = command_pages.sheets()
-    lists = {_COMMANDS: [{sheet.command.full_name: command_pages.place_of(sheet)} for sheet in every]}
+    listed = [{sheet.command.full_name: command_pages.place_of(sheet)} for sheet in every]
+    lists = {_COMMANDS: [*listed, {"docker-credential-imgpkg": command_pages.HELPER}]}
     config.nav = _filled(config.nav, lists)
     return config
 

@@ -270,7 +270,14 @@ COMPLETION = Command(
     "Print a completion script for a shell",
     (),
     "completion.run",
-    "  # Complete commands and flags in this bash\n  source <(imgpkg completion bash)",
+    "  # bash: in this shell; as a line of ~/.bashrc in each new one\n"
+    "  source <(imgpkg completion bash)\n\n"
+    "  # zsh: in each new shell, if ~/.zshrc runs compinit\n"
+    '  imgpkg completion zsh > "${fpath[1]}/_imgpkg"\n\n'
+    "  # fish: in each new shell\n"
+    "  imgpkg completion fish > ~/.config/fish/completions/imgpkg.fish\n\n"
+    "  # PowerShell: in this shell; as a line of the file $PROFILE in each new one\n"
+    "  imgpkg completion powershell | Out-String | Invoke-Expression",
     words="[bash|zsh|fish|powershell]",
 )
 HELP = Command(("help",), "Print the help of a command", (), "help.run", words="[command]")
