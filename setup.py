@@ -87,7 +87,7 @@ def bill(name: str, version: str, requirements: list[str]) -> str:
 
 
 def manual_pages(folder: str) -> list[str]:
-    """Write the manual pages into `folder`, with the time of all files in the archives; return their paths."""
+    """Write the manual pages into `folder`, with the time of all files in archives; return their paths."""
     # Made from the table of commands, which needs nothing but the standard library.
     sys.path[:0] = [str(HERE), str(HERE / "src")]
     from tools.documentation.man_pages import write
