@@ -1,8 +1,14 @@
-.PHONY: demo docs test test-slow lint benchmark
+.PHONY: demo pictures docs test test-slow lint benchmark
 
 demo:
 	@tools/venv.sh
 	@tools/demo.sh
+
+# The pictures of docs/pictures.md.
+pictures:
+	@tools/venv.sh
+	@.venv/bin/python tools/pictures.py
+	@! command -v dot >/dev/null || dot -Tsvg docs/images/shop.dot -o docs/images/shop-graph.svg
 
 # The site, in site/: open site/index.html, no server is needed.
 docs:

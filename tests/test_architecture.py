@@ -69,6 +69,7 @@ MAY_IMPORT = {
         "cancellation",
         "locks",
     },
+    "drawing": {"operations", "oci", "errors"},
     "embedded": {"oci", "errors", "version"},
     "adaptors": {"session", "registry", "auth", "transport", "errors"},
 }
@@ -126,6 +127,7 @@ LATE = {
     "imgpkg.content.image": "images that are made, and JSON in Go's form",
     "imgpkg.content.layout": "copies to and from layouts",
     "imgpkg.content.pack": "layers that are packed",
+    "imgpkg.drawing": "only pictures of bundles",
     "imgpkg.embedded": "only `registry serve`",
     "imgpkg.errors": "the words for what went wrong, once something has",
     "imgpkg.oci.reference": "words of a command line that may be references",

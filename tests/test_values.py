@@ -86,6 +86,7 @@ VALUES = [
     CREDENTIAL,
     DECISION,
     imgpkg.Deleted(REFERENCE, imgpkg.DeletionOutcome.IMAGE, DIGEST, ("v1",)),
+    imgpkg.BundlePart(imgpkg.PartKind.IMAGE, "image", "origin", DIGEST, {"k": "v"}, manifest=DESCRIPTOR),
     imgpkg.Description(DIGEST, "image", "origin", {"k": "v"}, (DIGEST,), (), (INFO,)),
     DESCRIPTOR,
     DIGEST,

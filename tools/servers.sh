@@ -5,6 +5,7 @@ set -eu
 missing=
 command -v docker-registry >/dev/null || missing="$missing docker-registry"
 command -v htpasswd >/dev/null || missing="$missing apache2-utils"
+command -v dot >/dev/null || missing="$missing graphviz"
 command -v skopeo >/dev/null || missing="$missing skopeo"
 if [ "${1:-}" = slow ]; then
     command -v chromium >/dev/null || missing="$missing chromium"

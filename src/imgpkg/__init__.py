@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from imgpkg.bundle.policy_file import read_policy as read_policy
     from imgpkg.bundle.selection import Selection as Selection
     from imgpkg.bundle.yaml_text import Position as Position
+    from imgpkg.drawing.dot import draw_dot as draw_dot
+    from imgpkg.drawing.page import draw_page as draw_page
+    from imgpkg.drawing.svg import draw_svg as draw_svg
     from imgpkg.errors import ImgpkgError as ImgpkgError
     from imgpkg.events import BlobAdvanced as BlobAdvanced
     from imgpkg.events import BlobFinished as BlobFinished
@@ -67,6 +70,9 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository as Repository
     from imgpkg.operations.attachments import Attached as Attached
     from imgpkg.operations.attachments import AttachmentKind as AttachmentKind
+    from imgpkg.operations.breakdown import BundlePart as BundlePart
+    from imgpkg.operations.breakdown import PartKind as PartKind
+    from imgpkg.operations.breakdown import break_down as break_down
     from imgpkg.operations.bundle_pull import ImagesLockStatus as ImagesLockStatus
     from imgpkg.operations.bundle_pull import PullResult as PullResult
     from imgpkg.operations.check import AccessReport as AccessReport
@@ -161,6 +167,7 @@ _HOMES = {
     "BlobStarted": "events",
     "Bundle": "bundle.graph",
     "BundleLock": "bundle.lock",
+    "BundlePart": "operations.breakdown",
     "Copied": "operations.copy.values",
     "CopyOptions": "operations.copy.values",
     "CopyPreview": "operations.copy.preview",
@@ -189,11 +196,11 @@ _HOMES = {
     "ImagesLock": "bundle.lock",
     "ImagesLockStatus": "operations.bundle_pull",
     "ImgpkgError": "errors",
-    "Inventory": "bundle.inventory",
     "IntegrityReport": "operations.integrity.report",
+    "Inventory": "bundle.inventory",
     "IssuedToken": "operations.login",
-    "Keychain": "auth.keychain",
     "KeptNames": "bundle.placement",
+    "Keychain": "auth.keychain",
     "LeftOut": "operations.copy.plan",
     "Location": "bundle.locations",
     "LockResult": "operations.lock",
@@ -209,6 +216,7 @@ _HOMES = {
     "Outcome": "auth.keychain",
     "PackAdvanced": "events",
     "PackStarted": "events",
+    "PartKind": "operations.breakdown",
     "Placement": "bundle.placement",
     "Planned": "events",
     "PlannedManifest": "operations.prune.plan",
@@ -216,11 +224,11 @@ _HOMES = {
     "PolicyRule": "trust.policy",
     "Position": "bundle.yaml_text",
     "PreviewedImage": "operations.copy.preview",
-    "PublicKey": "trust.key",
     "PruneOutcome": "operations.prune.prune",
     "PrunePlan": "operations.prune.plan",
     "PruneResult": "operations.prune.prune",
     "PrunedManifest": "operations.prune.prune",
+    "PublicKey": "trust.key",
     "PullResult": "operations.bundle_pull",
     "PushResult": "operations.push",
     "Readable": "oci.descriptor",
@@ -248,6 +256,7 @@ _HOMES = {
     "Unselected": "operations.copy.collection",
     "Verified": "operations.copy.values",
     "Warned": "events",
+    "break_down": "operations.breakdown",
     "check_access": "operations.check",
     "check_copy": "operations.copy.access",
     "copy": "operations.copy.copy",
@@ -259,6 +268,9 @@ _HOMES = {
     "delete_image": "operations.delete",
     "delete_tag": "operations.delete",
     "describe": "operations.describe",
+    "draw_dot": "drawing.dot",
+    "draw_page": "drawing.page",
+    "draw_svg": "drawing.svg",
     "explain": "session",
     "get_token": "operations.login",
     "inventory": "operations.inventory",

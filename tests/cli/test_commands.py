@@ -360,7 +360,7 @@ def test_a_bundle_is_described_in_each_form(run, folder, repository, kind, layer
 
 def test_a_form_of_description_that_is_none_is_refused(refused, repository):
     text = refused("describe", "-b", repository, "-o", "xml")
-    assert text == "--output-type can only have the following values [text, yaml, json, tree]"
+    assert text == "--output-type can only have the following values [text, yaml, json, tree, svg, dot, html]"
 
 
 def test_a_copy_to_nowhere_is_refused_before_a_password_is_read(refused, repository):

@@ -126,7 +126,7 @@ class TestHelp:
                 "describe",
                 "  -o, --output-type string                          Form of the output: text, yaml",
             ),
-            ("describe", 'text, yaml, json or tree (default "text")'),
+            ("describe", 'text, yaml, json, tree, or a picture: svg, dot, html (default "text")'),
             (
                 "describe",
                 "--layers                                      Print the digests of the layers (def",
@@ -201,6 +201,7 @@ def test_the_examples_run_as_they_are_printed(embedded_registry, another_registr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "bundle",
         "bundle-copy",
+        "bundle.html",
         "bundle.tar",
         "config",
         "config-copy",

@@ -200,7 +200,12 @@ DESCRIBE = Command(
     "Describe a bundle and the images that it names",
     (
         BUNDLE,
-        text("output-type", "Form of the output: text, yaml, json or tree", short="o", default="text"),
+        text(
+            "output-type",
+            "Form of the output: text, yaml, json, tree, or a picture: svg, dot, html",
+            short="o",
+            default="text",
+        ),
         switch("layers", "Print the digests of the layers", default=True),
         switch("attachments", "Print all signatures, attestations, SBOMs and referrers of each image"),
         switch("cosign-artifacts", "Print the cosign signatures of each image", default=True),
@@ -210,11 +215,13 @@ DESCRIBE = Command(
         CONCURRENCY,
         *REGISTRY,
     ),
-    "handlers.describe",
+    "description.run",
     "  # Print what a bundle contains, as a tree\n"
     "  imgpkg describe -b registry.example.com/team/bundle:v1 -o tree\n\n"
     "  # Print what a tar file contains\n"
-    "  imgpkg describe --tar bundle.tar",
+    "  imgpkg describe --tar bundle.tar\n\n"
+    "  # Write a page with its images, layers and sizes\n"
+    "  imgpkg describe --tar bundle.tar -o html >bundle.html",
 )
 TAG = Command(("tag",), "List, resolve and delete tags")
 TAG_LIST = Command(

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from imgpkg.cli import rendering
 from imgpkg.cli.output import Table
-from imgpkg.errors import UsageError
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from imgpkg.bundle.inventory import Inventory
     from imgpkg.bundle.placement import Placement
@@ -19,12 +18,9 @@ if TYPE_CHECKING:
     from imgpkg.cli.context import Context
     from imgpkg.operations.check import AccessReport
     from imgpkg.operations.copy.values import CopyOptions, CopySource
-    from imgpkg.operations.description import Description
     from imgpkg.session import Session
     from imgpkg.trust.key import SigningKey
     from imgpkg.trust.policy import Policy
-
-_DESCRIPTION_FORMS = ("text", "yaml", "json", "tree")
 
 
 def push(context: Context) -> None:
@@ -287,48 +283,6 @@ def _preview(
         text = f"{text}\nAccess:\n\n{''.join(report_text(reports))}"
         value = {**value, **report_json(reports)}
     context.output.document(text, value)
-
-
-def describe(context: Context) -> None:
-    """Print what the bundle contains, in the form that `--output-type` names."""
-    from imgpkg.operations.describe import describe
-
-    flags = context.flags
-    form = flags.text("output-type")
-    # Checked before the session is opened, which may read a password from standard input.
-    if form not in _DESCRIPTION_FORMS:
-        raise UsageError("--output-type can only have the following values [text, yaml, json, tree]")
-    if flags.number("concurrency") < 1:
-        raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
-    with context.session() as session:
-        description = describe(
-            flags.text("bundle"),
-            session=session,
-            layers=flags.is_on("layers"),
-            cosign_artifacts=flags.is_on("cosign-artifacts"),
-            referrers=flags.is_on("referrers"),
-            attachments=flags.is_on("attachments"),
-            tar=flags.text("tar"),
-            layout=flags.text("from-oci-layout"),
-        )
-    if form == "json":
-        from imgpkg.content.image import encode_json
-
-        value = rendering.description_json(description)
-        context.output.document(encode_json(value, indent=2).decode() + "\n", value)
-        return
-    for block in _blocks(description, form, layers=flags.is_on("layers")):
-        context.output.block(block)
-
-
-def _blocks(description: Description, form: str, *, layers: bool) -> Iterable[str]:
-    if form == "yaml":
-        return [rendering.description_yaml(description)]
-    return (
-        rendering.description_tree(description)
-        if form == "tree"
-        else rendering.description_text(description, layers=layers)
-    )
 
 
 def tag_list(context: Context) -> None:

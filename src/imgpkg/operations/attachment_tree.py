@@ -63,6 +63,11 @@ class AttachmentTree:
             seen.update(new)
             stack.extend(reversed(new))
 
+    def manifests(self) -> Iterator[tuple[Reference, Manifest]]:
+        """Yield the reference and the manifest of everything that is attached."""
+        for attached in self._attached.values():
+            yield from ((one.reference, one.manifest) for one in attached if one.manifest is not None)
+
     def _children_of(self, level: Mapping[Reference, Manifest | None]) -> dict[Reference, Manifest | None]:
         """Return the images that the indexes of `level` list; only indexes among them are read."""
         children: dict[Reference, Manifest | None] = {}

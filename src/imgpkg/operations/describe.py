@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -61,24 +62,13 @@ def describe(
     Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for files
     UsageError, ArchiveError or LocalIOError.
     """
-    aspects = _Aspects(bundle, layers, cosign_artifacts, referrers, attachments)
-    with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
-        if tar or layout:
-            from imgpkg.operations.image_store import open_images
-
-            with open_images(tar=tar, layout=layout) as store:
-                root = FetchedRoot(store.find(bundle))
-                found = _describe(root, aspects, store, partial(walk, has=store.has), workers)
-                return replace(found, bases=store.bases)
-        # The text of the Go version, which scripts compare.
-        with doing(f"Unable to check if {without_login(bundle)} is a bundle"):
-            root = _root(session, bundle, workers)
-        walked = partial(walk, approach=_disclosure(session, bundle, root.image).approach, may_lack=True)
-        return _describe(root, aspects, session.client, walked, workers, registry=session.client)
+    aspects = Aspects(bundle, layers, cosign_artifacts, referrers, attachments)
+    with described(aspects, session=session, tar=tar, layout=layout) as found:
+        return found.description
 
 
 @dataclass(frozen=True, slots=True)
-class _Aspects:
+class Aspects:
     """What to describe of each image of the bundle `named`; see `describe`."""
 
     named: str
@@ -88,15 +78,47 @@ class _Aspects:
     attachments: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A description, the manifests that were read for it, and from where further ones can be read."""
+
+    description: Description
+    manifests: Mapping[Reference, Manifest]
+    images: ImageReader
+    workers: Workers
+
+
+@contextmanager
+def described(
+    aspects: Aspects, *, session: Session, tar: StrPath = "", layout: StrPath = ""
+) -> Iterator[Described]:
+    """Describe a bundle, and keep what it is read from open; see `describe`, whose errors are raised."""
+    with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
+        if tar or layout:
+            from imgpkg.operations.image_store import open_images
+
+            with open_images(tar=tar, layout=layout) as store:
+                root = FetchedRoot(store.find(aspects.named))
+                found = _describe(root, aspects, store, partial(walk, has=store.has), workers)
+                yield replace(found, description=replace(found.description, bases=store.bases))
+            return
+        # The text of the Go version, which scripts compare.
+        with doing(f"Unable to check if {without_login(aspects.named)} is a bundle"):
+            root = _root(session, aspects.named, workers)
+        disclosure = _disclosure(session, aspects.named, root.image)
+        walked = partial(walk, approach=disclosure.approach, may_lack=True)
+        yield _describe(root, aspects, session.client, walked, workers, registry=session.client)
+
+
 def _describe(
     root: FetchedRoot,
-    aspects: _Aspects,
+    aspects: Aspects,
     images: ImageReader,
     walked: Callable[[ImageReader, FetchedRoot, WorkerPool], Bundle],
     workers: WorkerPool,
     *,
     registry: RegistryClient | None = None,
-) -> Description:
+) -> Described:
     if not root.image.is_bundle:
         name = aspects.named or root.image.reference
         raise NotABundle(f"Only bundles can be described, and {name} is not a bundle")
@@ -113,7 +135,8 @@ def _describe(
         facts.find_referrers(places)
     if aspects.layers:
         facts.find_layers(graph)
-    return _Describing(facts).bundle(graph, str(graph.image.reference), EMPTY)
+    description = _Describing(facts).bundle(graph, str(graph.image.reference), EMPTY)
+    return Described(description, {**facts.attachments, **facts.manifests}, images, workers)
 
 
 def read_bundle(bundle: str = "", *, session: Session, tar: StrPath = "", layout: StrPath = "") -> Bundle:
@@ -165,6 +188,7 @@ class _Facts:
     layers: dict[Reference, tuple[Digest, ...]] = field(default_factory=dict)
     tree: AttachmentTree | None = None
     manifests: dict[Reference, Manifest] = field(default_factory=dict)
+    attachments: dict[Reference, Manifest] = field(default_factory=dict)
 
     def find_attachments(self, graph: Bundle, registry: RegistryClient | None) -> None:
         from imgpkg.operations.attachment_tree import AttachmentTree
@@ -173,6 +197,7 @@ class _Facts:
         self._read(_known_manifests(graph))
         search = AttachmentSearch(self.client, self.workers, registry)
         self.tree = AttachmentTree(self.manifests, self.client, search, self.workers)
+        self.attachments.update(self.tree.manifests())
 
     def find_signatures(self, places: list[Reference]) -> None:
         found = self.workers.map(self._signature, places)
