@@ -1,0 +1,192 @@
+"""The pages of the library: which public name is on which page. The text is that of the docstrings."""
+
+from __future__ import annotations
+
+import inspect
+from enum import Enum
+from importlib import import_module
+from typing import NamedTuple
+
+import imgpkg
+
+FOLDER = "reference/library"
+
+
+class Page(NamedTuple):
+    """The names that come from these modules; the longest beginning that fits a module decides."""
+
+    file: str
+    title: str
+    introduction: str
+    modules: tuple[str, ...]
+
+
+PAGES = (
+    Page(
+        "session",
+        "Sessions and settings",
+        "A session has the connections, the tokens and the credentials of all operations that use it.",
+        ("session", "settings"),
+    ),
+    Page(
+        "credentials",
+        "Credentials",
+        "Which credential a repository gets, whether a registry accepts it, and logins that are stored.",
+        ("auth", "operations.check", "operations.copy.access", "operations.login"),
+    ),
+    Page(
+        "push-pull",
+        "Push and pull",
+        "Folders that become images and bundles, and images and bundles that become folders.",
+        ("operations.push", "operations.pull", "operations.bundle_pull"),
+    ),
+    Page(
+        "copy",
+        "Copy",
+        "Images and bundles from anywhere to anywhere, with all that they name.",
+        ("operations.copy", "bundle.placement", "bundle.placement_file", "bundle.selection"),
+    ),
+    Page(
+        "bundles",
+        "Bundles, locks and descriptions",
+        "What a bundle contains, and the files that name images by digest.",
+        (
+            "bundle.graph",
+            "bundle.image",
+            "bundle.kubernetes",
+            "bundle.layer",
+            "bundle.locations",
+            "bundle.lock",
+            "bundle.yaml_text",
+            "operations.attachments",
+            "operations.describe",
+            "operations.description",
+            "operations.image_search",
+            "operations.lock",
+            "operations.rewrite",
+        ),
+    ),
+    Page(
+        "verification",
+        "Verification, signatures and inventories",
+        "Whether every byte is there, who has signed it, and what a file or a repository has.",
+        (
+            "bundle.inventory",
+            "bundle.policy_file",
+            "operations.integrity",
+            "operations.inventory",
+            "operations.signing",
+            "operations.verification",
+            "trust",
+        ),
+    ),
+    Page(
+        "tags",
+        "Tags and deletion",
+        "Tags, and what may be deleted from a repository.",
+        ("operations.tag", "operations.delete", "operations.prune"),
+    ),
+    Page(
+        "registries",
+        "References, manifests and registries",
+        "The values of the OCI specifications, and the client that sends single requests.",
+        ("oci", "registry"),
+    ),
+    Page("events", "Events", "What a long operation reports while it runs.", ("events", "transport")),
+)
+_BESIDE_ERRORS = ("Diagnostic", "Refusal", "RefusalKind", "printable")
+ADAPTORS, ERRORS = f"{FOLDER}/adaptors.md", f"{FOLDER}/errors.md"
+
+
+def names() -> dict[str, tuple[str, ...]]:
+    """Return the names on each page by its place, in the order of the navigation, the adaptors left out.
+
+    Raises LookupError for a public name without a page.
+    """
+    found: dict[str, list[str]] = {f"{FOLDER}/{page.file}.md": [] for page in PAGES}
+    for name in imgpkg.__all__:
+        if name not in ("__version__", "errors") and not _is_error(name):
+            found[_place_of(name)].append(f"imgpkg.{name}")
+    listed = {place: tuple(sorted(each, key=_order)) for place, each in found.items()}
+    return listed | {ERRORS: _error_names()}
+
+
+def _error_names() -> tuple[str, ...]:
+    """Return the public names of `imgpkg.errors`, in the order of their definition."""
+    errors = import_module("imgpkg.errors")
+    shown = [name for name, value in vars(errors).items() if inspect.isclass(value) and _is_own(name, value)]
+    return tuple(
+        f"imgpkg.errors.{name}" for name in [*shown, "Diagnostic", "Refusal", "RefusalKind", "printable"]
+    )
+
+
+def pages() -> dict[str, str]:
+    """Return the Markdown of all pages by their places, in the order of the navigation."""
+    listed = names()
+    made = {
+        place: _page(page.title, page.introduction, listed[place])
+        for page in PAGES
+        for place in [f"{FOLDER}/{page.file}.md"]
+    }
+    made[ERRORS] = _page("Errors", _errors(), listed[ERRORS])
+    made[ADAPTORS] = _page(
+        "Other HTTP clients",
+        "Objects for the `auth=` of requests and httpx. See [the page of the library]"
+        "(../../library.md#other-http-clients).",
+        ("imgpkg.adaptors.requests.RegistryAuth", "imgpkg.adaptors.httpx.RegistryAuth"),
+    )
+    return made
+
+
+def _is_error(name: str) -> bool:
+    """Return whether the public name is an exception, which is on the page of errors."""
+    value = getattr(imgpkg, name)
+    return inspect.isclass(value) and issubclass(value, Exception)
+
+
+def titles() -> dict[str, str]:
+    """Return the title of each page by its place, in the order of the navigation."""
+    return {place: text.partition("\n# ")[2].partition("\n")[0] for place, text in pages().items()}
+
+
+def _page(title: str, introduction: str, listed: tuple[str, ...]) -> str:
+    entries = "\n\n".join(map(_entry, listed))
+    return f"---\nsearch:\n  boost: 1.5\n---\n\n# {title}\n\n{introduction}\n\n{entries}\n"
+
+
+def _entry(name: str) -> str:
+    """Return what mkdocstrings replaces by the docstring; below it the members of an enumeration."""
+    value = getattr(imgpkg, name.removeprefix("imgpkg."), None)
+    if not (inspect.isclass(value) and issubclass(value, Enum)):
+        return f"::: {name}"
+    members = "\n".join(f"- `{value.__name__}.{member.name}`: `{member.value!r}`" for member in value)
+    return f"::: {name}\n\nMembers:\n\n{members}"
+
+
+def _errors() -> str:
+    """Return the docstring of the module, with its tree as it is drawn."""
+    first, tree, *rest = inspect.getdoc(import_module("imgpkg.errors")).split("\n\n")
+    return "\n\n".join([first, f"```text\n{tree}\n```", *rest])
+
+
+def _place_of(name: str) -> str:
+    # An alias of types does not say where it is defined.
+    home = imgpkg._HOMES[name]  # noqa: SLF001 - the table of the package itself
+    fitting = [
+        (len(module), page.file)
+        for page in PAGES
+        for module in page.modules
+        if f"{home}.".startswith(f"{module}.")
+    ]
+    if not fitting:
+        raise LookupError(f"no page of the library has names of imgpkg.{home}, such as {name}")
+    return f"{FOLDER}/{max(fitting)[1]}.md"
+
+
+def _order(name: str) -> tuple[bool, str]:
+    """Functions first, as the verbs of the page; then classes."""
+    return inspect.isclass(getattr(imgpkg, name.removeprefix("imgpkg."))), name
+
+
+def _is_own(name: str, value: type) -> bool:
+    return issubclass(value, Exception) and value.__module__ == "imgpkg.errors" and not name.startswith("_")
