@@ -118,19 +118,21 @@ def places(embedded_registry, another_registry):
     return placed
 
 
-def test_the_first_commands_of_the_readme_work(places, tmp_path):
+def test_the_first_commands_of_the_readme_work(places, session, tmp_path):
     text = blocks(ROOT / "README.md", "console")[0]
     install, login, *lines = [line.removeprefix("$ ") for line in text.splitlines()]
     # The one changes the machine, the other one asks at a terminal.
-    assert (install, login.split()[:3]) == ("pipx install .", ["imgpkg", "auth", "login"])
+    assert (install, login.split()[:3]) == ("pip install imgpkg-py", ["imgpkg", "auth", "login"])
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["first"], tag="first")
     (tmp_path / "config").mkdir()
-    (tmp_path / "config/app.yml").write_text("replicas: 1\n")
+    (tmp_path / "config/app.yml").write_text(places(f"image: {OUTSIDE}/team/app:first\n"))
     for line in lines:
         argv = [sys.executable, "-m", *shlex.split(places(line))]
         done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), line
-    assert [line.split()[1] for line in lines] == ["push", "pull", "copy"]
-    assert (tmp_path / "out/app.yml").read_text() == "replicas: 1\n"
+    assert [line.split()[1] for line in lines] == ["lock", "push", "copy", "pull"]
+    inside = (tmp_path / "config-inside/.imgpkg/images.yml").read_text()
+    assert places(f"{INSIDE}/team/bundle@{image.digest}") in inside
 
 
 def test_the_way_into_an_air_gapped_network_works(places, session, tmp_path):
