@@ -1,4 +1,4 @@
-.PHONY: demo pictures docs test test-slow lint benchmark
+.PHONY: demo pictures docs test test-slow lint benchmark release
 
 demo:
 	@tools/venv.sh
@@ -38,3 +38,8 @@ benchmark:
 	@tools/servers.sh
 	@tools/venv.sh test
 	.venv/bin/python -m benchmarks.run $(ARGS)
+
+# Of the commit that is checked out, into dist/; ARGS='--tests none' leaves out the longest step, ARGS=--help says the rest.
+release:
+	@tools/venv.sh release
+	.venv/bin/python tools/release.py $(ARGS)

@@ -32,9 +32,9 @@ _SOURCE = re.compile(r'^Source\s*=\s*"([^"]+)"', re.MULTILINE)
 _DIAGRAM = re.compile(r"```mermaid\n.*?```\n\n?", re.DOTALL)
 
 
-def source_address() -> str:
-    """Return the address in [project.urls], which is the one place that has it; empty for a reserved name."""
-    found = _SOURCE.search((HERE / "pyproject.toml").read_text("utf-8"))
+def source_address(text: str) -> str:
+    """Return the address in the text of pyproject.toml; empty while it is a reserved name."""
+    found = _SOURCE.search(text)
     address = found[1] if found else ""
     host = urlsplit(address).hostname or ""
     return "" if host.endswith(RESERVED) else address.rstrip("/") + "/"
@@ -151,7 +151,8 @@ def long_description() -> str:
     """Return the page of this version."""
     # Importing the package would need what it depends on.
     version = (HERE / "src/imgpkg/version.py").read_text("utf-8").split('"')[-2]
-    return page((HERE / "README.md").read_text("utf-8"), source_address(), version)
+    address = source_address((HERE / "pyproject.toml").read_text("utf-8"))
+    return page((HERE / "README.md").read_text("utf-8"), address, version)
 
 
 if __name__ == "__main__":
