@@ -129,6 +129,7 @@ LATE = {
     "imgpkg.content.pack": "layers that are packed",
     "imgpkg.drawing": "only pictures of bundles",
     "imgpkg.embedded": "only `registry serve`",
+    "imgpkg.events": "notes of flags that are deprecated",
     "imgpkg.errors": "the words for what went wrong, once something has",
     "imgpkg.oci.reference": "words of a command line that may be references",
     "imgpkg.operations": "one verb a command",

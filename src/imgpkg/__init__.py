@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.integrity.report import MissingLayer as MissingLayer
     from imgpkg.operations.integrity.verify import verify as verify
     from imgpkg.operations.inventory import inventory as inventory
+    from imgpkg.operations.jsonform.form import as_json as as_json
     from imgpkg.operations.lock import LockResult as LockResult
     from imgpkg.operations.lock import lock_images as lock_images
     from imgpkg.operations.login import IssuedToken as IssuedToken
@@ -256,6 +257,7 @@ _HOMES = {
     "Unselected": "operations.copy.collection",
     "Verified": "operations.copy.values",
     "Warned": "events",
+    "as_json": "operations.jsonform.form",
     "break_down": "operations.breakdown",
     "check_access": "operations.check",
     "check_copy": "operations.copy.access",

@@ -13,6 +13,10 @@ GLOBAL = {
     "tty": (False, ""),
     "color": (True, ""),
     "json": (False, ""),
+    "format": ("text", ""),
+    "output": ("text", ""),
+    "progress": ("auto", ""),
+    "quiet": (False, "q"),
     "yes": (False, "y"),
     "column": ((), ""),
     "debug": (False, ""),
@@ -73,6 +77,7 @@ OWN = {
     "": {"version": (False, "v")},
     "push": {
         **BUNDLE,
+        "digest-file": ("", ""),
         **IMAGE,
         **REGISTRY,
         "file": ((), "f"),
@@ -98,6 +103,7 @@ OWN = {
     },
     "lock": {
         **REGISTRY,
+        "digest-file": ("", ""),
         "file": ((), "f"),
         "image": ((), "i"),
         "output": ("", "o"),
@@ -110,6 +116,7 @@ OWN = {
     },
     "pull": {
         **BUNDLE,
+        "digest-file": ("", ""),
         **IMAGE,
         **REGISTRY,
         "output": ("", "o"),
@@ -121,6 +128,7 @@ OWN = {
     },
     "copy": {
         **REGISTRY,
+        "digest-file": ("", ""),
         "bundle": ((), "b"),
         "image": ((), "i"),
         "lock": ((), ""),
@@ -186,7 +194,7 @@ OWN = {
         "digests": (False, ""),
         "imgpkg-internal-tags": (False, ""),
     },
-    "tag resolve": {**IMAGE, **REGISTRY},
+    "tag resolve": {**IMAGE, **REGISTRY, "digest-file": ("", "")},
     "verify": {
         **BUNDLE,
         **IMAGE,
@@ -243,7 +251,7 @@ def test_there_are_exactly_these_commands():
 @pytest.mark.parametrize("path", OWN)
 def test_a_command_has_exactly_these_flags_with_their_defaults_and_letters(path):
     flags = {flag.name: (flag.initial, flag.short) for flag in named(path).all_flags}
-    assert flags == {**OWN[path], **GLOBAL}
+    assert flags == {**GLOBAL, **OWN[path]}
 
 
 @pytest.mark.parametrize("path", OWN)

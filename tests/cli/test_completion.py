@@ -133,7 +133,20 @@ class TestCompletionProtocol:
 
     def test_global_flags_come_first_and_each_group_is_sorted(self, run):
         names = run("__completeNoDesc", "version", "--").out.splitlines()[:-1]
-        assert names == ["--color", "--column", "--debug", "--json", "--tty", "--yes", "--help", "--verbose"]
+        assert names == [
+            *(
+                "--color",
+                "--column",
+                "--debug",
+                "--format",
+                "--json",
+                "--progress",
+                "--quiet",
+                "--tty",
+                "--yes",
+            ),
+            *("--help", "--verbose"),
+        ]
 
     @pytest.mark.parametrize(
         "words", [["push", "-f", ""], ["push", "--file", "x"], ["push", "--file=x"], ["--column", ""]]

@@ -26,12 +26,15 @@ Flags:
       --verbose   Also print the version of Python and the encoder that compresses layers
 
 Global Flags:
-      --color            Use colours on a terminal (default true)
-      --column strings   Column of a table to print, such as name or digest (may be repeated)
-      --debug            Write each request and response to standard error, without secrets
-      --json             Write the result as JSON
-      --tty              Write to a pipe or file what a terminal gets
-  -y, --yes              Delete what 'prune' only lists without it; accepted elsewhere for compatibility
+      --color             Use colours on a terminal (default true)
+      --column strings    Column of a table to print, such as name or digest (may be repeated)
+      --debug             Write each request and response to standard error, without secrets
+      --format string     Form of the result or error on standard output: text or json (default "text")
+      --json              Write the result as JSON in the form of the original; --format json has more
+      --progress string   Form of the progress on standard error: auto or json (default "auto")
+  -q, --quiet             Write nothing but the reference that was pushed, pulled or copied, and errors
+      --tty               Write to a pipe or file what a terminal gets
+  -y, --yes               Delete what 'prune' only lists without it; accepted elsewhere for compatibility
 """
 HELP_OF_ROOT = """\
 Store configuration, and references to the images it needs, as OCI artifacts in container registries
@@ -58,14 +61,17 @@ Available Commands:
   version     Print the version
 
 Flags:
-      --color            Use colours on a terminal (default true)
-      --column strings   Column of a table to print, such as name or digest (may be repeated)
-      --debug            Write each request and response to standard error, without secrets
-  -h, --help             Show this help
-      --json             Write the result as JSON
-      --tty              Write to a pipe or file what a terminal gets
-  -v, --version          Print the version
-  -y, --yes              Delete what 'prune' only lists without it; accepted elsewhere for compatibility
+      --color             Use colours on a terminal (default true)
+      --column strings    Column of a table to print, such as name or digest (may be repeated)
+      --debug             Write each request and response to standard error, without secrets
+      --format string     Form of the result or error on standard output: text or json (default "text")
+  -h, --help              Show this help
+      --json              Write the result as JSON in the form of the original; --format json has more
+      --progress string   Form of the progress on standard error: auto or json (default "auto")
+  -q, --quiet             Write nothing but the reference that was pushed, pulled or copied, and errors
+      --tty               Write to a pipe or file what a terminal gets
+  -v, --version           Print the version
+  -y, --yes               Delete what 'prune' only lists without it; accepted elsewhere for compatibility
 
 Use "imgpkg [command] --help" for more information about a command.
 """

@@ -9,6 +9,7 @@ import yaml
 from imgpkg.cli import rendering
 from imgpkg.oci.descriptor import Digest
 from imgpkg.operations.description import Description, ImageInfo, ImageType
+from imgpkg.operations.jsonform.descriptions import described
 
 HERE = "localhost:5202/cs/outer"
 ROOT, INNER, APP_A, APP_B, RECORD, SIG, LAYER = (Digest.of(name.encode()) for name in "rtabisl")
@@ -104,9 +105,7 @@ origin: {HERE}@{ROOT}
         assert f"    {REFUSED.key}:\n      error: access denied\n      imageType: Signature\n" in text
 
     def test_has_the_content_of_the_json_form(self):
-        assert yaml.safe_load(rendering.description_yaml(OUTER)) == json.loads(
-            json.dumps(rendering.description_json(OUTER))
-        )
+        assert yaml.safe_load(rendering.description_yaml(OUTER)) == json.loads(json.dumps(described(OUTER)))
 
 
 class TestABundleThatIsOnlyNamedAgain:
@@ -124,7 +123,7 @@ class TestABundleThatIsOnlyNamedAgain:
     def test_says_so_in_yaml_and_json(self):
         text = rendering.description_yaml(self.WHOLE)
         assert yaml.safe_load(text)["content"]["bundles"][str(INNER)]["repeated"] is True
-        assert yaml.safe_load(text) == json.loads(json.dumps(rendering.description_json(self.WHOLE)))
+        assert yaml.safe_load(text) == json.loads(json.dumps(described(self.WHOLE)))
 
     def test_says_so_in_the_tree(self):
         assert (

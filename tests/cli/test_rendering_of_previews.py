@@ -10,6 +10,8 @@ from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
+from imgpkg.operations.jsonform.copies import previewed
+from imgpkg.operations.jsonform.credentials import decided
 
 APP = Repository.parse("registry.example/team/app")
 IMAGE, LAYER = APP.digest(Digest.of(b"image")), Descriptor("x", Digest.of(b"layer"), 4096)
@@ -71,7 +73,7 @@ def test_a_copy_of_nothing_is_short():
 
 
 def test_programs_read_the_same():
-    document = json.loads(json.dumps(rendering.preview_json(PREVIEW)))
+    document = json.loads(json.dumps(previewed(PREVIEW)))
     assert document["images"][0] == {
         "image": str(IMAGE),
         "tag": "v1",
@@ -84,11 +86,11 @@ def test_programs_read_the_same():
     }
     assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
     assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)
-    assert document["credentials"] == [rendering.decision_json(DECISION)]
+    assert document["credentials"] == [decided(DECISION)]
 
 
 def test_a_decision_names_its_source_and_no_secret():
-    document = rendering.decision_json(DECISION)
+    document = decided(DECISION)
     assert document["source"] == "environment"
     assert document["credential"] == {"kind": "login", "username": "ci", "expiresAt": None}
     assert LOGIN.password not in json.dumps(document)
@@ -96,7 +98,7 @@ def test_a_decision_names_its_source_and_no_secret():
 
 def test_a_decision_without_a_winner_is_nothing():
     finding = Finding("flags", Outcome.NOT_APPLICABLE, "no flag is given")
-    document = rendering.decision_json(Decision(APP, Credential(), (finding,)))
+    document = decided(Decision(APP, Credential(), (finding,)))
     assert (document["source"], document["origin"]) == (None, None)
     assert document["trail"] == [
         {"source": "flags", "outcome": "not applicable", "detail": "no flag is given"}

@@ -9,6 +9,7 @@ from contextlib import suppress
 from enum import Enum
 from typing import Any, Protocol, runtime_checkable
 
+from imgpkg import errors
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, printable
 from imgpkg.expression import expression
@@ -222,6 +223,11 @@ class Decision:
         return next((finding for finding in self.trail if finding.outcome is Outcome.MATCHED), None)
 
     @property
+    def answers(self) -> tuple[errors.SourceAnswer, ...]:
+        """The trail for errors, without the credentials."""
+        return _answers(self.trail)
+
+    @property
     def anonymity(self) -> Anonymity | None:
         """Why requests are anonymous; None when there is a credential to send."""
         if not self.credential.is_anonymous:
@@ -262,6 +268,12 @@ class Decision:
         return "\n".join((self.summary(), *map(printable, lines)))
 
 
+def _answers(trail: Iterable[Finding]) -> tuple[errors.SourceAnswer, ...]:
+    return tuple(
+        errors.SourceAnswer(finding.source, finding.outcome.value, finding.detail) for finding in trail
+    )
+
+
 @runtime_checkable
 class ExplainsNearMisses(Protocol):
     """A protocol of credential sources, and of other objects, that can explain a decision."""
@@ -294,6 +306,7 @@ class Keychain:
                 finding = source.lookup(repository)
             except ImgpkgError as error:
                 error.add_context(_RETRIEVING)
+                error.trail = _answers(trail)
                 raise
             trail.append(finding)
             # Also for an anonymous one: a set with only a hostname ends the search on purpose.

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.auth.keychain import format_time
 from imgpkg.cli.auth import failing_as_json, references
-from imgpkg.cli.rendering import decision_json
 from imgpkg.errors import ImgpkgError
+from imgpkg.operations.jsonform.credentials import checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imgpkg.cli.context import Context
     from imgpkg.operations.check import AccessReport, Step
-    from imgpkg.registry.probe import Grant, Surroundings
 
 _NAME_WIDTH = len("certificate")
 
@@ -37,6 +35,8 @@ def check(context: Context) -> None:
 
 def raise_failed(context: Context, reports: Sequence[AccessReport]) -> None:
     """Write the reports and raise an ImgpkgError that counts the failed ones, if there are any."""
+    if context.is_document:
+        context.output.result({"checks": [checked(report) for report in reports]})
     failed = [report for report in reports if not report.is_ok]
     if failed:
         document = report_json(reports)
@@ -69,62 +69,4 @@ def _step_lines(step: Step) -> Iterator[str]:
 
 def report_json(reports: Sequence[AccessReport]) -> dict[str, object]:
     """Return the reports for programs, without secrets."""
-    return {"ok": all(report.is_ok for report in reports), "checks": [_report(report) for report in reports]}
-
-
-def _report(report: AccessReport) -> dict[str, object]:
-    return {
-        "reference": report.reference,
-        "registry": report.repository.registry,
-        "repository": None if report.is_registry else str(report.repository),
-        "push": report.push,
-        "ok": report.is_ok,
-        "steps": [_step(step) for step in report.steps],
-        "credential": None if report.decision is None else decision_json(report.decision),
-        "tokens": [_grant(grant) for grant in report.grants],
-        **_surroundings(report.surroundings),
-    }
-
-
-def _step(step: Step) -> dict[str, object]:
-    return {
-        "name": step.name,
-        "result": step.mark.value,
-        "text": step.text,
-        "remedy": step.remedy or None,
-    }
-
-
-def _grant(grant: Grant) -> dict[str, object]:
-    return {
-        "asked": list(grant.asked),
-        "granted": None if grant.granted is None else list(grant.granted),
-        "missing": sorted(grant.missing),
-        "opaque": grant.is_opaque,
-        "issuer": grant.issuer or None,
-        "expiresAt": format_time(grant.ends_at),
-    }
-
-
-def _surroundings(known: Surroundings) -> dict[str, object]:
-    tls = known.tls
-    certificate = tls.certificate if tls is not None else None
-    return {
-        "url": known.url or None,
-        "tls": tls
-        and {
-            "version": tls.version,
-            "trust": tls.trust.value,
-            "certificate": certificate
-            and {
-                "subject": certificate.subject,
-                "issuer": certificate.issuer,
-                "names": list(certificate.names),
-                "notBefore": format_time(certificate.starts_at),
-                "notAfter": format_time(certificate.ends_at),
-            },
-        },
-        "clockSkewSeconds": None if known.clock_skew is None else round(known.clock_skew),
-        "challenges": list(known.challenges),
-        "tokenService": known.service or None,
-    }
+    return {"ok": all(report.is_ok for report in reports), "checks": [checked(report) for report in reports]}

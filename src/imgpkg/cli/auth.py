@@ -5,11 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from imgpkg.cli.rendering import decision_json, error_json
-from imgpkg.errors import ImgpkgError, UsageError, printable
+from imgpkg.cli.rendering import error_json
+from imgpkg.errors import ImgpkgError, Several, UsageError, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from imgpkg.auth.diagnosis.fingerprint import FingerprintKey
     from imgpkg.auth.keychain import Decision, NearMiss
@@ -26,7 +26,7 @@ def explain(context: Context) -> None:
         with context.session() as session:
             # A reference that fails does not hide the answers for the others.
             explanations = [_explanation(reference, session) for reference in given]
-    _write(explanations, context.output)
+    _write(explanations, context)
 
 
 def references(flags: Parsed) -> tuple[str, ...]:
@@ -48,12 +48,34 @@ def failing_as_json(output: Output) -> Iterator[None]:
 
 
 class _Explanation:
-    """What is printed for one reference: a decision with what goes with it, or an error."""
+    """What is printed for one reference: a decision with what goes with it, or an error.
 
-    def __init__(self, text: str, value: dict[str, object], error: ImgpkgError | None = None) -> None:
+    `make` returns the fields for programs.
+    """
+
+    def __init__(
+        self,
+        reference: str,
+        text: str = "",
+        make: Callable[[], dict[str, object]] = dict,
+        error: ImgpkgError | None = None,
+    ) -> None:
         self.text = text
-        self.value = value
         self.error = error
+        self._reference = reference
+        self._make = make
+
+    def value(self) -> dict[str, object]:
+        """Return the document of `--json`."""
+        failed = {"reference": self._reference, **error_json(self.error)} if self.error is not None else {}
+        return {**failed, **self._make()}
+
+    def form(self) -> dict[str, object]:
+        """Return an entry of the document of `--format json`."""
+        from imgpkg.operations.jsonform.form import as_json
+
+        error = as_json(self.error) if self.error is not None else None
+        return {"reference": self._reference, "readFrom": [], **self._make(), "error": error}
 
 
 def _explanation(reference: str, session: Session) -> _Explanation:
@@ -65,7 +87,7 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     try:
         decision = explain(reference, session=session)
     except ImgpkgError as error:
-        return _Explanation("", {"reference": without_login(reference), **error_json(error)}, error)
+        return _Explanation(without_login(reference), error=error)
     misses = session.keychain.near_misses(decision)
     told = tuple(miss.remedy for miss in misses if miss.remedy)
     helpful = remedies_for(decision) if decision.winner is None else ()
@@ -77,9 +99,13 @@ def _explanation(reference: str, session: Session) -> _Explanation:
     key = FingerprintKey.of_machine(session.settings.environ) if has_secret else FingerprintKey()
     places = _places(reference, decision, session)
     lines = (*_lines(decision, misses, remedies, key), *_lines_of_places(places))
-    document = _document(decision, misses, remedies, key)
     text = "".join(f"{printable(line)}\n" for line in lines)
-    return _Explanation(text, {**document, "readFrom": list(places)} if places else document)
+
+    def make() -> dict[str, object]:
+        document = _document(decision, misses, remedies, key)
+        return {**document, "readFrom": list(places)} if places else document
+
+    return _Explanation(without_login(reference), text, make)
 
 
 def _places(reference: str, decision: Decision, session: Session) -> tuple[str, ...]:
@@ -103,10 +129,14 @@ def _lines_of_places(places: Sequence[str]) -> Iterator[str]:
     yield from (f"  {place}" for place in places)
 
 
-def _write(explanations: Sequence[_Explanation], output: Output) -> None:
-    values = [one.value for one in explanations]
-    # With one reference the document is an object and no list, as before several could be given.
-    document: Document = values[0] if len(values) == 1 else values
+def _write(explanations: Sequence[_Explanation], context: Context) -> None:
+    output = context.output
+    document: Document = {}
+    if context.is_for_programs:
+        output.result({"explanations": [one.form() for one in explanations]})
+        values = [one.value() for one in explanations]
+        # With one reference the document is an object and no list, as before several could be given.
+        document = values[0] if len(values) == 1 else values
     errors = [one.error for one in explanations if one.error is not None]
     texts = [one.text for one in explanations if one.text]
     if texts:
@@ -122,7 +152,9 @@ def _joined(errors: Sequence[ImgpkgError], asked: int) -> ImgpkgError:
         return errors[0]
     hints = tuple(hint for error in errors for hint in error.hints)
     lines = tuple(f"- {error}" for error in errors)
-    return ImgpkgError(f"No answer for {len(errors)} of {asked} references", lines=lines, hints=hints)
+    several = Several(f"No answer for {len(errors)} of {asked} references", lines=lines, hints=hints)
+    several.errors = tuple(errors)
+    return several
 
 
 def _lines(
@@ -160,9 +192,11 @@ def _miss_json(miss: NearMiss, key: FingerprintKey) -> dict[str, object]:
 def _document(
     decision: Decision, misses: Sequence[NearMiss], remedies: Sequence[str], key: FingerprintKey
 ) -> dict[str, object]:
+    from imgpkg.operations.jsonform.credentials import decided
+
     fingerprint = key.fingerprint(decision.credential)
     return {
-        **decision_json(decision),
+        **decided(decision),
         "fingerprint": fingerprint or None,
         "fingerprintNote": key.note or None,
         "nearMisses": [_miss_json(miss, key) for miss in misses],

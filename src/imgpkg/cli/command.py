@@ -41,8 +41,9 @@ class Command:
 
     @property
     def all_flags(self) -> tuple[Flag, ...]:
-        """Its own flags and the global ones."""
-        return (*self.own_flags, *GLOBAL)
+        """Its own flags and the global ones, of which its own take precedence."""
+        own = {flag.name for flag in self.own_flags}
+        return (*self.own_flags, *(flag for flag in GLOBAL if flag.name not in own))
 
     def run(self, context: Context) -> None:
         """Run the command."""
@@ -56,7 +57,14 @@ GLOBAL = (
     switch("color", "Use colours on a terminal", default=True),
     Flag("column", ValueType.STRINGS, "Column of a table to print, such as name or digest (may be repeated)"),
     switch("debug", "Write each request and response to standard error, without secrets"),
-    switch("json", "Write the result as JSON"),
+    text("format", "Form of the result or error on standard output: text or json", default="text"),
+    switch("json", "Write the result as JSON in the form of the original; --format json has more"),
+    # What people try first. Some commands have a flag of this name, for a file or folder, which stays.
+    Flag("output", ValueType.STRING, "Like --format", default="text", target="format", hidden=True),
+    text("progress", "Form of the progress on standard error: auto or json", default="auto"),
+    switch(
+        "quiet", "Write nothing but the reference that was pushed, pulled or copied, and errors", short="q"
+    ),
     switch("tty", "Write to a pipe or file what a terminal gets"),
     switch(
         "yes", "Delete what 'prune' only lists without it; accepted elsewhere for compatibility", short="y"

@@ -31,6 +31,11 @@ _CHUNK_SIZE = text(
     "Send larger blobs in pieces of this size, such as 50MB, where a proxy limits the size of a request",
 )
 
+# Of what was pushed, copied or asked for; read by the next step of a script.
+_DIGEST_FILE = text(
+    "digest-file", "File to write the digest to, and a line end, for the next step of a script"
+)
+
 INVENTORY = Command(
     ("inventory",),
     "List what a tar file, a layout or a repository has, for 'copy --since-inventory'",
@@ -70,6 +75,7 @@ LOCK = Command(
         switch("rewrite", "Print the documents with digests in place of tags, and every other byte as it is"),
         text("images-lock", "ImagesLock whose digests to write; only with --rewrite, needs no registry"),
         switch("strict", "Fail on text in the place of an image that is no reference, such as a template"),
+        _DIGEST_FILE,
         CONCURRENCY,
         *REGISTRY,
     ),
@@ -104,6 +110,7 @@ PUSH = Command(
         text("to-oci-layout", "Folder to write as an OCI image layout, instead of a push"),
         Flag("labels", ValueType.LABELS, "Label of the image as key=value (may be repeated)", short="l"),
         _CHUNK_SIZE,
+        _DIGEST_FILE,
         *SIGN,
         *REGISTRY,
     ),
@@ -133,6 +140,7 @@ PULL = Command(
         _TAR,
         _LAYOUT,
         switch("image-is-bundle-check", "Refuse to pull a bundle with --image", default=True),
+        _DIGEST_FILE,
         *VERIFY,
         *REGISTRY,
     ),
@@ -165,6 +173,7 @@ COPY = Command(
         texts("since", "Tar file or layout whose blobs to leave out of a file, as they are there already"),
         texts("since-inventory", "File that 'imgpkg inventory' has written, whose blobs to leave out"),
         texts("mount-from", "Repository beside --to-repo for the blobs that a file was made without"),
+        _DIGEST_FILE,
         switch("resume", "Download only what an interrupted copy has not written yet; only with --to-tar"),
         CONCURRENCY,
         _CHUNK_SIZE,
@@ -243,7 +252,7 @@ TAG_LIST = Command(
 TAG_RESOLVE = Command(
     ("tag", "resolve"),
     "Print the digest reference of a tag",
-    (IMAGE, *REGISTRY),
+    (IMAGE, _DIGEST_FILE, *REGISTRY),
     "handlers.tag_resolve",
     "  # Print the reference of an image by its digest\n"
     "  imgpkg tag resolve -i registry.example.com/team/config:v1",

@@ -25,7 +25,12 @@ def run(context: Context) -> None:
     # Not importlib.resources: it imports archives, and takes longer than all else here.
     folder = os.path.join(os.path.dirname(__file__), "shells")
     with open(os.path.join(folder, f"{context.flags.words[0]}.txt"), encoding="utf-8") as script:
-        sys.stdout.write(script.read())
+        text = script.read()
+    if context.is_document:
+        context.output.result({"shell": context.flags.words[0], "script": text})
+    else:
+        # Without the newlines that separate the parts of an output.
+        sys.stdout.write(text)
 
 
 def complete(words: Sequence[str], *, described: bool) -> int:

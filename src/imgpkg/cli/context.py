@@ -6,16 +6,38 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from imgpkg.cli.output import is_document
 from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Protocol
+
     from typing_extensions import Self
 
     from imgpkg.cli.arguments import Parsed
+    from imgpkg.cli.digest_file import DigestFile
     from imgpkg.cli.output import Output
-    from imgpkg.cli.progress import Reporter
+    from imgpkg.events import Event
+    from imgpkg.oci.reference import Reference
     from imgpkg.session import Session
     from imgpkg.settings import Login, Settings, Side
+
+    class Reporting(Protocol):
+        """An event hook that shows what it is told."""
+
+        def __call__(self, event: Event, /) -> None:
+            """Report one event."""
+            ...
+
+        def trace(self, line: str) -> None:
+            """Write a line of `--debug`."""
+            ...
+
+        def close(self) -> None:
+            """End what is shown."""
+            ...
+
 
 _UNITS = {
     "": 1,
@@ -34,20 +56,60 @@ class Context:
     def __init__(self, flags: Parsed, output: Output) -> None:
         self.flags = flags
         self.output = output
-        self._reporter: Reporter | None = None
+        self.is_quiet = flags.is_on("quiet")
+        self.is_document = is_document(flags)
+        self._reporter: Reporting | None = None
         self._sessions: list[Session] = []
         self._password_read: str | None = None
+        self._digest_file: DigestFile | None = None
 
     @property
-    def reporter(self) -> Reporter:
+    def reporter(self) -> Reporting:
         """The event hook of the operations, made at first use."""
         if self._reporter is None:
-            from imgpkg.cli.progress import make_reporter
-
-            self._reporter = make_reporter(self.flags, self.output)
+            self._reporter = self._make_reporter()
         return self._reporter
 
+    def _make_reporter(self) -> Reporting:
+        form = self.flags.text("progress")
+        if form not in ("auto", "json"):
+            raise UsageError(f"--progress can only have the following values [auto, json], and not {form!r}")
+        if self.is_quiet or form == "json":
+            from imgpkg.cli.reporting import LineReporter, QuietReporter
+
+            return (QuietReporter if self.is_quiet else LineReporter)(self.output, sys.stderr)
+        from imgpkg.cli.progress import make_reporter
+
+        return make_reporter(self.flags, self.output)
+
+    @property
+    def is_for_programs(self) -> bool:
+        """True if the output is a JSON document of either form."""
+        return self.is_document or self.flags.is_on("json")
+
+    def result(
+        self,
+        *values: object,
+        references: Iterable[Reference] = (),
+        counts_blobs: bool = False,
+        prints: bool = True,
+    ) -> None:
+        """Keep what the operation returned, and write the digests of `references` to `--digest-file`.
+
+        `prints` is false if standard output has something else.
+        """
+        named = tuple(references)
+        if self._digest_file is not None:
+            self._digest_file.write(named)
+        if prints:
+            self.output.result(*values, references=named, counts_blobs=counts_blobs)
+
     def __enter__(self) -> Self:
+        # Before anything is done: what cannot be written is no reason to do it twice.
+        if "digest-file" in self.flags.given:
+            from imgpkg.cli.digest_file import DigestFile
+
+            self._digest_file = DigestFile.checked(self.flags.text("digest-file"))
         return self
 
     def __exit__(self, *exception: object) -> None:

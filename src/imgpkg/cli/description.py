@@ -28,14 +28,18 @@ def run(context: Context) -> None:
         raise UsageError(f"--output-type can only have the following values [{known}]")
     if flags.number("concurrency") < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
-    if form in _PICTURES:
+    if form in _PICTURES and not context.is_document:
         context.output.block(_drawn(_broken_down(context), form))
         return
     description = _described(context)
-    if form == "json":
+    if form == "json" or context.is_document:
         from imgpkg.content.image import encode_json
+        from imgpkg.operations.jsonform.form import as_json
 
-        value = rendering.description_json(description)
+        value = as_json(description)
+        context.output.result(
+            {"reference": description.image, "digest": str(description.digest), "description": value}
+        )
         context.output.document(encode_json(value, indent=2).decode() + "\n", value)
         return
     for block in _blocks(description, form, layers=flags.is_on("layers")):

@@ -48,6 +48,7 @@ def push(context: Context) -> None:
         )
     # The bar must be gone before the result is printed.
     context.reporter.close()
+    context.result(pushed, references=(pushed.reference,), counts_blobs=True)
     file = flags.text("to-tar") or flags.text("to-oci-layout")
     context.output.text(f"Wrote '{pushed.reference}' to {file}" if file else f"Pushed '{pushed.reference}'")
     if pushed.signature is not None:
@@ -77,7 +78,7 @@ def pull(context: Context) -> None:
     flags = context.flags
     policy = _policy(flags)
     with context.session() as session:
-        pull(
+        pulled = pull(
             flags.text("output"),
             session=session,
             image=flags.text("image"),
@@ -90,6 +91,7 @@ def pull(context: Context) -> None:
             layout=flags.text("from-oci-layout"),
             on_event=context.reporter,
         )
+    context.result(pulled, references=(pulled.reference,), counts_blobs=True)
 
 
 def copy(context: Context) -> None:
@@ -236,7 +238,7 @@ def _copy(
     from imgpkg.operations.copy.copy import copy
 
     flags = context.flags
-    copy(
+    copied = copy(
         source,
         session=session,
         source_session=source_session,
@@ -249,6 +251,7 @@ def _copy(
         since=_since(flags),
         on_event=context.reporter,
     )
+    context.result(copied, {"dryRun": False}, references=copied.asked, counts_blobs=True)
 
 
 def _preview(
@@ -262,6 +265,7 @@ def _preview(
 ) -> None:
     from imgpkg.cli.progress import warnings_for
     from imgpkg.operations.copy.preview import preview_copy
+    from imgpkg.operations.jsonform.form import as_json
 
     flags = context.flags
     preview = preview_copy(
@@ -275,7 +279,8 @@ def _preview(
     )
     # The preview of a copy to a file does not read that file: everything counts as missing.
     destination = flags.text("to-repo") or flags.text("to-tar") or flags.text("to-oci-layout")
-    text, value = "".join(rendering.preview_text(preview, destination)), rendering.preview_json(preview)
+    text, value = "".join(rendering.preview_text(preview, destination)), as_json(preview)
+    context.output.result({"dryRun": True, "preview": value})
     # One document has both, since `--json` writes one value.
     if reports:
         from imgpkg.cli.access import report_json, report_text
@@ -300,6 +305,7 @@ def tag_list(context: Context) -> None:
             tar=flags.text("tar"),
             layout=flags.text("from-oci-layout"),
         )
+    context.output.result(listed)
     # Code points sort as the bytes of UTF-8 do, which is the order of Go, and so of the original.
     rows = sorted((tag.name, str(tag.digest) if tag.digest else "") for tag in listed.tags)
     columns = ("Name", "Digest") if digests else ("Name",)
@@ -311,17 +317,22 @@ def tag_resolve(context: Context) -> None:
     from imgpkg.operations.tag import resolve
 
     with context.session() as session:
+        reference = resolve(context.flags.text("image"), session=session)
+    context.result(reference, references=(reference,))
+    if not context.is_quiet:
         # Scripts read the reference with `$(…)`, also where there is no terminal.
-        context.output.block(str(resolve(context.flags.text("image"), session=session)))
+        context.output.block(str(reference))
 
 
 def version(context: Context) -> None:
     """Print the version; with `--verbose` also the version of Python and the deflate encoder."""
     text = f"imgpkg version {VERSION}\n"
-    if context.flags.is_on("verbose"):
+    if context.flags.is_on("verbose") or context.is_document:
         import platform
 
         from imgpkg.content.deflate.gzip import encoder_name
 
-        text += f"python {platform.python_version()}\ndeflate encoder: {encoder_name()}\n"
+        python, encoder = platform.python_version(), encoder_name()
+        context.output.result({"version": VERSION, "python": python, "encoder": encoder})
+        text += f"python {python}\ndeflate encoder: {encoder}\n"
     context.output.block(text)

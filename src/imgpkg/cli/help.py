@@ -18,7 +18,9 @@ def run(context: Context) -> None:
     """Print the help of the named command, or of imgpkg itself."""
     command, unknown = locate(context.flags.words)
     # As in cobra, the help of an unknown command is that of the root.
-    context.output.block(help_of(ROOT if unknown else command))
+    text = help_of(ROOT if unknown else command)
+    context.output.result({"help": text})
+    context.output.block(text)
 
 
 def help_of(command: Command) -> str:

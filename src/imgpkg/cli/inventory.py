@@ -25,6 +25,9 @@ def run(context: Context) -> None:
             repository, session=session, tar=tar, layout=layout, output=output, on_event=context.reporter
         )
     context.reporter.close()
+    if context.is_document:
+        context.output.result({"output": output or None, "inventory": made.document()})
+        return
     if output and not flags.is_on("json"):
         context.output.text(_summary(made, output))
     else:

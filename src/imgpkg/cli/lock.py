@@ -6,17 +6,22 @@ import sys
 from typing import TYPE_CHECKING
 
 from imgpkg.errors import UsageError
+from imgpkg.operations.jsonform.results import (
+    locked_images,
+    resolved_images,
+    rewritten,
+    skipped_images,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imgpkg.bundle.kubernetes import SkippedImage
-    from imgpkg.bundle.lock import ImagesLock, LockedImage
+    from imgpkg.bundle.lock import ImagesLock
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
-    from imgpkg.operations.image_search import DocumentFile, ResolvedImage
+    from imgpkg.operations.image_search import DocumentFile
     from imgpkg.operations.lock import LockResult
-    from imgpkg.operations.rewrite import RewriteResult
 
 _STDIN, _STDOUT = "-", "-"
 
@@ -90,13 +95,20 @@ def _lock(context: Context, files: list[DocumentFile]) -> LockResult:
 def _print(context: Context, result: LockResult) -> None:
     output = context.flags.text("output")
     is_printed = output in ("", _STDOUT)
+    references = [image.reference for image in result.lock.images]
+    context.result(
+        result,
+        {"output": None if is_printed else output},
+        references=references,
+        prints=context.is_document or not is_printed,
+    )
     value = {
-        "images": _images(result.images),
+        "images": resolved_images(result.images),
         "output": "" if is_printed else output,
-        "removed": _locked(result.removed),
-        "skipped": _skipped(result.skipped),
+        "removed": locked_images(result.removed),
+        "skipped": skipped_images(result.skipped),
     }
-    if is_printed or context.flags.is_on("json"):
+    if is_printed or context.is_for_programs:
         context.output.document(result.lock.to_bytes().decode(), value)
     else:
         count = len(result.lock.images)
@@ -117,50 +129,11 @@ def _rewrite(
         strict=flags.is_on("strict"),
         on_event=context.reporter,
     )
-    context.output.document(_text(joined(result.files)), _rewritten(result, locked))
-
-
-def _rewritten(result: RewriteResult, locked: LockResult | None) -> dict[str, object]:
-    documents = [{"file": file.name, "text": _text(file.data)} for file in result.files]
-    value: dict[str, object] = {
-        "documents": documents,
-        "images": _images(result.images),
-        "skipped": _skipped(result.skipped),
-    }
-    return value if locked is None else {**value, "removed": _locked(locked.removed)}
-
-
-def _text(data: bytes) -> str:
-    # Standard output is UTF-8, whatever the file was in; its mark of UTF-8 stays.
-    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8")
-
-
-def _images(images: Iterable[ResolvedImage]) -> list[dict[str, object]]:
-    return [
-        {
-            "reference": image.text,
-            "image": str(image.reference),
-            "digest": image.reference.identifier,
-            "places": [_place(place.file, place.line, place.column) for place in image.places],
-        }
-        for image in images
-    ]
-
-
-def _locked(images: Iterable[LockedImage]) -> list[dict[str, object]]:
-    return [{"image": str(one.reference), "annotations": dict(one.annotations)} for one in images]
-
-
-def _skipped(skipped: Iterable[SkippedImage]) -> list[dict[str, object]]:
-    return [
-        {
-            **_place(one.place.file, one.place.line, one.place.column),
-            "text": one.text,
-            "reason": one.reason,
-        }
-        for one in skipped
-    ]
-
-
-def _place(file: str, line: int, column: int) -> dict[str, object]:
-    return {"file": file, "line": line, "column": column}
+    value = rewritten(result)
+    if locked is not None:
+        value["removed"] = locked_images(locked.removed)
+    places = [] if locked is None else [image.reference for image in locked.lock.images]
+    context.result(
+        value, {"output": flags.text("output") or None}, references=places, prints=context.is_document
+    )
+    context.output.document(text_of(joined(result.files)), value)

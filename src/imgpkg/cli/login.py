@@ -7,18 +7,19 @@ from getpass import getpass
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.helper import Helpers
-from imgpkg.auth.keychain import Credential, format_time
+from imgpkg.auth.keychain import Credential
 from imgpkg.cli.context import read_password
 from imgpkg.cli.output import Table
 from imgpkg.errors import UsageError, printable
 from imgpkg.events import Warned
+from imgpkg.operations.jsonform.form import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
-    from imgpkg.operations.login import IssuedToken, RemovedLogin, StoredLogin
+    from imgpkg.operations.login import RemovedLogin, StoredLogin
 
 
 def login(context: Context) -> None:
@@ -40,7 +41,8 @@ def login(context: Context) -> None:
         )
     for warning in stored.warnings:
         context.reporter(Warned(warning))
-    context.output.document(_stored_text(stored), _stored_document(stored))
+    context.output.result(stored)
+    context.output.document(_stored_text(stored), as_json(stored))
 
 
 def _check_login(flags: Parsed) -> None:
@@ -88,18 +90,6 @@ def _stored_text(stored: StoredLogin) -> str:
     return printable(f"Stored {what} for {stored.registry} in {where}") + "\n"
 
 
-def _stored_document(stored: StoredLogin) -> dict[str, object]:
-    return {
-        "registry": stored.registry,
-        "username": stored.username or None,
-        "file": stored.file,
-        "key": stored.key,
-        "helper": stored.helper or None,
-        "checked": stored.is_checked,
-        "warnings": list(stored.warnings),
-    }
-
-
 def logout(context: Context) -> None:
     """Remove the login, and print what was removed and what still gives a credential."""
     from imgpkg.operations.login import logout
@@ -111,7 +101,8 @@ def logout(context: Context) -> None:
         removed = logout(_word(flags), session=session, authfile=flags.text("authfile"))
     for sentence in removed.left:
         context.reporter(Warned(sentence))
-    context.output.document("".join(_removed_text(removed)), _removed_document(removed))
+    context.output.result(removed)
+    context.output.document("".join(_removed_text(removed)), as_json(removed))
 
 
 def _removed_text(removed: RemovedLogin) -> Iterator[str]:
@@ -123,16 +114,6 @@ def _removed_text(removed: RemovedLogin) -> Iterator[str]:
         yield printable(f"No login for {removed.registry} is in {removed.file}") + "\n"
 
 
-def _removed_document(removed: RemovedLogin) -> dict[str, object]:
-    return {
-        "registry": removed.registry,
-        "file": removed.file,
-        "removedKeys": list(removed.keys),
-        "helper": removed.helper or None,
-        "left": list(removed.left),
-    }
-
-
 def list_logins(context: Context) -> None:
     """Print a table of the known logins, in the order in which they are asked for."""
     from imgpkg.auth.inventory import known_logins
@@ -142,6 +123,7 @@ def list_logins(context: Context) -> None:
     environ = Settings.from_environment().environ
     known = known_logins(environ, Helpers(environ), lambda text: context.reporter(Warned(text)))
     rows = tuple((one.registry, one.username, one.kind, one.source, one.origin) for one in known)
+    context.output.result({"logins": [as_json(one) for one in known]})
     context.output.table(Table("logins", ("Registry", "User", "Kind", "Source", "Origin"), rows))
 
 
@@ -152,19 +134,9 @@ def token(context: Context) -> None:
     flags = context.flags
     with context.session() as session:
         found = get_token(_word(flags), session=session, scopes=flags.texts("scope"))
+    context.output.result(found)
     # Alone on standard output, so that `$(imgpkg auth token …)` works in a header.
-    context.output.document(f"{found.value}\n", _token_document(found))
-
-
-def _token_document(found: IssuedToken) -> dict[str, object]:
-    return {
-        "repository": str(found.repository),
-        "token": found.value,
-        "service": found.service or None,
-        "scopes": list(found.scopes),
-        "granted": None if found.granted is None else list(found.granted),
-        "expiresAt": None if found.ends_at is None else format_time(found.ends_at),
-    }
+    context.output.document(f"{found.value}\n", as_json(found))
 
 
 def _word(flags: Parsed) -> str:

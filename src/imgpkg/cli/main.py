@@ -17,12 +17,14 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.arguments import Parsed, Parser
-from imgpkg.cli.commands import ROOT, children, locate
+from imgpkg.cli.commands import ROOT, children, find, locate
 from imgpkg.errors import (
+    Cancelled,
     ChallengeError,
     CredentialError,
     ImgpkgError,
     InvalidManifest,
+    LocalIOError,
     RegistryError,
     TransportError,
     UsageError,
@@ -31,7 +33,7 @@ from imgpkg.errors import (
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from imgpkg.cli.command import Command
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 # The exit codes of shells for a process that SIGINT (2) or SIGTERM (15) has ended: 128 and its number.
 _INTERRUPTED, _TERMINATED = 130, 143
+_FAILED = 1
 # The userinfo of a URL (RFC 3986 §3.2.1), which may stand in an argument, a file or a response.
 _LOGIN = expression(r"://[^\s/?#@]*@")
 _OPEN, _CLOSE = "([{", ")]}"
@@ -70,8 +73,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(ImgpkgError(_reason(error)), None)
     except KeyboardInterrupt as interruption:
         sys.stderr.write("imgpkg: Error: interrupted\n")
-        return _INTERRUPTED if type(interruption) is KeyboardInterrupt else _TERMINATED
+        return _code_of(interruption)
     return code
+
+
+def _code_of(interruption: KeyboardInterrupt) -> int:
+    return _INTERRUPTED if type(interruption) is KeyboardInterrupt else _TERMINATED
 
 
 def _collect_seldom() -> None:
@@ -98,8 +105,9 @@ def _run(argv: list[str]) -> int:
         if _print_information(command, parsed):
             return 0
         _check_words(command, parsed)
+        _check_form(parsed)
     except UsageError as error:
-        return _report(error, None)
+        return _refuse(command, rest, error)
     # Outside of the `try`: a UsageError of the command itself is written to its output.
     return _execute(command, parsed)
 
@@ -109,14 +117,26 @@ def _print_information(command: Command, parsed: Parsed) -> bool:
     if parsed.is_on("help"):
         from imgpkg.cli.help import help_of
 
-        sys.stdout.write(f"{help_of(command)}\nSucceeded\n")
+        _print("help", parsed, f"{help_of(command)}\nSucceeded\n", {"help": help_of(command)})
         return True
     if command is ROOT and parsed.is_on("version"):
         from imgpkg.version import VERSION
 
-        sys.stdout.write(f"imgpkg version {VERSION}\n\nSucceeded\n")
+        _print("version", parsed, f"imgpkg version {VERSION}\n\nSucceeded\n", {"version": VERSION})
         return True
     return False
+
+
+def _print(name: str, parsed: Parsed, text: str, fields: Mapping[str, object]) -> None:
+    """Print a text, or in its place a document with `fields`, which is that of the command `name`."""
+    if parsed.text("format") != "json":
+        sys.stdout.write(text)
+        return
+    from imgpkg.cli.output import make_output
+
+    output = make_output(parsed, find((), name) or ROOT)
+    output.result(fields)
+    output.finish()
 
 
 def _check_words(command: Command, parsed: Parsed) -> None:
@@ -139,19 +159,38 @@ def _check_words(command: Command, parsed: Parsed) -> None:
             f"command '{command.full_name}' does not accept extra arguments '{without_login(words[0])}'"
         )
     elif not command.handler:
-        _refuse_group(command)
+        _refuse_group(command, parsed)
 
 
-def _refuse_group(command: Command) -> None:
+def _refuse_group(command: Command, parsed: Parsed) -> None:
     """Refuse a group without a subcommand; for the root, print its help first."""
     if command is not ROOT:
         names = ", ".join(child.name for child in children(command.path))
         raise UsageError(f"Use one of available subcommands: {names}")
-    from imgpkg.cli.help import help_of
+    # Standard output is for the one document.
+    if parsed.text("format") != "json":
+        from imgpkg.cli.help import help_of
 
-    sys.stdout.write(f"{help_of(ROOT)}\n")
-    sys.stdout.flush()
+        sys.stdout.write(f"{help_of(ROOT)}\n")
+        sys.stdout.flush()
     raise UsageError("Invalid command - see available commands/subcommands above")
+
+
+def _check_form(parsed: Parsed) -> None:
+    from imgpkg.cli.output import is_document
+
+    is_document(parsed)
+
+
+def _refuse(command: Command, words: Sequence[str], error: UsageError) -> int:
+    """Report a command line that cannot be used, in the form that it asks for as far as it can be read."""
+    code = _report(error, None)
+    if any("json" in word for word in words):
+        from imgpkg.cli.document import is_document_wanted, write_refusal
+
+        if is_document_wanted(command, words):
+            write_refusal(command, error, code)
+    return code
 
 
 def _execute(command: Command, parsed: Parsed) -> int:
@@ -159,7 +198,8 @@ def _execute(command: Command, parsed: Parsed) -> int:
     from imgpkg.cli.output import make_output
 
     # Made before anything can fail, so that an error is written in the form that was asked for.
-    output = make_output(parsed)
+    output = make_output(parsed, command)
+    _observe_notes(parsed.notes, output)
     try:
         context = Context(parsed, output)
         with _terminable(context.stop), context:
@@ -176,10 +216,23 @@ def _execute(command: Command, parsed: Parsed) -> int:
             traceback.print_exc()
         # A full disk or a closed pipe is no defect; `main` reports it.
         if isinstance(error, OSError):
+            if not isinstance(error, BrokenPipeError):
+                output.ended(LocalIOError(_reason(error)), _FAILED)
             raise
         hint = "this is a defect of imgpkg; --debug shows where it happened"
         return _report(ImgpkgError(f"internal error: {type(error).__name__}: {error}", hints=(hint,)), output)
+    except KeyboardInterrupt as interruption:
+        output.ended(Cancelled("interrupted"), _code_of(interruption))
+        raise
     return 0
+
+
+def _observe_notes(notes: Sequence[str], output: Output) -> None:
+    if notes:
+        from imgpkg.events import Warned
+
+        for note in notes:
+            output.observe(Warned(note))
 
 
 def _reason(error: OSError) -> str:
@@ -194,8 +247,8 @@ def _report(error: ImgpkgError, output: Output | None) -> int:
         sys.stderr.write(f"{text}\n")
     else:
         output.error(text, error)
-        output.finish()
-    return 1
+        output.finish(_FAILED)
+    return _FAILED
 
 
 # Errors of a set-up: the cause and the remedy are the first two lines, unbroken.

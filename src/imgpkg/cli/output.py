@@ -14,10 +14,13 @@ from imgpkg.errors import UsageError, printable
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from imgpkg.cli.arguments import Parsed
+    from imgpkg.cli.command import Command
     from imgpkg.errors import ImgpkgError
+    from imgpkg.events import Event
+    from imgpkg.oci.reference import Reference
 
     Document = Mapping[str, object] | Sequence[Mapping[str, object]]
 
@@ -84,12 +87,33 @@ class Output(Protocol):
         """Keep a result for programs only, which is written although an error follows."""
         ...
 
+    def observe(self, event: Event) -> None:
+        """Take note of an event of the operation."""
+        ...
+
+    def result(
+        self,
+        *values: object,
+        references: Iterable[Reference] = (),
+        counts_blobs: bool = False,
+    ) -> None:
+        """Keep what the operation returned, for programs, beside what is written for people.
+
+        A mapping among the `values` has fields of the document itself. `references` are for `--quiet`. With
+        `counts_blobs`, what became of blobs belongs to the result.
+        """
+        ...
+
     def error(self, text: str, error: ImgpkgError) -> None:
         """Write an error: `text`, which describes `error`, to standard error."""
         ...
 
-    def finish(self) -> None:
-        """Write what was kept until the end."""
+    def ended(self, error: ImgpkgError, code: int) -> None:
+        """Take note that the command was ended from outside; `main` writes the text."""
+        ...
+
+    def finish(self, code: int = 0) -> None:
+        """Write what was kept until the end; `code` is the exit code."""
         ...
 
 
@@ -97,8 +121,16 @@ class TextOutput:
     """Writes text as it comes."""
 
     def __init__(
-        self, out: TextIO, err: TextIO, *, terminal: bool, color: bool, columns: Sequence[str]
+        self,
+        out: TextIO,
+        err: TextIO,
+        *,
+        terminal: bool,
+        color: bool,
+        columns: Sequence[str],
+        is_quiet: bool = False,
     ) -> None:
+        self._is_quiet = is_quiet
         self._out = out
         self._err = err
         self._terminal = terminal
@@ -131,6 +163,20 @@ class TextOutput:
     def failure(self, value: Document) -> None:
         """Write nothing: the error is the text."""
 
+    def observe(self, event: Event) -> None:
+        """Do nothing: events for people are shown by the reporter."""
+
+    def result(
+        self,
+        *values: object,  # noqa: ARG002 - for programs
+        references: Iterable[Reference] = (),
+        counts_blobs: bool = False,  # noqa: ARG002 - likewise
+    ) -> None:
+        """Write the references if that is all that is wanted."""
+        if self._is_quiet:
+            for reference in references:
+                self.block(f"{reference}\n")
+
     def error(self, text: str, error: ImgpkgError) -> None:  # noqa: ARG002 - for programs
         """Write an error after all other output, in red when colours are on."""
         self._pad(raw=False)
@@ -144,7 +190,10 @@ class TextOutput:
         self._pad(raw=False)
         self._out.write(self._titled(shown) if self._terminal else _bare_rows(shown))
 
-    def finish(self) -> None:
+    def ended(self, error: ImgpkgError, code: int) -> None:
+        """Do nothing: the text is all."""
+
+    def finish(self, code: int = 0) -> None:  # noqa: ARG002 - for programs
         """Flush standard output."""
         self._out.flush()
 
@@ -234,6 +283,20 @@ class JSONOutput:
         """Keep the value, which is written even after an error."""
         self.value, self.is_failure = value, True
 
+    def observe(self, event: Event) -> None:
+        """Do nothing: the document has no place for events."""
+
+    def result(
+        self,
+        *values: object,
+        references: Iterable[Reference] = (),
+        counts_blobs: bool = False,
+    ) -> None:
+        """Do nothing: the document of `--json` is that of the original, or was kept before."""
+
+    def ended(self, error: ImgpkgError, code: int) -> None:
+        """Do nothing: there is no document of an interruption."""
+
     def error(self, text: str, error: ImgpkgError) -> None:
         """Write the text at once; the document is that of the failure if there is one, or about the error."""
         self.err.write(f"{text}\n")
@@ -257,7 +320,7 @@ class JSONOutput:
             }
         )
 
-    def finish(self) -> None:
+    def finish(self, code: int = 0) -> None:  # noqa: ARG002 - it has no place for it
         """Write the document once, unless it is empty."""
         if self.is_written or not (self.value or self.tables or self.blocks or self.lines):
             return
@@ -277,9 +340,13 @@ class JSONOutput:
         self.out.flush()
 
 
-def make_output(flags: Parsed) -> Output:
+def make_output(flags: Parsed, command: Command) -> Output:
     """Return the output that the flags and the standard streams ask for."""
     columns = flags.texts("column")
+    if is_document(flags):
+        from imgpkg.cli.document import DocumentOutput
+
+        return DocumentOutput(sys.stdout, sys.stderr, command)
     if flags.is_on("json"):
         return JSONOutput(sys.stdout, sys.stderr, columns)
     return TextOutput(
@@ -288,12 +355,21 @@ def make_output(flags: Parsed) -> Output:
         terminal=is_terminal(flags),
         color=flags.is_on("color") and has_color(),
         columns=columns,
+        is_quiet=flags.is_on("quiet"),
     )
 
 
+def is_document(flags: Parsed) -> bool:
+    """Return whether `--format json` asks for the one document; raise UsageError for another form."""
+    form = flags.text("format")
+    if form not in ("text", "json"):
+        raise UsageError(f"--format can only have the following values [text, json], and not {form!r}")
+    return form == "json"
+
+
 def is_terminal(flags: Parsed) -> bool:
-    """Return whether standard output is a terminal, or `--tty` asks to treat it as one."""
-    return flags.is_on("tty") or sys.stdout.isatty()
+    """Return whether standard output is a terminal, or `--tty` asks to treat it as one; not if quiet."""
+    return (flags.is_on("tty") or sys.stdout.isatty()) and not flags.is_on("quiet")
 
 
 def has_color() -> bool:

@@ -64,6 +64,7 @@ class Reporter:
     def __call__(self, event: Event) -> None:
         """Report one event."""
         with self._lock:
+            self._output.observe(event)
             if isinstance(event, Message):
                 self._display.pause()
                 self._output.text(event.text, is_block=event.is_block)

@@ -41,6 +41,7 @@ def run(context: Context) -> None:
     )
     with _until_signal(), server:
         text = f"Serving a registry for demonstrations and tests at {server.url}\n"
+        context.output.result({"url": server.url, "address": server.address})
         context.output.document(text, {"url": server.url, "address": server.address})
         # A script waits for this line before its first request.
         context.output.finish()

@@ -9,9 +9,7 @@ from imgpkg.errors import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from imgpkg.auth.keychain import Decision
     from imgpkg.bundle.inventory import Base
-    from imgpkg.bundle.yaml_writer import Node
     from imgpkg.errors import ImgpkgError
     from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.copy.preview import CopyPreview, PreviewedImage
@@ -90,57 +88,9 @@ def _details(
 def description_yaml(description: Description) -> str:
     """Return the YAML form: the digest of the bundle, then its description."""
     from imgpkg.bundle.yaml_writer import dump
+    from imgpkg.operations.jsonform.descriptions import content_of
 
-    return f"sha: {description.digest}\n{dump({**_bundle(description), **_bases(description.bases)})}"
-
-
-def description_json(description: Description) -> dict[str, Node]:
-    """Return the value of the JSON form, which has the fields of the YAML form."""
-    return {"sha": str(description.digest), **_bundle(description), **_bases(description.bases)}
-
-
-def _bases(bases: Iterable[Base]) -> dict[str, Node]:
-    # New: left out where there is none, so that other descriptions are those of the original.
-    listed: list[Node] = [base.fields() for base in bases]
-    return {"bases": listed} if listed else {}
-
-
-def _bundle(bundle: Description) -> dict[str, Node]:
-    content: dict[str, Node] = {}
-    if bundle.bundles:
-        content["bundles"] = {str(inner.digest): _bundle(inner) for inner in bundle.bundles}
-    if bundle.images:
-        content["images"] = {image.key: _fields(image) for image in bundle.images}
-    document: dict[str, Node] = {
-        "annotations": dict(bundle.annotations),
-        "image": bundle.image,
-        "layers": _layers(bundle.layers),
-        "origin": bundle.origin,
-    }
-    repeated: dict[str, Node] = {"repeated": True} if bundle.is_repeated else {}
-    return {**_filled(document), "content": content, "metadata": {}, **repeated}
-
-
-def _fields(image: ImageInfo) -> dict[str, Node]:
-    return _filled(
-        {
-            "annotations": dict(image.annotations),
-            "error": image.error,
-            "image": image.image,
-            "imageType": image.image_type.value,
-            "layers": _layers(image.layers),
-            "origin": image.origin,
-        }
-    )
-
-
-def _layers(digests: Iterable[Digest]) -> list[Node]:
-    return [{"digest": str(digest)} for digest in digests]
-
-
-def _filled(fields: Mapping[str, Node]) -> dict[str, Node]:
-    # Go omits empty fields that are tagged `omitempty`.
-    return {key: value for key, value in fields.items() if value}
+    return f"sha: {description.digest}\n{dump(content_of(description))}"
 
 
 def description_tree(description: Description) -> Iterator[str]:
@@ -252,55 +202,6 @@ def human(size: int) -> str:
     return decimal(size)
 
 
-def preview_json(preview: CopyPreview) -> dict[str, object]:
-    """Return the report for programs, with sizes in bytes."""
-    return {
-        "images": [
-            {
-                "image": str(image.reference),
-                "tag": image.tag or None,
-                "manifests": image.manifests,
-                "blobs": image.blobs,
-                "size": image.size,
-                "alreadyThere": image.is_there,
-                "attached": _attached_json(image),
-                "destination": str(image.destination) if image.destination is not None else None,
-            }
-            for image in preview.images
-        ],
-        "blobs": preview.blobs,
-        "size": preview.size,
-        "mountableBlobs": preview.mountable,
-        "mountableSize": preview.mountable_size,
-        "leftOut": [
-            {"image": str(left.reference), "layer": str(left.layer.digest), "size": left.layer.size}
-            for left in preview.left_out
-        ],
-        "unselected": [{"image": str(one.reference), "namedBy": one.named_by} for one in preview.unselected],
-        "credentials": [decision_json(decision) for decision in preview.credentials],
-        "verified": [
-            {
-                "image": str(one.reference),
-                "signers": list(one.signers),
-                "predicateTypes": list(one.predicate_types),
-            }
-            for one in preview.verified
-        ],
-        **_bases(preview.bases),
-    }
-
-
-def _attached_json(image: PreviewedImage) -> dict[str, object] | None:
-    attached = image.attached
-    if attached is None:
-        return None
-    return {
-        "kind": attached.kind.value,
-        "subject": str(attached.subject),
-        "artifactType": attached.artifact_type or None,
-    }
-
-
 def error_json(error: ImgpkgError) -> dict[str, object]:
     """Return an error for programs: its text, what became of the credential if it is about one, its hints."""
     refusal = error.refusal
@@ -310,26 +211,3 @@ def error_json(error: ImgpkgError) -> dict[str, object]:
         "remedy": refusal.remedy or None,
     }
     return {"error": str(error), "refusal": said, "hints": list(error.hints)}
-
-
-def decision_json(decision: Decision) -> dict[str, object]:
-    """Return the decision for programs: the credential without its secret, and the result of each source."""
-    winner, credential = decision.winner, decision.credential
-    anonymity = decision.anonymity
-    return {
-        "repository": str(decision.repository),
-        "registry": decision.repository.registry,
-        "wholeRegistry": str(decision.repository) == decision.repository.registry,
-        "credential": {
-            "kind": credential.kind,
-            "username": credential.username or None,
-            "expiresAt": credential.expires_at,
-        },
-        "anonymous": anonymity.value if anonymity else None,
-        "source": winner.source if winner else None,
-        "origin": winner.origin if winner else None,
-        "trail": [
-            {"source": finding.source, "outcome": finding.outcome.value, "detail": finding.detail}
-            for finding in decision.trail
-        ],
-    }

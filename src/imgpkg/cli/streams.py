@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from imgpkg.cli.output import is_document
 from imgpkg.errors import UsageError, local_io
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def check_streams(flags: Parsed) -> None:
     """Raise UsageError for flags that do not fit, and for a terminal."""
     is_output = flags.text("to-tar") == _STREAM
     flag = "--to-tar -" if is_output else "--tar -"
+    if is_output and is_document(flags):
+        raise UsageError(f"Cannot use --format json with {flag}")
     for other in _NOT_WITH_OUTPUT if is_output else _NOT_WITH_INPUT:
         if other in flags.given and flags.values[other]:
             raise UsageError(f"Cannot use --{other} with {flag}")
@@ -49,9 +52,13 @@ def copy_streamed(
     flags = context.flags
     if flags.text("to-tar") == _STREAM:
         reader = source_session or session
-        copy_to_stream(source, _StandardOutput(), session=reader, options=options, on_event=context.reporter)
+        sent = copy_to_stream(
+            source, _StandardOutput(), session=reader, options=options, on_event=context.reporter
+        )
+        # Standard output is the tar file.
+        context.result(references=sent.asked, prints=False)
         return
-    copy_from_stream(
+    copied = copy_from_stream(
         _StandardInput(),
         flags.text("to-repo"),
         session=session,
@@ -59,6 +66,7 @@ def copy_streamed(
         lock_output=flags.text("lock-output"),
         on_event=context.reporter,
     )
+    context.result(copied, {"dryRun": False}, references=copied.asked, counts_blobs=True)
 
 
 class _StandardOutput:

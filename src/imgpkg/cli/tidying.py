@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from imgpkg.cli.output import Table
 from imgpkg.cli.rendering import count_of, error_json, human
-from imgpkg.errors import ImgpkgError, UsageError, local_io, printable
+from imgpkg.errors import ImgpkgError, Several, UsageError, local_io, printable
 from imgpkg.expression import expression
+from imgpkg.operations.jsonform.form import as_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +64,7 @@ def _delete_each(context: Context, parse: Callable[[str], Reference], delete: _D
     # A mistyped reference ends the command before anything is deleted.
     references = {image: parse(image) for image in given}
     results: list[dict[str, object]] = []
+    forms: list[dict[str, object]] = []
     failures: list[ImgpkgError] = []
     gone: set[str] = set()
     with context.session() as session:
@@ -74,12 +76,16 @@ def _delete_each(context: Context, parse: Callable[[str], Reference], delete: _D
                 deleted = delete(session, image, given)
             except ImgpkgError as error:
                 failures.append(error)
-                results.append({"reference": str(reference), "result": "failed", **error_json(error)})
+                failed = {"reference": str(reference), "result": "failed"}
+                results.append({**failed, **error_json(error)})
+                forms.append({**failed, "digest": None, "tags": [], "error": as_json(error)})
                 continue
             gone.update(str(reference.repository.tag(tag)) for tag in deleted.tags)
-            results.append(_document(deleted))
+            results.append(as_json(deleted))
+            forms.append({**as_json(deleted), "error": None})
             # At once, so that a later failure does not hide what is gone.
             context.output.block(_line(deleted))
+    context.output.result({"deletions": forms})
     _finish(context, results, failures)
 
 
@@ -98,11 +104,13 @@ def _finish(context: Context, results: list[dict[str, object]], failures: list[I
     context.output.failure(document)
     if len(results) == 1:
         raise failures[0]
-    raise ImgpkgError(
+    several = Several(
         f"{len(failures)} of {len(results)} could not be deleted",
         lines=tuple(str(error) for error in failures),
         hints=tuple(dict.fromkeys(hint for error in failures for hint in error.hints)),
     )
+    several.errors = tuple(failures)
+    raise several
 
 
 def _line(deleted: Deleted) -> str:
@@ -123,15 +131,6 @@ def _line(deleted: Deleted) -> str:
             return f"Deleted {image}{tags}\n"
         case DeletionOutcome.ABSENT:
             return f"{reference} was not there\n"
-
-
-def _document(deleted: Deleted) -> dict[str, object]:
-    return {
-        "reference": str(deleted.reference),
-        "result": deleted.outcome.value,
-        "digest": None if deleted.digest is None else str(deleted.digest),
-        "tags": list(deleted.tags),
-    }
 
 
 def prune(context: Context) -> None:
@@ -188,7 +187,8 @@ def _list(context: Context, plan: PrunePlan) -> None:
     context.output.table(Table("images", _TITLES, tuple(rows)))
     again = " Run again with --yes to delete them." if plan.removed else ""
     text = f"Would delete {_counted(plan)}.{again}\n{_notes(plan)}{_UNSEEN}"
-    context.output.document(text, _plan_json(plan))
+    context.output.result({"dryRun": True, **as_json(plan), "results": [], "problem": None})
+    context.output.document(text, as_json(plan))
 
 
 def _row(manifest: PlannedManifest, action: str) -> tuple[str, ...]:
@@ -231,7 +231,8 @@ def _carry_out(context: Context, session: Session, plan: PrunePlan) -> None:
         context.output.block(_pruned_line(plan, pruned))
 
     result = carry_out(plan, session=session, on_result=tell)
-    document = {**_plan_json(plan), **_result_json(result)}
+    document = {**as_json(plan), **as_json(result)}
+    context.output.result({"dryRun": False, **document})
     if not result.is_ok:
         context.output.failure(document)
         raise _failure(result)
@@ -268,40 +269,3 @@ def _failure(result: PruneResult) -> ImgpkgError:
         f"{text}: {result.problem}" if result.problem else text,
         hints=result.hints or ("Run the command again: it makes a new plan, and goes on with what is left.",),
     )
-
-
-def _plan_json(plan: PrunePlan) -> dict[str, object]:
-    return {
-        "repository": str(plan.repository),
-        "keep": [_manifest_json(plan, manifest) for manifest in plan.kept],
-        "delete": [_manifest_json(plan, manifest) for manifest in plan.removed],
-        "size": plan.size,
-        "danglingTags": list(plan.dangling),
-        "notes": list(plan.notes),
-    }
-
-
-def _manifest_json(plan: PrunePlan, manifest: PlannedManifest) -> dict[str, object]:
-    return {
-        "image": str(plan.repository.digest(manifest.digest)),
-        "tags": list(manifest.tags),
-        "why": manifest.reason.kind.value,
-        "about": manifest.reason.about or None,
-        "size": manifest.size,
-    }
-
-
-def _result_json(result: PruneResult) -> dict[str, object]:
-    return {
-        "ok": result.is_ok,
-        "results": [
-            {
-                "image": str(result.repository.digest(each.manifest.digest)),
-                "tags": list(each.manifest.tags),
-                "result": each.outcome.value,
-                "reason": each.text or None,
-            }
-            for each in result.manifests
-        ],
-        "problem": result.problem or None,
-    }

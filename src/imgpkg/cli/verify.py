@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.cli.rendering import count_of, human
 from imgpkg.errors import ImgpkgError, UsageError, printable
+from imgpkg.operations.jsonform.reports import verified
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,10 +31,11 @@ def run(context: Context) -> None:
         report = verify(**given, session=session, on_event=context.reporter)
     # The bar must be gone before the result is printed.
     context.reporter.close()
-    context.output.document("".join(_lines(report)), _document(report))
+    context.output.document("".join(_lines(report)), verified(report))
+    context.output.result({"report": verified(report)})
     if not report.is_ok:
         # The document is written with `--json` although the command fails.
-        context.output.failure(_document(report))
+        context.output.failure(verified(report))
         raise ImgpkgError(f"{count_of(len(report.defects), 'defect')} in {report.subject}", hints=(_REMEDY,))
 
 
@@ -83,29 +85,3 @@ def _of(names: tuple[str, ...]) -> str:
     more = len(names) - _MOST_NAMED
     shown = ", ".join(map(printable, names[:_MOST_NAMED]))
     return f", named by {shown}{f' and {more} more' if more > 0 else ''}"
-
-
-def _document(report: IntegrityReport) -> dict[str, object]:
-    return {
-        "ok": report.is_ok,
-        "subject": report.subject,
-        "roots": [str(root) for root in report.roots],
-        "manifests": report.manifests,
-        "blobs": report.blobs,
-        "size": report.size,
-        "defects": [
-            {
-                "kind": defect.kind.value,
-                "subject": defect.subject,
-                "reason": defect.reason,
-                "namedBy": list(defect.named_by),
-            }
-            for defect in report.defects
-        ],
-        "leftOut": [
-            {"digest": str(layer.digest), "namedBy": list(layer.named_by)} for layer in report.left_out
-        ],
-        "reliedOn": [str(digest) for digest in report.relied_on],
-        "unreferenced": [str(digest) for digest in report.unreferenced],
-        "dangling": list(report.dangling),
-    }

@@ -6,7 +6,8 @@ ImgpkgError                     base class of all exceptions of the package
 ├── InvalidManifest             bytes that are not a manifest, index or image configuration
 ├── InvalidDocument             a Kubernetes document, values file or inventory that cannot be used
 │   └── InvalidLock             an invalid lock file, bundle file or locations file
-├── Unresolved                  image references that were not resolved to digests
+├── Several                     several parts of an operation failed, each with an error of its own
+│   └── Unresolved              image references that were not resolved to digests
 ├── InvalidSettings             an environment variable, file or option with an invalid value
 ├── CredentialError             a credential source failed, and the next one must not be used instead
 ├── TransportError              the request did not complete: there is no response
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from imgpkg.errors.details import Diagnostic as Diagnostic
     from imgpkg.errors.details import Refusal as Refusal
     from imgpkg.errors.details import RefusalKind as RefusalKind
+    from imgpkg.errors.details import SourceAnswer as SourceAnswer
 
 # Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
 # and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
@@ -89,10 +91,12 @@ class ImgpkgError(Exception):
 
     `lines` are further lines of the text, and `hints` whole sentences on what to do next. `context` is what
     was being done, outermost first; `doing` adds to it. `refusal` is about the credential of the
-    request; None for errors that are not about one.
+    request; None for errors that are not about one. `trail` is what each credential source answered for it,
+    and is there once somebody has looked at the refusal or the hints.
     """
 
     _refusal: imgpkg.errors.Refusal | None = None
+    trail: tuple[imgpkg.errors.SourceAnswer, ...] = ()
     _explain: Callable[[], None] | None = None
 
     def __init__(self, message: str, *, hints: tuple[str, ...] = (), lines: tuple[str, ...] = ()) -> None:
@@ -182,10 +186,14 @@ class InvalidLock(InvalidDocument):
     """An invalid lock file, bundle file or locations file."""
 
 
-class Unresolved(ImgpkgError):
-    """Image references that were not resolved to digests; `errors` has the reason for each, in order."""
+class Several(ImgpkgError):
+    """Several parts of an operation failed; `errors` has the reason for each, in order."""
 
     errors: tuple[ImgpkgError, ...] = ()
+
+
+class Unresolved(Several):
+    """Image references that were not resolved to digests."""
 
 
 class InvalidSettings(ImgpkgError, ValueError):
@@ -375,7 +383,7 @@ if not TYPE_CHECKING:
     # With a module `__getattr__`, type checkers would accept any name.
 
     def __getattr__(name: str) -> object:
-        if name not in {"Diagnostic", "Refusal", "RefusalKind"}:
+        if name not in {"Diagnostic", "Refusal", "RefusalKind", "SourceAnswer"}:
             raise AttributeError(f"module 'imgpkg.errors' has no attribute {name!r}")
         from imgpkg.errors import details
 

@@ -31,6 +31,18 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceAnswer:
+    """What one credential source answered: `outcome` is matched, no match, not applicable or failed.
+
+    `detail` names the variable, file or program; no secret is in it.
+    """
+
+    source: str
+    outcome: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnostic:
     """An entry of the `errors` list in a response (distribution-spec, "Error Codes").
 

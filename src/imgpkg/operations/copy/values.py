@@ -186,6 +186,7 @@ class CopyResult:
     """The result of a copy: `images` in ascending order of their sources, with the root bundle as `bundle`.
 
     `bundles` are all root bundles. With several sources there is no `bundle`, but one or more of these.
+    `asked` are the copies of what was asked for: bundles and images, or the images of a lock.
 
     `left_out` are the non-distributable layers that were not copied, `unselected` the images that bundles and
     locks name and that were not selected. `verified` is what was verified by a signature, if there was a
@@ -199,6 +200,7 @@ class CopyResult:
     bundles: tuple[Copied, ...] = ()
     bases: tuple[imgpkg.Base, ...] = ()
     unselected: tuple[Unselected, ...] = ()
+    asked: tuple[Reference, ...] = ()
 
 
 class Log:
@@ -260,7 +262,26 @@ def result_of(collected: Collected, plan: TransferPlan, places: Places | None) -
         plan.left_out,
         bundles=tuple(bundles.values()),
         unselected=collected.unselected,
+        asked=_asked(collected, bundle, everything),
     )
+
+
+def _asked(
+    collected: Collected, bundle: Copied | None, everything: tuple[Copied, ...]
+) -> tuple[Reference, ...]:
+    """Return the copies of what was asked for, each once."""
+    if bundle is not None:
+        return (bundle.destination,)
+    if collected.images_lock is None:
+        # An image with several tags, or a file of which nothing is known.
+        found = (copied.destination for copied in everything if copied.attached is None)
+        return tuple(dict.fromkeys(found))
+    by_source = {copied.source: copied.destination for copied in everything}
+    by_digest = {copied.destination.digest: copied.destination for copied in everything}
+    places = (
+        by_source.get(one.reference) or by_digest.get(one.digest) for one in collected.images_lock.images
+    )
+    return tuple(dict.fromkeys(place for place in places if place is not None))
 
 
 def report_left_out(plan: TransferPlan, options: CopyOptions, log: Log, places: Places | None) -> None:

@@ -33,7 +33,7 @@ def explain(error: ImgpkgError, case: Case, evidence: Evidence | None, *, has_se
         refusal = refusal_of(case, evidence)
     elif isinstance(error, UnusableCredential):
         refusal = unusable_here(case)
-    error.refusal = refusal
+    error.refusal, error.trail = refusal, case.decision.answers
     if isinstance(error, NotFound):
         error.hints = (*error.hints, *_if_private(refusal))
         return

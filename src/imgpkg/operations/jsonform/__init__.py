@@ -1,0 +1,1 @@
+"""The JSON forms of results and errors: what `--format json` writes, and `imgpkg.as_json` returns."""
