@@ -12,6 +12,7 @@ pictures:
 
 # The site, in site/: open site/index.html, no server is needed.
 docs:
+	@tools/servers.sh docs
 	@tools/venv.sh docs
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 

@@ -135,6 +135,22 @@ def test_the_first_commands_of_the_readme_work(places, session, tmp_path):
     assert places(f"{INSIDE}/team/bundle@{image.digest}") in inside
 
 
+def test_the_first_commands_of_the_home_page_work(places, session, tmp_path):
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"])
+    (tmp_path / "bundle/.imgpkg").mkdir(parents=True)
+    ImagesLock((LockedImage(image),)).write(tmp_path / "bundle/.imgpkg/images.yml")
+    (text,) = blocks(ROOT / "docs/index.md", "console")
+    install, login, *lines = [line.removeprefix("$ ") for line in text.splitlines()]
+    # As in the README: the one changes the machine, the other one asks at a terminal.
+    assert (install, login.split()[:3]) == ("pipx install imgpkg-py", ["imgpkg", "auth", "login"])
+    for line in lines:
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), line
+    inside = ImagesLock.from_path(tmp_path / "bundle-inside/.imgpkg/images.yml")
+    assert [str(each.reference) for each in inside.images] == [places(f"{INSIDE}/apps/bundle@{image.digest}")]
+
+
 def test_the_way_into_an_air_gapped_network_works(places, session, tmp_path):
     section = (
         (ROOT / "README.md").read_text().partition("## Into an air-gapped network")[2].partition("\n## ")[0]

@@ -1,12 +1,14 @@
 #!/bin/sh
 # Install the real servers and clients that the tests run against, where they are missing; with `slow` also the
-# browser and the formatters of manual pages that only slow tests use.
+# browser and the formatters of manual pages that only slow tests use; with `docs` only what draws flowcharts.
 set -eu
 missing=
-command -v docker-registry >/dev/null || missing="$missing docker-registry"
-command -v htpasswd >/dev/null || missing="$missing apache2-utils"
 command -v dot >/dev/null || missing="$missing graphviz"
-command -v skopeo >/dev/null || missing="$missing skopeo"
+if [ "${1:-}" != docs ]; then
+    command -v docker-registry >/dev/null || missing="$missing docker-registry"
+    command -v htpasswd >/dev/null || missing="$missing apache2-utils"
+    command -v skopeo >/dev/null || missing="$missing skopeo"
+fi
 if [ "${1:-}" = slow ]; then
     command -v chromium >/dev/null || missing="$missing chromium"
     command -v groff >/dev/null || missing="$missing groff-base"

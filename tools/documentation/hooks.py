@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 # mkdocs loads this file by its path; the modules beside it are imported by their names.
 sys.path.insert(0, str(ROOT))
 
-from tools.documentation import code_links, command_pages, library_pages, outside  # noqa: E402 - the path has to be known first
+from tools.documentation import code_links, command_pages, flowcharts, library_pages, outside  # noqa: E402 - the path has to be known first
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,10 +76,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
-    """Let links to files outside of `docs/` lead to the pages that are made of them."""
+    """Draw flowcharts, and let links to files outside of `docs/` lead to the pages that are made of them."""
     place = page.file.src_uri
     if place not in _documents:
         return markdown
+    markdown = flowcharts.drawn(markdown)
     return outside.with_links_of_the_site(markdown, _documents[place], place)
 
 
