@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from imgpkg.content.deflate.gzip import open_writer
+from imgpkg.content.deflate.gzip import open_writer, slowness
 from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.writer import BLOCK, END, FILE, FOLDER, member_header, padded
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import LocalIOError, UsageError, doing, local_io
-from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, silent
+from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, Warned, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 
@@ -183,7 +183,10 @@ def pack_layer(
     LocalIOError.
     """
     entries = list_entries(inputs, exclusions)
-    on_event(PackStarted(sum(entry.size for entry in entries)))
+    size = sum(entry.size for entry in entries)
+    on_event(PackStarted(size))
+    if encoder is None and (warning := slowness(size)):
+        on_event(Warned(warning))
     with _temporary_file() as (file, shown):
         with ExitStack() as threads:
             layer = _LayerWriter(file, shown, threads, encoder)
@@ -245,7 +248,7 @@ class _LayerWriter:
         self._size = 0
         self._compressed = hashlib.sha256()
         self._tar = hashlib.sha256()
-        self._gzip = open_writer(self, encoder)
+        self._gzip = threads.enter_context(open_writer(self, encoder))
 
     def write(self, data: bytes) -> None:
         """Write compressed bytes; called by the gzip writer."""

@@ -1,4 +1,4 @@
-"""Where nothing compiles, the package installs all the same and packs with the readable encoder."""
+"""Where nothing compiles, the package installs all the same and packs with the portable encoder."""
 
 from __future__ import annotations
 

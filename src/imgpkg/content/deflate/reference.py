@@ -1,7 +1,8 @@
-"""The readable deflate encoder (RFC 1951), whose output `_deflate.c` must equal byte for byte.
+"""The readable deflate encoder (RFC 1951), whose output the fast ones must equal byte for byte.
 
-The digest of a layer is that of its compressed bytes, so these bytes must never change with the version of
-zlib, of Python or of this package. That is why neither encoder uses zlib.
+The fast ones are `_deflate.c` and, where nothing was compiled, `portable.py`. The digest of a layer is that
+of its compressed bytes, so these bytes must never change with the version of zlib, of Python or of this
+package. That is why no encoder uses zlib.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ BLOCK = 65535
 REPEAT, ZEROS, MANY_ZEROS = 16, 17, 18
 
 # The original stores blocks of fewer bytes, or searches no matches in them.
-_STORED_BELOW, _HUFFMAN_BELOW = 17, 128
-_LITERALS, _DISTANCES = 286, 30
-_END_OF_BLOCK, _FIRST_LENGTH = 256, 257
-_MAX_LENGTH, _MAX_CODE_LENGTH = 15, 7
-_FEWEST_CODES = 4
-_DYNAMIC = 4
+STORED_BELOW, HUFFMAN_BELOW = 17, 128
+LITERALS, DISTANCES = 286, 30
+END_OF_BLOCK, FIRST_LENGTH = 256, 257
+MAX_LENGTH, MAX_CODE_LENGTH = 15, 7
+FEWEST_CODES = 4
+DYNAMIC = 4
 # Adding to a long integer copies it, so bits become bytes early.
 _FLUSH_BITS = 1 << 12
 
-_LENGTH_EXTRA = (0,) * 8 + tuple(bits for bits in range(1, 6) for _ in range(4)) + (0,)
-_DISTANCE_EXTRA = (0, 0, *(bits for bits in range(14) for _ in range(2)))
-_RUN_EXTRA = {REPEAT: 2, ZEROS: 3, MANY_ZEROS: 7}
-_CODE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
+LENGTH_EXTRA = (0,) * 8 + tuple(bits for bits in range(1, 6) for _ in range(4)) + (0,)
+DISTANCE_EXTRA = (0, 0, *(bits for bits in range(14) for _ in range(2)))
+RUN_EXTRA = {REPEAT: 2, ZEROS: 3, MANY_ZEROS: 7}
+CODE_ORDER = (16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15)
 _LONGEST_REPEAT, _SHORTEST_REPEAT = 6, 3
 _MOST_ZEROS, _FEWEST_MANY = 138, 11
 _TRIVIAL = 2
@@ -46,8 +47,8 @@ def _bases(first: int, extra: Sequence[int]) -> tuple[int, ...]:
 
 
 # RFC 1951 section 3.2.5 has a separate symbol for the length 258.
-_LENGTH_BASE = (*_bases(3, _LENGTH_EXTRA)[:-1], 258)
-_DISTANCE_BASE = _bases(1, _DISTANCE_EXTRA)
+LENGTH_BASE = (*_bases(3, LENGTH_EXTRA)[:-1], 258)
+DISTANCE_BASE = _bases(1, DISTANCE_EXTRA)
 
 
 def _symbols(bases: Sequence[int], largest: int) -> list[int]:
@@ -58,15 +59,15 @@ def _symbols(bases: Sequence[int], largest: int) -> list[int]:
     return symbols
 
 
-_LENGTH_SYMBOL = _symbols(_LENGTH_BASE, 258)
-_DISTANCE_SYMBOL = _symbols(_DISTANCE_BASE, REACH)
+LENGTH_SYMBOL = _symbols(LENGTH_BASE, 258)
+DISTANCE_SYMBOL = _symbols(DISTANCE_BASE, REACH)
 
 
 class ReferenceEncoder:
     """Compress a stream; the bytes do not depend on the sizes of the pieces that it comes in."""
 
     def __init__(self) -> None:
-        self._bits = _Bits()
+        self._bits = Bits()
         self._matcher = Matcher()
         self._waiting = bytearray()
         self._is_finished = False
@@ -87,8 +88,7 @@ class ReferenceEncoder:
         if self._waiting:
             self._put_block(bytes(self._waiting))
             self._waiting.clear()
-        self._bits.put(1, 3)
-        self._bits.put_bytes(b"\0\0\xff\xff")
+        self._bits.put_end()
         return self._bits.taken()
 
     def _check_open(self) -> None:
@@ -96,9 +96,9 @@ class ReferenceEncoder:
             raise ValueError("the encoder is finished")
 
     def _put_block(self, block: bytes) -> None:
-        if len(block) < _STORED_BELOW:
-            self._put_stored(block)
-        elif len(block) < _HUFFMAN_BELOW:
+        if len(block) < STORED_BELOW:
+            self._bits.put_stored(block)
+        elif len(block) < HUFFMAN_BELOW:
             self._put_huffman(block, _HuffmanBlock(block, is_plain=True))
         else:
             tokens = self._matcher.tokens(block)
@@ -107,21 +107,16 @@ class ReferenceEncoder:
             self._put_huffman(block, _HuffmanBlock(block if is_plain else tokens, is_plain=is_plain))
         self._matcher.advance(block)
 
-    def _put_stored(self, block: bytes) -> None:
-        self._bits.put(0, 3)
-        size = len(block)
-        self._bits.put_bytes(size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + block)
-
     def _put_huffman(self, block: bytes, coded: _HuffmanBlock) -> None:
         size = coded.size
         if (len(block) + 5) * 8 < size + (size >> 4):
-            self._put_stored(block)
+            self._bits.put_stored(block)
             return
         coded.write_codes(self._bits)
         coded.write(self._bits)
 
 
-class _Bits:
+class Bits:
     """Pack bits into bytes, from the low end of each byte (RFC 1951 section 3.1.1)."""
 
     def __init__(self) -> None:
@@ -130,6 +125,7 @@ class _Bits:
         self._count = 0
 
     def put(self, value: int, count: int) -> None:
+        """Add the low `count` bits of `value`; the others are zero."""
         self._bits |= value << self._count
         self._count += count
         if self._count >= _FLUSH_BITS:
@@ -140,6 +136,17 @@ class _Bits:
         self._count += -self._count % 8
         self._flush()
         self._done += data
+
+    def put_stored(self, block: bytes) -> None:
+        """Add a block that is stored as it is (RFC 1951 section 3.2.4)."""
+        self.put(0, 3)
+        size = len(block)
+        self.put_bytes(size.to_bytes(2, "little") + (size ^ 0xFFFF).to_bytes(2, "little") + block)
+
+    def put_end(self) -> None:
+        """Add an empty block that is the last one."""
+        self.put(1, 3)
+        self.put_bytes(b"\0\0\xff\xff")
 
     def taken(self) -> bytes:
         """Return the complete bytes and remove them."""
@@ -163,7 +170,7 @@ class _Code:
         self.words = code_words(self.lengths)
         self.size = sum(count * length for count, length in zip(frequencies, self.lengths, strict=True))
 
-    def put(self, symbol: int, bits: _Bits) -> None:
+    def put(self, symbol: int, bits: Bits) -> None:
         bits.put(self.words[symbol], self.lengths[symbol])
 
 
@@ -176,15 +183,15 @@ class _HuffmanBlock:
 
     @cached_property
     def frequencies(self) -> tuple[list[int], list[int]]:
-        literals, distances = [0] * _LITERALS, [0] * _DISTANCES
+        literals, distances = [0] * LITERALS, [0] * DISTANCES
         for token in self.tokens:
             if token <= LAST_LITERAL:
                 literals[token] += 1
             else:
                 length, distance = length_and_distance(token)
-                literals[_FIRST_LENGTH + _LENGTH_SYMBOL[length]] += 1
-                distances[_DISTANCE_SYMBOL[distance]] += 1
-        literals[_END_OF_BLOCK] = 1
+                literals[FIRST_LENGTH + LENGTH_SYMBOL[length]] += 1
+                distances[DISTANCE_SYMBOL[distance]] += 1
+        literals[END_OF_BLOCK] = 1
         # A code must have at least one word, even if the block has no match.
         if not any(distances):
             distances[0] = 1
@@ -192,17 +199,17 @@ class _HuffmanBlock:
 
     @cached_property
     def literals(self) -> _Code:
-        return _Code(self.frequencies[0], _MAX_LENGTH)
+        return _Code(self.frequencies[0], MAX_LENGTH)
 
     @cached_property
     def distances(self) -> _Code:
-        return _Code(self.frequencies[1], _MAX_LENGTH)
+        return _Code(self.frequencies[1], MAX_LENGTH)
 
     @cached_property
     def counts(self) -> tuple[int, int]:
         """The numbers of literal and of distance lengths to write, without unused symbols at the end."""
-        literals = _FIRST_LENGTH if self.is_plain else _used(self.frequencies[0])
-        return literals, _used(self.frequencies[1])
+        literals = FIRST_LENGTH if self.is_plain else used_symbols(self.frequencies[0])
+        return literals, used_symbols(self.frequencies[1])
 
     @cached_property
     def runs(self) -> list[tuple[int, int]]:
@@ -211,56 +218,57 @@ class _HuffmanBlock:
 
     @cached_property
     def run_frequencies(self) -> list[int]:
-        counts = [0] * len(_CODE_ORDER)
+        counts = [0] * len(CODE_ORDER)
         for symbol, _ in self.runs:
             counts[symbol] += 1
         return counts
 
     @cached_property
     def codes(self) -> _Code:
-        return _Code(self.run_frequencies, _MAX_CODE_LENGTH)
+        return _Code(self.run_frequencies, MAX_CODE_LENGTH)
 
     @cached_property
     def code_count(self) -> int:
-        return max(_FEWEST_CODES, _used([self.codes.lengths[symbol] for symbol in _CODE_ORDER]))
+        return max(FEWEST_CODES, used_symbols([self.codes.lengths[symbol] for symbol in CODE_ORDER]))
 
     @property
     def size(self) -> int:
         """The estimated size in bits, without the extra bits of matches, to choose the kind of block."""
-        extra = sum(self.run_frequencies[symbol] * bits for symbol, bits in _RUN_EXTRA.items())
+        extra = sum(self.run_frequencies[symbol] * bits for symbol, bits in RUN_EXTRA.items())
         header = 3 + 5 + 5 + 4 + 3 * self.code_count
         return header + self.codes.size + self.literals.size + self.distances.size + extra
 
-    def write_codes(self, bits: _Bits) -> None:
+    def write_codes(self, bits: Bits) -> None:
         literals, distances = self.counts
-        bits.put(_DYNAMIC, 3)
-        bits.put(literals - _FIRST_LENGTH, 5)
+        bits.put(DYNAMIC, 3)
+        bits.put(literals - FIRST_LENGTH, 5)
         bits.put(distances - 1, 5)
-        bits.put(self.code_count - _FEWEST_CODES, 4)
-        for symbol in _CODE_ORDER[: self.code_count]:
+        bits.put(self.code_count - FEWEST_CODES, 4)
+        for symbol in CODE_ORDER[: self.code_count]:
             bits.put(self.codes.lengths[symbol], 3)
         for symbol, value in self.runs:
             self.codes.put(symbol, bits)
-            bits.put(value, _RUN_EXTRA.get(symbol, 0))
+            bits.put(value, RUN_EXTRA.get(symbol, 0))
 
-    def write(self, bits: _Bits) -> None:
+    def write(self, bits: Bits) -> None:
         for token in self.tokens:
             if token <= LAST_LITERAL:
                 self.literals.put(token, bits)
             else:
                 self._write_match(*length_and_distance(token), bits)
-        self.literals.put(_END_OF_BLOCK, bits)
+        self.literals.put(END_OF_BLOCK, bits)
 
-    def _write_match(self, length: int, distance: int, bits: _Bits) -> None:
-        symbol = _LENGTH_SYMBOL[length]
-        self.literals.put(_FIRST_LENGTH + symbol, bits)
-        bits.put(length - _LENGTH_BASE[symbol], _LENGTH_EXTRA[symbol])
-        symbol = _DISTANCE_SYMBOL[distance]
+    def _write_match(self, length: int, distance: int, bits: Bits) -> None:
+        symbol = LENGTH_SYMBOL[length]
+        self.literals.put(FIRST_LENGTH + symbol, bits)
+        bits.put(length - LENGTH_BASE[symbol], LENGTH_EXTRA[symbol])
+        symbol = DISTANCE_SYMBOL[distance]
         self.distances.put(symbol, bits)
-        bits.put(distance - _DISTANCE_BASE[symbol], _DISTANCE_EXTRA[symbol])
+        bits.put(distance - DISTANCE_BASE[symbol], DISTANCE_EXTRA[symbol])
 
 
-def _used(counts: Sequence[int]) -> int:
+def used_symbols(counts: Sequence[int]) -> int:
+    """Return how many symbols there are up to the last one that is used."""
     return max(index for index, count in enumerate(counts) if count) + 1
 
 
