@@ -61,11 +61,13 @@ if TYPE_CHECKING:
     from imgpkg.events import Transfer as Transfer
     from imgpkg.events import TransferCounter as TransferCounter
     from imgpkg.events import Warned as Warned
+    from imgpkg.oci.cut import Cut as Cut
     from imgpkg.oci.descriptor import Descriptor as Descriptor
     from imgpkg.oci.descriptor import Digest as Digest
     from imgpkg.oci.descriptor import Readable as Readable
     from imgpkg.oci.manifest import ImageConfig as ImageConfig
     from imgpkg.oci.manifest import Manifest as Manifest
+    from imgpkg.oci.platform import Platform as Platform
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
     from imgpkg.operations.attachments import Attached as Attached
@@ -181,6 +183,7 @@ _HOMES = {
     "DefectKind": "operations.integrity.report",
     "Deleted": "operations.delete",
     "DeletionOutcome": "operations.delete",
+    "Cut": "oci.cut",
     "Description": "operations.description",
     "Descriptor": "oci.descriptor",
     "Digest": "oci.descriptor",
@@ -221,6 +224,7 @@ _HOMES = {
     "Placement": "bundle.placement",
     "Planned": "events",
     "PlannedManifest": "operations.prune.plan",
+    "Platform": "oci.platform",
     "Policy": "trust.policy",
     "PolicyRule": "trust.policy",
     "Position": "bundle.yaml_text",

@@ -16,6 +16,8 @@ from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
     from imgpkg.bundle.image import Reader, Starter
+    from imgpkg.bundle.locations import ImageLocations
+    from imgpkg.oci.cut import Cut
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
 
@@ -39,6 +41,7 @@ class Member:
     `image` is None where the locations record says that the image is not a bundle: it was not fetched. It is
     also None, and `is_there` false, where a tar file or layout has the bundle without this image, or a
     registry, and where it was not chosen.
+    `cut` is set where a copy has put a part of an index.
     `bundle` is set when the image is a bundle. All members with the same digest share one object; it is left
     out of `repr` and `==`, because the number of paths through nested bundles can grow exponentially.
     """
@@ -48,6 +51,7 @@ class Member:
     image: Image | None = None
     bundle: Bundle | None = field(default=None, repr=False, compare=False)
     is_there: bool = True
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,7 @@ def walk(
     has: Callable[[Reference], bool] = is_anywhere,
     chooses: Chooses = choose_all,
     may_lack: bool = False,
+    elsewhere: ImageLocations | None = None,
 ) -> Bundle:
     """Read the bundle `root` and everything that it names, at any depth; each manifest is requested once.
 
@@ -159,11 +164,12 @@ def walk(
     `expect` before the images of each level, with the number of images that are known by then. What `has`
     returns False for is not requested, and its member is not there; likewise what is not one of those that
     `chooses` accepts, and with `may_lack` what cannot be read and was left out when its bundle was copied.
-    Raises NotABundle, InvalidLock, or an error of the registry, with the path to the failing bundle in front.
+    `elsewhere` is the record for bundles that have none. Raises NotABundle, InvalidLock, or an error of the
+    registry, with the path to the failing bundle in front.
     """
     if not root.image.is_bundle:
         raise NotABundle("Not a Bundle")
-    choice = _Choice(has, chooses, may_lack)
+    choice = _Choice(has, chooses, may_lack, elsewhere)
     return _Traversal(client, workers, approach, expect, choice).bundle(root)
 
 
@@ -174,6 +180,7 @@ class _Choice:
     has: Callable[[Reference], bool]
     chooses: Chooses
     may_lack: bool
+    elsewhere: ImageLocations | None
 
 
 class _Traversal:
@@ -312,24 +319,32 @@ class _Traversal:
         check_depth(image.reference, depth)
         if image.reference not in done:
             read = self._read[image.reference]
+            record = self._record(read)
+            cuts = record.cuts() if record is not None else {}
             members, height = [], 0
             for here, locked in self._places(read):
                 found, inner = self._found[here], None
                 if found is not None and found.is_bundle and self._choice.chooses(locked):
                     inner, below = self._assemble(found, done, depth + 1)
                     height = max(height, below + 1)
-                members.append(self._member(here, locked, inner))
+                members.append(self._member(here, locked, inner, cuts.get(locked.digest)))
             # The height is stored, so that the check of depth does not visit a shared bundle again.
             done[image.reference] = Bundle(image, read.lock, read.locations, tuple(members)), height
         bundle, height = done[image.reference]
         check_depth(image.reference, depth + height)
         return bundle, height
 
-    def _member(self, here: Reference, locked: LockedImage, inner: Bundle | None) -> Member:
+    def _member(self, here: Reference, locked: LockedImage, inner: Bundle | None, cut: Cut | None) -> Member:
         if here in self._absent or not self._choice.chooses(locked):
             return Member(locked, locked.reference, is_there=False)
         found = self._found[here]
-        return Member(locked, found.reference if found is not None else here, found, inner)
+        reference = found.reference if found is not None else here
+        # It may have been found as a whole where the lock names it.
+        is_cut = cut is not None and reference.digest == cut.result.digest
+        return Member(locked, reference, found, inner, cut=cut if is_cut else None)
+
+    def _record(self, read: _Documents) -> ImageLocations | None:
+        return self._choice.elsewhere if read.locations is None else read.locations.record
 
     def _places(self, read: _Documents) -> list[tuple[Reference, LockedImage]]:
         """Return the images of the lock, one per digest, with the references where a copy has put them.
@@ -337,7 +352,8 @@ class _Traversal:
         That is the bundle's repository, unless its record says otherwise.
         """
         repository = read.image.reference.repository
-        places = read.locations.record.places() if read.locations is not None else {}
+        record = self._record(read)
+        places = record.places() if record is not None else {}
         images = distinct(read.lock, self._choice.chooses)
         return [(places.get(image.digest) or repository.digest(image.digest), image) for image in images]
 

@@ -56,9 +56,12 @@ def fetch_locations(client: Reader, bundle: Image) -> FoundLocations | None:
     Raises InvalidLock or UnpackError for a damaged record, or an error of the registry.
     """
     digest = bundle.manifest.digest
-    return _fetch_record(client, bundle, locations_tag(digest)) or _fetch_record(
-        client, bundle, places_tag(digest)
-    )
+    return _fetch_record(client, bundle, locations_tag(digest)) or fetch_places(client, bundle)
+
+
+def fetch_places(client: Reader, bundle: Image) -> FoundLocations | None:
+    """Fetch the record of a `bundle` whose images are not all as a whole in its repository."""
+    return _fetch_record(client, bundle, places_tag(bundle.manifest.digest))
 
 
 def _fetch_record(client: Reader, bundle: Image, tag: str) -> FoundLocations | None:

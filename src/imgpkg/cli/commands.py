@@ -183,6 +183,11 @@ COPY = Command(
         ),
         switch("repo-based-tags", "Include the name of the original repository in the tags of the copies"),
         *SELECTION,
+        texts(
+            "platform",
+            "Copy only these platforms of indexes, such as linux/amd64,linux/arm64/v8; the indexes get other "
+            "digests",
+        ),
         switch("attachments", "Also copy all signatures, attestations, SBOMs and referrers of each image"),
         switch("cosign-signatures", "Also copy the cosign signatures of each image"),
         switch("referrers", "Also copy what refers to an image as its subject (OCI referrers)"),

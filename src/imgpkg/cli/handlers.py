@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.selection import Selection
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
+    from imgpkg.oci.platform import Platform
     from imgpkg.operations.check import AccessReport
     from imgpkg.operations.copy.values import CopyOptions, CopySource
     from imgpkg.session import Session
@@ -154,7 +155,17 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         split=size_of(flags.text("split"), "split"),
         placement=_placement(flags),
         selection=_selection(flags),
+        platforms=_platforms(flags),
     )
+
+
+def _platforms(flags: Parsed) -> tuple[Platform, ...]:
+    texts = flags.texts("platform")
+    if not texts:
+        return ()
+    from imgpkg.oci.platform import parse_platforms
+
+    return parse_platforms(texts)
 
 
 def _placement(flags: Parsed) -> Placement | None:

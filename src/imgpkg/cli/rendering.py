@@ -69,6 +69,9 @@ def _described_image(image: ImageInfo, entry: str, *, layers: bool) -> Iterator[
         return
     if image.image_type is ImageType.IMAGE:
         yield f"{entry}  Origin: {image.origin}\n"
+    if image.cut_from:
+        yield f"{entry}  Cut From: {image.cut_from}\n"
+        yield f"{entry}  Platforms: {printable(', '.join(image.platforms))}\n"
     yield from _details(image.layers, image.annotations, f"{entry}  ", layers=layers)
 
 
@@ -179,7 +182,8 @@ def _previewed_image(image: PreviewedImage, *, names_place: bool) -> str:
     blobs, manifests = count_of(image.blobs, "blob"), count_of(image.manifests, "manifest")
     there = ", already there" if image.is_there else ""
     to = f" to {image.destination.repository}" if image.destination is not None and names_place else ""
-    what = f"{manifests}, {blobs}, {human(image.size)}{_attached(image)}{there}"
+    cut = f", cut to {', '.join(map(str, image.cut.platforms))}" if image.cut is not None else ""
+    what = f"{manifests}, {blobs}, {human(image.size)}{cut}{_attached(image)}{there}"
     return f"  {image.reference}{to}{tag}: {what}\n"
 
 

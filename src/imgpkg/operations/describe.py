@@ -99,7 +99,8 @@ def described(
 
             with open_images(tar=tar, layout=layout) as store:
                 root = FetchedRoot(store.find(aspects.named))
-                found = _describe(root, aspects, store, partial(walk, has=store.has), workers)
+                walked = partial(walk, has=store.has, elsewhere=store.cuts)
+                found = _describe(root, aspects, store, walked, workers)
                 yield replace(found, description=replace(found.description, bases=store.bases))
             return
         # The text of the Go version, which scripts compare.
@@ -150,7 +151,8 @@ def read_bundle(bundle: str = "", *, session: Session, tar: StrPath = "", layout
             from imgpkg.operations.image_store import open_images
 
             with open_images(tar=tar, layout=layout) as store:
-                return walk(store, FetchedRoot(store.find(bundle)), workers, has=store.has)
+                top = FetchedRoot(store.find(bundle))
+                return walk(store, top, workers, has=store.has, elsewhere=store.cuts)
         root = _root(session, bundle, workers)
         disclosure = _disclosure(session, bundle, root.image)
         return walk(session.client, root, workers, approach=disclosure.approach)
@@ -335,6 +337,8 @@ def _image(member: Member, facts: _Facts) -> ImageInfo:
         member.locked.annotations,
         facts.layers.get(member.reference, ()),
         error="" if member.is_there else facts.absence,
+        cut_from=str(member.cut.whole.digest) if member.cut is not None else "",
+        platforms=tuple(map(str, member.cut.platforms)) if member.cut is not None else (),
     )
 
 

@@ -32,6 +32,7 @@ class ImageInfo:
 
     `key` is the digest. If the registry denied access to a signature, `key` is the tag of the signature,
     `image` is empty, and `error` is set. `error` is also set for an image that a tar file or layout lacks.
+    `cut_from` is the digest of the index that was copied with the `platforms` only; empty for all others.
     """
 
     key: str
@@ -41,6 +42,8 @@ class ImageInfo:
     annotations: Mapping[str, str] = field(default_factory=FrozenDict)
     layers: tuple[Digest, ...] = ()
     error: str = ""
+    cut_from: str = ""
+    platforms: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "annotations", FrozenDict(self.annotations))

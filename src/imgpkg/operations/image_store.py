@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import Reader
+from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ArchiveError, InvalidReference, NotInFile, UsageError, printable
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.copy.delta import grouped
-from imgpkg.operations.copy.plan import nodes_of
+from imgpkg.operations.copy.plan import digests_of, nodes_of
 from imgpkg.operations.copy.store import open_file
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 
@@ -115,6 +116,17 @@ class ImageStore:
         found = self._manifest(reference)
         return found is not None and found.digest == digest
 
+    @property
+    def cuts(self) -> ImageLocations:
+        """Where the indexes are that the file has with some of their platforms."""
+        return ImageLocations(
+            tuple(
+                Location(str(root.named), is_bundle=False, place=str(root.node.image.reference), cut=cut)
+                for root in self.roots
+                if (cut := root.item.cut) is not None
+            )
+        )
+
     def has(self, reference: Reference) -> bool:
         """Return True when the file has an image at `reference`."""
         return self._manifest(reference) is not None
@@ -182,13 +194,17 @@ class ImageStore:
         marked = [found for found in self.roots if root is not None and found.item.key == root.key]
         if marked:
             return marked
-        digests = {image.manifest.digest for image in self._images.values()}
+        digests = digests_of(self.roots)
         # A signature is in the file because of the image that it is attached to.
         own = (r for r in self.roots if attached_to(r.item.tag, r.node.manifest) not in digests)
         return list(own) or list(self.roots)
 
     def _named(self, text: str) -> list[Root]:
-        plain = [root for root in self.roots if text in (root.item.tag, str(root.node.manifest.digest))]
+        plain = [
+            root
+            for root in self.roots
+            if text in (root.item.tag, str(root.node.manifest.digest), str(root.named.digest))
+        ]
         if plain:
             return plain
         try:
@@ -221,7 +237,7 @@ def _names(root: Root) -> tuple[Reference, ...]:
     """Return the references by which an image of the file can be named."""
     here = root.node.image.reference
     tagged = (here.repository.tag(root.item.tag),) if root.item.tag else ()
-    return (here, *tagged)
+    return tuple(dict.fromkeys((here, root.named, *tagged)))
 
 
 def _listed(roots: Iterable[Root]) -> tuple[str, ...]:

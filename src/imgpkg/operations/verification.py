@@ -11,7 +11,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, NotFound, NotInFile, Untrusted, VerificationError, doing
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
-from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, BlobMove
+from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, BlobMove, digests_of
 from imgpkg.operations.copy.values import Verified
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session
@@ -305,7 +305,8 @@ class _Copy:
 
     def _subject(self, root: Root) -> _Subject:
         named = root.item.reference.repository
-        return _Subject(root.node.image.reference, named, is_proven=not self._opened.is_local)
+        # The signatures of an index that was cut are those of the whole one.
+        return _Subject(root.named, named, is_proven=not self._opened.is_local)
 
     def _examine(self, subjects: Iterable[_Subject]) -> None:
         new = [subject for subject in dict.fromkeys(subjects) if subject not in self._verdicts]
@@ -332,7 +333,7 @@ class _Copy:
     def _is_covered(self, root: Root, covered: Collection[Digest]) -> bool:
         # A tag that a file gives to an image of the bundle is in no signed lock.
         has_own_tag = bool(root.item.tag) and self._opened.is_local
-        return not has_own_tag and root.node.manifest.digest in covered
+        return not has_own_tag and root.named.digest in covered
 
     def _is_attached(self, root: Root) -> bool:
         """Return whether `root` is in the copy only because it is attached to something."""
@@ -349,7 +350,7 @@ class _Copy:
         found = [root for root in roots if root.item.key in known]
         below: set[Digest] = set()
         while found:
-            below |= {node.manifest.digest for root in found for node in root.node.walk()}
+            below |= digests_of(found)
             # A signature of an SBOM is attached to what is attached.
             found = [root for root in left if _target(root) in below]
             left = [root for root in left if _target(root) not in below]
@@ -357,9 +358,9 @@ class _Copy:
 
     def _members(self, covered: Mapping[Digest, Repository]) -> Iterator[_Subject]:
         for root in self._opened.plan.roots:
-            named = covered.get(root.node.manifest.digest)
+            named = covered.get(_digest(root.named))
             if named is not None:
-                yield _Subject(root.node.image.reference, named)
+                yield _Subject(root.named, named)
 
 
 def _target(root: Root) -> Digest | None:

@@ -153,7 +153,7 @@ def merged(parts: Sequence[Collected]) -> Collected:
         marked = replace(item, labels=FrozenDict({**own, **position}))
         items[item.key] = _joined(items[item.key], marked) if item.key in items else marked
     records = {record.bundle: record for part in parts for record in part.records}
-    copied = {item.reference.digest for item in items.values()}
+    copied = {item.named.digest for item in items.values()}
     left = [one for part in parts for one in part.unselected if one.reference.digest not in copied]
     return Collected(
         tuple(items.values()),
@@ -192,7 +192,7 @@ def _chosen(lock: ImagesLock, chooses: Chooses, shown: str) -> tuple[ImagesLock,
 
 def _of_bundle(root: Bundle, item: Item, *, with_origin: bool) -> Collected:
     items = (*_members(root, with_origin=with_origin), item)
-    copied = {each.reference.digest for each in items}
+    copied = {each.named.digest for each in items}
     locked = tuple(member.locked for bundle in root.bundles() for member in bundle.members)
     left = (
         Unselected(member.locked.reference, str(bundle.image.reference))
@@ -250,7 +250,9 @@ def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
             # An image that was copied with its bundle is read from there, unless it was deleted since.
             is_moved = member.reference != member.locked.reference
             elsewhere = member.locked.reference if is_moved else None
-            yield Item(member.reference, origin=origin, image=member.image, elsewhere=elsewhere)
+            yield Item(
+                member.reference, origin=origin, image=member.image, elsewhere=elsewhere, cut=member.cut
+            )
 
 
 def _records(root: Bundle, copied: Collection[Digest | None]) -> tuple[Record, ...]:
@@ -324,7 +326,7 @@ def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     entries: dict[tuple[int, str], LockedImage] = {}
     for item in all_items:
         for at, notes in lock_notes(item):
-            image = LockedImage(item.reference, notes)
+            image = LockedImage(item.named, notes)
             # The position first: the lock is written in its old order.
             entries.setdefault((at, str(image.digest)), image)
     if not entries:
@@ -333,8 +335,8 @@ def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
     if is_of_several(all_items):
         return ImagesLock(tuple(locked))
     digests = {image.digest for image in locked}
-    others = (item for item in all_items if item.reference.digest not in digests and not _is_attached(item))
-    return ImagesLock((*locked, *(LockedImage(item.reference) for item in others)))
+    others = (item for item in all_items if item.named.digest not in digests and not _is_attached(item))
+    return ImagesLock((*locked, *(LockedImage(item.named) for item in others)))
 
 
 def is_of_several(items: Iterable[Item]) -> bool:

@@ -19,7 +19,7 @@ from imgpkg.operations.copy.collection import (
     record_of,
     remembered_lock,
 )
-from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Root, nodes_of
+from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Root, digests_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -62,7 +62,7 @@ def contents_of(
     if options.selection is not None:
         named = {image.digest for lock in locks.values() for image in lock.images}
         kept, locked, left = _selected(roots, reached, named, chooses, shown)
-    there = {node.manifest.digest for node in nodes_of(kept)}
+    there = digests_of(kept)
     records, incomplete = _records(reached, there, bundles, {one.reference.digest for one in left})
     items = tuple(root.item for root in kept)
     top = _single(items, tops)
@@ -135,18 +135,16 @@ def _selected(
 
     below = [(entry, str(bundle.image.reference)) for bundle in reached for entry in bundle.entries]
     chosen = {entry.digest for entry, _ in below if chooses(entry)}
-    all_digests = {node.manifest.digest for node in nodes_of(roots)}
+    all_digests = digests_of(roots)
     attached = {root.item.key: root for root in roots if not all_digests.isdisjoint(subjects_of(root))}
     loose = [(root, _own(root, named)) for root in roots if root.item.key not in attached]
     kept = [
         root
         for root, own in loose
-        if ROOT_BUNDLE_LABEL in root.item.labels
-        or root.node.manifest.digest in chosen
-        or any(map(chooses, own))
+        if ROOT_BUNDLE_LABEL in root.item.labels or root.named.digest in chosen or any(map(chooses, own))
     ]
     while True:
-        there = {node.manifest.digest for node in nodes_of(kept)}
+        there = digests_of(kept)
         found = [root for root in attached.values() if not there.isdisjoint(subjects_of(root))]
         if not found:
             break
@@ -169,9 +167,9 @@ def _own(root: Root, named: Collection[Digest]) -> list[LockedImage]:
     """Return what `root` is chosen by, besides the locks of bundles: its entries in a lock, or its name."""
     if ROOT_BUNDLE_LABEL in root.item.labels:
         return []
-    entries = [LockedImage(root.item.reference, notes) for _, notes in lock_notes(root.item)]
-    if not entries and root.node.manifest.digest not in named:
-        entries = [LockedImage(root.item.reference)]
+    entries = [LockedImage(root.named, notes) for _, notes in lock_notes(root.item)]
+    if not entries and root.named.digest not in named:
+        entries = [LockedImage(root.named)]
     return entries
 
 

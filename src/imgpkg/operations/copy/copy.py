@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import imgpkg
@@ -29,6 +29,10 @@ from imgpkg.operations.copy.values import (
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session
 from imgpkg.values import StrPath
+
+# Annotations in a lock, of an index that was copied with some of its platforms.
+CUT_FROM_ANNOTATION = "dev.carvel.imgpkg.cut-from"
+PLATFORMS_ANNOTATION = "dev.carvel.imgpkg.platforms"
 
 if TYPE_CHECKING:
     from imgpkg.bundle.inventory import Base
@@ -291,8 +295,8 @@ def write_lock(path: str, collected: Collected, result: CopyResult, *, shown: St
         _relocated(collected.images_lock, result).write(path, shown)
     else:
         # An image with several tags is there once.
-        places = dict.fromkeys(copied.destination for copied in result.images if _is_locked(copied))
-        ImagesLock(tuple(map(LockedImage, places))).write(path, shown)
+        places = {copied.destination: _notes(copied) for copied in result.images if _is_locked(copied)}
+        ImagesLock(tuple(LockedImage(place, notes) for place, notes in places.items())).write(path, shown)
 
 
 def _is_locked(copied: Copied) -> bool:
@@ -302,11 +306,20 @@ def _is_locked(copied: Copied) -> bool:
 
 def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:
     # In the order of the lock, with its annotations.
-    by_digest = {copied.destination.digest: copied.destination for copied in result.images}
-    by_source = {copied.source: copied.destination for copied in result.images}
+    by_digest = {copied.source.digest: copied for copied in result.images}
+    by_source = {copied.source: copied for copied in result.images}
+    found = [(image, by_source.get(image.reference) or by_digest[image.digest]) for image in lock.images]
     return ImagesLock(
         tuple(
-            replace(image, reference=by_source.get(image.reference) or by_digest[image.digest])
-            for image in lock.images
+            LockedImage(copied.destination, {**image.annotations, **_notes(copied)})
+            for image, copied in found
         )
     )
+
+
+def _notes(copied: Copied) -> Mapping[str, str]:
+    """Return the annotations that say from which index an image was cut, whose digest it does not have."""
+    if copied.cut is None:
+        return {}
+    platforms = ",".join(map(str, copied.cut.platforms))
+    return {CUT_FROM_ANNOTATION: str(copied.source), PLATFORMS_ANNOTATION: platforms}

@@ -46,7 +46,12 @@ def planned_places(opened: OpenedSource, home: Repository, placement: Placement 
 
         return places_of(opened, home, placement)
     of_roots = {root.item.key: (home,) for root in opened.plan.roots}
-    return Places((RepositoryPlan(home, opened.plan, opened.collected.records),), of_roots)
+    records = opened.collected.records
+    if any(root.item.cut is not None for root in opened.plan.roots):
+        from imgpkg.operations.copy.places import located_records
+
+        records = tuple(located_records(opened.collected, opened.plan.roots, of_roots).get(home, ()))
+    return Places((RepositoryPlan(home, opened.plan, records),), of_roots)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,21 @@ from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
 from imgpkg.oci.descriptor import BLOCK, EMPTY, verified
 from imgpkg.operations.copy.collection import ROOT_LABELS, Collected
-from imgpkg.operations.copy.plan import Item, Node, OpenedSource, Root, check_tags, nodes_of, plan_of
+from imgpkg.operations.copy.plan import (
+    Item,
+    Node,
+    OpenedSource,
+    Root,
+    check_tags,
+    labels_of,
+    nodes_of,
+    plan_of,
+)
 from imgpkg.operations.copy.values import Log, disputed_tags
 from imgpkg.operations.workers import open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.manifest import ArchiveItem
@@ -58,7 +67,7 @@ def write_archive(
     source.
     """
     _check_listable(opened.plan)
-    items = [_archived(root.item, root.node) for root in opened.plan.roots]
+    items = [_archived_root(root) for root in opened.plan.roots]
     # The writer begins with manifest.json, since all digests and sizes are known from the manifests.
     log("writing layers...")
     started = time.monotonic()
@@ -78,7 +87,7 @@ def write_stream(
     Raises what `write_archive` and `write` raise; the end of the file is then missing.
     """
     _check_listable(opened.plan)
-    items = [_archived(root.item, root.node) for root in opened.plan.roots]
+    items = [_archived_root(root) for root in opened.plan.roots]
     planned = plan_archive(items, _layers(opened.plan))
     log.on_event(Planned(len(planned.places), sum(place.size for place in planned.places.values())))
     block = memoryview(bytearray(BLOCK))
@@ -182,12 +191,17 @@ def _check_listable(plan: TransferPlan) -> None:
             raise ArchiveError(f"{root.item.reference} lists more than {MANIFEST} of a tar file can hold")
 
 
-def _archived(item: Item, node: Node) -> ArchiveItem:
+def _archived_root(root: Root) -> ArchiveItem:
     """Return the entry of a tree for manifest.json; every child repeats the tag and labels of the root."""
-    marks = Marks(str(node.image.reference), item.tag, item.origin, item.labels)
+    return _archived(root.item, root.node, labels_of(root.item))
+
+
+def _archived(item: Item, node: Node, labels: Mapping[str, str]) -> ArchiveItem:
+    marks = Marks(str(node.image.reference), item.tag, item.origin, labels)
     if not node.manifest.is_index:
         return ArchiveImage(node.manifest, node.image.config_raw, marks)
-    children = [_archived(item, child) for child in node.children]
+    # The proof of a cut is for the index.
+    children = [_archived(item, child, item.labels) for child in node.children]
     images = tuple(child for child in children if isinstance(child, ArchiveImage))
     indexes = tuple(child for child in children if isinstance(child, ArchiveIndex))
     return ArchiveIndex(node.manifest, images, indexes, marks)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError
 from imgpkg.oci.reference import Reference
-from imgpkg.operations.copy.plan import Places, RepositoryPlan, nodes_of
+from imgpkg.operations.copy.plan import Places, RepositoryPlan, digests_of, nodes_of
 from imgpkg.operations.copy.tags import subjects_of
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.locations import Location
     from imgpkg.bundle.placement import Placement
+    from imgpkg.oci.cut import Cut
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected, Record
@@ -35,7 +36,7 @@ def places_of(opened: OpenedSource, home: Repository, placement: Placement) -> P
     for root in roots:
         for repository in of_roots[root.item.key]:
             by_repository.setdefault(repository, []).append(root)
-    records = _records(opened.collected, roots, of_roots)
+    records = located_records(opened.collected, roots, of_roots)
     places = tuple(
         RepositoryPlan(repository, _part(opened.plan, placed), tuple(records.get(repository, ())))
         for repository, placed in by_repository.items()
@@ -61,8 +62,8 @@ class _Placing:
         # The roots whose trees have this digest.
         self._holders: dict[Digest, list[Root]] = {}
         for root in roots:
-            for node in root.node.walk():
-                self._holders.setdefault(node.manifest.digest, []).append(root)
+            for digest in digests_of((root,)):
+                self._holders.setdefault(digest, []).append(root)
 
     def run(self) -> Mapping[tuple[str, str], tuple[Repository, ...]]:
         subjects = {root.item.key: self._subjects(root) for root in self._roots}
@@ -141,25 +142,31 @@ def _mounting(places: Sequence[RepositoryPlan], *, is_local: bool) -> tuple[Repo
     return tuple(changed)
 
 
-def _records(
+def located_records(
     collected: Collected, roots: Sequence[Root], of_roots: Mapping[tuple[str, str], tuple[Repository, ...]]
 ) -> Mapping[Repository, list[Record]]:
-    """Return the records of each repository, with the place of each image that is not beside its bundle."""
+    """Return the records of each repository, with the place of each image that is not beside its bundle.
+
+    Likewise of each index that was cut, which is not there by the digest that its bundle names.
+    """
     by_name: dict[tuple[Repository, Digest], Repository] = {}
     by_digest: dict[Digest, list[Repository]] = {}
+    cuts: dict[Digest, Cut] = {}
     for root in roots:
-        digest = root.node.manifest.digest
-        by_name.setdefault((name_of(root.item), digest), of_roots[root.item.key][0])
+        if (digest := root.named.digest) is not None:
+            by_name.setdefault((name_of(root.item), digest), of_roots[root.item.key][0])
+        if root.item.cut is not None:
+            cuts.setdefault(root.item.cut.whole.digest, root.item.cut)
         # A lock may name an image that a file has only as a part of an index.
-        for node in root.node.walk():
-            by_digest.setdefault(node.manifest.digest, []).extend(of_roots[root.item.key])
+        for found in digests_of((root,)):
+            by_digest.setdefault(found, []).extend(of_roots[root.item.key])
     records: dict[Repository, list[Record]] = {}
     for record in collected.records:
         # A record promises that all images are there; of what is not copied it can say nothing.
         if not all(Reference.parse_digest(image.image).digest in by_digest for image in record.images):
             continue
         for repository in dict.fromkeys(by_digest[record.bundle]):
-            images = tuple(_located(record.images, repository, by_name, by_digest))
+            images = tuple(_located(record.images, repository, by_name, by_digest, cuts))
             records.setdefault(repository, []).append(replace(record, images=images))
     return records
 
@@ -169,9 +176,14 @@ def _located(
     beside: Repository,
     by_name: Mapping[tuple[Repository, Digest], Repository],
     by_digest: Mapping[Digest, Sequence[Repository]],
+    cuts: Mapping[Digest, Cut],
 ) -> Iterator[Location]:
     for image in images:
         named = Reference.parse_digest(image.image)
         assert named.digest is not None  # noqa: S101 - a digest reference was parsed
         found = by_name.get((named.repository, named.digest)) or by_digest[named.digest][0]
-        yield image if found == beside else replace(image, place=str(found.digest(named.digest)))
+        cut = cuts.get(named.digest)
+        if cut is not None:
+            yield replace(image, place=str(found.digest(cut.result.digest)), cut=cut)
+        else:
+            yield image if found == beside else replace(image, place=str(found.digest(named.digest)))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from imgpkg.bundle.graph import approach_freely
-from imgpkg.bundle.image import Image, with_config
 from imgpkg.dataclass import dataclass, field
-from imgpkg.errors import InvalidManifest, NotFound, RegistryError, UsageError, doing
-from imgpkg.oci.descriptor import Descriptor, file_position_of
+from imgpkg.errors import UsageError, doing
+from imgpkg.oci.descriptor import file_position_of
 from imgpkg.oci.reference import Reference
 from imgpkg.values import FrozenDict
 
@@ -17,11 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from imgpkg.bundle.image import Reader, Workers
+    from imgpkg.bundle.image import Image
     from imgpkg.bundle.inventory import Base
     from imgpkg.content.archive.reader import Archive
     from imgpkg.content.layout import Layout
-    from imgpkg.oci.descriptor import Digest, Readable
+    from imgpkg.oci.cut import Cut
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected, Record
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ROOT_BUNDLE_LABEL = "dev.carvel.imgpkg.copy.root-bundle"
+# The proof of a cut, for which a tar file or layout has no other place.
+CUT_LABEL = "dev.carvel.imgpkg.copy.cut-index"
 # The tags of signatures and the like are made from a digest.
 _ATTACHED = ("sha256-", "sha512-")
-# Real indexes are nested two or three deep; a hostile registry could nest them without end.
-_MAX_DEPTH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,8 @@ class Item:
 
     `origin` is the reference in the images lock of a bundle, empty for other items. `tag` is the tag to write
     at the destination besides imgpkg's own, empty for none. `image` is set if the manifest was fetched
-    before. `elsewhere` is where to read the item if it does not exist at `reference`.
+    before. `elsewhere` is where to read the item if it does not exist at `reference`. `cut` is set for an
+    index with some of its platforms: its digest is then not the one that locks and signatures name.
     """
 
     reference: Reference
@@ -52,11 +52,28 @@ class Item:
     labels: Mapping[str, str] = field(default_factory=FrozenDict)
     image: Image | None = None
     elsewhere: Reference | None = None
+    cut: Cut | None = None
+
+    @property
+    def named(self) -> Reference:
+        """The reference by whose digest locks and signatures name the item."""
+        return self.reference if self.cut is None else self.reference.repository.digest(self.cut.whole.digest)
 
     @property
     def key(self) -> tuple[str, str]:
         """The reference and the tag; two items with the same key are the same."""
         return str(self.reference), self.tag
+
+
+def labels_of(item: Item) -> Mapping[str, str]:
+    """Return the labels of `item` in a file, with that of its cut."""
+    if item.cut is None:
+        return item.labels
+    import json
+
+    kept, indexes = item.cut.texts()
+    text = json.dumps({"keptDigests": kept, "wholeIndexes": indexes}, separators=(",", ":"))
+    return {**item.labels, CUT_LABEL: text}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +110,11 @@ class Root:
     item: Item
     node: Node
 
+    @property
+    def named(self) -> Reference:
+        """The reference by whose digest locks and signatures name the root of the tree."""
+        return self.node.image.reference if self.item.cut is None else self.item.named
+
 
 def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
     """Return the nodes of all trees, once per repository from which they were read, children first."""
@@ -100,6 +122,13 @@ def nodes_of(roots: Iterable[Root]) -> Iterable[Node]:
     for root in roots:
         _gather(root.node, seen, lambda node: node.image.reference)
     return seen.values()
+
+
+def digests_of(roots: Iterable[Root]) -> frozenset[Digest]:
+    """Return the digests of all manifests of `roots`, and those by which locks and signatures name these."""
+    known = tuple(roots)
+    named = (root.item.cut.whole.digest for root in known if root.item.cut is not None)
+    return frozenset((*(node.manifest.digest for node in nodes_of(known)), *named))
 
 
 def check_tags(roots: Iterable[Root], place: str) -> None:
@@ -242,30 +271,6 @@ class _NamedStream:
             return self._stream.readinto(buffer)
 
 
-def read_roots(
-    client: Reader,
-    items: Iterable[Item],
-    workers: Workers,
-    *,
-    with_configs: bool,
-    approach: Callable[[Reference], None] = approach_freely,
-) -> tuple[Root, ...]:
-    """Return the trees of `items` in the order of their references; fetch each unknown manifest once.
-
-    `with_configs` fetches the configurations too, for tar files, which list them beside the manifests.
-    `approach` is called, by any worker, before an image is requested that is not where its item says. Raises
-    an error of the registry, or InvalidManifest for indexes that are nested too deep and for manifests that
-    are neither image nor index.
-    """
-    distinct = {item.key: item for item in items}
-    # A fixed order, so that tar files are the same on every machine.
-    ordered = [distinct[key] for key in sorted(distinct)]
-    # One reader for all items, so that an image below several of them is fetched once.
-    reader = _MetadataReader(client, workers, with_configs, approach)
-    nodes = reader.nodes(ordered)
-    return tuple(Root(item, node) for item, node in zip(ordered, nodes, strict=True))
-
-
 def plan_of(roots: tuple[Root, ...], *, include_non_distributable: bool) -> TransferPlan:
     """Return the plan for `roots`: all their blobs, without the non-distributable ones if so asked."""
     blobs: dict[Digest, BlobMove] = {}
@@ -291,105 +296,3 @@ def _moves(node: Node) -> Iterator[BlobMove]:
         # A descriptor may embed its content (image-spec, descriptor.md, "data").
         data = node.image.config_raw if blob is config else b""
         yield BlobMove(blob, repository, data or blob.data)
-
-
-class _MetadataReader:
-    """Reads trees of manifests level by level, so that no worker waits for another one."""
-
-    def __init__(
-        self,
-        client: Reader,
-        workers: Workers,
-        with_configs: bool,
-        approach: Callable[[Reference], None],
-    ) -> None:
-        self._client = client
-        self._approach = approach
-        self._workers = workers
-        self._with_configs = with_configs
-        self._images: dict[Reference, Image] = {}
-        self._nodes: dict[Reference, tuple[Node, int]] = {}
-
-    def nodes(self, items: list[Item]) -> list[Node]:
-        roots = list(self._workers.map(self._root, items))
-        level, depth = roots, 0
-        while level:
-            depth += 1
-            _check_depth(level[0].reference, depth)
-            for image in level:
-                self._images[image.reference] = image
-            # Sorted below, so that the requests come in the same order in every run.
-            missing = {child for image in level for child in _children(image)} - self._images.keys()
-            level = list(self._workers.map(lambda child: self._complete(child, None), sorted(missing)))
-        return [self._assemble(image, 1)[0] for image in roots]
-
-    def _root(self, item: Item) -> Image:
-        try:
-            return self._complete(item.reference, item.image)
-        except NotFound as first:
-            if item.elsewhere is None:
-                raise
-            # The image may have been deleted since its location was recorded: try where the lock names it.
-            try:
-                self._approach(item.elsewhere)
-                return self._complete(item.elsewhere, None)
-            except RegistryError as last:
-                last.hints = (*last.hints, f"it was looked for before at {item.reference}: {first}")
-                raise
-
-    def _complete(self, reference: Reference, image: Image | None) -> Image:
-        try:
-            with doing("Collecting packaging metadata", f"Working with {reference}"):
-                manifest = image.manifest if image is not None else self._client.manifest(reference)
-                _check_kind(manifest)
-                if image is not None and (image.config_raw or not self._with_configs):
-                    return image
-                if not self._with_configs:
-                    return Image(reference, manifest)
-                return with_config(self._client, reference.repository, manifest)
-        except RegistryError as error:
-            _explain_unknown(error)
-            raise
-
-    def _assemble(self, image: Image, depth: int) -> tuple[Node, int]:
-        """Return the tree of `image`, and the number of levels below it.
-
-        An index may be listed at several depths, but is read at the first: the number of levels read is not
-        the depth of the tree.
-        """
-        _check_depth(image.reference, depth)
-        if image.reference not in self._nodes:
-            below = [self._assemble(self._images[child], depth + 1) for child in _children(image)]
-            height = max((height + 1 for _, height in below), default=0)
-            self._nodes[image.reference] = Node(image, tuple(node for node, _ in below)), height
-        node, height = self._nodes[image.reference]
-        _check_depth(image.reference, depth + height)
-        return node, height
-
-
-def _check_depth(reference: Reference, depth: int) -> None:
-    # Below the limit of recursion of Python.
-    if depth > _MAX_DEPTH:
-        raise InvalidManifest(f"{reference}: indexes are nested more than {_MAX_DEPTH} deep")
-
-
-def _check_kind(manifest: Manifest) -> None:
-    """Refuse manifests of unknown types: their blobs are unknown and would be left out of the copy."""
-    if manifest.config is None and not manifest.is_index:
-        raise InvalidManifest(
-            f'unsupported MediaType: "{manifest.media_type}", '
-            "see https://github.com/google/go-containerregistry/issues/377"
-        )
-
-
-def _children(image: Image) -> list[Reference]:
-    repository = image.reference.repository
-    return [repository.digest(child.digest) for child in image.manifest.children]
-
-
-def _explain_unknown(error: RegistryError) -> None:
-    if "MANIFEST_UNKNOWN" in error.codes:
-        error.message = (
-            "Encountered an error most likely because this image is in Docker Registry v1 format; only v2 or "
-            f"OCI image format is supported (underlying error: {error.message})"
-        )

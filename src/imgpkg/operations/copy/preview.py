@@ -43,7 +43,7 @@ class PreviewedImage:
 
     `is_there` is true if the destination is known to have it. Before a small copy the destination is not
     asked. `attached` says what it is attached to; None for an image of its own. `destination` is where it
-    goes, None for a file.
+    goes, None for a file. `cut` is set for an index of which some platforms are copied.
     """
 
     reference: Reference
@@ -54,6 +54,7 @@ class PreviewedImage:
     is_there: bool = False
     attached: imgpkg.Attached | None = None
     destination: Reference | None = None
+    cut: imgpkg.Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,9 @@ def _previewed(
     nodes = list(root.node.walk())
     blobs = {blob.digest: blob.size for node in nodes for blob in node.manifest.parts()}
     item, size, attached = root.item, sum(blobs.values()), attached_root(root)
-    image = PreviewedImage(item.reference, item.tag, len(nodes), len(blobs), size, attached=attached)
+    image = PreviewedImage(
+        item.named, item.tag, len(nodes), len(blobs), size, attached=attached, cut=item.cut
+    )
     if places is None:
         yield image
         return

@@ -13,7 +13,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import RegistryError, doing
 from imgpkg.events import Planned
 from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, send, survey
-from imgpkg.operations.copy.plan import nodes_of
+from imgpkg.operations.copy.plan import digests_of, nodes_of
 from imgpkg.operations.copy.values import disputed_tags, report_left_out, result_of
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import Task, open_workers
@@ -105,8 +105,8 @@ def _tag_all(
     """
     plans = [(place.plan, to, found) for place, (to, found) in zip(places.places, lacking, strict=True)]
     # The tag of a signature follows from the digest of its image; the user did not name it.
-    nodes = (node for plan, _, _ in plans for node in nodes_of(plan.roots))
-    unnamed = {tag for node in nodes for tag in cosign_tags(node.manifest.digest)}
+    digests = {digest for plan, _, _ in plans for digest in digests_of(plan.roots)}
+    unnamed = {tag for digest in digests for tag in cosign_tags(digest)}
     disputed = [disputed_tags(plan.roots, log) for plan, _, _ in plans]
     tagged = [
         (root, to, found.is_fresh)

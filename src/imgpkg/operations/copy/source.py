@@ -25,18 +25,19 @@ from imgpkg.operations.copy.plan import (
     TransferPlan,
     named,
     plan_of,
-    read_roots,
 )
+from imgpkg.operations.copy.trees import read_roots
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.graph import Chooses, Expect
     from imgpkg.bundle.image import Starter
     from imgpkg.oci.descriptor import Readable
+    from imgpkg.oci.platform import Platform
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
     from imgpkg.registry.client import RegistryClient
@@ -74,7 +75,7 @@ def open_source(
     if source.is_local:
         from imgpkg.operations.copy.store import open_file
 
-        with open_file(source, options, to=to) as opened:
+        with open_file(source, options, log, to=to) as opened:
             _report_choice(opened.collected, options, log)
             for bundle, count in opened.collected.incomplete.items():
                 log.caution(_INCOMPLETE.format(bundle, count, source.shown))
@@ -168,7 +169,12 @@ class _Export:
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
             log(f"will export {reference}")
-        roots = self._attaching(self._roots(collected.items), log)
+        platforms = self.options.platforms
+        roots = self._attaching(self._roots(collected.items, platforms), log)
+        if platforms:
+            from imgpkg.operations.copy.platforms import restricted
+
+            roots = restricted(roots, platforms, log)
         log(f"exported {len(distinct)} images")
         include = self.options.include_non_distributable_layers
         return collected, plan_of(roots, include_non_distributable=include)
@@ -204,13 +210,14 @@ class _Export:
             self.client, source.bundle, self.workers, self.disclosure, expect, chooses=chooser(self.options)
         )
 
-    def _roots(self, items: Iterable[Item]) -> tuple[Root, ...]:
+    def _roots(self, items: Iterable[Item], platforms: Collection[Platform] = ()) -> tuple[Root, ...]:
         return read_roots(
             self.client,
             items,
             self.workers,
             with_configs=self.with_configs,
             approach=self.disclosure.approach,
+            platforms=platforms,
         )
 
     def _attaching(self, roots: tuple[Root, ...], log: Log) -> tuple[Root, ...]:

@@ -17,39 +17,42 @@ from imgpkg.operations.copy.collection import LOCK_LABEL
 from imgpkg.operations.copy.contents import contents_of
 from imgpkg.operations.copy.delta import BASES_LABEL, absent_blob, bases_of
 from imgpkg.operations.copy.plan import (
+    CUT_LABEL,
     ROOT_BUNDLE_LABEL,
     Item,
     Node,
     OpenedSource,
     Root,
+    labels_of,
     named,
     plan_of,
-    read_roots,
 )
+from imgpkg.operations.copy.trees import read_roots
+from imgpkg.operations.copy.values import QUIET
 from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.manifest import ArchiveItem
     from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.operations.copy.plan import BlobMove
-    from imgpkg.operations.copy.values import CopyOptions, CopySource
+    from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
 
 # Annotations in the index.json of a layout; the first one is that of the OCI image-spec, annotations.md.
 _TAG = "org.opencontainers.image.ref.name"
 _SOURCE = "dev.carvel.imgpkg.copy.source"
 _ORIGIN = "dev.carvel.imgpkg.copy.origin"
-_LABELS = (ROOT_BUNDLE_LABEL, LOCK_LABEL, BASES_LABEL)
+_LABELS = (ROOT_BUNDLE_LABEL, LOCK_LABEL, BASES_LABEL, CUT_LABEL)
 # Manifests are read from a disk, where calls cannot hang: plain threads do.
 _LAYOUT_JOBS = 4
 
 
 @contextmanager
 def open_file(
-    source: CopySource, options: CopyOptions, *, to: Repository | None = None
+    source: CopySource, options: CopyOptions, log: Log = QUIET, *, to: Repository | None = None
 ) -> Iterator[OpenedSource]:
     """Return a context with the opened tar file or layout `source`, which is closed at its end.
 
@@ -60,17 +63,21 @@ def open_file(
         path = os.fspath(source.tar)
         with Archive(path) as archive:
             roots = tuple(archived_root(item) for item in archive.items)
-            yield _local(archive, roots, path, options)
+            yield _local(archive, roots, path, options, log)
         return
     path = os.fspath(source.layout)
     layout = Layout(path)
-    yield _local(layout, _read_layout(layout, to), path, options)
+    yield _local(layout, _read_layout(layout, to), path, options, log)
 
 
 def _local(
-    store: Archive | Layout, all_roots: tuple[Root, ...], path: str, options: CopyOptions
+    store: Archive | Layout, all_roots: tuple[Root, ...], path: str, options: CopyOptions, log: Log
 ) -> OpenedSource:
     collected, roots = contents_of(store, all_roots, options, path)
+    if options.platforms:
+        from imgpkg.operations.copy.platforms import restricted
+
+        roots = restricted(roots, options.platforms, log)
     plan = plan_of(roots, include_non_distributable=options.include_non_distributable_layers)
     moves = plan.blobs.values()
     # Those that were left out when the file was made: the destination should have them, or may.
@@ -92,7 +99,7 @@ def archived_root(item: ArchiveItem) -> Root:
     """Return the tree of an entry of manifest.json; raise ArchiveError for an index without its parts."""
     node = _archived_node(item)
     marks = item.marks
-    return Root(Item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)
+    return Root(_item(node.image.reference, marks.tag, marks.origin, marks.labels, node.image), node)
 
 
 def _archived_node(item: ArchiveItem) -> Node:
@@ -134,7 +141,18 @@ def listed_item(descriptor: Descriptor, fallback: Repository) -> Item:
     # Internal tags are written again at the destination.
     tag = "" if name == internal_tag(descriptor.digest) else name
     labels = {name: notes[name] for name in _LABELS if name in notes}
-    return Item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
+    return _item(source.digest(descriptor.digest), tag, notes.get(_ORIGIN, ""), labels)
+
+
+def _item(
+    reference: Reference, tag: str, origin: str, labels: Mapping[str, str], image: Image | None = None
+) -> Item:
+    item = Item(reference, tag, origin, labels, image)
+    if CUT_LABEL not in labels:
+        return item
+    from imgpkg.operations.copy.platforms import read_cut
+
+    return read_cut(item)
 
 
 class _LayoutReader:
@@ -154,4 +172,4 @@ class _LayoutReader:
 def marks_of(item: Item) -> dict[str, str]:
     """Return the annotations with which the index.json of a layout describes `item`, without its tag."""
     origin = {_ORIGIN: item.origin} if item.origin else {}
-    return {_SOURCE: str(item.reference), **origin, **item.labels}
+    return {_SOURCE: str(item.reference), **origin, **labels_of(item)}

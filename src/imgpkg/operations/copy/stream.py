@@ -105,16 +105,16 @@ def copy_from_stream(
     Its manifest.json has to come first, as in the files of imgpkg. A blob is uploaded while it is read, and
     finished when it has verified; manifests, locations and tags are written when all blobs are there. The
     other parameters are as in `copy_to_repository`. Raises UsageError for a policy, whose signatures come too
-    late, for a placement and for a selection, ArchiveError for a stream that ends too early or has another
-    order, and what `copy_to_repository` raises.
+    late, for a placement, a selection and platforms, ArchiveError for a stream that ends too early or has
+    another order, and what `copy_to_repository` raises.
     """
     if options.policy is not None:
         raise UsageError("Signatures can be verified before a copy of a file only", hints=(_ONCE,))
     # A blob passes once, and would be needed in each of the repositories.
     if options.placement is not None:
         raise UsageError("Images can be put into several repositories from a file only", hints=(_ONCE,))
-    if options.selection is not None:
-        raise UsageError("Images can be chosen from a file only", hints=(_ONCE,))
+    if options.selection is not None or options.platforms:
+        raise UsageError("Images and platforms can be chosen from a file only", hints=(_ONCE,))
     repository = parse_destination(to_repo, options)
     lock = lock_place(CopySource(tar=_SHOWN), lock_output) if lock_output else ""
     log = Log(on_event)

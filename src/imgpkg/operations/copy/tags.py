@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError
-from imgpkg.operations.copy.plan import Root, nodes_of
+from imgpkg.operations.copy.plan import Root, digests_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ def _asked_for(opened: OpenedSource) -> Root:
     roots, root = opened.plan.roots, opened.collected.root
     if root is not None:
         return next(each for each in roots if each.item.key == root.key)
-    there = {node.manifest.digest for node in nodes_of(roots)}
+    there = digests_of(roots)
     alone = [each for each in roots if there.isdisjoint(subjects_of(each))]
     first = {each.node.manifest.digest: each for each in alone}
     if len(first) == 1:

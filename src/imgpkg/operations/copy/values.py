@@ -10,7 +10,7 @@ import imgpkg
 from imgpkg.bundle.image import is_cosign_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
-from imgpkg.events import Hook, Message, Warned
+from imgpkg.events import Hook, Message, Warned, silent
 from imgpkg.oci.reference import Reference, Repository, without_login
 from imgpkg.operations.copy.collection import Unselected
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
@@ -116,6 +116,7 @@ class CopyOptions:
     `mount_from` are repositories of the registry to copy to, for blobs that a tar file or layout was made
     without and the destination does not have.
     `selection`, an `imgpkg.Selection`, says which of the images that bundles and locks name are copied.
+    `platforms` are those to which indexes are cut, all if empty.
     """
 
     include_non_distributable_layers: bool = False
@@ -129,6 +130,7 @@ class CopyOptions:
     placement: imgpkg.Placement | None = None
     mount_from: tuple[str, ...] = ()
     selection: imgpkg.Selection | None = None
+    platforms: tuple[imgpkg.Platform, ...] = ()
 
     def mount_places(self, registries: Iterable[str]) -> tuple[Repository, ...]:
         """Return the repositories of `mount_from`; raise InvalidReference, UsageError if one is elsewhere."""
@@ -160,13 +162,15 @@ class Copied:
     """An image or index that was copied, and its tag at the destination besides imgpkg's own, empty for none.
 
     `destination` equals `source` if the destination is a file. `attached` says what it is attached to; None
-    for an image of its own.
+    for an image of its own. `cut` is set for an index that was copied with some of its platforms, and so with
+    another digest than that of `source`.
     """
 
     source: Reference
     destination: Reference
     tag: str = ""
     attached: imgpkg.Attached | None = None
+    cut: imgpkg.Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +228,9 @@ class Log:
         """Report a warning, in the log and as an event of its own for hooks that ignore the log."""
         self(f"Warning: {text}")
         self.on_event(Warned(text, is_logged=True))
+
+
+QUIET = Log(silent)
 
 
 def disputed_tags(roots: Iterable[Root], log: Log) -> frozenset[tuple[str, str]]:
@@ -304,13 +311,14 @@ def report_left_out(plan: TransferPlan, options: CopyOptions, log: Log, places: 
 
 
 def _copied(root: Root, places: Places | None) -> Iterator[Copied]:
-    source, digest = root.item.reference, root.node.manifest.digest
+    item, digest = root.item, root.node.manifest.digest
     attached = attached_root(root)
     if places is None:
-        yield Copied(source, source, root.item.tag, attached)
+        # In a file, images keep the names that they have.
+        yield Copied(item.named, item.reference.repository.digest(digest), item.tag, attached, item.cut)
         return
     for repository in places.of(root):
-        yield Copied(source, repository.digest(digest), root.item.tag, attached)
+        yield Copied(item.named, repository.digest(digest), item.tag, attached, item.cut)
 
 
 def attached_root(root: Root) -> imgpkg.Attached | None:

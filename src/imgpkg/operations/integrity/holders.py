@@ -14,11 +14,12 @@ from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.delta import BASES_LABEL
 from imgpkg.operations.copy.plan import Item
+from imgpkg.operations.copy.platforms import read_cut
 from imgpkg.operations.integrity.report import Defect, DefectKind, defect_of
 from imgpkg.operations.integrity.survey import UNNAMED, ContentHolder, Wanted, attachment_tags
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.reader import Archive
@@ -67,8 +68,13 @@ def open_tar(path: str) -> Iterator[Held]:
                 defects.append(defect_of(error, "manifest.json"))
                 repository = UNNAMED
             reference = repository.digest(item.manifest.digest)
-            items.append(Item(reference, item.marks.tag, labels=item.marks.labels))
-        yield _held(_FileHolder(archive, path), archive.held(), items, defects)
+            found = Item(reference, item.marks.tag, labels=item.marks.labels)
+            try:
+                items.append(read_cut(found))
+            except ArchiveError as error:
+                defects.append(_damage(error, "manifest.json"))
+                items.append(found)
+        yield _held(_FileHolder(archive, path, _cuts(items)), archive.held(), items, defects)
 
 
 @contextmanager
@@ -84,7 +90,13 @@ def open_layout(path: str) -> Iterator[Held]:
         items += [listed_item(descriptor, UNNAMED) for descriptor in layout.roots()]
     except ImgpkgError as error:
         defects.append(_damage(error, "index.json"))
-    yield _held(_FileHolder(layout, path), layout.held(), items, defects)
+    yield _held(_FileHolder(layout, path, _cuts(items)), layout.held(), items, defects)
+
+
+def _cuts(items: Iterable[Item]) -> Mapping[Digest, Digest]:
+    """Return the digests of indexes that the file has with some of their platforms, by those of the whole."""
+    cuts = (item.cut for item in items if item.cut is not None)
+    return {cut.whole.digest: cut.result.digest for cut in cuts}
 
 
 def of_registry(client: RegistryClient, reference: Reference) -> Held:
@@ -96,7 +108,12 @@ def _held(
     holder: ContentHolder, blobs: Iterable[Descriptor], items: Sequence[Item], defects: list[Defect]
 ) -> Held:
     derived = [(item.reference, DerivedTag.parse(item.tag)) for item in items]
-    subjects = [(str(reference), tag.digest) for reference, tag in derived if tag and tag.kind in _ATTACHED]
+    cuts = _cuts(items)
+    subjects = [
+        (str(reference), cuts.get(tag.digest, tag.digest))
+        for reference, tag in derived
+        if tag and tag.kind in _ATTACHED
+    ]
     roots = dict.fromkeys(item.reference for item in items)
     relied_on = frozenset(_relied_on(items, defects))
     return Held(
@@ -136,15 +153,16 @@ class _FileHolder:
 
     has_repositories = False
 
-    def __init__(self, store: Archive | Layout, path: str) -> None:
+    def __init__(self, store: Archive | Layout, path: str, cuts: Mapping[Digest, Digest]) -> None:
         self._store = store
+        self._cuts = cuts
         self._shown = printable(os.fspath(path))
 
     def manifest(self, reference: Reference) -> Manifest:
         if reference.digest is None:
             # A file has no tags but those of its list, and so no record of locations, which are tags.
             raise NotInFile(f"{reference} is not in {self._shown}")
-        return self._store.manifest(reference.digest)
+        return self._store.manifest(self._cuts.get(reference.digest, reference.digest))
 
     def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
         return self._store.blob(blob)

@@ -59,7 +59,12 @@ def _copied(one: Copied) -> dict[str, object]:
         "destination": str(one.destination),
         "tag": one.tag or None,
         "attached": attached_form(one.attached),
+        "platforms": _platforms(one.cut),
     }
+
+
+def _platforms(cut: imgpkg.Cut | None) -> list[str] | None:
+    return None if cut is None else [str(platform) for platform in cut.platforms]
 
 
 def previewed(preview: CopyPreview) -> dict[str, object]:
@@ -88,6 +93,7 @@ def _previewed(image: PreviewedImage) -> dict[str, object]:
         "alreadyThere": image.is_there,
         "attached": attached_form(image.attached),
         "destination": str(image.destination) if image.destination is not None else None,
+        "platforms": _platforms(image.cut),
     }
 
 

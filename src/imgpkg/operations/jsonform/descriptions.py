@@ -49,11 +49,13 @@ def _fields(image: ImageInfo) -> dict[str, Node]:
     return _filled(
         {
             "annotations": dict(image.annotations),
+            "cutFrom": image.cut_from,
             "error": image.error,
             "image": image.image,
             "imageType": image.image_type.value,
             "layers": _layers(image.layers),
             "origin": image.origin,
+            "platforms": list(image.platforms),
         }
     )
 

@@ -37,6 +37,8 @@ class GraphNode:
     `children` is all that an index lists, also what looks like a blob and may be of a later kind of manifest.
     `images` are those of the lock of a bundle, `referrers` what the API of the registry lists, `blobs` the
     configuration and layers with their sizes. `problem` says why it is not known what the manifest needs.
+    `cuts` are the indexes of a bundle that are here with some of their platforms: the digest here, and the
+    one in the lock.
     """
 
     digest: Digest
@@ -48,6 +50,7 @@ class GraphNode:
     referrers: tuple[Digest, ...] = ()
     blobs: tuple[tuple[Digest, int], ...] = ()
     problem: str = ""
+    cuts: tuple[tuple[Digest, Digest], ...] = ()
 
     @property
     def whole_size(self) -> int:
@@ -83,6 +86,16 @@ class Graph:
         for node in self.nodes.values():
             if node.subject is not None:
                 self._referrers.setdefault(node.subject, []).append(node.digest)
+        cuts = {pair for node in self.nodes.values() for pair in node.cuts if pair[0] in self.nodes}
+        self._wholes = {whole for _, whole in cuts}
+        # What is attached to a whole index belongs to what was copied of it.
+        for here, whole in sorted(cuts):
+            self._attached.setdefault(here, []).extend(self._attached.get(whole, ()))
+            self._referrers.setdefault(here, []).extend(self._referrers.get(whole, ()))
+
+    def knows(self, digest: Digest) -> bool:
+        """Return whether the manifest is in the repository, or a part of it if it is an index."""
+        return digest in self.nodes or digest in self._wholes
 
     def tags_of(self, digest: Digest) -> tuple[str, ...]:
         """Return all tags of a manifest, sorted."""

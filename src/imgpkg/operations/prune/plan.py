@@ -104,7 +104,7 @@ def _starts(graph: Graph, kept: Mapping[Digest, Reason]) -> dict[Digest, Reason]
         for tag, digest in left.items():
             derived = graph.derived(tag)
             if digest not in reached and is_wanted(derived):
-                is_orphan = derived is not None and derived.digest not in graph.nodes
+                is_orphan = derived is not None and not graph.knows(derived.digest)
                 orphan = Reason(ReasonKind.ORPHAN, str(derived.digest) if derived is not None else "")
                 starts.setdefault(digest, orphan if is_orphan else Reason(ReasonKind.NOT_KEPT))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import with_config
-from imgpkg.bundle.layer import fetch_images_lock
+from imgpkg.bundle.image import places_tag, with_config
+from imgpkg.bundle.layer import fetch_images_lock, fetch_places
 from imgpkg.errors import (
     InvalidLock,
     InvalidManifest,
@@ -22,7 +22,7 @@ from imgpkg.operations.prune.graph import Graph, GraphNode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from imgpkg.bundle.image import Workers
+    from imgpkg.bundle.image import Image, Workers
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference, Repository
@@ -55,11 +55,13 @@ class _RepositoryReading:
         self._client = client.primary
         self._repository = repository
         self._workers = workers
+        self._names: frozenset[str] = frozenset()
         self._nodes: dict[Digest, GraphNode | None] = {}
 
     def read(self, also: Iterable[Digest]) -> Graph:
         """Read the tags, then one level of what they lead to after the other."""
         names = tuple(self._client.tags(self._repository))
+        self._names = frozenset(names)
         found = self._workers.map(lambda tag: self._manifest(self._repository.tag(tag)), names)
         read = {tag: manifest for tag, manifest in zip(names, found, strict=True) if manifest is not None}
         tags = {tag: manifest.digest for tag, manifest in read.items()}
@@ -102,9 +104,10 @@ class _RepositoryReading:
             return manifest
         referrers = self._client.referrers(self._repository, manifest.digest, tag_scheme=False)
         images: tuple[Digest, ...] = ()
+        cuts: tuple[tuple[Digest, Digest], ...] = ()
         subject, problem = None, ""
         try:
-            images, subject = self._images(manifest), _subject(manifest)
+            (images, cuts), subject = self._images(manifest), _subject(manifest)
         except _DAMAGE as error:
             problem = str(error)
         return GraphNode(
@@ -117,20 +120,30 @@ class _RepositoryReading:
             tuple(referrer.digest for referrer in referrers),
             tuple({part.digest: part.size for part in manifest.parts()}.items()),
             problem,
+            cuts,
         )
 
-    def _images(self, manifest: Manifest) -> tuple[Digest, ...]:
-        """Return the images of the lock of a bundle; none for other images."""
+    def _images(self, manifest: Manifest) -> tuple[tuple[Digest, ...], tuple[tuple[Digest, Digest], ...]]:
+        """Return the images of the lock of a bundle, and which of them were cut; none for other images."""
         if not manifest.is_image or len(manifest.layers) != 1:
-            return ()
+            return (), ()
         if manifest.layers[0].media_type not in _BUNDLE_LAYERS:
-            return ()
+            return (), ()
         image = with_config(self._client, self._repository, manifest)
         if not image.is_bundle:
-            return ()
+            return (), ()
         with doing("Reading ImagesLock file"):
             lock = fetch_images_lock(self._client, image)
-        return tuple(dict.fromkeys(locked.digest for locked in lock.images))
+        named = (locked.digest for locked in lock.images)
+        cuts = self._cuts(image)
+        return tuple(dict.fromkeys((*named, *(here for here, _ in cuts)))), cuts
+
+    def _cuts(self, bundle: Image) -> tuple[tuple[Digest, Digest], ...]:
+        if places_tag(bundle.manifest.digest) not in self._names:
+            return ()
+        found = fetch_places(self._client, bundle)
+        cuts = {} if found is None else found.record.cuts()
+        return tuple((cut.result.digest, whole) for whole, cut in cuts.items())
 
 
 def _subject(manifest: Manifest) -> Digest | None:
