@@ -39,7 +39,17 @@ MAY_IMPORT = {
     },
     "content": {"oci", "registry", "errors", "events"},
     "trust": {"oci", "errors", "values"},
-    "bundle": {"oci", "content", "registry", "trust", "errors", "events", "values"},
+    "bundle": {
+        # Types that are rarely needed.
+        "imgpkg",
+        "oci",
+        "content",
+        "registry",
+        "trust",
+        "errors",
+        "events",
+        "values",
+    },
     "operations": {
         # Types of parameters that few programs give.
         "imgpkg",

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import trustme
 from tests.operations.conftest import read_tree
-from tests.operations.making import make_bundle, make_image
+from tests.operations.making import make_bundle, make_image, make_index
 from tests.servers.signatures import MAKERS, public_pem
 
 import imgpkg
@@ -203,13 +203,21 @@ def test_the_page_of_choosing_works(places, session, tmp_path):
     address = places(OUTSIDE)
     app, other = (make_image(session, f"{address}/team/{name}", [name], tag="v7") for name in ("app", "db"))
     third = make_image(session, f"{address}/team/third", ["third"])
-    make_bundle(session, f"{address}/team/bundle:v1", {other: {}, third: {}}, tmp_path / "bundle")
+    platforms = ("linux/amd64", "linux/arm64", "linux/s390x")
+    parts = {name: make_image(session, f"{address}/team/index", [name]) for name in platforms}
+    index = make_index(session, f"{address}/team/index", parts)
+    make_bundle(session, f"{address}/team/bundle:v1", {other: {}, third: {}, index: {}}, tmp_path / "bundle")
     ImagesLock((LockedImage(other, {"tier": "test"}), LockedImage(third))).write(tmp_path / "images.yml")
+    printed = []
     for text in blocks(ROOT / "docs/choosing.md", "console"):
         for words in commands(places(text)):
             argv = [sys.executable, "-m", "imgpkg", *words]
             done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
             assert (done.returncode, done.stderr) == (0, ""), words
+            printed.append(done.stdout)
+    (described,) = (text for text in printed if "Cut From" in text)
+    assert f"Cut From: {index.digest}\n" in described
+    assert "Platforms: linux/amd64, linux/arm64\n" in described
     written = ImagesLock.from_path(tmp_path / "month.yml")
     assert [image.digest for image in written.images][1:] == [app.digest, other.digest, third.digest]
     place = places(f"{INSIDE}/apps/part")

@@ -65,6 +65,8 @@ GOING = imgpkg.PlannedManifest(DIGEST, ("v1",), REASON, 5, "a/b", (DIGEST,))
 GONE = imgpkg.PrunedManifest(GOING, imgpkg.PruneOutcome.FAILED, "why")
 DEFECT = imgpkg.Defect(imgpkg.DefectKind.MISSING, str(DIGEST), "not found", (str(REFERENCE),))
 MISSING_LAYER = imgpkg.MissingLayer(DIGEST, (str(REFERENCE),))
+INDEX = imgpkg.Manifest.parse(b'{"manifests": []}')
+CUT = imgpkg.Cut.make([INDEX], [])
 MAP_RULE = imgpkg.MapRule("docker.io/team", "registry.example.com/a")
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
@@ -83,6 +85,8 @@ VALUES = [
     imgpkg.CopySource(lock="x"),
     imgpkg.Selection(("x",)),
     imgpkg.Unselected(REFERENCE, "x"),
+    CUT,
+    imgpkg.Platform("linux", "arm64", "v8"),
     CREDENTIAL,
     DECISION,
     imgpkg.Deleted(REFERENCE, imgpkg.DeletionOutcome.IMAGE, DIGEST, ("v1",)),

@@ -133,6 +133,7 @@ OWN = {
         "image": ((), "i"),
         "lock": ((), ""),
         "include": ((), ""),
+        "platform": ((), ""),
         "exclude": ((), ""),
         "include-annotation": ((), ""),
         "exclude-annotation": ((), ""),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
+import imgpkg
 from imgpkg.bundle.image import Image, with_config
 from imgpkg.bundle.layer import FoundLocations, fetch_images_lock, fetch_locations, has_bundle_layer
 from imgpkg.bundle.lock import ImagesLock, LockedImage
@@ -51,7 +52,7 @@ class Member:
     image: Image | None = None
     bundle: Bundle | None = field(default=None, repr=False, compare=False)
     is_there: bool = True
-    cut: Cut | None = None
+    cut: imgpkg.Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.document import API_VERSION, HEADER, Field, Header
 from imgpkg.bundle.yaml_reader import look_at, read_document
 from imgpkg.bundle.yaml_writer import dump
@@ -38,7 +39,7 @@ class Location:
     image: str
     is_bundle: bool
     place: str = ""
-    cut: Cut | None = None
+    cut: imgpkg.Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class ImageLocations:
         """
         return dict(_placed(location) for location in self.images if location.place)
 
-    def cuts(self) -> Mapping[Digest, Cut]:
+    def cuts(self) -> Mapping[Digest, imgpkg.Cut]:
         """Return how the indexes were cut that were copied in part, by the digests of the images lock."""
         return {found.cut.whole.digest: found.cut for found in self.images if found.cut is not None}
 

@@ -75,13 +75,13 @@ class Cut:
 
 def _results(indexes: tuple[Manifest, ...], kept: tuple[Digest, ...]) -> dict[Digest, Manifest]:
     """Return the cut indexes by the digests of the whole ones, nested ones first."""
-    cutting = _Cutting({index.digest: index for index in indexes}, frozenset(kept), {})
+    cutting = _IndexCut({index.digest: index for index in indexes}, frozenset(kept), {})
     cutting.cut(indexes[0], 0)
     return cutting.done
 
 
 @dataclass(frozen=True, slots=True)
-class _Cutting:
+class _IndexCut:
     """Cuts an index after those that are nested in it, each once."""
 
     wholes: Mapping[Digest, Manifest]

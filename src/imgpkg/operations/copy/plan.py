@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import UsageError, doing
-from imgpkg.oci.descriptor import file_position_of
+from imgpkg.oci.descriptor import Descriptor, file_position_of
 from imgpkg.oci.reference import Reference
 from imgpkg.values import FrozenDict
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from imgpkg.content.archive.reader import Archive
     from imgpkg.content.layout import Layout
     from imgpkg.oci.cut import Cut
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import Digest, Readable
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected, Record
@@ -69,8 +70,6 @@ def labels_of(item: Item) -> Mapping[str, str]:
     """Return the labels of `item` in a file, with that of its cut."""
     if item.cut is None:
         return item.labels
-    import json
-
     kept, indexes = item.cut.texts()
     text = json.dumps({"keptDigests": kept, "wholeIndexes": indexes}, separators=(",", ":"))
     return {**item.labels, CUT_LABEL: text}

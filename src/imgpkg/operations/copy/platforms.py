@@ -32,7 +32,7 @@ def restricted(roots: Sequence[Root], platforms: Sequence[Platform], log: Log) -
     to something. Raises UsageError for indexes that have none of the platforms.
     """
     there = digests_of(roots)
-    choices = {root.item.key: _Choice(platforms) for root in roots if there.isdisjoint(subjects_of(root))}
+    choices = {root.item.key: _Cutting(platforms) for root in roots if there.isdisjoint(subjects_of(root))}
     done = tuple(_cut(root, choices[root.item.key]) if root.item.key in choices else root for root in roots)
     _check(done, choices, platforms, log)
     kept = _with_subjects(done, {entry for choice in choices.values() for entry in choice.dropped})
@@ -40,7 +40,7 @@ def restricted(roots: Sequence[Root], platforms: Sequence[Platform], log: Log) -
     return kept
 
 
-class _Choice:
+class _Cutting:
     """What is kept of the tree of one root, found while it is visited."""
 
     def __init__(self, platforms: Sequence[Platform]) -> None:
@@ -81,7 +81,7 @@ class _Choice:
         ]
 
 
-def _cut(root: Root, choice: _Choice) -> Root:
+def _cut(root: Root, choice: _Cutting) -> Root:
     """Return `root` with its cut, if anything of it is left out."""
     choice.visit(root.node)
     if root.node.manifest.digest not in choice.indexes or len(choice.lacking) == len(choice.platforms):
@@ -107,7 +107,10 @@ def _rebuilt(node: Node, results: Mapping[Digest, Manifest], kept: Collection[Di
 
 
 def _check(
-    roots: Iterable[Root], choices: Mapping[tuple[str, str], _Choice], platforms: Sequence[Platform], log: Log
+    roots: Iterable[Root],
+    choices: Mapping[tuple[str, str], _Cutting],
+    platforms: Sequence[Platform],
+    log: Log,
 ) -> None:
     """Raise UsageError where nothing would be left, and warn where a platform is missing."""
     lacking = {root.named: choices[root.item.key] for root in roots if root.item.key in choices}
