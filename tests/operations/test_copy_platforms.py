@@ -14,7 +14,7 @@ from imgpkg.bundle.layer import fetch_locations
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.bundle.selection import Selection
-from imgpkg.cli.rendering import description_json, description_text, preview_json, preview_text
+from imgpkg.cli.rendering import description_text, preview_text
 from imgpkg.events import Message, Warned
 from imgpkg.oci import media
 from imgpkg.oci.cut import Cut
@@ -25,6 +25,8 @@ from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.describe import describe
 from imgpkg.operations.integrity.verify import verify
+from imgpkg.operations.jsonform.copies import previewed
+from imgpkg.operations.jsonform.descriptions import content_of
 from imgpkg.operations.prune.prune import prune_plan
 from imgpkg.operations.pull import pull
 from imgpkg.trust.key import PublicKey
@@ -179,7 +181,7 @@ class TestABundle:
         text = "".join(description_text(found, layers=False))
         assert f"  Cut From: {app.digest}\n" in text
         assert "  Platforms: linux/amd64, linux/arm64\n" in text
-        fields = description_json(found)["content"]["images"][image.key]
+        fields = content_of(found)["content"]["images"][image.key]
         assert (fields["cutFrom"], fields["platforms"]) == (str(app.digest), ["linux/amd64", "linux/arm64"])
 
     def test_is_copied_on_as_it_is(self, way, bundle, app, to, inside, session, tmp_path):
@@ -366,7 +368,7 @@ class TestAPreview:
         assert (image.reference, image.manifests) == (app, 2)
         assert image.destination.digest == image.cut.result.digest
         assert ", cut to linux/arm64" in "".join(preview_text(found, inside))
-        (fields,) = (one for one in preview_json(found)["images"] if one["platforms"])
+        (fields,) = (one for one in previewed(found)["images"] if one["platforms"])
         assert fields["platforms"] == ["linux/arm64"]
 
 

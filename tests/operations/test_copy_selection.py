@@ -10,7 +10,7 @@ from imgpkg.bundle.graph import distinct
 from imgpkg.bundle.image import locations_tag, places_tag, signature_tag
 from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.bundle.selection import Selection
-from imgpkg.cli.rendering import preview_json, preview_text
+from imgpkg.cli.rendering import preview_text
 from imgpkg.events import Message, Warned
 from imgpkg.oci.reference import Reference, Repository
 from imgpkg.operations.copy.access import check_copy
@@ -19,6 +19,7 @@ from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.delete import delete_image
 from imgpkg.operations.describe import describe
+from imgpkg.operations.jsonform.copies import previewed
 from imgpkg.operations.pull import pull
 
 # Where the choice is made: at once, when a file is written, or when it is read.
@@ -149,7 +150,7 @@ class TestWhatIsLeftOut:
         to = f"{another_registry.address}/inside/previewed"
         preview = preview_copy(source, to, session=session, options=options)
         left = {str(bundle["db"]), str(bundle["inner"])}
-        assert {one["image"] for one in preview_json(preview)["unselected"]} == left
+        assert {one["image"] for one in previewed(preview)["unselected"]} == left
         text = "".join(preview_text(preview, to))
         assert all(f"  {one} of {bundle['outer']}\n" in text for one in left)
 
