@@ -385,7 +385,7 @@ class TestTheWarning:
         ],
         ids=["nothing that is quick", "once in each process"],
     )
-    def test_says_that_the_extension_is_missing_and_how_to_get_it(self, sizes, said):
+    def test_says_that_the_extension_is_missing_and_how_to_get_it(self, tmp_path, sizes, said):
         """Only where the encoder was not chosen by the caller, who knows it."""
         lines = ran(
             f"""
@@ -401,9 +401,9 @@ class TestTheWarning:
 
             for encoder, sizes in ((ReferenceEncoder, [5 << 20]), (None, {sizes})):
                 for size in sizes:
-                    with open("zeros", "wb") as file:
+                    with open({str(tmp_path / "zeros")!r}, "wb") as file:
                         file.truncate(size)
-                    with pack_layer(["zeros"], exclusions=(), on_event=say, encoder=encoder):
+                    with pack_layer([file.name], exclusions=(), on_event=say, encoder=encoder):
                         pass
             """
         )
