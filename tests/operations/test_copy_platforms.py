@@ -282,7 +282,7 @@ class TestSignatures:
             on_event=seen.append,
         )
         assert [one.signers for one in result.verified] == [("cosign.pub",)]
-        assert any("1 indexes have signatures" in text for text in texts(seen))
+        assert any("1 index with signatures" in text for text in texts(seen))
 
     def test_of_another_index_are_not_enough(self, app, inside, session, tmp_path):
         source = CopySource(image=str(app))
@@ -426,4 +426,4 @@ def test_a_log_says_how_much_was_cut(app, inside, session):
     copy_to_repository(
         CopySource(image=str(app)), inside, session=session, options=options, on_event=seen.append
     )
-    assert "copy | cut 1 indexes to linux/amd64\n" in [one.text for one in seen if isinstance(one, Message)]
+    assert "copy | cut 1 index to linux/amd64\n" in [one.text for one in seen if isinstance(one, Message)]

@@ -151,13 +151,17 @@ def _is_orphan(root: Root, gone: Collection[Digest]) -> bool:
 
 def _report(roots: Sequence[Root], platforms: Sequence[Platform], log: Log) -> None:
     wholes = {root.item.cut.whole.digest for root in roots if root.item.cut is not None}
-    log(f"cut {len(wholes)} indexes to {_shown(platforms)}")
+    log(f"cut {_indexes(len(wholes))} to {_shown(platforms)}")
     signed = wholes.intersection(subject for root in roots for subject in subjects_of(root))
     if signed:
         log.caution(
-            f"{len(signed)} indexes have signatures or other attachments and were cut: other programs do not "
-            "find these for what is left, whose digest is another one; imgpkg does"
+            f"{_indexes(len(signed))} with signatures or other attachments: what is left has another digest, for "
+            "which other programs do not find these; imgpkg does"
         )
+
+
+def _indexes(count: int) -> str:
+    return "1 index" if count == 1 else f"{count} indexes"
 
 
 def read_cut(item: Item) -> Item:
