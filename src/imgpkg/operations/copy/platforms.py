@@ -155,8 +155,8 @@ def _report(roots: Sequence[Root], platforms: Sequence[Platform], log: Log) -> N
     signed = wholes.intersection(subject for root in roots for subject in subjects_of(root))
     if signed:
         log.caution(
-            f"{_indexes(len(signed))} with signatures or other attachments: what is left has another digest, for "
-            "which other programs do not find these; imgpkg does"
+            f"{_indexes(len(signed))} with signatures or other attachments: what is left has another digest, "
+            "for which other programs do not find these; imgpkg does"
         )
 
 
