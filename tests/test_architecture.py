@@ -151,6 +151,7 @@ LATE = {
     "imgpkg.registry.pieces": "uploads where a proxy limits the size of a request",
     "imgpkg.registry.ranges": "blobs that are large",
     "imgpkg.registry.mirrors": "only where a registries.conf is read",
+    "imgpkg.registry.repetition": "only after a failure that is tried again",
     "imgpkg.registry.registriesconf": "only where a registries.conf is read",
     "imgpkg.registry.client": "whoever asks for credentials alone sends no request to a registry",
     "imgpkg.registry.base": "only to check a login and to print a token",

@@ -28,7 +28,9 @@ from imgpkg.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from imgpkg.registry.exchange import Repetition
     from imgpkg.registry.mirrors import MirroredReads
+    from imgpkg.registry.repetition import RepetitionWarnings
     from imgpkg.transport.pool import Pool
     from imgpkg.transport.trace import Tracer
 
@@ -61,6 +63,7 @@ class Session:
         self._is_closed = False
         # One source may warn for every repository, about one and the same file.
         self._warn = partial(_warn_once, set(), on_event)
+        self._repetitions = Once(self._make_repetitions)
         self.cancellation = Cancellation()
         # All programs end with the session: `stop` must not leave a helper that waits.
         self._programs = Programs(self.cancellation, self._warn)
@@ -117,10 +120,19 @@ class Session:
             insecure=self.settings.insecure,
             retry_count=self.settings.retry_count,
             warn=self._warn,
+            on_repeat=self._on_repeat,
             mirrors=mirrors,
             concurrency=self.settings.concurrency,
             chunk_size=self.settings.upload_chunk_size,
         )
+
+    def _on_repeat(self, repetition: Repetition) -> None:
+        self._repetitions()(repetition)
+
+    def _make_repetitions(self) -> RepetitionWarnings:
+        from imgpkg.registry.repetition import RepetitionWarnings
+
+        return RepetitionWarnings(self._warn)
 
     def _find_mirrors(self) -> MirroredReads | None:
         chosen = self.settings.registries_conf
@@ -233,6 +245,8 @@ class Session:
         for opened in (pool, insecure and insecure[0]):
             if opened is not None:
                 opened.close()
+        if (repetitions := self._repetitions.peek()) is not None:
+            repetitions.close()
 
     def __enter__(self) -> Session:  # noqa: PYI034 - a name that a program can look up
         return self

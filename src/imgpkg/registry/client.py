@@ -92,10 +92,10 @@ class RegistryClient:
     How a registry is reached (http or https, challenges, tokens) is kept and shared by the threads. Its
     content is requested each time, because it may be deleted at any time. `retry_count` is the number of
     attempts, at least one is made. `clock` returns the Unix time, `sleep` gets seconds, `random` returns a
-    fraction in [0, 1), and `warn` gets a sentence before each repetition and about a registry that
-    contradicts itself. What is read of an image is read from `mirrors`, if there are any; `primary` has none.
-    A large blob is read over several connections; at most `concurrency` read blobs of the same registry.
-    Blobs of more than `chunk_size` bytes are sent in pieces; 0 is without a limit.
+    fraction in [0, 1). `warn` gets a sentence about a registry that contradicts itself, and before each
+    repetition unless `on_repeat` gets those. What is read of an image is read from `mirrors`, if there are
+    any; `primary` has none. A large blob is read over several connections; at most `concurrency` read blobs
+    of the same registry. Blobs of more than `chunk_size` bytes are sent in pieces; 0 is without a limit.
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
@@ -113,6 +113,7 @@ class RegistryClient:
         sleep: Callable[[float], None] = cancellation.sleep,
         random: Callable[[], float] = random_fraction,
         warn: Callable[[str], None] = cancellation.ignore,
+        on_repeat: Callable[[Repetition], None] | None = None,
         mirrors: ImageReads | None = None,
         concurrency: int = 1,
         chunk_size: int = 0,
@@ -120,7 +121,7 @@ class RegistryClient:
         self._warn = warn
         self._mirrors = mirrors
         authorizer = Authorizer(keychain, insecure=insecure, clock=clock)
-        retry = Retry(retry_count, sleep, random, self._on_repeat)
+        retry = Retry(retry_count, sleep, random, on_repeat or self._on_repeat)
         self._exchange = Exchange(transport, authorizer, retry, clock=clock)
         self._manifests = Manifests(self._exchange)
         self._referrers = Referrers(self._exchange, self._manifests, warn)
