@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 
 import pytest
@@ -12,6 +13,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text()
 PROOFS = re.findall(r"^\| (.+) \| `(tests/\S+\.py)::(\S+)` \|$", PAGE, re.MULTILINE)
 
 
+@functools.cache
 def names_of(path):
     """The functions of a module, those of a class with its name before them."""
     names = set()
