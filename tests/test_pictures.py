@@ -44,7 +44,7 @@ def test_the_graph_is_that_of_its_source():
 def shop(embedded_registry, open_session, tmp_path):
     """The bundle of the page in a registry, its images in repositories of their own."""
     address = embedded_registry.address
-    runpy.run_path(str(ROOT / "examples/shop/images.py"))["write_images"](tmp_path / "layout")
+    runpy.run_path(str(ROOT / "examples/shop/make_shop.py"))["write_images"](tmp_path / "layout")
     rule = imgpkg.MapRule.parse(f"{OUTSIDE}/shop={address}/shop")
     with open_session() as session:
         copied = imgpkg.copy_to_repository(

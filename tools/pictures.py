@@ -28,7 +28,7 @@ BUNDLES = {
 def made_shop(folder: Path) -> imgpkg.BundlePart:
     """Make the example bundle and all its images in a layout below `folder`; return what it is made of."""
     layout = folder / "layout"
-    runpy.run_path(str(SHOP / "images.py"))["write_images"](layout)
+    runpy.run_path(str(SHOP / "make_shop.py"))["write_images"](layout)
     entries = json.loads((layout / "index.json").read_text())["manifests"]
     digests = {name(entry): str(entry["digest"]) for entry in entries}
     with imgpkg.Session() as session:

@@ -1,9 +1,10 @@
-"""Write the images of a small shop as an OCI image layout: some layers are in several of them.
+"""Write what a bundle is made of, the documents and the images of a small shop, without a network.
 
-    python examples/shop/images.py FOLDER
+    python examples/shop/make_shop.py FOLDER REGISTRY
 
-No network and no program is needed, and the digests are the same on every machine. The content of the layers
-is made up, except for the texts.
+`FOLDER/images` is an OCI image layout; some layers are in several of its images. `FOLDER/shop` and
+`FOLDER/database` are the folders of two bundles, without their images locks; their documents name the images
+in REGISTRY. The digests of the images are the same on every machine; the content of their layers is noise.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import tarfile
 from pathlib import Path
 
+HERE = Path(__file__).parent
 REGISTRY = "registry.example.com"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
@@ -142,5 +144,21 @@ def write_images(folder: Path) -> None:
     layout.close()
 
 
+def write_documents(folder: Path, registry: str) -> None:
+    """Write the folders of the bundles, with `registry` in the names of images."""
+    for name, documents in (("shop", "config"), ("database", "database")):
+        for file in sorted((HERE / documents).glob("*.yml")):
+            written = folder / name / "config" / file.name
+            written.parent.mkdir(parents=True, exist_ok=True)
+            written.write_text(file.read_text().replace(REGISTRY, registry))
+        (folder / name / ".imgpkg").mkdir()
+
+
+def main(folder: str, registry: str = REGISTRY) -> None:
+    """Write everything below `folder`."""
+    write_images(Path(folder, "images"))
+    write_documents(Path(folder), registry)
+
+
 if __name__ == "__main__":
-    write_images(Path(sys.argv[1]))
+    main(*sys.argv[1:])
