@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 import trustme
@@ -49,6 +50,19 @@ def test_it_may_be_stopped_as_soon_as_it_has_printed_its_address(serving, number
         process.send_signal(number)
         assert process.communicate(timeout=_SECONDS) == (b"", b"")
         assert process.returncode == 0
+
+
+@pytest.mark.parametrize("pause", [0, 0.002])
+def test_a_second_signal_does_not_break_off_the_end(serving, pause):
+    for _ in range(3):
+        process, _, address = serving()
+        assert ask(address, "GET", "/v2/").status == 200
+        process.send_signal(signal.SIGINT)
+        time.sleep(pause)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=_SECONDS) == (b"", b"")
+        # The second one may come when all is done and the process about to end.
+        assert process.returncode in (0, -signal.SIGTERM)
 
 
 def test_programs_get_the_address_while_it_serves(started):

@@ -111,6 +111,9 @@ def _until_signal() -> Iterator[None]:
     """
 
     def end(_number: int, _frame: object) -> None:
+        # Once: another one would break off what the first one has begun, the end of the server.
+        for number in before:
+            signal.signal(number, _ignore)
         raise _Interrupted
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -121,6 +124,11 @@ def _until_signal() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _ignore(_number: int, _frame: object) -> None:
+    # Not SIG_IGN: Python complains about a signal that has come, but not been handled, when that is set.
+    pass
 
 
 def _address(text: str) -> tuple[str, int]:

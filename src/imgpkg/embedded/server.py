@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 # Seconds for a TLS handshake, and for responses that are being sent when the server stops.
 _GRACE = 5.0
 _PAUSE = 0.05
+# How often to look whether a signal has come.
+_LOOK = 0.5
 _KEPT_REQUESTS = 100_000
 # Clients connect many times at once: with socketserver's default of 5 some would wait for a second SYN.
 _BACKLOG = 256
@@ -98,11 +100,14 @@ class Server:
 
     def wait(self) -> None:
         """Serve until SIGINT or SIGTERM (when called in the main thread) or stop(), then stop."""
-        try:
-            with _ending_on_signals(self._stopping):
-                self._stopping.wait()
-        finally:
-            self.stop()
+        with _ending_on_signals(self._stopping):
+            try:
+                # With a limit: a signal that comes right before the wait, or to another thread, ends none.
+                while not self._stopping.wait(_LOOK):
+                    pass
+            finally:
+                # A second signal must not break this off, which ends by itself.
+                self.stop()
 
     def stop(self) -> None:
         """Accept no more requests, give responses that are being sent some seconds, and close everything."""
