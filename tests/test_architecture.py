@@ -88,7 +88,6 @@ EVERYWHERE = {"dataclass", "expression"}
 ONE_HOME = {
     "yaml": "bundle",
     "subprocess": "auth content/deflate",
-    "rich": "cli",
     "isal": "content",
     "zstandard": "content",
     "google": "auth/cloud",
@@ -164,7 +163,6 @@ LATE = {
     "botocore": "keychain ecr",
     "google": "keychain gke",
     "isal": "layers that are compressed",
-    "rich": "a terminal",
     "sigstore": "only signatures of identities",
     "yaml": "lock files",
     "zstandard": "layers compressed with zstd",

@@ -118,6 +118,7 @@ VALUES = [
     MANIFEST,
     MEMBER,
     imgpkg.Message("text"),
+    imgpkg.StepsAdvanced("reading", 1, 2),
     imgpkg.PackAdvanced(1),
     imgpkg.StoredLogin(
         "registry.example.com", "ci", "config.json", "registry.example.com", "", True, ("Is clear.",)

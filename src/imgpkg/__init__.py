@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from imgpkg.events import PackAdvanced as PackAdvanced
     from imgpkg.events import PackStarted as PackStarted
     from imgpkg.events import Planned as Planned
+    from imgpkg.events import StepsAdvanced as StepsAdvanced
     from imgpkg.events import Transfer as Transfer
     from imgpkg.events import TransferCounter as TransferCounter
     from imgpkg.events import Warned as Warned
@@ -176,6 +177,7 @@ _HOMES = {
     "CopyPreview": "operations.copy.preview",
     "CopyResult": "operations.copy.values",
     "CopySource": "operations.copy.values",
+    "StepsAdvanced": "events",
     "Credential": "auth.keychain",
     "CredentialSource": "auth.keychain",
     "Decision": "auth.keychain",

@@ -68,6 +68,20 @@ class PackAdvanced:
 
 
 @dataclass(frozen=True, slots=True)
+class StepsAdvanced:
+    """`done` of `total` steps of the same kind are done: manifests read, tags resolved, images deleted.
+
+    `activity` says which, in words such as `planning` and `resolving`. This is reported while an operation
+    finds out what to do, before the totals in bytes are known, and by operations that transfer no blobs.
+    `total` grows while more becomes known, for example with each level of nested bundles.
+    """
+
+    activity: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """The totals of a transfer, reported before it begins: the number of blobs and their `size` in bytes.
 
@@ -107,7 +121,15 @@ class BlobFinished:
 
 
 Event: TypeAlias = (
-    Message | Warned | PackStarted | PackAdvanced | Planned | BlobStarted | BlobAdvanced | BlobFinished
+    Message
+    | Warned
+    | PackStarted
+    | PackAdvanced
+    | StepsAdvanced
+    | Planned
+    | BlobStarted
+    | BlobAdvanced
+    | BlobFinished
 )
 Hook: TypeAlias = Callable[[Event], None]
 

@@ -41,12 +41,16 @@ def warned():
 def lock(session, warned):
     """Lock the images of texts by their names, or of paths."""
 
+    def hear(event):
+        if isinstance(event, imgpkg.Warned):
+            warned.append(event)
+
     def locked(*files, **options):
         listed = [
             imgpkg.DocumentFile(f"{n}.yml", one.encode()) if isinstance(one, str) else one
             for n, one in enumerate(files)
         ]
-        return imgpkg.lock_images(listed, session=session, on_event=warned.append, **options)
+        return imgpkg.lock_images(listed, session=session, on_event=hear, **options)
 
     return locked
 

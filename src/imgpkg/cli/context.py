@@ -34,8 +34,20 @@ if TYPE_CHECKING:
             """Write a line of `--debug`."""
             ...
 
+        def block(self, text: str) -> None:
+            """Write a part of the result while the operation goes on."""
+            ...
+
         def close(self) -> None:
-            """End what is shown."""
+            """End what is shown; what follows is shown again."""
+            ...
+
+        def end(self, *, is_complete: bool) -> None:
+            """End what is shown for good; `is_complete` is false after an error."""
+            ...
+
+        def left(self) -> str:
+            """Return what is left of a transfer, empty if that is not known."""
             ...
 
 
@@ -55,13 +67,20 @@ class Context:
 
     def __init__(self, flags: Parsed, output: Output) -> None:
         self.flags = flags
-        self.output = output
+        self._output = output
         self.is_quiet = flags.is_on("quiet")
         self.is_document = is_document(flags)
         self._reporter: Reporting | None = None
         self._sessions: list[Session] = []
         self._password_read: str | None = None
         self._digest_file: DigestFile | None = None
+
+    @property
+    def output(self) -> Output:
+        """The output for results; the display of progress ends, so that they are not written into it."""
+        if self._reporter is not None:
+            self._reporter.close()
+        return self._output
 
     @property
     def reporter(self) -> Reporting:
@@ -77,10 +96,10 @@ class Context:
         if self.is_quiet or form == "json":
             from imgpkg.cli.reporting import LineReporter, QuietReporter
 
-            return (QuietReporter if self.is_quiet else LineReporter)(self.output, sys.stderr)
+            return (QuietReporter if self.is_quiet else LineReporter)(self._output, sys.stderr)
         from imgpkg.cli.progress import make_reporter
 
-        return make_reporter(self.flags, self.output)
+        return make_reporter(self.flags, self._output)
 
     @property
     def is_for_programs(self) -> bool:
@@ -112,9 +131,9 @@ class Context:
             self._digest_file = DigestFile.checked(self.flags.text("digest-file"))
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if self._reporter is not None:
-            self._reporter.close()
+            self._reporter.end(is_complete=kind is None)
 
     def session(self, side: Side | None = None, *, settings: Settings | None = None) -> Session:
         """Open a session with the registry flags and the process environment; the caller closes it.

@@ -29,7 +29,8 @@ def run(context: Context) -> None:
     if flags.number("concurrency") < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
     if form in _PICTURES and not context.is_document:
-        context.output.block(_drawn(_broken_down(context), form))
+        picture = _drawn(_broken_down(context), form)
+        context.output.block(picture)
         return
     description = _described(context)
     if form == "json" or context.is_document:
@@ -60,6 +61,7 @@ def _described(context: Context) -> Description:
             attachments=flags.is_on("attachments"),
             tar=flags.text("tar"),
             layout=flags.text("from-oci-layout"),
+            on_event=context.reporter,
         )
 
 
@@ -77,6 +79,7 @@ def _broken_down(context: Context) -> BundlePart:
             attachments=flags.is_on("attachments") or "attachments" not in flags.given,
             tar=flags.text("tar"),
             layout=flags.text("from-oci-layout"),
+            on_event=context.reporter,
         )
 
 

@@ -79,6 +79,9 @@ class DocumentOutput:
         self._err.write(f"{text}\n")
         self._error = error
 
+    def flush(self) -> None:
+        """Do nothing: the document is written at the end."""
+
     def ended(self, error: ImgpkgError, code: int) -> None:
         """Write the document of a command that was ended from outside; its text is written elsewhere."""
         self._error = error

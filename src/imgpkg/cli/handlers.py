@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Literal, cast
 
 from imgpkg.cli import rendering
@@ -10,6 +11,7 @@ from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from imgpkg.bundle.inventory import Inventory
     from imgpkg.bundle.placement import Placement
@@ -47,8 +49,6 @@ def push(context: Context) -> None:
             to_layout=flags.text("to-oci-layout"),
             on_event=context.reporter,
         )
-    # The bar must be gone before the result is printed.
-    context.reporter.close()
     context.result(pushed, references=(pushed.reference,), counts_blobs=True)
     file = flags.text("to-tar") or flags.text("to-oci-layout")
     context.output.text(f"Wrote '{pushed.reference}' to {file}" if file else f"Pushed '{pushed.reference}'")
@@ -249,20 +249,27 @@ def _copy(
     from imgpkg.operations.copy.copy import copy
 
     flags = context.flags
-    copied = copy(
-        source,
-        session=session,
-        source_session=source_session,
-        to_repo=flags.text("to-repo"),
-        to_tar=flags.text("to-tar"),
-        to_layout=flags.text("to-oci-layout"),
-        options=options,
-        lock_output=flags.text("lock-output"),
-        resume=flags.is_on("resume"),
-        since=_since(flags),
-        on_event=context.reporter,
-    )
+    with _resumable(context) if flags.text("to-tar") else nullcontext():
+        copied = copy(
+            source,
+            session=session,
+            source_session=source_session,
+            to_repo=flags.text("to-repo"),
+            to_tar=flags.text("to-tar"),
+            to_layout=flags.text("to-oci-layout"),
+            options=options,
+            lock_output=flags.text("lock-output"),
+            resume=flags.is_on("resume"),
+            since=_since(flags),
+            on_event=context.reporter,
+        )
     context.result(copied, {"dryRun": False}, references=copied.asked, counts_blobs=True)
+
+
+def _resumable(context: Context) -> AbstractContextManager[None]:
+    from imgpkg.cli.resumption import resumable
+
+    return resumable(context)
 
 
 def _preview(
@@ -315,6 +322,7 @@ def tag_list(context: Context) -> None:
             imgpkg_internal_tags=flags.is_on("imgpkg-internal-tags"),
             tar=flags.text("tar"),
             layout=flags.text("from-oci-layout"),
+            on_event=context.reporter,
         )
     context.output.result(listed)
     # Code points sort as the bytes of UTF-8 do, which is the order of Go, and so of the original.

@@ -24,7 +24,6 @@ def run(context: Context) -> None:
         made = inventory(
             repository, session=session, tar=tar, layout=layout, output=output, on_event=context.reporter
         )
-    context.reporter.close()
     if context.is_document:
         context.output.result({"output": output or None, "inventory": made.document()})
         return

@@ -72,7 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return _report(ImgpkgError(_reason(error)), None)
     except KeyboardInterrupt as interruption:
-        sys.stderr.write("imgpkg: Error: interrupted\n")
+        # What it left behind, and how to go on.
+        hints = "".join(f"hint: {hint}\n" for hint in interruption.args)
+        sys.stderr.write(f"imgpkg: Error: interrupted\n{hints}")
         return _code_of(interruption)
     return code
 
@@ -222,7 +224,9 @@ def _execute(command: Command, parsed: Parsed) -> int:
         hint = "this is a defect of imgpkg; --debug shows where it happened"
         return _report(ImgpkgError(f"internal error: {type(error).__name__}: {error}", hints=(hint,)), output)
     except KeyboardInterrupt as interruption:
-        output.ended(Cancelled("interrupted"), _code_of(interruption))
+        cancelled = Cancelled("interrupted")
+        cancelled.hints = tuple(map(str, interruption.args))
+        output.ended(cancelled, _code_of(interruption))
         raise
     return 0
 

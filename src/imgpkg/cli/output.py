@@ -112,6 +112,10 @@ class Output(Protocol):
         """Take note that the command was ended from outside; `main` writes the text."""
         ...
 
+    def flush(self) -> None:
+        """Let what was written so far be seen."""
+        ...
+
     def finish(self, code: int = 0) -> None:
         """Write what was kept until the end; `code` is the exit code."""
         ...
@@ -192,6 +196,10 @@ class TextOutput:
 
     def ended(self, error: ImgpkgError, code: int) -> None:
         """Do nothing: the text is all."""
+
+    def flush(self) -> None:
+        """Flush standard output."""
+        self._out.flush()
 
     def finish(self, code: int = 0) -> None:  # noqa: ARG002 - for programs
         """Flush standard output."""
@@ -320,6 +328,9 @@ class JSONOutput:
             }
         )
 
+    def flush(self) -> None:
+        """Do nothing: the document is written at the end."""
+
     def finish(self, code: int = 0) -> None:  # noqa: ARG002 - it has no place for it
         """Write the document once, unless it is empty."""
         if self.is_written or not (self.value or self.tables or self.blocks or self.lines):
@@ -372,12 +383,17 @@ def is_terminal(flags: Parsed) -> bool:
     return (flags.is_on("tty") or sys.stdout.isatty()) and not flags.is_on("quiet")
 
 
-def has_color() -> bool:
-    """Return whether to write colours: FORCE_COLOR decides if set, else NO_COLOR (no-color.org) and TERM."""
+def has_color(stream: TextIO | None = None) -> bool:
+    """Return whether to write colours to `stream`, standard output by default.
+
+    FORCE_COLOR decides if it is set, else NO_COLOR (no-color.org) and TERM.
+    """
     forced = os.environ.get("FORCE_COLOR", "")
     if forced in ("0", "false"):
         return False
     if forced in ("1", "2", "3", "true"):
         return True
     # A log file or pipe would show the escape sequences as text.
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
+    return (
+        (stream or sys.stdout).isatty() and os.environ.get("TERM") != "dumb" and "NO_COLOR" not in os.environ
+    )

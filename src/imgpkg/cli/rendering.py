@@ -200,10 +200,9 @@ def count_of(number: int, noun: str) -> str:
 
 def human(size: int) -> str:
     """Return a size in bytes for people."""
-    from rich.filesize import decimal
+    from imgpkg.cli.quantities import readable
 
-    # In powers of 1000, as docker prints sizes.
-    return decimal(size)
+    return readable(size)
 
 
 def error_json(error: ImgpkgError) -> dict[str, object]:

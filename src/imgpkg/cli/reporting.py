@@ -17,6 +17,7 @@ from imgpkg.events import (
     PackAdvanced,
     PackStarted,
     Planned,
+    StepsAdvanced,
     Warned,
 )
 
@@ -50,8 +51,20 @@ class QuietReporter:
         with self._lock:
             self._err.write(line if line.endswith("\n") else f"{line}\n")
 
+    def block(self, text: str) -> None:
+        """Write a part of the result while the operation goes on."""
+        with self._lock:
+            self._output.block(text)
+
     def close(self) -> None:
         """Do nothing: nothing is shown."""
+
+    def end(self, *, is_complete: bool) -> None:
+        """Do nothing: nothing is shown."""
+
+    def left(self) -> str:
+        """Return no text: only a display has it."""
+        return ""
 
 
 class LineReporter:
@@ -75,6 +88,8 @@ class LineReporter:
             self._output.observe(event)
             if isinstance(event, BlobAdvanced | PackAdvanced):
                 self._advance(event)
+            elif isinstance(event, StepsAdvanced):
+                self._count(event)
             else:
                 self._tell(event)
 
@@ -83,8 +98,20 @@ class LineReporter:
         with self._lock:
             self._err.write(line if line.endswith("\n") else f"{line}\n")
 
+    def block(self, text: str) -> None:
+        """Write a part of the result while the operation goes on."""
+        with self._lock:
+            self._output.block(text)
+
     def close(self) -> None:
         """Do nothing: lines stay."""
+
+    def end(self, *, is_complete: bool) -> None:
+        """Do nothing: lines stay."""
+
+    def left(self) -> str:
+        """Return no text: only a display has it."""
+        return ""
 
     def _advance(self, event: BlobAdvanced | PackAdvanced) -> None:
         if isinstance(event, PackAdvanced):
@@ -93,6 +120,12 @@ class LineReporter:
             self._moved += event.count
         if time.monotonic() >= self._next:
             self._write_bytes()
+
+    def _count(self, event: StepsAdvanced) -> None:
+        # The last one of each level comes in any case.
+        if time.monotonic() >= self._next or event.done == event.total:
+            self._next = time.monotonic() + _SECONDS
+            self._write("steps", activity=event.activity, done=event.done, total=event.total)
 
     def _write_bytes(self) -> None:
         self._next = time.monotonic() + _SECONDS

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import count
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.output import Table
 from imgpkg.cli.rendering import count_of, error_json, human
 from imgpkg.errors import ImgpkgError, Several, UsageError, local_io, printable
+from imgpkg.events import StepsAdvanced
 from imgpkg.expression import expression
 from imgpkg.operations.jsonform.form import as_json
 
@@ -42,7 +44,8 @@ def delete_tags(context: Context) -> None:
     with_image = context.flags.is_on("with-image")
 
     def delete(session: Session, image: str, given: tuple[str, ...]) -> Deleted:
-        return delete_tag(image, session=session, with_image=with_image, together_with=given)
+        hook = context.reporter
+        return delete_tag(image, session=session, with_image=with_image, together_with=given, on_event=hook)
 
     _delete_each(context, written_tag, delete)
 
@@ -54,7 +57,8 @@ def delete_images(context: Context) -> None:
     all_tags = context.flags.is_on("all-tags")
 
     def delete(session: Session, image: str, given: tuple[str, ...]) -> Deleted:
-        return delete_image(image, session=session, all_tags=all_tags, together_with=given)
+        hook = context.reporter
+        return delete_image(image, session=session, all_tags=all_tags, together_with=given, on_event=hook)
 
     _delete_each(context, written_out, delete)
 
@@ -148,6 +152,7 @@ def prune(context: Context) -> None:
             keep_newest=flags.number("keep-newest"),
             keep_locks=flags.texts("keep-lock"),
             only=only,
+            on_event=context.reporter,
         )
         if flags.is_on("yes"):
             _carry_out(context, session, plan)
@@ -226,9 +231,13 @@ def _notes(plan: PrunePlan) -> str:
 def _carry_out(context: Context, session: Session, plan: PrunePlan) -> None:
     from imgpkg.operations.prune.prune import prune as carry_out
 
+    # Counted by its own lock: results come from several threads.
+    number = count(1)
+
     def tell(pruned: PrunedManifest) -> None:
         # At once: whoever stops the command knows what is gone.
-        context.output.block(_pruned_line(plan, pruned))
+        context.reporter.block(_pruned_line(plan, pruned))
+        context.reporter(StepsAdvanced("deleting", next(number), len(plan.removed)))
 
     result = carry_out(plan, session=session, on_result=tell)
     document = {**as_json(plan), **as_json(result)}

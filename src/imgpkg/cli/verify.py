@@ -29,8 +29,6 @@ def run(context: Context) -> None:
     given = _given(context.flags)
     with context.session() as session:
         report = verify(**given, session=session, on_event=context.reporter)
-    # The bar must be gone before the result is printed.
-    context.reporter.close()
     context.output.document("".join(_lines(report)), verified(report))
     context.output.result({"report": verified(report)})
     if not report.is_ok:

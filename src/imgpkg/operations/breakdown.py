@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.derived_tags import DerivedTag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import NotFound, NotInFile
+from imgpkg.events import Hook, silent
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, parse_any
@@ -102,6 +103,7 @@ def break_down(
     attachments: bool = True,
     tar: StrPath = "",
     layout: StrPath = "",
+    on_event: Hook = silent,
 ) -> BundlePart:
     """Return what `bundle` is made of, with the sizes of all manifests and layers in bytes.
 
@@ -109,7 +111,7 @@ def break_down(
     list are fetched, and those of referrers. No layer of an image is.
     """
     aspects = Aspects(bundle, True, cosign_artifacts, referrers, attachments)
-    with described(aspects, session=session, tar=tar, layout=layout) as found:
+    with described(aspects, session=session, tar=tar, layout=layout, on_event=on_event) as found:
         return _Breakdown(found.description, _read(found)).part(found.description)
 
 

@@ -18,6 +18,7 @@ from imgpkg.errors import (
     Unsupported,
     doing,
 )
+from imgpkg.events import Hook, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
@@ -56,7 +57,12 @@ class Deleted:
 
 
 def delete_tag(
-    image: str, *, session: Session, with_image: bool = False, together_with: Iterable[str] = ()
+    image: str,
+    *,
+    session: Session,
+    with_image: bool = False,
+    together_with: Iterable[str] = (),
+    on_event: Hook = silent,
 ) -> Deleted:
     """Delete the tag that `image` names; the image and its other tags stay.
 
@@ -64,6 +70,7 @@ def delete_tag(
     Where the registry deletes no tags alone, `with_image` deletes the image if all of its tags are `image`
     and those of `together_with`, and no tagged index lists it. Raises InvalidReference without a tag, InUse
     for an image that is needed, Unsupported where the registry does not delete, or an error of the registry.
+    `on_event` receives how many of the other tags have been looked at.
     """
     reference = written_tag(image)
     client = session.client.primary
@@ -77,7 +84,7 @@ def delete_tag(
         is_deleted = False
         if found is not None:
             allowed = _tags_in(reference.repository, (image, *together_with))
-            return _ImageDeletion(session, reference, found.digest).delete(allowed)
+            return _ImageDeletion(session, reference, found.digest, on_event).delete(allowed)
     if not is_deleted:
         return _absent(client, reference)
     digest = found.digest if found is not None else None
@@ -87,7 +94,12 @@ def delete_tag(
 
 
 def delete_image(
-    image: str, *, session: Session, all_tags: bool = False, together_with: Iterable[str] = ()
+    image: str,
+    *,
+    session: Session,
+    all_tags: bool = False,
+    together_with: Iterable[str] = (),
+    on_event: Hook = silent,
 ) -> Deleted:
     """Delete the manifest that `image` names by a tag or a digest, and with it all of its tags.
 
@@ -103,7 +115,7 @@ def delete_image(
     if found is None:
         return _absent(client, reference)
     allowed = None if all_tags else _tags_in(reference.repository, (image, *together_with))
-    return _ImageDeletion(session, reference, found.digest).delete(allowed)
+    return _ImageDeletion(session, reference, found.digest, on_event).delete(allowed)
 
 
 def written_out(image: str) -> Reference:
@@ -146,16 +158,18 @@ def _tags_in(repository: Repository, images: Iterable[str]) -> frozenset[str]:
 class _ImageDeletion:
     """The deletion of one image, after a look at everything in its repository that has a tag."""
 
-    def __init__(self, session: Session, reference: Reference, digest: Digest) -> None:
+    def __init__(self, session: Session, reference: Reference, digest: Digest, on_event: Hook) -> None:
         self._session = session
         self._client = session.client.primary
         self._reference = reference
         self._repository = reference.repository
         self._digest = digest
+        self._on_event = on_event
 
     def delete(self, allowed: frozenset[str] | None) -> Deleted:
         """Delete it if `allowed` has all of its tags; None allows any."""
-        with open_workers(self._session, self._session.settings.concurrency) as workers:
+        jobs = self._session.settings.concurrency
+        with open_workers(self._session, jobs, self._on_event, activity="looking at tags") as workers:
             tagged = self._look_up(workers, tuple(self._client.tags(self._repository)))
             manifest = self._manifest()
             self._check_tags(tagged, allowed)

@@ -10,6 +10,7 @@ from imgpkg.bundle.graph import FIRST_REQUESTS, Bundle, FetchedRoot, fetch_root,
 from imgpkg.bundle.image import signature_tag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import Forbidden, ImgpkgError, NotABundle, doing
+from imgpkg.events import Hook, silent
 from imgpkg.oci.descriptor import EMPTY, Digest
 from imgpkg.oci.reference import parse_any, without_login
 from imgpkg.operations.description import Description, ImageInfo, ImageType
@@ -48,6 +49,7 @@ def describe(
     attachments: bool = False,
     tar: StrPath = "",
     layout: StrPath = "",
+    on_event: Hook = silent,
 ) -> Description:
     """Return a description of `bundle` and its nested bundles, to any depth.
 
@@ -57,13 +59,13 @@ def describe(
     `layers` includes the layers of each image, `cosign_artifacts` the cosign signatures, `referrers` the
     manifests whose `subject` is one of the images (distribution-spec, "Listing Referrers"). `attachments`
     includes both, and cosign's attestations and SBOMs, also of images of an index and of what is attached.
-    Only manifests, configurations and the layers of bundles are fetched.
+    Only manifests, configurations and the layers of bundles are fetched; `on_event` receives how many.
 
     Raises InvalidReference, NotABundle, InvalidLock, TransportError or RegistryError, and for files
     UsageError, ArchiveError or LocalIOError.
     """
     aspects = Aspects(bundle, layers, cosign_artifacts, referrers, attachments)
-    with described(aspects, session=session, tar=tar, layout=layout) as found:
+    with described(aspects, session=session, tar=tar, layout=layout, on_event=on_event) as found:
         return found.description
 
 
@@ -90,10 +92,16 @@ class Described:
 
 @contextmanager
 def described(
-    aspects: Aspects, *, session: Session, tar: StrPath = "", layout: StrPath = ""
+    aspects: Aspects,
+    *,
+    session: Session,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    on_event: Hook = silent,
 ) -> Iterator[Described]:
     """Describe a bundle, and keep what it is read from open; see `describe`, whose errors are raised."""
-    with open_workers(session, max(session.settings.concurrency, METADATA_JOBS)) as workers:
+    jobs = max(session.settings.concurrency, METADATA_JOBS)
+    with open_workers(session, jobs, on_event, activity="reading") as workers:
         if tar or layout:
             from imgpkg.operations.image_store import open_images
 

@@ -109,7 +109,7 @@ def _named(root: Root) -> tuple[str, str]:
 def _of_repository(text: str, session: Session, on_event: Hook) -> Inventory:
     repository = Repository.parse(text)
     jobs = max(session.settings.concurrency, METADATA_JOBS)
-    with open_workers(session, jobs, on_event) as workers:
+    with open_workers(session, jobs, on_event, activity="reading") as workers:
         # What a mirror has is not what the registry has.
         reading = _TaggedContent(session.client.primary, repository, workers, on_event)
         return reading.inventory()

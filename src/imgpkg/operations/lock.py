@@ -86,7 +86,7 @@ def lock_images(
     older = _Older.read(output, names) if output else None
     resolved = tuple(
         ResolvedImage(text, reference, tuple(wanted[text][1]))
-        for text, reference in _resolved(session, wanted, set(named)).items()
+        for text, reference in _resolved(session, wanted, set(named), on_event).items()
     )
     skipped = tuple(one for file in searched for one in file.skipped)
     if older is None:
@@ -95,7 +95,10 @@ def lock_images(
 
 
 def _resolved(
-    session: Session, wanted: Mapping[str, tuple[Reference, list[Position]]], named: Collection[str]
+    session: Session,
+    wanted: Mapping[str, tuple[Reference, list[Position]]],
+    named: Collection[str],
+    on_event: Hook,
 ) -> dict[str, Reference]:
     """Resolve all references, by their texts; raise Unresolved after all have been tried."""
     references = sorted({reference for reference, _ in wanted.values()})
@@ -103,7 +106,7 @@ def _resolved(
     disclosure.name(*(wanted[text][0].repository.registry for text in named))
     disclosure.name_single(references)
     disclosure.approach(*references)
-    with open_workers(session, session.settings.concurrency) as workers:
+    with open_workers(session, session.settings.concurrency, on_event, activity="resolving") as workers:
         answers = dict(zip(references, workers.map(_Resolver(session), references), strict=True))
     failed: dict[Reference, ImgpkgError] = {}
     found: dict[str, Reference] = {}

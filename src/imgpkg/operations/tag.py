@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from imgpkg import cancellation
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, Unauthorized, VerificationError
+from imgpkg.events import Hook, silent
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.workers import open_workers
@@ -59,14 +60,15 @@ def list_tags(
     imgpkg_internal_tags: bool = False,
     tar: StrPath = "",
     layout: StrPath = "",
+    on_event: Hook = silent,
 ) -> TagList:
     """Return the tags of the repository of `image`; a tag or digest in `image` is ignored.
 
-    `digests` resolves each of them, which takes a request per tag. `imgpkg_internal_tags` includes the tags
-    that imgpkg writes besides those of the user. With `tar` or `layout` the tags are those that the tar file
-    or layout folder records, and `image` may be empty: the tags of several repositories then have those in
-    front. Raises InvalidReference, TransportError or RegistryError, and for files UsageError, ArchiveError or
-    LocalIOError.
+    `digests` resolves each of them, which takes a request per tag; `on_event` receives how many have been.
+    `imgpkg_internal_tags` includes the tags that imgpkg writes besides those of the user. With `tar` or
+    `layout` the tags are those that the tar file or layout folder records, and `image` may be empty: the
+    tags of several repositories then have those in front. Raises InvalidReference, TransportError or
+    RegistryError, and for files UsageError, ArchiveError or LocalIOError.
     """
     if tar or layout:
         from imgpkg.operations.image_store import open_images
@@ -87,7 +89,7 @@ def list_tags(
     def resolved(tag: Tag) -> Tag:
         return Tag(tag.name, session.client.resolve(repository.tag(tag.name)).digest)
 
-    with open_workers(session, session.settings.concurrency) as workers:
+    with open_workers(session, session.settings.concurrency, on_event, activity="resolving") as workers:
         return TagList(repository, tuple(workers.map(resolved, tags)))
 
 

@@ -10,11 +10,11 @@ from collections import deque
 from contextlib import ExitStack, contextmanager
 from contextvars import copy_context
 from threading import Event as Flag
-from threading import Semaphore, Thread
+from threading import Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.dataclass import dataclass
-from imgpkg.events import silent
+from imgpkg.events import StepsAdvanced, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -47,12 +47,20 @@ class Task:
 
 
 class WorkerPool:
-    """Up to `jobs` threads in one cancel scope; `hook` receives the events of all of them."""
+    """Up to `jobs` threads in one cancel scope; `hook` receives the events of all of them.
 
-    def __init__(self, scope: Cancellation, jobs: int, hook: Hook) -> None:
+    With an `activity`, that is also a StepsAdvanced for each thing that `map` is done with.
+    """
+
+    def __init__(self, scope: Cancellation, jobs: int, hook: Hook, *, activity: str = "") -> None:
         self.jobs = jobs
         self._scope = scope
         self._hook = hook
+        self._count = _Count(activity, self.on_event) if activity else None
+
+    def counting(self, activity: str) -> WorkerPool:
+        """Return a pool in the same scope that counts what it maps."""
+        return WorkerPool(self._scope, self.jobs, self._hook, activity=activity)
 
     def on_event(self, event: Event) -> None:
         """Call the hook with `event`; raise Cancelled if another worker failed or the scope is cancelled."""
@@ -66,6 +74,8 @@ class WorkerPool:
         KeyboardInterrupt the scope is cancelled. A single thing is processed in the calling thread.
         """
         left = deque(enumerate(things))
+        if self._count is not None:
+            act = self._count.counted(act, len(left))
         # Without a second thread, there is none to cancel, and the traceback is that of the caller.
         if min(self.jobs, len(left)) <= 1:
             return [act(thing) for _, thing in left]
@@ -111,6 +121,36 @@ class WorkerPool:
             done[task.name].set()
 
         self.map(do, tasks)
+
+
+class _Count:
+    """Reports how many things are done, of all that have been begun in the pool."""
+
+    def __init__(self, activity: str, hook: Hook) -> None:
+        self._activity = activity
+        self._hook = hook
+        self._lock = Lock()
+        self._done = self._total = 0
+
+    def counted(self, act: Callable[[T], R], count: int) -> Callable[[T], R]:
+        """Return `act`, which is going to be called `count` times."""
+        self._add(0, count)
+
+        def do(thing: T) -> R:
+            result = act(thing)
+            self._add(1, 0)
+            return result
+
+        return do
+
+    def _add(self, done: int, total: int) -> None:
+        if not (done or total):
+            return
+        # The hook is called with the lock: otherwise a count could overtake a later one.
+        with self._lock:
+            self._done += done
+            self._total += total
+            self._hook(StepsAdvanced(self._activity, self._done, self._total))
 
 
 class _Threads(Generic[T, R]):
@@ -190,9 +230,16 @@ class _Threads(Generic[T, R]):
 
 @contextmanager
 def open_workers(
-    session: Session, jobs: int, hook: Hook = silent, *, other: Session | None = None
+    session: Session,
+    jobs: int,
+    hook: Hook = silent,
+    *,
+    other: Session | None = None,
+    activity: str = "",
 ) -> Iterator[WorkerPool]:
     """Return a context with a WorkerPool of `jobs` threads, at least one, in a scope of `session`.
+
+    With an `activity`, `hook` receives a StepsAdvanced for each thing that the pool maps.
 
     Cancelling `other`, a session that the workers use too, cancels the scope as well. So does a failure in
     the context: it ends what was started there.
@@ -202,7 +249,7 @@ def open_workers(
             # Stopping either side ends the copy: half of it cannot go on alone.
             linked.enter_context(other.cancellation.ending(scope.cancel))
         try:
-            yield WorkerPool(scope, max(1, jobs), hook)
+            yield WorkerPool(scope, max(1, jobs), hook, activity=activity)
         except BaseException:
             scope.cancel()
             raise

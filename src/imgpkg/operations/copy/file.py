@@ -32,7 +32,7 @@ from imgpkg.operations.copy.values import Log, disputed_tags
 from imgpkg.operations.workers import open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.manifest import ArchiveItem
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from imgpkg.content.pack import PackedLayer
     from imgpkg.content.store import Target
     from imgpkg.events import Hook
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy.plan import BlobMove, TransferPlan
     from imgpkg.operations.signing import SignatureImage
@@ -76,7 +76,9 @@ def write_archive(
         if resume and tar.held:
             log(f"Going to reuse {_reused(opened.plan, tar)} layers from the tar already in disk")
         log(f"done: file '{MANIFEST}' ({_spent_since(started)})")
-        _fill(opened.plan, tar, opened.open_blob, session=session, log=log)
+        # Configurations are in manifest.json, and are no blobs of the file.
+        layers = {layer.digest for layer in _layers(opened.plan)}
+        _fill(opened.plan, tar, opened.open_blob, session=session, log=log, whole=layers)
 
 
 def write_stream(
@@ -112,7 +114,7 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
 
     check_tags(opened.plan.roots, shown)
     layout = Layout.create(path, shown)
-    _fill(opened.plan, layout, opened.open_blob, session=session, log=log)
+    _fill(opened.plan, layout, opened.open_blob, session=session, log=log, whole=opened.plan.blobs)
     # Blobs, then manifests, then index.json: what the index lists is complete at any time.
     for node in nodes_of(opened.plan.roots):
         layout.publish(node.manifest, ())
@@ -229,17 +231,19 @@ def _fill(
     *,
     session: Session,
     log: Log,
+    whole: Iterable[Digest],
 ) -> None:
     """Write the blobs of `plan` that `target` lacks, in parallel, the largest first.
 
+    `whole` are the blobs that a complete file has. What it has of them already is reported as present.
     Raises VerificationError, LocalIOError, or an error of the source; the first failure cancels the others.
     """
     missing = [move for move in plan.blobs.values() if not target.has(move.descriptor)]
     # The largest first, so that no long transfer starts last.
     missing.sort(key=lambda move: -move.descriptor.size)
     size = sum(move.descriptor.size for move in missing)
-    present = sum(move.descriptor.size for move in plan.blobs.values()) - size
-    log.on_event(Planned(len(missing), size, len(plan.blobs) - len(missing), present))
+    sizes = [plan.blobs[digest].descriptor.size for digest in whole]
+    log.on_event(Planned(len(missing), size, len(sizes) - len(missing), sum(sizes) - size))
 
     with open_workers(session, session.settings.concurrency, log.on_event) as workers:
 

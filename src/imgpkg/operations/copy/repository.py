@@ -64,10 +64,11 @@ def publish(
     with open_workers(session, jobs(opened, session), log.on_event, other=opened.session) as workers:
         # It is of `repository`, and was not begun for several.
         listed = listing if options.placement is None else None
+        asking = workers.counting("asking the destination")
 
         def look(pair: tuple[RepositoryPlan, Destination]) -> Survey:
             place, to = pair
-            return survey(place.plan, to, workers, tuple(map(pack_record, place.records)), listed)
+            return survey(place.plan, to, asking, tuple(map(pack_record, place.records)), listed)
 
         found = workers.map(look, zip(places.places, targets, strict=True))
         surveys = list(zip(targets, found, strict=True))

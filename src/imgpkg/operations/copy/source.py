@@ -90,7 +90,7 @@ def open_source(
                 session.expect(parse_any(part.bundle).repository.registry, FIRST_REQUESTS)
         # Manifests are small, so that more requests at once shorten the wait.
         jobs = max(session.settings.concurrency, METADATA_JOBS)
-        with open_workers(session, jobs, other=writer) as workers:
+        with open_workers(session, jobs, log.on_event, other=writer, activity="planning") as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
         yield _prepared(_remote(collected, plan, session, options), options, log)

@@ -56,7 +56,7 @@ def verify(
     shown = without_login(os.fspath(tar or layout or image or bundle))
     jobs = max(session.settings.concurrency, METADATA_JOBS)
     with _opened(session, tar=tar, layout=layout, image=image, bundle=bundle) as held:
-        with open_workers(session, jobs) as workers:
+        with open_workers(session, jobs, on_event, activity="reading manifests") as workers:
             surveyed = survey(held.holder, held.roots, workers)
         with open_workers(session, session.settings.concurrency, on_event) as workers:
             return _Verification(held, surveyed, workers).report(shown)

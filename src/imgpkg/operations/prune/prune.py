@@ -22,6 +22,7 @@ from imgpkg.errors import (
     Unauthorized,
     Unsupported,
 )
+from imgpkg.events import Hook, silent
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.prune.plan import PlannedManifest, PrunePlan, make_plan
@@ -104,6 +105,7 @@ def prune_plan(
     keep_newest: int = 0,
     keep_locks: Iterable[StrPath | ImagesLock | BundleLock] = (),
     only: Iterable[Digest] | None = None,
+    on_event: Hook = silent,
 ) -> PrunePlan:
     """Return what could be deleted from `repository`, and delete nothing.
 
@@ -111,7 +113,7 @@ def prune_plan(
     by `keep_newest`, the number of newest versions; and by `keep_locks`, lock files or their values. All that
     belongs to it stays too: children of an index, images of a bundle, signatures, attestations, SBOMs,
     locations, referrers, and each other tag of these. Everything else that a tag leads to goes; with `only`,
-    such as the digests of an earlier plan, no more than these.
+    such as the digests of an earlier plan, no more than these. `on_event` receives how much has been read.
 
     Raises UsageError without any rule, for a tag or digest that is not there, and if nothing would be kept;
     InvalidManifest where it is not known what something that is kept needs; InvalidReference, InvalidLock,
@@ -119,7 +121,7 @@ def prune_plan(
     """
     place = Repository.parse(repository) if isinstance(repository, str) else repository
     rules = Keep.parse(place, keep, keep_newest, keep_locks)
-    with open_workers(session, session.settings.concurrency) as workers:
+    with open_workers(session, session.settings.concurrency, on_event, activity="reading") as workers:
         graph = survey(session.client, place, workers, rules.all_digests())
     return make_plan(place, graph, rules, None if only is None else frozenset(only))
 
