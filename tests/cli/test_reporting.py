@@ -35,7 +35,7 @@ def test_each_line_of_standard_error_is_an_event(run, session, repository, tmp_p
     names = [event["event"] for event in events]
     assert names.count("blobStarted") == names.count("blobFinished") == 2
     (planned,) = (event for event in events if event["event"] == "planned")
-    assert (planned["blobs"], planned["presentBlobs"]) == (2, 1)
+    assert (planned["blobs"], planned["presentBlobs"]) == (2, 0)
     moved = [event["movedBytes"] for event in events if event["event"] == "advanced"]
     assert moved[-1] == planned["bytes"]
     assert all(event["seconds"] >= 0 for event in events)
