@@ -228,6 +228,14 @@ class TestWhatFails:
         assert f"-> To log in: imgpkg auth login {embedded_login.address}, or set" in done.out
         assert done.code == 1
 
+    def test_of_a_password_in_a_file_says_no_end(self, run, embedded_login, monkeypatch, tmp_path):
+        (tmp_path / "password").write_text("wr0ng-one")
+        monkeypatch.setenv("IMGPKG_USERNAME", "nobody")
+        monkeypatch.setenv("IMGPKG_PASSWORD_FILE", str(tmp_path / "password"))
+        done = run("auth", "check", f"{embedded_login.address}/check/a")
+        (line,) = [line for line in done.out.splitlines() if " credential " in line]
+        assert line.endswith("(user 'nobody')")
+
     def test_of_a_near_miss_begins_with_it(self, run, embedded_login, monkeypatch):
         host, port = embedded_login.address.split(":")
         monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", f"{host}:1")
@@ -236,6 +244,18 @@ class TestWhatFails:
         assert (
             f"-> IMGPKG_REGISTRY_HOSTNAME_0={host}:1: its port is 1, not {port}: "
             f"IMGPKG_REGISTRY_HOSTNAME_0={host}:{port}\n"
+        ) in done.out
+
+    def test_of_a_credential_that_was_sent_ends_with_a_near_miss(self, run, embedded_login, monkeypatch):
+        host, port = embedded_login.address.split(":")
+        monkeypatch.setenv("IMGPKG_REGISTRY_HOSTNAME_0", f"{host}:1")
+        monkeypatch.setenv("IMGPKG_REGISTRY_REGISTRY_TOKEN_0", "t0ken-of-set")
+        monkeypatch.setenv("IMGPKG_USERNAME", "nobody")
+        monkeypatch.setenv("IMGPKG_PASSWORD", "wr0ng-one")
+        done = run("auth", "check", f"{embedded_login.address}/check/a")
+        assert (
+            "-> Check the username and the password: put a valid one into $IMGPKG_PASSWORD. "
+            f"Or another credential was meant: IMGPKG_REGISTRY_HOSTNAME_0={host}:1: its port is 1, not {port}"
         ) in done.out
 
     def test_of_an_unknown_host_has_a_remedy(self, run):

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from imgpkg.auth.activation import AVAILABLE
 from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
@@ -276,16 +275,21 @@ class _Check:
         text = found.text
         if attempt.place == "certificate" and surroundings.tls is not None:
             text = f"{text}; {_certificate_step(surroundings.tls, self._now).text}"
-        remedy = f"{self._near_miss(attempt, decision, found.remedy)}{found.remedy}"
+        remedy = self._with_near_miss(attempt, decision, found.remedy)
         return Step(attempt.place, Mark.FAILED, printable(text), printable(remedy))
 
-    def _near_miss(self, attempt: _Attempt, decision: Decision, remedy: str) -> str:
-        """Return the first near miss, unless it is in `remedy`; empty for errors of another kind."""
+    def _with_near_miss(self, attempt: _Attempt, decision: Decision, remedy: str) -> str:
+        """Return the remedy with the first near miss, unless it has it or the error is of another kind."""
         if not isinstance(attempt.error, (Unauthorized, Forbidden, NotFound)):
-            return ""
+            return remedy
         misses = self._keychain.near_misses(decision)
         first = next((str(miss) for miss in misses if miss.remedy), "")
-        return f"{first}. " if first and first not in remedy else ""
+        if not first or first in remedy:
+            return remedy
+        # Where a credential was sent, what is wrong with it matters more than what was almost sent.
+        if decision.credential.is_anonymous:
+            return f"{first}. {remedy}"
+        return f"{remedy} Or another credential was meant: {first}"
 
 
 def _absent(attempt: _Attempt, target: CheckTarget) -> str:
@@ -331,8 +335,8 @@ def _credential_step(decision: Decision, now: float) -> Step:
     if credential.is_anonymous:
         return Step("credential", Mark.NOTE, f"{origin}, which asks for anonymous access")
     user = printable(f" (user {credential.username!r})") if credential.kind == "login" else ""
-    # Elsewhere it is the time at which a file is read or a helper asked again.
-    end = credential.expires_at if winner.source in AVAILABLE else None
+    # Of a secret in a file or helper it is the time at which that is read or asked again.
+    end = None if winner.kept_in else credential.expires_at
     return Step("credential", Mark.OK, f"{credential.kind} from {origin}{user}{_until(end, now)}")
 
 
