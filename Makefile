@@ -25,7 +25,7 @@ test:
 
 test-slow:
 	@tools/servers.sh slow
-	@tools/venv.sh test,docs
+	@tools/venv.sh test,docs,release
 	.venv/bin/python -m pytest -q -n auto -m slow
 
 lint:
