@@ -40,6 +40,12 @@ def refused(run):
 
 
 @pytest.fixture
+def reason(refused):
+    """Run `imgpkg` with words that it refuses; return its text without what to do next."""
+    return lambda *words, **options: refused(*words, **options).partition("\nhint: ")[0]
+
+
+@pytest.fixture
 def program():
     """Run `python -m imgpkg` to its end on pipes."""
     return command_line

@@ -290,8 +290,8 @@ def test_what_is_no_duration_is_refused(value, why):
         (["--=a"], "bad flag syntax: --=a"),
     ],
 )
-def test_a_flag_that_cannot_be_read_is_named(refused, words, why):
-    assert refused("pull", "-o", "out", *words) == why
+def test_a_flag_that_cannot_be_read_is_named(reason, words, why):
+    assert reason("pull", "-o", "out", *words) == why
 
 
 @pytest.mark.parametrize(
@@ -321,10 +321,10 @@ def test_defaults_of_two_runs_share_nothing():
     assert second.values["labels"] == {}
 
 
-def test_version_is_a_flag_of_the_root_alone(run, refused):
+def test_version_is_a_flag_of_the_root_alone(run, reason):
     assert run("--version").out.startswith("imgpkg version ")
     assert run("-v").out == run("--version").out
-    assert refused("version", "--version") == "unknown flag: --version"
+    assert reason("version", "--version") == "unknown flag: --version"
 
 
 @pytest.mark.parametrize(
@@ -351,8 +351,8 @@ def test_the_word_after_a_switch_is_the_command(run):
     assert run("--json=false", "version").code == 0
 
 
-def test_words_after_two_dashes_are_no_command(refused):
-    assert refused("--", "version") == "command 'imgpkg' does not accept extra arguments 'version'"
+def test_words_after_two_dashes_are_no_command(reason):
+    assert reason("--", "version") == "command 'imgpkg' does not accept extra arguments 'version'"
 
 
 @pytest.mark.parametrize(

@@ -306,8 +306,8 @@ def test_every_text_of_help_is_one_sentence_without_a_full_stop(path):
         (["auth", "list", "a"], "command 'imgpkg auth list' does not accept extra arguments 'a'"),
     ],
 )
-def test_words_that_mean_nothing_are_refused(refused, words, why):
-    assert refused(*words) == why
+def test_words_that_mean_nothing_are_refused(reason, words, why):
+    assert reason(*words) == why
 
 
 def test_the_root_alone_shows_its_help_before_it_complains(run):
@@ -367,8 +367,8 @@ def test_a_bundle_is_described_in_each_form(run, folder, repository, kind, layer
     assert ("Bundle SHA: sha256:" if kind == "text" else f"{repository}@") in done.out
 
 
-def test_a_form_of_description_that_is_none_is_refused(refused, repository):
-    text = refused("describe", "-b", repository, "-o", "xml")
+def test_a_form_of_description_that_is_none_is_refused(reason, repository):
+    text = reason("describe", "-b", repository, "-o", "xml")
     assert text == "--output-type can only have the following values [text, yaml, json, tree, svg, dot, html]"
 
 

@@ -268,7 +268,8 @@ class TestOfAFailure:
         read = checked(json.loads(done.out), words[0])
         assert read["error"]["kind"] == "usage"
         assert text in (None, read["error"]["message"])
-        assert done.err == f"imgpkg: Error: {read['error']['message']}\n"
+        hints = [f"hint: {hint}" for hint in read["error"]["hints"]]
+        assert done.err.splitlines() == [f"imgpkg: Error: {read['error']['message']}", *hints]
 
     @pytest.mark.parametrize("words", [[], ["tag"], ["nosuch"], ["tag", "nosuch"]])
     def test_of_no_command_is_an_error_alone(self, run, words):

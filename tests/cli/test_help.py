@@ -109,8 +109,8 @@ class TestHelp:
     def test_comes_before_what_is_missing_or_too_much(self, run):
         assert run("pull", "--help", "extra").out.startswith("Pull the files of")
 
-    def test_does_not_come_before_flags_that_cannot_be_read(self, refused):
-        assert refused("pull", "--help", "--bogus") == "unknown flag: --bogus"
+    def test_does_not_come_before_flags_that_cannot_be_read(self, reason):
+        assert reason("pull", "--help", "--bogus") == "unknown flag: --bogus"
 
     @pytest.mark.parametrize(
         ("path", "line"),

@@ -82,7 +82,7 @@ def test_a_wrong_password_is_an_error_and_nothing_is_stored(run, embedded_login,
     done = log_in(run, embedded_login.address, stdin="not-the-password")
     assert (done.code, done.out) == (1, "")
     assert f"Logging in to {embedded_login.address} as '{USERNAME}'" in done.err
-    assert "\nhint: Nothing was stored.\n" in done.err
+    assert "\nhint: Nothing was stored. Check the username and the password: " in done.err
     assert "not-the-password" not in done.err
     assert not config.exists()
 

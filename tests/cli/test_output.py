@@ -133,8 +133,15 @@ class TestJSON:
         assert "MANIFEST_UNKNOWN" in done.err
         document = json.loads(done.out)
         assert document["error"] in done.err
+        # Its tags can be listed, so that no credential is missing.
+        assert document["refusal"] is None
+        assert document["hints"][0].startswith("The repository has one tag and not nosuch: latest")
+
+    def test_an_error_about_what_may_be_hidden_says_that_no_credential_was_sent(self, run, repository):
+        document = json.loads(run("tag", "resolve", "-i", f"{repository}-none:nosuch", "--json").out)
         assert document["refusal"]["kind"] == "anonymous"
-        assert document["hints"][0].startswith("If the repository is private: no credential was sent to ")
+        assert document["hints"][0].startswith("There is no repository ")
+        assert document["hints"][1].startswith("If the repository is private: no credential was sent to ")
 
     def test_an_error_after_progress_is_the_whole_document(self, run, folder):
         done = run(
@@ -147,7 +154,8 @@ class TestJSON:
 
     def test_flags_that_are_wrong_are_reported_as_text(self, run):
         done = run("--json", "push", "--bogus")
-        assert (done.code, done.out, done.err) == (1, "", "imgpkg: Error: unknown flag: --bogus\n")
+        assert (done.code, done.out) == (1, "")
+        assert done.err.startswith("imgpkg: Error: unknown flag: --bogus\n")
 
     def test_no_output_is_no_document(self, capsys):
         output = JSONOutput(*streams(capsys), ())

@@ -129,10 +129,10 @@ def test_tls_has_two_halves(refused, words):
     )
 
 
-def test_a_port_that_is_taken_is_reported(refused):
+def test_a_port_that_is_taken_is_reported(reason):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        assert refused("registry", "serve", "--address", address).endswith("address already in use")
+        assert reason("registry", "serve", "--address", address).endswith("address already in use")
 
 
 class TestServingFiles:
@@ -192,6 +192,6 @@ class TestServingFiles:
         text = refused("registry", "serve", "--address", ":0", "--storage", tmp_path, "--tar", "a.tar")
         assert text == "Expected only one of --storage and --tar or --from-oci-layout"
 
-    def test_a_file_that_is_not_there_is_reported_at_once(self, refused):
-        text = refused("registry", "serve", "--address", ":0", "--tar", "a.tar")
+    def test_a_file_that_is_not_there_is_reported_at_once(self, reason):
+        text = reason("registry", "serve", "--address", ":0", "--tar", "a.tar")
         assert text == "open a.tar: no such file or directory"

@@ -139,8 +139,8 @@ def all_of(settings):
 
 
 @pytest.mark.parametrize("command", ["pull", "push", "describe", "tag list"])
-def test_only_a_copy_has_sides(refused, command):
-    text = refused(*command.split(), "--from-registry-username", "u")
+def test_only_a_copy_has_sides(reason, command):
+    text = reason(*command.split(), "--from-registry-username", "u")
     assert text == "unknown flag: --from-registry-username"
 
 

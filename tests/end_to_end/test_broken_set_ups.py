@@ -689,7 +689,7 @@ def a_proxy_that_is_not_there(world, folder):
     return Broken(
         read("registry.example"),
         "proxyconnect tcp: dial tcp 127.0.0.1:1: connect: connection refused",
-        "Check the address of the proxy in HTTPS_PROXY or HTTP_PROXY",
+        "Nothing listens at 127.0.0.1:1, which $HTTPS_PROXY names as the proxy: correct it",
         {"HTTPS_PROXY": "http://127.0.0.1:1"},
     )
 

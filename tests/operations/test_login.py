@@ -108,7 +108,8 @@ def test_a_wrong_password_is_sent_once_and_stores_nothing(server, entered, confi
     assert caught.value.status == 401
     assert f" refused user '{USERNAME}', " in caught.value.refusal.sentence
     assert f": Logging in to {server.address}{path} as '{USERNAME}': " in str(caught.value)
-    assert caught.value.hints == ("Nothing was stored.",)
+    (hint,) = caught.value.hints
+    assert hint.startswith("Nothing was stored. Check the username and the password: ")
     assert not config.parent.exists()
     if server.server:
         sent = [one for one in server.requests[before:] if "another" in _login_of(one)]

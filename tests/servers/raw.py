@@ -176,7 +176,12 @@ def proxying(*, login=None, names=None):
         elif request.method == "CONNECT":
             host, _, port = request.target.rpartition(":")
             address = (names or {}).get(request.target, (host, int(port)))
-            with socket.create_connection(address, timeout=10) as onward:
+            try:
+                dialled = socket.create_connection(address, timeout=10)
+            except OSError:
+                conversation.respond(status="502 Bad Gateway")
+                return
+            with dialled as onward:
                 conversation.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
                 _splice(conversation.sock, onward)
         else:

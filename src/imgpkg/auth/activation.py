@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Warn = Callable[[str], None]
 
 AVAILABLE = ("gke", "ecr", "aks", "github")
+_WHICH = (
+    "$IMGPKG_ACTIVE_KEYCHAINS takes a list with commas of aks (Azure), ecr (AWS), gke (Google: gcr.io, "
+    "pkg.dev) and github (ghcr.io)."
+)
 DEPRECATION = (
     "IMGPKG_ENABLE_IAAS_AUTH environment variable will be deprecated, please use IMGPKG_ACTIVE_KEYCHAINS "
     "to activate the needed keychains"
@@ -106,7 +110,8 @@ def _known(part: str) -> str:
         # Sorted, and in Go's form of a list: scripts may test for the text.
         available = "[aks, ecr, gke, github]"
         with doing("Creating registry keychain"):
-            raise InvalidSettings(f"Unable to load keychain for {part}, available keychains {available}")
+            text = f"Unable to load keychain for {part}, available keychains {available}"
+            raise InvalidSettings(text, hints=(_WHICH,))
     return part.lower()
 
 

@@ -159,7 +159,8 @@ def _decode_auth(auth: str, what: str) -> tuple[str, str]:
     try:
         plain = b64decode(compact + "=" * (-len(compact) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise CredentialError(f"{what}: auth is not base64") from error
+        hint = "The value of auth is USER:PASSWORD in base64: log in again, and it is written anew."
+        raise CredentialError(f"{what}: auth is not base64", hints=(hint,)) from error
     # A password may be any bytes; those that are not UTF-8 become surrogate escapes.
     username, colon, password = plain.decode("utf-8", "surrogateescape").partition(":")
     if not (colon and username):

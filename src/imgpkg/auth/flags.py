@@ -236,7 +236,8 @@ class _LoginOptions:
             raise UsageError(
                 f"password missing: {username.origin} is given without one; give "
                 f"{names.flag}password-stdin, {names.flag}password-file, {names.flag}password or "
-                f"${names.variable}PASSWORD as well"
+                f"${names.variable}PASSWORD as well",
+                hints=(f"Best by a pipe, where no other user sees it: {names.flag}password-stdin < FILE.",),
             )
         return self._matched(Credential(username.value), "password", password, username.origin)
 

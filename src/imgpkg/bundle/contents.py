@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 FOLDER, IMAGES = ".imgpkg", "images.yml"
 
+_MAKE_ONE = (
+    "imgpkg lock -f FOLDER -o FOLDER/.imgpkg/images.yml makes one of the images that its documents name; "
+    "without it, push the files as an image with -i."
+)
 _NONE = "This directory is not a bundle. It is missing .imgpkg/images.yml"
 # Exclusions are compared with paths relative to an input, so "." excludes the whole input.
 _REQUIRED = frozenset({".", FOLDER, f"{FOLDER}/{IMAGES}"})
@@ -30,7 +34,7 @@ def find_bundle(files: Sequence[StrPath], exclusions: Collection[str]) -> str:
     inputs = [os.fspath(file) for file in files]
     found = [os.path.abspath(path) for item in inputs for path in _bundle_folders(item)]
     if not found or not _REQUIRED.isdisjoint(exclusions):
-        raise UsageError(_NONE)
+        raise UsageError(_NONE, hints=(_MAKE_ONE,))
     if len(found) > 1:
         raise UsageError(
             "This directory contains multiple bundle definitions. Only a single instance of "

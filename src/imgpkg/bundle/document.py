@@ -18,6 +18,9 @@ HEADER = ("apiVersion", "kind")
 # The words of the original, which scripts search for.
 _PREFIX = "error unmarshaling JSON: while decoding JSON: json: "
 _STRING = "string"
+_OF_KUBERNETES = (
+    "imgpkg lock -f FILE -o images.yml makes a lock of the images that Kubernetes documents name."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,11 @@ def _match(key: str, known: tuple[str, ...]) -> str | None:
     return next((name for name in known if name.casefold() == key.casefold()), None)
 
 
+_OF_KUBERNETES = (
+    "imgpkg lock -f FILE -o images.yml makes a lock of the images that Kubernetes documents name."
+)
+
+
 @dataclass(slots=True)
 class Header:
     """The apiVersion and kind of a document, collected while its fields are read."""
@@ -128,10 +136,11 @@ class Header:
     def check(self, kind: str) -> None:
         """Raise InvalidLock unless the document is of `kind`, in the known version."""
         if self.version != API_VERSION:
-            raise self._error(f"Validating apiVersion: Unknown version (known: {API_VERSION})")
+            text = f"Validating apiVersion: Unknown version (known: {API_VERSION})"
+            raise self._error(text, *((_OF_KUBERNETES,) if self.version else ()))
         if self.kind != kind:
             raise self._error(f"Validating kind: Unknown kind (known: {kind})")
 
-    def _error(self, text: str) -> InvalidLock:
+    def _error(self, text: str, *more: str) -> InvalidLock:
         found = f"It has apiVersion '{self.version}' and kind '{self.kind}'."
-        return InvalidLock(text, hints=(found, self.hint), place=(self.line, self.column))
+        return InvalidLock(text, hints=(found, self.hint, *more), place=(self.line, self.column))

@@ -58,6 +58,12 @@ class Starter(Workers, Protocol):
         ...
 
 
+_INDEX = (
+    "{} is an index, which lists an image for each platform: pull one of these by its digest; imgpkg copy "
+    "takes the index as it is."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Image:
     """An image or index; `reference` is its digest reference in the repository where it was found.
@@ -128,10 +134,14 @@ def refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
     if not found.manifest.is_image:
         raise UsageError(
             "Unable to pull non-images, such as image indexes. "
-            "(hint: provide a specific digest to the image instead)"
+            "(hint: provide a specific digest to the image instead)",
+            hints=(_INDEX.format(found.reference),),
         )
     if found.is_bundle and refuse_bundles:
-        raise IsABundle("Expected bundle flag when pulling a bundle (hint: Use -b instead of -i for bundles)")
+        raise IsABundle(
+            "Expected bundle flag when pulling a bundle (hint: Use -b instead of -i for bundles)",
+            hints=(f"{found.reference} is a bundle: write -b in place of -i.",),
+        )
 
 
 def internal_tag(digest: Digest) -> str:

@@ -137,6 +137,14 @@ class Parsed:
         return value
 
 
+class FlagMistake(UsageError):
+    """A mistake in the flag that was typed as `named`; `flag` is None where there is no such flag."""
+
+    def __init__(self, message: str, named: str, flag: Flag | None = None) -> None:
+        super().__init__(message)
+        self.named, self.flag = named, flag
+
+
 class Parser:
     """The parser for the flags of one command, which may stand before, between and after other words."""
 
@@ -171,14 +179,14 @@ class Parser:
             raise UsageError(f"bad flag syntax: --{text}")
         flag = self._long.get(name)
         if flag is None:
-            raise UsageError(f"unknown flag: --{name}")
+            raise FlagMistake(f"unknown flag: --{name}", f"--{name}")
         if not equals:
             if flag.value_type is ValueType.BOOL:
                 value = "true"
             elif rest:
                 value = rest.pop(0)
             else:
-                raise UsageError(f"flag needs an argument: --{name}")
+                raise FlagMistake(f"flag needs an argument: --{name}", f"--{name}", flag)
         _set(flag, value, parsed)
 
     def _read_short(self, letters: str, rest: list[str], parsed: Parsed) -> None:
@@ -187,7 +195,7 @@ class Parser:
             given, letter, letters = letters, letters[0], letters[1:]
             flag = self._short.get(letter)
             if flag is None:
-                raise UsageError(f"unknown shorthand flag: '{letter}' in -{given}")
+                raise FlagMistake(f"unknown shorthand flag: '{letter}' in -{given}", f"-{letter}")
             # As in pflag, `-i=` alone sets the value `=`.
             if len(letters) > 1 and letters[0] == "=":
                 value, letters = letters[1:], ""
@@ -198,7 +206,7 @@ class Parser:
             elif rest:
                 value = rest.pop(0)
             else:
-                raise UsageError(f"flag needs an argument: '{letter}' in -{given}")
+                raise FlagMistake(f"flag needs an argument: '{letter}' in -{given}", f"-{letter}", flag)
             _set(flag, value, parsed)
 
 
@@ -208,7 +216,8 @@ def _set(flag: Flag, value: str, parsed: Parsed) -> None:
     except BadValue as error:
         # Errors end up in logs of CI, where a password must not stand.
         shown = "***" if flag.secret else value
-        raise UsageError(f'invalid argument {quoted(shown)} for "{flag.shown}" flag: {error}') from error
+        text = f'invalid argument {quoted(shown)} for "{flag.shown}" flag: {error}'
+        raise FlagMistake(text, f"--{flag.name}", flag) from error
     # Once for each flag, however often it is given.
     if flag.deprecated and flag.name not in parsed.given:
         parsed.notes.append(f"Flag --{flag.name} has been deprecated, {flag.deprecated}")

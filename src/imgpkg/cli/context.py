@@ -227,6 +227,11 @@ class Context:
         # Kept: the sessions of both sides may ask for the same password.
         if self._password_read is None:
             self._password_read = read_password()
+        if not self._password_read:
+            raise UsageError(
+                f"password missing: --{name}-stdin is given, and standard input is empty",
+                hints=("Pipe the password into the command; a variable that should have it may be empty.",),
+            )
         return self._password_read
 
     def _check_user_of(self, name: str, prefix: str) -> None:

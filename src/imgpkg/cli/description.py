@@ -25,7 +25,8 @@ def run(context: Context) -> None:
     # Checked before the session is opened, which may read a password from standard input.
     if form not in (*_FORMS, *_PICTURES):
         known = ", ".join((*_FORMS, *_PICTURES))
-        raise UsageError(f"--output-type can only have the following values [{known}]")
+        hint = "Write -o tree for what is in what, -o json or -o yaml for a program."
+        raise UsageError(f"--output-type can only have the following values [{known}]", hints=(hint,))
     if flags.number("concurrency") < 1:
         raise UsageError(f"Expected --concurrency to be >= 1, but was {flags.number('concurrency')}")
     if form in _PICTURES and not context.is_document:

@@ -69,7 +69,12 @@ def _credential(flags: Parsed) -> tuple[Credential, str]:
     if flags.is_on("password-stdin"):
         return Credential(username, read_password()), "standard input"
     if not sys.stdin.isatty():
-        raise UsageError("standard input is no terminal to ask for the password: give --password-stdin")
+        raise UsageError(
+            "standard input is no terminal to ask for the password: give --password-stdin",
+            hints=(
+                "Pipe it into the command: imgpkg auth login HOST --username NAME --password-stdin < FILE.",
+            ),
+        )
     return _asked(username, _word(flags)), "the prompt"
 
 

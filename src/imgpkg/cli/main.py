@@ -109,6 +109,9 @@ def _run(argv: list[str]) -> int:
         _check_words(command, parsed)
         _check_form(parsed)
     except UsageError as error:
+        from imgpkg.cli.usage import advice
+
+        error.hints = error.hints or advice(command, rest, error)
         return _refuse(command, rest, error)
     # Outside of the `try`: a UsageError of the command itself is written to its output.
     return _execute(command, parsed)

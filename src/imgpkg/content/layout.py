@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from imgpkg.content.output import absolute
 from imgpkg.content.store import Extent, FileRange, Transfers
 from imgpkg.content.temporary import is_made_for, locked, remove_left_files, replacing_file
-from imgpkg.errors import ArchiveError, ImgpkgError, local_io
+from imgpkg.errors import ArchiveError, ImgpkgError, LocalIOError, local_io
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest, VerifiedReader, verified, verify
 from imgpkg.oci.manifest import Manifest
@@ -27,6 +27,10 @@ REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _PIECE = 1 << 20
 _LARGEST_MANIFEST = 100 << 20
 _MARKER = "oci-layout"
+_NO_LAYOUT = (
+    "{} is no OCI image layout, which is a folder with the file oci-layout: copy --to-oci-layout writes one; "
+    "for a tar file, write --tar."
+)
 _VERSION = "1.0.0"
 _INDEX = "index.json"
 _MAX_SIZE = 100 << 20
@@ -174,7 +178,11 @@ def check_content(path: str, shown: str) -> None:
 
 def check_marker(path: str) -> None:
     """Raise ArchiveError unless `path` is a layout of major version 1; raise LocalIOError."""
-    document = _read(os.path.join(path, _MARKER))
+    try:
+        document = _read(os.path.join(path, _MARKER))
+    except LocalIOError as error:
+        error.hints = (_NO_LAYOUT.format(path),)
+        raise
     version = str(document.get("imageLayoutVersion"))
     # A minor version adds fields only.
     if version.split(".", maxsplit=1)[0] != _VERSION.split(".", maxsplit=1)[0]:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ALL = 0o777
+_OWN_FOLDER = (
+    "A pull replaces its whole folder, and this one is, or has in it, the working directory or your home: "
+    "name a folder of its own, such as -o ./pulled."
+)
 _SPECIAL = ("", ".", "..")
 _MOUNTS = "/proc/self/mountinfo"
 _OCTAL = expression(rb"\\([0-7]{3})")
@@ -46,7 +50,10 @@ def output_folder(named: str) -> str:
     with suppress(OSError):
         precious.append(os.path.realpath(os.getcwd()))
     if any(os.path.commonpath((path, kept)) == path for kept in precious):
-        raise UsageError("Disallowed output directory (trying to avoid accidental deletion)")
+        raise UsageError(
+            "Disallowed output directory (trying to avoid accidental deletion)",
+            hints=(_OWN_FOLDER,),
+        )
     below = [mount for mount in _mounts() if mount.startswith(f"{path}/")]
     if below:
         raise LocalIOError(

@@ -46,6 +46,7 @@ import errno
 import os
 from collections.abc import Callable  # noqa: TC003 - a program may look it up
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import imgpkg  # noqa: TC001 - a program may look up the types
@@ -118,6 +119,7 @@ class ImgpkgError(Exception):
 
     @hints.setter
     def hints(self, hints: tuple[str, ...]) -> None:
+        self._explain = None
         self._hints = tuple(map(printable, hints))
 
     @property
@@ -367,16 +369,18 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         # Go prints these texts in lower case, and scripts test for them.
-        reason = os.strerror(error.errno).lower() if error.errno else str(error)
-        raise LocalIOError(f"{verb} {os.fspath(path)}: {reason}", hints=_what_next(error)) from error
+        reason, exhausted = os.strerror(error.errno or 0).lower(), _EXHAUSTED.get(error.errno or 0, "")
+        text = f"{verb} {os.fspath(path)}: {reason if error.errno else error}"
+        failure = LocalIOError(text, hints=(exhausted,) if exhausted else ())
+        if not exhausted:
+            failure.explain_later(partial(_explain, failure, error, os.fspath(path)))
+        raise failure from error
 
 
-def _what_next(error: OSError) -> tuple[str, ...]:
-    if error.errno in _EXHAUSTED:
-        return (_EXHAUSTED[error.errno],)
-    from imgpkg.errors.system import hints
+def _explain(failure: LocalIOError, error: OSError, path: str) -> None:
+    from imgpkg.errors.system import remedies
 
-    return hints(error)
+    failure.hints = tuple(remedies(error, path))
 
 
 if not TYPE_CHECKING:

@@ -26,10 +26,7 @@ _MAX_TAG = 128
 _MIN_PATH, _MAX_PATH = 2, 255
 _SCHEME = expression(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HTTP = expression(r"https?://", re.IGNORECASE)
-_NO_LOGIN = (
-    "a reference has no scheme and no login: write HOST/REPOSITORY, and give the login with "
-    "--registry-username and --registry-password-stdin"
-)
+_NO_LOGIN = "a reference has no scheme and no login"
 # RFC 3986 §3.2, without user information. An empty port would make `http:` in `http://host` a registry.
 _AUTHORITY = expression(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=-]+)(:[0-9]+)?")
 # The characters that RFC 3490 §3.1 treats as dots.
@@ -69,8 +66,11 @@ class Repository:
         """
         if not text:
             raise InvalidReference("a repository name must be specified")
-        _refuse_login(text)
-        return cls(*_split_registry(text))
+        try:
+            _refuse_login(text)
+            return cls(*_split_registry(text))
+        except InvalidReference as error:
+            raise _correctable(error, text, is_repository=True) from error.__cause__
 
     def tag(self, tag: str) -> Reference:
         """Return the reference of `tag` in this repository; raise InvalidReference."""
@@ -127,11 +127,21 @@ class Reference:
 
         The tag is `latest` if there is neither tag nor digest. A tag beside a digest is ignored.
         """
-        return cls.parse_digest(text) if "@" in text else cls.parse_tag(text)
+        try:
+            return cls.parse_digest(text) if "@" in text else cls._parse_tag(text)
+        except InvalidReference as error:
+            raise _correctable(error, text) from error.__cause__
 
     @classmethod
     def parse_tag(cls, text: str) -> Reference:
         """Parse `repository[:tag]`, by default with `latest`; raise InvalidReference, also for a digest."""
+        try:
+            return cls._parse_tag(text)
+        except InvalidReference as error:
+            raise _correctable(error, text) from error.__cause__
+
+    @classmethod
+    def _parse_tag(cls, text: str) -> Reference:
         _refuse_login(text)
         base, colon, tag = text.rpartition(":")
         if not colon or "/" in tag:
@@ -154,7 +164,7 @@ class Reference:
             raise InvalidReference(f"unsupported digest algorithm: {digest}")
         parsed = Digest.parse(digest)
         try:
-            repository = cls.parse_tag(base).repository
+            repository = cls._parse_tag(base).repository
         except InvalidReference:
             # Go's error for an invalid name before the digest is that of a repository, not of a tag.
             repository = Repository.parse(base)
@@ -181,8 +191,20 @@ def parse_any(text: str) -> Reference:
     try:
         return Reference.parse(text)
     except InvalidReference as error:
-        shown = without_login(text)
-        raise InvalidReference(f"could not parse reference: {shown}", hints=(str(error),)) from error
+        shown, hints = without_login(text), (str(error), *error.hints)
+        raise InvalidReference(f"could not parse reference: {shown}", hints=hints) from error
+
+
+def _correctable(error: InvalidReference, text: str, *, is_repository: bool = False) -> InvalidReference:
+    """Let the hints of `error` say how to write `text`, once somebody looks at them."""
+
+    def explain() -> None:
+        from imgpkg.oci.correction import Written, advice
+
+        error.hints = advice(Written(text, without_login(text), Reference.parse), is_repository=is_repository)
+
+    error.explain_later(explain)
+    return error
 
 
 def parse_place(text: str) -> Repository:

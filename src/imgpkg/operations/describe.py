@@ -69,6 +69,11 @@ def describe(
         return found.description
 
 
+_NO_BUNDLE = (
+    "It is an image alone: imgpkg copy -i IMAGE --to-repo REPOSITORY --dry-run lists its blobs and sizes."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Aspects:
     """What to describe of each image of the bundle `named`; see `describe`."""
@@ -130,7 +135,7 @@ def _describe(
 ) -> Described:
     if not root.image.is_bundle:
         name = aspects.named or root.image.reference
-        raise NotABundle(f"Only bundles can be described, and {name} is not a bundle")
+        raise NotABundle(f"Only bundles can be described, and {name} is not a bundle", hints=(_NO_BUNDLE,))
     with doing("Retrieving Images from bundle"):
         graph = walked(images, root, workers)
     facts = _Facts(images, workers, _LEFT_OUT if registry is not None else _NOT_IN_FILE)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from imgpkg.auth.authfile import Key
 
 _NOTHING_STORED = "Nothing was stored."
+_CHECK = "Check the username and the password: many registries want an access token as the password."
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +227,7 @@ def _is_accepted(place: _LoginPlace, credential: Credential, session: Session, o
         return client.accepts(place.access)
     except RegistryError as error:
         # The trail has one source only, which the user has just given.
-        error.hints = (_NOTHING_STORED,)
+        error.hints = (f"{_NOTHING_STORED} {_CHECK}",)
         raise
     except ImgpkgError as error:
         # The registry could not be asked at all, for which the flag is meant.

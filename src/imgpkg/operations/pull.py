@@ -11,7 +11,7 @@ from imgpkg.bundle.image import Image, fetch_image, refuse_all_but_images, refus
 from imgpkg.content.output import output_folder, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import NotABundle, UsageError, doing
+from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, UsageError, doing
 from imgpkg.events import (
     BlobFinished,
     BlobOutcome,
@@ -20,6 +20,7 @@ from imgpkg.events import (
     Hook,
     Message,
     Planned,
+    Warned,
     silent,
 )
 from imgpkg.oci.reference import Reference, parse_any
@@ -50,6 +51,7 @@ _HOSTED_IN_PART = (
     "(.imgpkg/images.yml), which refers to it for these\n"
 )
 _NO_BUNDLE = "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
+_ONE_OF = "Name what to pull: -i IMAGE, -b BUNDLE, or --lock FILE; a tar file or layout may be named alone."
 _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
 
 
@@ -123,8 +125,20 @@ def _pull(session: Session, images: ImageReader, asked: Reference, options: _Pul
     options.on_event(Message(f"Pulling image '{found.reference}'\n"))
     with doing("Extracting image into directory"), replacing(options.folder, options.shown) as fresh:
         _extract(images, found, fresh, options.on_event)
+        _announce_removal(options, fresh)
     # A tag may name another image the next time.
     return PullResult(found.reference, found.is_bundle, is_cacheable=asked.digest is not None)
+
+
+def _announce_removal(options: _PullOptions, fresh: str) -> None:
+    """Say which files of the old folder are not in the new one, and so will be gone."""
+    if not os.path.lexists(options.folder):
+        return
+    from imgpkg.content.removal import removed_by
+
+    text = removed_by(options.folder, fresh)
+    if text:
+        options.on_event(Warned(f"pulling into {options.shown} removes {text}"))
 
 
 def _verify(
@@ -140,15 +154,31 @@ def _check_source(image: str, bundle: str, lock: StrPath, *, is_optional: bool) 
     given = sum(1 for source in (image, bundle, lock) if source)
     # The texts are those of the Go version.
     if given > 1:
-        raise UsageError("Expected only one of image, bundle, or lock")
+        raise UsageError("Expected only one of image, bundle, or lock", hints=(_ONE_OF,))
     if not given and not is_optional:
-        raise UsageError("Expected either image or bundle reference")
+        raise UsageError("Expected either image or bundle reference", hints=(_ONE_OF,))
 
 
 def _from_lock(path: StrPath) -> Reference:
     from imgpkg.bundle.lock import BundleLock
 
-    return BundleLock.from_path(path).reference
+    try:
+        return BundleLock.from_path(path).reference
+    except InvalidLock as error:
+        error.hints = (*_of_other_kind(path), *error.hints)
+        raise
+
+
+def _of_other_kind(path: StrPath) -> tuple[str, ...]:
+    from imgpkg.bundle.lock import ImagesLock
+
+    try:
+        ImagesLock.from_path(path)
+    except ImgpkgError:
+        return ()
+    return (
+        f"{os.fspath(path)} is an ImagesLock, and a BundleLock is needed, as push --lock-output writes it.",
+    )
 
 
 def _extract(client: ImageReader, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
@@ -185,7 +215,7 @@ def _pull_bundle(
         root, locations = _fetch_root(images, asked, workers)
         refuse_schema_1(root, NotABundle)
         if not root.is_bundle:
-            raise NotABundle(_NO_BUNDLE)
+            raise NotABundle(_NO_BUNDLE, hints=(f"{asked} is no bundle: write -i in place of -b.",))
         _verify(options.policy, root, asked, images, is_proven=is_remote)
         with replacing(options.folder, options.shown) as folder:
             pulled = BundlePull(
@@ -201,6 +231,7 @@ def _pull_bundle(
                 disclosure=_disclosure(session, root) if options.recursive and is_remote else None,
             )
             result = pulled.bundle(root, ".", 0, locations)
+            _announce_removal(options, folder)
     return _pulled(asked, result, options.on_event)
 
 

@@ -81,7 +81,7 @@ def push(
     # All is checked before anything is packed, the lock file's folder too.
     target = _target(image, bundle, labels, lock_output)
     delivery = _Delivery(target, to_tar, to_layout, sign_key, sign_format).checked(lock_output)
-    files = _listed(files)
+    files = _listed(files, on_event)
     excluded = [os.fspath(path) for path in exclusions]
     folder = _check_contents(files, excluded, is_bundle=bool(bundle))
     _check_lock(folder, strict=strict, on_event=on_event)
@@ -160,7 +160,10 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Str
     if image and bundle:
         raise UsageError("Expected only one of image or bundle")
     if not image and not bundle:
-        raise UsageError("Expected either image or bundle")
+        raise UsageError(
+            "Expected either image or bundle",
+            hints=("Say what to push the files as: -i REFERENCE for an image, -b REFERENCE for a bundle.",),
+        )
     if image and lock_output:
         raise UsageError("Lock output is not compatible with image, use bundle for lock output")
     text = image or bundle
@@ -169,11 +172,14 @@ def _target(image: str, bundle: str, labels: Mapping[str, str], lock_output: Str
         return Reference.parse_tag(text)
 
 
-def _listed(files: Iterable[StrPath] | os.PathLike[str]) -> Sequence[StrPath]:
+def _listed(files: Iterable[StrPath] | os.PathLike[str], on_event: Hook) -> Sequence[StrPath]:
     # A str is an iterable of one-letter paths to the type checker.
     if isinstance(files, str):
         raise UsageError(f"Expected a list of files, but was the one name '{files}'")
-    return [files] if isinstance(files, os.PathLike) else list(files)
+    listed = [files] if isinstance(files, os.PathLike) else list(files)
+    if not listed:
+        on_event(Warned("no file is named with -f: the image is empty"))
+    return listed
 
 
 def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is_bundle: bool) -> str:
@@ -182,7 +188,8 @@ def _check_contents(files: Sequence[StrPath], exclusions: Collection[str], *, is
         return find_bundle(files, exclusions)
     if holds_bundle(files):
         raise UsageError(
-            "Images cannot be pushed with '.imgpkg' directories, consider using --bundle (-b) option"
+            "Images cannot be pushed with '.imgpkg' directories, consider using --bundle (-b) option",
+            hints=("To push the files without it as an image, add --file-exclusion .imgpkg.",),
         )
     return ""
 

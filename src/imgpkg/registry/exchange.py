@@ -33,6 +33,8 @@ FIRST_DELAY = 0.1
 LONGEST_DELAY = 1.0
 # A longer pause looks like a program that hangs.
 LONGEST_RETRY_AFTER = 60.0
+# Minutes, from which on a pause is named in hours.
+_LONG_TIME = 120
 
 # A HEAD request only asks whether something exists, so that a 404 needs no explanation.
 _ABOUT_A_CREDENTIAL = frozenset({401, 403})
@@ -93,9 +95,11 @@ class Exchange:
         if response.status == _PROXY_LOGIN:
             error.hints = (LOGIN_HINT, *error.hints)
         elif response.status in _ABOUT_A_CREDENTIAL:
-            self._explain(error, answer, access)
+            self._explain_refusal(error, answer, access)
         elif response.status == _NOT_FOUND and request.method == "GET":
-            error.explain_later(partial(self._explain, error, answer, access))
+            error.explain_later(partial(self._explain_absence, error, answer, access))
+        else:
+            error.explain_later(partial(self._advise, error, access))
         return error
 
     def send(self, request: Request, access: Access) -> Answer:
@@ -143,6 +147,32 @@ class Exchange:
     def is_own(self, url: str, repository: Repository) -> bool:
         """Return True when `url` belongs to the registry of `repository`."""
         return Origin.of(url) == self.authorizer.endpoint(repository.registry).origin
+
+    def _explain_refusal(self, error: RegistryError, answer: Answer, access: Access) -> None:
+        from imgpkg.registry.remedy import is_about_quota, misread
+
+        if answer.request.method not in _READING and is_about_quota(error):
+            self._advise(error, access)
+            return
+        self._explain(error, answer, access)
+        # First: it makes the remedy useless.
+        error.hints = (*misread(access.repository), *error.hints)
+
+    def _advise(self, error: RegistryError, access: Access) -> None:
+        from imgpkg.registry.remedy import remedies
+
+        error.hints = (*error.hints, *remedies(error, access.repository))
+
+    def _explain_absence(self, error: RegistryError, answer: Answer, access: Access) -> None:
+        from imgpkg.registry.remedy import absence
+
+        # Once: nobody waits minutes for a hint.
+        once = Exchange(self._transport, self.authorizer, Retry(attempts=1), clock=self._clock)
+        is_visible, hints = absence(error, once, access.repository)
+        # What can be listed is not hidden for want of a login.
+        if not is_visible:
+            self._explain(error, answer, access)
+        error.hints = (*hints, *error.hints)
 
     def _explain(self, error: RegistryError, answer: Answer, access: Access) -> None:
         if self.is_own(answer.request.url, access.repository):
@@ -269,11 +299,11 @@ def delay_before(attempt: int, fraction: float, retry_after: float | None = None
 
 
 def _too_long(seconds: float) -> str:
-    from datetime import timedelta
-
+    minutes = seconds / 60
+    pause = f"{minutes:.0f} minutes" if minutes < _LONG_TIME else f"{minutes / 60:.0f} hours"
     return (
-        f"The registry asks to be left alone for {timedelta(seconds=round(seconds))}; imgpkg waits for "
-        f"{LONGEST_RETRY_AFTER:.0f} s at most. Try again after that time."
+        f"The registry asks to be left alone for {pause}; imgpkg waits for {LONGEST_RETRY_AFTER:.0f} s at "
+        "most. Try again after that time."
     )
 
 

@@ -36,6 +36,7 @@ WEB_PAGE = (
     "Open the address in a browser, or check HTTPS_PROXY and NO_PROXY."
 )
 _ABSENT = 404
+_OF_PROXIES = frozenset({413, 502, 503, 504})
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
 # Without 404, which answers the question, and 408 and 429, after which the request is repeated.
 _REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
@@ -107,7 +108,8 @@ def failure(
     """
     body = read_start(response)
     diagnostics = _diagnostics(body, secrets)
-    if is_web_page(response, body):
+    # A registry's own proxy answers so, too, when it cannot reach the registry, or for a large request.
+    if is_web_page(response, body) and response.status not in _OF_PROXIES:
         hints = (WEB_PAGE, *hints)
     kind = _BY_STATUS.get(response.status, RegistryError)
     # A token service that does not exist is not an image that does not exist.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
@@ -9,10 +10,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, field
-from imgpkg.errors import CertificateRejected
+from imgpkg.errors import CertificateRejected, ImgpkgError, printable
 from imgpkg.transport.authorities import client_context
+from imgpkg.transport.failure import EXPIRED, WRONG_NAME, root_of
 from imgpkg.transport.http11 import Link
 from imgpkg.transport.pem import TLSFiles, load_client_certificate, read_certificates
+from imgpkg.transport.remedy import CLOCK, OTHER_NAME, VERIFY_OFF, rejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +33,8 @@ _LONG_LENGTH, _MOST_LENGTH_BYTES = 0x80, 4
 _UTF16_STRING = 0x1E
 _COMMON_NAME, _ORGANIZATION = b"\x55\x04\x03", b"\x55\x04\x0a"
 _ALTERNATIVE_NAMES = b"\x55\x1d\x11"
+# OpenSSL's X509_V_ERR_* numbers for a certificate that is its own issuer.
+_SELF_SIGNED = frozenset({18})
 # RFC 5280 section 4.1.2.5.1: two digits from 50 on are of the twentieth century.
 _FIRST_OF_OLD_CENTURY = 50
 # Certificates of content delivery networks name a hundred hosts.
@@ -98,6 +103,27 @@ class Handshakes:
         trust = Trust.REJECTED if verify else Trust.UNVERIFIED
         return _shown(trust, self._look(client_context((), verify=False, environ=self.environ), of_proxy))
 
+    def meaning(
+        self, error: CertificateRejected, authorities: tuple[str, ...], folders: tuple[str, ...]
+    ) -> tuple[str, ...]:
+        """Return what is wrong with the certificate of a server, and what to do, from a look at it.
+
+        `authorities` are those that are trusted besides the system's, `folders` may have those of a host.
+        """
+        code = getattr(root_of(error), "verify_code", 0)
+
+        def of_proxy() -> ClientContext:
+            # A login is sent to the proxy: it is verified here, too.
+            return client_context(authorities, verify=True, environ=self.environ)
+
+        shown = None
+        with suppress(ImgpkgError):
+            context = client_context((), verify=False, environ=self.environ)
+            shown = _shown(Trust.REJECTED, self._look(context, of_proxy)).certificate
+        if shown is None:
+            return tuple(rejected(code))
+        return (printable(_meaning(shown, code, self.route.origin.authority, folders)), VERIFY_OFF)
+
     def _look(self, context: ClientContext, of_proxy: Callable[[], ClientContext]) -> tuple[str, bytes]:
         if self.files.certificate:
             load_client_certificate(context, self.files)
@@ -117,6 +143,37 @@ def _shown(trust: Trust, found: tuple[str, bytes]) -> ServerTLS:
     with suppress(ValueError):
         certificate = read_certificate(der)
     return ServerTLS(version, trust, certificate)
+
+
+def _meaning(shown: Certificate, code: int, host: str, folders: tuple[str, ...]) -> str:
+    of = f"The certificate of {host}"
+    by = f"issued by {shown.issuer or 'nobody'}"
+    if code in EXPIRED:
+        now = time.time()
+        when = (
+            f"begins on {_day(shown.starts_at)}"
+            if now < shown.starts_at
+            else f"ended on {_day(shown.ends_at)}"
+        )
+        return f"{of} {when} ({by}), and this machine's clock says {_day(now)}. {CLOCK}"
+    if code in WRONG_NAME:
+        names = ", ".join(shown.names) or shown.subject or "no host"
+        return f"{of} is for {names} ({by}). {OTHER_NAME}"
+    if code in _SELF_SIGNED:
+        return f"{of} is signed by nobody but itself. {_trust(host, folders)}"
+    return f"{of} was {by}, which is not among the authorities that are trusted. {_trust(host, folders)}"
+
+
+def _trust(host: str, folders: tuple[str, ...]) -> str:
+    place = f", or as FILE.crt in {folders[0]}/{host}" if folders else ""
+    return (
+        "If you trust who signed it, add that certificate: --registry-ca-cert-path FILE"
+        f"{place}; $SSL_CERT_FILE replaces all authorities of the system."
+    )
+
+
+def _day(moment: float) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%d")
 
 
 def read_certificate(der: bytes) -> Certificate:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
 from imgpkg.transport.head import NoResponse, ProtocolError, Truncated
-from imgpkg.transport.message import LOGIN_HINT, redact_url
+from imgpkg.transport.message import redact_url
 
 if TYPE_CHECKING:
     from imgpkg.transport.message import Request
@@ -34,23 +34,9 @@ _NOT_TLS = frozenset(
     }
 )
 # OpenSSL's X509_V_ERR_* numbers.
-_EXPIRED = frozenset({9, 10})
-_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
-_WRONG_NAME = frozenset({62, 64})
-
-_HINT_AUTHORITY = "If you trust who signed it, add that certificate: --registry-ca-cert-path FILE."
-_HINT_NAME = "Use the name that the certificate was issued for, or have it reissued for this one."
-_HINT_TIME = "Check this machine's clock; if it is right, the registry needs a new certificate."
-_HINT_PROXY = "Check the address of the proxy in HTTPS_PROXY or HTTP_PROXY; NO_PROXY exempts hosts from it."
-_UNREACHABLE = (
-    "Check the host, the port, and that a server runs there; behind a proxy, HTTPS_PROXY must name it."
-)
-_HINT_HTTP = (
-    "If the registry has no TLS on purpose: --registry-insecure allows http, with the login in clear."
-)
-_HINT_OFF = (
-    "--registry-verify-certs=false turns verification off: anybody on the way can then read everything."
-)
+EXPIRED = frozenset({9, 10})
+UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+WRONG_NAME = frozenset({62, 64})
 
 
 class Phase(Enum):
@@ -95,12 +81,10 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
     CertificateRejected means that the peer uses TLS: never continue without TLS after it. No text has a
     part of a header or a body.
     """
-    cause = _root(error)
-    url = redact_url(request.url)
+    cause, url = root_of(error), redact_url(request.url)
     match cause:
         case TimeoutError():
-            hints = (_UNREACHABLE,) if phase is Phase.DIAL else ()
-            return TimedOut(request.method, url, _timeout(phase, peer), hints=hints)
+            return TimedOut(request.method, url, _timeout(phase, peer))
         # A peer that closes during the handshake: which error that is depends on the release of Python.
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | NoResponse():
             return _hung_up(request.method, url, "EOF", phase)
@@ -109,23 +93,11 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
         case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError() if phase is not Phase.DIAL:
             return _hung_up(request.method, url, _reason(cause), phase)
         case _:
-            reason = _other(cause, phase, peer)
-            return ConnectionFailed(request.method, url, reason, hints=_hints(cause, reason, phase, peer))
+            return ConnectionFailed(request.method, url, _other(cause, phase, peer))
 
 
-def _hints(error: BaseException, reason: str, phase: Phase, peer: Peer) -> tuple[str, ...]:
-    if peer.is_proxy:
-        return (LOGIN_HINT if "407" in reason else _HINT_PROXY,)
-    if isinstance(error, socket.gaierror):
-        return (
-            f"There is no host {peer.host}: check its spelling, the DNS of this machine, and HTTPS_PROXY.",
-        )
-    if isinstance(error, ConnectionRefusedError):
-        return (f"Nothing listens at {peer.host}:{peer.port}: check the port, and that the registry runs.",)
-    return (_UNREACHABLE,) if phase is Phase.DIAL else ()
-
-
-def _root(error: BaseException) -> BaseException:
+def root_of(error: BaseException) -> BaseException:
+    """Return the first cause of `error`."""
     while error.__cause__ is not None:
         error = error.__cause__
     return error
@@ -140,16 +112,15 @@ def _hung_up(method: str, url: str, reason: str, phase: Phase) -> ConnectionFail
 
 def _rejected(method: str, url: str, error: ssl.SSLCertVerificationError) -> CertificateRejected:
     code, said = getattr(error, "verify_code", 0), getattr(error, "verify_message", "") or str(error)
-    if code in _UNKNOWN_AUTHORITY:
-        reason, hint = f"certificate signed by unknown authority ({said})", _HINT_AUTHORITY
-    elif code in _WRONG_NAME:
-        reason, hint = said.rstrip("."), _HINT_NAME
-    elif code in _EXPIRED:
-        reason, hint = f"certificate has expired or is not yet valid: {said}", _HINT_TIME
+    if code in UNKNOWN_AUTHORITY:
+        reason = f"certificate signed by unknown authority ({said})"
+    elif code in WRONG_NAME:
+        reason = said.rstrip(".")
+    elif code in EXPIRED:
+        reason = f"certificate has expired or is not yet valid: {said}"
     else:
-        reason, hint = said, _HINT_AUTHORITY
-    reason = f"tls: failed to verify certificate: x509: {reason}"
-    return CertificateRejected(method, url, reason, hints=(hint, _HINT_OFF))
+        reason = said
+    return CertificateRejected(method, url, f"tls: failed to verify certificate: x509: {reason}")
 
 
 def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportError:
@@ -158,8 +129,7 @@ def _tls(method: str, url: str, error: ssl.SSLError, phase: Phase) -> TransportE
     # Only errors from OpenSSL itself have this attribute.
     name = getattr(error, "reason", None) or ""
     if phase is Phase.HANDSHAKE and name in _NOT_TLS:
-        reason = "http: server gave HTTP response to HTTPS client"
-        return NotTLS(method, url, reason, hints=(_HINT_HTTP,))
+        return NotTLS(method, url, "http: server gave HTTP response to HTTPS client")
     words = name.lower().replace("_", " ") or "protocol error"
     # The server has sent an alert, for example that it requires a client certificate.
     if "ALERT" in name:

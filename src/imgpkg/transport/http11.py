@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from imgpkg.cancellation import NO_PERMIT, STOPPED, Cancellation, Wait
 from imgpkg.errors import Cancelled, TransportError, local_io
 from imgpkg.transport.connection import Connection, dial
-from imgpkg.transport.failure import CLOSED, FAILURES, Phase, translate
+from imgpkg.transport.failure import CLOSED, FAILURES, Phase, root_of, translate
 from imgpkg.transport.head import Head, Inbound, ProtocolError, Truncated
 from imgpkg.transport.message import Headers, read_blocks, redact_url
 
@@ -78,7 +78,7 @@ class Link:
         try:
             self._connection = dial(self.route.peer.host, self.route.peer.port, wait)
         except FAILURES as error:
-            raise translate(request, error, Phase.DIAL, self.route.peer) from error
+            raise self._translated(request, error, Phase.DIAL) from error
         try:
             with scope.ending(self.abort):
                 self._shake_hands(request, self._connection, context, seconds)
@@ -141,7 +141,18 @@ class Link:
         self.close()
         if self._scope.is_cancelled:
             return Cancelled(STOPPED)
-        return translate(request, error, phase, self.route.peer)
+        return self._translated(request, error, phase)
+
+    def _translated(self, request: Request, error: BaseException, phase: Phase) -> TransportError:
+        failure, peer = translate(request, error, phase, self.route.peer), self.route.peer
+
+        def explain() -> None:
+            from imgpkg.transport.remedy import remedies
+
+            failure.hints = tuple(remedies(failure, root_of(error), phase, peer))
+
+        failure.explain_later(explain)
+        return failure
 
     def _shake_hands(
         self, request: Request, connection: Connection, context: ContextOf, seconds: float

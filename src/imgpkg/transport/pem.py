@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Bytes. The bundle of all public authorities is less than a hundredth of that.
 _MAX_SIZE = 64 << 20
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_NO_PEM = "{} has no certificate in PEM, which begins with -----BEGIN CERTIFICATE-----."
 _KEY = expression(r"-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----")
 # PKCS 8 (RFC 5958), and the older form of OpenSSL.
 _ENCRYPTED = expression(r"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
@@ -224,7 +225,7 @@ def _read_file(path: str) -> list[str]:
     text = _read_text(path)
     certificates = usable_certificates(text)
     if not certificates:
-        raise InvalidSettings(f"Adding CA certificates from '{path}': failed")
+        raise InvalidSettings(f"Adding CA certificates from '{path}': failed", hints=(_NO_PEM.format(path),))
     return certificates
 
 
@@ -235,7 +236,10 @@ def _read_text(path: str) -> str:
     except OSError as error:
         verb = "read" if isinstance(error, IsADirectoryError) else "open"
         reason = (error.strerror or str(error)).lower()
-        raise InvalidSettings(f"Reading CA certificates from '{path}': {verb} {path}: {reason}") from error
+        from imgpkg.errors.system import remedies
+
+        text = f"Reading CA certificates from '{path}': {verb} {path}: {reason}"
+        raise InvalidSettings(text, hints=tuple(remedies(error, path))) from error
     if len(text) > _MAX_SIZE:
         raise InvalidSettings(f"Reading CA certificates from '{path}': more than {_MAX_SIZE >> 20} MiB")
     return text

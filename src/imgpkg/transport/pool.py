@@ -14,11 +14,11 @@ from weakref import finalize
 
 from imgpkg.cancellation import QUIET_SECONDS, Cancellation, Permit, Permits, current, ignore
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import ImgpkgError, TransportError
+from imgpkg.errors import CertificateRejected, ImgpkgError, TransportError
 from imgpkg.expression import expression
 from imgpkg.transport.message import Origin, Request, redact_url
 from imgpkg.transport.pem import read_authorities
-from imgpkg.transport.proxy import Proxy, has_proxy, proxy_for
+from imgpkg.transport.proxy import Proxy, chosen_proxy, has_proxy
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.errors import CertificateRejected
     from imgpkg.transport.authorities import ClientContext
     from imgpkg.transport.certificate import ServerTLS
     from imgpkg.transport.failure import AlertReceived
@@ -190,10 +189,10 @@ class Pool:
         # The URL may come from a server.
         if origin.scheme not in ("http", "https"):
             raise _refusal(request, f'unsupported protocol scheme "{origin.scheme}"')
-        proxy = proxy_for(request.url, self._environ) if self._may_use_proxies else None
+        proxy = chosen_proxy(request.url, self._environ) if self._may_use_proxies else None
         if request.to_registry:
             self._registries.add(origin.host)
-        return Route(origin, Proxy.parse(proxy) if proxy else None, origin.host in self._registries)
+        return Route(origin, proxy, origin.host in self._registries)
 
     def _traced(self, tracer: Tracer, request: Request, route: Route) -> Response:
         tracer.sent(request)
@@ -227,11 +226,12 @@ class Pool:
             # Not before: this handshake has shown that the server may be spoken to.
             self._open_more(request, route, scope)
             return self._carried(link, permit, request, scope)
-        except AlertReceived as error:
+        except BaseException as error:
             permit.leave()
-            raise self._explained(error, route) from error.__cause__
-        except BaseException:
-            permit.leave()
+            if isinstance(error, AlertReceived):
+                raise self._explained(error, route) from error.__cause__
+            if isinstance(error, CertificateRejected):
+                error.explain_later(partial(self._look_at_certificate, error, request, route))
             raise
 
     def _open_more(self, request: Request, route: Route, scope: Cancellation) -> None:
@@ -325,6 +325,13 @@ class Pool:
         files = self._host_contexts().find(route.origin, is_registry=route.is_registry)
         return explained(error, files, route.origin, is_registry=route.is_registry)
 
+    def _look_at_certificate(self, error: CertificateRejected, request: Request, route: Route) -> None:
+        from imgpkg.transport.certificate import Handshakes
+
+        scope = current(self._cancellation)
+        look = Handshakes(request, route, self._limits, ignore, scope, self._environ).meaning
+        error.hints = look(error, self._authorities, self._certs_dirs)
+
     def _tls_context(self) -> ClientContext:
         from imgpkg.transport.authorities import client_context
 
@@ -369,7 +376,8 @@ class Route:
     def peer(self) -> Peer:
         """The host to dial."""
         end = self.proxy or self.origin
-        return Peer(end.host, end.port, is_proxy=self.proxy is not None)
+        named = self.proxy is not None and self.proxy.variable
+        return Peer(end.host, end.port, is_proxy=self.proxy is not None, variable=named or "")
 
     @property
     def is_forwarded(self) -> bool:
@@ -379,8 +387,12 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The host that is dialled: the registry, or the proxy before it."""
+    """The host that is dialled: the registry, or the proxy before it, which an environment variable names."""
 
     host: str
     port: int
     is_proxy: bool = False
+    variable: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -28,27 +28,51 @@ def has_proxy(environ: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy; `authorization` is the value of Proxy-Authorization, empty for none."""
+    """A proxy; `authorization` is the value of Proxy-Authorization, empty for none.
+
+    `variable` is the name of the environment variable that it is from.
+    """
 
     scheme: str
     host: str
     port: int
     authorization: str = field(default="", repr=False)
+    variable: str = ""
 
     @classmethod
-    def parse(cls, url: str) -> Proxy:
+    def parse(cls, url: str, variable: str = "") -> Proxy:
         """Parse the URL of a proxy; raise InvalidSettings, whose text has only the scheme of the URL."""
         try:
             origin, parts = Origin.of(url), urlsplit(url)
         except ValueError:
             # The URL may hold a password anywhere, and so may the text of the cause.
-            raise InvalidSettings("Reading the proxy's URL: invalid proxy address") from None
+            raise InvalidSettings(
+                "Reading the proxy's URL: invalid proxy address", hints=_correct(variable)
+            ) from None
         if origin.scheme not in _VARIABLES:
-            raise InvalidSettings(f"Reading the proxy's URL: unsupported scheme '{origin.scheme}'")
+            raise InvalidSettings(
+                f"Reading the proxy's URL: unsupported scheme '{origin.scheme}'", hints=_correct(variable)
+            )
         login = ""
         if parts.username is not None:
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        return cls(origin.scheme, origin.host, origin.port, _basic(login) if login else "")
+        return cls(origin.scheme, origin.host, origin.port, _basic(login) if login else "", variable)
+
+
+def _correct(variable: str) -> tuple[str, ...]:
+    named = f"${variable}" if variable else "The variable"
+    return (
+        f"{named} has to be http://HOST:PORT or https://HOST:PORT: there is no other kind of proxy here.",
+    )
+
+
+def chosen_proxy(url: str, environ: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy for the absolute `url`, with the variable that names it; raise InvalidSettings."""
+    proxy = proxy_for(url, environ)
+    if proxy is None:
+        return None
+    names = _VARIABLES[Origin.of(url).scheme]
+    return Proxy.parse(proxy, next(name for name in names if environ.get(name)))
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str | None:

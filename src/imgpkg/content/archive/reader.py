@@ -29,6 +29,7 @@ _PIECE = 1 << 20
 _LOOK_AHEAD = 4 << 10
 _SUFFIX = ".tar.gz"
 _SAVE = "Save it to a file first."
+_MAGIC_AT, _MAGIC = 257, b"ustar"
 _HINT = (
     "(hint: This may be because when copying to a tarball, the --include-non-distributable-layers flag "
     "should have been provided.)"
@@ -211,4 +212,7 @@ def _damage(files: PieceFiles) -> tuple[str, ...]:
     if files.read(0, 2) == b"\x1f\x8b":
         return (f"{files.path} is compressed; unpack it with gunzip first.",)
     shown = files.path if len(files.paths) == 1 else f"{files.path} with the pieces that follow it"
+    # The magic number of ustar, which all kinds of tar files have that are written today.
+    if files.read(_MAGIC_AT, len(_MAGIC)) != _MAGIC:
+        return (f"{shown} is not a tar file: --tar takes what copy --to-tar has written.",)
     return (f"{shown} is incomplete, or not a tar file; copy it again.",)

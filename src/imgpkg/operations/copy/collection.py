@@ -85,7 +85,10 @@ def collect_image(client: RegistryClient, text: str) -> Collected:
     found = fetch_image(client, asked)
     # A bundle copied as an image would lack the images that it names.
     if found.is_bundle:
-        raise IsABundle("Expected bundle flag when copying a bundle (hint: Use -b instead of -i for bundles)")
+        raise IsABundle(
+            "Expected bundle flag when copying a bundle (hint: Use -b instead of -i for bundles)",
+            hints=(f"{asked} is a bundle: write -b in place of -i.",),
+        )
     return Collected((Item(found.reference, tag=asked.tag or "", image=found),))
 
 
@@ -236,7 +239,10 @@ def _root(
 ) -> Bundle:
     root = fetch_root(client, asked, workers)
     if not root.image.is_bundle:
-        raise NotABundle("Expected bundle image but found plain image (hint: Did you use -i instead of -b?)")
+        raise NotABundle(
+            "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)",
+            hints=(f"{asked} is no bundle: write -i in place of -b.",),
+        )
     with doing("Reading Images from Bundle"):
         return walk(client, root, workers, approach=disclosure.approach, expect=expect, chooses=chooses)
 

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import OpenedSource
 
+_DESTINATION = (
+    "Say where to copy to: --to-repo REPOSITORY, --to-tar FILE or --to-oci-layout FOLDER, one of them."
+)
+
 
 def copy(
     source: CopySource,
@@ -99,7 +103,7 @@ def check_destination(
     """Raise UsageError unless exactly one source and one destination are given, and all options fit them."""
     source.check()
     if sum(1 for text in (to_repo, to_tar, to_layout) if text) != 1:
-        raise UsageError("Expected either --to-tar or --to-repo")
+        raise UsageError("Expected either --to-tar or --to-repo", hints=(_DESTINATION,))
     if to_tar and source.is_local:
         raise UsageError("Cannot use tar source (--tar) with tar destination (--to-tar)")
     if not to_repo and lock_output:

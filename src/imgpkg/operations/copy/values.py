@@ -30,6 +30,11 @@ _NOTHING_SKIPPED = (
     "'--include-non-distributable-layers' flag provided, but no images contained a non-distributable layer."
 )
 
+_SOURCES = (
+    "Say what to copy: -i IMAGE, -b BUNDLE and --lock FILE may be repeated and mixed; --tar FILE and "
+    "--from-oci-layout FOLDER stand alone."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class CopySource:
@@ -58,7 +63,10 @@ class CopySource:
         # The text is that of the Go version, which has no layouts.
         given = (bool(self._named), self.tar, self.layout)
         if sum(1 for one in given if one) != 1:
-            raise UsageError("Expected either --lock, --bundle (-b), --image (-i), or --tar as a source")
+            raise UsageError(
+                "Expected either --lock, --bundle (-b), --image (-i), or --tar as a source",
+                hints=(_SOURCES,),
+            )
         # An empty variable in a script must not make the copy smaller.
         if not all(os.fspath(text) for text in (*self.images, *self.bundles, *self.locks)):
             raise UsageError("Expected a source in each --image (-i), --bundle (-b) and --lock; one is empty")
