@@ -1,4 +1,4 @@
-.PHONY: demo pictures docs test test-slow lint benchmark release
+.PHONY: demo pictures recording docs test test-slow lint benchmark release
 
 demo:
 	@tools/venv.sh
@@ -9,6 +9,11 @@ pictures:
 	@tools/venv.sh
 	@.venv/bin/python tools/pictures.py
 	@! command -v dot >/dev/null || dot -Tsvg docs/images/shop.dot -o docs/images/shop-graph.svg
+
+# The terminal in README.md, which shows the demonstration: docs/images/demo.svg.
+recording:
+	@tools/venv.sh recording
+	@.venv/bin/python tools/recording.py
 
 # The site, in site/: open site/index.html, no server is needed.
 docs:
@@ -25,7 +30,7 @@ test:
 
 test-slow:
 	@tools/servers.sh slow
-	@tools/venv.sh test,docs
+	@tools/venv.sh test,docs,release
 	.venv/bin/python -m pytest -q -n auto -m slow
 
 lint:

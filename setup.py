@@ -26,7 +26,7 @@ RESERVED = (".example", ".invalid", ".test", "example.com", "example.net", "exam
 # The time of every file in the archives, unless SOURCE_DATE_EPOCH names one.
 EPOCH = 1767225600
 
-_IMAGE = re.compile(r"<picture>.*?</picture>\n?|!\[[^\]]*\]\([^)]*\)\n?", re.DOTALL)
+_IMAGE = re.compile(r"<picture>.*?</picture>\n?|<img\b[^>]*>\n?|!\[[^\]]*\]\([^)]*\)\n?", re.DOTALL)
 _LINK = re.compile(r"\[([^\]]*)\]\(([^)\s]+)\)")
 _SOURCE = re.compile(r'^Source\s*=\s*"([^"]+)"', re.MULTILINE)
 _DIAGRAM = re.compile(r"```mermaid\n.*?```\n\n?", re.DOTALL)

@@ -40,7 +40,7 @@ run() { printf "$gap%s\$ %s%s\n" "$bold" "$*" "$plain"; gap='\n'; eval "$*"; }
 
 serve() { # a name, then further flags
     name=$1; shift
-    run "imgpkg registry serve --address 127.0.0.1:0 --username $name --password-stdin${*:+ $*} <$name.txt >$name.log 2>&1 &"
+    run "imgpkg registry serve --address 127.0.0.1:0 --username $name --password-stdin${*:+ $*} <$name.txt >$name.log &"
     servers="$servers $!"
     for _ in $(seq 200); do
         address=$(grep -oE '127\.0\.0\.1:[0-9]+' "$name.log" | head -n 1) && [ -n "$address" ] && return

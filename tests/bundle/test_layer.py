@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
+import sys
 import tarfile
 
 import pytest
-import zstandard
 
 from imgpkg.bundle.layer import LOCATIONS, check_single_layer, read_image_locations, read_images_lock
 from imgpkg.bundle.locations import ImageLocations, Location
@@ -18,6 +18,11 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest, VerifiedReader
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 LOCK = ImagesLock((LockedImage(Reference.parse(f"ab@sha256:{'a' * 64}")),))
 RECORD = ImageLocations((Location("x", is_bundle=False),))
@@ -66,7 +71,7 @@ class TestTheImagesLock:
     def test_is_found_however_its_path_is_written(self, name):
         assert lock_in((".", tarfile.DIRTYPE), ("config.yml", b"--"), (name, LOCK.to_bytes())) == LOCK
 
-    @pytest.mark.parametrize("compress", [gzip.compress, zstandard.compress, bytes])
+    @pytest.mark.parametrize("compress", [gzip.compress, zstd.compress, bytes])
     def test_is_found_in_any_compression(self, compress):
         data = compress(tar_of((".imgpkg/images.yml", LOCK.to_bytes()), ("more", b"xy" * 100_000)))
         reader = stream(data)

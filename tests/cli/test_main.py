@@ -25,7 +25,7 @@ from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.errors import UsageError
 
-HEAVY = ("urllib3", "yaml", "ssl", "rich", "google", "botocore", "azure", "click", "isal", "zstandard")
+HEAVY = ("urllib3", "yaml", "ssl", "rich", "google", "botocore", "azure", "click", "isal", "backports")
 CLOUDS = ("google", "botocore", "azure", "jwt", "cryptography")
 _SECONDS = 60
 # The layer of a push without files.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -76,11 +78,18 @@ def test_are_accepted_by_an_index(built):
     release.check_page(list(built))
 
 
-def test_have_a_page_whose_links_lead_out(built):
-    page = metadata_of(built[1]).get_payload()
-    assert page.startswith("# imgpkg for Python")
-    assert "](docs/" not in page
-    assert "<picture>" not in page
+def test_have_a_page_whose_links_lead_somewhere(built):
+    """The page as the index shows it: links within it have their heading, all others an address."""
+    # Of the extra `release`, which the other tests of the suite are run without.
+    from readme_renderer import markdown
+
+    page = markdown.render(metadata_of(built[1]).get_payload())
+    headings = set(re.findall(r'\bid="([^"]+)"', page))
+    assert {"user-content-imgpkg-for-python", "user-content-install"} <= headings
+    targets = re.findall(r'\b(?:href|src)="([^"]+)"', page)
+    inside = {target.removeprefix("#") for target in targets if target.startswith("#")}
+    assert inside <= headings
+    assert [target for target in targets if not target.startswith(("#", "https://"))] == []
 
 
 def test_name_their_contents(built):
@@ -127,6 +136,34 @@ def test_sources_can_be_installed_without_a_compiler(built, tmp_path):
         check=True,
     )
     assert "deflate encoder: pure Python" in shown.stdout
+
+
+def test_sources_have_what_their_tests_need(built, tmp_path):
+    """Pages, examples and tools are read by these tests; the code is that of the archive, too."""
+    shutil.unpack_archive(built[0], tmp_path, filter="data")
+    (folder,) = tmp_path.iterdir()
+    paths = ["tests/oci", "tests/test_docs.py", "tests/release/test_page.py"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--no-cov",
+            "-m",
+            "not slow",
+            *paths,
+        ],
+        cwd=folder,
+        env={"PYTHONPATH": str(folder / "src"), "PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr
+    assert " passed" in done.stdout
 
 
 def test_every_platform_is_built(tmp_path):

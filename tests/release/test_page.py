@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tools import sizes
 
+import imgpkg
+
 ROOT = Path(__file__).parent.parent.parent
 _SPEC = importlib.util.spec_from_file_location("setup_of_imgpkg", ROOT / "setup.py")
 setup = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(setup)
 
+CHANGES = (ROOT / "CHANGELOG.md").read_text()
 README = (ROOT / "README.md").read_text()
 ADDRESS = "https://git.example.org/team/imgpkg-py/"
 
@@ -28,8 +31,21 @@ def targets(text):
 def test_has_no_link_that_works_only_beside_the_files(address):
     page = setup.page(README, address, "1.0.0")
     assert [target for target in targets(page) if not target.startswith(("https://", "#"))] == []
-    assert "<picture" not in page
+    assert re.findall(r'\b(?:src|href|srcset)="(?!https://)', page) == []
     assert "```mermaid" not in page
+
+
+def test_the_version_has_its_section_in_the_changelog():
+    assert re.findall(r"^## (\S+) - \d{4}-\d\d-\d\d$", CHANGES, re.MULTILINE)[0] == imgpkg.__version__
+
+
+def test_every_python_that_is_named_is_tried():
+    """The workflow of a release installs the wheel on each Python of the classifiers."""
+    (minors,) = re.findall(
+        r"^        python: (\[.*\])$", (ROOT / ".github/workflows/release.yml").read_text(), re.MULTILINE
+    )
+    named = re.findall(r'"Programming Language :: Python :: (3\.\d+)"', (ROOT / "pyproject.toml").read_text())
+    assert re.findall(r'"([\d.]+)"', minors) == named
 
 
 def test_keeps_the_words_of_links():

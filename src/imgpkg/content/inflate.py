@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import sys
 from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.errors import UnpackError
@@ -18,8 +18,6 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _LONGEST_MAGIC = 4
 _PIECE = 1 << 20
-# An RLE block of four bytes expands to 128 KiB, so this input gives at most 32 MiB of output.
-_ZSTD_INPUT = 1 << 10
 # isal's ISAL_INCORRECT_CHECKSUM; the exception has no code of its own.
 _BAD_CHECKSUM = "Error -6"
 
@@ -49,10 +47,10 @@ def decompressed(stream: TarStream) -> TarStream:
     whole = _Prefixed(start, stream)
     if start.startswith(_GZIP):
         # After a member, only another member or zeros may follow.
-        return _Decompressed(whole, _gzip_member, _GZIP, "gzip: invalid header", _PIECE)
+        return _Decompressed(whole, _gzip_member, _GZIP, "gzip: invalid header")
     if start.startswith(_ZSTD) or start[1:] == _ZSTD_SKIPPABLE:
         # The decoder checks the magic number of each frame itself: there are two kinds.
-        return _Decompressed(whole, _ZstdFrame, b"", "zstd: invalid frame", _ZSTD_INPUT)
+        return _Decompressed(whole, _ZstdFrame, b"", "zstd: invalid frame")
     return whole
 
 
@@ -85,18 +83,12 @@ class _Decompressed:
     """Decompress members one after the other; zero bytes after a member are padding and skipped."""
 
     def __init__(
-        self,
-        stream: TarStream,
-        open_member: Callable[[], _Decompressor],
-        magic: bytes,
-        alien: str,
-        piece: int,
+        self, stream: TarStream, open_member: Callable[[], _Decompressor], magic: bytes, alien: str
     ) -> None:
         self._stream = stream
         self._open_member = open_member
         self._magic = magic
         self._alien = alien
-        self._piece = piece
         self._member: _Decompressor | None = open_member()
         self._input = b""
 
@@ -106,7 +98,7 @@ class _Decompressed:
                 self._next_member(self._member.unused_data)
                 continue
             if self._member.needs_input and not self._input:
-                self._input = self._stream.read(self._piece)
+                self._input = self._stream.read(_PIECE)
                 if not self._input:
                     raise UnpackError("unexpected EOF")
             # Empty input asks for more of the buffered output.
@@ -120,7 +112,7 @@ class _Decompressed:
         """Begin the member that `rest` starts with, or end the stream."""
         rest = rest.lstrip(b"\0")
         while len(rest) < _LONGEST_MAGIC:
-            more = self._stream.read(self._piece)
+            more = self._stream.read(_PIECE)
             if not more:
                 break
             rest = (rest + more).lstrip(b"\0")
@@ -167,36 +159,31 @@ class _GzipMember:
 
 
 class _ZstdFrame:
-    """Decompress a zstd frame (RFC 8878); keep the output beyond `max_length` for the next call."""
+    """Decompress a zstd frame (RFC 8878)."""
 
     def __init__(self) -> None:
-        import zstandard
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
 
-        self._inner = zstandard.ZstdDecompressor().decompressobj()
-        self._error = zstandard.ZstdError
-        self._ready = BytesIO()
-        self._left = 0
+        self._inner = zstd.ZstdDecompressor()
+        self._error = zstd.ZstdError
 
     @property
     def eof(self) -> bool:
-        return not self._left and self._inner.eof
+        return self._inner.eof
 
     @property
     def needs_input(self) -> bool:
-        return not self._left
+        return self._inner.needs_input
 
     @property
     def unused_data(self) -> bytes:
         return self._inner.unused_data
 
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        if data:
-            try:
-                output = self._inner.decompress(data)
-            except self._error as error:
-                raise UnpackError(f"zstd: {error}") from error
-            # The library has no limit for its output; the small input bounds it.
-            self._ready, self._left = BytesIO(output), len(output)
-        given = self._ready.read(max_length)
-        self._left -= len(given)
-        return given
+        try:
+            return self._inner.decompress(data, max_length)
+        except self._error as error:
+            raise UnpackError(f"zstd: {error}") from error
