@@ -336,7 +336,7 @@ class TestOnATerminal:
         assert ESCAPE not in done.out
         assert done.out.startswith("dir: .\nfile: a.txt\nfile: large\n")
         assert done.out.endswith("Succeeded\n")
-        assert re.search(r"imgpkg: sent 2 blobs, 4\.2 MB in \S+ s(, \S+ MB/s)?\n$", done.err)
+        assert re.search(r"imgpkg: sent 2 blobs, 4\.2 MB in \S+ s\n$", done.err)
 
     def test_a_script_that_reads_the_result_still_sees_progress(self, terminal, folder, repository):
         (folder / "large").write_bytes(os.urandom(4 << 20))

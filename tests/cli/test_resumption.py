@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 import signal
+from contextlib import ExitStack
 
 import pytest
 from tests.operations.making import make_image
@@ -95,13 +96,14 @@ def test_a_signal_is_answered_with_the_command(started, stalled, words, tmp_path
 def context(tmp_path, monkeypatch):
     """Return a context of a copy with these words; no session is opened."""
     monkeypatch.chdir(tmp_path)
+    with ExitStack() as stack:
 
-    def made(*words):
-        command, rest = locate(["copy", *words])
-        output = TextOutput(io.StringIO(), io.StringIO(), terminal=False, color=False, columns=())
-        return Context(Parser(command.all_flags).parse(rest), output)
+        def made(*words):
+            command, rest = locate(["copy", *words])
+            output = TextOutput(io.StringIO(), io.StringIO(), terminal=False, color=False, columns=())
+            return stack.enter_context(Context(Parser(command.all_flags).parse(rest), output))
 
-    return made
+        yield made
 
 
 def hints_of(context):

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from imgpkg.cli.output import has_color, is_terminal
@@ -214,7 +214,8 @@ class _Ticker:
         pause = self._first
         while not self._stopped.wait(pause):
             pause = self._pause
-            with self._lock:
+            # Where standard error is closed, or nobody reads it, the command itself goes on.
+            with self._lock, suppress(OSError, ValueError):
                 # It may have been stopped while this thread waited for the lock.
                 if not self._stopped.is_set():
                     self._act()

@@ -35,7 +35,7 @@ _FIRST_ESTIMATE = 2.0
 # After this time without a byte an estimate says nothing any more, and then nor does the rate.
 _QUIET, _STALLED = 1.5, 3.0
 # What takes longer than this shows its time.
-_LONG = 5.0
+_LONG = 10.0
 # By the verbs of BlobStarted.
 _ACTIVITIES = {
     "push": ("sending", "sent"),
@@ -272,9 +272,8 @@ class Tally:
         self._is_summed_up = True
         _, done = _ACTIVITIES.get(self._verb, ("", "copied"))
         spent = self._clock() - self._begun
-        average = f", {rate(total.moved_size / spent)}" if total.moved and spent >= 1 else ""
         moved = Amount(total.moved, total.moved_size)
-        parts = [f"{done} {moved} in {seconds(spent)}{average}" if total.moved else "nothing new"]
+        parts = [f"{done} {moved} in {seconds(spent)}" if total.moved else "nothing new"]
         if total.mounted:
             parts.append(f"mounted {Amount(total.mounted, total.mounted_size)}")
         if total.present:
