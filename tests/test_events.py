@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import pytest
 from tests.operations.making import make_bundle, make_image
 
 import imgpkg
@@ -11,9 +14,11 @@ from imgpkg.events import (
     BlobStarted,
     Message,
     Planned,
+    StepsAdvanced,
     Transfer,
     TransferCounter,
 )
+from imgpkg.operations.workers import open_workers
 
 DIGEST = imgpkg.Digest.of(b"")
 
@@ -111,3 +116,65 @@ def test_a_stream_counts_each_blob_once(embedded_registry, session, tmp_path):
     assert counts(copy) == (3, 0, 0)
     # The configuration is too small to ask for it first.
     assert counts(copy) == (1, 0, 2)
+
+
+WORK = {
+    "describe": lambda place, **options: imgpkg.describe(f"{place}:v1", **options),
+    "break_down": lambda place, **options: imgpkg.break_down(f"{place}:v1", **options),
+    "inventory": imgpkg.inventory,
+    "list_tags": lambda place, **options: imgpkg.list_tags(
+        place, digests=True, imgpkg_internal_tags=True, **options
+    ),
+    "lock_images": lambda place, **options: imgpkg.lock_images(images=[f"{place}:v1"], **options),
+    "prune_plan": lambda place, **options: imgpkg.prune_plan(place, keep=["v1"], **options),
+    "verify": lambda place, **options: imgpkg.verify(bundle=f"{place}:v1", **options),
+    "preview_copy": lambda place, **options: imgpkg.preview_copy(
+        imgpkg.CopySource(bundle=f"{place}:v1"), f"{place}-copy", **options
+    ),
+    "copy_to_repository": lambda place, **options: imgpkg.copy_to_repository(
+        imgpkg.CopySource(bundle=f"{place}:v1"), f"{place}-copied", **options
+    ),
+    "delete_image": lambda place, **options: imgpkg.delete_image(f"{place}:v1", all_tags=True, **options),
+}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_work_without_totals_in_bytes_counts_its_steps(embedded_registry, session, tmp_path, name):
+    place = f"{embedded_registry.address}/steps/{name}"
+    images = {make_image(session, f"{place}-{letter}", [letter]): {} for letter in "ab"}
+    make_bundle(session, f"{place}:v1", images, tmp_path / "bundle")
+    steps = []
+
+    def hear(event):
+        if isinstance(event, StepsAdvanced):
+            steps.append(event)
+
+    WORK[name](place, session=session, on_event=hear)
+    assert (steps[0].done, steps[0].total) == (0, 0)
+    for before, after in pairwise(steps):
+        assert after.done <= after.total
+        assert before.activity != after.activity or before.done <= after.done
+    # At the end of each activity, all that was known is done.
+    ends = {step.activity: step for step in steps}
+    assert all(step.done == step.total > 0 for step in ends.values())
+
+
+def test_nothing_is_counted_of_what_fails(session):
+    steps = []
+
+    def act(number):
+        if number:
+            raise imgpkg.ImgpkgError("no")
+
+    with open_workers(session, 1, steps.append, activity="reading") as workers:
+        with pytest.raises(imgpkg.ImgpkgError):
+            workers.map(act, [0, 1])
+        workers.map(act, [])
+        workers.counting("planning").map(act, [0])
+    assert steps == [
+        StepsAdvanced("reading", 0, 0),
+        StepsAdvanced("reading", 0, 2),
+        StepsAdvanced("reading", 1, 2),
+        StepsAdvanced("planning", 0, 1),
+        StepsAdvanced("planning", 1, 1),
+    ]

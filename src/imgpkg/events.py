@@ -73,7 +73,7 @@ class StepsAdvanced:
 
     `activity` says which, in words such as `planning` and `resolving`. This is reported while an operation
     finds out what to do, before the totals in bytes are known, and by operations that transfer no blobs.
-    `total` grows while more becomes known, for example with each level of nested bundles.
+    `total` is 0 at first, and grows while more becomes known, for example with each level of nested bundles.
     """
 
     activity: str

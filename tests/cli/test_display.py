@@ -47,6 +47,10 @@ class TestTheLine:
         lines = [bar_line(planning, width, PLAIN) for width in (40, 20, 10, 4)]
         assert lines == ["planning: 31 of 118  12 s", "planning: 31 of 118", "planning", ""]
 
+    def test_is_a_word_before_anything_is_counted(self):
+        lines = [bar_line(Progress("planning", "", speed=text), 40, PLAIN) for text in ("", "12 s")]
+        assert lines == ["planning", "planning  12 s"]
+
     @given(PROGRESS, st.integers(0, 200))
     def test_is_never_wider_than_its_room(self, progress, width):
         assert len(bar_line(progress, width, PLAIN)) <= width

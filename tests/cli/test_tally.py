@@ -72,6 +72,12 @@ class TestWhatIsShown:
         feed(tally, StepsAdvanced("planning", 31, 118), Warned("ignored"))
         assert str(tally.progress()) == "planning: 31 of 118"
 
+    def test_nothing_is_counted_before_something_is_known(self, tally, clock):
+        feed(tally, StepsAdvanced("planning", 0, 0))
+        assert str(tally.progress()) == "planning"
+        clock.now += 12
+        assert str(tally.progress()) == "planning: 12 s"
+
     def test_long_planning_shows_its_time(self, tally, clock):
         feed(tally, StepsAdvanced("planning", 1, 118))
         clock.now += 12

@@ -57,9 +57,9 @@ def bar_line(progress: Progress, width: int, signs: Signs) -> str:
     """
     room = min(width, _WIDEST)
     if progress.fraction is None:
-        parts = (f"{progress.activity}: {progress.amount}", progress.speed)
-        whole = "  ".join(part for part in parts if part)
-        return next((text for text in (whole, parts[0], progress.activity) if len(text) <= room), "")
+        counted = f"{progress.activity}: {progress.amount}" if progress.amount else progress.activity
+        whole = f"{counted}  {progress.speed}".rstrip()
+        return next((text for text in (whole, counted, progress.activity) if len(text) <= room), "")
     activity = f"{progress.activity:<{_ACTIVITY}}"
     fields = [progress.amount, f"{progress.speed:<{_SPEED}}", f"{progress.left:<{_LEFT}}", progress.blobs]
     # The later one is, the less is missed without it.

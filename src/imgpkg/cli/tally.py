@@ -85,7 +85,8 @@ class Progress:
 
     def __str__(self) -> str:
         parts = (self.amount, self.blobs, self.speed, self.left)
-        return f"{self.activity}: {', '.join(part.strip() for part in parts if part)}"
+        known = ", ".join(part.strip() for part in parts if part)
+        return f"{self.activity}: {known}" if known else self.activity
 
 
 class Pace:
@@ -235,7 +236,8 @@ class Tally:
                 # Where this takes long, the time shows that it goes on.
                 spent = self._pace.spent
                 since = seconds(spent) if spent >= _LONG else ""
-                return Progress(counted.activity, f"{counted.done} of {counted.total}", speed=since)
+                known = f"{counted.done} of {counted.total}" if counted.total else ""
+                return Progress(counted.activity, known, speed=since)
 
     def _of_transfer(self) -> Progress:
         under_way = sum(max(0, each.moved) for each in self._under_way.values())

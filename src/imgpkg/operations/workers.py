@@ -249,6 +249,9 @@ def open_workers(
             # Stopping either side ends the copy: half of it cannot go on alone.
             linked.enter_context(other.cancellation.ending(scope.cancel))
         try:
+            if activity:
+                # The first answers may take long, and are not counted.
+                hook(StepsAdvanced(activity, 0, 0))
             yield WorkerPool(scope, max(1, jobs), hook, activity=activity)
         except BaseException:
             scope.cancel()
