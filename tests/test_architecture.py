@@ -141,7 +141,6 @@ LATE = {
     "imgpkg.content.pack": "layers that are packed",
     "imgpkg.drawing": "only pictures of bundles",
     "imgpkg.embedded": "only `registry serve`",
-    "imgpkg.events": "notes of flags that are deprecated",
     "imgpkg.errors": "the words for what went wrong, once something has",
     "imgpkg.oci.correction": "references that are none",
     "imgpkg.oci.reference": "words of a command line that may be references",

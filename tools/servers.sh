@@ -8,6 +8,7 @@ if [ "${1:-}" != docs ]; then
     command -v docker-registry >/dev/null || missing="$missing docker-registry"
     command -v htpasswd >/dev/null || missing="$missing apache2-utils"
     command -v skopeo >/dev/null || missing="$missing skopeo"
+    command -v jq >/dev/null || missing="$missing jq"
 fi
 if [ "${1:-}" = slow ]; then
     command -v chromium >/dev/null || missing="$missing chromium"

@@ -160,7 +160,7 @@ class TestWhatFails:
             f"{BELOW}Check the username and the password: put a valid one into {SECRET}.\n"
             "  -       write        not tried"
         )
-        assert done.code == 1
+        assert done.code == 4
         assert done.err.startswith("imgpkg: Error: 2 of 2 checks failed: ")
         assert len([record for record in server.requests if record.authorization]) == 1
 
@@ -170,7 +170,7 @@ class TestWhatFails:
             words = [f"{server.address}/check/a", f"{server.address}/check/b"]
             done = run("auth", "check", *words, "--push", "--json")
         document = json.loads(done.out)
-        assert (document["ok"], done.code) == (False, 1)
+        assert (document["ok"], done.code) == (False, 4)
         for check in document["checks"]:
             (failed,) = [step for step in check["steps"] if step["result"] == "failed"]
             assert failed["name"] == "token"
@@ -201,7 +201,7 @@ class TestWhatFails:
             "the spelling of the repository, too.\n"
             "\n"
         )
-        assert done.code == 1
+        assert done.code == 4
         assert run("auth", "check", f"{address}/check/a:v1").code == 0
 
     def test_of_an_anonymous_user_may_be_hidden(self, run, repository):
@@ -217,7 +217,7 @@ class TestWhatFails:
             f"set IMGPKG_REGISTRY_HOSTNAME_0={host} with IMGPKG_REGISTRY_USERNAME_0 and "
             "IMGPKG_REGISTRY_PASSWORD_0.",
         }
-        assert done.code == 1
+        assert done.code == 3
 
     def test_without_a_credential_has_the_command_to_log_in(self, run, embedded_login):
         done = run("auth", "check", f"{embedded_login.address}/check/a")
@@ -226,7 +226,7 @@ class TestWhatFails:
             f"no credential was sent to the registry {embedded_login.address}: none was found for {place} "
         ) in done.out
         assert f"-> To log in: imgpkg auth login {embedded_login.address}, or set" in done.out
-        assert done.code == 1
+        assert done.code == 4
 
     def test_of_a_password_in_a_file_says_no_end(self, run, embedded_login, monkeypatch, tmp_path):
         (tmp_path / "password").write_text("wr0ng-one")
@@ -269,7 +269,7 @@ class TestWhatFails:
             "  -       read         not tried\n"
             "\n"
         )
-        assert done.code == 1
+        assert done.code == 5
 
     def test_of_a_closed_port_has_a_remedy(self, run):
         done = run("auth", "check", "127.0.0.1:1/team/app", "--registry-retry-count", "1")
@@ -316,7 +316,7 @@ class TestWhatFails:
         done = run("auth", "check", f"{embedded_registry.address}/check/a")
         assert "  FAILED  credential   " in done.out
         assert "config.json" in done.out
-        assert (done.code, len(embedded_registry.requests)) == (1, before)
+        assert (done.code, len(embedded_registry.requests)) == (4, before)
 
     def test_in_a_reference_ends_before_any_request(self, refused, repository, embedded_registry):
         before = len(embedded_registry.requests)
@@ -429,7 +429,7 @@ class TestACertificate:
         assert (
             "Check this machine's clock; if it is right, the registry needs a new certificate.\n" in done.out
         )
-        assert (done.code, server.requests) == (1, [])
+        assert (done.code, server.requests) == (5, [])
         check = json.loads(run(*words, "--json").out)["checks"][0]
         assert check["tls"]["trust"] == "rejected"
         assert [step["result"] for step in check["steps"]] == ["note", "failed", "skipped"]
@@ -519,7 +519,7 @@ class TestACopy:
             assert {record.method for record in server.requests} == {"GET"}
         document = json.loads(done.out)
         assert (document["ok"], [check["ok"] for check in document["checks"]]) == (False, [True, False])
-        assert (done.code, "blobs" in document) == (1, False)
+        assert (done.code, "blobs" in document) == (4, False)
         assert done.err == f"imgpkg: Error: 1 of 2 checks failed: {to}\n"
 
     def test_that_is_checked_is_made(self, run, source, another_registry):

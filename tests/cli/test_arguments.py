@@ -380,7 +380,7 @@ def test_variables_stand_in_for_flags_that_are_not_given(run, monkeypatch, flags
     done = run("auth", "explain", "registry.example.com/app", *flags)
     assert credential in done.out.partition("\n")[0]
     assert "s3cret" not in done.out + done.err
-    assert done.code == (0 if credential else 1)
+    assert done.code == (0 if credential else 2)
 
 
 def test_a_deprecated_flag_is_noted_once_on_standard_error_even_with_json(run, folder, repository):

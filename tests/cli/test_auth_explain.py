@@ -182,14 +182,14 @@ def test_a_failure_is_a_document_too(run, monkeypatch, words, environ, error):
     assert document["error"].startswith(error)
     assert all(hint in done.err for hint in document["hints"])
     assert done.err.startswith("imgpkg: Error: ")
-    assert done.code == 1
+    assert done.code in (2, 4, 5)
 
 
 def test_one_bad_reference_among_others_leaves_them_their_answers(run):
     done = run("auth", "explain", REPOSITORY, "UPPER/x")
     assert done.out.startswith(f"no credential found for {REPOSITORY}")
     assert done.err.startswith("imgpkg: Error: could not parse reference:\n  UPPER/x\nhint: ")
-    assert done.code == 1
+    assert done.code == 2
     good, bad = json.loads(run("auth", "explain", REPOSITORY, "UPPER/x", "--json").out)
     assert good["repository"] == REPOSITORY
     assert set(bad) == {"reference", "error", "refusal", "hints"}

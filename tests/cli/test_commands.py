@@ -312,7 +312,7 @@ def test_words_that_mean_nothing_are_refused(reason, words, why):
 
 def test_the_root_alone_shows_its_help_before_it_complains(run):
     done = run()
-    assert done.code == 1
+    assert done.code == 2
     assert done.out == run("help").out + "\n"
     assert done.err == "imgpkg: Error: Invalid command - see available commands/subcommands above\n"
 

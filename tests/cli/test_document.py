@@ -225,7 +225,7 @@ class TestOf:
 
 class TestOfAFailure:
     def test_has_what_the_registry_said(self, document, image):
-        error = document("tag", "resolve", "-i", f"{image}:nosuch", code=1)["error"]
+        error = document("tag", "resolve", "-i", f"{image}:nosuch", code=3)["error"]
         assert (error["class"], error["kind"], error["status"]) == ("NotFound", "notFound", 404)
         assert error["codes"] == ["MANIFEST_UNKNOWN"]
         assert (error["method"], error["diagnostics"][0]["code"]) == ("GET", "MANIFEST_UNKNOWN")
@@ -234,7 +234,7 @@ class TestOfAFailure:
     def test_has_the_trail_of_a_refused_credential(self, document, embedded_login, monkeypatch):
         monkeypatch.setenv("IMGPKG_USERNAME", "somebody")
         monkeypatch.setenv("IMGPKG_PASSWORD", "a-wrong-word")
-        error = document("tag", "list", "-i", f"{embedded_login.address}/a/b", code=1)["error"]
+        error = document("tag", "list", "-i", f"{embedded_login.address}/a/b", code=4)["error"]
         assert (error["class"], error["kind"], error["refusal"]["kind"]) == (
             "Unauthorized",
             "refused",
@@ -249,7 +249,7 @@ class TestOfAFailure:
 
     def test_has_the_trail_up_to_a_source_that_failed(self, document, monkeypatch):
         monkeypatch.setenv("DOCKER_AUTH_CONFIG", "{")
-        error = document("tag", "list", "-i", "registry.example.com/a/b", code=1)["error"]
+        error = document("tag", "list", "-i", "registry.example.com/a/b", code=4)["error"]
         assert error["class"] == "CredentialError"
         assert [one["source"] for one in error["trail"]] == ["environment", "flags"]
 
@@ -285,31 +285,31 @@ class TestOfAFailure:
         at = data.index(b"\x1f\x8b")
         data[at + 20] ^= 1
         tar.write_bytes(data)
-        failed = document("verify", tar, code=1)
+        failed = document("verify", tar, code=6)
         assert [defect["kind"] for defect in failed["report"]["defects"]] == ["damaged"]
         assert failed["error"]["message"].startswith("1 defect in")
 
     def test_keeps_the_checks(self, document, repository):
-        failed = document("auth", "check", repository, code=1)
+        failed = document("auth", "check", repository, code=3)
         assert failed["checks"][0]["steps"][-1]["result"] == "failed"
 
     def test_keeps_each_deletion(self, document, image):
-        failed = document("delete", f"{image}:latest", "127.0.0.1:1/a/b:v1", code=1)
+        failed = document("delete", f"{image}:latest", "127.0.0.1:1/a/b:v1", code=5)
         assert [one["result"] for one in failed["deletions"]] == ["image deleted", "failed"]
         assert failed["deletions"][1]["error"]["class"] == "ConnectionFailed"
 
     def test_keeps_each_explanation(self, document):
-        failed = document("auth", "explain", "a/b", "A/B", "C/D", code=1)
+        failed = document("auth", "explain", "a/b", "A/B", "C/D", code=2)
         assert [one["error"] is None for one in failed["explanations"]] == [True, False, False]
         assert len(failed["error"]["errors"]) == 2
 
     def test_has_each_reference_that_was_not_resolved(self, document, image):
-        error = document("lock", "-i", f"{image}:no", "-i", f"{image}:neither", code=1)["error"]
+        error = document("lock", "-i", f"{image}:no", "-i", f"{image}:neither", code=3)["error"]
         assert [one["kind"] for one in error["errors"]] == ["notFound"] * 2
 
     def test_has_the_place_in_a_document(self, document, tmp_path):
         (tmp_path / "a.yml").write_text("a: [\n")
-        error = document("lock", "-f", tmp_path / "a.yml", code=1)["error"]
+        error = document("lock", "-f", tmp_path / "a.yml", code=7)["error"]
         assert (error["class"], error["line"]) == ("InvalidDocument", 2)
 
     def test_shows_no_login_of_an_address(self, run):

@@ -97,7 +97,7 @@ class TestACopySince:
         assert run("copy", "-i", f"{image}:latest", "--to-tar", delta, "--since", tar).code == 0
         for words in ((), ("--dry-run",)):
             done = run("copy", "--tar", delta, "--to-repo", f"{another_registry.address}/a/lost", *words)
-            assert done.code == 1
+            assert done.code == 3
             assert f"{delta} relies on 1 blob with " in done.err
             assert f"  expected from image.tar ({image}:latest): 1 blob with " in done.err
             assert "Copy image.tar to " in done.err

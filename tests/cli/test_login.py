@@ -80,7 +80,7 @@ def test_login_and_logout_name_the_helper(run, config, tmp_path, monkeypatch):
 
 def test_a_wrong_password_is_an_error_and_nothing_is_stored(run, embedded_login, config):
     done = log_in(run, embedded_login.address, stdin="not-the-password")
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (4, "")
     assert f"Logging in to {embedded_login.address} as '{USERNAME}'" in done.err
     assert "\nhint: Nothing was stored. Check the username and the password: " in done.err
     assert "not-the-password" not in done.err
@@ -187,7 +187,7 @@ class TestAtATerminal:
 
     def test_no_password_is_no_login(self, embedded_login, config):
         code, shown = self.talk("auth", "login", embedded_login.address, "-u", "me", answers=[""])
-        assert code == 1
+        assert code == 4
         assert "a user name and a password, or an identity token, are needed to log in" in shown
         assert not config.exists()
 
@@ -306,7 +306,7 @@ def test_token_needs_a_scope_that_is_one(refused):
 def test_no_token_where_the_login_itself_is_wanted(run, docker_registry_htpasswd):
     server = docker_registry_htpasswd
     done = run("auth", "token", f"{server.address}/a/b", *flags_of(server))
-    assert (done.code, done.out) == (1, "")
+    assert (done.code, done.out) == (4, "")
     assert f"{server.address} wants the login itself (Basic) and takes no token" in done.err
     assert f"curl -u {server.username} http://{server.address}/v2/a/b/tags/list" in done.err
 

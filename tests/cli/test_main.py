@@ -107,7 +107,7 @@ def test_the_module_ends_with_the_code_of_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["imgpkg", "version", "--bogus"])
     with pytest.raises(SystemExit) as end:
         runpy.run_module("imgpkg", run_name="__main__")
-    assert end.value.code == 1
+    assert end.value.code == 2
     assert capsys.readouterr().err.startswith("imgpkg: Error: unknown flag: --bogus\n")
 
 
@@ -227,7 +227,7 @@ def test_a_full_disk_is_reported_in_one_line(started, words):
     with open("/dev/full", "wb") as full:
         process = started(*words, stdout=full)
         err = process.communicate(timeout=_SECONDS)[1]
-    assert (process.returncode, err) == (1, b"imgpkg: Error: no space left on device\n")
+    assert (process.returncode, err) == (7, b"imgpkg: Error: no space left on device\n")
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
@@ -245,7 +245,7 @@ def test_a_closed_standard_input_is_an_empty_password(tmp_path):
     done = subprocess.run(
         ["sh", "-c", script, sys.executable], capture_output=True, text=True, check=False, timeout=_SECONDS
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "password" in done.stderr
     assert "internal error" not in done.stderr
 
@@ -262,7 +262,7 @@ def test_a_closed_standard_input_is_an_empty_password(tmp_path):
 @pytest.mark.parametrize("debug", [False, True])
 def test_an_unexpected_error_is_a_message_and_with_debug_a_traceback(run_failing, error, text, debug):
     done = run_failing(error, f"--debug={str(debug).lower()}")
-    assert done.code == 1
+    assert done.code == (7 if isinstance(error, OSError) else 1)
     assert f"imgpkg: Error: {text}\n" in done.err
     assert ("Traceback" in done.err) is debug
     assert ("hint: this is a defect of imgpkg" in done.err) is isinstance(error, ZeroDivisionError)
@@ -321,7 +321,7 @@ class TestErrorText:
 
     def test_what_to_do_next_follows_on_lines_of_its_own(self, run, embedded_login):
         done = run("tag", "list", "-i", f"{embedded_login.address}/a/b")
-        assert done.code == 1
+        assert done.code == 4
         assert "\nhint: " in done.err or "401" in done.err
 
 
@@ -367,7 +367,7 @@ def test_tags_that_are_no_text_are_an_error_in_one_line(started, words):
     with RawServer(answers) as server:
         process = started("tag", "list", "-i", f"{server.address}/a/b", *words)
         out, err = process.communicate(timeout=_SECONDS)
-    assert (process.returncode, bool(out)) == (1, "--json" in words)
+    assert (process.returncode, bool(out)) == (6, "--json" in words)
     assert err.startswith(b"imgpkg: Error: GET http://")
     assert b"Traceback" not in err
 
@@ -376,6 +376,35 @@ def test_streams_that_are_no_files_are_written_to_as_well():
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         assert main(["version", "--json"]) == 0
-        assert main(["version", "--bogus"]) == 1
+        assert main(["version", "--bogus"]) == 2
     assert out.getvalue().startswith("{")
     assert err.getvalue().startswith("imgpkg: Error: unknown flag: --bogus\n")
+
+
+class TestExitCodes:
+    """They tell scripts what to do next; a variable brings back the one of the original."""
+
+    def test_tell_apart_what_went_wrong(self, run, image, embedded_login, tmp_path):
+        private = f"{embedded_login.address}/a/b"
+        ended = {
+            2: ["tag", "resolve", "-i", "UPPER/x"],
+            3: ["tag", "resolve", "-i", f"{image}:nosuch"],
+            4: ["tag", "resolve", "-i", private],
+            5: ["tag", "resolve", "-i", "127.0.0.1:1/a/b", "--registry-retry-count=1"],
+            7: ["verify", tmp_path / "nosuch.tar"],
+        }
+        assert {code: run(*words).code for code, words in ended.items()} == {code: code for code in ended}
+
+    def test_are_those_of_the_original_where_a_variable_says_so(self, run, image, monkeypatch):
+        monkeypatch.setenv("IMGPKG_EXIT_CODES", "original")
+        assert run("version").code == 0
+        for words in (["version", "--bogus"], ["tag", "resolve", "-i", f"{image}:nosuch"], ["copy"]):
+            assert run(*words).code == 1
+        document = json.loads(run("tag", "resolve", "-i", f"{image}:nosuch", "--format=json").out)
+        assert (document["exitCode"], document["error"]["kind"]) == (1, "notFound")
+
+    def test_of_a_variable_with_another_value_is_that_of_a_mistake(self, run, monkeypatch):
+        monkeypatch.setenv("IMGPKG_EXIT_CODES", "0")
+        done = run("version")
+        assert (done.code, done.out) == (2, "")
+        assert "IMGPKG_EXIT_CODES can only be 'original'" in done.err

@@ -30,12 +30,12 @@ class TestPushToScriptsAndPeople:
     def test_an_error_after_progress_has_an_empty_line_before_it_on_standard_output(self, run, folder):
         words = ["-i", "127.0.0.1:1/refused/app", "-f", folder, "--registry-retry-count=1"]
         done = run("push", *words, "--tty")
-        assert (done.code, done.out) == (1, "dir: .\nfile: a.txt\n\n")
+        assert (done.code, done.out) == (5, "dir: .\nfile: a.txt\n\n")
         assert done.err.startswith("imgpkg: Error: ")
 
     def test_an_error_without_progress_has_none(self, run):
         done = run("pull", "-o", "x", "--tty")
-        assert (done.code, done.out) == (1, "")
+        assert (done.code, done.out) == (2, "")
 
     def test_names_that_are_no_text_are_printed_byte_by_byte(self, program, folder, repository):
         (folder / os.fsdecode(b"caf\xe9")).write_bytes(b"")
@@ -129,7 +129,7 @@ class TestJSON:
 
     def test_an_error_is_text_on_standard_error_and_a_document(self, run, image):
         done = run("tag", "resolve", "-i", f"{image}:nosuch", "--json")
-        assert done.code == 1
+        assert done.code == 3
         assert "MANIFEST_UNKNOWN" in done.err
         document = json.loads(done.out)
         assert document["error"] in done.err
@@ -147,14 +147,14 @@ class TestJSON:
         done = run(
             "push", "-i", "127.0.0.1:1/refused/app", "-f", folder, "--json", "--registry-retry-count=1"
         )
-        assert done.code == 1
+        assert done.code == 5
         assert "connection refused" in done.err
         document = json.loads(done.out)
         assert (list(document), document["refusal"]) == (["error", "refusal", "hints"], None)
 
     def test_flags_that_are_wrong_are_reported_as_text(self, run):
         done = run("--json", "push", "--bogus")
-        assert (done.code, done.out) == (1, "")
+        assert (done.code, done.out) == (2, "")
         assert done.err.startswith("imgpkg: Error: unknown flag: --bogus\n")
 
     def test_no_output_is_no_document(self, capsys):
@@ -298,7 +298,7 @@ class TestOnATerminal:
         done = terminal("describe")
         assert done.err.startswith(f"{RED}imgpkg: Error: ")
         assert done.err.endswith(f"{PLAIN}\n")
-        assert (done.code, done.out) == (1, "")
+        assert (done.code, done.out) == (2, "")
 
     def test_headers_are_bold(self, terminal, image):
         done = terminal("tag", "list", "-i", image)

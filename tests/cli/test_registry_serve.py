@@ -90,7 +90,7 @@ def test_images_are_kept_in_a_folder(serving, run, folder, tmp_path):
 def test_a_login_is_asked_for(serving, run, folder, words):
     _, _, address = serving("--username", "me", "--password-stdin", *words, stdin=b"pa55word\n")
     push = ["push", "-i", f"{address}/login/app", "-f", folder]
-    assert run(*push).code == 1
+    assert run(*push).code == 4
     done = run(*push, "--registry-username", "me", "--registry-password", "pa55word")
     assert (done.code, done.err) == (0, "")
 

@@ -124,14 +124,14 @@ def test_in_runs_with_a_wrong_password(quiet, request, kind, shown):
     wrong = "wr0ng-password"
     words = ["--registry-username", LOGIN[0], "--registry-password", wrong]
     done = quiet("tag", "list", "-i", f"{address}/secret/app", *words, shown, secrets=[wrong])
-    assert done.code == 1
+    assert done.code == 4
     assert "flags" in done.err
 
 
 @pytest.mark.parametrize("shown", ["--debug", "--json", "--tty"])
 def test_in_runs_with_a_token_that_is_not_accepted(quiet, with_login, shown):
     words = ["-i", f"{with_login.address}/secret/app", "--registry-token", TOKEN]
-    assert quiet("tag", "list", *words, shown).code == 1
+    assert quiet("tag", "list", *words, shown).code == 4
 
 
 @pytest.mark.parametrize(
@@ -146,13 +146,13 @@ def test_in_runs_with_a_token_that_is_not_accepted(quiet, with_login, shown):
     ],
 )
 def test_in_refusals_of_flags(quiet, words):
-    assert quiet("tag", "list", "-i", "registry.example.com/app", *words, "--debug").code == 1
+    assert quiet("tag", "list", "-i", "registry.example.com/app", *words, "--debug").code == 2
 
 
 def test_in_what_cannot_be_reached(quiet):
     words = ["-i", "127.0.0.1:1/secret/app", "--registry-retry-count=1"]
     done = quiet("tag", "list", *words, *FLAGS, "--debug")
-    assert done.code == 1
+    assert done.code == 5
     assert "connection refused" in done.err
 
 
@@ -168,7 +168,7 @@ class TestThePasswordOnStandardInput:
         done = quiet(
             "tag", "list", "-i", f"{with_login.address}/secret/stdin", *words, stdin=f"{LOGIN[1]}\n\n"
         )
-        assert done.code == 1
+        assert done.code == 4
 
     @pytest.mark.parametrize("flag", ["--registry-password", "--registry-password-file"])
     def test_excludes_the_flag(self, refused, flag):
@@ -212,7 +212,7 @@ class TestThePasswordOnStandardInput:
 def test_in_references_that_hold_a_login(quiet, words, start):
     reference = f"{start}{LOGIN[1]}@registry.example/team/app"
     done = quiet(*(word.replace("REF", reference) for word in words), "--debug")
-    assert done.code == 1
+    assert done.code == 2
     assert "no scheme and no login" in done.err
 
 

@@ -99,7 +99,7 @@ def test_flags_of_a_side_that_do_not_fit_are_refused(refused, words, message):
 def test_a_refusal_does_not_wait_for_standard_input(started):
     process = started(*COPY, f"--from-{STDIN}", stdin=subprocess.PIPE)
     # Its standard input stays open: only a command that does not read it ends.
-    assert process.wait(30) == 1
+    assert process.wait(30) == 2
 
 
 @pytest.mark.parametrize("side", Side)

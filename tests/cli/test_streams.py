@@ -54,7 +54,7 @@ def test_a_reader_that_leaves_is_an_error(pushed):
         text=True,
         check=False,
     )
-    assert done.returncode == 1
+    assert done.returncode == 7
     assert "imgpkg: Error: write standard output: broken pipe" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -63,13 +63,13 @@ def test_a_stream_that_is_cut_is_an_error(pushed, another_registry, program):
     whole = subprocess.run([*IMGPKG, "copy", "-i", pushed, "--to-tar", "-"], capture_output=True, check=True)
     to = f"{another_registry.address}/streams/cut"
     done = program("copy", "--tar", "-", "--to-repo", to, stdin=whole.stdout[:700])
-    assert done.code == 1
+    assert done.code == 7
     assert "unexpected EOF" in done.err
 
 
 def test_a_terminal_gets_no_tar_file(terminal):
     done = terminal("copy", "-i", "registry.example.com/app:v1", "--to-tar", "-", stderr=False)
-    assert done.code == 1
+    assert done.code == 2
     assert "Refusing to write a tar file to a terminal" in done.err
 
 

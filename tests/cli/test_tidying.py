@@ -65,7 +65,7 @@ class TestTagDelete:
     def test_deletes_nothing_when_one_reference_is_no_tag(self, run, pushed, wrong):
         where, digest = pushed
         done = run("tag", "delete", "-i", wrong.format(where, digest), "-i", f"{where}:nosuch")
-        assert (done.code, done.out) == (1, "")
+        assert (done.code, done.out) == (2, "")
         assert len(tags(run, where)) == 4
 
     def test_says_what_a_registry_cannot_do_and_what_can_be_done(self, run, stiff):

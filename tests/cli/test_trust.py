@@ -64,7 +64,7 @@ def test_a_log_says_who_has_signed(run, signed, keys):
 def test_another_image_is_refused(run, signed, keys, tmp_path, command):
     to = ("--to-tar", tmp_path / "x.tar") if command == "copy" else ("-o", tmp_path / "x")
     done = run(command, "-i", signed, *to, "--verify-key", keys / "other.pub")
-    assert done.code == 1
+    assert done.code == 6
     text = " ".join(done.err.split())
     assert "Not trusted:" in text
     assert f"no signature by {keys / 'other.pub'}: 1 is by another key" in text

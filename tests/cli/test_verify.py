@@ -31,13 +31,13 @@ class TestVerify:
         assert run("verify", "--tar", tar).code == 0
         for words in ([], [tar, "--tar", tar], [tar, tar]):
             done = run("verify", *words)
-            assert done.code == 1
+            assert done.code == 2
             assert "Expected one tar file, layout folder, image or bundle" in done.err
 
     def test_names_the_defect_and_fails(self, run, tar):
         damage(tar)
         done = run("verify", tar)
-        assert done.code == 1
+        assert done.code == 6
         assert "DAMAGED sha256:" in done.out
         assert "named by registry.example.com/app@sha256:" in done.out
         assert f"1 defect in {tar}" in done.err
@@ -47,7 +47,7 @@ class TestVerify:
         assert (whole["ok"], whole["manifests"], whole["blobs"], whole["defects"]) == (True, 1, 2, [])
         damage(tar)
         done = run("verify", tar, "--json")
-        assert done.code == 1
+        assert done.code == 6
         document = json.loads(done.out)
         assert document["ok"] is False
         (defect,) = document["defects"]
@@ -66,5 +66,5 @@ class TestVerify:
 
     def test_takes_what_looks_like_a_file_for_one(self, run, tmp_path):
         done = run("verify", tmp_path / "nosuch")
-        assert done.code == 1
+        assert done.code == 7
         assert "no such file or directory" in done.err

@@ -82,7 +82,7 @@ class TestALogin:
             IMGPKG_REGISTRY_USERNAME_7="somebody",
             IMGPKG_REGISTRY_PASSWORD_7="not-the-password",
         )
-        assert done.returncode == 1
+        assert done.returncode == 4
         assert done.stdout == ""
         assert "UNAUTHORIZED: authentication required" in done.stderr
         assert "IMGPKG_REGISTRY_HOSTNAME_7" in done.stderr
@@ -91,7 +91,7 @@ class TestALogin:
 
     def test_that_is_missing_is_explained(self, imgpkg, docker_registry_htpasswd):
         done = imgpkg("tag", "list", "-i", f"{docker_registry_htpasswd.address}/team/login")
-        assert done.returncode == 1
+        assert done.returncode == 4
         assert "Error: no credential was sent to the registry" in done.stderr
 
 
@@ -105,7 +105,7 @@ class TestTLS:
 
     def test_without_the_authority_is_refused_and_never_falls_back_to_http(self, imgpkg, docker_registry_tls):
         done = imgpkg("tag", "list", "-i", f"{docker_registry_tls.address}/team/tls")
-        assert done.returncode == 1
+        assert done.returncode == 5
         assert "certificate" in done.stderr
 
     def test_can_go_unverified(self, imgpkg, docker_registry_tls, tree, tmp_path):
@@ -138,5 +138,5 @@ class TestATokenService:
             "--registry-password=wrong-one",
             secrets=["wrong-one"],
         )
-        assert done.returncode == 1
+        assert done.returncode == 4
         assert "flags" in done.stderr

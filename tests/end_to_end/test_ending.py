@@ -129,7 +129,7 @@ class TestTheFirstFailure:
             start = time.monotonic()
             done = imgpkg(*words(command, proxy, upstream, tmp_path))
             spent = time.monotonic() - start
-        assert (done.returncode, "403 Forbidden" in done.stderr) == (1, True)
+        assert (done.returncode, "403 Forbidden" in done.stderr) == (4, True)
         # It includes the start of the program and all that comes before the first blob.
         assert spent < 2 * SOON
         assert left_in(tmp_path) in ([], ["layout"], ["six.tar.partial"])

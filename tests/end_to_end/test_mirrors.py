@@ -53,7 +53,7 @@ def test_no_file_is_read_that_was_not_named(image, conf, empty_environment):
     folder.mkdir(parents=True)
     os.rename(conf, folder / "registries.conf")
     words = ("tag", "resolve", "-i", image.partition("@")[0] + ":v1", "--registry-retry-count=1")
-    assert run(*words).returncode == 1
+    assert run(*words).returncode == 5
     done = run(*words, IMGPKG_REGISTRIES_CONF="auto")
     assert (done.returncode, done.stdout) == (0, image), done.stderr
 
@@ -75,7 +75,7 @@ def test_a_bad_file_is_an_error_that_names_it(tmp_path):
     path = tmp_path / "registries.conf"
     path.write_text("[[registry]")
     done = run("tag", "resolve", "-i", "r.example/team/app:v1", f"--registries-conf={path}")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert f"Reading {path}: it is no TOML" in " ".join(done.stderr.split())
 
 

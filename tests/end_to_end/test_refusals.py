@@ -112,7 +112,7 @@ def test_the_page_shows_what_the_command_prints(refused, imgpkg, published):
     case, words, environ = refused
     done = imgpkg(*words, secrets=SECRETS, **environ)
     sentence, remedy, said, hints = block_of(case)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (4, "")
     assert published(done.stderr).splitlines() == [
         f"imgpkg: Error: {sentence}",
         f"hint: {remedy}",

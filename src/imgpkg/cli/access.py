@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.auth import failing_as_json, references
-from imgpkg.errors import ImgpkgError
+from imgpkg.errors import Several
 from imgpkg.operations.jsonform.credentials import checked
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _NAME_WIDTH = len("certificate")
 
 
 def check(context: Context) -> None:
-    """Print the steps of the way to each reference; raise an ImgpkgError when one of them has failed."""
+    """Print the steps of the way to each reference; raise Several when one of them has failed."""
     from imgpkg.operations.check import CheckTarget, check_access
 
     push = context.flags.is_on("push")
@@ -34,7 +34,7 @@ def check(context: Context) -> None:
 
 
 def raise_failed(context: Context, reports: Sequence[AccessReport]) -> None:
-    """Write the reports and raise an ImgpkgError that counts the failed ones, if there are any."""
+    """Write the reports and raise Several, which counts the failed ones, if there are any."""
     if context.is_document:
         context.output.result({"checks": [checked(report) for report in reports]})
     failed = [report for report in reports if not report.is_ok]
@@ -44,7 +44,9 @@ def raise_failed(context: Context, reports: Sequence[AccessReport]) -> None:
         # The document is written with `--json` although the command fails.
         context.output.failure(document)
         names = ", ".join(report.reference for report in failed)
-        raise ImgpkgError(f"{len(failed)} of {len(reports)} checks failed: {names}")
+        several = Several(f"{len(failed)} of {len(reports)} checks failed: {names}")
+        several.kinds = frozenset(step.failure for one in failed for step in one.steps if step.failure)
+        raise several
 
 
 def report_text(reports: Sequence[AccessReport]) -> Iterator[str]:

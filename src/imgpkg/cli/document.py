@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 class DocumentOutput:
     """Keeps the result of a command and writes it as one JSON document, also when the command fails.
 
-    Texts, tables and the documents of `--json` are ignored. Errors are written to standard error as well.
+    Texts, tables and the documents of `--json` are ignored. Errors are written to standard error as well, and
+    so were the `notes` on the command line, which are warnings.
     """
 
-    def __init__(self, out: TextIO, err: TextIO, command: Command) -> None:
+    def __init__(self, out: TextIO, err: TextIO, command: Command, notes: Iterable[str] = ()) -> None:
         self._out = out
         self._err = err
         self._command = command
         self._started = time.monotonic()
         self._counter = TransferCounter()
-        self._warnings: dict[str, None] = {}
+        self._warnings: dict[str, None] = dict.fromkeys(notes)
         self._fields: dict[str, object] = {}
         self._error: ImgpkgError | None = None
         self._is_written = False

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 # The exit codes of shells for a process that SIGINT (2) or SIGTERM (15) has ended: 128 and its number.
 _INTERRUPTED, _TERMINATED = 130, 143
-_FAILED = 1
 # The userinfo of a URL (RFC 3986 §3.2.1), which may stand in an argument, a file or a response.
 _LOGIN = expression(r"://[^\s/?#@]*@")
 _OPEN, _CLOSE = "([{", ")]}"
@@ -55,7 +54,7 @@ _NEW_OBJECTS = 50_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 1 for any error, 130 or 143 when interrupted."""
+    """Run the command line and return its exit code: 0, or that of the error or the interruption."""
     # A list of the caller is not changed: parsing removes words from it.
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except OSError as error:
         _silence_stdout()
-        return _report(ImgpkgError(_reason(error)), None)
+        return _report(LocalIOError(_reason(error)), None)
     except KeyboardInterrupt as interruption:
         # What it left behind, and how to go on.
         hints = "".join(f"hint: {hint}\n" for hint in interruption.args)
@@ -185,6 +184,10 @@ def _check_form(parsed: Parsed) -> None:
     from imgpkg.cli.output import is_document
 
     is_document(parsed)
+    if os.environ.get("IMGPKG_EXIT_CODES"):
+        from imgpkg.cli.exit_status import check_variable
+
+        check_variable()
 
 
 def _refuse(command: Command, words: Sequence[str], error: UsageError) -> int:
@@ -204,7 +207,6 @@ def _execute(command: Command, parsed: Parsed) -> int:
 
     # Made before anything can fail, so that an error is written in the form that was asked for.
     output = make_output(parsed, command)
-    _observe_notes(parsed.notes, output)
     try:
         context = Context(parsed, output)
         with _terminable(context.stop), context:
@@ -222,7 +224,10 @@ def _execute(command: Command, parsed: Parsed) -> int:
         # A full disk or a closed pipe is no defect; `main` reports it.
         if isinstance(error, OSError):
             if not isinstance(error, BrokenPipeError):
-                output.ended(LocalIOError(_reason(error)), _FAILED)
+                from imgpkg.cli.exit_status import status_of
+
+                failure = LocalIOError(_reason(error))
+                output.ended(failure, status_of(failure))
             raise
         hint = "this is a defect of imgpkg; --debug shows where it happened"
         return _report(ImgpkgError(f"internal error: {type(error).__name__}: {error}", hints=(hint,)), output)
@@ -234,14 +239,6 @@ def _execute(command: Command, parsed: Parsed) -> int:
     return 0
 
 
-def _observe_notes(notes: Sequence[str], output: Output) -> None:
-    if notes:
-        from imgpkg.events import Warned
-
-        for note in notes:
-            output.observe(Warned(note))
-
-
 def _reason(error: OSError) -> str:
     """Return the text of the system, such as `no space left on device`, and the name of the file."""
     text = (error.strerror or str(error)).lower()
@@ -249,13 +246,16 @@ def _reason(error: OSError) -> str:
 
 
 def _report(error: ImgpkgError, output: Output | None) -> int:
+    from imgpkg.cli.exit_status import status_of
+
+    code = status_of(error)
     text = f"imgpkg: Error: {_described(error)}"
     if output is None:
         sys.stderr.write(f"{text}\n")
     else:
         output.error(text, error)
-        output.finish(_FAILED)
-    return _FAILED
+        output.finish(code)
+    return code
 
 
 # Errors of a set-up: the cause and the remedy are the first two lines, unbroken.

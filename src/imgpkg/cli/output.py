@@ -357,7 +357,7 @@ def make_output(flags: Parsed, command: Command) -> Output:
     if is_document(flags):
         from imgpkg.cli.document import DocumentOutput
 
-        return DocumentOutput(sys.stdout, sys.stderr, command)
+        return DocumentOutput(sys.stdout, sys.stderr, command, flags.notes)
     if flags.is_on("json"):
         return JSONOutput(sys.stdout, sys.stderr, columns)
     return TextOutput(

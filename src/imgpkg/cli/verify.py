@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.rendering import count_of, human
-from imgpkg.errors import ImgpkgError, UsageError, printable
+from imgpkg.errors import UsageError, VerificationError, printable
 from imgpkg.operations.jsonform.reports import verified
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def run(context: Context) -> None:
     if not report.is_ok:
         # The document is written with `--json` although the command fails.
         context.output.failure(verified(report))
-        raise ImgpkgError(f"{count_of(len(report.defects), 'defect')} in {report.subject}", hints=(_REMEDY,))
+        text = f"{count_of(len(report.defects), 'defect')} in {report.subject}"
+        raise VerificationError(text, hints=(_REMEDY,))
 
 
 def _given(flags: Parsed) -> dict[str, str]:

@@ -47,6 +47,7 @@ import os
 from collections.abc import Callable  # noqa: TC003 - a program may look it up
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import imgpkg  # noqa: TC001 - a program may look up the types
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from imgpkg.errors.details import Refusal as Refusal
     from imgpkg.errors.details import RefusalKind as RefusalKind
     from imgpkg.errors.details import SourceAnswer as SourceAnswer
+    from imgpkg.errors.exit_codes import FailureKind as FailureKind
 
 # Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
 # and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
@@ -189,9 +191,13 @@ class InvalidLock(InvalidDocument):
 
 
 class Several(ImgpkgError):
-    """Several parts of an operation failed; `errors` has the reason for each, in order."""
+    """Several parts of an operation failed; `errors` has the reason for each, in order.
+
+    `kinds` are those of parts that failed without an error of their own.
+    """
 
     errors: tuple[ImgpkgError, ...] = ()
+    kinds: frozenset[imgpkg.errors.FailureKind] = frozenset()
 
 
 class Unresolved(Several):
@@ -387,8 +393,7 @@ if not TYPE_CHECKING:
     # With a module `__getattr__`, type checkers would accept any name.
 
     def __getattr__(name: str) -> object:
-        if name not in {"Diagnostic", "Refusal", "RefusalKind", "SourceAnswer"}:
+        if name not in {"Diagnostic", "FailureKind", "Refusal", "RefusalKind", "SourceAnswer"}:
             raise AttributeError(f"module 'imgpkg.errors' has no attribute {name!r}")
-        from imgpkg.errors import details
-
-        return getattr(details, name)
+        home = "exit_codes" if name == "FailureKind" else "details"
+        return getattr(import_module(f"imgpkg.errors.{home}"), name)

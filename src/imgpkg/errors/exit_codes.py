@@ -71,23 +71,29 @@ KINDS: Mapping[type[errors.ImgpkgError], FailureKind] = MappingProxyType(
 )
 # Request Timeout and Too Many Requests (RFC 9110 section 15.5.9, RFC 6585 section 4).
 _TEMPORARY = frozenset({408, 429})
-_SERVER_ERROR = 500
+_FIRST_ERROR, _SERVER_ERROR = 400, 500
 
 
 def kind_of(error: errors.ImgpkgError) -> FailureKind:
     """Return the kind of `error`; of several failures together it is the one that they all have.
 
     A response that says that the server cannot answer at present is one of the network: trying again may
-    help.
+    help. One that says that all is well, and cannot be used, is content that is not what it should be.
     """
-    if isinstance(error, errors.Several) and error.errors:
-        kinds = {kind_of(each) for each in error.errors}
-        return kinds.pop() if len(kinds) == 1 else FailureKind.OTHER
+    if isinstance(error, errors.Several):
+        kinds = {kind_of(each) for each in error.errors} | error.kinds
+        return next(iter(kinds)) if len(kinds) == 1 else FailureKind.OTHER
     kind = next(KINDS[each] for each in type(error).__mro__ if each in KINDS)
-    is_temporary = isinstance(error, errors.RegistryError) and (
-        error.status in _TEMPORARY or error.status >= _SERVER_ERROR
-    )
-    return FailureKind.NETWORK if is_temporary and kind is FailureKind.OTHER else kind
+    if isinstance(error, errors.RegistryError) and kind is FailureKind.OTHER:
+        return _kind_of_status(error.status)
+    return kind
+
+
+def _kind_of_status(status: int) -> FailureKind:
+    if status in _TEMPORARY or status >= _SERVER_ERROR:
+        return FailureKind.NETWORK
+    # A web page in the place of a list of tags.
+    return FailureKind.VERIFICATION if status < _FIRST_ERROR else FailureKind.OTHER
 
 
 def exit_code(error: errors.ImgpkgError) -> int:

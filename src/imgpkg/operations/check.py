@@ -24,6 +24,7 @@ from imgpkg.errors import (
     Unauthorized,
     printable,
 )
+from imgpkg.errors.exit_codes import FailureKind, kind_of
 from imgpkg.oci.reference import Reference, Repository, WholeRegistry, parse_any, parse_place, without_login
 from imgpkg.operations.remedy import Trouble, meaning
 from imgpkg.registry.auth.refusal import date_of
@@ -52,12 +53,16 @@ class Mark(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a check; `text` is one line for people, `remedy` what to do when it has failed."""
+    """One step of a check; `text` is one line for people, `remedy` what to do when it has failed.
+
+    `failure` is the kind of the failure, None for a step that has not failed.
+    """
 
     name: str
     mark: Mark
     text: str
     remedy: str = ""
+    failure: FailureKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,7 @@ class _Check:
             decision = self._probe.decision
         except CredentialError as error:
             remedy = next(iter(error.hints), "Correct the source that is named, or remove it.")
-            step = Step("credential", Mark.FAILED, printable(str(error)), remedy)
+            step = Step("credential", Mark.FAILED, printable(str(error)), remedy, kind_of(error))
             return AccessReport(shown, repository, self._push, None, Surroundings(), (), (step,))
         attempts = self._attempts()
         # A rejected certificate ends the connection before the probe could keep it, so it is fetched again.
@@ -276,7 +281,7 @@ class _Check:
         if attempt.place == "certificate" and surroundings.tls is not None:
             text = f"{text}; {_certificate_step(surroundings.tls, self._now).text}"
         remedy = self._with_near_miss(attempt, decision, found.remedy)
-        return Step(attempt.place, Mark.FAILED, printable(text), printable(remedy))
+        return Step(attempt.place, Mark.FAILED, printable(text), printable(remedy), kind_of(attempt.error))
 
     def _with_near_miss(self, attempt: _Attempt, decision: Decision, remedy: str) -> str:
         """Return the remedy with the first near miss, unless it has it or the error is of another kind."""

@@ -138,7 +138,7 @@ def test_an_environment_set_comes_before_a_keychain_and_a_keychain_before_flags(
     named = {"HOSTNAME": "ghcr.io", "USERNAME": "set", "PASSWORD": "set-secret"}
     sets = {f"IMGPKG_REGISTRY_{kind}_0": value for kind, value in named.items()}
     done = cloud.pull("ghcr.io", "github", **variables, **sets)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert cloud.shown == {basic("octocat", "ghs_token"), basic("set", "set-secret")}
 
 
@@ -146,7 +146,7 @@ def test_without_an_active_keychain_no_request_is_sent(cloud, here):
     cloud.demand("gcr.io", "_token", "ya29.metadata")
     metadata = here(GoogleMetadata())
     done = cloud.pull("gcr.io", "", GCE_METADATA_HOST=metadata.address)
-    assert done.returncode == 1
+    assert done.returncode == 4
     assert cloud.shown == set()
     assert metadata.connections == 0
 
@@ -165,7 +165,7 @@ def test_the_old_variable_activates_all_and_is_noted_once_on_standard_error(clou
 @pytest.mark.parametrize("arguments", [("pull", "-o", "out", "-i"), ("auth", "explain")])
 def test_an_unknown_keychain_is_refused_before_anything_is_asked(arguments, cloud):
     done = cloud.run(*arguments, "ghcr.io/team/app", IMGPKG_ACTIVE_KEYCHAINS="github,ghcr")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
         "imgpkg: Error: Creating registry keychain:\n"
         "  Unable to load keychain for ghcr, available keychains [aks, ecr, gke, github]\n"
@@ -187,7 +187,7 @@ def test_a_keychain_that_fails_is_in_the_trail_of_the_401(name, host, environ, w
     cloud.demand(host, "somebody", "else")
     internet.host("login.microsoftonline.com", EntraId())
     done = cloud.pull(host, name, **environ)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (4, "")
     lines = done.stderr.splitlines()
     warnings = [line for line in lines if line.startswith("imgpkg: warning: ")]
     assert len(warnings) == 1
