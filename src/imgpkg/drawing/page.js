@@ -4,7 +4,8 @@
   const bar = document.querySelector(".search");
   const field = bar.querySelector("input");
   const said = bar.querySelector("output");
-  const entries = all(".tree li");
+  // Lists within an entry, such as that of its layers, are part of it.
+  const entries = all(".tree li").filter((one) => one.querySelector(":scope > details"));
   const rows = all("tbody tr");
   bar.hidden = false;
 
