@@ -83,6 +83,7 @@ def test_programs_read_the_same():
         "alreadyThere": False,
         "attached": None,
         "destination": None,
+        "platforms": None,
     }
     assert document["leftOut"] == [{"image": str(IMAGE), "layer": str(LAYER.digest), "size": 4096}]
     assert (document["mountableBlobs"], document["mountableSize"]) == (1, 1)
