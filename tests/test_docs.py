@@ -122,7 +122,10 @@ def test_the_first_commands_of_the_readme_work(places, session, tmp_path):
     text = blocks(ROOT / "README.md", "console")[0]
     install, login, *lines = [line.removeprefix("$ ") for line in text.splitlines()]
     # The one changes the machine, the other one asks at a terminal.
-    assert (install, login.split()[:3]) == ("pip install imgpkg-py", ["imgpkg", "auth", "login"])
+    assert (install.split()[:3], login.split()[:3]) == (
+        ["pip", "install", "imgpkg-py"],
+        ["imgpkg", "auth", "login"],
+    )
     image = make_image(session, places(f"{OUTSIDE}/team/app"), ["first"], tag="first")
     (tmp_path / "config").mkdir()
     (tmp_path / "config/app.yml").write_text(places(f"image: {OUTSIDE}/team/app:first\n"))
