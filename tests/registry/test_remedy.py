@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.registry.scripted import Bench, Said, Wire
+from tests.registry.scripted import LOGIN, Bench, Said, Source, Wire
 
 from imgpkg.errors import ImgpkgError, NotFound, RegistryError
 from imgpkg.oci.reference import Reference, Repository
@@ -63,6 +63,17 @@ def test_others_have_none(error):
     assert answer(*error).hints == ()
 
 
+@pytest.mark.parametrize(
+    ("status", "begin"), [(400, "A web page came back"), (413, "A proxy before r.example")]
+)
+def test_a_page_of_the_registry_s_own_proxy_is_no_login_page(status, begin):
+    made = Bench(Wire(lambda asked: Said(status, b"<html>")))
+    with pytest.raises(RegistryError) as caught:
+        made.client._exchange.call(_request("PUT"), _access(), ())
+    (hint,) = caught.value.hints
+    assert hint.startswith(begin)
+
+
 def test_a_question_is_never_about_a_quota():
     error = answer(403, "DENIED", "quota exceeded", "GET")
     assert is_about_quota(error)
@@ -108,6 +119,13 @@ class TestATagThatIsNotThere:
         assert hints[0] == "There is no repository a/b at r.example that can be seen."
         assert hints[1].startswith("If the repository is private: no credential was sent")
         assert after == 2
+
+    def test_in_a_repository_that_a_login_does_not_show_has_no_other_words(self):
+        asks = Said(401, headers=[("WWW-Authenticate", "Basic")])
+        made = Bench(Wire(lambda asked: MISSING if asked.authorization else asks), source=Source(LOGIN))
+        with pytest.raises(NotFound) as caught:
+            made.client.manifest(A.tag("v3"))
+        assert caught.value.hints == ("There is no repository a/b at r.example that can be seen.",)
 
     @pytest.mark.parametrize("tags", [Said(401), Said(403), Said(503), Said(200, b"<html>"), Said(429)])
     def test_is_all_that_is_said_where_the_tags_cannot_be_listed(self, tags):

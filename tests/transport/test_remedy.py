@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 
 import pytest
 
@@ -97,6 +98,19 @@ def test_a_proxy_can_be_left_out_for_this_host():
 
 def test_a_body_that_breaks_off_is_requested_again_and_needs_no_words():
     assert said(ConnectionResetError(errno.ECONNRESET, "x"), Phase.BODY, SERVER) == []
+
+
+def test_a_certificate_is_told_apart_by_the_number_of_openssl():
+    error = ssl.SSLCertVerificationError(1, "x")
+    error.verify_code, error.verify_message = 10, "certificate has expired"
+    assert said(error, Phase.HANDSHAKE, SERVER) == list(rejected(10))
+
+
+def test_a_server_without_tls_has_a_flag():
+    error = ssl.SSLError(1, "x")
+    error.reason = "WRONG_VERSION_NUMBER"
+    (hint,) = said(error, Phase.HANDSHAKE, SERVER)
+    assert "--registry-insecure" in hint
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ _VALUES = {
     ValueType.INT: "Write a whole number, such as {name} 5.",
     ValueType.DURATION: "Write a number with its unit (ms, s, m or h), such as {name} 30s.",
     ValueType.LABELS: "Write KEY=VALUE, such as {name} team=web.",
+    # Any other text can be read.
     ValueType.STRINGS: "Put the whole value in double quotes if it contains one, and each of them twice.",
 }
 
@@ -71,7 +72,7 @@ def _about_flag(command: Command, mistake: FlagMistake) -> Iterator[str]:
         yield from _unknown_flag(command, mistake.named)
     elif mistake.message.startswith("flag needs"):
         yield f"{mistake.flag.shown} takes a value: {_usage(mistake.flag)}."
-    elif mistake.flag.value_type in _VALUES:
+    else:
         yield _VALUES[mistake.flag.value_type].format(name=mistake.named)
 
 
