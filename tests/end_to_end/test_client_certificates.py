@@ -140,7 +140,7 @@ def test_each_side_of_a_copy_has_its_own(run, registry, files, embedded_registry
 
 
 def test_without_one_the_first_line_says_what_the_registry_wants_and_the_next_how(run, registry, files):
-    done = run("tag", "list", "-i", f"{registry}/team/app", "--registry-ca-cert-path", files.ca, code=1)
+    done = run("tag", "list", "-i", f"{registry}/team/app", "--registry-ca-cert-path", files.ca, code=5)
     text = " ".join(done.stderr.split())
     # The alert is `certificate required`, and of older servers `bad certificate`.
     assert f"certificate: {registry} wants a client certificate, and none was given for it" in text.replace(
@@ -156,7 +156,7 @@ def test_an_encrypted_key_ends_the_command_at_once(run, registry, files, tmp_pat
     done = run(
         *("tag", "list", "-i", f"{registry}/team/app"),
         *(f"--registry-client-cert={files.client[0]}", f"--registry-client-key={encrypted}"),
-        code=1,
+        code=2,
     )
     assert f"the private key '{encrypted}' is encrypted" in done.stderr
     assert "pass phrase" in done.stderr
@@ -251,7 +251,7 @@ def test_a_token_service_elsewhere_gets_what_is_named_for_its_own_host_alone(run
                 f"--registry-client-cert={files.client[0]}",
                 f"--registry-client-key={files.client[1]}",
             )
-            done = run(*words, code=1)
+            done = run(*words, code=5)
             assert f"{elsewhere} wants a client certificate, and none was given for it" in done.stderr
             assert "the flags are for registries alone" in done.stderr
             run(
