@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -195,16 +197,44 @@ LATE = {
 }
 
 
-def imports(path):
-    """Yield (module, name, line, is_type_checking_only) of each import statement."""
-    tree = ast.parse(path.read_text())
+class Module(NamedTuple):
+    """What a file has; trees of all files would fill the memory."""
+
+    # Pairs of (module, name, line, is_type_checking_only), and (module, line) inside functions.
+    imports: tuple
+    late_imports: tuple
+    # Names, with lines and lengths.
+    functions: tuple
+    classes: tuple
+    docstring: str | None
+    text: str
+
+
+@cache
+def read(path):
+    """Read a file once for all rules."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    nodes = list(ast.walk(tree))
+    functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+    return Module(
+        tuple(_imports(nodes)),
+        tuple(_late_imports(functions)),
+        tuple((node.name, node.lineno, node.end_lineno - node.lineno + 1) for node in functions),
+        tuple(node.name for node in nodes if isinstance(node, ast.ClassDef)),
+        ast.get_docstring(tree),
+        text,
+    )
+
+
+def _imports(nodes):
     guarded = {
         id(node)
-        for branch in ast.walk(tree)
+        for branch in nodes
         if isinstance(branch, ast.If) and getattr(branch.test, "id", "") == "TYPE_CHECKING"
         for node in ast.walk(branch)
     }
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name, "", node.lineno, id(node) in guarded
@@ -213,72 +243,92 @@ def imports(path):
                 yield node.module or "", alias.name, node.lineno, id(node) in guarded
 
 
-def late_imports(path):
-    """Yield (module, line) of each import inside a function."""
-    for function in ast.walk(ast.parse(path.read_text())):
-        if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            for node in ast.walk(function):
-                if isinstance(node, ast.Import):
-                    yield from ((name.name, node.lineno) for name in node.names)
-                elif isinstance(node, ast.ImportFrom):
-                    yield node.module, node.lineno
+def _late_imports(functions):
+    for function in functions:
+        for node in ast.walk(function):
+            if isinstance(node, ast.Import):
+                yield from ((name.name, node.lineno) for name in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield node.module, node.lineno
 
 
 def room(path):
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def breaches(rule):
+    """Return what `rule` yields for each module, with its path."""
+    return [f"{path.relative_to(SOURCE)}: {said}" for path in FILES for said in rule(path, read(path))]
+
+
 class TestEachModule:
-    def test_imports_only_what_its_room_may(self, path):
-        own = room(path)
-        if own in ("cli", "__init__", "__main__"):
-            return
-        for module, name, line, _ in imports(path):
-            parts = module.split(".")
-            if parts[0] != "imgpkg":
-                continue
-            other = parts[1] if len(parts) > 1 else name or "imgpkg"
-            assert other in {own, *EVERYWHERE, *MAY_IMPORT[own]}, (
-                f"{path}:{line}: {own} must not import {other}"
-            )
+    """One test for each rule, not for each module: there are hundreds, and each is read once."""
 
-    def test_has_dataclasses_without_generated_code(self, path):
-        names = {name for module, name, *_ in imports(path) if module == "dataclasses"}
-        # The small registry is not loaded by a command that has to start fast.
-        assert room(path) == "embedded" or path.name == "dataclass.py" or names <= {"asdict"}
+    def test_imports_only_what_its_room_may(self):
+        def rule(path, module):
+            own = room(path)
+            if own in ("cli", "__init__", "__main__"):
+                return
+            for imported, name, line, _ in module.imports:
+                parts = imported.split(".")
+                other = parts[1] if len(parts) > 1 else name or "imgpkg"
+                if parts[0] == "imgpkg" and other not in {own, *EVERYWHERE, *MAY_IMPORT[own]}:
+                    yield f"{line}: {own} must not import {other}"
 
-    def test_imports_no_private_name_of_another_module(self, path):
-        for module, name, line, _ in imports(path):
-            if module.startswith("imgpkg") and module != "imgpkg.content":
-                private = name.startswith("_") and not name.startswith("__")
-                assert not private, f"{path}:{line}: {module}.{name} is private"
+        assert breaches(rule) == []
 
-    def test_imports_heavy_modules_only_in_their_one_home(self, path):
-        for module, _, line, _ in imports(path):
-            homes = ONE_HOME.get(module.split(".")[0], "").split()
+    def test_has_dataclasses_without_generated_code(self):
+        def rule(path, module):
+            names = {name for imported, name, *_ in module.imports if imported == "dataclasses"}
+            # The small registry is not loaded by a command that has to start fast.
+            if room(path) != "embedded" and path.name != "dataclass.py":
+                yield from names - {"asdict"}
+
+        assert breaches(rule) == []
+
+    def test_imports_no_private_name_of_another_module(self):
+        def rule(_path, module):
+            for imported, name, line, _ in module.imports:
+                is_private = name.startswith("_") and not name.startswith("__")
+                if imported.startswith("imgpkg") and imported != "imgpkg.content" and is_private:
+                    yield f"{line}: {imported}.{name} is private"
+
+        assert breaches(rule) == []
+
+    def test_imports_heavy_modules_only_in_their_one_home(self):
+        def rule(path, module):
             where = path.relative_to(SOURCE).as_posix()
-            is_there = any(where.startswith(f"{home}/") for home in homes)
-            assert not homes or is_there, f"{path}:{line}: {module} lives in {homes}"
+            for imported, _, line, _ in module.imports:
+                homes = ONE_HOME.get(imported.split(".")[0], "").split()
+                if homes and not any(where.startswith(f"{home}/") for home in homes):
+                    yield f"{line}: {imported} lives in {homes}"
 
-    def test_imports_inside_functions_only_what_the_list_names(self, path):
-        for name, line in late_imports(path):
-            assert any(f"{name}.".startswith(f"{late}.") for late in LATE), f"{path}:{line}: {name}"
+        assert breaches(rule) == []
 
-    def test_fits_in_400_lines(self, path):
-        assert len(path.read_text().splitlines()) <= 400
+    def test_imports_inside_functions_only_what_the_list_names(self):
+        def rule(_path, module):
+            for name, line in module.late_imports:
+                if not any(f"{name}.".startswith(f"{late}.") for late in LATE):
+                    yield f"{line}: {name}"
 
-    def test_has_no_function_over_45_lines(self, path):
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                length = node.end_lineno - node.lineno + 1
-                assert length <= 45, f"{path}:{node.lineno}: {node.name} has {length} lines"
+        assert breaches(rule) == []
 
-    def test_points_at_no_document_that_its_reader_cannot_open(self, path):
-        assert not OUTSIDE & set(re.findall(r"[a-z]+-spec", path.read_text()))
+    def test_fits_in_400_lines(self):
+        assert [path for path in FILES if len(read(path).text.splitlines()) > 400] == []
 
-    def test_says_in_a_docstring_what_lives_in_it(self, path):
-        assert ast.get_docstring(ast.parse(path.read_text()))
+    def test_has_no_function_over_45_lines(self):
+        def rule(_path, module):
+            for name, line, length in module.functions:
+                if length > 45:
+                    yield f"{line}: {name} has {length} lines"
+
+        assert breaches(rule) == []
+
+    def test_points_at_no_document_that_its_reader_cannot_open(self):
+        assert breaches(lambda _, module: OUTSIDE & set(re.findall(r"[a-z]+-spec", module.text))) == []
+
+    def test_says_in_a_docstring_what_lives_in_it(self):
+        assert [path for path in FILES if not read(path).docstring] == []
 
 
 def test_modules_import_each_other_without_a_cycle():
@@ -287,7 +337,7 @@ def test_modules_import_each_other_without_a_cycle():
         name = "imgpkg." + ".".join(path.relative_to(SOURCE).with_suffix("").parts)
         name = name.removesuffix(".__init__")
         graph[name] = set()
-        for module, imported, _, type_only in imports(path):
+        for module, imported, _, type_only in read(path).imports:
             if module.startswith("imgpkg") and not type_only:
                 graph[name] |= {module, f"{module}.{imported}"}
     finished, walking = set(), []
@@ -307,7 +357,7 @@ def test_modules_import_each_other_without_a_cycle():
 
 class TestTheTree:
     def test_uses_every_late_import_that_the_list_names(self):
-        used = [f"{name}." for path in FILES for name, _ in late_imports(path)]
+        used = [f"{name}." for path in FILES for name, _ in read(path).late_imports]
         unused = [late for late in LATE if not any(name.startswith(f"{late}.") for name in used)]
         assert unused == []
 
@@ -318,7 +368,7 @@ class TestTheTree:
         short = [
             path.relative_to(SOURCE).as_posix()
             for path in FILES
-            if path.name != "__init__.py" and len(path.read_text().splitlines()) <= 50
+            if path.name != "__init__.py" and len(read(path).text.splitlines()) <= 50
         ]
         assert len(set(short) - SHORT) <= 10, short
 
@@ -326,9 +376,8 @@ class TestTheTree:
         """A name has one meaning, whether it is private or not."""
         homes = {}
         for path in FILES:
-            for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.ClassDef):
-                    homes.setdefault(node.name.lstrip("_"), []).append(path.relative_to(SOURCE).as_posix())
+            for name in read(path).classes:
+                homes.setdefault(name.lstrip("_"), []).append(path.relative_to(SOURCE).as_posix())
         several = {name: found for name, found in homes.items() if len(found) > 1}
         assert several.keys() - SAME_FOR_EACH_CLIENT == set(), several
 
