@@ -86,7 +86,8 @@ class Planned:
     """The totals of a transfer, reported before it begins: the number of blobs and their `size` in bytes.
 
     `present` more blobs, of `present_size` bytes, are known to be at the destination, with the images that
-    they belong to: no other event is about them.
+    they belong to: no other event is about them. A recursive pull has a plan for each level of bundles: they
+    add up.
     """
 
     blobs: int

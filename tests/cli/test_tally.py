@@ -104,6 +104,10 @@ class TestWhatIsShown:
         feed(tally, Planned(2, 0), BlobStarted(ONE, 0, "pull"))
         assert (str(tally.progress()), tally.progress().fraction) == ("receiving: 0 of 2 blobs", None)
 
+    def test_a_pull_whose_plan_may_grow_is_never_finishing(self, tally):
+        feed(tally, Planned(1, MB), BlobStarted(ONE, MB, "pull"), BlobFinished(ONE, BlobOutcome.MOVED))
+        assert str(tally.progress()) == "receiving: 1.0 of 1.0 MB, 1 of 1 blob"
+
     def test_when_all_blobs_are_there_it_is_finishing(self, tally):
         feed(tally, Planned(1, MB), BlobStarted(ONE, MB, "save"), BlobFinished(ONE, BlobOutcome.MOVED))
         assert str(tally.progress()) == "finishing: 1.0 of 1.0 MB, 1 of 1 blob"

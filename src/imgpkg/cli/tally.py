@@ -43,6 +43,8 @@ _ACTIVITIES = {
     "save": ("saving", "saved"),
     "verify": ("verifying", "verified"),
 }
+# After the blobs these write manifests, tags or an index; a pull may go on with the next bundle.
+_BEFORE_MANIFESTS = ("push", "save")
 
 
 class Stage(Enum):
@@ -243,7 +245,7 @@ class Tally:
         under_way = sum(max(0, each.moved) for each in self._under_way.values())
         is_over = bool(self.plan.blobs) and self.done.blobs >= self.plan.blobs
         activity, _ = _ACTIVITIES.get(self._verb, ("copying", ""))
-        if is_over:
+        if is_over and self._verb in _BEFORE_MANIFESTS:
             activity = "finishing"
         done = min(self.done.size + under_way, self.plan.size)
         blobs = f"{self.done.blobs:>{len(str(self.plan.blobs))}} of {count_of(self.plan.blobs, 'blob')}"

@@ -9,18 +9,18 @@ from imgpkg.bundle.image import fetch_image
 from imgpkg.content.output import remove_tree
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import NotFound, NotInFile, doing
-from imgpkg.events import Message, Warned
+from imgpkg.events import Message, Planned, Warned
 from imgpkg.oci.reference import Reference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from imgpkg.bundle.image import Image
     from imgpkg.bundle.layer import FoundLocations
     from imgpkg.bundle.locations import ImageLocations
     from imgpkg.bundle.lock import ImagesLock, LockedImage
     from imgpkg.events import Hook
-    from imgpkg.oci.descriptor import Digest
+    from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.operations.image_store import ImageReader
     from imgpkg.operations.workers import WorkerPool
@@ -36,8 +36,11 @@ _MOST_NAMED = 20
 class Extract(Protocol):
     """Unpacks an image into an empty folder."""
 
-    def __call__(self, image: Image, directory: str, /, *, indent: str) -> None:
-        """Write the files of the layers; the lines of the log begin with `indent`."""
+    def __call__(self, image: Image, directory: str, /, *, indent: str, is_planned: bool) -> None:
+        """Write the files of the layers; the lines of the log begin with `indent`.
+
+        Unless it `is_planned`, the totals of the image are reported before.
+        """
         ...
 
 
@@ -123,6 +126,8 @@ class BundlePull:
     disclosure: Disclosure | None = None
     met: dict[Reference, PullResult | None] = field(default_factory=dict)
     hosted: set[Reference] = field(default_factory=set)
+    # The bundles whose totals were reported.
+    planned: set[Reference] = field(default_factory=set)
     announced: bool = False
     # The number of results below each bundle, and in total.
     sizes: dict[Reference, int] = field(default_factory=dict)
@@ -148,7 +153,7 @@ class BundlePull:
         folder = self._nested_folder(where) if depth else self.folder
         find_locations = begun or begin_locations(self.client, image, self.workers)
         with doing("Extracting bundle into directory"):
-            self.extract(image, folder, indent=f"{indent}  ")
+            self.extract(image, folder, indent=f"{indent}  ", is_planned=bool(depth))
         path = os.path.join(folder, _IMAGES_LOCK)
         # The path that the user knows, not that of the temporary folder.
         shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
@@ -277,8 +282,19 @@ class BundlePull:
         # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
         found = self.workers.map(fetch, lock.images)
         for locked, image in zip(lock.images, found, strict=True):
+            self._plan(zip(lock.images, found, strict=True))
             # The lock may name an image twice, or one that a bundle before it has brought in the meantime.
             yield locked, None if locked.reference in self.met else image
+
+    def _plan(self, found: Iterable[tuple[LockedImage, Image | None]]) -> None:
+        """Report the totals of all bundles of one level: a bar that learned of each by itself would stall."""
+        layers: list[Descriptor] = []
+        for locked, image in found:
+            if image is not None and image.is_bundle and locked.reference not in self.planned:
+                self.planned.add(locked.reference)
+                layers.extend(image.manifest.layers)
+        if layers:
+            self.on_event(Planned(len(layers), sum(layer.size for layer in layers)))
 
     def _fetch(self, here: Reference, locked: LockedImage, hosted: bool) -> Image:
         if not hosted:

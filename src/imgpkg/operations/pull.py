@@ -181,15 +181,24 @@ def _of_other_kind(path: StrPath) -> tuple[str, ...]:
     )
 
 
-def _extract(client: ImageReader, image: Image, directory: str, on_event: Hook, indent: str = "") -> None:
+def _extract(
+    client: ImageReader,
+    image: Image,
+    directory: str,
+    on_event: Hook,
+    *,
+    indent: str = "",
+    is_planned: bool = False,
+) -> None:
     """Unpack the layers of `image`, base to top, into the empty folder `directory`.
 
     Raises UnpackError, VerificationError, LocalIOError or an error of the registry. The caller then removes
     the folder, whatever it contains.
     """
     layers = image.manifest.layers
-    # Before the first byte, so that a progress bar has its total.
-    on_event(Planned(len(layers), sum(layer.size for layer in layers)))
+    if not is_planned:
+        # Before the first byte, so that a progress bar has its total.
+        on_event(Planned(len(layers), sum(layer.size for layer in layers)))
     unpack_layers(_opened(client, image, on_event, indent), directory)
 
 
