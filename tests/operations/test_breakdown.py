@@ -8,10 +8,13 @@ from tests.servers.faults import always, refusing
 
 from imgpkg import errors
 from imgpkg.embedded.server import serve
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import parse_any
+from imgpkg.operations import breakdown
 from imgpkg.operations.breakdown import PartKind, break_down
 from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.values import CopyOptions, CopySource
+from imgpkg.operations.description import Description, ImageInfo, ImageType
 
 
 def kinds(root):
@@ -102,6 +105,22 @@ class TestTheParts:
         assert [(part.is_repeated, len(part.parts)) for part in bundles] == [(False, 2), (True, 0)]
         # Described in each bundle around it, the signature still has one place.
         assert [kind for _, kind in kinds(root)].count("signature") == 1
+
+
+def test_what_a_description_has_left_out_is_taken_from_where_it_is():
+    """Of more than ten thousand entries a bundle is described once, which need not be where it is first."""
+    names = ("outer", "inner", "between", "image")
+    outer, inner, between, image = (f"host.example/{name}@{Digest.of(name.encode())}" for name in names)
+    shown = ImageInfo(image.partition("@")[2], image, ImageType.IMAGE, image)
+    digests = [Digest.of(name.encode()) for name in names]
+    whole = Description(digests[1], inner, "host/z", images=(shown,))
+    left_out = Description(digests[1], inner, "host/a", is_repeated=True)
+    around = Description(digests[2], between, "host/b", bundles=(whole,))
+    root = Description(digests[0], outer, outer, bundles=(left_out, around))
+    manifests = dict.fromkeys(map(parse_any, (outer, inner, between, image)))
+    parts = [part for part, _ in breakdown._Breakdown(root, manifests).part(root).walk()]
+    assert [part.reference for part in parts] == [outer, inner, image, between, inner]
+    assert [part.is_repeated for part in parts] == [False, False, False, False, True]
 
 
 class TestTrouble:

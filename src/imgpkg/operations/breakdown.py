@@ -151,12 +151,13 @@ def _references(description: Description) -> Iterator[Reference]:
 
 
 def _bundles(description: Description) -> Iterator[Description]:
-    """Yield a description and those of all nested bundles, each digest once."""
+    """Yield a description and those of all nested bundles, each digest once, with its content."""
     seen: set[Digest] = set()
     queue = deque([description])
     while queue:
         bundle = queue.popleft()
-        if bundle.digest not in seen:
+        # Of many entries, a description may have been left out that is elsewhere.
+        if bundle.digest not in seen and not bundle.is_repeated:
             seen.add(bundle.digest)
             yield bundle
             queue.extend(bundle.bundles)
@@ -168,7 +169,8 @@ class _Breakdown:
     def __init__(self, root: Description, manifests: Mapping[Reference, Manifest | None]) -> None:
         self._manifests = manifests
         self._done: set[Digest] = set()
-        nested = (bundle for bundle in _bundles(root) if bundle.digest != root.digest)
+        self._whole = {bundle.digest: bundle for bundle in _bundles(root)}
+        nested = (bundle for bundle in self._whole.values() if bundle.digest != root.digest)
         self._nested = {info.key for bundle in nested for info in bundle.images}
 
     def part(self, bundle: Description) -> BundlePart:
@@ -178,13 +180,14 @@ class _Breakdown:
         if bundle.digest in self._done:
             return replace(made, is_repeated=True)
         self._done.add(bundle.digest)
-        named = _BundleImages(self._made, self._manifests, bundle.images)
+        whole = self._whole[bundle.digest]
+        named = _BundleImages(self._made, self._manifests, whole.images)
         own = named.below(reference)
-        images = [named.part(info) for info in bundle.images if info.image_type is ImageType.IMAGE]
+        images = [named.part(info) for info in whole.images if info.image_type is ImageType.IMAGE]
         images.sort(key=lambda image: image.origin)
         # What is attached to a nested bundle is described in those around it, too.
         left = [named.part(info) for info in named.left() if info.key not in self._nested]
-        inner = [self.part(nested) for nested in sorted(bundle.bundles, key=lambda nested: nested.origin)]
+        inner = [self.part(nested) for nested in sorted(whole.bundles, key=lambda nested: nested.origin)]
         return replace(made, parts=(*inner, *images, *own, *left))
 
     def _made(
