@@ -214,6 +214,7 @@ def test_what_is_left_out_of_what_is_shown_counts_for_all_the_rest():
         "anonymous": False,
         "password_file": None,
         "token_file": None,
+        "password_origin": "",
     }
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.environ = {}

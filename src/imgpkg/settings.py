@@ -26,7 +26,9 @@ class Login:
     of the settings' environment; an empty string overrides the variable. The password or the token may be in
     a file instead, which is read when it is used, and again when it changes; `IMGPKG_PASSWORD_FILE` and
     `IMGPKG_TOKEN_FILE` are the variables. With `anonymous`, a decision has anonymous access as asked for,
-    not as nothing found. `repr` and `dataclasses.asdict` leave out the password and the token.
+    not as nothing found. `password_origin` is what errors and explanations call the place of the password, in
+    place of the flag: `--registry-password-stdin`. `repr` and `dataclasses.asdict` leave out the password and
+    the token.
     """
 
     username: str | None = None
@@ -35,6 +37,7 @@ class Login:
     anonymous: bool | None = None
     password_file: StrPath | None = None
     token_file: StrPath | None = None
+    password_origin: str = ""
 
 
 # Variables for every registry do not count either: for what is about one login, or gives logins away.

@@ -25,6 +25,18 @@ def look_up(login, **environ):
     [
         (Login("u", "p"), {}, Credential("u", "p"), "--registry-username, --registry-password"),
         (Login("u"), {PASSWORD: "p"}, Credential("u", "p"), "--registry-username, $IMGPKG_PASSWORD"),
+        (
+            Login("u", "p", password_origin="--registry-password-stdin"),
+            {},
+            Credential("u", "p"),
+            "--registry-username, --registry-password-stdin",
+        ),
+        (
+            Login("u", password_origin="--registry-password-stdin"),
+            {PASSWORD: "p"},
+            Credential("u", "p"),
+            "--registry-username, $IMGPKG_PASSWORD",
+        ),
         (Login(password="p"), {USER: "u"}, Credential("u", "p"), "$IMGPKG_USERNAME, --registry-password"),
         (
             Login("u"),

@@ -164,6 +164,8 @@ class _LoginOptions:
         self._names = names
         self._username = self._given("username", login.username)
         self._password = self._secret("password", login.password, login.password_file)
+        if login.password_origin and self._password.typed and not self._password.instead:
+            self._password = replace(self._password, origin=login.password_origin)
         self._token = self._secret("token", login.token, login.token_file)
 
     def _given(self, name: str, typed: str | None) -> _Given:

@@ -209,6 +209,7 @@ class Context:
             token=self._given(f"{prefix}registry-token"),
             anonymous=self.flags.is_on(anonymous) if anonymous in self.flags.given else None,
             password_file=self._given(f"{prefix}registry-password-file"),
+            password_origin=self._password_origin(prefix),
             token_file=self._given(f"{prefix}registry-token-file"),
         )
 
@@ -233,6 +234,10 @@ class Context:
                 hints=("Pipe the password into the command; a variable that should have it may be empty.",),
             )
         return self._password_read
+
+    def _password_origin(self, prefix: str) -> str:
+        name = f"{prefix}registry-password-stdin"
+        return f"--{name}" if self.flags.is_on(name) else ""
 
     def _check_user_of(self, name: str, prefix: str) -> None:
         flag, variable = f"{prefix}registry-username", f"IMGPKG_{prefix.upper().replace('-', '_')}USERNAME"
