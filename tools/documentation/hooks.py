@@ -78,6 +78,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
     """Draw flowcharts, and let links to files outside of `docs/` lead to the pages that are made of them."""
     place = page.file.src_uri
+    if place == code_links.VARIABLES:
+        # Whoever searches for a variable wants this page, as for commands theirs.
+        page.meta["search"] = {"boost": 2}
     if place not in _documents:
         return markdown
     markdown = flowcharts.drawn(markdown)

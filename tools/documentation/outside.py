@@ -47,10 +47,11 @@ def site_page(path: str) -> str:
         return path.removeprefix("docs/")
     if path in PAGES:
         return PAGES[path]
+    # A site has no hidden pages.
+    place = "/".join(["files", *(part.lstrip(".") for part in path.split("/"))])
     if (ROOT / path).is_dir():
-        return f"files/{path}/index.md"
-    known = Path(path).suffix in _PICTURES or path.endswith(".md")
-    return f"files/{path}" if known else f"files/{path}.md"
+        return f"{place}/index.md"
+    return place if Path(path).suffix in {*_PICTURES, ".md"} else f"{place}.md"
 
 
 def targets(text: str, path: str) -> Iterator[str]:
