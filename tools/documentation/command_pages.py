@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from tools.documentation.command_sheets import Sheet, flag_default, flag_forms, helper, sheets
+from tools.documentation.results import SCRIPTING, exit_codes, members, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,8 @@ def _page(sheet: Sheet) -> str:
         parts += _group(group)
     if not sheet.command.path:
         parts.append(_FORMS.strip())
+    if command.handler:
+        parts += _results(sheet.file_name)
     return "\n\n".join([*parts, *_end(text)]) + "\n"
 
 
@@ -77,6 +80,26 @@ def _beginning(name: str, short: str, usages: tuple[str, ...], text: Text) -> It
     yield f"{short}."
     yield "```text\n" + "\n".join(usages) + "\n```"
     yield from text.paragraphs
+
+
+def _results(name: str) -> Iterator[str]:
+    """Yield what a script gets: the members of the document, and the exit codes."""
+    if schema := schema_of(name):
+        yield "## JSON"
+        yield (
+            "With `--format json` the result is one document, also when the command fails: "
+            f"[its schema](../../{schema}), and [more about scripts](../../{SCRIPTING})."
+        )
+        rows = (f"| `{member.name}` | {member.kind} | {member.meaning} |" for member in members(name))
+        yield "\n".join(["| member | type | meaning |", "|---|---|---|", *rows])
+    yield "## Exit codes"
+    yield "\n".join(
+        [
+            "| code | what happened |",
+            "|---|---|",
+            *(f"| {row.code} | {row.meaning} |" for row in exit_codes()),
+        ]
+    )
 
 
 def _end(text: Text) -> Iterator[str]:

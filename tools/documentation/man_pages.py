@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tools.documentation.command_sheets import flag_default, flag_forms, helper, sheets
+from tools.documentation.results import exit_codes, members, schema_of
 
 from imgpkg.version import VERSION
 
@@ -59,8 +60,10 @@ def _page(sheet: Sheet) -> str:
         lines += [".PP", f"Also: {', '.join(_bold(alias) for alias in sheet.command.aliases)}."]
     lines += _commands(sheet)
     lines += [".SH OPTIONS", *_options(sheet)]
-    lines += _examples(sheet)
+    if sheet.command.handler:
+        lines += _results(sheet)
     lines += _environment(sheet)
+    lines += _examples(sheet)
     lines += _see_also(sheet)
     return "\n".join(lines) + "\n"
 
@@ -120,6 +123,18 @@ def _option(flag: Flag) -> str:
     forms, kind = flag_forms(flag)
     shown = ", ".join(map(_bold, forms.split(", ")))
     return rf"{shown} \fI{kind}\fR" if kind else shown
+
+
+def _results(sheet: Sheet) -> Iterator[str]:
+    yield ".SH EXIT STATUS"
+    for row in exit_codes():
+        yield from (".TP", _bold(row.code), _text(f"{row.meaning}."))
+    if schema_of(sheet.file_name):
+        yield ".SH JSON"
+        yield _text("With `--format json` the result is one document, also when the command fails.")
+        for member in members(sheet.file_name):
+            yield from (".TP", rf"{_bold(member.name)} \fI{member.kind}\fR")
+            yield _text(member.meaning) or _text("See the page for scripts.")
 
 
 def _examples(sheet: Sheet) -> Iterator[str]:
