@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from html import unescape
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 from tools.documentation.command_pages import pages, place_of
 from tools.documentation.command_sheets import sheets
+from tools.documentation.results import exit_codes, members, schema_of
 
 from imgpkg.auth.environment import FILES, KINDS, PREFIX
 from imgpkg.cli.commands import COMMANDS, ROOT
+from imgpkg.errors.exit_codes import EXIT_CODES
 
 PROJECT = Path(__file__).parent.parent.parent
 SHEETS = {sheet.command.full_name: sheet for sheet in sheets()}
@@ -68,6 +71,22 @@ def test_what_a_text_calls_code_exists(name):
 def test_the_pages_that_say_more_exist(name):
     for _, target in SHEETS[name].text.pages:
         assert (PROJECT / "docs" / target.partition("#")[0]).is_file()
+
+
+@pytest.mark.parametrize("name", [command.full_name for command in COMMANDS if command.handler])
+def test_a_page_has_the_members_of_the_json_and_the_exit_codes(name):
+    text, sheet = page(name), SHEETS[name]
+    schema = json.loads((PROJECT / "docs" / schema_of(sheet.file_name)).read_text())
+    assert f"](../../{schema_of(sheet.file_name)})" in text
+    shown = re.findall(r"^\| `(\w+)` \| \w[^|]* \| \w[^|]*\. \|$", text, re.MULTILINE)
+    assert shown == list(schema["properties"]) == [member.name for member in members(sheet.file_name)]
+    for row in exit_codes():
+        assert f"| {row.code} | {row.meaning} |" in text
+
+
+def test_the_exit_codes_are_those_of_the_program():
+    shown = {int(code) for row in exit_codes() for code in row.code.split(", ")}
+    assert shown == {0, *EXIT_CODES.values(), 143}
 
 
 def names_read():
