@@ -115,7 +115,7 @@ class ImgpkgError(Exception):
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """What to do next, in whole sentences that are safe to print."""
+        """What to do next, in sentences that are safe to print; the first look may send a request."""
         self._explain_now()
         return self._hints
 
