@@ -55,6 +55,7 @@ def test_the_page_shows_what_the_commands_write(run, places, session, tmp_path, 
     assert PAGE.read_text() == page(shown)
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_of_scripts_run(places, tmp_path):
     (tmp_path / "config").mkdir()
     (tmp_path / "config/app.yml").write_text("replicas: 1\n")

@@ -84,6 +84,7 @@ class TestQuiet:
             done = run(*words, "--quiet")
             assert (done.code, done.out, done.err) == (0, f"{place}@{digest}\n", ""), words
 
+    @pytest.mark.slow
     def test_on_a_terminal_too(self, terminal, folder, repository):
         (folder / "large").write_bytes(os.urandom(4 << 20))
         done = terminal("push", "-i", repository, "-f", folder, "-q")

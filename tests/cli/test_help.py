@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from imgpkg.cli import help as help_page
 from imgpkg.cli.commands import COMMANDS, ROOT, find
+from imgpkg.errors.exit_codes import EXIT_CODES
 
 ROOM = Path(__file__).parent
 PROJECT = ROOM.parent.parent
@@ -73,6 +75,17 @@ Flags:
   -v, --version           Print the version
   -y, --yes               Delete what 'prune' only lists without it; accepted elsewhere for compatibility
 
+Exit Codes ($IMGPKG_EXIT_CODES=original: 1 for every failure):
+  0           Success
+  1           Any other failure
+  2           A command line, reference or setting that cannot be used
+  3           An image, tag or repository that is not there
+  4           No credential, a wrong one, or one that allows less
+  5           No answer from the network, or a server that cannot answer at present
+  6           Content with a wrong digest or signature, or that is not what it should be
+  7           A file or folder that is missing, invalid or cannot be written
+  130         Interrupted; 143 by SIGTERM
+
 Use "imgpkg [command] --help" for more information about a command.
 """
 
@@ -81,6 +94,10 @@ class TestHelp:
     def test_of_the_root_lists_the_commands(self, run):
         done = run("help")
         assert (done.code, done.out, done.err) == (0, HELP_OF_ROOT, "")
+
+    def test_of_the_root_has_every_exit_code(self):
+        codes = [code for code, _ in help_page.EXIT_CODES]
+        assert codes == ["0", *map(str, sorted(EXIT_CODES.values()))]
 
     @pytest.mark.parametrize(
         "words", [["--help"], ["-h"], ["version", "-h"], ["version", "--help", "--json"]]

@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from imgpkg.cli.context import Context
 
 
+# As in `imgpkg.errors.exit_codes`, which help has no need to load.
+EXIT_CODES = (
+    ("0", "Success"),
+    ("1", "Any other failure"),
+    ("2", "A command line, reference or setting that cannot be used"),
+    ("3", "An image, tag or repository that is not there"),
+    ("4", "No credential, a wrong one, or one that allows less"),
+    ("5", "No answer from the network, or a server that cannot answer at present"),
+    ("6", "Content with a wrong digest or signature, or that is not what it should be"),
+    ("7", "A file or folder that is missing, invalid or cannot be written"),
+    ("130", "Interrupted; 143 by SIGTERM"),
+)
+
+
 def run(context: Context) -> None:
     """Print the help of the named command, or of imgpkg itself."""
     command, unknown = locate(context.flags.words)
@@ -39,6 +53,8 @@ def help_of(command: Command) -> str:
         sections.append("Global Flags:\n" + _lines(GLOBAL))
     else:
         sections.append("Flags:\n" + _lines(command.all_flags))
+        codes = "\n".join(f"  {code:11} {text}" for code, text in EXIT_CODES)
+        sections.append(f"Exit Codes ($IMGPKG_EXIT_CODES=original: 1 for every failure):\n{codes}")
     if below:
         more = f'Use "{command.full_name} [command] --help" for more information about a command.'
         sections.append(more)
