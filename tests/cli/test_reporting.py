@@ -11,7 +11,7 @@ from tests.operations.making import make_image
 import imgpkg
 from imgpkg.cli import reporting
 from imgpkg.cli.output import TextOutput
-from imgpkg.cli.reporting import LineReporter
+from imgpkg.cli.reporting import LineReporter, QuietReporter
 from imgpkg.events import (
     BlobAdvanced,
     BlobFinished,
@@ -21,6 +21,7 @@ from imgpkg.events import (
     PackAdvanced,
     PackStarted,
     Planned,
+    StepsAdvanced,
     Warned,
 )
 
@@ -111,3 +112,29 @@ def test_bytes_are_summed_up_between_two_lines():
 @pytest.mark.parametrize("outcome", BlobOutcome)
 def test_every_outcome_has_a_word(outcome):
     assert reporting._OUTCOMES[outcome] == outcome.name.lower()
+
+
+@pytest.mark.parametrize("kind", [LineReporter, QuietReporter])
+def test_what_only_a_display_does_is_left_out(kind):
+    out, err = io.StringIO(), io.StringIO()
+    reporter = kind(TextOutput(out, err, terminal=False, color=False, columns=()), err)
+    reporter.block("a result\n")
+    reporter.trace("a request")
+    reporter.close()
+    reporter.end(is_complete=False)
+    assert (out.getvalue(), err.getvalue(), reporter.left()) == ("a result\n", "a request\n", "")
+
+
+def test_steps_are_told_at_the_end_of_each_level():
+    err = io.StringIO()
+    reporter = LineReporter(TextOutput(io.StringIO(), err, terminal=False, color=False, columns=()), err)
+    for done in (1, 2, 3):
+        reporter(StepsAdvanced("planning", done, 3))
+    *_, last = map(json.loads, err.getvalue().splitlines())
+    assert {**last, "seconds": 0} == {
+        "event": "steps",
+        "seconds": 0,
+        "activity": "planning",
+        "done": 3,
+        "total": 3,
+    }
