@@ -201,6 +201,25 @@ class TestTheRate:
         assert (tally.progress().speed, tally.progress().left) == ("", "")
 
 
+class TestEventsThatWereKept:
+    """A log gets its first line when the command has worked for a while already."""
+
+    def test_have_the_rate_of_that_time(self, clock):
+        tally = Tally(90.0, clock)
+        feed(tally, Planned(1, 100 * MB), BlobStarted(ONE, 100 * MB, "save"), BlobAdvanced(ONE, 40 * MB))
+        assert str(tally.progress()) == "saving: 40.0 of 100.0 MB, 0 of 1 blob, 4.0 MB/s, 15 s left"
+
+    def test_say_when_nothing_has_come(self, clock):
+        tally = Tally(90.0, clock)
+        feed(tally, Planned(1, 100 * MB), BlobStarted(ONE, 100 * MB, "save"))
+        assert str(tally.progress()) == "saving: 0.0 of 100.0 MB, 0 of 1 blob, nothing for 10 s"
+
+    def test_have_the_time_of_the_planning(self, clock):
+        tally = Tally(90.0, clock)
+        feed(tally, StepsAdvanced("planning", 31, 118))
+        assert str(tally.progress()) == "planning: 31 of 118, 10 s"
+
+
 class TestTheSummary:
     def test_says_what_was_sent_mounted_and_already_there(self, tally, clock):
         feed(tally, Planned(3, 5 * MB, 2, 7 * MB))

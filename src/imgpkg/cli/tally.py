@@ -96,11 +96,11 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self.begin()
+        self.begin(clock())
 
-    def begin(self) -> None:
-        """Forget everything: a new transfer begins."""
-        self._begun = self._last = self._moved_at = self._clock()
+    def begin(self, since: float) -> None:
+        """Forget everything: a new transfer has begun."""
+        self._begun = self._last = self._moved_at = since
         self._total = 0
         self._bytes = self._seconds = 0.0
 
@@ -201,8 +201,9 @@ class Tally:
     def _enter(self, stage: Stage) -> None:
         if self.stage is stage:
             return
+        # Events may have been kept for a while before they are counted.
+        self._pace.begin(self._begun if self.stage is Stage.IDLE else self._clock())
         self.stage = stage
-        self._pace.begin()
         self._farthest, self._fraction = 0, 0.0
 
     def _start(self, event: BlobStarted) -> None:
