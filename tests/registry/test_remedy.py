@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from tests.registry.scripted import LOGIN, Bench, Said, Source, Wire
+from tests.servers.faults import always, any_of, refusing
 
+from imgpkg.embedded.message import Fault
+from imgpkg.embedded.server import serve
 from imgpkg.errors import ImgpkgError, NotFound, RegistryError
 from imgpkg.oci.reference import Reference, Repository
 from imgpkg.registry.remedy import is_about_quota, misread, remedies
@@ -133,6 +138,17 @@ class TestATagThatIsNotThere:
         assert hints[0].startswith("If the repository is private")
         # Once, whatever the error, and without a login that is not there.
         assert after - before <= 2
+
+
+def test_a_list_of_tags_that_does_not_come_is_not_waited_for(open_session):
+    answer = refusing(404, "MANIFEST_UNKNOWN")
+    faults = any_of(always(answer, path="manifests"), always(Fault(delay=60), path="tags"))
+    with serve(faults=faults) as server, open_session() as session:
+        with pytest.raises(NotFound) as caught:
+            session.client.manifest(Reference.parse(f"{server.address}/a/b:v1"))
+        start = time.monotonic()
+        assert caught.value.hints[0].startswith("If the repository is private")
+        assert time.monotonic() - start < 30
 
 
 def test_a_digest_that_is_not_there_is_no_tag():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from threading import Timer
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg import cancellation
@@ -33,6 +34,7 @@ FIRST_DELAY = 0.1
 LONGEST_DELAY = 1.0
 # A longer pause looks like a program that hangs.
 LONGEST_RETRY_AFTER = 60.0
+HINT_SECONDS = 2.0
 # Minutes, from which on a pause is named in hours.
 _LONG_TIME = 120
 
@@ -166,9 +168,15 @@ class Exchange:
     def _explain_absence(self, error: RegistryError, answer: Answer, access: Access) -> None:
         from imgpkg.registry.remedy import absence
 
-        # Once: nobody waits minutes for a hint.
         once = Exchange(self._transport, self.authorizer, Retry(attempts=1), clock=self._clock)
-        is_visible, hints = absence(error, once, access.repository)
+        with cancellation.current().scope() as scope:
+            # Nobody waits for minutes for a hint.
+            end = Timer(HINT_SECONDS, scope.cancel)
+            end.start()
+            try:
+                is_visible, hints = absence(error, once, access.repository)
+            finally:
+                end.cancel()
         # What can be listed is not hidden for want of a login.
         if not is_visible:
             self._explain(error, answer, access)
