@@ -42,7 +42,7 @@ CASES = (
     M("the flag of docker for a tag", "push -t registry.example.com/team/app:v1 -f config"),
     M("a flag without its value", "pull -i registry.example.com/team/app:v1 -o"),
     M("no output folder", "pull -i registry.example.com/team/app:v1"),
-    M("no file to push", "push -i registry.example.com/team/app:v1"),
+    M("no file to push", "push -i registry.example.com/team/empty:v1"),
     M("a reference without its flag", "pull registry.example.com/team/app:v1 -o out"),
     M("a folder without its flag", "push -i registry.example.com/team/app:v1 config"),
     M("neither image nor bundle", "pull -o out"),
