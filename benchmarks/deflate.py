@@ -63,7 +63,10 @@ def source() -> bytes:
 
 def binary() -> bytes:
     """Return the libraries of the interpreter, one after the other."""
-    libraries = sorted((Path(sysconfig.get_path("platstdlib")) / "lib-dynload").glob("*.so"))
+    folder = sysconfig.get_config_var("DESTSHARED")
+    libraries = sorted(Path(folder).glob("*.so"))
+    if not libraries:
+        sys.exit(f"no libraries in {folder}")
     return b"".join(library.read_bytes() for library in libraries)
 
 
