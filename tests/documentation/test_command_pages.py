@@ -23,8 +23,11 @@ HELPER = "docker-credential-imgpkg"
 COMMAND_NAMES = [command.full_name for command in (ROOT, *COMMANDS)]
 
 
+PAGES = pages()
+
+
 def page(name):
-    return pages()[place_of(SHEETS[name])]
+    return PAGES[place_of(SHEETS[name])]
 
 
 def without_markup(text):
