@@ -355,7 +355,11 @@ class TestAsking:
 
     @pytest.mark.parametrize("value", ["yaml", "", "JSON"])
     def test_for_another_form_is_an_error(self, refused, value):
-        assert "--format can only have the following values" in refused("version", f"--format={value}")
+        assert "--format can only have the values" in refused("version", f"--format={value}")
+
+    def test_for_the_form_of_a_description_names_the_flag_for_it(self, run):
+        assert "hint: For yaml, tree and pictures give -o.\n" in run("describe", "--output=yaml").err
+        assert "pictures" not in run("version", "--output=yaml").err
 
     def test_for_json_takes_precedence_to_the_form_of_the_original(self, run):
         assert json.loads(run("version", "--json", "--format=json").out)["command"] == "version"

@@ -374,7 +374,8 @@ def is_document(flags: Parsed) -> bool:
     """Return whether `--format json` asks for the one document; raise UsageError for another form."""
     form = flags.text("format")
     if form not in ("text", "json"):
-        raise UsageError(f"--format can only have the following values [text, json], and not {form!r}")
+        hints = ("For yaml, tree and pictures give -o.",) if "output-type" in flags.values else ()
+        raise UsageError(f"--format can only have the values [text, json], and not {form!r}", hints=hints)
     return form == "json"
 
 
