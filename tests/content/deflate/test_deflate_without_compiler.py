@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 PROJECT = pathlib.Path(__file__).parents[3]
 # What the installation reads; a checkout has much more.
-NEEDED = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
+NEEDED = ("pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "LICENSE")
 DIGEST = "fc14aaef6434fc0ca62be99d34665bfcd68196c7dbb83ba2cce0cdfa835273cb"
 PROGRAM = """
 import sys
@@ -37,7 +37,8 @@ def installed(tmp_path_factory):
     work = tmp_path_factory.mktemp("install")
     copy, target = work / "project", work / "target"
     ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", "build")
-    shutil.copytree(PROJECT / "src", copy / "src", ignore=ignored)
+    for name in ("src", "tools", "docs"):
+        shutil.copytree(PROJECT / name, copy / name, ignore=ignored)
     for name in NEEDED:
         shutil.copy(PROJECT / name, copy)
     offline = ("--no-build-isolation", "--no-deps", "--no-index", "--no-compile")
