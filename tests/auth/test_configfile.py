@@ -254,6 +254,7 @@ import os, sys, tempfile
 from imgpkg.auth.configfile import ConfigFile, Form
 from imgpkg.auth.pattern import Address
 from imgpkg.errors import LocalIOError
+import imgpkg.errors.system
 b"{}".decode("utf-8-sig")
 # Nothing is imported after this: the modules may be in a folder that others may not enter.
 if not os.getuid():
