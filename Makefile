@@ -21,11 +21,14 @@ docs:
 	@tools/venv.sh docs
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --quiet --strict
 
+# One more than there are processors: many tests wait for others.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+
 test:
 	@tools/servers.sh
 	@tools/venv.sh test
 	@.venv/bin/python -m coverage erase
-	.venv/bin/python -m pytest -q -n auto -m "not slow" --cov --cov-report=
+	.venv/bin/python -m pytest -q -n $(WORKERS) -m "not slow" --cov --cov-report=
 	.venv/bin/python tools/coverage_gate.py
 
 test-slow:

@@ -184,6 +184,7 @@ def test_the_way_into_an_air_gapped_network_works(places, session, tmp_path):
         server.terminate()
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_of_locks_run(places, session, tmp_path):
     image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
     page = ROOT / "docs/lock.md"
@@ -202,6 +203,7 @@ def test_the_commands_of_the_page_of_locks_run(places, session, tmp_path):
     assert "".join(printed) == document.replace(places(f"{OUTSIDE}/team/app:v1"), inside)
 
 
+@pytest.mark.slow
 def test_the_page_of_choosing_works(places, session, tmp_path):
     address = places(OUTSIDE)
     app, other = (make_image(session, f"{address}/team/{name}", [name], tag="v7") for name in ("app", "db"))
@@ -246,6 +248,7 @@ def test_the_page_of_placement_says_where_images_go(places, session, tmp_path):
     exec("import imgpkg\n" + blocks(page, "python")[0], {})
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_of_placement_run(places, session, tmp_path):
     image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
     make_bundle(session, places(f"{OUTSIDE}/team/bundle:v1"), {image: {}}, tmp_path / "bundle")
@@ -294,6 +297,7 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
     ]
 
 
+@pytest.mark.slow
 def test_the_page_of_signatures_works(places, tmp_path, monkeypatch, capsys):
     page = ROOT / "docs/trust.md"
     (tmp_path / "config").mkdir()
@@ -374,6 +378,7 @@ def test_the_examples_come_back_as_they_were(example, flag, embedded_registry, t
     }
 
 
+@pytest.mark.slow
 def test_the_commands_that_delete_do_so(places, session, tmp_path):
     for tag in ("candidate", "test", "v1", "nightly"):
         make_image(session, places(f"{OUTSIDE}/team/app"), [tag], tag=tag)
@@ -400,6 +405,7 @@ def test_the_commands_that_delete_do_so(places, session, tmp_path):
     assert sorted(session.client.tags(inside)) == ["latest", "v4"]
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_of_media_run(places, session, tmp_path):
     image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"])
     make_bundle(session, places(f"{OUTSIDE}/team/bundle:v1"), {image: {}}, tmp_path / "bundle")
@@ -434,6 +440,7 @@ def test_the_page_of_what_is_attached_works(places, session, tmp_path):
     assert done.stdout.startswith(f"attestation {image.digest} {places(INSIDE)}/team/app@")
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_of_deltas_run(places, session, tmp_path):
     texts = ["the same in all releases"]
     for number in (1, 2, 3):
@@ -459,6 +466,7 @@ def test_the_commands_of_the_page_of_deltas_run(places, session, tmp_path):
     assert written.document().keys() == json.loads((tmp_path / "inside.json").read_text()).keys()
 
 
+@pytest.mark.slow
 def test_the_page_of_the_air_gap_leads_to_images_of_the_inner_registry(places, session, tmp_path):
     page = ROOT / "docs/air-gap.md"
     for tag in ("v1", "v2"):

@@ -201,6 +201,7 @@ def examples():
         yield from re.findall(r"^  (?!#)(.+)$", find(path[:-1], path[-1]).example, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_examples_run_as_they_are_printed(embedded_registry, another_registry, tmp_path):
     (tmp_path / "bundle/.imgpkg").mkdir(parents=True)
     lock = "apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages: []\n"

@@ -145,6 +145,7 @@ class TestABundle:
         assert "app/gone" in text
         assert any("bundles/broken" in hint for hint in caught.value.hints)
 
+    @pytest.mark.slow
     def test_of_two_hundred_images_arrives_whole(self, two, open_session, tmp_path):
         here, there = two
         bundle = thirty(open_session(), here.address, tmp_path / "b", count=200, layers=1)

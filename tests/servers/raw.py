@@ -8,6 +8,9 @@ import struct
 import threading
 from dataclasses import dataclass, field
 
+# The type of the first record of TLS (RFC 8446, section 5.1).
+_TLS_RECORD = b"\x16"
+
 
 @dataclass(frozen=True)
 class Received:
@@ -44,6 +47,9 @@ class Conversation:
 
     def receive_head(self):
         """Read the head of a request, and leave its body where it is."""
+        # A client that tries TLS first waits for an answer that a server of plain HTTP has not.
+        if self._file.peek(1)[:1] == _TLS_RECORD:
+            return None
         first = self._file.readline().decode("latin-1").split()
         if len(first) < 3:
             return None
