@@ -28,7 +28,8 @@ _MANIFEST = expression(r"/manifests/([^/?]+)$")
 _DERIVED = expression(r"sha256-[0-9a-f]{64}")
 # The words of Harbor, GitLab, Quay, GitHub and of clouds for storage that is used up.
 _QUOTA = expression(
-    r"quota|storage (?:resource|limit|space)|insufficient storage|exceed(?:s|ed|ing)? .{0,60}\blimit", re.IGNORECASE
+    r"quota|storage (?:resource|limit|space)|insufficient storage|exceed(?:s|ed|ing)? .{0,60}\blimit",
+    re.IGNORECASE,
 )
 _READING, _WRITING = frozenset({"GET", "HEAD"}), frozenset({"POST", "PUT", "PATCH"})
 _TOO_LARGE, _WRONG_TYPE, _TOO_MANY, _SERVER_ERROR = 413, 415, 429, 500
