@@ -17,6 +17,7 @@ from tests.json_examples import EXAMPLES, Places, page
 
 import imgpkg
 from imgpkg.cli import reporting
+from imgpkg.embedded.server import serve
 from imgpkg.errors.exit_codes import EXIT_CODES, FailureKind
 
 ROOT = Path(__file__).parent.parent
@@ -29,8 +30,10 @@ POD = "kind: Pod\nspec:\n  containers:\n  - image: {}\n"
 
 
 @pytest.fixture
-def places(embedded_registry, another_registry, empty_environment):
-    return Places(embedded_registry.address, another_registry.address, empty_environment)
+def places(empty_environment):
+    # Of their own: others leave bundles in those of all tests, and a page names all that there is.
+    with serve() as outside, serve() as inside:
+        yield Places(outside.address, inside.address, empty_environment)
 
 
 def test_the_page_shows_what_the_commands_write(run, places, session, tmp_path, monkeypatch):  # noqa: F811
