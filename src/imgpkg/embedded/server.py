@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 _GRACE = 5.0
 _PAUSE = 0.05
 # How often to look whether a signal has come.
-_LOOK = 0.5
+_LOOK = 0.1
 _KEPT_REQUESTS = 100_000
 # Clients connect many times at once: with socketserver's default of 5 some would wait for a second SYN.
 _BACKLOG = 256
@@ -100,10 +100,10 @@ class Server:
 
     def wait(self) -> None:
         """Serve until SIGINT or SIGTERM (when called in the main thread) or stop(), then stop."""
-        with _ending_on_signals(self._stopping):
+        with _received_signals() as received:
             try:
-                # With a limit: a signal that comes right before the wait, or to another thread, ends none.
-                while not self._stopping.wait(_LOOK):
+                # With a limit: a signal ends no wait.
+                while not (self._stopping.wait(_LOOK) or received):
                     pass
             finally:
                 # A second signal must not break this off, which ends by itself.
@@ -331,18 +331,20 @@ def _access(login: tuple[str, str] | None, *, token_service: bool) -> AccessCont
 
 
 @contextlib.contextmanager
-def _ending_on_signals(event: threading.Event) -> Iterator[None]:
+def _received_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in a list; a handler that took a lock could interrupt who holds it."""
+    received: list[int] = []
     # Python allows signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield received
         return
 
-    def end(_number: int, _frame: object) -> None:
-        event.set()
+    def receive(number: int, _frame: object) -> None:
+        received.append(number)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
