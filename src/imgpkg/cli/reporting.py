@@ -67,16 +67,14 @@ class QuietReporter:
         return ""
 
 
-class LineReporter:
+class LineReporter(QuietReporter):
     """An event hook that writes a JSON object a line for each event; safe to call from many threads.
 
     Bytes are summed up, and written at most twice a second.
     """
 
     def __init__(self, output: Output, err: TextIO) -> None:
-        self._output = output
-        self._err = err
-        self._lock = threading.Lock()
+        super().__init__(output, err)
         self._started = time.monotonic()
         self._next = self._started + _SECONDS
         self._packed = self._moved = 0
@@ -92,26 +90,6 @@ class LineReporter:
                 self._count(event)
             else:
                 self._tell(event)
-
-    def trace(self, line: str) -> None:
-        """Write a line of `--debug`, which is no JSON."""
-        with self._lock:
-            self._err.write(line if line.endswith("\n") else f"{line}\n")
-
-    def block(self, text: str) -> None:
-        """Write a part of the result while the operation goes on."""
-        with self._lock:
-            self._output.block(text)
-
-    def close(self) -> None:
-        """Do nothing: lines stay."""
-
-    def end(self, *, is_complete: bool) -> None:
-        """Do nothing: lines stay."""
-
-    def left(self) -> str:
-        """Return no text: only a display has it."""
-        return ""
 
     def _advance(self, event: BlobAdvanced | PackAdvanced) -> None:
         if isinstance(event, PackAdvanced):
