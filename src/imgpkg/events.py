@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +203,7 @@ class CountingReader:
     It `verifies` what that stream does.
     """
 
-    def __init__(self, stream: Readable, blob: Descriptor, on_event: Hook) -> None:
+    def __init__(self, stream: ByteReader, blob: Descriptor, on_event: Hook) -> None:
         self.verifies = getattr(stream, "verifies", None)
         self._stream = stream
         self._blob = blob

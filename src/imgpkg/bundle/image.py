@@ -8,7 +8,7 @@ from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, InvalidManifest, IsABundle, UsageError, doing
 from imgpkg.expression import expression
 from imgpkg.oci import media
-from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
 from imgpkg.oci.manifest import ImageConfig, Manifest
 from imgpkg.oci.reference import Reference, Repository
 
@@ -37,7 +37,7 @@ class Reader(Protocol):
         """Return a verified manifest."""
         ...
 
-    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[ByteReader]:
         """Open a blob as a stream that is verified at its end."""
         ...
 
@@ -110,7 +110,7 @@ def read_config(client: Reader, repository: Repository, config: Descriptor) -> b
         return read_stream(stream, config)
 
 
-def read_stream(stream: Readable, config: Descriptor) -> bytes:
+def read_stream(stream: ByteReader, config: Descriptor) -> bytes:
     """Return all bytes of an opened configuration; raise InvalidManifest for more than 32 MiB."""
     # A verified stream never has more bytes than its descriptor, so this check limits the memory.
     if config.size > MAX_CONFIG:

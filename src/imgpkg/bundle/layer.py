@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.image import Image, Reader
     from imgpkg.content.tar.reader import TarStream
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
 
 BUNDLE, LOCATIONS = "bundle", "locations OCI Image"
 IMAGES_FILE = ".imgpkg/images.yml"
@@ -82,7 +82,7 @@ def _fetch_record(client: Reader, bundle: Image, tag: str) -> FoundLocations | N
 
 
 @contextmanager
-def _opened(client: Reader, repository: Repository, layer: Descriptor, what: str) -> Iterator[Readable]:
+def _opened(client: Reader, repository: Repository, layer: Descriptor, what: str) -> Iterator[ByteReader]:
     # Only errors of opening get the words in front: the caller describes what it reads itself.
     with ExitStack() as stack:
         with doing(f"Could not read {what} layer contents"):
@@ -112,7 +112,7 @@ def has_bundle_layer(manifest: Manifest, size: int) -> bool:
     )
 
 
-def read_images_lock(layer: Readable, image: Digest | None = None) -> ImagesLock:
+def read_images_lock(layer: ByteReader, image: Digest | None = None) -> ImagesLock:
     """Read the images lock of a bundle from its layer; `image` is the bundle's digest, for errors.
 
     Raises InvalidLock, UnpackError, or the errors of `layer`.
@@ -131,7 +131,7 @@ def read_images_lock(layer: Readable, image: Digest | None = None) -> ImagesLock
         return ImagesLock.parse(data, IMAGES_FILE)
 
 
-def read_image_locations(layer: Readable) -> ImageLocations:
+def read_image_locations(layer: ByteReader) -> ImageLocations:
     """Read the record from the layer of a locations image, where it may be in any folder.
 
     Raises as `read_images_lock`.
@@ -161,7 +161,7 @@ def _find(tar: TarStream, is_wanted: Callable[[str], bool]) -> bytes | None:
     return None
 
 
-def _read_to_end(layer: Readable) -> None:
+def _read_to_end(layer: ByteReader) -> None:
     # A verified stream compares the digest at its end; no content is parsed before that.
     while layer.read(_PIECE):
         pass

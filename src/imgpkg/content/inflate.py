@@ -18,6 +18,8 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _LONGEST_MAGIC = 4
 _PIECE = 1 << 20
+# Of compressed bytes: what a verified stream returns without joining blocks.
+_INPUT = 1 << 18
 # isal's ISAL_INCORRECT_CHECKSUM; the exception has no code of its own.
 _BAD_CHECKSUM = "Error -6"
 
@@ -98,7 +100,7 @@ class _Decompressed:
                 self._next_member(self._member.unused_data)
                 continue
             if self._member.needs_input and not self._input:
-                self._input = self._stream.read(_PIECE)
+                self._input = self._stream.read(_INPUT)
                 if not self._input:
                     raise UnpackError("unexpected EOF")
             # Empty input asks for more of the buffered output.

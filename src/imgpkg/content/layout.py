@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from imgpkg.content.store import Opener
-    from imgpkg.oci.descriptor import ByteStream, Readable
+    from imgpkg.oci.descriptor import ByteReader, ByteStream
 
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
@@ -81,7 +81,7 @@ class Layout:
         return Manifest.parse(raw, self._index.media_type(digest), digest)
 
     @contextmanager
-    def blob(self, blob: Descriptor) -> Iterator[Readable]:
+    def blob(self, blob: Descriptor) -> Iterator[ByteReader]:
         """Open the blob, which is verified while it is read; raise ArchiveError if it is missing."""
         with self._open(blob.digest) as (descriptor, size):
             stream = FileRange(descriptor, self._file(blob.digest), Extent(0, size))

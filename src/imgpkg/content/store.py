@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.oci.descriptor import ByteStream, Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, ByteStream, Descriptor, Digest
     from imgpkg.oci.manifest import Manifest
 
-Opener: TypeAlias = "Callable[[], AbstractContextManager[Readable]]"
+Opener: TypeAlias = "Callable[[], AbstractContextManager[ByteReader]]"
 
 # Bytes. A smaller blob is written before a thread would have begun.
 _LARGE = 8 << 20
@@ -34,7 +34,7 @@ class Source(Protocol):
         """Return the manifest; raise NotFound or ArchiveError if it is missing, VerificationError."""
         ...
 
-    def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, blob: Descriptor) -> AbstractContextManager[ByteReader]:
         """Open the blob at its start; the last bytes are returned only after all of it is verified.
 
         Raise NotFound or ArchiveError if it is missing; reading raises VerificationError.
@@ -64,7 +64,7 @@ class Target(Protocol):
 class OpenedBlob:
     """The blob of a source in the shape of an open file: entered at once, read once, then closed."""
 
-    def __init__(self, context: AbstractContextManager[Readable]) -> None:
+    def __init__(self, context: AbstractContextManager[ByteReader]) -> None:
         self._context = context
         self._stream = context.__enter__()
         self.file_position = file_position_of(self._stream)

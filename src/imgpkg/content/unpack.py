@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from imgpkg.content.tar.reader import TarEntry
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor
 
 Parts: TypeAlias = "tuple[bytes, ...]"
 
@@ -45,7 +45,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str) -> None:
+def unpack_layers(layers: Iterable[tuple[Descriptor, ByteReader]], directory: str) -> None:
     """Unpack `layers`, base to top, into the existing empty folder `directory`.
 
     Each stream is read to its end, so that a verifying stream checks its digest; do not use the folder before
@@ -65,7 +65,7 @@ def unpack_layers(layers: Iterable[tuple[Descriptor, Readable]], directory: str)
             close()
 
 
-def _unpack(stream: Readable, unpacker: _Unpacker) -> None:
+def _unpack(stream: ByteReader, unpacker: _Unpacker) -> None:
     content = Pieces(decompressed(stream))
     for entry in tar.read_entries(content):
         unpacker.apply(entry, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -162,12 +163,57 @@ class ByteStream(Protocol):
         ...
 
 
-class Readable(ByteStream, Protocol):
+class ByteReader(ByteStream, Protocol):
     """A stream of bytes: a file, a response body, or anything else with these methods."""
 
     def read(self, size: int, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         ...
+
+
+class Readable(io.BufferedIOBase):
+    """A binary file that is read once, from its start to its end; see `io.BufferedIOBase`.
+
+    It goes wherever a file opened for reading does that is not sought in: `shutil.copyfileobj`,
+    `tarfile.open(fileobj=…, mode="r|*")`, `io.BufferedReader`, `io.TextIOWrapper`. `seek`, `tell`, `fileno`
+    and `write` raise `io.UnsupportedOperation`, and a closed one raises ValueError. Sizes are in bytes.
+    """
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return `size` bytes, fewer only if the end comes before; all that are left for None or less than 0.
+
+        Raises what the content raises that is read.
+        """
+        left = -1 if size is None else size
+        parts: list[bytes] = []
+        while left and (data := self.read1(left)):
+            parts.append(data)
+            # All that is left stays less than 0.
+            left -= len(data) if left > 0 else 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes, no more than 256 KiB, as soon as there are any; b"" at the end."""
+        return read_by(self, BLOCK if size < 0 else size)
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override] # of names that a program can look up
+        """Write at least one byte to the start of `buffer` and return how many; 0 at the end."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file")
+        with memoryview(buffer) as view, view.cast("B") as octets:
+            return self._fill(octets) if octets else 0
+
+    def readinto1(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override] # as `readinto`
+        """Do what `readinto` does."""
+        return self.readinto(buffer)
+
+    def _fill(self, view: memoryview) -> int:
+        """Write at least one byte to `view`, which is not empty, and return how many; 0 at the end."""
+        raise NotImplementedError
 
 
 def file_position_of(stream: object) -> Callable[[], tuple[int, int]] | None:
@@ -186,15 +232,20 @@ def read_by(stream: ByteStream, size: int) -> bytes:
         return bytes(view[: stream.readinto(view)])
 
 
-class VerifiedReader:
+class VerifiedReader(Readable):
     """A stream that checks the bytes of another one against a digest and a size in bytes.
 
     The last bytes are returned only after the whole content has verified, and one byte too many fails at
-    once. A caller that reaches the end has therefore read exactly the described content. `count` is the
-    number of bytes read so far; `verifies` says which content it is.
+    once: reading raises VerificationError. A caller that reaches the end has therefore read exactly the
+    described content. `count` is the number of bytes read so far; `verifies` says which content it is.
+    `release` is called when it is closed.
     """
 
-    def __init__(self, stream: ByteStream, digest: Digest, size: int) -> None:
+    def __init__(
+        self, stream: ByteStream, digest: Digest, size: int, release: Callable[[], None] | None = None
+    ) -> None:
+        # Set first: what is not finished is closed, too.
+        self._release = release
         self._stream = stream
         import hashlib
 
@@ -207,18 +258,17 @@ class VerifiedReader:
         self.file_position = file_position_of(stream)
         self.count = 0
 
-    def read(self, size: int = BLOCK, /) -> bytes:
-        """Return at most `size` bytes, no more than 256 KiB, and b"" at the end; raise VerificationError."""
-        return read_by(self, size)
+    def close(self) -> None:
+        """Release what the bytes come from; nothing can be read any more."""
+        release, self._release = self._release, None
+        super().close()
+        if release is not None:
+            release()
 
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:
-        """Write at least one byte to `buffer` and return how many, 0 at the end; raise VerificationError.
-
-        After an error the buffer has bytes that did not verify.
-        """
-        count = self._stream.readinto(buffer)
-        with memoryview(buffer) as view:
-            self._hash.update(view[:count])
+    def _fill(self, view: memoryview) -> int:
+        # After an error the buffer has bytes that did not verify.
+        count = self._stream.readinto(view)
+        self._hash.update(view[:count])
         self.count += count
         # At once, and not at the end, which a hostile server may never send.
         if self.count > self._size:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.image import Image
     from imgpkg.bundle.inventory import Base
     from imgpkg.content.store import Extent
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Root
@@ -99,7 +99,7 @@ class ImageStore:
             raise NotInFile(f"{reference} is not in {self._shown}")
         return found
 
-    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[ByteReader]:
         """Open the blob, which is verified while it is read; raise ArchiveError if it is missing."""
         move = self._opened.plan.blobs.get(blob.digest)
         if move is None:

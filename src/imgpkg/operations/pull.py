@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from imgpkg.bundle.layer import FoundLocations
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor
     from imgpkg.operations.bundle_pull import Verify
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.operations.image_store import ImageReader
@@ -204,7 +204,7 @@ def _extract(
 
 def _opened(
     client: ImageReader, image: Image, on_event: Hook, indent: str
-) -> Iterator[tuple[Descriptor, Readable]]:
+) -> Iterator[tuple[Descriptor, ByteReader]]:
     layers = image.manifest.layers
     for number, layer in enumerate(layers, 1):
         on_event(Message(f"{indent}Extracting layer '{layer.digest}' ({number}/{len(layers)})\n"))

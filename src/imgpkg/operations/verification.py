@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.operations.copy.plan import OpenedSource, Root
     from imgpkg.operations.copy.values import CopyOptions, Log
@@ -107,7 +107,7 @@ class _Store(Protocol):
         """Yield what may hold the `wanted` signatures and attestations of an image, and where it is."""
         ...
 
-    def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[ByteReader]:
         """Open a layer, whose bytes are verified against its descriptor."""
         ...
 
@@ -143,7 +143,7 @@ class _Registry:
                 place = repository.digest(found.digest)
                 yield str(place), self.client.manifest(place)
 
-    def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[ByteReader]:
         return self.client.blob(repository, layer)
 
     # Some registries answer 403 for what does not exist: then there is no signature.
@@ -175,7 +175,7 @@ class _File:
             if root.item.tag in tags or (is_referrer and may_be_signature(manifest.artifact_type)):
                 yield str(root.item.reference), manifest
 
-    def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[ByteReader]:
         return self.opened.open_blob(BlobMove(layer, repository))
 
 

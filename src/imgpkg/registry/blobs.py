@@ -126,14 +126,13 @@ class Blobs:
     @contextmanager
     def open(self, repository: Repository, blob: Descriptor, *, use_urls: bool) -> Iterator[Readable]:
         """See `RegistryClient.blob`."""
+        stream: _Stream
         if _is_inline(blob):
-            yield io.BytesIO(blob.data or b"")
-            return
-        stream = self._stream(repository, blob, use_urls=use_urls)
-        try:
-            yield VerifiedReader(stream, blob.digest, blob.size)
-        finally:
-            stream.close()
+            stream = io.BytesIO(blob.data or b"")
+        else:
+            stream = self._stream(repository, blob, use_urls=use_urls)
+        with VerifiedReader(stream, blob.digest, blob.size, stream.close) as reader:
+            yield reader
 
     def _head(self, repository: Repository, digest: Digest) -> bool:
         request = Request("HEAD", _path(repository, digest))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from imgpkg.content.archive.manifest import ArchiveItem, OnDamage
-    from imgpkg.oci.descriptor import Readable
+    from imgpkg.oci.descriptor import ByteReader
     from imgpkg.oci.manifest import Manifest
 
 _PIECE = 1 << 20
@@ -80,7 +80,7 @@ class Archive:
         except KeyError as error:
             raise ArchiveError(f"manifest {digest} not found in {self._path}") from error
 
-    def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, blob: Descriptor) -> AbstractContextManager[ByteReader]:
         """Open a layer or configuration, verified while it is read; raise ArchiveError if it is missing."""
         config = self._configs.get(blob.digest)
         if config is not None:

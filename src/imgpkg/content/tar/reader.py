@@ -24,6 +24,7 @@ REGULAR, HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO = (
     b"6",
 )
 SPARSE = b"S"
+LINKS = frozenset({HARD_LINK, SYMBOLIC_LINK})
 # Entries without content, whatever size their header has, as in Go's reader.
 _HEADER_ONLY = frozenset({HARD_LINK, SYMBOLIC_LINK, CHARACTER, BLOCK_DEVICE, DIRECTORY, FIFO})
 # GNU's records L and K; PAX records x for one member, g for the archive.
@@ -59,7 +60,7 @@ class TarStream(Protocol):
 class TarEntry(NamedTuple):
     """One member: `kind` is the type byte, `size` the number of bytes of its content.
 
-    Times are nanoseconds since 1970; `atime` is 0 if the header has none.
+    Times are nanoseconds since 1970; `atime` is 0 if the header has none. `link` is the target of a link.
     """
 
     name: bytes
@@ -70,6 +71,7 @@ class TarEntry(NamedTuple):
     gid: int
     mtime: int
     atime: int
+    link: bytes = b""
 
 
 def read_entries(stream: Pieces) -> Iterator[TarEntry]:
@@ -79,25 +81,27 @@ def read_entries(stream: Pieces) -> Iterator[TarEntry]:
     is not read beyond the end of the archive. Raise UnpackError.
     """
     pax: dict[bytes, bytes] = {}
-    long_name = None
+    long_name = long_link = None
     while (header := _next_header(stream)) is not None:
         kind = header[156:157]
         if kind in (_PAX, _LONG_NAME, _LONG_LINK, _PAX_GLOBAL):
             record = _record(stream, header)
-            # Records of link targets and of the whole archive are not needed to unpack files.
+            # Records of the whole archive are not needed for files.
             if kind == _PAX:
                 pax = pax_records(record)
             elif kind == _LONG_NAME:
                 long_name = _text(record)
+            elif kind == _LONG_LINK:
+                long_link = _text(record)
             continue
-        entry = _entry(header, pax, long_name)
+        entry = _entry(header, pax, long_name, long_link)
         end = stream.position + entry.size
         padding = -entry.size % _BLOCK
         yield entry
         stream.skip(end - stream.position)
         # Some writers end the archive without the padding of the last member.
         stream.skip(padding, at_most=True)
-        pax, long_name = {}, None
+        pax, long_name, long_link = {}, None, None
 
 
 def _next_header(stream: Pieces) -> bytes | None:
@@ -123,7 +127,9 @@ def _record(stream: Pieces, header: bytes) -> bytes:
     return record
 
 
-def _entry(header: bytes, pax: dict[bytes, bytes], long_name: bytes | None) -> TarEntry:
+def _entry(
+    header: bytes, pax: dict[bytes, bytes], long_name: bytes | None, long_link: bytes | None
+) -> TarEntry:
     kind = header[156:157]
     name = long_name or pax.get(b"path") or _name(header)
     # V7 has no type for folders: only the slash at the end of the name shows one.
@@ -144,6 +150,7 @@ def _entry(header: bytes, pax: dict[bytes, bytes], long_name: bytes | None) -> T
         gid=_pax_number(pax, b"gid", header[116:124]),
         mtime=pax_time(pax, b"mtime", header[136:148]),
         atime=pax_time(pax, b"atime", b""),
+        link=long_link or pax.get(b"linkpath") or _text(header[157:257]) if kind in LINKS else b"",
     )
 
 

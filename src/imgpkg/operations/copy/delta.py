@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey
     from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Root
     from imgpkg.operations.copy.values import Log
@@ -148,7 +148,7 @@ def locate(
     }
     client = needed[0][0].client
 
-    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+    def open_blob(move: BlobMove) -> AbstractContextManager[ByteReader]:
         if not is_needed(move):
             return opened.open_blob(move)
         return named(client.blob(move.origin, move.descriptor), move, str(move.origin))

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.placement import Placement
     from imgpkg.events import Hook
-    from imgpkg.oci.descriptor import Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Root, TransferPlan
@@ -36,7 +36,7 @@ _WORTH_LISTING = 10
 # With more tags each one is requested, in parallel: a list comes in pages, one after the other.
 _MOST_TAGS = 1000
 
-OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[Readable]]"
+OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[ByteReader]]"
 
 
 def planned_places(opened: OpenedSource, home: Repository, placement: Placement | None) -> Places:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from imgpkg.content.pack import PackedLayer
     from imgpkg.content.store import Target
     from imgpkg.events import Hook
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
     from imgpkg.oci.reference import Reference
     from imgpkg.operations.copy.plan import BlobMove, TransferPlan
     from imgpkg.operations.signing import SignatureImage
@@ -155,7 +155,7 @@ def write_built(
         roots.append(Root(Item(place, signature.tag, image=signed), Node(signed)))
     plan = plan_of(tuple(sorted(roots, key=lambda root: root.item.key)), include_non_distributable=True)
 
-    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+    def open_blob(move: BlobMove) -> AbstractContextManager[ByteReader]:
         digest = move.descriptor.digest
         is_layer = digest == layer.descriptor.digest
         return layer.open() if is_layer else BytesIO(contents.get(digest, built.config))
@@ -227,7 +227,7 @@ def _reused(plan: TransferPlan, tar: ArchiveWriter) -> int:
 def _fill(
     plan: TransferPlan,
     target: Target,
-    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]],
+    open_blob: Callable[[BlobMove], AbstractContextManager[ByteReader]],
     *,
     session: Session,
     log: Log,
@@ -261,8 +261,8 @@ def _fill(
 
 @contextmanager
 def _counted(
-    context: AbstractContextManager[Readable], blob: Descriptor, on_event: Hook
-) -> Iterator[Readable]:
+    context: AbstractContextManager[ByteReader], blob: Descriptor, on_event: Hook
+) -> Iterator[ByteReader]:
     """Open a blob, and report its progress."""
     with context as stream:
         yield CountingReader(stream, blob, on_event)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from imgpkg.content.archive.reader import Archive
     from imgpkg.content.layout import Layout
     from imgpkg.oci.cut import Cut
-    from imgpkg.oci.descriptor import Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected, Record
@@ -191,7 +191,7 @@ class OpenedSource:
 
     collected: Collected
     plan: TransferPlan
-    open_blob: Callable[[BlobMove], AbstractContextManager[Readable]]
+    open_blob: Callable[[BlobMove], AbstractContextManager[ByteReader]]
     session: Session | None = None
     store: Archive | Layout | None = None
     verified: tuple[Verified, ...] = ()
@@ -246,7 +246,7 @@ class Places:
 
 
 @contextmanager
-def named(context: AbstractContextManager[Readable], move: BlobMove, place: str) -> Iterator[Readable]:
+def named(context: AbstractContextManager[ByteReader], move: BlobMove, place: str) -> Iterator[ByteReader]:
     """Return a context with the opened blob, whose errors name `place`."""
     with context as stream:
         yield _NamedStream(stream, f"Reading blob {move.descriptor.digest} of {place}")
@@ -255,7 +255,7 @@ def named(context: AbstractContextManager[Readable], move: BlobMove, place: str)
 class _NamedStream:
     """A blob whose errors name the place from which it is read, which its reader does not have."""
 
-    def __init__(self, stream: Readable, what: str) -> None:
+    def __init__(self, stream: ByteReader, what: str) -> None:
         self.verifies = getattr(stream, "verifies", None)
         self._stream = stream
         self._what = what

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.graph import Chooses, Expect
     from imgpkg.bundle.image import Starter
-    from imgpkg.oci.descriptor import Readable
+    from imgpkg.oci.descriptor import ByteReader
     from imgpkg.oci.platform import Platform
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
@@ -143,7 +143,7 @@ def _remote(collected: Collected, plan: TransferPlan, session: Session, options:
     # descriptor.md, "urls").
     use_urls = options.include_non_distributable_layers
 
-    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+    def open_blob(move: BlobMove) -> AbstractContextManager[ByteReader]:
         stream = session.client.blob(move.origin, move.descriptor, use_urls=use_urls)
         return named(stream, move, str(move.origin))
 

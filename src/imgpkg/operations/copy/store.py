@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from imgpkg.content.archive.manifest import ArchiveItem
-    from imgpkg.oci.descriptor import Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
@@ -86,7 +86,7 @@ def _local(
     plan = replace(plan, blobs={**plan.blobs, **blobs})
     bases = {digest: base for digest, base in bases_of(all_roots).items() if digest in blobs}
 
-    def open_blob(move: BlobMove) -> AbstractContextManager[Readable]:
+    def open_blob(move: BlobMove) -> AbstractContextManager[ByteReader]:
         base = bases.get(move.descriptor.digest)
         if base is not None:
             raise absent_blob(move.descriptor, base, path)
@@ -165,7 +165,7 @@ class _LayoutReader:
         assert reference.digest is not None  # noqa: S101 - items and children are digest references
         return self._layout.manifest(reference.digest)
 
-    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[ByteReader]:  # noqa: ARG002 - as a registry is asked
         return self._layout.blob(blob)
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from imgpkg.content.archive.stream import MemberStream
-    from imgpkg.oci.descriptor import ByteStream, Descriptor, Digest, Readable
+    from imgpkg.oci.descriptor import ByteReader, ByteStream, Descriptor, Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.plan import BlobMove, TransferPlan
@@ -186,7 +186,7 @@ class _Receiver:
             opened = self.kept.keep(self._stack, blob, verified)
         self._session.client.primary.push_blob(self._repository, blob, opened, on_event=on_event)
 
-    def _open(self, move: BlobMove) -> AbstractContextManager[Readable]:
+    def _open(self, move: BlobMove) -> AbstractContextManager[ByteReader]:
         if move.data is not None:
             return nullcontext(BytesIO(move.data))
         raise not_found(member_name(move.descriptor.digest))
@@ -230,7 +230,7 @@ class KeptBlobs:
                 return root.node.manifest
         raise ArchiveError(f"manifest {digest} not found in {_SHOWN}")
 
-    def blob(self, blob: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, blob: Descriptor) -> AbstractContextManager[ByteReader]:
         """Open the layer of a bundle; raise ArchiveError for another one."""
         file = self._files.get(blob.digest)
         if file is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from imgpkg.content.archive.reader import Archive
     from imgpkg.content.layout import Layout
-    from imgpkg.oci.descriptor import Descriptor, Readable
+    from imgpkg.oci.descriptor import ByteReader, Descriptor
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.client import RegistryClient
@@ -164,7 +164,7 @@ class _FileHolder:
             raise NotInFile(f"{reference} is not in {self._shown}")
         return self._store.manifest(self._cuts.get(reference.digest, reference.digest))
 
-    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:  # noqa: ARG002 - as a registry is asked
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[ByteReader]:  # noqa: ARG002 - as a registry is asked
         return self._store.blob(blob)
 
     def has_blob(self, repository: Repository, digest: Digest) -> bool:  # noqa: ARG002 - as a registry is asked
@@ -185,7 +185,7 @@ class _RegistryHolder:
     def manifest(self, reference: Reference) -> Manifest:
         return self._client.manifest(reference)
 
-    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[Readable]:
+    def blob(self, repository: Repository, blob: Descriptor) -> AbstractContextManager[ByteReader]:
         return self._client.blob(repository, blob)
 
     def has_blob(self, repository: Repository, digest: Digest) -> bool:
