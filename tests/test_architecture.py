@@ -125,6 +125,7 @@ SEVERAL = {
 # What is imported inside functions, where it is used: a command starts in the time that reading its modules
 # takes. Each is imported at the top of a module in its own room only, or nowhere.
 LATE = {
+    "imgpkg.oci.config": "few commands look at more of a configuration than its labels",
     "imgpkg.oci.cut": "few copies have left platforms out",
     "imgpkg.oci.platform": "few copies choose platforms",
     "imgpkg.auth.cloud": "only where a keychain is active",

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.policy_file import read_policy as read_policy
     from imgpkg.bundle.selection import Selection as Selection
     from imgpkg.bundle.yaml_text import Position as Position
+    from imgpkg.content.filesystem import FileKind as FileKind
+    from imgpkg.content.filesystem import ImageFile as ImageFile
     from imgpkg.drawing.dot import draw_dot as draw_dot
     from imgpkg.drawing.page import draw_page as draw_page
     from imgpkg.drawing.svg import draw_svg as draw_svg
@@ -62,11 +64,13 @@ if TYPE_CHECKING:
     from imgpkg.events import Transfer as Transfer
     from imgpkg.events import TransferCounter as TransferCounter
     from imgpkg.events import Warned as Warned
+    from imgpkg.oci.config import Healthcheck as Healthcheck
+    from imgpkg.oci.config import HistoryEntry as HistoryEntry
+    from imgpkg.oci.config import ImageConfig as ImageConfig
     from imgpkg.oci.cut import Cut as Cut
     from imgpkg.oci.descriptor import Descriptor as Descriptor
     from imgpkg.oci.descriptor import Digest as Digest
     from imgpkg.oci.descriptor import Readable as Readable
-    from imgpkg.oci.manifest import ImageConfig as ImageConfig
     from imgpkg.oci.manifest import Manifest as Manifest
     from imgpkg.oci.platform import Platform as Platform
     from imgpkg.oci.reference import Reference as Reference
@@ -106,8 +110,13 @@ if TYPE_CHECKING:
     from imgpkg.operations.description import Description as Description
     from imgpkg.operations.description import ImageInfo as ImageInfo
     from imgpkg.operations.description import ImageType as ImageType
+    from imgpkg.operations.files import ImageFiles as ImageFiles
+    from imgpkg.operations.files import iter_files as iter_files
+    from imgpkg.operations.files import open_files as open_files
+    from imgpkg.operations.files import read_file as read_file
     from imgpkg.operations.image_search import DocumentFile as DocumentFile
     from imgpkg.operations.image_search import ResolvedImage as ResolvedImage
+    from imgpkg.operations.images import read_image as read_image
     from imgpkg.operations.integrity.report import Defect as Defect
     from imgpkg.operations.integrity.report import DefectKind as DefectKind
     from imgpkg.operations.integrity.report import IntegrityReport as IntegrityReport
@@ -191,11 +200,16 @@ _HOMES = {
     "Digest": "oci.descriptor",
     "DocumentFile": "operations.image_search",
     "Event": "events",
+    "FileKind": "content.filesystem",
     "Finding": "auth.keychain",
     "FoundLocations": "bundle.layer",
+    "Healthcheck": "oci.config",
+    "HistoryEntry": "oci.config",
     "Hook": "events",
     "Image": "bundle.image",
-    "ImageConfig": "oci.manifest",
+    "ImageConfig": "oci.config",
+    "ImageFile": "content.filesystem",
+    "ImageFiles": "operations.files",
     "ImageInfo": "operations.description",
     "ImageLocations": "bundle.locations",
     "ImageType": "operations.description",
@@ -282,16 +296,20 @@ _HOMES = {
     "explain": "session",
     "get_token": "operations.login",
     "inventory": "operations.inventory",
+    "iter_files": "operations.files",
     "list_tags": "operations.tag",
     "lock_images": "operations.lock",
     "login": "operations.login",
     "logout": "operations.login",
+    "open_files": "operations.files",
     "preview_copy": "operations.copy.preview",
     "prune": "operations.prune.prune",
     "prune_plan": "operations.prune.prune",
     "pull": "operations.pull",
     "push": "operations.push",
     "read_bundle": "operations.describe",
+    "read_file": "operations.files",
+    "read_image": "operations.images",
     "read_lock": "bundle.lock",
     "read_placement": "bundle.placement_file",
     "read_policy": "bundle.policy_file",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from imgpkg.content.image import build_image, encode_json
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
-from imgpkg.oci.manifest import ImageConfig
+from imgpkg.oci.config import ImageConfig
 
 
 @dataclass(frozen=True)

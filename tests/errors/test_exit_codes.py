@@ -49,6 +49,7 @@ def made(kind):
         "NotABundle": 2,
         "NotFound": 3,
         "NotInFile": 3,
+        "NotInImage": 3,
         "MissingBase": 3,
         "Unauthorized": 4,
         "Forbidden": 4,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import imgpkg
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, InvalidManifest, IsABundle, UsageError, doing
 from imgpkg.expression import expression
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
-from imgpkg.oci.manifest import ImageConfig, Manifest
+from imgpkg.oci.manifest import Manifest, labels_of
 from imgpkg.oci.reference import Reference, Repository
 
 if TYPE_CHECKING:
@@ -76,14 +77,16 @@ class Image:
     config_raw: bytes = field(default=b"", repr=False)
 
     @property
-    def config(self) -> ImageConfig:
-        """The parsed configuration; one of another form has no labels."""
+    def config(self) -> imgpkg.ImageConfig:
+        """The parsed configuration, which is empty where the manifest is not an image's; see ImageConfig."""
+        from imgpkg.oci.config import ImageConfig
+
         return ImageConfig.parse(self.config_raw)
 
     @property
     def is_bundle(self) -> bool:
         """True when the configuration has the bundle label, with any value."""
-        return BUNDLE_LABEL in self.config.labels
+        return BUNDLE_LABEL in labels_of(self.config_raw)
 
 
 def fetch_image(client: Reader, reference: Reference) -> Image:

@@ -27,6 +27,7 @@ ImgpkgError                     base class of all exceptions of the package
 ├── ArchiveError                an incomplete or damaged tar file or layout folder
 │   ├── NotInFile               a whole one that does not have the image
 │   └── MissingBase             a whole one that was made without blobs, which are not where they should be
+├── NotInImage                  the image does not have the file
 ├── NotABundle, IsABundle       the image is of the other kind
 ├── InUse                       what should be deleted is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
@@ -35,7 +36,6 @@ ImgpkgError                     base class of all exceptions of the package
 `str(error)` is `outer: inner: message`, with the parts of `context` before the message. It begins with the
 sentence of `refusal` where a registry or token service did not accept a credential, or got none. `hints` are
 whole sentences on what to do next; they are not part of the text.
-
 `message` and `context` contain names and responses of others unchanged. `str(error)` and `hints` are safe to
 print: `printable` has escaped control characters and line breaks.
 """
@@ -213,10 +213,7 @@ class CredentialError(ImgpkgError):
 
 
 class TransportError(ImgpkgError):
-    """The request did not complete: there is no response.
-
-    The text has the form of Go's net/http, `Get "https://host/v2/": reason`.
-    """
+    """The request did not complete. The text is that of Go: `Get "https://host/v2/": reason`."""
 
     def __init__(self, method: str, url: str, reason: str, *, hints: tuple[str, ...] = ()) -> None:
         super().__init__(f'{method.capitalize()} "{url}": {reason}', hints=hints)
@@ -322,6 +319,10 @@ class MissingBase(ArchiveError):
     """A file was made without blobs that its destination should have, and does not; `digests` names them."""
 
     digests: tuple[str, ...] = ()
+
+
+class NotInImage(ImgpkgError):
+    """The image does not have the file, or a link does not lead to one."""
 
 
 class NotABundle(ImgpkgError):

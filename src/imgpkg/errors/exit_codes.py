@@ -54,6 +54,7 @@ KINDS: Mapping[type[errors.ImgpkgError], FailureKind] = MappingProxyType(
         errors.IsABundle: FailureKind.USAGE,
         errors.NotFound: FailureKind.NOT_FOUND,
         errors.NotInFile: FailureKind.NOT_FOUND,
+        errors.NotInImage: FailureKind.NOT_FOUND,
         errors.MissingBase: FailureKind.NOT_FOUND,
         errors.Unauthorized: FailureKind.REFUSED,
         errors.Forbidden: FailureKind.REFUSED,

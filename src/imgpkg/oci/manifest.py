@@ -1,4 +1,4 @@
-"""Manifests, indexes and image configurations (OCI image-spec, manifest.md, image-index.md, config.md).
+"""Manifests and indexes, and the labels of images (OCI image-spec, manifest.md, image-index.md, config.md).
 
 The raw bytes are kept, since the digest is computed from them; all fields are derived from the bytes.
 """
@@ -45,7 +45,7 @@ class Manifest:
         be read both as an image and as an index: two programs would then see different content under one
         digest (CVE-2021-41190).
         """
-        document = _object(raw)
+        document = json_object(raw)
         kind = media_type.partition(";")[0].strip() or _guess(document)
         descriptor = Descriptor(kind, digest or Digest.of(raw), len(raw))
         try:
@@ -115,37 +115,22 @@ class Manifest:
         return (*self.blobs(), *(entry for entry in self.manifests if not entry.is_manifest))
 
 
-@dataclass(frozen=True, slots=True)
-class ImageConfig:
-    """The labels and the diff ids of an image configuration (OCI image-spec, config.md)."""
+def labels_of(config: dict[str, Any] | bytes) -> Mapping[str, str]:
+    """Return the labels of an image configuration, given as a document or as its bytes.
 
-    labels: Mapping[str, str] = field(default_factory=FrozenDict)
-    diff_ids: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", FrozenDict(self.labels))
-
-    @classmethod
-    def parse(cls, raw: bytes) -> ImageConfig:
-        """Parse an image configuration; a document of another form has no labels and no diff ids.
-
-        Artifacts such as Helm charts have a configuration of their own form, or an empty one.
-        """
-        try:
-            document = _object(raw)
-        except InvalidManifest:
-            return cls()
-        # Read field by field: some tools write only one of them.
-        config, rootfs = document.get("config"), document.get("rootfs")
-        labels = config.get("Labels") if isinstance(config, dict) else None
-        diff_ids = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
-        return cls(
-            strings_of(labels) if isinstance(labels, dict) else EMPTY,
-            tuple(str(diff_id) for diff_id in diff_ids) if isinstance(diff_ids, list) else (),
-        )
+    A document of another form has none: artifacts such as Helm charts have a configuration of their own.
+    """
+    try:
+        document = json_object(config) if isinstance(config, bytes) else config
+    except InvalidManifest:
+        return EMPTY
+    inner = document.get("config")
+    labels = inner.get("Labels") if isinstance(inner, dict) else None
+    return strings_of(labels) if isinstance(labels, dict) else EMPTY
 
 
-def _object(raw: bytes) -> dict[str, Any]:
+def json_object(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object that `raw` is; raise InvalidManifest for anything else."""
     try:
         document = json.loads(raw)
     except (ValueError, RecursionError) as error:

@@ -11,8 +11,9 @@ from imgpkg.content.image import encode_json
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
+from imgpkg.oci.config import ImageConfig
 from imgpkg.oci.descriptor import EMPTY, Digest, verify
-from imgpkg.oci.manifest import ImageConfig, Manifest
+from imgpkg.oci.manifest import Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,0 +1,213 @@
+"""Read the files of an image without unpacking it: one of them, or all, from as few layers as decide."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from functools import partial
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import imgpkg
+from imgpkg.bundle.image import Image, fetch_image
+from imgpkg.content.filesystem import FileKind, Filesystem, ImageFile
+from imgpkg.content.layer_files import Allowance, LayerFiles
+from imgpkg.errors import UnpackError, doing
+from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Hook, silent
+from imgpkg.oci.descriptor import Readable
+from imgpkg.oci.reference import parse_any
+from imgpkg.operations.images import choose_image
+from imgpkg.session import Session
+from imgpkg.values import StrPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imgpkg.oci.descriptor import Descriptor
+    from imgpkg.operations.image_store import ImageReader
+
+# Bytes. Of a file that is returned as a whole.
+_LARGEST = 64 << 20
+
+
+class ImageFiles:
+    """The files of one `image`, as a container sees them: upper layers replace and hide what is below them.
+
+    Iterating yields what there is as `ImageFile` values, layer by layer from the topmost one, and within a
+    layer in its order; directories and links are among them. A layer is fetched when it is needed first, as
+    a whole into a temporary file without a name, and nothing of it is used before its digest is verified.
+    Paths are with or without a `/` in front; links are followed inside of the image. For one thread at a
+    time. Methods raise NotInImage, UnpackError, VerificationError, LocalIOError, TransportError or
+    RegistryError.
+    """
+
+    def __init__(self, image: imgpkg.Image, files: Filesystem) -> None:
+        self.image = image
+        self._files = files
+
+    def find(self, path: StrPath, *, follow: bool = True) -> ImageFile:
+        """Return what is at `path`, or with `follow` where a symbolic link there leads; raise NotInImage."""
+        with doing(f"Reading files of {self.image.reference}"):
+            return self._files.find(os.fspath(path), follow=follow)
+
+    def open(self, file: ImageFile | StrPath) -> Readable:
+        """Open a file as a binary stream; raise NotInImage, or UsageError for a directory or a device.
+
+        Several may be open at once. Those of one layer are read fastest in the order of the layer.
+        """
+        with doing(f"Reading files of {self.image.reference}"):
+            return self._files.open(_path(file))
+
+    def read(self, file: ImageFile | StrPath, *, max_size: int = _LARGEST) -> bytes:
+        """Return the content of a file; raise UnpackError if it has more than `max_size` bytes."""
+        with self.open(file) as stream:
+            data = stream.read(max_size + 1)
+        if len(data) > max_size:
+            raise UnpackError(
+                f"'{_path(file)}' of {self.image.reference} has more than {max_size} bytes",
+                hints=("Allow more with max_size, or read it in parts with open.",),
+            )
+        return data
+
+    def __iter__(self) -> Iterator[ImageFile]:
+        with doing(f"Reading files of {self.image.reference}"):
+            yield from self._files.walk()
+
+
+def _path(file: ImageFile | StrPath) -> str:
+    return file.path if isinstance(file, ImageFile) else os.fspath(file)
+
+
+@contextmanager
+def open_files(
+    image: imgpkg.Image | str,
+    *,
+    session: Session,
+    platform: imgpkg.Platform | str | None = None,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    on_event: Hook = silent,
+) -> Iterator[ImageFiles]:
+    """Open the files of an image; on leaving, the copies of its layers are removed.
+
+    `image` is a reference, or an image that was read before, with which nothing is requested but layers.
+    `platform`, `tar`, `layout` and the errors are those of `read_image`. `on_event` receives BlobStarted,
+    BlobAdvanced and BlobFinished of each layer that is fetched.
+    """
+    with _opened(session, image, platform, (tar, layout), on_event) as (chosen, files):
+        yield ImageFiles(chosen, files)
+
+
+def read_file(
+    image: imgpkg.Image | str,
+    path: StrPath,
+    *,
+    session: Session,
+    platform: imgpkg.Platform | str | None = None,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    max_size: int = _LARGEST,
+    on_event: Hook = silent,
+) -> bytes:
+    """Return the content of one file of an image, such as `etc/os-release`, in at most `max_size` bytes.
+
+    The layers are fetched from the topmost one on, down to the one that decides, which is verified before.
+    Links are followed inside of the image. The other parameters are those of `open_files`. Raises
+    NotInImage if there is no such file, UsageError if it is a directory, UnpackError if it is larger, and
+    what `read_image` raises.
+    """
+    with open_files(
+        image, session=session, platform=platform, tar=tar, layout=layout, on_event=on_event
+    ) as files:
+        return files.read(path, max_size=max_size)
+
+
+def iter_files(
+    image: imgpkg.Image | str,
+    *,
+    session: Session,
+    platform: imgpkg.Platform | str | None = None,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    on_event: Hook = silent,
+) -> Generator[tuple[ImageFile, Readable], None, None]:
+    """Yield all files, directories and links of an image, each with its content, which need not be read.
+
+    They come layer by layer from the topmost one, without what upper layers have replaced or removed. What
+    is no file has an empty content, and each content is closed when the next one is asked for. A layer is
+    fetched when it is reached, and the copy of the one before it is removed. End or close the generator to
+    remove the last one. The parameters and errors are those of `open_files`.
+    """
+    with (
+        _opened(session, image, platform, (tar, layout), on_event) as (chosen, files),
+        doing(f"Reading files of {chosen.reference}"),
+    ):
+        for file in files.walk(is_last=True):
+            is_file = file.kind is FileKind.FILE
+            with LateContent(partial(files.open, file.path) if is_file else BytesIO) as content:
+                yield file, content
+
+
+class LateContent(Readable):
+    """The content of a file that is opened when it is read for the first time."""
+
+    def __init__(self, open_: Callable[[], Readable | BytesIO]) -> None:
+        self._open = open_
+        self._opened: Readable | BytesIO | None = None
+
+    def close(self) -> None:
+        """Close the content; nothing can be read any more."""
+        opened, self._opened = self._opened, None
+        super().close()
+        if opened is not None:
+            opened.close()
+
+    def _fill(self, view: memoryview) -> int:
+        if self._opened is None:
+            self._opened = self._open()
+        return self._opened.readinto(view)
+
+
+@contextmanager
+def _opened(
+    session: Session,
+    image: imgpkg.Image | str,
+    platform: imgpkg.Platform | str | None,
+    places: tuple[StrPath, StrPath],
+    on_event: Hook,
+) -> Iterator[tuple[Image, Filesystem]]:
+    """Open the files of an image that is in a registry, or in the tar file or layout of `places`."""
+    tar, layout = places
+    if tar or layout:
+        from imgpkg.operations.image_store import open_images
+
+        with open_images(tar=tar, layout=layout) as store:
+            found = choose_image(store, store.find(image) if isinstance(image, str) else image, platform)
+            with _filesystem(store, found, on_event) as files:
+                yield found, files
+    else:
+        client = session.client
+        found = fetch_image(client, parse_any(image)) if isinstance(image, str) else image
+        found = choose_image(client, found, platform)
+        with _filesystem(client, found, on_event) as files:
+            yield found, files
+
+
+@contextmanager
+def _filesystem(images: ImageReader, image: Image, on_event: Hook) -> Iterator[Filesystem]:
+    def fetch(layer: Descriptor, allowance: Allowance) -> LayerFiles:
+        on_event(BlobStarted(layer.digest, layer.size, "pull"))
+        with (
+            doing(f"Reading layer {layer.digest}"),
+            images.blob(image.reference.repository, layer) as stream,
+        ):
+            fetched = LayerFiles(CountingReader(stream, layer, on_event), layer, allowance)
+        on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
+        return fetched
+
+    files = Filesystem(image.manifest.layers, fetch)
+    try:
+        yield files
+    finally:
+        files.close()
