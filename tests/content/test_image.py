@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from imgpkg.content.image import build_image, encode_json
 from imgpkg.oci import media
-from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.config import ImageConfig
+from imgpkg.oci.descriptor import Descriptor, Digest
 
 
 @dataclass(frozen=True)

@@ -287,7 +287,7 @@ class _Shadow:
         if path in self._taken or path in self._folders or b"" in self._opaque:
             return True
         # An entry below a path may have been written through a link there, which then stays.
-        if path in self._named and not (member.is_folder or member.entry.kind == SYMBOLIC_LINK):
+        if path in self._named and not member.may_have_files:
             return True
         above = tuple(ancestors(path))
         return not (self._taken.isdisjoint(above) and self._opaque.isdisjoint(above))

@@ -20,6 +20,7 @@ from imgpkg.content.tar.reader import (
     LINKS,
     REGULAR,
     SPARSE,
+    SYMBOLIC_LINK,
     Pieces,
     TarEntry,
     read_entries,
@@ -55,6 +56,11 @@ class Member(NamedTuple):
     def is_folder(self) -> bool:
         """True for a directory."""
         return self.entry.kind == DIRECTORY
+
+    @property
+    def may_have_files(self) -> bool:
+        """True for a directory, and for a symbolic link, which may lead to one."""
+        return self.entry.kind in (DIRECTORY, SYMBOLIC_LINK)
 
     @property
     def is_file(self) -> bool:
@@ -95,7 +101,6 @@ class LayerIndex:
         path = clean_path(entry.name)
         folder, _, name = path.rpartition(b"/")
         self._allowance.take(entry.name, entry.link, path)
-        self._add_folders(path)
         if name.startswith(_WHITEOUT):
             self._hide(folder, name)
         # The top of the image has no name.
@@ -103,6 +108,19 @@ class LayerIndex:
             # Of several entries of one name the last one counts, and it is where that one is.
             self.members.pop(path, None)
             self.members[path] = Member(entry, offset)
+            self._add_folders(path)
+
+    def finish(self) -> None:
+        """Take out what a layer has below a file of its own: a file is no directory.
+
+        What is below a symbolic link of the layer stays, since some tools write files through them.
+        """
+        files = {path for path in self.folders & self.members.keys() if not self.members[path].may_have_files}
+        if files:
+            self.members = {
+                path: member for path, member in self.members.items() if files.isdisjoint(ancestors(path))
+            }
+            self.folders = {path for path in self.folders - files if files.isdisjoint(ancestors(path))}
 
     def hides(self, path: bytes) -> bool:
         """Return whether nothing of the layers below is seen at `path`, at which this layer has nothing."""
@@ -146,6 +164,7 @@ class LayerFiles:
             pieces = self._opened()
             for entry in read_entries(pieces):
                 self.index.add(entry, pieces.position)
+            self.index.finish()
         except BaseException:
             self.close()
             raise
