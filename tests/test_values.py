@@ -11,6 +11,7 @@ import pprint
 import subprocess
 import sys
 import typing
+from datetime import datetime, timezone
 from importlib import import_module
 from pathlib import Path
 
@@ -67,6 +68,8 @@ DEFECT = imgpkg.Defect(imgpkg.DefectKind.MISSING, str(DIGEST), "not found", (str
 MISSING_LAYER = imgpkg.MissingLayer(DIGEST, (str(REFERENCE),))
 INDEX = imgpkg.Manifest.parse(b'{"manifests": []}')
 CUT = imgpkg.Cut.make([INDEX], [])
+NOON = datetime(2024, 1, 2, 12, tzinfo=timezone.utc)
+STEP_OF_A_BUILD = imgpkg.HistoryEntry(NOON, "RUN make", empty_layer=True)
 MAP_RULE = imgpkg.MapRule("docker.io/team", "registry.example.com/a")
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
@@ -98,7 +101,10 @@ VALUES = [
     FINDING,
     FOUND,
     IMAGE,
-    imgpkg.ImageConfig({"k": "v"}, ("x",)),
+    imgpkg.ImageConfig({"k": "v"}, ("x",), env={"A": "b"}, created=NOON, history=(STEP_OF_A_BUILD,)),
+    imgpkg.Healthcheck(("NONE",)),
+    imgpkg.ImageFile("etc/os-release", imgpkg.FileKind.FILE, DIGEST, 5),
+    STEP_OF_A_BUILD,
     INFO,
     LOCATIONS,
     imgpkg.ImagesLock((LOCKED,)),

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
 import io
+import shutil
+import tarfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imgpkg.errors import InvalidReference, VerificationError
 from imgpkg.events import CountingReader, silent
-from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest, VerifiedReader, verified, verify
+from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest, Readable, VerifiedReader, verified, verify
 
 A256, A512 = "sha256:" + "a" * 64, "sha512:" + "a" * 128
 
@@ -68,6 +73,83 @@ def drain(reader):
     return pieces
 
 
+class Drops:
+    """A stream of `data` that gives at most so many bytes at a time, then as many as fit."""
+
+    def __init__(self, data, *sizes):
+        self.source, self.sizes = io.BytesIO(data), list(sizes)
+
+    def readinto(self, buffer):
+        return self.source.readinto(buffer[: self.sizes.pop(0)] if self.sizes else buffer)
+
+
+def blob(data, *sizes):
+    """Return the verified stream of `data`, which comes in pieces of these sizes."""
+    return VerifiedReader(Drops(data, *sizes), Digest.of(data), len(data))
+
+
+class TestABinaryFile:
+    def test_goes_where_a_file_of_the_standard_library_goes(self):
+        data = bytes(range(256)) * 3000
+        copied = io.BytesIO()
+        shutil.copyfileobj(blob(data), copied)
+        assert copied.getvalue() == io.BufferedReader(blob(data, 1, 2)).read() == data
+        assert isinstance(blob(data), io.BufferedIOBase)
+        assert [*io.TextIOWrapper(blob("ä\nb".encode(), 1), encoding="utf-8")] == ["ä\n", "b"]
+        assert [*blob(b"one\ntwo", 2)] == [b"one\n", b"two"]
+
+    @pytest.mark.parametrize("kind", ["", "gz"])
+    def test_is_read_as_a_tar_file(self, kind):
+        data, archive = bytes(range(256)) * 3000, io.BytesIO()
+        with tarfile.open(fileobj=archive, mode=f"w|{kind}") as tar:
+            for name in ("a", "b"):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        stream = blob(archive.getvalue(), 700, 5)
+        with stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+            assert [tar.extractfile(member).read() for member in tar] == [data, data]
+
+    @given(st.binary(max_size=40), st.lists(st.integers(1, 7)), st.lists(st.integers(-1, 9) | st.none()))
+    def test_returns_what_another_one_returns(self, data, pieces, sizes):
+        """io.BufferedIOBase.read: fewer bytes than were asked for only at the end."""
+        reader, like = blob(data, *pieces), io.BytesIO(data)
+        assert [reader.read(size) for size in sizes] == [like.read(size) for size in sizes]
+
+    def test_has_less_at_a_time_where_that_is_asked_for(self):
+        reader = blob(b"abcdef", 2, 3)
+        pieces = [reader.read1(1), reader.read1(), reader.read1(0), reader.read1(2)]
+        assert pieces == [b"a", b"bcd", b"", b"ef"]
+        assert (reader.readinto(bytearray()), reader.read()) == (0, b"")
+
+    def test_fills_arrays_of_any_kind(self):
+        numbers = array.array("H", [0, 0, 7])
+        reader = blob(b"\1\0\2\0", 4)
+        assert (reader.readinto1(numbers), list(numbers)) == (4, [1, 2, 7])
+
+    def test_can_be_read_and_nothing_else(self):
+        reader = blob(b"abc")
+        assert (reader.readable(), reader.writable(), reader.seekable()) == (True, False, False)
+        for refused in (reader.tell, reader.fileno, lambda: reader.seek(0), lambda: reader.write(b"")):
+            with pytest.raises(io.UnsupportedOperation):
+                refused()
+
+    def test_releases_what_it_came_from_once_when_it_is_closed(self):
+        released = []
+        reader = VerifiedReader(io.BytesIO(b"abc"), Digest.of(b"abc"), 3, lambda: released.append(1))
+        with reader as entered:
+            assert (entered is reader, reader.read(1)) == (True, b"a")
+        reader.close()
+        assert (reader.closed, released) == (True, [1])
+        for read in (reader.read, reader.read1, lambda: reader.readinto(bytearray(1))):
+            with pytest.raises(ValueError, match="closed"):
+                read()
+
+    def test_of_no_content_of_its_own_cannot_be_read(self):
+        with pytest.raises(NotImplementedError):
+            Readable().read()
+
+
 class TestAVerifiedReader:
     @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
     def test_hands_out_what_verifies(self, algorithm):
@@ -80,10 +162,10 @@ class TestAVerifiedReader:
         reader = VerifiedReader(io.BytesIO(b"abc"), Digest.of(b"abc"), 3)
         assert [reader.read(2), reader.read(2), reader.read(2), reader.read(2)] == [b"ab", b"c", b"", b""]
 
-    def test_reads_a_block_however_much_is_asked_for(self):
+    def test_reads_a_block_at_a_time_however_much_is_asked_for(self):
         data = bytes(BLOCK + 1)
         reader = VerifiedReader(io.BytesIO(data), Digest.of(data), len(data))
-        assert [len(reader.read()), len(reader.read(1 << 30)), len(reader.read())] == [BLOCK, 1, 0]
+        assert [len(reader.read1()), len(reader.read1(1 << 30)), len(reader.read1())] == [BLOCK, 1, 0]
 
     @pytest.mark.parametrize("kind", [bytearray, lambda data: memoryview(bytearray(data))])
     def test_writes_into_a_buffer_that_is_used_again(self, kind):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import shutil
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -161,3 +165,37 @@ def locked(session: imgpkg.Session) -> tuple[imgpkg.DocumentFile, ...]:
     print(places, skipped)
     written: imgpkg.RewriteResult = imgpkg.rewrite_images([file], result.lock, paths=["spec.image"])
     return written.files
+
+
+def files_of_the_standard_library(session: imgpkg.Session, blob: imgpkg.Descriptor) -> list[str]:
+    repository = imgpkg.Repository.parse("host/a/b")
+    with session.client.blob(repository, blob) as stream, open("layer.tar", "wb") as file:
+        shutil.copyfileobj(stream, file)
+    with session.client.blob(repository, blob) as stream, io.BufferedReader(stream) as buffered:
+        print(buffered.peek(2), buffered.readline())
+    with session.client.blob(repository, blob) as stream, io.TextIOWrapper(stream) as text:
+        print(text.readlines())
+    with session.client.blob(repository, blob) as stream, tarfile.open(fileobj=stream, mode="r|*") as tar:
+        return [member.name for member in tar]
+
+
+def configured(session: imgpkg.Session) -> list[str]:
+    image: imgpkg.Image = imgpkg.read_image("host/a/b", session=session, platform="linux/arm64")
+    config: imgpkg.ImageConfig = image.config
+    platform: imgpkg.Platform | None = config.platform
+    check: imgpkg.Healthcheck | None = config.healthcheck
+    print(platform, check and check.interval, config.env["PATH"], config.created and config.created.year)
+    steps: tuple[imgpkg.HistoryEntry, ...] = config.history
+    return [step.created_by for step in steps if not step.empty_layer]
+
+
+def files_of_an_image(session: imgpkg.Session, image: imgpkg.Image) -> bytes:
+    with imgpkg.open_files(image, session=session) as files:
+        found: imgpkg.ImageFile = files.find("etc/os-release")
+        every: list[str] = [file.path for file in files if file.kind is imgpkg.FileKind.FILE]
+        content: imgpkg.Readable = files.open(found)
+        print(every, content.read(), files.read(Path("etc/hosts"), max_size=1 << 20), files.image.config)
+    with contextlib.closing(imgpkg.iter_files("host/a/b", session=session, layout="layout")) as walk:
+        for file, stream in walk:
+            print(file.size, stream.read1())
+    return imgpkg.read_file("host/a/b", "etc/os-release", session=session, platform=imgpkg.Platform("a", "b"))
