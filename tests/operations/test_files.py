@@ -220,9 +220,9 @@ def test_an_image_of_another_program_has_the_files_that_it_put_there(docker_regi
     """skopeo writes zstd layers and a configuration of its own from a layout that it converts."""
     image, _ = put_layers(session, f"{docker_registry.address}/files/source", [BASE, MIDDLE, TOP])
     target = f"{docker_registry.address}/files/zstd:v1"
+    words = "skopeo copy --src-tls-verify=false --dest-tls-verify=false --dest-compress"
     subprocess.run(
-        ["skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false", "--dest-compress-format=zstd"]
-        + ["--dest-compress", f"docker://{image}", f"docker://{target}"],
+        [*words.split(), "--dest-compress-format=zstd", f"docker://{image}", f"docker://{target}"],
         check=True,
         capture_output=True,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},

@@ -93,14 +93,14 @@ class TestAnImage:
         assert imgpkg.read_image(str(reference), session=session, platform="a/b").reference == reference
 
     def test_that_is_not_there_is_an_error(self, where, session):
-        with pytest.raises(NotFound, match="^Fetching image: GET"):
+        with pytest.raises(NotFound, match=r"^Fetching image: GET"):
             imgpkg.read_image(f"{where}:nosuch", session=session)
 
     def test_is_no_manifest_of_another_type(self, where, session):
         repository = Repository.parse(where)
         document = {"mediaType": media.OCI_ARTIFACT, "blobs": []}
         place = put_manifest(session, repository, document, "artifact")
-        with pytest.raises(UsageError, match="is not an image: it is of type application/vnd.oci.artifact"):
+        with pytest.raises(UsageError, match=r"is not an image: it is of type application/vnd.oci.artifact"):
             imgpkg.read_image(str(place), session=session)
 
 
@@ -121,7 +121,7 @@ class TestOneOfAnIndex:
         assert (chosen.reference, chosen.config.cmd) == (images[found], (found,))
 
     def test_that_is_not_there_is_an_error_with_those_that_are(self, index, where, session):
-        with pytest.raises(UsageError, match="is not there for linux/riscv64$") as caught:
+        with pytest.raises(UsageError, match=r"is not there for linux/riscv64$") as caught:
             imgpkg.read_image(f"{where}:v1", session=session, platform="linux/riscv64")
         assert caught.value.hints == (f"It is there for {', '.join(PLATFORMS)}.",)
 
