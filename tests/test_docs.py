@@ -271,6 +271,8 @@ def test_the_commands_of_the_page_of_placement_run(places, session, tmp_path):
 
 def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeypatch):
     make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
+    files = {"etc/os-release": b"ID=example\n", "etc/hostname": b"base\n", "etc/app.conf": b"a = b\n"}
+    make_image(session, places(f"{OUTSIDE}/team/base"), [files], tag="v1")
     for name in ("config", "bundle"):
         (tmp_path / name / ".imgpkg").mkdir(parents=True)
         lock = tmp_path / name / ".imgpkg/images.yml"

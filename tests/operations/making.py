@@ -41,9 +41,9 @@ def put_manifest(session, repository, document, tag=""):
 
 
 def make_image(session, where, contents=("one", "two"), *, tag="", layer_type=media.DOCKER_LAYER, **more):
-    """Put an image with one layer per text in `contents`; return its digest reference."""
+    """Put an image with one layer per text, or {name: bytes}, in `contents`; return its digest reference."""
     repository = Repository.parse(where)
-    layers = [layer_of({"file": text.encode()}) for text in contents]
+    layers = [layer_of(each if isinstance(each, dict) else {"file": each.encode()}) for each in contents]
     diff_ids = [f"sha256:{hashlib.sha256(gzip.decompress(layer)).hexdigest()}" for layer in layers]
     config = json.dumps({"rootfs": {"type": "layers", "diff_ids": diff_ids}, "config": {}}).encode()
     document = {

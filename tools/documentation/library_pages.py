@@ -41,6 +41,12 @@ PAGES = (
         ("operations.push", "operations.pull", "operations.bundle_pull"),
     ),
     Page(
+        "images",
+        "Images and their files",
+        "Configurations of images, one image of an index, and the files in its layers.",
+        ("bundle.image", "content", "oci.config", "operations.files", "operations.images"),
+    ),
+    Page(
         "copy",
         "Copy",
         "Images and bundles from anywhere to anywhere, with all that they name.",

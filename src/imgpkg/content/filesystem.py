@@ -25,7 +25,7 @@ from imgpkg.oci.descriptor import Digest  # noqa: TC001 - a program may look it 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from imgpkg.content.layer_files import LayerIndex, Member
+    from imgpkg.content.layer_files import LayerIndex, LayerMember
     from imgpkg.oci.descriptor import Descriptor, Readable
 
 # As Linux counts them for one path (path_resolution(7)), and its PATH_MAX.
@@ -74,12 +74,12 @@ class ImageFile:
     target: str = ""
 
 
-class _Place(NamedTuple):
+class _Spot(NamedTuple):
     """Where something is: `number` counts layers from the top; a directory without an entry has no member."""
 
     number: int
     path: bytes
-    member: Member | None
+    member: LayerMember | None
     # What is left of a path behind a symbolic link on its way.
     rest: bytes = b""
 
@@ -125,7 +125,7 @@ class Filesystem:
             index = self.index(number)
             for path, member in index.members.items():
                 if not above.hides(path, member):
-                    yield self._described(_Place(number, path, member))
+                    yield self._described(_Spot(number, path, member))
             above.add(index)
             if is_last:
                 self._opened[number].close()
@@ -149,7 +149,7 @@ class Filesystem:
             self._opened[number] = self._fetch(self._layers[number], self._allowance)
         return self._opened[number]
 
-    def _described(self, place: _Place) -> ImageFile:
+    def _described(self, place: _Spot) -> ImageFile:
         member, layer = place.member, self._layers[place.number].digest
         if member is None:
             return ImageFile(_text(place.path), FileKind.DIRECTORY, layer)
@@ -168,7 +168,7 @@ class Filesystem:
             target=_text(clean_path(entry.link) if entry.kind == HARD_LINK else entry.link),
         )
 
-    def _size_of_original(self, place: _Place) -> int:
+    def _size_of_original(self, place: _Spot) -> int:
         try:
             member = _Resolution(self, _text(place.path)).original(place).member
         except NotInImage:
@@ -185,11 +185,11 @@ class _Resolution:
         self._shown = path
         self._links = 0
 
-    def place(self, *, follow: bool = True) -> _Place:
+    def place(self, *, follow: bool = True) -> _Spot:
         """Return what is at the path; raise NotInImage."""
         return self._find(self._shown.encode("utf-8", "surrogateescape"), follow=follow)
 
-    def _find(self, path: bytes, *, follow: bool) -> _Place:
+    def _find(self, path: bytes, *, follow: bool) -> _Spot:
         at = self._joined([], path)
         while True:
             place = self._lookup(at)
@@ -200,7 +200,7 @@ class _Resolution:
                 return place
             at = self._followed(place, link)
 
-    def original(self, place: _Place) -> _Place:
+    def original(self, place: _Spot) -> _Spot:
         """Return the file of which a hard link is another name; raise NotInImage.
 
         It is that of the layer of the link, or of those below it: a layer above may have replaced the other
@@ -214,28 +214,28 @@ class _Resolution:
             place = found
         return place
 
-    def _lookup(self, path: bytes, start: int = 0) -> _Place | None:
+    def _lookup(self, path: bytes, start: int = 0) -> _Spot | None:
         """Return what the topmost layer that decides has at `path`, or a symbolic link on the way there."""
         if not path and self._files.count:
-            return _Place(0, path, None)
+            return _Spot(0, path, None)
         above, solid = tuple(ancestors(path)), set[bytes]()
         for number in range(start, self._files.count):
             index = self._files.index(number)
             if path in index.members or path in index.folders:
-                return _Place(number, path, index.members.get(path))
+                return _Spot(number, path, index.members.get(path))
             for folder in above:
                 member = index.members.get(folder)
                 if member is None or folder in solid:
                     continue
                 if not member.is_folder:
                     is_link = member.entry.kind == SYMBOLIC_LINK
-                    return _Place(number, folder, member, path[len(folder) :]) if is_link else None
+                    return _Spot(number, folder, member, path[len(folder) :]) if is_link else None
                 solid.add(folder)
             if index.hides(path):
                 return None
         return None
 
-    def _followed(self, place: _Place, link: Member) -> bytes:
+    def _followed(self, place: _Spot, link: LayerMember) -> bytes:
         """Return the path to which a symbolic link leads, with what is left of the path behind it."""
         self._count()
         target = link.entry.link + place.rest
@@ -282,7 +282,7 @@ class _Shadow:
         self._named: set[bytes] = set()
         self._opaque: set[bytes] = set()
 
-    def hides(self, path: bytes, member: Member) -> bool:
+    def hides(self, path: bytes, member: LayerMember) -> bool:
         """Return whether nothing is seen of an entry of the next layer."""
         if path in self._taken or path in self._folders or b"" in self._opaque:
             return True

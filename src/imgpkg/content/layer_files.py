@@ -46,7 +46,7 @@ _MOST_NAMES, _OF_A_NAME = 512 << 20, 400
 _LARGEST_KEPT = 8 << 20
 
 
-class Member(NamedTuple):
+class LayerMember(NamedTuple):
     """An entry of a layer; its content is at `offset` of the uncompressed tar file."""
 
     entry: TarEntry
@@ -90,7 +90,7 @@ class LayerIndex:
 
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
-        self.members: dict[bytes, Member] = {}
+        self.members: dict[bytes, LayerMember] = {}
         self.folders: set[bytes] = set()
         self.hidden: set[bytes] = set()
         self.opaque: set[bytes] = set()
@@ -107,7 +107,7 @@ class LayerIndex:
         elif path:
             # Of several entries of one name the last one counts, and it is where that one is.
             self.members.pop(path, None)
-            self.members[path] = Member(entry, offset)
+            self.members[path] = LayerMember(entry, offset)
             self._add_folders(path)
 
     def finish(self) -> None:
@@ -169,7 +169,7 @@ class LayerFiles:
             self.close()
             raise
 
-    def open(self, member: Member, *, is_shared: bool = False) -> Readable:
+    def open(self, member: LayerMember, *, is_shared: bool = False) -> Readable:
         """Open the content of a file, which has several names if it `is_shared`; raise UnpackError.
 
         Files are read fastest in the order in which the layer has them.
@@ -187,7 +187,7 @@ class LayerFiles:
         if file is not None:
             file.close()
 
-    def _content(self, member: Member) -> bytes:
+    def _content(self, member: LayerMember) -> bytes:
         # The names of one file are mostly beside each other, and the content is before all of them.
         if self._kept[0] != member.offset:
             with self.open(member) as content:

@@ -202,8 +202,9 @@ def _healthcheck(document: dict[str, Any]) -> Healthcheck:
 
 def _number(document: dict[str, Any], name: str) -> int:
     found = document.get(name)
-    is_one = isinstance(found, int) and not isinstance(found, bool) and abs(found) < _LARGEST
-    return found if is_one and isinstance(found, int) else 0
+    if isinstance(found, int) and not isinstance(found, bool) and abs(found) < _LARGEST:
+        return found
+    return 0
 
 
 def _history(items: Any) -> tuple[HistoryEntry, ...]:

@@ -60,7 +60,7 @@ def choose_image(images: ImageReader, found: Image, platform: imgpkg.Platform | 
         return found
     if not found.manifest.is_index:
         raise UsageError(f"'{found.reference}' is not an image: it is of type {found.manifest.media_type}")
-    choice = _Choice(images, found, wanted)
+    choice = _PlatformSearch(images, found, wanted)
     chosen = choice.find(found.manifest)
     if chosen is None:
         raise UsageError(
@@ -76,7 +76,7 @@ def _check_platform(found: Image, wanted: Platform | None) -> None:
         raise UsageError(f"'{found.reference}' is not there for {wanted}: it is an image for {own}")
 
 
-class _Choice:
+class _PlatformSearch:
     """The search for the image of a platform; `listed` has the platforms that were met on the way.
 
     Where none is `wanted`, an index with a single image has the one that is found.
