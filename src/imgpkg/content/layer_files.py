@@ -183,7 +183,7 @@ class LayerFiles:
     def close(self) -> None:
         """Remove the temporary file; the index stays."""
         file, self._file = self._file, None
-        self._idle = None
+        self._idle, self._kept = None, (-1, b"")
         if file is not None:
             file.close()
 
