@@ -10,7 +10,7 @@ import pytest
 from imgpkg.errors import InvalidManifest
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest
-from imgpkg.oci.manifest import Manifest, labels_of
+from imgpkg.oci.manifest import Manifest, diff_ids_of, labels_of
 
 CONFIG, LAYER, CHILD = Digest.of(b"config"), Digest.of(b"layer"), Digest.of(b"child")
 
@@ -269,8 +269,10 @@ class TestMediaTypes:
         assert media.NON_DISTRIBUTABLE < media.LAYERS
 
 
-class TestLabels:
+class TestLabelsAndDiffIds:
     def test_are_those_of_the_configuration(self):
+        data = raw({"rootfs": {"diff_ids": ["sha256:x", None]}})
+        assert diff_ids_of(data) == diff_ids_of(json.loads(data)) == ("sha256:x", "None")
         data = raw({"config": {"Labels": {"a": "b", "n": None, "i": 1}}})
         assert dict(labels_of(data)) == dict(labels_of(json.loads(data))) == {"a": "b", "n": "", "i": "1"}
 
@@ -284,9 +286,10 @@ class TestLabels:
             b'{"config": "x"}',
             b'{"config": {}}',
             b'{"config": {"Labels": ["a"]}}',
-            b'{"config": {"Labels": null}}',
+            b'{"config": {"Labels": null}, "rootfs": {"diff_ids": null}}',
+            b'{"rootfs": []}',
         ],
     )
     def test_of_anything_else_are_none(self, data):
         """An artifact may have a configuration of its own form: it is not a bundle."""
-        assert dict(labels_of(data)) == {}
+        assert (dict(labels_of(data)), diff_ids_of(data)) == ({}, ())

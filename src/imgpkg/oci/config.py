@@ -9,7 +9,7 @@ from typing import Any
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import InvalidManifest
 from imgpkg.expression import expression
-from imgpkg.oci.manifest import json_object, labels_of
+from imgpkg.oci.manifest import diff_ids_of, json_object, labels_of
 from imgpkg.oci.platform import Platform
 from imgpkg.values import FrozenDict
 
@@ -96,11 +96,12 @@ class ImageConfig:
             document = json_object(raw)
         except InvalidManifest:
             return cls()
-        config = _section(document, "config")
+        found = document.get("config")
+        config = found if isinstance(found, dict) else {}
         healthcheck = config.get("Healthcheck")
         return cls(
             labels=labels_of(document),
-            diff_ids=_diff_ids(_section(document, "rootfs").get("diff_ids")),
+            diff_ids=diff_ids_of(document),
             os=_text(document, "os"),
             architecture=_text(document, "architecture"),
             variant=_text(document, "variant"),
@@ -135,11 +136,6 @@ class ImageConfig:
         return (*self.entrypoint, *self.cmd)
 
 
-def _section(document: dict[str, Any], name: str) -> dict[str, Any]:
-    found = document.get(name)
-    return found if isinstance(found, dict) else {}
-
-
 def _text(document: dict[str, Any], name: str) -> str:
     """Return a text; a number, which some tools write for a user, as one."""
     found = document.get(name)
@@ -151,11 +147,6 @@ def _text(document: dict[str, Any], name: str) -> str:
 def _texts(document: dict[str, Any], name: str) -> tuple[str, ...]:
     found = document.get(name)
     return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
-
-
-def _diff_ids(items: Any) -> tuple[str, ...]:
-    # All of them, whatever they are: their places are those of the layers.
-    return tuple(map(str, items)) if isinstance(items, list) else ()
 
 
 def _words(document: dict[str, Any], name: str) -> tuple[str, ...]:

@@ -120,13 +120,24 @@ def labels_of(config: dict[str, Any] | bytes) -> Mapping[str, str]:
 
     A document of another form has none: artifacts such as Helm charts have a configuration of their own.
     """
+    labels = _section(config, "config").get("Labels")
+    return strings_of(labels) if isinstance(labels, dict) else EMPTY
+
+
+def diff_ids_of(config: dict[str, Any] | bytes) -> tuple[str, ...]:
+    """Return the digests of the uncompressed layers in an image configuration, as `labels_of`."""
+    diff_ids = _section(config, "rootfs").get("diff_ids")
+    # All of them, whatever they are: their places are those of the layers.
+    return tuple(map(str, diff_ids)) if isinstance(diff_ids, list) else ()
+
+
+def _section(config: dict[str, Any] | bytes, name: str) -> dict[str, Any]:
     try:
         document = json_object(config) if isinstance(config, bytes) else config
     except InvalidManifest:
-        return EMPTY
-    inner = document.get("config")
-    labels = inner.get("Labels") if isinstance(inner, dict) else None
-    return strings_of(labels) if isinstance(labels, dict) else EMPTY
+        return {}
+    found = document.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def json_object(raw: bytes) -> dict[str, Any]:

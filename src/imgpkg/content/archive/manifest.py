@@ -169,7 +169,7 @@ def _image_object(image: ArchiveImage) -> dict[str, Any]:
 
 
 def _layer_objects(image: ArchiveImage) -> list[dict[str, Any]]:
-    diff_ids = ImageConfig.parse(image.config_raw).diff_ids
+    diff_ids = diff_ids_of(image.config_raw)
     return [
         {
             "MediaType": layer.media_type,
