@@ -11,9 +11,8 @@ from imgpkg.content.image import encode_json
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
-from imgpkg.oci.config import ImageConfig
 from imgpkg.oci.descriptor import EMPTY, Digest, verify
-from imgpkg.oci.manifest import Manifest
+from imgpkg.oci.manifest import Manifest, diff_ids_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
