@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import shutil
 
 import pytest
 from tests.registry.scripted import Bench, Said, Source, TokenRegistry, Wire, www
@@ -124,6 +126,26 @@ class TestReading:
         made = bench(Said(200, DATA, SIZED))
         with made.client.blob(A, BLOB) as stream:
             stream.read(10)
+        made.transport.assert_all_closed()
+
+    def test_gives_the_connection_back_once_when_the_stream_is_closed(self):
+        made = bench(Said(200, DATA, SIZED))
+        with made.client.blob(A, BLOB) as stream, stream as file:
+            assert file.read(9) == DATA[:9]
+            file.close()
+            made.transport.assert_all_closed()
+        assert stream.closed
+        with pytest.raises(ValueError, match="closed"):
+            stream.read()
+        # A count below zero would let more readers in than there are connections.
+        assert not any(made.client._blobs._readers._counts.values())
+
+    def test_is_a_file_of_the_standard_library(self):
+        made = bench(Said(200, DATA, SIZED))
+        copied = io.BytesIO()
+        with made.client.blob(A, BLOB) as stream, io.BufferedReader(stream) as buffered:
+            shutil.copyfileobj(buffered, copied)
+        assert copied.getvalue() == DATA
         made.transport.assert_all_closed()
 
     def test_uses_data_in_the_descriptor(self):
