@@ -215,17 +215,66 @@ def test_a_file_is_read_from_a_registry_of_others_with_a_login(docker_registry_t
         assert archive.extractfile("usr/bin/same").read() == bytes(range(256)) * 10_000
 
 
+BUILD = r"""
+set -e
+one=$(buildah from scratch)
+folder=$(buildah mount $one)
+mkdir -p $folder/etc $folder/usr/lib $folder/dir/sub
+echo old >$folder/usr/lib/os-release
+ln -s ../usr/lib/os-release $folder/etc/os-release
+ln $folder/usr/lib/os-release $folder/usr/lib/hard
+ln -s usr/lib $folder/lib
+echo x | tee $folder/dir/sub/x >$folder/etc/gone
+buildah config --env A=b --cmd /bin/sh --entrypoint '["/e", "f"]' --port 80/tcp --history-comment base $one
+buildah commit -q $one base
+two=$(buildah from base)
+folder=$(buildah mount $two)
+rm -r $folder/etc/gone $folder/dir
+mkdir $folder/dir
+echo y >$folder/dir/y
+echo new >$folder/usr/lib/new
+buildah commit -q $two built
+buildah push -q --tls-verify=false built docker://$1
+buildah rm --all
+"""
+
+
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("buildah") is None or os.getuid() != 0, reason="needs buildah, as root")
 def test_an_image_of_another_program_has_the_files_that_it_put_there(docker_registry, session, tmp_path):
-    """skopeo writes zstd layers and a configuration of its own from a layout that it converts."""
-    image, _ = put_layers(session, f"{docker_registry.address}/files/source", [BASE, MIDDLE, TOP])
-    target = f"{docker_registry.address}/files/zstd:v1"
-    words = "skopeo copy --src-tls-verify=false --dest-tls-verify=false --dest-compress"
+    """buildah makes the layers of two containers: with whiteouts, links and a configuration of its own."""
+    image = f"{docker_registry.address}/files/built:v1"
+    storage = {name: str(tmp_path / name) for name in ("root", "runroot", "home")}
+    settings = (
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{storage["root"]}"\nrunroot = "{storage["runroot"]}"\n'
+    )
+    (tmp_path / "storage.conf").write_text(settings)
     subprocess.run(
-        [*words.split(), "--dest-compress-format=zstd", f"docker://{image}", f"docker://{target}"],
+        ["sh", "-c", BUILD, "sh", image],
         check=True,
         capture_output=True,
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "CONTAINERS_STORAGE_CONF": str(tmp_path / "storage.conf"),
+        },
     )
-    assert imgpkg.read_file(target, "app/release", session=session) == RELEASE
-    assert imgpkg.read_image(target, session=session).config.working_dir == "/app"
+    found = imgpkg.read_image(image, session=session)
+    assert (dict(found.config.env), found.config.command) == ({"A": "b"}, ("/e", "f", "/bin/sh"))
+    assert (found.config.exposed_ports, found.config.history[0].comment) == (("80/tcp",), "base")
+    with imgpkg.open_files(found, session=session) as files:
+        assert {file.path for file in files if file.kind is not imgpkg.FileKind.DIRECTORY} == {
+            "dir/y",
+            "etc/os-release",
+            "lib",
+            "usr/lib/hard",
+            "usr/lib/new",
+            "usr/lib/os-release",
+        }
+        texts = [
+            files.read(path) for path in ("etc/os-release", "usr/lib/hard", "lib/new", "/lib/../lib/hard")
+        ]
+        assert texts == [b"old\n", b"old\n", b"new\n", b"old\n"]
+        for path in ("etc/gone", "dir/sub/x"):
+            with pytest.raises(NotInImage):
+                files.find(path)
