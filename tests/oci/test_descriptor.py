@@ -95,6 +95,7 @@ class TestABinaryFile:
         shutil.copyfileobj(blob(data), copied)
         assert copied.getvalue() == io.BufferedReader(blob(data, 1, 2)).read() == data
         assert isinstance(blob(data), io.BufferedIOBase)
+        assert io.BufferedReader(blob(data)).name == str(Digest.of(data))
         assert [*io.TextIOWrapper(blob("ä\nb".encode(), 1), encoding="utf-8")] == ["ä\n", "b"]
         assert [*blob(b"one\ntwo", 2)] == [b"one\n", b"two"]
 
@@ -145,7 +146,8 @@ class TestABinaryFile:
             with pytest.raises(ValueError, match="closed"):
                 read()
 
-    def test_of_no_content_of_its_own_cannot_be_read(self):
+    def test_of_no_content_of_its_own_has_no_name_and_cannot_be_read(self):
+        assert Readable().name == ""
         with pytest.raises(NotImplementedError):
             Readable().read()
 

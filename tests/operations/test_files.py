@@ -165,6 +165,7 @@ class TestManyFiles:
             assert fetched() == [1, 0]
             with files.open("etc/hosts") as hosts, files.open(found["usr/bin/same"]) as same:
                 assert [hosts.readline(), len(same.read())] == [b"127.0.0.1 localhost\n", 2_560_000]
+                assert [hosts.name, same.name] == ["etc/hosts", "usr/bin/big"]
             assert files.read(found["usr/bin/big"]) == bytes(range(256)) * 10_000
         assert fetched() == []
         with pytest.raises(ValueError, match="closed"):
@@ -173,7 +174,8 @@ class TestManyFiles:
     def test_come_with_their_contents_in_the_order_of_the_layers(self, image, session, fetched):
         walk = imgpkg.iter_files(image[0], session=session)
         first, content = next(walk)
-        assert (first.path, str(first.layer), content.read()) == (
+        assert (first.path, content.name, str(first.layer), content.read()) == (
+            "app/main.py",
             "app/main.py",
             image[1][2],
             b"print('hello')\n",
@@ -244,10 +246,8 @@ buildah rm --all
 def test_an_image_of_another_program_has_the_files_that_it_put_there(docker_registry, session, tmp_path):
     """buildah makes the layers of two containers: with whiteouts, links and a configuration of its own."""
     image = f"{docker_registry.address}/files/built:v1"
-    storage = {name: str(tmp_path / name) for name in ("root", "runroot", "home")}
-    settings = (
-        f'[storage]\ndriver = "vfs"\ngraphroot = "{storage["root"]}"\nrunroot = "{storage["runroot"]}"\n'
-    )
+    places = f'graphroot = "{tmp_path}/root"\nrunroot = "{tmp_path}/run"\n'
+    settings = f'[storage]\ndriver = "vfs"\n{places}'
     (tmp_path / "storage.conf").write_text(settings)
     subprocess.run(
         ["sh", "-c", BUILD, "sh", image],
@@ -271,9 +271,8 @@ def test_an_image_of_another_program_has_the_files_that_it_put_there(docker_regi
             "usr/lib/new",
             "usr/lib/os-release",
         }
-        texts = [
-            files.read(path) for path in ("etc/os-release", "usr/lib/hard", "lib/new", "/lib/../lib/hard")
-        ]
+        paths = ("etc/os-release", "usr/lib/hard", "lib/new", "/lib/../lib/hard")
+        texts = [files.read(path) for path in paths]
         assert texts == [b"old\n", b"old\n", b"new\n", b"old\n"]
         for path in ("etc/gone", "dir/sub/x"):
             with pytest.raises(NotInImage):

@@ -177,8 +177,8 @@ class LayerFiles:
         if member.entry.kind == SPARSE:
             raise UnpackError(f"'{_shown(member.entry.name)}' is a sparse file, which is not supported")
         if is_shared and member.entry.size <= _LARGEST_KEPT:
-            return MemberContent(Pieces(BytesIO(self._content(member))), member.entry.size)
-        return MemberContent(self._at(member.offset), member.entry.size, self)
+            return MemberContent(member, Pieces(BytesIO(self._content(member))))
+        return MemberContent(member, self._at(member.offset), self)
 
     def close(self) -> None:
         """Remove the temporary file; the index stays."""
@@ -222,13 +222,19 @@ class LayerFiles:
 
 
 class MemberContent(Readable):
-    """The content of a member: the next `size` bytes of `pieces`, which go back to their `layer`."""
+    """The content of a member, which is next in `pieces`; these go back to their `layer`."""
 
-    def __init__(self, pieces: Pieces, size: int, layer: LayerFiles | None = None) -> None:
+    def __init__(self, member: LayerMember, pieces: Pieces, layer: LayerFiles | None = None) -> None:
         self._layer = layer
+        self._name = clean_path(member.entry.name)
         self._pieces = pieces
-        self._parts = pieces.content(size)
+        self._parts = pieces.content(member.entry.size)
         self._rest = memoryview(b"")
+
+    @property
+    def name(self) -> str:
+        """The path in the image."""
+        return self._name.decode("utf-8", "surrogateescape")
 
     def close(self) -> None:
         """Close the content; nothing can be read any more."""

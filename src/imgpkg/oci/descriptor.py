@@ -179,6 +179,11 @@ class Readable(io.BufferedIOBase):
     and `write` raise `io.UnsupportedOperation`, and a closed one raises ValueError. Sizes are in bytes.
     """
 
+    @property
+    def name(self) -> str:
+        """What is read: the digest of a blob, the path of a file."""
+        return ""
+
     def readable(self) -> bool:
         """Return True."""
         return True
@@ -257,6 +262,11 @@ class VerifiedReader(Readable):
         # There are no bytes of the stream in memory: its position is that of this one.
         self.file_position = file_position_of(stream)
         self.count = 0
+
+    @property
+    def name(self) -> str:
+        """The digest."""
+        return str(self._digest)
 
     def close(self) -> None:
         """Release what the bytes come from; nothing can be read any more."""

@@ -145,16 +145,22 @@ def iter_files(
     ):
         for file in files.walk(is_last=True):
             is_file = file.kind is FileKind.FILE
-            with LateContent(partial(files.open, file.path) if is_file else BytesIO) as content:
+            with LateContent(file.path, partial(files.open, file.path) if is_file else BytesIO) as content:
                 yield file, content
 
 
 class LateContent(Readable):
     """The content of a file that is opened when it is read for the first time."""
 
-    def __init__(self, open_: Callable[[], Readable | BytesIO]) -> None:
-        self._open = open_
+    def __init__(self, path: str, open_: Callable[[], Readable | BytesIO]) -> None:
         self._opened: Readable | BytesIO | None = None
+        self._path = path
+        self._open = open_
+
+    @property
+    def name(self) -> str:
+        """The path in the image."""
+        return self._path
 
     def close(self) -> None:
         """Close the content; nothing can be read any more."""
