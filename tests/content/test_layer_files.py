@@ -7,6 +7,7 @@ import io
 import os
 import tarfile
 import tempfile
+import tracemalloc
 
 import pytest
 from tests.content.tars import file, folder, layer, link, tar
@@ -93,6 +94,19 @@ class TestTheContent:
         stream.close()
         with pytest.raises(ValueError, match="closed"):
             stream.read()
+
+    def test_is_never_held_whole(self):
+        descriptor, stream = layer(gzip.compress(tar(file("big", bytes(24 << 20)), file("last", b"x")), 1))
+        tracemalloc.start()
+        try:
+            files = LayerFiles(stream, descriptor, Allowance())
+            MADE.append(files)
+            with files.open(files.index.members[b"big"]) as content:
+                assert sum(map(len, iter(lambda: content.read(1 << 16), b""))) == 24 << 20
+            assert read(files, b"last") == b"x"
+            assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        finally:
+            tracemalloc.stop()
 
     def test_of_a_sparse_file_is_refused(self):
         files = opened(file("a", b"0", pax_headers={"GNU.sparse.major": "1"}))
