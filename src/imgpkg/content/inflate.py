@@ -72,13 +72,14 @@ class _Prefixed:
 
     def __init__(self, prefix: bytes, stream: TarStream) -> None:
         self._prefix = prefix
-        self._stream = stream
+        # What is there, at once: an error at the end of a stream comes after the bytes before it.
+        self._read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
 
     def read(self, size: int = _PIECE, /) -> bytes:
         if self._prefix:
             data, self._prefix = self._prefix[:size], self._prefix[size:]
             return data
-        return self._stream.read(size)
+        return self._read(size)
 
 
 class _Decompressed:
