@@ -261,26 +261,39 @@ class RegistryHandler(BaseHTTPRequestHandler):
             self._linger()
 
     def _send_body(self, response: ServerResponse) -> None:
-        body = response.body
-        count = response.length if response.cut_after is None else min(response.cut_after, response.length)
-        if isinstance(body, bytes):
-            self.wfile.write(body[:count])
+        end = response.length if response.cut_after is None else min(response.cut_after, response.length)
+        if response.pause_after is None:
+            self._send_section(response.section(0, end))
             return
-        for part in body:
-            self._send_part(part, min(part.count, count))
-            count -= min(part.count, count)
+        middle = min(response.pause_after, end)
+        self._send_section(response.section(0, middle))
+        self.wfile.flush()
+        self._pause(response.pause)
+        self._send_section(response.section(middle, end))
 
-    def _send_part(self, part: FilePart, count: int) -> None:
-        # Zero bytes would mean all of the file.
-        if not count:
+    def _send_section(self, section: bytes | tuple[FilePart, ...]) -> None:
+        if isinstance(section, bytes):
+            self.wfile.write(section)
+            return
+        for part in section:
+            self._send_part(part)
+
+    def _pause(self, seconds: float) -> None:
+        # A client that leaves ends the pause, and so does a server that stops: it shuts the reading side.
+        before = self.connection.gettimeout()
+        self.connection.settimeout(seconds)
+        with contextlib.suppress(TimeoutError, BlockingIOError):
+            # The method of a plain socket does for TLS too: nothing is taken from the socket.
+            socket.socket.recv(self.connection, 1, socket.MSG_PEEK)
+        self.connection.settimeout(before)
+
+    def _send_part(self, part: FilePart) -> None:
+        if part.count <= _SMALL_FILE:
+            self.wfile.write(part.read())
             return
         with open(part.path, "rb") as file:
-            if count > _SMALL_FILE:
-                self.wfile.flush()
-                self.connection.sendfile(file, part.offset, count)
-            else:
-                file.seek(part.offset)
-                self.wfile.write(file.read(count))
+            self.wfile.flush()
+            self.connection.sendfile(file, part.offset, part.count)
 
     def _linger(self) -> None:
         # Closing with unread bytes resets the connection, which can destroy the response on its way. The

@@ -7,13 +7,13 @@ RequestRefused.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from imgpkg.errors import ImgpkgError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Pairs: TypeAlias = "tuple[tuple[str, str], ...]"
 
@@ -62,29 +62,84 @@ class ServerRequest:
 
 @dataclass(frozen=True, slots=True)
 class FilePart:
-    """`count` bytes of a file, from `offset`: the kernel can send them without a copy in this process."""
+    """`count` bytes of a file, from `offset`: the kernel can send them without a copy in this process.
+
+    With `data` they are those of a few bytes in the place of the file.
+    """
 
     path: str
     offset: int
     count: int
+    data: bytes | None = field(default=None, repr=False)
+
+    def read(self) -> bytes:
+        """Return the bytes."""
+        if self.data is not None:
+            return self.data[self.offset : self.offset + self.count]
+        with open(self.path, "rb") as file:
+            file.seek(self.offset)
+            return file.read(self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerResponse:
     """One response; the handler adds Content-Length and the headers that every response has.
 
-    With `cut_after` the connection is closed after so many bytes of the body.
+    With `cut_after` the connection is closed after so many bytes of the body. With `pause_after` nothing is
+    sent for `pause` seconds after so many bytes of it.
     """
 
     status: int
     headers: Pairs = ()
     body: bytes | tuple[FilePart, ...] = b""
     cut_after: int | None = None
+    pause_after: int | None = None
+    pause: float = 0.0
 
     @property
     def length(self) -> int:
         """The size of the body in bytes."""
         return len(self.body) if isinstance(self.body, bytes) else sum(part.count for part in self.body)
+
+    def section(self, start: int, end: int) -> bytes | tuple[FilePart, ...]:
+        """Return the bytes of the body from `start` to `end`."""
+        if isinstance(self.body, bytes):
+            return self.body[start:end]
+        return tuple(cut_parts(self.body, start, end - start))
+
+    def corrupted(self) -> ServerResponse:
+        """Return this response with another last byte in its body, which keeps its length."""
+        end = self.length
+        if not end:
+            return self
+        if isinstance(self.body, bytes):
+            return replace(self, body=self.body[:-1] + _changed(self.body[-1:]))
+        (last,) = cut_parts(self.body, end - 1, 1)
+        # All before it stays in its file.
+        byte = FilePart("", 0, 1, _changed(last.read()))
+        return replace(self, body=(*cut_parts(self.body, 0, end - 1), byte))
+
+    def with_headers(self, headers: Pairs) -> ServerResponse:
+        """Return this response with these headers in place of those of the same names."""
+        if not headers:
+            return self
+        names = {name.lower() for name, _ in headers}
+        kept = tuple(pair for pair in self.headers if pair[0].lower() not in names)
+        return replace(self, headers=(*kept, *headers))
+
+
+def cut_parts(parts: tuple[FilePart, ...], start: int, count: int) -> Iterator[FilePart]:
+    """Yield `count` bytes of these parts, from `start` on."""
+    for part in parts:
+        size = min(part.count - start, count)
+        if size > 0:
+            yield FilePart(part.path, part.offset + start, size, part.data)
+            count -= size
+        start = max(start - part.count, 0)
+
+
+def _changed(byte: bytes) -> bytes:
+    return bytes([byte[0] ^ 1])
 
 
 class RequestRefused(ImgpkgError):
@@ -119,9 +174,11 @@ def json_response(
 class Fault:
     """What goes wrong with one request; the default is nothing.
 
-    `delay` is a pause in seconds before everything else. `answer` is sent instead of the registry's response.
-    `hang_up` closes the connection without a response. `cut_request_after` closes it when so many bytes of
-    the request's body were read, `cut_response_after` when so many of the response's body were sent.
+    `delay` is a pause in seconds: before everything else or, with `delay_after`, when so many bytes of the
+    response's body were sent. `answer` is sent instead of the registry's response. `hang_up` closes the
+    connection without a response. `cut_request_after` closes it when so many bytes of the request's body were
+    read, `cut_response_after` when so many of the response's body were sent. `corrupt_response` changes one
+    byte of that body, and `headers` take the place of the response's headers with the same names.
     """
 
     delay: float = 0.0
@@ -129,6 +186,9 @@ class Fault:
     hang_up: bool = False
     cut_request_after: int | None = None
     cut_response_after: int | None = None
+    delay_after: int | None = None
+    corrupt_response: bool = False
+    headers: Pairs = ()
 
 
 NO_FAULT = Fault()
@@ -157,6 +217,13 @@ class RequestRecord:
     def authorization(self) -> str:
         """The value of the Authorization header, which is a secret; empty without one."""
         return self.headers.get("authorization", "")
+
+    @property
+    def authorization_kind(self) -> str:
+        """`basic` or `bearer`, `other` for anything else, empty without an Authorization header."""
+        scheme = self.authorization.partition(" ")[0].lower()
+        # What is neither may be a secret by itself.
+        return scheme if scheme in ("", "basic", "bearer") else "other"
 
 
 OnRequest: TypeAlias = "Callable[[RequestRecord], None]"

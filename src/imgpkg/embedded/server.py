@@ -98,6 +98,11 @@ class Server:
         with self._lock:
             return tuple(self._records)
 
+    def forget_requests(self) -> None:
+        """Empty the list of the latest requests."""
+        with self._lock:
+            self._records.clear()
+
     def wait(self) -> None:
         """Serve until SIGINT or SIGTERM (when called in the main thread) or stop(), then stop."""
         with _received_signals() as received:
@@ -129,7 +134,7 @@ class Server:
 
     def _respond(self, request: ServerRequest, body: RequestBody) -> ServerResponse:
         fault = self._faults(request) or NO_FAULT
-        if fault.delay:
+        if fault.delay and fault.delay_after is None:
             # Not a sleep: a stop must not wait for it.
             self._stopping.wait(fault.delay)
         if fault.cut_request_after is not None:
@@ -140,7 +145,7 @@ class Server:
             self._record(request, 0)
             raise
         self._record(request, response.status, error)
-        return dataclasses.replace(response, cut_after=fault.cut_response_after)
+        return _spoilt(response, fault)
 
     def _faulty(self, request: ServerRequest, fault: Fault) -> tuple[ServerResponse, str]:
         if fault.hang_up:
@@ -319,6 +324,18 @@ def serve(
         on_request=on_request,
         faults=faults,
         keep_requests=keep_requests,
+    )
+
+
+def _spoilt(response: ServerResponse, fault: Fault) -> ServerResponse:
+    """Return a response with all that is to go wrong with it."""
+    if fault.corrupt_response:
+        response = response.corrupted()
+    return dataclasses.replace(
+        response.with_headers(fault.headers),
+        cut_after=fault.cut_response_after,
+        pause_after=fault.delay_after,
+        pause=fault.delay,
     )
 
 

@@ -24,7 +24,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from imgpkg.embedded.message import FilePart
+from imgpkg.embedded.message import FilePart, cut_parts
 from imgpkg.embedded.uploads import UploadSession, UploadSessions
 from imgpkg.errors import InvalidManifest, InvalidReference, VerificationError, local_io
 from imgpkg.oci.descriptor import Digest
@@ -95,16 +95,7 @@ class StoredContent:
         """Return `count` bytes from `start` on, as the body of a response."""
         if self.data is not None:
             return self.data[start : start + count]
-        return tuple(_cut(self.parts or (FilePart(self.path, 0, self.size),), start, count))
-
-
-def _cut(parts: tuple[FilePart, ...], start: int, count: int) -> Iterator[FilePart]:
-    for part in parts:
-        size = min(part.count - start, count)
-        if size > 0:
-            yield FilePart(part.path, part.offset + start, size)
-            count -= size
-        start = max(start - part.count, 0)
+        return tuple(cut_parts(self.parts or (FilePart(self.path, 0, self.size),), start, count))
 
 
 class Contents(Protocol):
