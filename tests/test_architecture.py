@@ -84,6 +84,7 @@ MAY_IMPORT = {
     "drawing": {"operations", "oci", "errors"},
     "embedded": {"oci", "errors", "version"},
     "adaptors": {"session", "registry", "auth", "transport", "errors"},
+    "testing": {"session", "settings", "embedded", "oci", "errors"},
 }
 # What every room may use.
 EVERYWHERE = {"dataclass", "expression"}
@@ -95,11 +96,12 @@ ONE_HOME = {
     "google": "auth/cloud",
     "botocore": "auth/cloud",
     "azure": "auth/cloud",
-    "cryptography": "trust",
+    "cryptography": "trust testing",
     "sigstore": "trust",
     "requests": "adaptors",
     "httpx": "adaptors",
     "anyio": "adaptors",
+    "pytest": "testing",
 }
 # Documents that are not in the repository and not public.
 OUTSIDE = {"auth-spec", "imgpkg-spec"}
@@ -162,6 +164,7 @@ LATE = {
     "imgpkg.registry.signing": "programs that sign requests of other HTTP clients",
     "imgpkg.session": "commands without a registry",
     "imgpkg.settings": "commands without a registry",
+    "imgpkg.testing": "a run of pytest may use no registry, and a registry no TLS",
     "imgpkg.trust": "only signatures of identities",
     "imgpkg.transport": "HTTP is loaded with the first request, the tracer for `--debug`",
     "imgpkg.version": "only `version`",

@@ -10,7 +10,7 @@ import pytest
 from tools.documentation.code_links import Reference, with_links
 from tools.documentation.library_pages import names, pages, titles
 
-import imgpkg
+import imgpkg.testing
 
 PROJECT = Path(__file__).parent.parent.parent
 REFERENCE = Reference((PROJECT / "docs/variables.md").read_text())
@@ -40,9 +40,15 @@ def test_every_exception_is_on_the_page_of_errors():
 def test_a_page_has_an_entry_for_each_of_its_names():
     for place, text in pages().items():
         entries = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
-        assert place.endswith("adaptors.md") or entries == list(names()[place])
+        assert place.endswith(("adaptors.md", "testing.md")) or entries == list(names()[place])
     assert list(titles()) == list(pages())
     assert all(titles().values())
+
+
+def test_the_registry_for_tests_has_an_entry_for_each_of_its_names():
+    entries = re.findall(r"^::: imgpkg.testing.(\S+)$", pages()[f"{LIBRARY}/testing.md"], re.MULTILINE)
+    assert {entry.partition(".")[0] for entry in entries} == set(imgpkg.testing.__all__)
+    assert {"serve", "RegistryServer", "faults.stalled"} <= set(entries)
 
 
 def test_enumerations_have_their_members():

@@ -31,7 +31,7 @@ MODULES = sorted(
     if "import re\n" in path.read_text() or "import expression\n" in path.read_text()
 )
 # Where all others are compiled, and those of users.
-COMPILES = {"imgpkg.expression"}
+COMPILES = {"imgpkg.expression", "imgpkg.testing.faults"}
 PUMPS = 12
 OUTSIDER = "\x01"
 # What was in the package once, or nearly, and is slow.

@@ -15,6 +15,20 @@ import requests
 import imgpkg
 import imgpkg.adaptors.httpx
 import imgpkg.adaptors.requests
+from imgpkg.testing import (
+    Account,
+    Fault,
+    Features,
+    ReceivedRequest,
+    RegistryServer,
+    SampleImage,
+    ServeRegistry,
+    ServerRequest,
+    faults,
+    make_image,
+    make_index,
+    serve,
+)
 
 
 def push_and_pull(session: imgpkg.Session) -> imgpkg.Reference:
@@ -199,3 +213,24 @@ def files_of_an_image(session: imgpkg.Session, image: imgpkg.Image) -> bytes:
         for file, stream in walk:
             print(file.size, stream.read1())
     return imgpkg.read_file("host/a/b", "etc/os-release", session=session, platform=imgpkg.Platform("a", "b"))
+
+
+def fixtures(registry: RegistryServer, serve_registry: ServeRegistry) -> tuple[ReceivedRequest, ...]:
+    image: SampleImage = make_image({"a": b"b"}, b"layer", labels={"k": "v"}, annotations={"k": "v"})
+    reference: str = registry.add("team/app:v1", make_index(image, make_image(platform="linux/arm64/v8")))
+    registry.fail(faults.stalled(1.5, after=10), times=None, method="GET", path="/blobs/")
+    with serve_registry(login=("u", "p"), features=Features(delete=False)) as other:
+        with other.session(retry_count=1) as session, serve(tls=True, accounts=[Account("u", "p")]):
+            imgpkg.resolve(reference, session=session)
+        left: bytes | None = other.manifest("a/b:v1")
+        print(left, other.variables, other.settings().retry_count, other.ca_file)
+    return registry.requests
+
+
+def choosing(request: ServerRequest) -> Fault | None:
+    return faults.too_many_requests(0.5) if "x-test" in request.headers else None
+
+
+def chosen() -> RegistryServer:
+    serve(tsl=True)  # type: ignore[call-arg]
+    return serve(faults=faults.any_of(choosing, faults.first(2, Fault(hang_up=True))))

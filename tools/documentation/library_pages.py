@@ -5,9 +5,13 @@ from __future__ import annotations
 import inspect
 from enum import Enum
 from importlib import import_module
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import imgpkg
+from imgpkg import testing
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 FOLDER = "reference/library"
 
@@ -88,7 +92,7 @@ PAGES = (
     Page("events", "Events", "What a long operation reports while it runs.", ("events", "transport")),
 )
 _BESIDE_ERRORS = ("Diagnostic", "Refusal", "RefusalKind", "printable")
-ADAPTORS, ERRORS = f"{FOLDER}/adaptors.md", f"{FOLDER}/errors.md"
+ADAPTORS, ERRORS, TESTING = (f"{FOLDER}/{name}.md" for name in ("adaptors", "errors", "testing"))
 
 
 def names() -> dict[str, tuple[str, ...]]:
@@ -125,7 +129,31 @@ def pages() -> dict[str, str]:
         "(../../library.md#other-http-clients).",
         ("imgpkg.adaptors.requests.RegistryAuth", "imgpkg.adaptors.httpx.RegistryAuth"),
     )
+    made[TESTING] = _page(
+        "Tests of other programs",
+        "A registry for tests, what can go wrong with it, and small images. See [the page about tests]"
+        "(../../testing.md).",
+        _testing_names(),
+    )
     return made
+
+
+def _testing_names() -> tuple[str, ...]:
+    """Return the public names of `imgpkg.testing`, and those of its modules."""
+    found: list[str] = []
+    for name in testing.__all__:
+        value = getattr(testing, name)
+        own = _functions(value) if inspect.ismodule(value) else [""]
+        found += [f"imgpkg.testing.{name}{each}" for each in own]
+    return tuple(found)
+
+
+def _functions(module: ModuleType) -> list[str]:
+    return [
+        f".{name}"
+        for name, value in vars(module).items()
+        if inspect.isfunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
+    ]
 
 
 def _is_error(name: str) -> bool:
