@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-from imgpkg.content.image import build_image, encode_json
+from imgpkg.content.image import build_image
 from imgpkg.oci import media
 from imgpkg.oci.config import ImageConfig
 from imgpkg.oci.descriptor import Descriptor, Digest
@@ -91,34 +86,3 @@ class TestAManifest:
     def test_changes_with_each_label(self):
         digests = {build_image(LAYER, labels).manifest.digest for labels in ({}, {"a": ""}, {"a": "b"})}
         assert len(digests) == 3
-
-
-class TestJSON:
-    @pytest.mark.parametrize(
-        ("value", "encoded"),
-        [
-            ("<a href='x'>&</a>", r'"\u003ca href=' + "'x'" + r'\u003e\u0026\u003c/a\u003e"'),
-            ("\u2028\u2029", r'"\u2028\u2029"'),
-            ("\b\f\n\r\t", r'"\b\f\n\r\t"'),
-            ("\x00\x01\x1f\x0b", r'"\u0000\u0001\u001f\u000b"'),
-            ("\x7f\x80é日\U0001f600\ufffe", '"\x7f\x80é日\U0001f600\ufffe"'),
-            ("\udcff\ud800a\udfff", r'"\ufffd\ufffda\ufffd"'),
-            ('"\\/', r'"\"\\/"'),
-            ({"b": 1, "a": [True, None, -2], "&": {}}, r'{"b":1,"a":[true,null,-2],"\u0026":{}}'),
-            ([], "[]"),
-        ],
-    )
-    def test_is_go_s(self, value, encoded):
-        assert encode_json(value).decode() == encoded
-
-
-@given(st.text(st.characters(exclude_categories=("Cs",))))
-def test_any_text_comes_back_and_is_safe_in_a_page(text):
-    encoded = encode_json({"k": text})
-    assert json.loads(encoded) == {"k": text}
-    assert not set("<>&\u2028\u2029") & set(encoded.decode())
-
-
-@given(st.text())
-def test_any_string_of_python_s_can_be_encoded(text):
-    json.loads(encode_json(text))

@@ -35,7 +35,7 @@ def run(context: Context) -> None:
         return
     description = _described(context)
     if form == "json" or context.is_document:
-        from imgpkg.content.image import encode_json
+        from imgpkg.oci.encoding import encode_json
         from imgpkg.operations.jsonform.form import as_json
 
         value = as_json(description)

@@ -343,7 +343,7 @@ class JSONOutput:
         }
         # An error calls it a second time.
         self.is_written = True
-        from imgpkg.content.image import encode_json
+        from imgpkg.oci.encoding import encode_json
 
         # Go escapes <, > and & in JSON, and scripts may compare the text.
         text = encode_json(document, indent=4).decode()

@@ -85,6 +85,11 @@ class Descriptor:
         object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
     @classmethod
+    def of(cls, data: bytes, media_type: str, *, annotations: Mapping[str, str] = EMPTY) -> Descriptor:
+        """Return the descriptor of `data`, with its SHA-256 digest and its size; `data` is not kept in it."""
+        return cls(media_type, Digest.of(data), len(data), annotations)
+
+    @classmethod
     def read(cls, document: dict[str, Any]) -> Descriptor:
         """Return the descriptor of a JSON object.
 

@@ -6,7 +6,7 @@ The raw bytes are kept, since the digest is computed from them; all fields are d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from imgpkg.dataclass import dataclass, field
@@ -55,6 +55,62 @@ class Manifest:
             raise InvalidManifest(f"malformed manifest {descriptor.digest}: no {error.args[0]}") from error
         except (ImgpkgError, TypeError, ValueError, AttributeError) as error:
             raise InvalidManifest(f"malformed manifest {descriptor.digest}: {error}") from error
+
+    @classmethod
+    def build(
+        cls,
+        config: Descriptor | None = None,
+        layers: Iterable[Descriptor] = (),
+        *,
+        artifact_type: str = "",
+        subject: Descriptor | None = None,
+        annotations: Mapping[str, str] = EMPTY,
+        media_type: str = media.OCI_MANIFEST,
+    ) -> Manifest:
+        """Return an image manifest of these parts, which has the same bytes on every machine.
+
+        The bytes are those of programs in Go: no spaces, the fields in the order of the specification, maps
+        sorted. Without `config` the empty descriptor takes its place, and without layers theirs too; its
+        content is `{}`, and has to be pushed like every other blob. `media_type` may be that of Docker.
+
+        Raises InvalidManifest for another media type, for an empty configuration without `artifact_type`, for
+        what Docker's manifests do not have, and for media types and platforms that are none. See the OCI
+        image-spec, manifest.md, "Guidelines for Artifact Usage".
+        """
+        from imgpkg.oci.encoding import image_bytes
+
+        raw = image_bytes(
+            media_type,
+            config,
+            layers,
+            artifact_type=artifact_type,
+            subject=subject,
+            annotations=annotations,
+        )
+        return cls.parse(raw, media_type)
+
+    @classmethod
+    def build_index(
+        cls,
+        manifests: Iterable[Descriptor],
+        *,
+        artifact_type: str = "",
+        subject: Descriptor | None = None,
+        annotations: Mapping[str, str] = EMPTY,
+        media_type: str = media.OCI_INDEX,
+    ) -> Manifest:
+        """Return an index of `manifests`, in their order, in the same form as `build`.
+
+        A descriptor that is to be listed for a platform has it in its `platform`. `media_type` may be that of
+        Docker's manifest lists. Raises InvalidManifest as `build` does. See the OCI image-spec,
+        image-index.md.
+        """
+        from imgpkg.oci.encoding import index_bytes
+
+        raw = index_bytes(
+            media_type, manifests, artifact_type=artifact_type, subject=subject, annotations=annotations
+        )
+        return cls.parse(raw, media_type)
 
     @classmethod
     def _derive(cls, descriptor: Descriptor, raw: bytes, document: dict[str, Any]) -> Manifest:

@@ -170,6 +170,18 @@ class Reference:
             repository = Repository.parse(base)
         return cls(repository, digest=parsed)
 
+    @classmethod
+    def parse_docker(cls, text: str) -> Reference:
+        """Parse `[registry/]path[:tag][@digest]` as Docker does; raise InvalidReference.
+
+        Names and tags have the grammar of the distribution-spec ("Pulling manifests"), where `parse` accepts
+        more, and a digest may be of SHA-512. `localhost` is a registry, and needs a port like every registry
+        without a dot. The tag is `latest` if there is neither tag nor digest; one beside a digest is ignored.
+        """
+        from imgpkg.oci.grammar import parse_docker
+
+        return parse_docker(text)
+
     @property
     def identifier(self) -> str:
         """The tag or digest, as in the path of a manifest (distribution-spec, "Pulling manifests")."""

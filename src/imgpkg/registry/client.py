@@ -97,6 +97,9 @@ class RegistryClient:
     any; `primary` has none. A large blob is read over several connections; at most `concurrency` read blobs
     of the same registry. Blobs of more than `chunk_size` bytes are sent in pieces; 0 is without a limit.
 
+    The client of a session is for programs too: its methods keep their meaning within a major version, all
+    but `exchange`, `watched`, `accepts` and `token`, which are for this package.
+
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and
     CredentialError. Those that delete raise Unsupported where the registry does not.

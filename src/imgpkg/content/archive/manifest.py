@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from imgpkg.content.image import encode_json
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ArchiveError, ImgpkgError, doing
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import EMPTY, Digest, verify
+from imgpkg.oci.encoding import encode_json
 from imgpkg.oci.manifest import Manifest, diff_ids_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,65 @@
+"""What the strategies make is valid, varied, and read back as it was."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, find, given, settings
+
+import imgpkg
+from imgpkg.oci import media
+from imgpkg.testing import strategies
+
+
+@given(strategies.references())
+def test_a_reference_is_read_by_the_rules_of_both_docker_and_go(reference):
+    text = str(reference)
+    assert imgpkg.Reference.parse(text) == imgpkg.Reference.parse_docker(text) == reference
+
+
+@given(strategies.digests())
+def test_a_digest_is_read_back(digest):
+    assert imgpkg.Digest.parse(str(digest)) == digest
+
+
+@given(strategies.digests("sha512"))
+def test_a_digest_has_the_algorithm_that_was_asked_for(digest):
+    assert digest.algorithm == "sha512"
+
+
+@given(strategies.platforms())
+def test_a_platform_is_read_back(platform):
+    assert imgpkg.Platform.parse(str(platform)) == platform
+
+
+@given(strategies.manifests())
+def test_a_manifest_is_read_back(manifest):
+    assert manifest.is_image
+    assert imgpkg.Manifest.parse(manifest.raw, manifest.media_type, manifest.digest) == manifest
+
+
+@given(strategies.indexes())
+def test_an_index_is_read_back(index):
+    assert index.is_index
+    assert imgpkg.Manifest.parse(index.raw, index.media_type, index.digest) == index
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])
+@given(strategies.descriptors())
+def test_a_descriptor_is_that_of_a_blob(descriptor):
+    assert not descriptor.is_manifest
+    assert hash(descriptor) == hash(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "wanted"),
+    [
+        (strategies.references(), lambda one: one.tag is None),
+        (strategies.repositories(), lambda one: one.path.startswith("library/")),
+        (strategies.manifests(), lambda one: one.media_type == media.DOCKER_MANIFEST),
+        (strategies.manifests(), lambda one: one.subject is not None),
+        (strategies.indexes(), lambda one: any(entry.platform for entry in one.manifests)),
+    ],
+    ids=["digests", "official images", "docker", "subjects", "platforms"],
+)
+def test_every_kind_is_among_them(strategy, wanted):
+    assert wanted(find(strategy, wanted))
