@@ -102,6 +102,7 @@ ONE_HOME = {
     "httpx": "adaptors",
     "anyio": "adaptors",
     "pytest": "testing",
+    "hypothesis": "testing",
 }
 # Documents that are not in the repository and not public.
 OUTSIDE = {"auth-spec", "imgpkg-spec"}
@@ -129,6 +130,8 @@ SEVERAL = {
 LATE = {
     "imgpkg.oci.config": "few commands look at more of a configuration than its labels",
     "imgpkg.oci.cut": "few copies have left platforms out",
+    "imgpkg.oci.encoding": "manifests that are made, and JSON in Go's form",
+    "imgpkg.oci.grammar": "references by Docker's rules, which no command reads",
     "imgpkg.oci.platform": "few copies choose platforms",
     "imgpkg.auth.cloud": "only where a keychain is active",
     "imgpkg.auth.diagnosis": "only to explain a decision, a refusal or a misspelt variable",
@@ -139,8 +142,9 @@ LATE = {
     "imgpkg.bundle": "an image is no bundle",
     "imgpkg.cli": "a command needs its own modules, and help none of them",
     "imgpkg.content.deflate": "the encoder in Python, where the one in C is missing; its name, for `version`",
+    "imgpkg.content.artifact_folder": "artifacts with folders",
     "imgpkg.content.archive": "copies to and from tar files",
-    "imgpkg.content.image": "images that are made, and JSON in Go's form",
+    "imgpkg.content.image": "images that are made",
     "imgpkg.content.layout": "copies to and from layouts",
     "imgpkg.content.removal": "only where a folder is replaced",
     "imgpkg.content.pack": "layers that are packed",

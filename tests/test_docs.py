@@ -296,6 +296,7 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         "layer.tar.gz",
         "new.tar",
         "out",
+        "report",
     ]
 
 

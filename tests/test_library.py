@@ -9,6 +9,7 @@ import os
 import pickle
 import pkgutil
 import pwd
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -178,6 +179,42 @@ def test_authorities_are_named_by_paths(tmp_path):
         imgpkg.Session(settings).close()
     with pytest.raises(imgpkg.errors.InvalidSettings):
         imgpkg.Session(imgpkg.Settings(ca_cert_paths=tmp_path / "missing.pem"))
+
+
+VALUES = ("Cut", "Descriptor", "Digest", "ImageConfig", "Manifest", "Platform", "Reference", "Repository")
+
+
+def test_values_of_the_specifications_load_no_module_of_a_network():
+    program = f"""
+import sys
+import imgpkg
+before = set(sys.modules)
+for name in {VALUES!r}:
+    getattr(imgpkg, name)
+reference = imgpkg.Reference.parse("registry.example/team/app:v1")
+imgpkg.Reference.parse_docker(str(reference))
+imgpkg.Platform.parse("linux/arm64")
+built = imgpkg.Manifest.build(artifact_type="a/b")
+imgpkg.Cut.make([imgpkg.Manifest.build_index([built.descriptor])], [])
+loaded = set(sys.modules) - before
+print(sorted(name.split(".")[1] for name in loaded if name.startswith("imgpkg.") and name.count(".") == 1))
+print(sorted({{"socket", "ssl", "http", "http.client", "urllib.request", "subprocess"}} & loaded))
+print(len([name for name in loaded if name.startswith("imgpkg.")]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    rooms, network, count = done.stdout.splitlines()
+    assert rooms == str(["dataclass", "errors", "expression", "oci", "values"])
+    assert network == "[]"
+    assert int(count) <= 20
+
+
+def test_the_page_of_the_library_names_every_method_of_the_client_that_is_stable():
+    page = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
+    rows = page.partition("| `session.client.` | does |")[2].partition("\n\n")[0].splitlines()[2:]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    public = {name for name in vars(imgpkg.RegistryClient) if not name.startswith("_")}
+    assert public - named == {"exchange", "watched", "accepts", "token"}
+    assert named <= public
 
 
 def test_a_session_for_credentials_opens_no_connections_and_loads_nothing_that_could():

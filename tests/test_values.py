@@ -71,8 +71,13 @@ CUT = imgpkg.Cut.make([INDEX], [])
 NOON = datetime(2024, 1, 2, 12, tzinfo=timezone.utc)
 STEP_OF_A_BUILD = imgpkg.HistoryEntry(NOON, "RUN make", empty_layer=True)
 MAP_RULE = imgpkg.MapRule("docker.io/team", "registry.example.com/a")
+PULLED_FILE = imgpkg.PulledFile("a", "/out/a", DESCRIPTOR)
 VALUES = [
     imgpkg.AccessReport("r", REFERENCE.repository, True, DECISION, Surroundings("u"), (GRANT,), (STEP,)),
+    imgpkg.ArtifactFile(b"data", title="a", media_type="a/b", annotations={"k": "v"}),
+    PULLED_FILE,
+    imgpkg.ArtifactPullResult(REFERENCE, MANIFEST, (PULLED_FILE,)),
+    imgpkg.ArtifactPushResult(REFERENCE, "v1", MANIFEST),
     ATTACHED,
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
     BASE,

@@ -75,6 +75,12 @@ if TYPE_CHECKING:
     from imgpkg.oci.platform import Platform as Platform
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.operations.artifact.files import ArtifactFile as ArtifactFile
+    from imgpkg.operations.artifact.pull import ArtifactPullResult as ArtifactPullResult
+    from imgpkg.operations.artifact.pull import PulledFile as PulledFile
+    from imgpkg.operations.artifact.pull import pull_artifact as pull_artifact
+    from imgpkg.operations.artifact.push import ArtifactPushResult as ArtifactPushResult
+    from imgpkg.operations.artifact.push import push_artifact as push_artifact
     from imgpkg.operations.attachments import Attached as Attached
     from imgpkg.operations.attachments import AttachmentKind as AttachmentKind
     from imgpkg.operations.breakdown import BundlePart as BundlePart
@@ -170,6 +176,9 @@ if TYPE_CHECKING:
 # The module of each public name. Importing all of them would take most of the time of a short command.
 _HOMES = {
     "AccessReport": "operations.check",
+    "ArtifactFile": "operations.artifact.files",
+    "ArtifactPullResult": "operations.artifact.pull",
+    "ArtifactPushResult": "operations.artifact.push",
     "Attached": "operations.attachments",
     "AttachmentKind": "operations.attachments",
     "Authorization": "auth.keychain",
@@ -251,6 +260,7 @@ _HOMES = {
     "PrunedManifest": "operations.prune.prune",
     "PublicKey": "trust.key",
     "PullResult": "operations.bundle_pull",
+    "PulledFile": "operations.artifact.pull",
     "PushResult": "operations.push",
     "Readable": "oci.descriptor",
     "Reason": "operations.prune.rules",
@@ -306,7 +316,9 @@ _HOMES = {
     "prune": "operations.prune.prune",
     "prune_plan": "operations.prune.prune",
     "pull": "operations.pull",
+    "pull_artifact": "operations.artifact.pull",
     "push": "operations.push",
+    "push_artifact": "operations.artifact.push",
     "read_bundle": "operations.describe",
     "read_file": "operations.files",
     "read_image": "operations.images",

@@ -46,6 +46,19 @@ def paths(session: imgpkg.Session) -> imgpkg.Settings:
     return imgpkg.Settings(ca_cert_paths=Path("ca.pem"), environ={"A": files[0]})
 
 
+def artifacts(session: imgpkg.Session) -> list[str]:
+    data = imgpkg.ArtifactFile(b"{}", title="a.json", media_type="application/json", annotations={"k": "v"})
+    pushed: imgpkg.ArtifactPushResult = imgpkg.push_artifact(
+        ["a", Path("b"), data], image="host/a/b:v1", artifact_type="a/b", config=data, session=session
+    )
+    imgpkg.push_artifact(Path("b"), image="host/a/b", subject=pushed.reference, session=session)
+    imgpkg.push_artifact(data, image="host/a/b", subject=pushed.manifest.descriptor, session=session)
+    pulled: imgpkg.ArtifactPullResult = imgpkg.pull_artifact(Path("out"), image="host/a/b", session=session)
+    built: imgpkg.Manifest = imgpkg.Manifest.build(None, pushed.manifest.layers, artifact_type="a/b")
+    imgpkg.Manifest.build_index([built.descriptor, imgpkg.Descriptor.of(b"", "a/b")], annotations={})
+    return [file.path for file in pulled.files]
+
+
 def tags(session: imgpkg.Session) -> list[str]:
     listed: imgpkg.TagList = imgpkg.list_tags("host/a/b", digests=True, session=session)
     return [tag.name for tag in listed.tags if tag.digest is not None]

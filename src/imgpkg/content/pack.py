@@ -85,7 +85,7 @@ def _input(path: str, exclusions: Collection[str]) -> Iterator[PackedEntry]:
         # A link as input stands for its file; a link inside a folder is an error.
         with local_io("stat", path):
             found = os.stat(path)
-        _check_regular(path, found.st_mode)
+        check_regular(path, found.st_mode)
         yield PackedEntry(name, path, found.st_mode, found.st_mode, found.st_size)
 
 
@@ -97,7 +97,7 @@ def _folder(path: str, root_mode: int, exclusions: Collection[str]) -> Iterator[
         if stat.S_ISDIR(found.st_mode):
             yield PackedEntry(name, where, found.st_mode, root_mode)
             continue
-        _check_regular(where, found.st_mode)
+        check_regular(where, found.st_mode)
         yield PackedEntry(name, where, found.st_mode, root_mode, found.st_size)
 
 
@@ -135,7 +135,8 @@ def _tidy(path: str) -> str:
     return path if ".." in path.split(os.sep) else os.path.normpath(path)
 
 
-def _check_regular(path: str, mode: int) -> None:
+def check_regular(path: str, mode: int) -> None:
+    """Raise LocalIOError unless a `mode` of lstat(2) is that of a regular file."""
     if not stat.S_ISREG(mode):
         raise LocalIOError(f"Expected file '{path}' to be a regular file")
 
@@ -187,9 +188,9 @@ def pack_layer(
     on_event(PackStarted(size))
     if encoder is None and (warning := slowness(size)):
         on_event(Warned(warning))
-    with _temporary_file() as (file, shown):
+    with temporary_file() as (file, shown):
         with ExitStack() as threads:
-            layer = _LayerWriter(file, shown, threads, encoder)
+            layer = LayerWriter(file, shown, threads, encoder)
             for entry in entries:
                 _write(entry, layer, preserve_permissions=preserve_permissions, on_event=on_event)
             diff_id, descriptor = layer.finish()
@@ -201,7 +202,7 @@ def pack_file(name: str, data: bytes) -> PackedLayer:
     """Pack a small file in memory, as `pack_layer` packs a folder with this file and mode 0700 and 0600."""
     memory = BytesIO()
     with ExitStack() as threads:
-        layer = _LayerWriter(memory, name, threads, None)
+        layer = LayerWriter(memory, name, threads, None)
         layer.add(member_header(os.fsencode(_ROOT), 0, mode=_OWNER, kind=FOLDER))
         layer.add(member_header(os.fsencode(name), len(data), mode=_OWNER_FILE, kind=FILE))
         layer.add(padded(data))
@@ -210,7 +211,7 @@ def pack_file(name: str, data: bytes) -> PackedLayer:
 
 
 @contextmanager
-def _temporary_file() -> Iterator[tuple[FileIO, str]]:
+def temporary_file() -> Iterator[tuple[FileIO, str]]:
     """Yield a file without a name, which a killed process cannot leave, and a description for errors."""
     import tempfile
 
@@ -228,7 +229,7 @@ def _temporary_file() -> Iterator[tuple[FileIO, str]]:
         yield file, f"{_SHOWN} in {folder}"
 
 
-class _LayerWriter:
+class LayerWriter:
     """Write a tar, compressed, and compute both digests; a thread compresses while files are read.
 
     The thread ends with `threads`. For a single piece there is none.
@@ -313,7 +314,7 @@ class _LayerWriter:
         return Digest("sha256", self._tar.hexdigest()), descriptor
 
 
-def _write(entry: PackedEntry, layer: _LayerWriter, *, preserve_permissions: bool, on_event: Hook) -> None:
+def _write(entry: PackedEntry, layer: LayerWriter, *, preserve_permissions: bool, on_event: Hook) -> None:
     name = os.fsencode(entry.name)
     mode = _go_mode(entry) if preserve_permissions else entry.mode & _OWNER
     if entry.is_folder:
@@ -321,11 +322,16 @@ def _write(entry: PackedEntry, layer: _LayerWriter, *, preserve_permissions: boo
         layer.add(member_header(name, 0, mode=mode if preserve_permissions else _OWNER, kind=FOLDER))
         return
     on_event(Message(f"file: {entry.name}\n"))
-    with _open(entry.path) as file:
+    write_file(layer, name, entry.path, mode, on_event)
+
+
+def write_file(layer: LayerWriter, name: bytes, path: str, mode: int, on_event: Hook) -> None:
+    """Add the file at `path` to a layer as `name`; raise LocalIOError if it changes meanwhile."""
+    with _open(path) as file:
         # The file may have changed since it was listed; from here on its size must stay.
         size = os.fstat(file.fileno()).st_size
         layer.add(member_header(name, size, mode=mode, kind=FILE))
-        for count in _content(file, size, entry.path, layer):
+        for count in _content(file, size, path, layer):
             on_event(PackAdvanced(count))
     layer.add(bytes(-size % BLOCK))
 
@@ -336,7 +342,7 @@ def _open(path: str) -> FileIO:
         return open(path, "rb", buffering=0)
 
 
-def _content(file: FileIO, size: int, path: str, layer: _LayerWriter) -> Iterator[int]:
+def _content(file: FileIO, size: int, path: str, layer: LayerWriter) -> Iterator[int]:
     """Add exactly `size` bytes, which is the size in the header already written; yield how many at a time."""
     left = size
     while left:

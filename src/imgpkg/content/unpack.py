@@ -39,7 +39,7 @@ _SKIPPED = frozenset(
     }
 )
 # Linux's PATH_MAX, less what a path is longer by while the folder is exchanged with the output.
-_LONGEST_PATH = 4096 - 64
+LONGEST_PATH = 4096 - 64
 _LARGEST_ID = (1 << 32) - 2
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -86,7 +86,7 @@ class _Unpacker:
         # Stays empty in the base layer, whose files are all its own: there is nothing below to remove.
         self._own: set[Parts] = set()
         folder.keeps = self._is_own
-        self._longest_name = _LONGEST_PATH - len(os.fsencode(os.path.abspath(folder.path)))
+        self._longest_name = LONGEST_PATH - len(os.fsencode(os.path.abspath(folder.path)))
         self._is_root = os.geteuid() == 0
 
     def _is_own(self, parts: Parts) -> bool:
@@ -127,7 +127,7 @@ class _Unpacker:
         descriptor = self._folder.create(parts, _file_mode(entry.mode))
         try:
             for piece in content.content(entry.size):
-                _write_all(descriptor, piece)
+                write_all(descriptor, piece)
             if self._is_root:
                 _change_owner(descriptor, entry)
             # Last, because writing changes the time.
@@ -191,7 +191,8 @@ def _file_mode(mode: int) -> int:
     return bits | mode & _SPECIAL if bits & ~_OWNER else owner | owner >> 3 | owner >> 6
 
 
-def _write_all(descriptor: int, piece: memoryview) -> None:
+def write_all(descriptor: int, piece: memoryview) -> None:
+    """Write all of `piece` to an open file; raise OSError."""
     while piece:
         # A write can be partial, for example when the disk is nearly full.
         piece = piece[os.write(descriptor, piece) :]

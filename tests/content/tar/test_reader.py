@@ -8,7 +8,7 @@ import subprocess
 import tarfile
 
 import pytest
-from tests.content.tars import file, folder, tar, unpack
+from tests.content.tars import file, folder, link, tar, unpack
 
 from imgpkg.content.tar.reader import Pieces, TarEntry, read_entries
 from imgpkg.errors import UnpackError
@@ -108,6 +108,14 @@ def test_the_prefix_counts_in_posix_headers_only():
 
 def test_a_checksum_of_signed_bytes_is_good():
     assert entries(summed(header("ü".encode()), signed=True) + END)[0].name == "ü".encode()
+
+
+@pytest.mark.parametrize("kind", ["gnu", "pax"])
+@pytest.mark.parametrize("target", ["t", "t" * 100, "t" * 101, "t" * 300])
+def test_a_link_says_where_it_leads(kind, target):
+    members = [link("l", target), file("a"), link("m", "n")]
+    found = entries(tar(*members, kind=FORMATS[kind]))
+    assert [entry.link for entry in found] == [target.encode(), b"", b"n"]
 
 
 def test_pax_records_say_size_owner_and_times():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpkg.content.tar.writer import END, FILE, FOLDER, member_header, padded
+from imgpkg.content.tar.writer import END, FILE, FOLDER, LINK, member_header, padded
 
 GO_FOLDER = 1 << 31
 FIELDS = (
@@ -300,3 +300,27 @@ def test_padding_fills_blocks_with_zeros_and_adds_none_to_whole_ones(data):
     assert whole[: len(data)] == data
     assert whole[len(data) :] == bytes(len(whole) - len(data))
     assert len(whole) - len(data) < 512
+
+
+class TestALink:
+    @pytest.mark.parametrize(
+        ("name", "target", "count"),
+        [
+            (b"a", b"../b", 1),
+            (b"a", b"t" * 100, 1),
+            (b"p" * 100 + b"/n", b"t", 1),
+            (b"a", b"t" * 101, 3),
+            (b"a", "grün".encode(), 3),
+            (b"n" * 101, b"t", 3),
+            (b"n" * 101, b"t" * 500, 4),
+        ],
+    )
+    def test_is_read_by_the_standard_library(self, name, target, count):
+        header = member_header(name, 0, kind=LINK, link=target)
+        assert len(blocks(header)) == count
+        with tarfile.open(fileobj=io.BytesIO(header + END)) as tar:
+            (member,) = tar.getmembers()
+        assert (member.issym(), member.name, member.linkname) == (True, name.decode(), target.decode())
+
+    def test_has_no_part_in_other_headers(self):
+        assert text(fields(member_header(b"a", 0))["linkname"]) == b""

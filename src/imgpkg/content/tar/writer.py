@@ -7,7 +7,7 @@ from __future__ import annotations
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
-FILE, FOLDER = b"0", b"5"
+FILE, LINK, FOLDER = b"0", b"2", b"5"
 
 _NAME, _PREFIX = 100, 155
 # Octal digits that fit the fields of USTAR.
@@ -19,21 +19,24 @@ _NO_DEVICE = bytes(8)
 _SLASH = ord("/")
 
 
-def member_header(name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FILE) -> bytes:
+def member_header(
+    name: bytes, size: int, *, mode: int = 0o644, kind: bytes = FILE, link: bytes = b""
+) -> bytes:
     """Return the header blocks of a member: one block, or more for a long name or a large file.
 
-    `size` is in bytes; a `mode` with more bits than USTAR has room for gives a GNU header.
+    `size` is in bytes; a `mode` with more bits than USTAR has room for gives a GNU header. `link` is the
+    target of a symbolic link.
     """
     # PAX has no record for the mode, but GNU's fields can hold larger numbers.
     if mode > _LARGEST_MODE:
         return _gnu(name, size, mode, kind)
-    fits = name.isascii() and size <= _LARGEST_SIZE
+    fits = name.isascii() and size <= _LARGEST_SIZE and not _needs_record(link)
     if fits and len(name) <= _NAME:
-        return _block(name, size, kind, mode)
+        return _block(name, size, kind, mode, link=link)
     prefix, last = _split(name)
     if fits and prefix:
-        return _block(last, size, kind, mode, prefix=prefix)
-    return _pax(name, size, mode, kind)
+        return _block(last, size, kind, mode, prefix=prefix, link=link)
+    return _pax(name, size, mode, kind, link)
 
 
 def padded(data: bytes) -> bytes:
@@ -53,9 +56,15 @@ def _split(name: bytes) -> tuple[bytes, bytes]:
     return (prefix, last) if 0 < len(last) <= _NAME else (b"", name)
 
 
-def _pax(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
+def _needs_record(text: bytes) -> bool:
+    return len(text) > _NAME or not text.isascii()
+
+
+def _pax(name: bytes, size: int, mode: int, kind: bytes, link: bytes) -> bytes:
     records = []
-    if len(name) > _NAME or not name.isascii():
+    if _needs_record(link):
+        records.append((b"linkpath", link))
+    if _needs_record(name):
         records.append((b"path", name))
     # Go writes zero into the field if the size is in a record.
     if size > _LARGEST_SIZE:
@@ -66,7 +75,7 @@ def _pax(name: bytes, size: int, mode: int, kind: bytes) -> bytes:
     folder, slash, last = name.rpartition(b"/")
     shown = _ascii(folder + slash + b"PaxHeaders.0/" + last)[:_NAME].rstrip(b"/")
     extra = _block(shown, len(body), b"x", 0, device=_NO_DEVICE)
-    return extra + padded(body) + _block(_ascii(name), size, kind, mode)
+    return extra + padded(body) + _block(_ascii(name), size, kind, mode, link=_ascii(link))
 
 
 def _record(key: bytes, value: bytes) -> bytes:
@@ -94,9 +103,10 @@ def _block(
     prefix: bytes = b"",
     magic: bytes = _POSIX,
     device: bytes = _DEVICE,
+    link: bytes = b"",
 ) -> bytes:
     start = _name(name) + _number(mode, 8) + _number(0, 8) * 2 + _number(size, 12) + _number(0, 12)
-    end = kind + bytes(100) + magic + bytes(64) + device * 2 + prefix.ljust(167, b"\0")
+    end = kind + link[:_NAME].ljust(_NAME, b"\0") + magic + bytes(64) + device * 2 + prefix.ljust(167, b"\0")
     # The checksum field counts as eight spaces.
     checksum = sum(start) + sum(end) + 8 * ord(" ")
     return start + b"%06o\0 " % checksum + end

@@ -17,6 +17,8 @@ _FORMS = {
     "errors.ImgpkgError": "error.failed",
     "events.Transfer": "copies.transferred",
     "oci.reference.Reference": "results.resolved",
+    "operations.artifact.pull.ArtifactPullResult": "results.pulled_artifact",
+    "operations.artifact.push.ArtifactPushResult": "results.pushed_artifact",
     "operations.bundle_pull.PullResult": "results.pulled",
     "operations.check.AccessReport": "credentials.checked",
     "operations.copy.preview.CopyPreview": "copies.previewed",

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from imgpkg.bundle.inventory import Inventory
     from imgpkg.bundle.kubernetes import SkippedImage
     from imgpkg.bundle.lock import LockedImage
+    from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Reference
+    from imgpkg.operations.artifact.pull import ArtifactPullResult
+    from imgpkg.operations.artifact.push import ArtifactPushResult
     from imgpkg.operations.bundle_pull import PullResult
     from imgpkg.operations.image_search import ResolvedImage
     from imgpkg.operations.lock import LockResult
@@ -54,6 +57,45 @@ def pulled(result: PullResult) -> dict[str, object]:
             "leftOut": [str(reference) for reference in status.left_out],
         },
         "nested": [pulled(below) for below in result.nested],
+    }
+
+
+def pushed_artifact(result: ArtifactPushResult) -> dict[str, object]:
+    """Return the form of the push of an artifact."""
+    return {
+        **resolved(result.reference),
+        "tags": [result.tag] if result.tag else [],
+        **_artifact(result.manifest),
+        "blobs": [
+            {"mediaType": blob.media_type, "digest": str(blob.digest), "size": blob.size}
+            for blob in result.manifest.layers
+        ],
+    }
+
+
+def pulled_artifact(result: ArtifactPullResult) -> dict[str, object]:
+    """Return the form of the pull of an artifact."""
+    return {
+        **resolved(result.reference),
+        **_artifact(result.manifest),
+        "files": [
+            {
+                "title": file.title,
+                "path": file.path,
+                "mediaType": file.descriptor.media_type,
+                "digest": str(file.descriptor.digest),
+                "size": file.descriptor.size,
+            }
+            for file in result.files
+        ],
+    }
+
+
+def _artifact(manifest: Manifest) -> dict[str, object]:
+    return {
+        "artifactType": manifest.referrer_type,
+        "annotations": dict(manifest.annotations),
+        "subject": None if manifest.subject is None else str(manifest.subject.digest),
     }
 
 
