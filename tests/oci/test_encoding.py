@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgpkg.errors import InvalidManifest
@@ -124,6 +124,7 @@ class TestAnIndex:
             Manifest.build_index([entry], media_type=media_type)
 
 
+@settings(max_examples=20)
 @given(strategies.manifests())
 def test_a_manifest_that_is_read_and_built_again_has_the_same_bytes(manifest):
     again = Manifest.build(
@@ -137,6 +138,7 @@ def test_a_manifest_that_is_read_and_built_again_has_the_same_bytes(manifest):
     assert again == Manifest.parse(manifest.raw) == manifest
 
 
+@settings(max_examples=20)
 @given(strategies.indexes())
 def test_an_index_that_is_read_and_built_again_has_the_same_bytes(index):
     again = Manifest.build_index(

@@ -13,21 +13,19 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.platform import Platform
-from imgpkg.oci.reference import Reference, Repository
+from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
-_HEXADECIMAL = "0123456789abcdef"
-_LENGTHS = {"sha256": 64, "sha512": 128}
+# Bytes.
+_LENGTHS = {"sha256": 32, "sha512": 64}
 # distribution-spec, "Pulling manifests": the grammars of names and tags, with lengths that stay readable.
-_PATH = (
-    r"[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}"
-    r"(/[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}){0,3}"
-)
+_COMPONENT = r"[a-z0-9]{1,8}((\.|_|__|-{1,3})[a-z0-9]{1,6}){0,2}"
+_PATH = rf"{_COMPONENT}(/{_COMPONENT}){{0,3}}"
 _TAG = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,40}"
 _HOST = r"([a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?\.){1,3}(example|test)(:[1-9][0-9]{0,3})?"
-_HOSTS = ("index.docker.io", "localhost:5000", "127.0.0.1:5000", "[::1]:5000")
+_HOSTS = (DOCKER_HUB, "localhost:5000", "127.0.0.1:5000", "[::1]:5000")
 _PLATFORMS = (
     *("linux/amd64", "linux/arm64", "linux/arm64/v8", "linux/arm/v7", "linux/386", "linux/s390x"),
     *("windows/amd64", "darwin/arm64", "freebsd/amd64"),
@@ -45,8 +43,9 @@ def digests(algorithm: str = "") -> SearchStrategy[Digest]:
 
 def _digests_of(algorithm: str) -> SearchStrategy[Digest]:
     length = _LENGTHS[algorithm]
-    text = st.text(_HEXADECIMAL, min_size=length, max_size=length)
-    return st.builds(Digest, st.just(algorithm), text)
+    # One draw for all bytes: a text would be one for each digit.
+    contents = st.binary(min_size=length, max_size=length)
+    return st.builds(Digest, st.just(algorithm), contents.map(bytes.hex))
 
 
 def repositories() -> SearchStrategy[Repository]:
@@ -54,7 +53,8 @@ def repositories() -> SearchStrategy[Repository]:
     hosts = st.sampled_from(_HOSTS) | st.from_regex(_HOST, fullmatch=True)
     # A name of one character is one by the specification, and not by Docker's rules.
     paths = st.from_regex(_PATH, fullmatch=True).filter(lambda path: len(path) > 1)
-    return st.builds(Repository, hosts, paths)
+    official = st.from_regex(_COMPONENT, fullmatch=True).filter(lambda path: len(path) > 1)
+    return st.builds(Repository, st.just(DOCKER_HUB), official) | st.builds(Repository, hosts, paths)
 
 
 def tags() -> SearchStrategy[str]:
