@@ -7,8 +7,13 @@ import io
 import os
 import socket
 import tarfile
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.content.tars import file, folder, link, tar, tree
 
 from imgpkg.content.artifact_folder import folder_size, leads_out, pack_folder, unpack_folder
@@ -165,3 +170,51 @@ class TestATarOfSomebodyElse:
         stream = VerifiedReader(io.BytesIO(data + b"more"), Digest.of(data), len(data))
         with pytest.raises(VerificationError):
             unpack_folder(stream, (b"site",), str(tmp_path / "out"))
+
+
+NAMES = st.binary(min_size=1, max_size=6).filter(
+    lambda name: name not in (b".", b"..") and not {0, ord("/")} & set(name)
+)
+
+
+@settings(max_examples=20)
+@given(
+    st.dictionaries(st.lists(NAMES, min_size=1, max_size=3).map(tuple), st.binary(max_size=600), max_size=5)
+)
+def test_any_names_and_content_come_back(files):
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name) / "in" / "site"
+        root.mkdir(parents=True)
+        for parts, data in files.items():
+            path = root.joinpath(*map(os.fsdecode, parts))
+            # One of two names may be the folder of the other one.
+            if not any(parent.is_file() for parent in path.parents) and not path.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        assert unpacked(packed(root), Path(name) / "out") == tree(root.parent)
+
+
+PATHS = st.lists(st.sampled_from(["site", "a", "b", "..", ".", ""]), max_size=5).map("/".join)
+MEMBERS = st.one_of(
+    st.builds(file, PATHS, st.just(b"1")),
+    st.builds(folder, PATHS),
+    st.builds(link, PATHS, PATHS),
+    st.builds(link, PATHS, PATHS, st.just(tarfile.LNKTYPE)),
+    st.builds(lambda path, target: link(f"site/{path}", target), st.sampled_from("ab"), PATHS),
+    st.builds(lambda path: file(f"site/{path}", b"1"), st.sampled_from(["a", "b", "a/b", "b/a", "a/a/b"])),
+)
+
+
+@settings(max_examples=150)
+@given(st.lists(MEMBERS, max_size=5))
+def test_no_tar_gets_anything_out_of_the_folder(members):
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name) / "out"
+        with suppress(UnpackError, LocalIOError):
+            unpacked(tar(folder("site"), *members), out)
+        assert os.listdir(name) == ["out"]
+        assert os.listdir(out) in ([], ["site"])
+        top = os.path.realpath(out / "site")
+        for path in out.rglob("*"):
+            real = os.path.realpath(path)
+            assert real == top or real.startswith(f"{top}/")

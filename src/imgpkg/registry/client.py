@@ -97,8 +97,8 @@ class RegistryClient:
     any; `primary` has none. A large blob is read over several connections; at most `concurrency` read blobs
     of the same registry. Blobs of more than `chunk_size` bytes are sent in pieces; 0 is without a limit.
 
-    The client of a session is for programs too: its methods keep their meaning within a major version, all
-    but `exchange`, `watched`, `accepts` and `token`, which are for this package.
+    Programs may use the client of a session: all keeps its meaning within a major version, but for
+    `exchange`, `watched`, `accepts` and `token`.
 
     Every method raises TransportError when there is no response, Unauthorized, Forbidden, NotFound or
     RegistryError for an unexpected one, ChallengeError for a challenge that must not be answered, and

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imgpkg.oci.descriptor import Readable
-    from imgpkg.transport.message import OpenBody
 
 # Annotations (OCI image-spec, annotations.md; ORAS, "Artifact Pull"): the name of a file, that it is a
 # folder to unpack, and the digest of the tar of the folder.
@@ -57,7 +56,7 @@ class ArtifactBlob:
     """A blob to push: its descriptor, and what opens its bytes, each time from their start."""
 
     descriptor: Descriptor
-    open: Callable[[], OpenBody]
+    open: Callable[[], FileRange | OpenedBlob | io.BytesIO]
 
 
 def listed(
