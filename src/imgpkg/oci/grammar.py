@@ -8,7 +8,6 @@ from __future__ import annotations
 from imgpkg.errors import InvalidReference
 from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
-from imgpkg.oci.reference import DEFAULT_TAG, Reference, Repository, without_login
 
 # distribution-spec, "Pulling manifests".
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -19,10 +18,11 @@ _IDENTIFIER = expression(r"[0-9a-f]{64}")
 _LOCAL = "localhost"
 
 
-def parse_docker(text: str) -> Reference:
-    """Return the reference that Docker reads in `text`; see `Reference.parse_docker`."""
-    if without_login(text) != text:
-        raise InvalidReference("a reference has no scheme and no login")
+def split_docker(text: str) -> tuple[str, str, str, Digest | None]:
+    """Return registry, path, tag and digest of a reference; see `Reference.parse_docker`.
+
+    The registry is empty for Docker Hub, and the tag where there is none.
+    """
     named, at, digest = text.partition("@")
     registry, name = _split_registry(named)
     path, colon, tag = name.partition(":")
@@ -32,8 +32,7 @@ def parse_docker(text: str) -> Reference:
         raise InvalidReference(f"invalid name of a repository: {path}", hints=(_about(path),))
     if colon and not _TAG.fullmatch(tag):
         raise InvalidReference(f"invalid tag: {tag}")
-    repository = Repository(registry, path)
-    return repository.digest(Digest.parse(digest)) if at else repository.tag(tag or DEFAULT_TAG)
+    return registry, path, tag, Digest.parse(digest) if at else None
 
 
 def _split_registry(named: str) -> tuple[str, str]:

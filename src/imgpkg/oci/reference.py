@@ -178,9 +178,12 @@ class Reference:
         more, and a digest may be of SHA-512. `localhost` is a registry, and needs a port like every registry
         without a dot. The tag is `latest` if there is neither tag nor digest; one beside a digest is ignored.
         """
-        from imgpkg.oci.grammar import parse_docker
+        from imgpkg.oci.grammar import split_docker
 
-        return parse_docker(text)
+        _refuse_login(text)
+        registry, path, tag, digest = split_docker(text)
+        repository = Repository(registry, path)
+        return repository.tag(tag or DEFAULT_TAG) if digest is None else repository.digest(digest)
 
     @property
     def identifier(self) -> str:
