@@ -78,10 +78,10 @@ def media_types() -> SearchStrategy[str]:
     return st.sampled_from(sorted(media.LAYERS)) | st.from_regex(_MEDIA_TYPE, fullmatch=True)
 
 
-def annotations() -> SearchStrategy[dict[str, str]]:
+def annotation_maps() -> SearchStrategy[dict[str, str]]:
     """Return a strategy for annotations: keys in reverse domain notation, values of any text."""
     keys = st.from_regex(r"[a-z]{2,5}(\.[a-z]{1,8}){1,3}", fullmatch=True)
-    values = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+    values = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     return st.dictionaries(keys, values, max_size=3)
 
 
@@ -95,7 +95,7 @@ def descriptors(media_type: SearchStrategy[str] | None = None) -> SearchStrategy
         media_type=media_types() if media_type is None else media_type,
         digest=digests("sha256"),
         size=st.integers(0, _LARGEST),
-        annotations=annotations(),
+        annotations=annotation_maps(),
     )
 
 
@@ -141,6 +141,6 @@ def _more(**chosen: SearchStrategy[Any]) -> dict[str, SearchStrategy[Any]]:
     return {
         "artifact_type": st.just("") | media_types(),
         "subject": subject,
-        "annotations": annotations(),
+        "annotations": annotation_maps(),
         **chosen,
     }
