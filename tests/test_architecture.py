@@ -145,6 +145,7 @@ LATE = {
     "imgpkg.content.artifact_folder": "artifacts with folders",
     "imgpkg.content.archive": "copies to and from tar files",
     "imgpkg.content.image": "images that are made",
+    "imgpkg.content.output": "few pushes write a file",
     "imgpkg.content.layout": "copies to and from layouts",
     "imgpkg.content.removal": "only where a folder is replaced",
     "imgpkg.content.pack": "layers that are packed",

@@ -268,7 +268,7 @@ GRAMMARS = {
     "error text": (lambda on, text: on.main.format_error(text), [("", ""), ("a: A", "")]),
     "text for people": (lambda on, text: on.errors.printable(text), [("", ""), ("a", "b")]),
     "column": (lambda on, text: on.output.column_key(text), [("", "")]),
-    "label": (lambda on, text: on.image._in_bytes((text, "")), [("", "")]),
+    "label": (lambda on, text: on.encoding._in_bytes((text, "")), [("", "")]),
 }
 
 

@@ -12,7 +12,6 @@ import imgpkg
 from imgpkg.bundle.contents import IMAGES, find_bundle, holds_bundle
 from imgpkg.bundle.image import BUNDLE_LABEL, internal_tag
 from imgpkg.content.image import build_image
-from imgpkg.content.output import output_file
 from imgpkg.content.pack import pack_layer
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidLock, UsageError, doing
@@ -294,8 +293,12 @@ def _blobs(layer: PackedLayer, built: BuiltImage) -> tuple[int, int]:
 
 
 def _lock_place(lock_output: StrPath) -> str:
+    if not lock_output:
+        return ""
+    from imgpkg.content.output import output_file
+
     with doing("Writing bundle config"):
-        return output_file(lock_output) if lock_output else ""
+        return output_file(lock_output)
 
 
 def _write_lock(result: PushResult, path: str, shown: StrPath) -> PushResult:
