@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from imgpkg.content.tar.reader import TarEntry
     from imgpkg.content.unpack import Parts
-    from imgpkg.oci.descriptor import Readable
+    from imgpkg.oci.descriptor import ByteReader
 
 _EXECUTABLE, _FILE, _LINK = 0o755, 0o644, 0o777
 _PERMISSIONS = 0o777
@@ -102,7 +102,7 @@ def leads_out(target: bytes, depth: int) -> bool:
     return target.startswith(b"/") or not target or up > depth or b".." in parts[up:]
 
 
-def unpack_folder(stream: Readable, title: Parts, directory: str) -> None:
+def unpack_folder(stream: ByteReader, title: Parts, directory: str) -> None:
     """Unpack the tar of a folder with this title into the folder `directory`, compressed or not.
 
     The stream is read to its end, so that a verifying stream checks its digest. Files are executable where
