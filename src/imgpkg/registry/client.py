@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
 from imgpkg.auth.keychain import Decision, Keychain
@@ -47,8 +47,7 @@ if TYPE_CHECKING:
 
     from imgpkg.registry.base import BaseEndpoint
     from imgpkg.registry.deletion import Deletion
-
-Result = TypeVar("Result")
+    from imgpkg.registry.mirrors import MirroredReads
 
 # Far more than the 4 MB that clients should push at most (distribution-spec, "Pushing Manifests").
 MAX_MANIFEST = 100 << 20
@@ -60,30 +59,6 @@ _FINAL_FOR_HEAD = frozenset({404, 408, 429})
 # For `names` the reason does not matter, and a login that is refused should be sent as rarely as possible.
 _FINAL_FOR_A_QUESTION = _FINAL_FOR_HEAD | {401, 403}
 _WRITTEN = frozenset({200, 201, 202})
-
-
-class ImageReads(Protocol):
-    """Reads what belongs to one image from other places than its name says; see `registry/mirrors.py`."""
-
-    def sources(self, reference: Reference) -> tuple[Reference, ...]:
-        """Return where `reference` is read from, in order."""
-        ...
-
-    def read(
-        self,
-        client: RegistryClient,
-        reference: Reference,
-        act: Callable[[RegistryClient, Reference], Result],
-        is_found: Callable[[Result], bool] = ...,
-    ) -> Result:
-        """Return the first result of `act` that is found, else that of the last place."""
-        ...
-
-    def open_blob(
-        self, client: RegistryClient, repository: Repository, blob: Descriptor, *, use_urls: bool
-    ) -> AbstractContextManager[Readable]:
-        """Open a blob at the first place that has it."""
-        ...
 
 
 class RegistryClient:
@@ -117,7 +92,7 @@ class RegistryClient:
         random: Callable[[], float] = random_fraction,
         warn: Callable[[str], None] = cancellation.ignore,
         on_repeat: Callable[[Repetition], None] | None = None,
-        mirrors: ImageReads | None = None,
+        mirrors: MirroredReads | None = None,
         concurrency: int = 1,
         chunk_size: int = 0,
     ) -> None:
