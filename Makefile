@@ -1,4 +1,4 @@
-.PHONY: demo pictures recording docs test test-slow lint benchmark release
+.PHONY: api demo pictures recording docs test test-slow lint benchmark release
 
 demo:
 	@tools/venv.sh
@@ -14,6 +14,11 @@ pictures:
 recording:
 	@tools/venv.sh recording
 	@.venv/bin/python tools/recording.py
+
+# The public names of the library: docs/api.txt.
+api:
+	@tools/venv.sh test
+	@.venv/bin/python tools/api.py
 
 # The site, in site/: open site/index.html, no server is needed.
 docs:

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "cancellation": {"errors"},
     "locks": {"errors", "transport"},
     "dataclass": set(),
+    "deprecation": set(),
     "expression": set(),
     "values": set(),
     "events": {"oci", "errors"},
@@ -87,7 +88,7 @@ MAY_IMPORT = {
     "testing": {"session", "settings", "embedded", "oci", "errors"},
 }
 # What every room may use.
-EVERYWHERE = {"dataclass", "expression"}
+EVERYWHERE = {"dataclass", "deprecation", "expression"}
 ONE_HOME = {
     "yaml": "bundle",
     "subprocess": "auth content/deflate",

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.content.filesystem import FileKind as FileKind
     from imgpkg.content.filesystem import ImageFile as ImageFile
+    from imgpkg.deprecation import ImgpkgDeprecationWarning as ImgpkgDeprecationWarning
     from imgpkg.drawing.dot import draw_dot as draw_dot
     from imgpkg.drawing.page import draw_page as draw_page
     from imgpkg.drawing.svg import draw_svg as draw_svg
@@ -224,6 +225,7 @@ _HOMES = {
     "ImageType": "operations.description",
     "ImagesLock": "bundle.lock",
     "ImagesLockStatus": "operations.bundle_pull",
+    "ImgpkgDeprecationWarning": "deprecation",
     "ImgpkgError": "errors",
     "IntegrityReport": "operations.integrity.report",
     "Inventory": "bundle.inventory",
@@ -330,6 +332,8 @@ _HOMES = {
     "verify": "operations.integrity.verify",
     "verify_signatures": "operations.verification",
 }
+# Names of the past: their values, the version without them, and what to use. See `imgpkg.deprecation`.
+_DEPRECATED: dict[str, tuple[str, str, str]] = {}
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use
 
 
@@ -341,6 +345,8 @@ if not TYPE_CHECKING:
             return import_module("imgpkg.version").VERSION
         if name == "errors":
             return import_module("imgpkg.errors")
+        if name in _DEPRECATED:
+            return import_module("imgpkg.deprecation").value_of(f"imgpkg.{name}", *_DEPRECATED[name])
         if name not in _HOMES:
             raise AttributeError(f"module 'imgpkg' has no attribute {name!r}")
         # Kept, so that the next access does not come here.

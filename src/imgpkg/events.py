@@ -165,7 +165,7 @@ class TransferCounter:
         self._on_event = on_event
         self._lock = threading.Lock()
         self._sizes: dict[Digest, int] = {}
-        self.total = Transfer()
+        self.total: Transfer = Transfer()
 
     def __call__(self, event: Event) -> None:
         """Count one event."""

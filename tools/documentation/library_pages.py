@@ -30,7 +30,7 @@ PAGES = (
         "session",
         "Sessions and settings",
         "A session has the connections, the tokens and the credentials of all operations that use it.",
-        ("session", "settings"),
+        ("session", "settings", "deprecation"),
     ),
     Page(
         "credentials",
@@ -159,7 +159,7 @@ def _functions(module: ModuleType) -> list[str]:
 def _is_error(name: str) -> bool:
     """Return whether the public name is an exception, which is on the page of errors."""
     value = getattr(imgpkg, name)
-    return inspect.isclass(value) and issubclass(value, Exception)
+    return inspect.isclass(value) and issubclass(value, imgpkg.ImgpkgError)
 
 
 def titles() -> dict[str, str]:

@@ -295,8 +295,8 @@ class Keychain:
     def __init__(
         self, sources: Iterable[CredentialSource], *, unasked: Iterable[ExplainsNearMisses] = ()
     ) -> None:
-        self.sources = tuple(sources)
-        self.unasked = tuple(unasked)
+        self.sources: tuple[CredentialSource, ...] = tuple(sources)
+        self.unasked: tuple[ExplainsNearMisses, ...] = tuple(unasked)
 
     def resolve(self, repository: Repository) -> Decision:
         """Return the decision for `repository`; raise CredentialError when a source must not be skipped."""
