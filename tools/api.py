@@ -34,6 +34,10 @@ MODULES = (
     "imgpkg",
     "imgpkg.adaptors.httpx",
     "imgpkg.adaptors.requests",
+    "imgpkg.testing",
+    "imgpkg.testing.faults",
+    "imgpkg.testing.plugin",
+    "imgpkg.testing.strategies",
 )
 # What the package has for itself: it may change in every release.
 INTERNAL = frozenset(
@@ -50,6 +54,7 @@ INTERNAL = frozenset(
         "imgpkg.Session.client_for",
         "imgpkg.Session.warn",
         "imgpkg.SigningKey.__init__",
+        "imgpkg.testing.RegistryServer.__init__",
         "imgpkg.errors.ImgpkgError.explain_later",
         "imgpkg.errors.doing",
         "imgpkg.errors.exit_codes.KINDS",
@@ -138,7 +143,8 @@ def _offered(module: griffe.Module) -> Iterator[tuple[str, griffe.Object]]:
         is_offered = member.public if member.is_alias else not name.startswith("_")
         if is_offered and (not module.exports or name in module.exports):
             target = _target(member)
-            if not isinstance(target, griffe.Module) and "TypeVar" not in str(getattr(target, "value", "")):
+            is_variable = re.match("(TypeVar|ParamSpec)\\(", str(getattr(target, "value", "")))
+            if not isinstance(target, griffe.Module) and not is_variable:
                 yield f"{module.path}.{name}", target
 
 
@@ -198,6 +204,8 @@ def _of_class(thing: griffe.Class) -> str:
 
 def _of_function(thing: griffe.Function) -> str:
     kind = "method" if isinstance(thing.parent, griffe.Class) else "function"
+    if any(str(decorator.value).startswith("pytest.fixture") for decorator in thing.decorators):
+        return f"fixture {_shown(thing.returns)}"
     words = [word for word in ("async", "class", "static") if {word, f"{word}method"} & thing.labels]
     forms = [_signature(form) for form in thing.overloads or [thing]]
     return " ".join([*words, kind]) + " or ".join(forms)
@@ -256,7 +264,10 @@ def _annotation(thing: griffe.Object) -> griffe.Expr | str | None:
 
 
 def _shown(expression: griffe.Expr | str | None) -> str:
-    return str(expression).replace("imgpkg.", "")
+    text = str(expression)
+    # An alias of types may be a text.
+    written = text[1:-1] if text.startswith(("'", '"')) and "[" in text else text
+    return written.replace("imgpkg.", "")
 
 
 if __name__ == "__main__":

@@ -181,6 +181,9 @@ class InvalidDocument(ImgpkgError, ValueError):
     `line` and `column` count from 1, and are 0 where the error is about no single place.
     """
 
+    line: int
+    column: int
+
     def __init__(self, message: str, *, place: tuple[int, int] = (0, 0), **texts: tuple[str, ...]) -> None:
         super().__init__(message, **texts)
         self.line, self.column = place

@@ -71,6 +71,12 @@ class RegistryServer:
     to trust, empty without TLS. Any number of threads may use it.
     """
 
+    address: str
+    url: str
+    username: str
+    password: str
+    ca_file: str
+
     def __init__(
         self,
         host: str,
