@@ -181,12 +181,10 @@ class InvalidDocument(ImgpkgError, ValueError):
     `line` and `column` count from 1, and are 0 where the error is about no single place.
     """
 
-    line: int
-    column: int
-
     def __init__(self, message: str, *, place: tuple[int, int] = (0, 0), **texts: tuple[str, ...]) -> None:
         super().__init__(message, **texts)
-        self.line, self.column = place
+        self.line: int = place[0]
+        self.column: int = place[1]
 
 
 class InvalidLock(InvalidDocument):
@@ -367,8 +365,7 @@ def doing(*what: str) -> Iterator[None]:
     try:
         yield
     except ImgpkgError as error:
-        # In front: the innermost `doing` has added its words first.
-        error.add_context(*what)
+        error.add_context(*what)  # in front: the innermost `doing` has added its words first
         raise
 
 
