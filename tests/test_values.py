@@ -166,6 +166,7 @@ VALUES = [
     ),
     imgpkg.Tag("v1", DIGEST),
     imgpkg.TagList(REFERENCE.repository, (imgpkg.Tag("v1"),)),
+    imgpkg.TagVersion("v1.2-rc.1_5"),
     imgpkg.Warned("text", is_logged=True),
     errors.Diagnostic("CODE", "message", "detail"),
 ]

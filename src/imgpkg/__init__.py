@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.platform import Platform as Platform
     from imgpkg.oci.reference import Reference as Reference
     from imgpkg.oci.reference import Repository as Repository
+    from imgpkg.oci.tag_version import TagVersion as TagVersion
     from imgpkg.operations.artifact.files import ArtifactFile as ArtifactFile
     from imgpkg.operations.artifact.pull import ArtifactPullResult as ArtifactPullResult
     from imgpkg.operations.artifact.pull import PulledFile as PulledFile
@@ -284,6 +285,7 @@ _HOMES = {
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",
+    "TagVersion": "oci.tag_version",
     "Transfer": "events",
     "TransferCounter": "events",
     "Unselected": "operations.copy.collection",

@@ -17,7 +17,7 @@ from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.prune.graph import Graph, GraphNode
 from imgpkg.operations.prune.plan import make_plan
-from imgpkg.operations.prune.rules import Keep, version_of
+from imgpkg.operations.prune.rules import Keep
 
 PLACE = Repository.parse("registry.example.com/team/app")
 SUFFIXES = (".imgpkg", ".image-locations.imgpkg", ".image-places.imgpkg", ".sig", ".att", ".sbom")
@@ -124,28 +124,6 @@ def test_of_any_graph_nothing_goes_before_what_contains_it(graph, data):
                 assert node.digest in manifest.after
         gone.add(manifest.digest)
     assert gone == going
-
-
-@given(strategies.lists(strategies.integers(0, 20), min_size=1, max_size=4), strategies.booleans())
-def test_versions_are_compared_as_numbers(numbers, has_letter):
-    text = ".".join(map(str, numbers))
-    version = version_of(f"v{text}" if has_letter else text)
-    assert version == version_of(f"{text}.0")
-    assert version < version_of(".".join(map(str, [*numbers[:-1], numbers[-1] + 1])))
-    assert version_of(f"{text}-rc.1") < version_of(f"{text}-rc.1.1") < version_of(f"{text}-rc.2") < version
-    assert version_of(f"{text}-2") < version_of(f"{text}-10") < version_of(f"{text}-alpha") < version
-
-
-@pytest.mark.parametrize(
-    "tag", ["", "v", "latest", "1.", "1..2", ".1", "v1.0+5", "1.x", "a1", "1-", "9" * 19, "1.0-ü"]
-)
-def test_what_is_no_version_is_none(tag):
-    assert version_of(tag) is None
-
-
-@pytest.mark.parametrize("tag", ["1.0_build", f"1.0-{'9' * 90}", "2024-01-01", "1.0--", "1-.."])
-def test_odd_versions_can_be_compared(tag):
-    assert version_of(tag) < version_of("3000")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["with the API", "without the API"])

@@ -64,6 +64,13 @@ def tags(session: imgpkg.Session) -> list[str]:
     return [tag.name for tag in listed.tags if tag.digest is not None]
 
 
+def newest(session: imgpkg.Session) -> list[imgpkg.TagVersion]:
+    listed = imgpkg.list_tags("host/a/b", match="v*", where=str.isascii, newest=3, session=session)
+    found = [imgpkg.TagVersion.parse(tag.name) for tag in listed.tags]
+    versions: list[imgpkg.TagVersion] = sorted(each for each in found if each is not None)
+    return [each for each in versions if each.numbers >= (1, 2) and not each.prerelease]
+
+
 def settings(environ: Mapping[str, str]) -> imgpkg.Settings:
     return imgpkg.Settings(login=imgpkg.Login(username="u", password="p"), environ=environ, insecure=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from imgpkg import cancellation
@@ -16,6 +17,7 @@ from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.operations.image_store import ImageStore
+    from imgpkg.operations.tag_filter import TagFilter
     from imgpkg.registry.client import RegistryClient
 
 INTERNAL_SUFFIX = ".imgpkg"
@@ -46,7 +48,7 @@ class Tag:
 
 @dataclass(frozen=True, slots=True)
 class TagList:
-    """The tags of a repository, in the order in which the registry lists them."""
+    """The tags of a repository, in the order in which the registry lists them, or the newest ones first."""
 
     repository: Repository
     tags: tuple[Tag, ...]
@@ -58,6 +60,10 @@ def list_tags(
     session: Session,
     digests: bool = False,
     imgpkg_internal_tags: bool = False,
+    match: str | Iterable[str] = (),
+    where: Callable[[str], bool] | None = None,
+    newest: int = 0,
+    prereleases: bool = False,
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
@@ -65,44 +71,75 @@ def list_tags(
     """Return the tags of the repository of `image`; a tag or digest in `image` is ignored.
 
     `digests` resolves each of them, which takes a request per tag; `on_event` receives how many have been.
-    `imgpkg_internal_tags` includes the tags that imgpkg writes besides those of the user. With `tar` or
-    `layout` the tags are those that the tar file or layout folder records, and `image` may be empty: the
-    tags of several repositories then have those in front. Raises InvalidReference, TransportError or
-    RegistryError, and for files UsageError, ArchiveError or LocalIOError.
+    `imgpkg_internal_tags` includes the tags that imgpkg writes besides those of the user.
+
+    `match` is a pattern of names or several of them, one of which has to match: `*`, `?`, `[a-z]`, `[!a-z]`,
+    as in `fnmatch.fnmatchcase`. `where` gets a name and returns whether it is wanted. With `newest` the tags
+    are those of that many versions, the highest first, each version by its most exact tag: `2.0.0`, and not
+    also `2.0`. What a version is, and their order, is that of `TagVersion`; all other tags are left out, and
+    so are hashes of commits, and without `prereleases` all pre-releases, `1.9-alpine` among them.
+
+    With `tar` or `layout` the tags are those that the tar file or layout folder records, and `image` may be
+    empty: the tags of several repositories then have those in front. Raises InvalidReference, UsageError,
+    TransportError or RegistryError, and for files ArchiveError or LocalIOError.
     """
+    wanted = _filter(match, where, newest, prereleases=prereleases)
     if tar or layout:
         from imgpkg.operations.image_store import open_images
 
         with open_images(tar=tar, layout=layout) as store:
-            return _tags_of_store(store, image, imgpkg_internal_tags=imgpkg_internal_tags)
+            return _tags_of_store(store, image, wanted, imgpkg_internal_tags=imgpkg_internal_tags)
     repository = parse_any(image).repository
-    tags = tuple(
-        tag
+    names = (
+        tag.name
         for tag in map(Tag, session.client.tags(repository))
         # Hidden by default: a repository of a bundle has one internal tag for each image.
         if imgpkg_internal_tags or not tag.is_internal
     )
+    tags = tuple(map(Tag, names if wanted is None else wanted.apply(names)))
     # Without digests, the list itself is the only request.
-    if not digests:
-        return TagList(repository, tags)
+    return TagList(repository, _resolved(session, repository, tags, on_event) if digests else tags)
 
-    def resolved(tag: Tag) -> Tag:
+
+def _resolved(
+    session: Session, repository: Repository, tags: tuple[Tag, ...], on_event: Hook
+) -> tuple[Tag, ...]:
+    def resolve_one(tag: Tag) -> Tag:
         return Tag(tag.name, session.client.resolve(repository.tag(tag.name)).digest)
 
     with open_workers(session, session.settings.concurrency, on_event, activity="resolving") as workers:
-        return TagList(repository, tuple(workers.map(resolved, tags)))
+        return tuple(workers.map(resolve_one, tags))
 
 
-def _tags_of_store(store: ImageStore, image: str, *, imgpkg_internal_tags: bool) -> TagList:
+def _filter(
+    match: str | Iterable[str], where: Callable[[str], bool] | None, newest: int, *, prereleases: bool
+) -> TagFilter | None:
+    """Return the filter; None where all tags are wanted, as by every command."""
+    if not (match or where or newest or prereleases):
+        return None
+    from imgpkg.operations.tag_filter import TagFilter
+
+    return TagFilter.make(match, where, newest, prereleases=prereleases)
+
+
+def _tags_of_store(
+    store: ImageStore, image: str, wanted: TagFilter | None, *, imgpkg_internal_tags: bool
+) -> TagList:
     """Return the tags of one repository, or those of all with their repositories in front."""
     named = {parse_any(image).repository} if image else {place.repository for place in store.tags}
     tags = tuple(
-        Tag(str(place) if len(named) > 1 else place.tag or "", digest)
+        (place.tag or "", Tag(str(place) if len(named) > 1 else place.tag or "", digest))
         for place, digest in store.tags.items()
         if place.repository in named
     )
-    shown = tuple(tag for tag in tags if imgpkg_internal_tags or not tag.is_internal)
-    return TagList(min(named, key=str) if named else store.repository, shown)
+    shown = [(name, tag) for name, tag in tags if imgpkg_internal_tags or not tag.is_internal]
+    if wanted is not None:
+        rank = {name: at for at, name in enumerate(wanted.apply(name for name, _ in shown))}
+        shown = [(name, tag) for name, tag in shown if name in rank]
+        if wanted.newest:
+            shown.sort(key=lambda each: rank[each[0]])
+    found = tuple(tag for _, tag in shown)
+    return TagList(min(named, key=str) if named else store.repository, found)
 
 
 def resolve(image: str, *, session: Session) -> Reference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository
+from imgpkg.oci.tag_version import TagVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 _WILDCARDS = frozenset("*?[")
 _PATTERN = expression(r"[A-Za-z0-9_.*?\[\]!-]+")
-# Semantic Versioning 2.0.0, with any count of numbers. A tag has no `+`: Helm writes `_` in its place.
-_VERSION = expression(r"[vV]?([0-9]{1,18}(?:\.[0-9]{1,18})*)(?:-([0-9A-Za-z.-]+))?(?:_[0-9A-Za-z._-]*)?")
 _INTERNAL = ".imgpkg"
 
 
@@ -188,30 +187,6 @@ class Roots:
 
 def newest(tags: Mapping[str, Digest], count: int) -> list[Digest]:
     """Return the images of the `count` highest versions; tags of one image count once."""
-    versions = sorted(
-        ((version, tag) for tag in tags if (version := version_of(tag)) is not None), reverse=True
-    )
-    return list(dict.fromkeys(tags[tag] for _, tag in versions))[:count]
-
-
-def version_of(tag: str) -> tuple[Sequence[object], ...] | None:
-    """Return what a tag is compared by as a version (Semantic Versioning 2.0.0, section 11), None for others.
-
-    `v1`, `1.0` and `1.0.0` are equal; a version comes after its pre-releases.
-    """
-    match = _VERSION.fullmatch(tag)
-    if match is None:
-        return None
-    numbers = [int(number) for number in match[1].split(".")]
-    while len(numbers) > 1 and not numbers[-1]:
-        numbers.pop()
-    if match[2] is None:
-        return tuple(numbers), (1,)
-    words = match[2].split(".")
-    # Numbers come before words, and are compared as numbers.
-    return tuple(numbers), (0, *((0, int(word)) if _is_number(word) else (1, word) for word in words))
-
-
-def _is_number(word: str) -> bool:
-    # int() takes quadratic time for many digits.
-    return word.isascii() and word.isdecimal() and len(word) <= len(str(1 << 63))
+    versions = [version for version in map(TagVersion.parse, tags) if version is not None]
+    versions.sort(key=lambda version: version.sort_key, reverse=True)
+    return list(dict.fromkeys(tags[version.tag] for version in versions))[:count]
