@@ -18,6 +18,7 @@ MAY_IMPORT = {
     # The public name of a type: looking it up loads it, and naming it does not.
     "errors": {"imgpkg"},
     "cancellation": {"errors"},
+    "deadline": {"cancellation", "errors"},
     "locks": {"errors", "transport"},
     "dataclass": set(),
     "deprecation": set(),
@@ -80,6 +81,7 @@ MAY_IMPORT = {
         "errors",
         "events",
         "cancellation",
+        "deadline",
         "locks",
     },
     "drawing": {"operations", "oci", "errors"},
@@ -150,6 +152,7 @@ LATE = {
     "imgpkg.content.layout": "copies to and from layouts",
     "imgpkg.content.removal": "only where a folder is replaced",
     "imgpkg.content.pack": "layers that are packed",
+    "imgpkg.deadline": "only programs have time limits and tokens",
     "imgpkg.drawing": "only pictures of bundles",
     "imgpkg.embedded": "only `registry serve`",
     "imgpkg.errors": "the words for what went wrong, once something has",

@@ -52,6 +52,7 @@ INTERNAL = frozenset(
         "imgpkg.RegistryClient.watched",
         "imgpkg.Session.cancellation",
         "imgpkg.Session.client_for",
+        "imgpkg.Session.limits",
         "imgpkg.Session.warn",
         "imgpkg.SigningKey.__init__",
         "imgpkg.testing.RegistryServer.__init__",

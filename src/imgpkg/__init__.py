@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from imgpkg.bundle.yaml_text import Position as Position
     from imgpkg.content.filesystem import FileKind as FileKind
     from imgpkg.content.filesystem import ImageFile as ImageFile
+    from imgpkg.deadline import CancelToken as CancelToken
+    from imgpkg.deadline import limits as limits
     from imgpkg.deprecation import ImgpkgDeprecationWarning as ImgpkgDeprecationWarning
     from imgpkg.drawing.dot import draw_dot as draw_dot
     from imgpkg.drawing.page import draw_page as draw_page
@@ -192,6 +194,7 @@ _HOMES = {
     "Bundle": "bundle.graph",
     "BundleLock": "bundle.lock",
     "BundlePart": "operations.breakdown",
+    "CancelToken": "deadline",
     "Copied": "operations.copy.values",
     "CopyOptions": "operations.copy.values",
     "CopyPreview": "operations.copy.preview",
@@ -311,6 +314,7 @@ _HOMES = {
     "get_token": "operations.login",
     "inventory": "operations.inventory",
     "iter_files": "operations.files",
+    "limits": "deadline",
     "list_tags": "operations.tag",
     "lock_images": "operations.lock",
     "login": "operations.login",

@@ -1,7 +1,8 @@
-"""Cancel scopes, and waits that a scope or a time limit ends, also those for a permit.
+"""Cancel scopes and time limits, and the waits that they end, also those for a permit.
 
 Threads block in connects, TLS handshakes, reads, pauses and child processes. Cancelling a scope ends all of
-these at once in every thread that works in the scope; the threads then raise Cancelled.
+these at once in every thread that works in the scope, and so does its deadline; the threads then raise
+Cancelled. Where the scope of a deadline ends, that Cancelled becomes a TimedOut.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
 from threading import Condition, Lock, get_ident
 from typing import TYPE_CHECKING
 
@@ -23,53 +25,115 @@ STOPPED = "the work was stopped"
 QUIET_SECONDS = 5.0
 # The longest single system call of a wait. The time limit and the scope are checked between two calls.
 _SLICE = 1.0
+# The shortest: a time limit of zero would make a socket one that does not wait at all.
+_SHORTEST_SLICE = 0.001
 # How often a pause checks the flag. A pause cannot wait on a condition: see `Cancellation`.
 _TICK = 0.05
+_NEVER_ENDS = float("inf")
 
 # Seconds. A thread that has a permit already gets another one after this time, even if none is free: the
 # holders of the others may wait for this thread, for example for the token that it requests.
 _PATIENCE_WITHIN = 1.0
 _PATIENCE_ELSEWHERE = 30.0
 
+_numbers = count(1)
+
 
 def ignore(text: str) -> None:
     """Ignore an announcement: the default hook for messages."""
 
 
+def _nothing() -> str:
+    return ""
+
+
 class Cancellation:
-    """A flag that is set once, and the functions to call when it is set, which end blocking calls.
+    """A scope of work: a flag that is set once, a deadline, and functions to call when the flag is set.
+
+    It ends when its flag is set or its deadline is over, `seconds` after its creation, and when one of its
+    `parents` ends. The functions end blocking calls; a deadline calls none, since every wait knows it.
 
     No method takes a lock. `cancel` is called by signal handlers, which may interrupt any thread while it
     holds a lock, and would then wait for it forever.
     """
 
-    def __init__(self) -> None:
-        self.is_cancelled = False
-        self._ends: dict[object, Callable[[], None]] = {}
+    def __init__(
+        self, *parents: Cancellation, seconds: float | None = None, verb_of: Cancellation | None = None
+    ) -> None:
+        self.number = next(_numbers)
+        self.seconds = seconds
+        self.verb_of = verb_of
+        self.ends: dict[object, Callable[[], None]] = {}
+        self._start = time.monotonic()
+        self.deadline = _NEVER_ENDS if seconds is None else self._start + seconds
+        self.cancelled_at = _NEVER_ENDS
+        above = (each for parent in parents for each in parent.line)
+        # This scope and all that it is in. Nothing has to be undone when it is forgotten.
+        self.line: tuple[Cancellation, ...] = tuple(dict.fromkeys((self, *above)))
+        self._first = min(self.line, key=lambda scope: scope.deadline)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """True when the scope has ended, by a flag or by a deadline."""
+        return self.ended_by() is not None
+
+    @property
+    def spent(self) -> float:
+        """The seconds since the scope was opened."""
+        return time.monotonic() - self._start
+
+    @property
+    def is_over(self) -> bool:
+        """True when the deadline of this scope itself has ended it."""
+        return self.ended_by() is self and self.deadline <= self.cancelled_at
+
+    def ended_by(self) -> Cancellation | None:
+        """Return the scope whose flag or deadline has ended this one first; None while it goes on."""
+        flagged = min(self.line, key=lambda scope: scope.cancelled_at)
+        # What a deadline ends is often cancelled in consequence: then the deadline is the reason.
+        if self._first.deadline <= min(flagged.cancelled_at, time.monotonic()):
+            return self._first
+        return flagged if flagged.cancelled_at < _NEVER_ENDS else None
+
+    def remaining(self) -> float | None:
+        """Return the seconds to the deadline, negative after it; None without one."""
+        deadline = self._first.deadline
+        return None if deadline == _NEVER_ENDS else deadline - time.monotonic()
+
+    def is_within_verb(self, of: Cancellation) -> bool:
+        """Return True inside of an operation of the session whose scope is `of`."""
+        return any(scope.verb_of is of for scope in self.line)
 
     def cancel(self) -> None:
         """Set the flag and call all registered functions; a second call does so again."""
-        self.is_cancelled = True
+        self.cancelled_at = min(self.cancelled_at, time.monotonic())
         # A copy, since other threads may register and forget at the same time.
-        for end in tuple(self._ends.values()):
+        for end in tuple(self.ends.values()):
             end()
 
-    def check(self) -> None:
-        """Raise Cancelled if the flag is set."""
+    def check(self, waited_for: Callable[[], str] = _nothing) -> None:
+        """Raise Cancelled if the scope has ended; `waited_for` says for what its thread is waiting."""
         if self.is_cancelled:
-            raise Cancelled(STOPPED)
+            raise self.failure(waited_for())
 
-    def sleep(self, seconds: float) -> None:
-        """Pause for `seconds`; raise Cancelled as soon as the flag is set."""
+    def failure(self, waited_for: str = "") -> Cancelled:
+        """Return the error of a scope that has ended; `waited_for` says for what its thread waits."""
+        error = Cancelled(f"{STOPPED}: {waited_for}" if waited_for else STOPPED)
+        error.waited_for = waited_for
+        error._scope = (self.ended_by() or self).number  # noqa: SLF001 - no part of what programs know of it
+        return error
+
+    def sleep(self, seconds: float, waited_for: Callable[[], str] = _nothing) -> None:
+        """Pause for `seconds`; raise Cancelled as soon as the scope ends."""
         end = time.monotonic() + seconds
-        self.check()
+        self.check(waited_for)
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(left, _TICK))
-            self.check()
+            self.check(waited_for)
 
     @contextmanager
     def ending(self, end: Callable[[], None]) -> Iterator[None]:
-        """Return a context in which `cancel` calls `end`; entering it raises Cancelled if the flag is set.
+        """Return a context in which `cancel` calls `end`; raise Cancelled if the scope has ended already.
 
         `end` must neither block nor take a lock.
         """
@@ -82,37 +146,38 @@ class Cancellation:
             self.forget(key)
 
     def register(self, end: Callable[[], None]) -> object:
-        """Make `cancel` call `end`; return the key with which `forget` ends that."""
+        """Make `cancel`, also of a scope around this one, call `end`; return the key for `forget`."""
         key = object()
-        self._ends[key] = end
+        for scope in self.line:
+            scope.ends[key] = end
         return key
 
     def forget(self, key: object) -> None:
         """Remove a registration; an unknown key is ignored."""
-        self._ends.pop(key, None)
+        for scope in self.line:
+            scope.ends.pop(key, None)
 
     @contextmanager
-    def scope(self) -> Iterator[Cancellation]:
-        """Open a scope inside this one, for the current thread and for threads that copy its context.
+    def scope(
+        self, *others: Cancellation, seconds: float | None = None, verb_of: Cancellation | None = None
+    ) -> Iterator[Cancellation]:
+        """Open a scope inside this one, `others` and that of the thread, for it and copies of its context.
 
-        Cancelling this scope cancels the inner one; cancelling the inner one does not affect this one.
+        Cancelling one of these ends the inner one; cancelling the inner one does not affect them.
         """
-        inner = Cancellation()
-        key = self.register(inner.cancel)
-        # After registering, as in `ending`.
-        inner.is_cancelled = self.is_cancelled
+        inner = Cancellation(current(self), *others, seconds=seconds, verb_of=verb_of)
         token = _SCOPE.set(inner)
         try:
             yield inner
         finally:
             _SCOPE.reset(token)
-            self.forget(key)
 
 
 class Wait:
-    """A wait of at most `seconds`, or without a limit if that is None; cancelling `scope` ends it.
+    """A wait of at most `seconds`, or without a limit if that is None; the end of `scope` ends it.
 
-    `announce` is called once, with the seconds spent so far, after `quiet` seconds.
+    `announce` is called once, with the seconds spent so far, after `quiet` seconds. `waited_for` says for
+    what it is, where the scope ends it.
     """
 
     def __init__(
@@ -121,31 +186,36 @@ class Wait:
         scope: Cancellation,
         announce: Callable[[float], None],
         quiet: float = QUIET_SECONDS,
+        *,
+        waited_for: Callable[[], str] = _nothing,
     ) -> None:
         self._start = time.monotonic()
         self._seconds = seconds
         self._scope = scope
         self._quiet = quiet
         self._announce = announce
+        self._waited_for = waited_for
         self._is_announced = False
 
     def remaining(self) -> float | None:
         """Return the seconds left, None without a limit; raise TimeoutError at the limit, or Cancelled."""
-        self._scope.check()
+        self._scope.check(self._waited_for)
         spent = time.monotonic() - self._start
         if self._seconds is not None and spent >= self._seconds:
             raise TimeoutError("timed out")
         if spent >= self._quiet and not self._is_announced:
             self._is_announced = True
             self._announce(spent)
-        return None if self._seconds is None else self._seconds - spent
+        own = None if self._seconds is None else self._seconds - spent
+        left = self._scope.remaining()
+        return own if left is None else left if own is None else min(own, left)
 
     def slice(self, longest: float = _SLICE) -> float:
         """Return the time limit of the next system call in seconds; raise what `remaining` raises."""
         remaining = self.remaining()
         # At most the quiet time, since the announcement is made between two calls.
         slice_ = longest if self._is_announced else min(longest, self._quiet)
-        return slice_ if remaining is None else min(remaining, slice_)
+        return slice_ if remaining is None else max(min(remaining, slice_), _SHORTEST_SLICE)
 
 
 class Permit:
@@ -241,11 +311,15 @@ _SCOPE: ContextVar[Cancellation] = ContextVar("imgpkg-cancellation", default=_NE
 
 
 def current(outermost: Cancellation = _NEVER) -> Cancellation:
-    """Return the innermost scope of the calling thread, or `outermost` outside of all scopes."""
+    """Return the innermost scope of the calling thread, which ends with `outermost` too."""
     scope = _SCOPE.get()
-    return outermost if scope is _NEVER else scope
+    if scope is _NEVER:
+        return outermost
+    if outermost is _NEVER or outermost in scope.line:
+        return scope
+    return Cancellation(scope, outermost)
 
 
 def sleep(seconds: float) -> None:
-    """Pause for `seconds`; raise Cancelled as soon as the current scope is cancelled."""
+    """Pause for `seconds`; raise Cancelled as soon as the current scope ends."""
     current().sleep(seconds)

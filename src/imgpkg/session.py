@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain, NearMiss
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
-from imgpkg.cancellation import Cancellation
+from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.locks import Once
@@ -26,8 +27,6 @@ from imgpkg.oci.reference import Repository, WholeRegistry, parse_any, parse_pla
 from imgpkg.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from imgpkg.registry.exchange import Repetition
     from imgpkg.registry.mirrors import MirroredReads
     from imgpkg.registry.repetition import RepetitionWarnings
@@ -46,6 +45,9 @@ class Session:
     receives the warnings of credential sources and registries, each once. `trace` receives each request and
     response as text, without secrets. A session may be used by several threads. Raises InvalidSettings.
 
+    `timeout` limits each operation on the session, in seconds; an operation may have another one, and
+    infinity is none. Calls of `client` have the limits of `imgpkg.limits` alone.
+
     The pool of connections and the client on it are made at their first use: whoever asks for credentials
     alone loads neither.
     """
@@ -57,6 +59,7 @@ class Session:
         sources: Iterable[CredentialSource] = (),
         on_event: Hook = silent,
         trace: Callable[[str], None] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self._settings = settings or Settings()
         self._trace = trace
@@ -65,6 +68,7 @@ class Session:
         self._warn = partial(_warn_once, set(), on_event)
         self._repetitions = Once(self._make_repetitions)
         self.cancellation = Cancellation()
+        self.timeout = timeout
         # All programs end with the session: `stop` must not leave a helper that waits.
         self._programs = Programs(self.cancellation, self._warn)
         self._pool = Once(self._open_pool)
@@ -228,6 +232,25 @@ class Session:
     def warn(self, text: str) -> None:
         """Report `text` to `on_event` as a warning, unless it has been reported before."""
         self._warn(text)
+
+    @contextmanager
+    def limits(
+        self, what: str, timeout: float | None, cancel: imgpkg.CancelToken | None = None
+    ) -> Iterator[None]:
+        """Return a context in which an operation, named `what`, has these limits, or that of the session.
+
+        An operation within another one of this session has that limit already. Raises TimedOut when the time
+        is over, Cancelled, and UsageError.
+        """
+        if timeout is None and not current().is_within_verb(self.cancellation):
+            timeout = self.timeout
+        if timeout is None and cancel is None:
+            yield
+            return
+        from imgpkg.deadline import limited
+
+        with limited(self.cancellation, timeout, cancel, what=what):
+            yield
 
     def stop(self) -> None:
         """End all operations of this session for good: they raise Cancelled.

@@ -57,7 +57,7 @@ def made(kind):
         "CredentialError": 4,
         "ConnectionFailed": 5,
         "NotTLS": 5,
-        "TimedOut": 5,
+        "ConnectionTimedOut": 5,
         "CertificateRejected": 5,
         "VerificationError": 6,
         "Untrusted": 6,

@@ -9,6 +9,7 @@ from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,
     ConnectionFailed,
+    ConnectionTimedOut,
     Diagnostic,
     InvalidManifest,
     NotFound,
@@ -16,7 +17,6 @@ from imgpkg.errors import (
     Refusal,
     RefusalKind,
     RegistryError,
-    TimedOut,
 )
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.remedy import Meaning, Trouble, meaning
@@ -42,7 +42,7 @@ def answered(status, kind=RegistryError, **options):
     ("error", "words"),
     [
         (NotTLS("GET", URL, "http: server gave HTTP response", hints=("Allow http.",)), "Allow http."),
-        (TimedOut("GET", URL, "i/o timeout"), "registry.example.com did not answer in time"),
+        (ConnectionTimedOut("GET", URL, "i/o timeout"), "registry.example.com did not answer in time"),
         (ConnectionFailed("GET", URL, "connection reset"), "broke: check the network and the proxy"),
         (
             ConnectionFailed("GET", URL, "407", hints=("The proxy wants a login.",)),
@@ -69,7 +69,7 @@ def test_each_failure_has_a_sentence_on_what_to_do(error, words):
 
 def test_a_transport_error_at_the_token_service_names_it():
     url = "https://auth.example.com/token"
-    found = meaning(trouble(TimedOut("GET", url, "i/o timeout"), at_service=True))
+    found = meaning(trouble(ConnectionTimedOut("GET", url, "i/o timeout"), at_service=True))
     assert found.text == f"the token service {url}: i/o timeout"
     assert found.remedy.startswith("auth.example.com did not answer in time")
 

@@ -13,9 +13,9 @@ from imgpkg.auth.keychain import Credential
 from imgpkg.errors import (
     ChallengeError,
     ConnectionFailed,
+    ConnectionTimedOut,
     NotFound,
     RegistryError,
-    TimedOut,
     VerificationError,
 )
 from imgpkg.oci import media
@@ -163,7 +163,7 @@ class TestReading:
             read(bench(Said(404)))
 
     def test_repeats_a_temporary_failure_to_open(self):
-        made = bench(TimedOut, Said(503), Said(200, DATA, SIZED))
+        made = bench(ConnectionTimedOut, Said(503), Said(200, DATA, SIZED))
         assert read(made) == DATA
 
 

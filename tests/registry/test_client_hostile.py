@@ -11,7 +11,7 @@ from tests.registry.scripted import LOGIN, Said, Server, Source, TokenRegistry, 
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.keychain import Credential, Keychain
-from imgpkg.errors import ChallengeError, ImgpkgError, NotFound, TimedOut, Unauthorized
+from imgpkg.errors import ChallengeError, ConnectionTimedOut, ImgpkgError, NotFound, Unauthorized
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
@@ -373,5 +373,5 @@ def test_a_registry_that_is_not_there_is_reported_with_both_attempts(pool):
 def test_a_port_that_never_says_a_word_keeps_a_guess_at_https_only_for_its_time_limit(pool):
     with RawServer(lambda conversation: conversation.pause()) as server:
         request = Request("GET", server.url.replace("http:", "https:"), connect_timeout=0.05)
-        with pytest.raises(TimedOut, match="TLS handshake timeout"):
+        with pytest.raises(ConnectionTimedOut, match="TLS handshake timeout"):
             pool.send(request)

@@ -8,11 +8,11 @@ import pytest
 from tests.registry.scripted import Bench, Said, Wire
 
 from imgpkg.errors import (
+    ConnectionTimedOut,
     Forbidden,
     InvalidManifest,
     NotFound,
     RegistryError,
-    TimedOut,
     Unauthorized,
     VerificationError,
 )
@@ -98,7 +98,9 @@ class TestAskingWhetherOneIsThere:
         assert str(caught.value) == expected
 
     def test_repeats_what_is_temporary(self):
-        made = bench(Said(429, headers={"Retry-After": "9"}), TimedOut, Said(headers=HEAD), retry_count=3)
+        made = bench(
+            Said(429, headers={"Retry-After": "9"}), ConnectionTimedOut, Said(headers=HEAD), retry_count=3
+        )
         assert made.client.resolve(TAG).digest == DIGEST
         assert made.clock.slept[0] == 9.0
         warning, second = made.warnings

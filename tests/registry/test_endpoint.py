@@ -7,7 +7,7 @@ import threading
 import pytest
 from tests.registry.scripted import Said, drive
 
-from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
+from imgpkg.errors import CertificateRejected, ConnectionFailed, ConnectionTimedOut, NotTLS, TransportError
 from imgpkg.registry.endpoint import Endpoint
 from imgpkg.transport.message import Origin, Request
 
@@ -41,7 +41,7 @@ def test_https_comes_first_and_stays_when_it_is_answered():
     assert endpoint.origin == Origin("https", "10.0.0.5", 443)
 
 
-@pytest.mark.parametrize("kind", [ConnectionFailed, NotTLS, TimedOut])
+@pytest.mark.parametrize("kind", [ConnectionFailed, NotTLS, ConnectionTimedOut])
 def test_http_follows_without_tls_and_stays(kind):
     endpoint = Endpoint("10.0.0.5")
     assert send(endpoint, error(kind), OK) == [HTTPS, HTTP]
@@ -51,7 +51,7 @@ def test_http_follows_without_tls_and_stays(kind):
 
 def test_the_guess_at_https_takes_little_time():
     endpoint = Endpoint("10.0.0.5")
-    requests, _ = drive(endpoint.send(REQUEST), error(TimedOut), OK)
+    requests, _ = drive(endpoint.send(REQUEST), error(ConnectionTimedOut), OK)
     assert [request.connect_timeout for request in requests] == [2.0, None]
 
 
@@ -83,15 +83,19 @@ def test_both_failures_are_reported_when_both_fail():
 
 def test_a_slow_https_gets_its_time_when_http_fails():
     endpoint = Endpoint("10.0.0.5")
-    assert send(endpoint, error(TimedOut), error(ConnectionFailed, HTTP), OK) == [HTTPS, HTTP, HTTPS]
+    assert send(endpoint, error(ConnectionTimedOut), error(ConnectionFailed, HTTP), OK) == [
+        HTTPS,
+        HTTP,
+        HTTPS,
+    ]
     assert send(endpoint, OK) == [HTTPS]
 
 
 def test_the_context_of_a_first_contact_is_not_that_of_later_failures():
     endpoint = Endpoint("registry.example")
     send(endpoint, OK)
-    with pytest.raises(TimedOut) as caught:
-        send(endpoint, error(TimedOut))
+    with pytest.raises(ConnectionTimedOut) as caught:
+        send(endpoint, error(ConnectionTimedOut))
     assert caught.value.context == ()
 
 

@@ -6,10 +6,10 @@ import pytest
 
 from imgpkg.errors import (
     ConnectionFailed,
+    ConnectionTimedOut,
     Diagnostic,
     NotFound,
     RegistryError,
-    TimedOut,
     UsageError,
 )
 from imgpkg.registry.exchange import Repetition, Retry, delay_before
@@ -61,7 +61,9 @@ class TestTheLoop:
         assert (retry(5).run(Operation()), pauses) == ("done", [])
 
     def test_a_temporary_failure_is_repeated(self, retry, pauses):
-        operation = Operation(answer(503), ConnectionFailed("GET", "u", "r"), TimedOut("GET", "u", "r"))
+        operation = Operation(
+            answer(503), ConnectionFailed("GET", "u", "r"), ConnectionTimedOut("GET", "u", "r")
+        )
         assert retry(5).run(operation) == "done"
         assert (operation.calls, pauses) == (4, [0.1, 0.2, 0.4])
 

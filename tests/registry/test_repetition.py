@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from imgpkg import Reference, Session, Settings
-from imgpkg.errors import ConnectionFailed, Diagnostic, RegistryError, TimedOut
+from imgpkg.errors import ConnectionFailed, ConnectionTimedOut, Diagnostic, RegistryError
 from imgpkg.events import Warned
 from imgpkg.registry.exchange import Repetition
 from imgpkg.registry.repetition import RepetitionWarnings
@@ -87,7 +87,7 @@ def test_nothing_is_told_of_none(bench):
     "other",
     [
         refused(host="r.example"),
-        TimedOut("GET", "https://r.example:5000/v2/", "i/o timeout"),
+        ConnectionTimedOut("GET", "https://r.example:5000/v2/", "i/o timeout"),
         answered(503, host="r.example:5000"),
     ],
     ids=["registry", "failure", "answer"],
@@ -111,7 +111,7 @@ def test_answers_differ_by_their_status_and_codes(bench):
 
 
 def test_names_a_time_out_and_no_login_of_a_url(bench):
-    error = TimedOut("GET", "https://user:secret@r.example/v2/", "i/o timeout")
+    error = ConnectionTimedOut("GET", "https://user:secret@r.example/v2/", "i/o timeout")
     bench.fail(error, error)
     bench.warnings.close()
     assert bench.told[1].startswith("r.example: no answer in time, as above")

@@ -10,7 +10,7 @@ import threading
 import pytest
 from tests.servers.raw import RawServer, answering
 
-from imgpkg.errors import LocalIOError, TimedOut
+from imgpkg.errors import ConnectionTimedOut, LocalIOError
 from imgpkg.transport.message import Body, Request
 from imgpkg.transport.pool import Pool
 
@@ -129,7 +129,7 @@ class TestASlowPeer:
         with (
             Pool(idle_timeout=0.4) as pool,
             RawServer(talk) as server,
-            pytest.raises(TimedOut, match="write: i/o timeout"),
+            pytest.raises(ConnectionTimedOut, match="write: i/o timeout"),
         ):
             pool.send(Request("PUT", server.url, body=Body(1 << 30, lambda: Endless(path))))
 

@@ -16,9 +16,9 @@ from tests.servers.raw import RawServer, answering
 from imgpkg.errors import (
     CertificateRejected,
     ConnectionFailed,
+    ConnectionTimedOut,
     InvalidSettings,
     NotTLS,
-    TimedOut,
     TransportError,
 )
 from imgpkg.transport.message import Request
@@ -214,7 +214,7 @@ class TestPeersThatDoNotSpeakTLS:
     def test_a_handshake_without_answer_times_out(self):
         with RawServer(lambda conversation: conversation.pause()) as server:
             error = failure(f"https://{server.address}", connect_timeout=0.2)
-        assert isinstance(error, TimedOut)
+        assert isinstance(error, ConnectionTimedOut)
         assert error.reason == "net/http: TLS handshake timeout"
 
     def test_tls_asked_in_plain_text_is_no_http(self, authority):

@@ -16,7 +16,8 @@ import pytest
 from tests.servers.raw import RawServer, answering
 
 from imgpkg.cancellation import Cancellation, current, sleep
-from imgpkg.errors import Cancelled, TimedOut
+from imgpkg.deadline import limits
+from imgpkg.errors import Cancelled, ConnectionTimedOut, TimedOut
 from imgpkg.transport.message import Body, Request
 from imgpkg.transport.pool import Pool
 
@@ -132,7 +133,10 @@ def stack():
 def test_a_long_wait_is_announced_once_and_ends_at_its_limit(stage, stack):
     said = []
     limits = {"connect_timeout": 0.6, "header_timeout": 0.6, "idle_timeout": 0.6}
-    with Pool(**limits, quiet_time=0.2, on_wait=said.append) as pool, pytest.raises(TimedOut) as caught:
+    with (
+        Pool(**limits, quiet_time=0.2, on_wait=said.append) as pool,
+        pytest.raises(ConnectionTimedOut) as caught,
+    ):
         stage(pool, stack)
     # Buffers between two sockets may take some more of a file after a pause: then there are two equal waits.
     (text,) = set(said) if stage is no_reading_of_a_file else said
@@ -197,8 +201,19 @@ class TestCancelling:
             time.sleep(0.3)
             scopes[0].cancel()
             (error,), spent = wait()
-        assert str(error) == "the work was stopped"
+        missing = WORDS[stage][0]
+        assert str(error).startswith(("the work was stopped: GET http", "the work was stopped: PUT http"))
+        assert str(error).endswith(f": {missing}")
+        assert error.waited_for.endswith(f": {missing}")
         assert spent < SOON
+
+    @pytest.mark.parametrize("stage", STAGES)
+    def test_a_deadline_does_so_too(self, stage, stack):
+        start = time.monotonic()
+        with Pool() as pool, pytest.raises(TimedOut) as caught, limits(timeout=0.3):
+            stage(pool, stack)
+        assert 0.3 <= time.monotonic() - start < SOON
+        assert caught.value.waited_for.endswith(f": {WORDS[stage][0]}")
 
     @pytest.mark.parametrize("stage", STAGES)
     def test_the_pool_s_own_ends_every_wait_for_good(self, stage, stack):

@@ -10,7 +10,7 @@ import ssl
 import pytest
 from tests.servers.raw import RawServer
 
-from imgpkg.errors import CertificateRejected, ConnectionFailed, TimedOut
+from imgpkg.errors import CertificateRejected, ConnectionFailed, ConnectionTimedOut
 from imgpkg.transport.failure import HungUp, Phase, translate
 from imgpkg.transport.head import NoResponse, Truncated
 from imgpkg.transport.message import Request
@@ -71,7 +71,7 @@ def test_a_full_queue_of_a_listener_times_out():
             filler.setblocking(False)
             filler.connect_ex(address)
         try:
-            with pytest.raises(TimedOut) as caught:
+            with pytest.raises(ConnectionTimedOut) as caught:
                 send(f"http://127.0.0.1:{address[1]}/", connect_timeout=0.3)
         finally:
             for filler in fillers:
@@ -150,8 +150,13 @@ def chained(*errors):
         (ssl.SSLEOFError(8, "x"), Phase.BODY, ConnectionFailed, "unexpected EOF"),
         (ssl.SSLZeroReturnError(6, "x"), Phase.HANDSHAKE, HungUp, "EOF"),
         (ssl.SSLError(1, "x"), Phase.HANDSHAKE, CertificateRejected, "tls: protocol error"),
-        (TimeoutError("x"), Phase.BODY, TimedOut, "read: i/o timeout"),
-        (chained(RuntimeError("outer"), TimeoutError("x")), Phase.HEADERS, TimedOut, Phase.HEADERS.value),
+        (TimeoutError("x"), Phase.BODY, ConnectionTimedOut, "read: i/o timeout"),
+        (
+            chained(RuntimeError("outer"), TimeoutError("x")),
+            Phase.HEADERS,
+            ConnectionTimedOut,
+            Phase.HEADERS.value,
+        ),
     ],
 )
 def test_each_failure_has_a_class_and_the_original_s_words(error, phase, kind, reason):

@@ -10,7 +10,7 @@ import threading
 import pytest
 from tests.servers.raw import Conversation, RawServer, answering
 
-from imgpkg.errors import ConnectionFailed, LocalIOError, TimedOut, TransportError
+from imgpkg.errors import ConnectionFailed, ConnectionTimedOut, LocalIOError, TransportError
 from imgpkg.transport.message import Body, Request, bytes_body
 from imgpkg.transport.pool import Pool
 
@@ -489,7 +489,7 @@ class TestBodiesThatBreak:
 
         with Pool(idle_timeout=0.2) as pool, RawServer(talk) as server:
             response = pool.send(Request("GET", server.url))
-            with pytest.raises(TimedOut, match="read: i/o timeout"):
+            with pytest.raises(ConnectionTimedOut, match="read: i/o timeout"):
                 response.read()
 
     def test_a_slow_body_may_take_longer_than_the_header_timeout(self):
@@ -510,7 +510,7 @@ class TestWaitingForHeaders:
             conversation.receive()
             conversation.pause()
 
-        late = pytest.raises(TimedOut)
+        late = pytest.raises(ConnectionTimedOut)
         with Pool(header_timeout=0.2) as pool, RawServer(talk) as server, late as caught:
             pool.send(Request("HEAD", f"{server.url}/v2/a"))
         assert str(caught.value) == f'Head "{server.url}/v2/a": net/http: timeout awaiting response headers'
@@ -526,7 +526,7 @@ class TestWaitingForHeaders:
                 if conversation.server.stopping.wait(pause):
                     return
 
-        late = pytest.raises(TimedOut, match="timeout awaiting response headers")
+        late = pytest.raises(ConnectionTimedOut, match="timeout awaiting response headers")
         with Pool(header_timeout=0.3) as pool, RawServer(talk) as server, late:
             pool.send(Request("GET", server.url))
 
@@ -569,7 +569,7 @@ class TestWaitingForHeaders:
             conversation.receive_head()
             conversation.pause()
 
-        late = pytest.raises(TimedOut, match="write: i/o timeout")
+        late = pytest.raises(ConnectionTimedOut, match="write: i/o timeout")
         with Pool(idle_timeout=0.2) as pool, RawServer(talk) as server, late:
             pool.send(Request("PUT", server.url, body=bytes_body(bytes(64 * MIB))))
 

@@ -7,10 +7,10 @@ import pytest
 from imgpkg.errors import (
     CertificateRejected,
     ConnectionFailed,
+    ConnectionTimedOut,
     Diagnostic,
     NotTLS,
     RegistryError,
-    TimedOut,
     TransportError,
     VerificationError,
 )
@@ -50,7 +50,7 @@ class TestWhatIsRepeated:
     def test_never_a_question_of_rights_or_existence(self, status):
         assert not is_temporary_answer(status, frozenset({"UNKNOWN"}))
 
-    @pytest.mark.parametrize("kind", [ConnectionFailed, TimedOut])
+    @pytest.mark.parametrize("kind", [ConnectionFailed, ConnectionTimedOut])
     def test_a_connection_without_answer(self, kind):
         assert is_temporary(kind("GET", "u", "r"))
 

@@ -13,7 +13,7 @@ ImgpkgError                     base class of all exceptions of the package
 ├── TransportError              the request did not complete: there is no response
 │   ├── ConnectionFailed        refused, reset, unreachable, unknown host name
 │   │   └── NotTLS              the server does not use TLS on that port
-│   ├── TimedOut                no connection or no response headers within the time limit
+│   ├── ConnectionTimedOut      no connection or no data within the time limit of one wait; also a TimedOut
 │   └── CertificateRejected     the certificate was not accepted, or the TLS handshake failed
 ├── RegistryError               a response with an error status, and the registry's error codes
 │   ├── Unauthorized            status 401
@@ -31,13 +31,12 @@ ImgpkgError                     base class of all exceptions of the package
 ├── NotABundle, IsABundle       the image is of the other kind
 ├── InUse                       what should be deleted is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
-└── Cancelled                   an event hook, or `Session.stop`, ended the operation
+├── TimedOut                    work was not finished within its time limit; also a TimeoutError
+└── Cancelled                   a `CancelToken`, an event hook, or `Session.stop` ended the operation
 
 `str(error)` is `outer: inner: message`, with the parts of `context` before the message. It begins with the
-sentence of `refusal` where a registry or token service did not accept a credential, or got none. `hints` are
-whole sentences on what to do next; they are not part of the text.
-`message` and `context` contain names and responses of others unchanged. `str(error)` and `hints` are safe to
-print: `printable` has escaped control characters and line breaks.
+sentence of `refusal` where a registry or token service did not accept a credential, or got none.
+`message` and `context` contain names and responses of others unchanged; `printable` has escaped all others.
 """
 
 from __future__ import annotations
@@ -54,7 +53,6 @@ import imgpkg  # noqa: TC001 - a program may look up the types
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Iterator
 
     from imgpkg.errors.details import Diagnostic as Diagnostic
@@ -69,7 +67,6 @@ if TYPE_CHECKING:
 _UNPRINTABLE = expression(
     "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
-_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
@@ -78,15 +75,7 @@ def printable(text: str) -> str:
     Every text of a registry, file or user passes through it before it is printed. A second call changes
     nothing. Bytes that are not UTF-8 stay as they are (PEP 383).
     """
-    return _UNPRINTABLE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
-    code = ord(character)
-    if code < 0x100:  # noqa: PLR2004 - what two digits hold
-        return _SHORT_ESCAPES.get(character, f"\\x{code:02x}")
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"  # noqa: PLR2004 - what four digits hold
+    return _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 class ImgpkgError(Exception):
@@ -159,7 +148,9 @@ class ImgpkgError(Exception):
 
 
 def _unpickled(kind: type[ImgpkgError], arguments: tuple[object, ...]) -> ImgpkgError:
-    return kind.__new__(kind, *arguments)
+    error = kind.__new__(kind, *arguments)
+    error.args = arguments
+    return error
 
 
 class UsageError(ImgpkgError):
@@ -192,10 +183,7 @@ class InvalidLock(InvalidDocument):
 
 
 class Several(ImgpkgError):
-    """Several parts of an operation failed; `errors` has the reason for each, in order.
-
-    `kinds` are those of parts that failed without an error of their own.
-    """
+    """Several parts failed; `errors` has their reasons, in order, `kinds` those of parts without an error."""
 
     errors: tuple[ImgpkgError, ...] = ()
     kinds: frozenset[imgpkg.errors.FailureKind] = frozenset()
@@ -231,8 +219,16 @@ class NotTLS(ConnectionFailed):
     """The server does not use TLS on that port."""
 
 
-class TimedOut(TransportError):
-    """No connection, or no response headers, within the time limit."""
+class TimedOut(ImgpkgError, TimeoutError):
+    """Not finished within `seconds`, but stopped after `spent`; `waited_for` is the last wait, if any."""
+
+    seconds: float = 0.0
+    spent: float = 0.0
+    waited_for: str = ""
+
+
+class ConnectionTimedOut(TransportError, TimedOut):
+    """No connection, TLS handshake, response or data within the time limit of that wait."""
 
 
 class CertificateRejected(TransportError):
@@ -240,10 +236,9 @@ class CertificateRejected(TransportError):
 
 
 class RegistryError(ImgpkgError):
-    """A response with an error status.
+    """A response with an error status; the query values of its `url` are redacted.
 
-    `url` has its query values redacted. `diagnostics` are the errors in the body of the response.
-    `retry_after` is the value of the Retry-After header in seconds, None without one.
+    `diagnostics` are the errors in its body, `retry_after` is its Retry-After in seconds, None without one.
     """
 
     def __init__(
@@ -343,7 +338,10 @@ class LocalIOError(ImgpkgError):
 
 
 class Cancelled(ImgpkgError):
-    """An event hook, or `Session.stop`, ended the operation."""
+    """A `CancelToken`, an event hook, or `Session.stop` ended the operation; see `TimedOut.waited_for`."""
+
+    waited_for: str = ""
+    _scope = 0  # the number of the scope that has ended; a hook ends none
 
     def __init__(self, message: str = "Cancelled") -> None:
         super().__init__(message)
@@ -374,6 +372,8 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
     """Return a context that turns an OSError into a LocalIOError, `verb PATH: reason`, as Go prints it."""
     try:
         yield
+    except ImgpkgError:  # a TimedOut is an OSError, too
+        raise
     except OSError as error:
         # Go prints these texts in lower case, and scripts test for them.
         reason, exhausted = os.strerror(error.errno or 0).lower(), _EXHAUSTED.get(error.errno or 0, "")

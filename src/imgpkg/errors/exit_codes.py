@@ -61,6 +61,7 @@ KINDS: Mapping[type[errors.ImgpkgError], FailureKind] = MappingProxyType(
         errors.ChallengeError: FailureKind.REFUSED,
         errors.CredentialError: FailureKind.REFUSED,
         errors.TransportError: FailureKind.NETWORK,
+        errors.TimedOut: FailureKind.NETWORK,
         errors.VerificationError: FailureKind.VERIFICATION,
         errors.InvalidManifest: FailureKind.VERIFICATION,
         errors.UnpackError: FailureKind.VERIFICATION,

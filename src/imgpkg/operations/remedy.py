@@ -8,10 +8,10 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,
+    ConnectionTimedOut,
     ImgpkgError,
     NotFound,
     RegistryError,
-    TimedOut,
     TransportError,
 )
 
@@ -108,7 +108,7 @@ def _of_transport(trouble: Trouble, error: TransportError) -> str:
     match error:
         case CertificateRejected():
             return "The server requires a client certificate, or another version of TLS."
-        case TimedOut():
+        case ConnectionTimedOut():
             return (
                 f"{host} did not answer in time: check the network, the firewall, and the proxy in "
                 "HTTPS_PROXY and NO_PROXY."

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from contextvars import copy_context
 from threading import Event as Flag
 from threading import Lock, Semaphore, Thread
@@ -178,6 +178,7 @@ class _Threads(Generic[T, R]):
         self.grow()
         while self._count < len(self._threads):
             if not self._ends.acquire(timeout=_CHECK_SECONDS):
+                self._scope.check()
                 # A thread that runs out of memory ends without a report.
                 if any(thread.is_alive() for thread in self._threads):
                     continue
@@ -244,10 +245,9 @@ def open_workers(
     Cancelling `other`, a session that the workers use too, cancels the scope as well. So does a failure in
     the context: it ends what was started there.
     """
-    with session.cancellation.scope() as scope, ExitStack() as linked:
-        if other is not None and other is not session:
-            # Stopping either side ends the copy: half of it cannot go on alone.
-            linked.enter_context(other.cancellation.ending(scope.cancel))
+    # Stopping either side ends the copy: half of it cannot go on alone.
+    others = () if other is None else (other.cancellation,)
+    with session.cancellation.scope(*others) as scope:
         try:
             if activity:
                 # The first answers may take long, and are not counted.

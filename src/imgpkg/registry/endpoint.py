@@ -14,8 +14,8 @@ from imgpkg.errors import (
     CertificateRejected,
     ChallengeError,
     ConnectionFailed,
+    ConnectionTimedOut,
     NotTLS,
-    TimedOut,
     TransportError,
 )
 from imgpkg.expression import expression
@@ -155,7 +155,7 @@ class Endpoint:
             answer = yield from self._send_over("http", request)
         except TransportError as second:
             # Both errors are reported, since either may be the one to correct.
-            if not isinstance(first, TimedOut):
+            if not isinstance(first, ConnectionTimedOut):
                 raise _joined(first, second) from second
             # Neither answered: https may only be slow, and is tried once more with the usual time limit.
             answer = yield from self._send_over("https", request)
@@ -172,7 +172,7 @@ class Endpoint:
         # The peer uses TLS: http would bypass the verification of its certificate.
         if isinstance(error, CertificateRejected):
             return self._insecure
-        return isinstance(error, (ConnectionFailed, TimedOut))
+        return isinstance(error, (ConnectionFailed, ConnectionTimedOut))
 
     def _at(self, scheme: str, request: Request) -> Request:
         base = urlsplit(Origin.of(f"{scheme}://{self.name}").url)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from functools import partial
-from threading import Timer
 from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg import cancellation
@@ -169,14 +168,9 @@ class Exchange:
         from imgpkg.registry.remedy import absence
 
         once = Exchange(self._transport, self.authorizer, Retry(attempts=1), clock=self._clock)
-        with cancellation.current().scope() as scope:
-            # Nobody waits for minutes for a hint.
-            end = Timer(HINT_SECONDS, scope.cancel)
-            end.start()
-            try:
-                is_visible, hints = absence(error, once, access.repository)
-            finally:
-                end.cancel()
+        # Nobody waits for minutes for a hint.
+        with cancellation.current().scope(seconds=HINT_SECONDS):
+            is_visible, hints = absence(error, once, access.repository)
         # What can be listed is not hidden for want of a login.
         if not is_visible:
             self._explain(error, answer, access)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from imgpkg.cancellation import QUIET_SECONDS
-from imgpkg.errors import RegistryError, TimedOut
+from imgpkg.errors import ConnectionTimedOut, RegistryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -77,7 +77,8 @@ def _name(error: ImgpkgError) -> str:
     """Return the host and what failed there, without what differs from request to request."""
     if isinstance(error, RegistryError):
         return f"{_host(error)}: status {error.status}"
-    return f"{_host(error)}: {'no answer in time' if isinstance(error, TimedOut) else 'connection failed'}"
+    is_late = isinstance(error, ConnectionTimedOut)
+    return f"{_host(error)}: {'no answer in time' if is_late else 'connection failed'}"
 
 
 def _host(error: ImgpkgError) -> str:

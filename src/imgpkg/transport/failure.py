@@ -8,7 +8,7 @@ import ssl
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import CertificateRejected, ConnectionFailed, NotTLS, TimedOut, TransportError
+from imgpkg.errors import CertificateRejected, ConnectionFailed, ConnectionTimedOut, NotTLS, TransportError
 from imgpkg.transport.head import NoResponse, ProtocolError, Truncated
 from imgpkg.transport.message import redact_url
 
@@ -84,7 +84,7 @@ def translate(request: Request, error: BaseException, phase: Phase, peer: Peer) 
     cause, url = root_of(error), redact_url(request.url)
     match cause:
         case TimeoutError():
-            return TimedOut(request.method, url, _timeout(phase, peer))
+            return ConnectionTimedOut(request.method, url, _timeout(phase, peer))
         # A peer that closes during the handshake: which error that is depends on the release of Python.
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError() | NoResponse():
             return _hung_up(request.method, url, "EOF", phase)

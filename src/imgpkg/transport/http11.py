@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from imgpkg.cancellation import NO_PERMIT, STOPPED, Cancellation, Wait
-from imgpkg.errors import Cancelled, TransportError, local_io
+from imgpkg.cancellation import NO_PERMIT, Cancellation, Wait
+from imgpkg.errors import Cancelled, ImgpkgError, TransportError, local_io
 from imgpkg.transport.connection import Connection, dial
 from imgpkg.transport.failure import CLOSED, FAILURES, Phase, root_of, translate
 from imgpkg.transport.head import Head, Inbound, ProtocolError, Truncated
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.errors import ImgpkgError
     from imgpkg.transport.message import Block, Request
     from imgpkg.transport.pool import ContextOf, Limits, Route
 
@@ -78,7 +77,7 @@ class Link:
         try:
             self._connection = dial(self.route.peer.host, self.route.peer.port, wait)
         except FAILURES as error:
-            raise self._translated(request, error, Phase.DIAL) from error
+            raise self.failure(request, error, Phase.DIAL) from error
         try:
             with scope.ending(self.abort):
                 self._shake_hands(request, self._connection, context, seconds)
@@ -127,21 +126,20 @@ class Link:
 
     def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
         """Return the limit of one wait of `request`."""
-        return Wait(
-            seconds, self._scope, partial(self._announce_wait, request, phase, seconds), self._limits.quiet
-        )
+        announce = partial(self._announce_wait, request, phase, seconds)
+        subject = partial(_subject, request, phase)
+        return Wait(seconds, self._scope, announce, self._limits.quiet, waited_for=subject)
 
     def _announce_wait(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
         limit = "without a limit" if seconds is None else f"for up to {seconds:.0f} s"
-        url = redact_url(request.url)
-        self._announce(f"{request.method} {url}: {phase.silence} for {spent:.0f} s, waiting {limit}")
+        self._announce(f"{_subject(request, phase)} for {spent:.0f} s, waiting {limit}")
 
     def failure(self, request: Request, error: BaseException, phase: Phase) -> ImgpkgError:
         """Close the link and return the error to raise: Cancelled where that shut the socket down."""
         self.close()
         if self._scope.is_cancelled:
-            return Cancelled(STOPPED)
-        return self._translated(request, error, phase)
+            return self._scope.failure(_subject(request, phase))
+        return error if isinstance(error, ImgpkgError) else self._translated(request, error, phase)
 
     def _translated(self, request: Request, error: BaseException, phase: Phase) -> TransportError:
         failure, peer = translate(request, error, phase, self.route.peer), self.route.peer
@@ -212,6 +210,10 @@ class Link:
             raise self.failure(request, error, Phase.HEADERS) from error
         stream.wait = partial(self.wait, request, Phase.BODY, self._limits.idle)
         return head, stream
+
+
+def _subject(request: Request, phase: Phase) -> str:
+    return f"{request.method} {redact_url(request.url)}: {phase.silence}"
 
 
 def _head(request: Request, route: Route) -> bytes:

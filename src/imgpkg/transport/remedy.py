@@ -8,7 +8,7 @@ import ssl
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from imgpkg.errors import NotTLS, TimedOut
+from imgpkg.errors import ConnectionTimedOut, NotTLS
 from imgpkg.expression import expression
 from imgpkg.transport.failure import EXPIRED, WRONG_NAME, Phase
 from imgpkg.transport.message import LOGIN_HINT
@@ -41,7 +41,7 @@ def remedies(failure: TransportError, cause: BaseException, phase: Phase, peer: 
             yield _NO_TLS
         case _ if peer.is_proxy and phase in (Phase.DIAL, Phase.HANDSHAKE):
             yield _about_proxy(failure, cause, peer, server)
-        case _ if isinstance(failure, TimedOut) and phase is not Phase.DIAL:
+        case _ if isinstance(failure, ConnectionTimedOut) and phase is not Phase.DIAL:
             yield _no_answer(server, phase)
         case socket.gaierror():
             yield _no_host(cause, peer)

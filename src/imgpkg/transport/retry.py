@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imgpkg.errors import ConnectionFailed, ImgpkgError, NotTLS, RegistryError, TimedOut
+from imgpkg.errors import ConnectionFailed, ConnectionTimedOut, ImgpkgError, NotTLS, RegistryError
 
 TEMPORARY_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 # The error codes that the original repeats after.
@@ -33,7 +33,7 @@ def is_temporary(error: ImgpkgError) -> bool:
         # Before ConnectionFailed, of which it is a subclass.
         case NotTLS():
             return False
-        case ConnectionFailed() | TimedOut():
+        case ConnectionFailed() | ConnectionTimedOut():
             return True
         case RegistryError():
             return is_temporary_answer(error.status, error.codes)

@@ -23,10 +23,10 @@ from imgpkg.auth.keychain import ANONYMOUS, Credential
 from imgpkg.errors import (
     ChallengeError,
     ConnectionFailed,
+    ConnectionTimedOut,
     CredentialError,
     RefusalKind,
     RegistryError,
-    TimedOut,
     Unauthorized,
 )
 from imgpkg.oci.reference import Repository
@@ -569,7 +569,7 @@ class TestA401ThatNamesNothingToAnswer:
                 return Said(200)
             if asked.path == "/v2/":
                 silence.wait(10)
-                return TimedOut
+                return ConnectionTimedOut
             both.wait(10)
             return Said(401)
 
@@ -577,7 +577,7 @@ class TestA401ThatNamesNothingToAnswer:
         send(made, Request("GET", "/public"))
 
         def fail(_):
-            with pytest.raises(TimedOut) as caught:
+            with pytest.raises(ConnectionTimedOut) as caught:
                 send(made)
             return caught.value
 

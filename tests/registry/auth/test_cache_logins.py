@@ -20,7 +20,14 @@ from tests.registry.scripted import (
 )
 
 from imgpkg.auth.keychain import Credential
-from imgpkg.errors import ConnectionFailed, Forbidden, ImgpkgError, RegistryError, TimedOut, Unauthorized
+from imgpkg.errors import (
+    ConnectionFailed,
+    ConnectionTimedOut,
+    Forbidden,
+    ImgpkgError,
+    RegistryError,
+    Unauthorized,
+)
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.cache import REMEMBERED, LoginAttempt
 from imgpkg.registry.auth.challenge import Access
@@ -387,7 +394,7 @@ class TestALoginWithoutAnAnswerYet:
         }
         assert ask(made, "again") == 200
 
-    @pytest.mark.parametrize("kind", [ConnectionFailed, TimedOut])
+    @pytest.mark.parametrize("kind", [ConnectionFailed, ConnectionTimedOut])
     def test_makes_those_who_waited_share_a_failure_instead_of_waiting_for_it_too(self, kind):
         gate = self.Gated(kind)
         made = bench(gate, LOGIN)
@@ -442,7 +449,7 @@ class TestALoginWithoutAnAnswerYet:
 
         def service(asked):
             silence.wait(10)
-            return TimedOut
+            return ConnectionTimedOut
 
         registry = TokenRegistry()
         registry.refuses = service
@@ -453,7 +460,7 @@ class TestALoginWithoutAnAnswerYet:
             wait_for_waiting(MANY - 1)
             silence.set()
             errors = [future.result(10) for future in futures]
-        assert {type(error) for error in errors} == {TimedOut}
+        assert {type(error) for error in errors} == {ConnectionTimedOut}
         assert all(error.context[0].startswith("Requesting a token for r.") for error in errors)
         assert len({id(error) for error in errors}) == MANY
         assert shown(made)[BASIC_LOGIN] == 1
