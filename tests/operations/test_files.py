@@ -139,6 +139,35 @@ class TestOneFile:
         with pytest.raises(VerificationError, match=f"Reading layer {image[1][2]}: "):
             imgpkg.read_file("", "app/main.py", session=session, layout=tmp_path / "layout")
 
+    @pytest.mark.parametrize(
+        ("kind", "data"),
+        [
+            ("text/plain", b"just text\n"),
+            (f"{media.OCI_LAYER_GZIP}+encrypted", bytes(range(1, 256)) * 9),
+        ],
+    )
+    def test_is_in_no_blob_of_another_type(self, image, session, kind, data):
+        repository = imgpkg.Reference.parse(image[0]).repository
+        config = put_blob(session, repository, b"{}", media.OCI_EMPTY)
+        layers = [put_blob(session, repository, data, kind)]
+        found = put_manifest(
+            session, repository, {"mediaType": media.OCI_MANIFEST, "config": config, "layers": layers}
+        )
+        with pytest.raises(
+            UnpackError, match=r": a blob of type '[a-z./0-9+]*' is no layer of files: "
+        ) as caught:
+            imgpkg.read_file(str(found), "a", session=session)
+        assert kind in str(caught.value)
+
+    def test_may_be_in_a_tar_file_of_any_type(self, image, session):
+        repository = imgpkg.Reference.parse(image[0]).repository
+        config = put_blob(session, repository, b"{}", "application/vnd.cncf.helm.config.v1+json")
+        chart = gzip.compress(tar(file("chart/Chart.yaml", b"name: chart\n")))
+        layers = [put_blob(session, repository, chart, "application/vnd.cncf.helm.chart.content.v1.tar+gzip")]
+        document = {"mediaType": media.OCI_MANIFEST, "config": config, "layers": layers}
+        found = str(put_manifest(session, repository, document))
+        assert imgpkg.read_file(found, "chart/Chart.yaml", session=session) == b"name: chart\n"
+
     def test_reports_what_is_fetched(self, image, session):
         events = []
         imgpkg.read_file(image[0], "usr/lib/os-release", session=session, on_event=events.append)
@@ -163,6 +192,13 @@ class TestManyFiles:
             found = {each.path: each for each in files}
             assert "etc/removed" not in found
             assert fetched() == [1, 0]
+            assert [
+                path in files for path in ("etc/removed", Path("/etc/os-release"), found["etc/hosts"])
+            ] == [
+                False,
+                True,
+                True,
+            ]
             with files.open("etc/hosts") as hosts, files.open(found["usr/bin/same"]) as same:
                 assert [hosts.readline(), len(same.read())] == [b"127.0.0.1 localhost\n", 2_560_000]
                 assert [hosts.name, same.name] == ["etc/hosts", "usr/bin/big"]

@@ -228,6 +228,7 @@ def files_of_an_image(session: imgpkg.Session, image: imgpkg.Image) -> bytes:
         found: imgpkg.ImageFile = files.find("etc/os-release")
         every: list[str] = [file.path for file in files if file.kind is imgpkg.FileKind.FILE]
         content: imgpkg.Readable = files.open(found)
+        print("etc/hosts" in files, found in files)
         print(every, content.read(), files.read(Path("etc/hosts"), max_size=1 << 20), files.image.config)
     with contextlib.closing(imgpkg.iter_files("host/a/b", session=session, layout="layout")) as walk:
         for file, stream in walk:

@@ -13,8 +13,9 @@ import imgpkg
 from imgpkg.bundle.image import Image, fetch_image
 from imgpkg.content.filesystem import FileKind, Filesystem, ImageFile
 from imgpkg.content.layer_files import Allowance, LayerFiles
-from imgpkg.errors import UnpackError, doing
+from imgpkg.errors import NotInImage, UnpackError, doing
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Hook, silent
+from imgpkg.oci import media
 from imgpkg.oci.descriptor import Readable
 from imgpkg.oci.reference import parse_any
 from imgpkg.operations.images import choose_image
@@ -24,7 +25,7 @@ from imgpkg.values import StrPath
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from imgpkg.oci.descriptor import Descriptor
+    from imgpkg.oci.descriptor import ByteStream, Descriptor
     from imgpkg.operations.image_store import ImageReader
 
 # Bytes. Of a file that is returned as a whole.
@@ -35,10 +36,11 @@ class ImageFiles:
     """The files of one `image`, as a container sees them: upper layers replace and hide what is below them.
 
     Iterating yields what there is as `ImageFile` values, layer by layer from the topmost one, and within a
-    layer in its order; directories and links are among them. A layer is fetched when it is needed first, as
-    a whole into a temporary file without a name, and nothing of it is used before its digest is verified.
-    Paths are with or without a `/` in front; links are followed inside of the image. For one thread at a
-    time. Methods raise NotInImage, UnpackError, VerificationError, LocalIOError, TransportError or
+    layer in its order; directories and links are among them. `in` takes a path. A layer is fetched when it
+    is needed first, as a whole into a temporary file without a name, and nothing of it is used before its
+    digest is verified. Paths are with or without a `/` in front; links are followed inside of the image. A
+    file that a layer names by a path through a link of a layer below it has this name only. For one thread
+    at a time. Methods raise NotInImage, UnpackError, VerificationError, LocalIOError, TransportError or
     RegistryError.
     """
 
@@ -69,6 +71,14 @@ class ImageFiles:
                 hints=("Allow more with max_size, or read it in parts with open.",),
             )
         return data
+
+    def __contains__(self, file: ImageFile | StrPath) -> bool:
+        """Return whether there is something at a path, or where a symbolic link there leads."""
+        try:
+            self.find(_path(file))
+        except NotInImage:
+            return False
+        return True
 
     def __iter__(self) -> Iterator[ImageFile]:
         with doing(f"Reading files of {self.image.reference}"):
@@ -208,7 +218,7 @@ def _filesystem(images: ImageReader, image: Image, on_event: Hook) -> Iterator[F
             doing(f"Reading layer {layer.digest}"),
             images.blob(image.reference.repository, layer) as stream,
         ):
-            fetched = LayerFiles(CountingReader(stream, layer, on_event), layer, allowance)
+            fetched = _parsed(CountingReader(stream, layer, on_event), layer, allowance)
         on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
         return fetched
 
@@ -217,3 +227,16 @@ def _filesystem(images: ImageReader, image: Image, on_event: Hook) -> Iterator[F
         yield files
     finally:
         files.close()
+
+
+def _parsed(stream: ByteStream, layer: Descriptor, allowance: Allowance) -> LayerFiles:
+    try:
+        return LayerFiles(stream, layer, allowance)
+    except UnpackError as error:
+        if layer.media_type in media.LAYERS:
+            raise
+        # Tried before: layers of other types often are tar files, such as those of Helm.
+        raise UnpackError(
+            f"a blob of type '{layer.media_type}' is no layer of files: {error}",
+            hints=("Content that is no file system is read with session.client.blob.",),
+        ) from error
