@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg import cancellation
 from imgpkg.auth.keychain import Decision, Keychain
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from imgpkg.registry.base import BaseEndpoint
     from imgpkg.registry.deletion import Deletion
-    from imgpkg.registry.mirrors import MirroredReads
 
 # Far more than the 4 MB that clients should push at most (distribution-spec, "Pushing Manifests").
 MAX_MANIFEST = 100 << 20
@@ -59,6 +58,27 @@ _FINAL_FOR_HEAD = frozenset({404, 408, 429})
 # For `names` the reason does not matter, and a login that is refused should be sent as rarely as possible.
 _FINAL_FOR_A_QUESTION = _FINAL_FOR_HEAD | {401, 403}
 _WRITTEN = frozenset({200, 201, 202})
+
+
+Result = TypeVar("Result")
+
+
+class _ImageReads(Protocol):
+    """What `MirroredReads` does; a program may look up the type without loading that module."""
+
+    def sources(self, reference: Reference) -> tuple[Reference, ...]: ...
+
+    def read(
+        self,
+        client: RegistryClient,
+        reference: Reference,
+        act: Callable[[RegistryClient, Reference], Result],
+        is_found: Callable[[Result], bool] = ...,
+    ) -> Result: ...
+
+    def open_blob(
+        self, client: RegistryClient, repository: Repository, blob: Descriptor, *, use_urls: bool
+    ) -> AbstractContextManager[Readable]: ...
 
 
 class RegistryClient:
@@ -92,7 +112,7 @@ class RegistryClient:
         random: Callable[[], float] = random_fraction,
         warn: Callable[[str], None] = cancellation.ignore,
         on_repeat: Callable[[Repetition], None] | None = None,
-        mirrors: MirroredReads | None = None,
+        mirrors: _ImageReads | None = None,
         concurrency: int = 1,
         chunk_size: int = 0,
     ) -> None:
