@@ -7,6 +7,7 @@
         imgpkg.pull("copy-of-config", image=str(pushed.reference), session=session)
 
 Every public name is here and is imported on first use, so that `import imgpkg` itself imports nothing else.
+PYTEST_DONT_REWRITE: pytest, which loads our plugin, would warn a program that has imported this before.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ import subprocess
 import time
 
 import pytest
-import trustme
 from tests.servers.client import ask
+
+from imgpkg.testing.certificate import issue_certificate
 
 _SECONDS = 60
 SAYING = re.compile(r"Serving a registry for demonstrations and tests at (https?)://(\S+)\n")
@@ -96,14 +97,10 @@ def test_a_login_is_asked_for(serving, run, folder, words):
 
 
 def test_it_serves_https(serving, run, folder, tmp_path):
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    issued.private_key_pem.write_to_path(tmp_path / "key.pem")
-    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    _, scheme, address = serving("--tls-cert", tmp_path / "cert.pem", "--tls-key", tmp_path / "key.pem")
+    files = issue_certificate(str(tmp_path), ["127.0.0.1"])
+    _, scheme, address = serving("--tls-cert", files.certificate, "--tls-key", files.key)
     assert scheme == "https"
-    words = ["--registry-ca-cert-path", tmp_path / "ca.pem"]
+    words = ["--registry-ca-cert-path", files.authority]
     assert run("push", "-i", f"{address}/tls/app", "-f", folder, *words).code == 0
 
 

@@ -11,7 +11,6 @@ import sys
 import threading
 
 import pytest
-import trustme
 from tests.servers.client import ask, ask_on, basic, connection
 from tests.servers.faults import always, any_of, first, insufficient_scope, refusing
 from tests.servers.images import make_image, sha256, upload
@@ -20,6 +19,7 @@ from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.embedded.storage import Storage
 from imgpkg.errors import InvalidSettings, LocalIOError, UsageError
+from imgpkg.testing.certificate import issue_certificate
 
 DATA = b"0123456789" * 50_000
 BLOB = f"/v2/team/app/blobs/{sha256(DATA)}"
@@ -29,11 +29,7 @@ WHOLE = f"/v2/team/app/blobs/uploads/?digest={sha256(DATA)}"
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
-    issued.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    issue_certificate(str(folder), ["127.0.0.1"])
     return folder
 
 

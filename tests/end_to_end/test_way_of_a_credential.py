@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import trustme
 from tests.servers.fixtures import PASSWORD, USERNAME
 
 import imgpkg
-from imgpkg.embedded.server import serve
+from imgpkg.testing import serve
 
 # What is reached; lower is better.
 FILES_OF_A_HEAD = 19
@@ -53,16 +52,10 @@ print(json.dumps(sorted(entered)))
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory):
+def registry():
     """A registry on https with a token service, and the file of its authority."""
-    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
-    paths = [str(folder / name) for name in ("authority.pem", "certificate.pem", "key.pem")]
-    certificate = authority.issue_cert("127.0.0.1")
-    authority.cert_pem.write_to_path(paths[0])
-    certificate.cert_chain_pems[0].write_to_path(paths[1])
-    certificate.private_key_pem.write_to_path(paths[2])
-    with serve(login=(USERNAME, PASSWORD), token_service=True, tls=(paths[1], paths[2])) as server:
-        yield server, paths[0]
+    with serve(login=(USERNAME, PASSWORD), token_service=True, tls=True) as server:
+        yield server, server.ca_file
 
 
 @pytest.fixture

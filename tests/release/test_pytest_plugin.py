@@ -82,6 +82,16 @@ def test_its_runs_without_a_registry_load_none_of_it(project):
     assert run(python, folder).returncode == 0
 
 
+def test_a_program_that_has_imported_the_library_can_run_them(project):
+    python, folder = project
+    program = "import sys, imgpkg, pytest; sys.exit(pytest.main(['-q', '-W', 'error']))"
+    environment = {"PATH": os.defpath, "HOME": str(folder)}
+    done = subprocess.run(
+        [python, "-c", program], cwd=folder, env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 0, (done.stdout, done.stderr)
+
+
 def test_it_can_turn_the_plugin_off(project):
     python, folder = project
     done = run(python, folder, "-p", "no:imgpkg")

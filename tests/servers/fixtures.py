@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import trustme
 from tests.servers.docker import (
     RunningRegistry,
     docker_registry_process,
@@ -16,6 +15,7 @@ from tests.servers.token_service import TokenService, User
 from imgpkg.embedded.server import serve
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings
+from imgpkg.testing.certificate import issue_certificate
 
 USERNAME = "testuser"
 PASSWORD = "pass:w/ord+é $1"
@@ -62,15 +62,9 @@ def docker_registry_htpasswd(tmp_path_factory):
 def docker_registry_tls(tmp_path_factory):
     """docker-registry behind TLS with a private authority, open to all."""
     folder = tmp_path_factory.mktemp("docker_tls")
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
-    issued = authority.issue_cert("127.0.0.1", "localhost")
-    issued.private_key_pem.write_to_path(str(folder / "key.pem"))
-    for pem in issued.cert_chain_pems:
-        pem.write_to_path(str(folder / "cert.pem"), append=True)
-    tls = (folder / "cert.pem", folder / "key.pem")
-    with docker_registry_process(folder, tls=tls) as address:
-        yield RunningRegistry(address, ca_path=str(folder / "ca.pem"))
+    files = issue_certificate(str(folder), ["127.0.0.1", "localhost"])
+    with docker_registry_process(folder, tls=(files.certificate, files.key)) as address:
+        yield RunningRegistry(address, ca_path=files.authority)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from tests.servers.client import ask, ask_on, connection
 
 import imgpkg
-from imgpkg.testing import faults, make_image, serve
+from imgpkg.testing import Fault, faults, make_image, serve
 
 TAGS, NAMES = "/v2/team/app/tags/list", b'{"name":"team/app","tags":["v1"]}'
 MANIFEST = "/v2/team/app/manifests/v1"
@@ -76,6 +76,24 @@ class TestAnswers:
         challenge = ask(served.address, "GET", TAGS).headers["www-authenticate"]
         assert 'scope="repository:a/b:pull"' in challenge
         assert 'error="insufficient_scope"' in challenge
+
+    def test_ask_for_a_new_token_when_the_login_is_ignored(self, registry_with_tokens):
+        registry_with_tokens.add("team/app:v1", IMAGE)
+        with registry_with_tokens.session() as session:
+            for _ in range(2):
+                imgpkg.resolve(f"{registry_with_tokens.address}/team/app:v1", session=session)
+                registry_with_tokens.forget_requests()
+                registry_with_tokens.fail(faults.ignored_login(), path="/manifests/")
+            imgpkg.resolve(f"{registry_with_tokens.address}/team/app:v1", session=session)
+        assert list(map(str, registry_with_tokens.requests)) == [
+            "HEAD /v2/team/app/manifests/v1 401 bearer",
+            "GET /token 200 basic",
+            "HEAD /v2/team/app/manifests/v1 200 bearer",
+        ]
+
+    def test_are_as_usual_where_no_login_is_needed_when_it_is_ignored(self, served):
+        served.fail(faults.ignored_login())
+        assert ask(served.address, "GET", TAGS, authorization="Bearer x").body == NAMES
 
     def test_are_survived_by_a_client_that_tries_again(self, served):
         served.fail(faults.too_many_requests(retry_after=0))
@@ -198,6 +216,11 @@ class TestTheChoiceOfRequests:
         assert self.statuses(served) == [503, 503, 200]
         served.fail(faults.unavailable(), times=None)
         assert self.statuses(served) == [503, 503, 503]
+
+    def test_lets_requests_through_before_a_fault(self, served):
+        served.fail(Fault(), times=2)
+        served.fail(faults.unavailable())
+        assert self.statuses(served, 4) == [200, 200, 503, 200]
 
     def test_is_made_by_method_and_path(self, served):
         served.fail(faults.unavailable(), method="HEAD", path=r"/manifests/v\d$")

@@ -55,6 +55,14 @@ def test_a_layer_may_be_bytes_of_any_kind():
     assert json.loads(image.config)["rootfs"]["diff_ids"][1].endswith(hashlib.sha256(noise).hexdigest())
 
 
+def test_a_layer_may_be_a_plain_tar_file():
+    plain = gzip.decompress(tar_layer(FILES))
+    image = make_image(plain, FILES)
+    kinds = [layer.media_type for layer in Manifest.parse(image.manifest, image.media_type).layers]
+    assert [kind.rpartition(".")[2] for kind in kinds] == ["tar", "tar+gzip"]
+    assert len(set(json.loads(image.config)["rootfs"]["diff_ids"])) == 1
+
+
 def test_an_index_has_an_image_for_each_platform():
     images = make_image(FILES), make_image(FILES, platform="windows/amd64")
     index = make_index(*images, annotations={"k": "v"})

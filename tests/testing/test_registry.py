@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import ssl
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -83,6 +85,25 @@ class TestContent:
     def test_no_image_is_added_by_another_name(self, registry, name):
         with pytest.raises(imgpkg.errors.InvalidReference):
             registry.add(name, IMAGE)
+
+    def test_its_repositories_are_those_with_manifests(self, registry):
+        assert registry.repositories == ()
+        registry.add_blob("no/manifest", b"blob")
+        for name in ("team/b:v1", "team/a"):
+            registry.add(name, IMAGE)
+        assert registry.repositories == ("team/a", "team/b")
+
+    def test_a_blob_may_be_there_before_its_image(self, registry):
+        digest = registry.add_blob("team/app", b"blob")
+        assert digest == str(imgpkg.Digest.of(b"blob"))
+        assert registry.blob(f"team/app@{digest}") == b"blob"
+        assert ask(registry.address, "HEAD", f"/v2/team/app/blobs/{digest}").status == 200
+
+    @pytest.mark.parametrize("name", ["team/app:v1", f"team/app@{IMAGE.digest}"])
+    def test_a_repository_is_named_without_tag_and_digest(self, registry, name):
+        for look in (registry.tags, lambda name: registry.add_blob(name, b"blob")):
+            with pytest.raises(imgpkg.errors.InvalidReference, match="neither tag nor digest"):
+                look(name)
 
     def test_a_manifest_and_a_blob_are_named_whole(self, registry):
         with pytest.raises(imgpkg.errors.InvalidReference, match="a tag or a digest"):
@@ -178,6 +199,12 @@ class TestAccess:
             assert imgpkg.resolve(f"{registry.address}/team/app:v1", session=session)
         assert [each.authorization for each in registry.requests] == ["", "", "bearer"]
 
+    @pytest.mark.parametrize("name", ["", "a:b"])
+    def test_no_user_has_a_name_that_cannot_be_sent(self, name):
+        for options in ({"login": (name, "secret")}, {"accounts": [Account(name, "secret")]}):
+            with pytest.raises(imgpkg.errors.UsageError, match="is not empty and has no colon"):
+                serve(**options)
+
     def test_only_a_token_service_knows_anonymous_users(self):
         with pytest.raises(imgpkg.errors.UsageError, match="anonymous_pull needs token_service"):
             serve(login=("ci", "secret"), anonymous_pull=True)
@@ -225,12 +252,34 @@ class TestTheWayOfAProgram:
     def test_a_stopped_registry_leaves_nothing(self):
         with serve(tls=True) as registry:
             registry.add("team/app:v1", IMAGE)
-            folders = (os.path.dirname(registry.ca_file), registry._storage.root)
+            folders = (os.path.dirname(registry.ca_file), registry._content.root)
             assert all(map(os.path.isdir, folders))
         registry.stop()
         assert not any(map(os.path.exists, folders))
         with pytest.raises(ConnectionRefusedError):
             ask(registry.address, "GET", "/v2/")
+
+    def test_a_stopped_registry_has_its_requests_and_no_answer_about_its_content(self):
+        with serve() as registry:
+            ask(registry.address, "GET", "/v2/")
+        assert len(registry.requests) == 1
+        for look in (lambda: registry.tags("team/app"), lambda: registry.repositories):
+            with pytest.raises(imgpkg.errors.UsageError, match="is stopped, and its content is removed"):
+                look()
+
+    def test_a_registry_that_nobody_stops_ends_with_its_process(self, tmp_path):
+        program = "from imgpkg.testing import serve; serve(tls=True)"
+        environ = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+        subprocess.run([sys.executable, "-c", program], env=environ, check=True, timeout=60)
+        assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::1"])
+    def test_its_address_can_be_reached_wherever_it_listens(self, host):
+        with serve(host) as registry:
+            registry.add("team/app:v1", IMAGE)
+            assert resolved(registry)
+            assert ask(registry.address, "GET", "/v2/").status == 200
+            assert registry.url == f"http://{registry.address}"
 
     def test_a_port_in_use_is_an_error_and_leaves_nothing(self, registry, tmp_path, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

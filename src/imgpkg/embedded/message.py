@@ -44,6 +44,11 @@ class ServerRequest:
     body: RequestContent = field(repr=False)
     scheme: str = "http"
 
+    def without_login(self) -> ServerRequest:
+        """Return this request without its Authorization header."""
+        others = {name: value for name, value in self.headers.items() if name != "authorization"}
+        return replace(self, headers=others)
+
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None."""
         return next((value for key, value in self.query if key == name), None)
@@ -178,7 +183,8 @@ class Fault:
     response's body were sent. `answer` is sent instead of the registry's response. `hang_up` closes the
     connection without a response. `cut_request_after` closes it when so many bytes of the request's body were
     read, `cut_response_after` when so many of the response's body were sent. `corrupt_response` changes one
-    byte of that body, and `headers` take the place of the response's headers with the same names.
+    byte of that body, and `headers` take the place of the response's headers with the same names. With
+    `ignore_login` the request is treated as one without an Authorization header.
     """
 
     delay: float = 0.0
@@ -189,6 +195,7 @@ class Fault:
     delay_after: int | None = None
     corrupt_response: bool = False
     headers: Pairs = ()
+    ignore_login: bool = False
 
 
 NO_FAULT = Fault()

@@ -150,7 +150,9 @@ class Server:
     def _faulty(self, request: ServerRequest, fault: Fault) -> tuple[ServerResponse, str]:
         if fault.hang_up:
             raise Disconnected("hung up by the test")
-        return self._routed(request) if fault.answer is None else (fault.answer, "")
+        if fault.answer is not None:
+            return fault.answer, ""
+        return self._routed(request.without_login() if fault.ignore_login else request)
 
     def _routed(self, request: ServerRequest) -> tuple[ServerResponse, str]:
         try:

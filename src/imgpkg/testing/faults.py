@@ -41,6 +41,14 @@ def unauthorized(challenge: str = 'Basic realm="test"') -> Fault:
     return refused(401, "UNAUTHORIZED", "authentication required", headers)
 
 
+def ignored_login() -> Fault:
+    """Return the fault that takes the login or token away from the request.
+
+    A registry with a login answers 401 with its own challenge, as if a token had just ended.
+    """
+    return Fault(ignore_login=True)
+
+
 def insufficient_scope(scope: str, realm: str = "http://127.0.0.1:1/token") -> Fault:
     """Return the fault that answers 401 and asks for a token with one more scope (RFC 6750 §3.1)."""
     return unauthorized(f'Bearer realm="{realm}",service="test",scope="{scope}",error="insufficient_scope"')

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _PLATFORM = "linux/amd64"
+# Where the header of a member has the name of the format (POSIX.1 pax).
+_TAR_MAGIC = 257
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def make_image(
 ) -> SampleImage:
     """Make an image of these layers, bottom first; the same arguments make the same bytes.
 
-    A layer is a mapping of paths to contents, or the bytes of a tar file that is compressed with gzip.
+    A layer is a mapping of paths to contents, or the bytes of a tar file, plain or compressed with gzip.
     `platform` is `os/architecture`, perhaps with a variant. `config` has more for the part `config` of the
     configuration, such as `Env`; `fields` are set in the manifest as they are, such as `annotations`,
     `subject` or `artifactType`.
@@ -74,7 +76,7 @@ def make_image(
         "schemaVersion": 2,
         "mediaType": media.OCI_MANIFEST,
         "config": _descriptor(media.OCI_CONFIG, settings),
-        "layers": [_descriptor(media.OCI_LAYER_GZIP, data) for data in packed],
+        "layers": [_descriptor(_layer_type(data), data) for data in packed],
         **fields,
     }
     return SampleImage(_json(manifest), media.OCI_MANIFEST, settings, packed, platform=platform)
@@ -105,6 +107,10 @@ def _platform_fields(platform: str) -> dict[str, str]:
     system, architecture, *variant = platform.split("/")
     named = {"architecture": architecture, "os": system}
     return {**named, "variant": "/".join(variant)} if variant else named
+
+
+def _layer_type(data: bytes) -> str:
+    return media.OCI_LAYER if data[_TAR_MAGIC:].startswith(b"ustar") else media.OCI_LAYER_GZIP
 
 
 def _descriptor(media_type: str, data: bytes) -> dict[str, object]:

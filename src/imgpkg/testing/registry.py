@@ -8,7 +8,6 @@ import io
 import json
 import math
 import os
-import shutil
 import tempfile
 import threading
 from collections import deque
@@ -20,7 +19,7 @@ from imgpkg.embedded.routes import ALL_FEATURES
 from imgpkg.embedded.server import serve as serve_storage
 from imgpkg.embedded.storage import RepositoryName, Storage, TagName
 from imgpkg.embedded.tokens import TokenAccess
-from imgpkg.errors import InvalidReference, UsageError
+from imgpkg.errors import InvalidReference, UsageError, printable
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.testing.faults import any_of, first, matching
@@ -39,6 +38,8 @@ if TYPE_CHECKING:
     from imgpkg.testing.image import SampleImage
 
 _HERE = ("localhost", "127.0.0.1", "::1")
+# Where a registry that listens everywhere is found by a client of this machine.
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - only as a name
 _KEPT_REQUESTS = 100_000
 
 
@@ -90,23 +91,23 @@ class RegistryServer:
     ) -> None:
         self.username, self.password = login or ("", "")
         self.ca_file = ""
+        self._is_stopped = False
         self._rules: list[Faults] = [] if faults is None else [faults]
         self._given = tuple(self._rules)
         # The methods and paths of requests that have come, answered or not.
         self._arrived: deque[tuple[str, str]] = deque(maxlen=_KEPT_REQUESTS)
         self._changed = threading.Condition()
         with contextlib.ExitStack() as stack:
-            self._storage = stack.enter_context(Storage.temporary())
-            pair = None
-            if tls:
-                folder = tempfile.mkdtemp(prefix="imgpkg-registry-tls-")
-                stack.callback(shutil.rmtree, folder, ignore_errors=True)
-                pair = self._certified(folder, host)
+            # It goes at the end of the process too, if nobody stops the registry.
+            temporary = tempfile.TemporaryDirectory(prefix="imgpkg-registry-", ignore_cleanup_errors=True)
+            folder = stack.enter_context(temporary)
+            self._content = Storage(os.path.join(folder, "content"), durable=False)
+            pair = self._certified(folder, host) if tls else None
             self._server = stack.enter_context(
                 serve_storage(
                     host,
                     port,
-                    storage=self._storage,
+                    storage=self._content,
                     access=access,
                     tls=pair,
                     features=features,
@@ -115,7 +116,9 @@ class RegistryServer:
                 )
             )
             self._resources = stack.pop_all()
-        self.address, self.url = self._server.address, self._server.url
+        name, _, number = self._server.address.rpartition(":")
+        self.address = f"{_EVERYWHERE.get(name, name)}:{number}"
+        self.url = f"{'https' if tls else 'http'}://{self.address}"
 
     @property
     def requests(self) -> tuple[ReceivedRequest, ...]:
@@ -174,9 +177,24 @@ class RegistryServer:
         self._put(repository, image, wanted)
         return f"{self.address}/{repository}@{image.digest}"
 
+    def add_blob(self, repository: str, data: bytes) -> str:
+        """Put a blob, which no manifest names yet, into a repository, and return its digest as text.
+
+        Nothing is requested. Raise InvalidReference for a name that is none.
+        """
+        return str(self._put_blob(self._repository(repository), data))
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """The repositories with manifests, in lexical order; nothing is requested."""
+        return tuple(map(str, self._storage.repositories()))
+
     def tags(self, repository: str) -> tuple[str, ...]:
-        """Return the tags of a repository in lexical order; nothing is requested."""
-        return tuple(map(str, self._storage.tags(self._parsed(repository)[0]) or ()))
+        """Return the tags of a repository in lexical order; nothing is requested.
+
+        Raise InvalidReference for a name that is none.
+        """
+        return tuple(map(str, self._storage.tags(self._repository(repository)) or ()))
 
     def manifest(self, name: str) -> bytes | None:
         """Return the manifest of `team/app:v1` or `team/app@sha256:...`; None if there is none.
@@ -236,7 +254,11 @@ class RegistryServer:
         return path
 
     def stop(self) -> None:
-        """End all connections, and remove all content; stopping twice does nothing."""
+        """End all connections, and remove all content; stopping twice does nothing.
+
+        The requests can still be read, while methods that need the content raise UsageError.
+        """
+        self._is_stopped = True
         self._resources.close()
 
     def __repr__(self) -> str:
@@ -263,6 +285,12 @@ class RegistryServer:
             return repository, Digest.parse(digest)
         return repository, TagName.parse(tag) if colon else None
 
+    def _repository(self, name: str) -> RepositoryName:
+        repository, wanted = self._parsed(name)
+        if wanted is not None:
+            raise InvalidReference(f"a repository has neither tag nor digest: {name}")
+        return repository
+
     def _fault(self, request: ServerRequest) -> Fault | None:
         with self._changed:
             self._arrived.append((request.method, request.path))
@@ -274,10 +302,22 @@ class RegistryServer:
         for child in image.images:
             self._put(repository, child, None)
         for blob in image.blobs:
-            upload = self._storage.uploads.start(repository)
-            upload.append(io.BytesIO(blob))
-            self._storage.finish(upload, Digest.of(blob))
+            self._put_blob(repository, blob)
         self._storage.put_manifest(repository, Manifest.parse(image.manifest, image.media_type), tag)
+
+    def _put_blob(self, repository: RepositoryName, data: bytes) -> Digest:
+        digest = Digest.of(data)
+        upload = self._storage.uploads.start(repository)
+        upload.append(io.BytesIO(data))
+        self._storage.finish(upload, digest)
+        return digest
+
+    @property
+    def _storage(self) -> Storage:
+        if self._is_stopped:
+            # Without content every test that expects none would pass.
+            raise UsageError(f"the registry {self.address} is stopped, and its content is removed")
+        return self._content
 
 
 class ServeRegistry(Protocol):
@@ -319,11 +359,15 @@ def serve(
     tokens that live `token_lifetime` seconds; with `anonymous_pull`, and without any login, the service gives
     tokens to pull to everybody. With `tls` the registry has a new certificate for `localhost`, 127.0.0.1,
     ::1 and `host`. `features` leaves out optional parts of the specification. `faults` is asked for a fault
-    for each request, before those of `fail`.
+    for each request, before those of `fail`. Containers reach a registry with the `host` 0.0.0.0.
 
-    Raise UsageError for options that exclude each other, LocalIOError for an address that cannot be used.
+    Raise UsageError for options that exclude each other and for a user name that no login can have,
+    LocalIOError for an address that cannot be used.
     """
     known = (*(() if login is None else (Account(*login),)), *accounts)
+    for account in known:
+        if not account.username or ":" in account.username:
+            raise UsageError(f"a user name is not empty and has no colon: {printable(account.username)!r}")
     if anonymous_pull and not token_service:
         raise UsageError("anonymous_pull needs token_service")
     access: AccessController = LoginAccess(known) if known else OpenAccess()
