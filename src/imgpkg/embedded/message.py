@@ -44,11 +44,6 @@ class ServerRequest:
     body: RequestContent = field(repr=False)
     scheme: str = "http"
 
-    def without_login(self) -> ServerRequest:
-        """Return this request without its Authorization header."""
-        others = {name: value for name, value in self.headers.items() if name != "authorization"}
-        return replace(self, headers=others)
-
     def parameter(self, name: str) -> str | None:
         """Return the first value of a query parameter, or None."""
         return next((value for key, value in self.query if key == name), None)

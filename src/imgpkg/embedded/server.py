@@ -152,7 +152,7 @@ class Server:
             raise Disconnected("hung up by the test")
         if fault.answer is not None:
             return fault.answer, ""
-        return self._routed(request.without_login() if fault.ignore_login else request)
+        return self._routed(_anonymous(request) if fault.ignore_login else request)
 
     def _routed(self, request: ServerRequest) -> tuple[ServerResponse, str]:
         try:
@@ -327,6 +327,11 @@ def serve(
         faults=faults,
         keep_requests=keep_requests,
     )
+
+
+def _anonymous(request: ServerRequest) -> ServerRequest:
+    headers = {name: value for name, value in request.headers.items() if name != "authorization"}
+    return dataclasses.replace(request, headers=headers)
 
 
 def _spoilt(response: ServerResponse, fault: Fault) -> ServerResponse:
