@@ -208,6 +208,15 @@ print(len([name for name in loaded if name.startswith("imgpkg.")]))
     assert int(count) <= 20
 
 
+def test_the_room_of_these_values_has_them_too():
+    import imgpkg.oci
+
+    assert set(VALUES) <= set(dir(imgpkg.oci))
+    assert all(getattr(imgpkg.oci, name) is getattr(imgpkg, name) for name in dir(imgpkg.oci))
+    with pytest.raises(AttributeError, match="has no attribute 'Nosuch'"):
+        _ = imgpkg.oci.Nosuch
+
+
 def test_the_page_of_the_library_names_every_method_of_the_client_that_is_stable():
     page = (Path(__file__).parent.parent / "docs" / "library.md").read_text()
     rows = page.partition("| `session.client.` | does |")[2].partition("\n\n")[0].splitlines()[2:]

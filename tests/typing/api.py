@@ -52,6 +52,9 @@ def artifacts(session: imgpkg.Session) -> list[str]:
         ["a", Path("b"), data], image="host/a/b:v1", artifact_type="a/b", config=data, session=session
     )
     imgpkg.push_artifact(Path("b"), image="host/a/b", subject=pushed.reference, session=session)
+    imgpkg.push_artifact(b"b", image="host/a/b", subject=pushed.manifest.digest, session=session)
+    imgpkg.push_artifact({"b": b"b"}, image="host/a/b", config=b"{}", session=session)
+    imgpkg.push_artifact({"b": Path("b")}, image="host/a/b", config="c.json", session=session)
     imgpkg.push_artifact(data, image="host/a/b", subject=pushed.manifest.descriptor, session=session)
     pulled: imgpkg.ArtifactPullResult = imgpkg.pull_artifact(Path("out"), image="host/a/b", session=session)
     built: imgpkg.Manifest = imgpkg.Manifest.build(None, pushed.manifest.layers, artifact_type="a/b")

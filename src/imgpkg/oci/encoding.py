@@ -79,7 +79,10 @@ def image_bytes(
         raise InvalidManifest(f"not the media type of an image manifest: {media_type}")
     # Without this nobody could say what the manifest is (image-spec, manifest.md, `artifactType`).
     if (config is None or config.media_type == media.OCI_EMPTY) and not artifact_type:
-        raise InvalidManifest("an artifact with an empty configuration needs an artifact type")
+        raise InvalidManifest(
+            "an artifact with an empty configuration needs an artifact type",
+            hints=("A media type of your own says what it is, such as application/vnd.example.report.",),
+        )
     is_docker = media_type == media.DOCKER_MANIFEST
     content: dict[str, object] = {
         "config": _entry(config or EMPTY_BLOB, is_docker=is_docker),
@@ -123,7 +126,7 @@ def _bytes(
     if subject is not None:
         document["subject"] = _entry(subject)
     if annotations:
-        document["annotations"] = sorted_strings(annotations)
+        document["annotations"] = _checked(annotations)
     return encode_json(document)
 
 
@@ -135,12 +138,21 @@ def _entry(blob: Descriptor, *, is_docker: bool = False) -> dict[str, object]:
     document = {"mediaType": blob.media_type, **{name: values[name] for name in names}}
     optional: dict[str, object] = {
         "urls": blob.urls,
-        "annotations": sorted_strings(blob.annotations),
+        "annotations": _checked(blob.annotations),
         "data": _base64(blob.data),
         "platform": _platform(blob.platform),
         "artifactType": blob.artifact_type,
     }
     return {**document, **{name: value for name, value in optional.items() if value}}
+
+
+def _checked(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Return annotations in Go's order; programs in Go cannot read a manifest with other values than text."""
+    for item in annotations.items():
+        texts: tuple[object, object] = item
+        if not all(isinstance(text, str) for text in texts):
+            raise InvalidManifest(f"expected texts as annotation and its value, but were {item}")
+    return sorted_strings(annotations)
 
 
 def _base64(data: bytes | None) -> str:

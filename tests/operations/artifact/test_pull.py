@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 
 import pytest
 from tests.content.tars import file, folder, tar, tree
-from tests.operations.making import make_image, make_index, put_blob, put_manifest
+from tests.operations.making import make_image, put_blob, put_manifest
 from tests.servers.faults import always
 
 import imgpkg
@@ -34,6 +35,18 @@ def put_artifact(session, where, layers):
         ],
     }
     return str(put_manifest(session, repository, document))
+
+
+def push_index(session, where, platforms):
+    """Push an index of one artifact for each platform, whose file names it; return its name."""
+    entries = []
+    for platform in platforms:
+        files = {"platform.txt": platform.encode()}
+        pushed = imgpkg.push_artifact(files, image=where, session=session)
+        entries.append(dataclasses.replace(pushed.manifest.descriptor, platform=platform))
+    repository = imgpkg.Repository.parse(where)
+    session.client.push_manifest(repository.tag("index"), imgpkg.Manifest.build_index(entries))
+    return str(repository.tag("index"))
 
 
 class TestAnArtifact:
@@ -63,6 +76,16 @@ class TestAnArtifact:
         assert all(os.path.exists(pulled_file.path) for pulled_file in pulled.files)
         form = json.loads(json.dumps(imgpkg.as_json(pulled)))
         assert (form["annotations"], len(form["files"]), form["subject"]) == ({"k": "v"}, 3, None)
+
+    @pytest.mark.parametrize("kind", [str, imgpkg.Platform.parse])
+    def test_of_an_index_is_the_one_for_the_platform(self, embedded_registry, session, tmp_path, kind):
+        where = f"{embedded_registry.address}/pulls/platforms"
+        index = push_index(session, where, ["", "linux/amd64", "linux/arm64/v8"])
+        pulled = imgpkg.pull_artifact(
+            tmp_path / "out", image=index, platform=kind("linux/arm64"), session=session
+        )
+        assert tree(tmp_path / "out") == {"platform.txt": b"linux/arm64/v8"}
+        assert pulled.reference.digest == pulled.manifest.digest
 
     def test_says_how_far_it_is(self, embedded_registry, session, tmp_path):
         where = f"{embedded_registry.address}/pulls/events:v1"
@@ -156,17 +179,41 @@ class TestWhatCannotBePulled:
                 imgpkg.pull_artifact(tmp_path / "out", image=image, session=session)
         assert list(tmp_path.iterdir()) == []
 
-    def test_an_index(self, embedded_registry, session, tmp_path):
+    @pytest.mark.parametrize(
+        ("platforms", "hints"),
+        [
+            (["linux/amd64", "linux/arm64"], ["Choose a platform: linux/amd64, linux/arm64."]),
+            ([""], ["Name one of its manifests by digest: sha256:"]),
+            ([], []),
+        ],
+    )
+    def test_an_index_without_a_platform(self, embedded_registry, session, tmp_path, platforms, hints):
         where = f"{embedded_registry.address}/pulls/index"
-        image = make_image(session, where)
-        index = make_index(session, where, {"linux/amd64": image})
+        index = push_index(session, where, platforms)
         with pytest.raises(errors.InvalidManifest, match="is an index") as caught:
-            imgpkg.pull_artifact(tmp_path / "out", image=str(index), session=session)
-        assert str(image.digest) in caught.value.hints[0]
-        empty = make_index(session, where, {})
-        with pytest.raises(errors.InvalidManifest, match="is an index") as caught:
-            imgpkg.pull_artifact(tmp_path / "out", image=str(empty), session=session)
-        assert caught.value.hints == ()
+            imgpkg.pull_artifact(tmp_path / "out", image=index, session=session)
+        assert [found[: len(hint)] for found, hint in zip(caught.value.hints, hints, strict=True)] == hints
+
+    @pytest.mark.parametrize(
+        ("platforms", "hints"), [(["linux/arm64"], ("It is there for linux/arm64.",)), ([""], ())]
+    )
+    def test_an_index_that_is_for_other_platforms(
+        self, embedded_registry, session, tmp_path, platforms, hints
+    ):
+        index = push_index(session, f"{embedded_registry.address}/pulls/others", platforms)
+        with pytest.raises(errors.UsageError, match="is not there for linux/s390x") as caught:
+            imgpkg.pull_artifact(tmp_path / "out", image=index, platform="linux/s390x", session=session)
+        assert caught.value.hints == hints
+
+    def test_an_index_in_an_index(self, embedded_registry, session, tmp_path):
+        where = f"{embedded_registry.address}/pulls/nested"
+        inner = session.client.resolve(imgpkg.Reference.parse(push_index(session, where, [])))
+        outer = imgpkg.Manifest.build_index([dataclasses.replace(inner, platform="linux/amd64")])
+        session.client.push_manifest(imgpkg.Reference.parse(f"{where}:outer"), outer)
+        with pytest.raises(errors.InvalidManifest, match="is no artifact that can be pulled"):
+            imgpkg.pull_artifact(
+                tmp_path / "out", image=f"{where}:outer", platform="linux/amd64", session=session
+            )
 
     def test_the_hook_stops_it_and_nothing_is_there(self, embedded_registry, session, tmp_path):
         where = f"{embedded_registry.address}/pulls/stopped:v1"

@@ -78,6 +78,21 @@ class TestAnArtifact:
         assert types == [media.OCI_LAYER, "application/json", media.OCI_LAYER, media.OCI_LAYER]
         assert pushed.manifest.artifact_type == "application/vnd.unknown.artifact.v1"
 
+    @pytest.mark.parametrize("content", [b"{}", imgpkg.ArtifactFile(b"{}", title="other")])
+    def test_may_be_of_contents_by_their_titles(self, where, hello, session, content):
+        pushed = imgpkg.push_artifact({"a/b.json": content, "c": hello}, image=where, session=session)
+        found = [(layer.digest.hex, dict(layer.annotations)) for layer in pushed.manifest.layers]
+        assert found == [
+            (EMPTY_BLOB.digest.hex, {"org.opencontainers.image.title": "a/b.json"}),
+            (HELLO, {"org.opencontainers.image.title": "c"}),
+        ]
+
+    @pytest.mark.parametrize("files", [b"hello\n", [b"hello\n"], {"": b"hello\n"}])
+    def test_may_be_of_bytes_alone(self, where, session, files):
+        pushed = imgpkg.push_artifact(files, image=where, media_type="text/plain", session=session)
+        (layer,) = pushed.manifest.layers
+        assert (layer.digest.hex, layer.media_type, layer.annotations) == (HELLO, "text/plain", {})
+
     def test_of_nothing_has_the_empty_descriptor(self, where, session):
         pushed = imgpkg.push_artifact([], image=f"{where}:v1", artifact_type="a/b", session=session)
         assert pushed.manifest.blobs() == (EMPTY_BLOB, EMPTY_BLOB)
@@ -97,6 +112,13 @@ class TestAnArtifact:
         with session.client.blob(pushed.reference.repository, found) as stream:
             assert stream.read(99) == b'{"a": 1}'
 
+    @pytest.mark.parametrize("kind", ["path", "bytes"])
+    def test_may_have_a_configuration_of_which_nothing_is_said(self, where, hello, session, kind):
+        config = hello if kind == "path" else b"hello\n"
+        pushed = imgpkg.push_artifact([], image=where, config=config, session=session)
+        expected = imgpkg.Descriptor.of(b"hello\n", "application/vnd.unknown.config.v1+json")
+        assert pushed.manifest.config == expected
+
     def test_has_folders_as_tars_to_unpack(self, where, write_tree, session):
         root = write_tree({"a/b": "1"})
         pushed = imgpkg.push_artifact(root, image=f"{where}:v1", session=session)
@@ -115,11 +137,17 @@ class TestAnArtifact:
         assert list(session.client.tags(pushed.reference.repository)) == []
         assert session.client.exists(pushed.reference) is not None
 
-    @pytest.mark.parametrize("kind", [str, imgpkg.Reference.parse, "descriptor"])
+    @pytest.mark.parametrize("kind", ["text", "reference", "descriptor", "digest", "text of a digest"])
     def test_refers_to_its_subject(self, where, hello, session, kind):
         image = make_image(session, where, tag="v1")
         found = session.client.resolve(image)
-        subject = found if kind == "descriptor" else kind(f"{where}:v1")
+        subject = {
+            "text": f"{where}:v1",
+            "reference": imgpkg.Reference.parse(f"{where}:v1"),
+            "descriptor": found,
+            "digest": found.digest,
+            "text of a digest": str(found.digest),
+        }[kind]
         pushed = imgpkg.push_artifact(
             hello, image=where, artifact_type="a/b", subject=subject, session=session
         )
@@ -175,8 +203,8 @@ class TestWhatCannotBePushed:
     @pytest.mark.parametrize(
         ("files", "text"),
         [
-            ("hello.txt", "Expected a list of files"),
-            (b"content", "Expected a list of files"),
+            ("hello.txt", "Expected a list of files, but was the one name 'hello.txt'"),
+            ({"../a": b""}, "to stay within output directory"),
             ([imgpkg.ArtifactFile(b"", title="/a")], "to stay within output directory"),
             ([imgpkg.ArtifactFile(b"", title="../a")], "to stay within output directory"),
             ([imgpkg.ArtifactFile(b"", title="\udcff")], "to be text"),
@@ -209,6 +237,14 @@ class TestWhatCannotBePushed:
     def test_a_media_type_is_one(self, where, hello, session, given):
         with pytest.raises(errors.InvalidManifest, match=r"Pushing artifact .*: expected a media type"):
             imgpkg.push_artifact(hello, image=where, session=session, **given)
+
+    @pytest.mark.parametrize("of_file", [False, True])
+    @pytest.mark.parametrize("notes", [{"build": 17}, {"build": None}, {17: "build"}])
+    def test_an_annotation_is_text(self, where, session, of_file, notes):
+        files = [imgpkg.ArtifactFile(b"", annotations=notes if of_file else {})]
+        with pytest.raises(errors.InvalidManifest, match=r"expected texts as annotation .*(17|None)"):
+            imgpkg.push_artifact(files, image=where, annotations={} if of_file else notes, session=session)
+        assert session.client.exists(imgpkg.Reference.parse(where)) is None
 
     def test_a_subject_is_in_the_same_repository(self, where, session):
         with pytest.raises(errors.UsageError, match="Expected the subject to be in"):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.content.artifact_output import in_each_other, title_parts
 from imgpkg.content.store import Extent, FileRange, OpenedBlob
@@ -20,7 +20,7 @@ from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest, VerifiedReader
 from imgpkg.values import FrozenDict, StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from imgpkg.oci.descriptor import Readable
 
@@ -59,29 +59,48 @@ class ArtifactBlob:
     open: Callable[[], FileRange | OpenedBlob | io.BytesIO]
 
 
-def listed(
-    files: Iterable[StrPath | ArtifactFile] | os.PathLike[str] | ArtifactFile, media_type: str
-) -> tuple[ArtifactFile, ...]:
+# What is given as files: paths and contents, or contents by their titles, or one of them.
+ArtifactFiles: TypeAlias = (
+    Iterable[StrPath | bytes | ArtifactFile]
+    | Mapping[str, StrPath | bytes | ArtifactFile]
+    | os.PathLike[str]
+    | bytes
+    | ArtifactFile
+)
+
+
+def listed(files: ArtifactFiles, media_type: str) -> tuple[ArtifactFile, ...]:
     """Return all files with their titles, and with `media_type` where they have none.
 
     Raises UsageError for a title that leads out of a folder or is that of two files.
     """
-    # A str is an iterable of one-letter paths to the type checker, and bytes one of numbers.
-    if isinstance(files, str | bytes):
+    # A str is an iterable of one-letter paths to the type checker.
+    if isinstance(files, str):
         raise UsageError(
-            "Expected a list of files, but was one name or content",
-            hints=("Put it into a list; content without a file is imgpkg.ArtifactFile(content, title=...).",),
+            f"Expected a list of files, but was the one name '{files}'",
+            hints=("Put it into a list.",),
         )
-    given: Iterable[StrPath | ArtifactFile]
-    given = [files] if isinstance(files, os.PathLike | ArtifactFile) else files
-    found = tuple(_titled(file, media_type) for file in given)
+    found = tuple(_titled(file, media_type) for file in _given(files))
     _check_titles([file.title for file in found if file.title])
     return found
 
 
-def _titled(file: StrPath | ArtifactFile, media_type: str) -> ArtifactFile:
-    if not isinstance(file, ArtifactFile):
-        file = ArtifactFile(file)
+def _given(files: ArtifactFiles) -> Iterator[ArtifactFile]:
+    if isinstance(files, Mapping):
+        for title, content in files.items():
+            yield replace(as_file(content), title=title)
+    elif isinstance(files, os.PathLike | bytes | ArtifactFile):
+        yield as_file(files)
+    else:
+        yield from map(as_file, files)
+
+
+def as_file(given: StrPath | bytes | ArtifactFile) -> ArtifactFile:
+    """Return a path or content as a file of which nothing else is said."""
+    return given if isinstance(given, ArtifactFile) else ArtifactFile(given)
+
+
+def _titled(file: ArtifactFile, media_type: str) -> ArtifactFile:
     title = file.title or file.annotations.get(TITLE, "")
     if not title and not isinstance(file.content, bytes):
         # Without the folders before it: an artifact does not depend on where its files were.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgpkg.content.artifact_output import adding_to, in_each_other, title_parts, write_file
 from imgpkg.content.output import absolute
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import InvalidManifest, UnpackError, doing
+from imgpkg.errors import InvalidManifest, UnpackError, UsageError, doing
 from imgpkg.events import (
     BlobFinished,
     BlobOutcome,
@@ -22,6 +22,7 @@ from imgpkg.events import (
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor
 from imgpkg.oci.manifest import Manifest
+from imgpkg.oci.platform import Platform, entries_for, platform_of, platforms_of
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.artifact.files import TITLE, UNPACK
 from imgpkg.operations.workers import open_workers
@@ -59,6 +60,7 @@ def pull_artifact(
     *,
     image: str,
     session: Session,
+    platform: Platform | str | None = None,
     overwrite: bool = True,
     on_event: Hook = silent,
 ) -> ArtifactPullResult:
@@ -68,15 +70,16 @@ def pull_artifact(
     with the annotation `io.deis.oras.content.unpack` is the tar of a folder, which is unpacked. The files
     are moved into `output` when all of them were verified, and replace those of their names unless
     `overwrite` is false; other files there stay. Nothing is written outside of it, also not through links
-    that are there.
+    that are there. Of an index it is the artifact that is listed for `platform`, such as `linux/arm64`.
 
-    Raises InvalidReference, InvalidManifest for an index and for what is no manifest, UnpackError for a title
-    or an entry that leads out of the folder and for two files in one place, VerificationError, LocalIOError,
-    also for what is in the way, NotFound, TransportError or RegistryError.
+    Raises InvalidReference, UsageError if it is not there for the platform, InvalidManifest for an index
+    without a platform and for what is no manifest, UnpackError for a title or an entry that leads out of the
+    folder and for two files in one place, VerificationError, LocalIOError, also for what is in the way,
+    NotFound, TransportError or RegistryError.
     """
     folder, reference = absolute(os.fspath(output)), parse_any(image)
     with doing(f"Pulling artifact '{reference}'"):
-        manifest = _manifest(session.client, reference)
+        manifest = _manifest(session.client, reference, platform)
         found = reference.repository.digest(manifest.digest)
         files = [layer for layer in manifest.layers if layer.annotations.get(TITLE)]
         places = _places(files)
@@ -90,17 +93,35 @@ def pull_artifact(
     return ArtifactPullResult(found, manifest, tuple(pulled))
 
 
-def _manifest(client: RegistryClient, reference: Reference) -> Manifest:
+def _manifest(client: RegistryClient, reference: Reference, platform: Platform | str | None) -> Manifest:
     manifest = client.manifest(reference)
     if manifest.is_index:
-        listed = ", ".join(str(entry.digest) for entry in manifest.children)
-        raise InvalidManifest(
-            f"{reference} is an index, and not an artifact",
-            hints=(f"Name one of its manifests by digest: {listed}.",) if listed else (),
-        )
+        chosen = _chosen(reference, manifest, platform)
+        manifest = client.manifest(reference.repository.digest(chosen.digest))
     if not manifest.is_image:
         raise InvalidManifest(f"{reference} is no artifact that can be pulled, but {manifest.media_type}")
     return manifest
+
+
+def _chosen(reference: Reference, index: Manifest, platform: Platform | str | None) -> Descriptor:
+    """Return the entry of an index for a platform."""
+    platforms = ", ".join(map(str, platforms_of(index)))
+    if platform is None:
+        listed = ", ".join(str(entry.digest) for entry in index.children)
+        others = (f"Name one of its manifests by digest: {listed}.",) if listed else ()
+        raise InvalidManifest(
+            f"{reference} is an index, and not an artifact",
+            hints=(f"Choose a platform: {platforms}.",) if platforms else others,
+        )
+    wanted = Platform.parse(platform) if isinstance(platform, str) else platform
+    for entry in entries_for(index, (wanted,)):
+        # Without a platform it is for all of them, or an attestation, and so not what was asked for.
+        if entry.is_manifest and platform_of(entry) is not None:
+            return entry
+    raise UsageError(
+        f"{reference} is not there for {wanted}",
+        hints=(f"It is there for {platforms}.",) if platforms else (),
+    )
 
 
 def _warn_of_the_rest(reference: Reference, manifest: Manifest, count: int, on_event: Hook) -> None:

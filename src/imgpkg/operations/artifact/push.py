@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import UsageError, doing
+from imgpkg.errors import InvalidReference, UsageError, doing
 from imgpkg.events import Hook, Planned, silent
-from imgpkg.oci.descriptor import EMPTY, Descriptor
+from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest
 from imgpkg.oci.encoding import EMPTY_BLOB
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, Repository, parse_any, without_login
-from imgpkg.operations.artifact.files import ArtifactBlob, ArtifactFile, listed, prepare, prepare_config
+from imgpkg.operations.artifact.files import (
+    ArtifactBlob,
+    ArtifactFile,
+    ArtifactFiles,
+    as_file,
+    listed,
+    prepare,
+    prepare_config,
+)
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import open_workers
 from imgpkg.registry.uploads import WORTH_ASKING
@@ -46,25 +53,27 @@ class ArtifactPushResult:
 
 
 def push_artifact(
-    files: Iterable[StrPath | ArtifactFile] | os.PathLike[str] | ArtifactFile,
+    files: ArtifactFiles,
     *,
     image: str,
     session: Session,
     artifact_type: str = "",
     media_type: str = "",
-    config: ArtifactFile | None = None,
+    config: StrPath | bytes | ArtifactFile | None = None,
     annotations: Mapping[str, str] = EMPTY,
-    subject: str | Reference | Descriptor | None = None,
+    subject: str | Reference | Digest | Descriptor | None = None,
     on_event: Hook = silent,
 ) -> ArtifactPushResult:
-    """Push `files`, paths or ArtifactFiles, each as a blob of one manifest, to the reference `image`.
+    """Push `files`, each as a blob of one manifest, to the reference `image`.
 
-    Without a tag in `image` none is written, and the manifest has its digest alone. `media_type` is that of
-    the files that do not name their own. `annotations` are those of the manifest; none is added, so that the
-    same files have the same digest at any time. `artifact_type` is `application/vnd.unknown.artifact.v1`
-    unless there is a `config`; without one the configuration is the empty descriptor, and so is the only
-    layer without `files`. `subject` is what the artifact refers to, in the same repository: a reference,
-    which is resolved, or the descriptor of its manifest. Blobs that the registry has are not sent again.
+    They are paths, bytes and ArtifactFiles, or a mapping of titles to these; or one path that is no str, one
+    content or one ArtifactFile. Bytes without a title are a blob that is pulled into no file. `media_type` is
+    that of the files that do not name their own. Without a tag in `image` none is written, and the manifest
+    has its digest alone. `annotations` are those of the manifest; none is added, so that the same files have
+    the same digest at any time. `artifact_type` is `application/vnd.unknown.artifact.v1` unless there is a
+    `config`; without one the configuration is the empty descriptor, and so is the only layer without `files`.
+    `subject` is what the artifact refers to, in the same repository: a reference or a digest, which is
+    resolved, or the descriptor of its manifest. Blobs that the registry has are not sent again.
 
     Raises UsageError, InvalidReference, LocalIOError, InvalidManifest for what is no media type, NotFound for
     a subject that is not there, VerificationError, also for a file that changes meanwhile, TransportError or
@@ -97,16 +106,19 @@ def _target(image: str) -> tuple[Repository, str]:
     return parsed.repository, tag if colon and "/" not in tag else ""
 
 
-def _config(config: ArtifactFile, opened: ExitStack) -> ArtifactBlob:
+def _config(given: StrPath | bytes | ArtifactFile, opened: ExitStack) -> ArtifactBlob:
+    config = as_file(given)
     return prepare_config(replace(config, media_type=config.media_type or UNKNOWN_CONFIG), opened)
 
 
 def _subject(
-    client: RegistryClient, repository: Repository, subject: str | Reference | Descriptor | None
+    client: RegistryClient,
+    repository: Repository,
+    subject: str | Reference | Digest | Descriptor | None,
 ) -> Descriptor | None:
     if subject is None or isinstance(subject, Descriptor):
         return subject
-    reference = parse_any(subject) if isinstance(subject, str) else subject
+    reference = subject if isinstance(subject, Reference) else _named(repository, str(subject))
     if reference.repository != repository:
         raise UsageError(
             f"Expected the subject to be in {repository}, but was {reference}",
@@ -114,6 +126,14 @@ def _subject(
         )
     found = client.resolve(reference)
     return Descriptor(found.media_type, found.digest, found.size)
+
+
+def _named(repository: Repository, subject: str) -> Reference:
+    """Return the reference of a subject, which may be a digest alone."""
+    try:
+        return repository.digest(Digest.parse(subject))
+    except InvalidReference:
+        return parse_any(subject)
 
 
 def _place(repository: Repository, tag: str, manifest: Manifest) -> Reference:
