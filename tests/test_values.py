@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies
 from tests.servers import signatures
+from tools.api import INTERNAL
 
 import imgpkg
 from imgpkg import errors
@@ -315,7 +316,12 @@ def described(thing):
             continue
         for name, member in vars(owner).items():
             function = getattr(member, "__func__", getattr(member, "fget", member))
-            if inspect.isfunction(function) and (name == "__init__" or not name.startswith("_")):
+            is_public = name == "__init__" or not name.startswith("_")
+            if (
+                inspect.isfunction(function)
+                and is_public
+                and f"imgpkg.{owner.__name__}.{name}" not in INTERNAL
+            ):
                 yield function
 
 

@@ -31,8 +31,14 @@ _PLATFORMS = (
     *("windows/amd64", "darwin/arm64", "freebsd/amd64"),
 )
 _LARGEST = 1 << 40
+_ASCII = st.characters(max_codepoint=127)
 # RFC 6838 §4.2, without the rarer characters.
 _MEDIA_TYPE = r"application/vnd\.[a-z][a-z0-9]{0,8}(\.[a-z][a-z0-9-]{0,8}){0,2}(\+(json|gzip|zstd))?"
+
+
+def _matching(pattern: str) -> SearchStrategy[str]:
+    # Of all characters hypothesis would first find those of UTF-8, for a second.
+    return st.from_regex(pattern, fullmatch=True, alphabet=_ASCII)
 
 
 def digests(algorithm: str = "") -> SearchStrategy[Digest]:
@@ -50,16 +56,16 @@ def _digests_of(algorithm: str) -> SearchStrategy[Digest]:
 
 def repositories() -> SearchStrategy[Repository]:
     """Return a strategy for repositories: of Docker Hub, of local registries, and of others."""
-    hosts = st.sampled_from(_HOSTS) | st.from_regex(_HOST, fullmatch=True)
+    hosts = st.sampled_from(_HOSTS) | _matching(_HOST)
     # A name of one character is one by the specification, and not by Docker's rules.
-    paths = st.from_regex(_PATH, fullmatch=True).filter(lambda path: len(path) > 1)
-    official = st.from_regex(_COMPONENT, fullmatch=True).filter(lambda path: len(path) > 1)
+    paths = _matching(_PATH).filter(lambda path: len(path) > 1)
+    official = _matching(_COMPONENT).filter(lambda path: len(path) > 1)
     return st.builds(Repository, st.just(DOCKER_HUB), official) | st.builds(Repository, hosts, paths)
 
 
 def tags() -> SearchStrategy[str]:
     """Return a strategy for tags."""
-    return st.from_regex(_TAG, fullmatch=True)
+    return _matching(_TAG)
 
 
 def references() -> SearchStrategy[Reference]:
@@ -75,12 +81,12 @@ def platforms() -> SearchStrategy[Platform]:
 
 def media_types() -> SearchStrategy[str]:
     """Return a strategy for media types that are none of manifests."""
-    return st.sampled_from(sorted(media.LAYERS)) | st.from_regex(_MEDIA_TYPE, fullmatch=True)
+    return st.sampled_from(sorted(media.LAYERS)) | _matching(_MEDIA_TYPE)
 
 
 def annotation_maps() -> SearchStrategy[dict[str, str]]:
     """Return a strategy for annotations: keys in reverse domain notation, values of any text."""
-    keys = st.from_regex(r"[a-z]{2,5}(\.[a-z]{1,8}){1,3}", fullmatch=True)
+    keys = _matching(r"[a-z]{2,5}(\.[a-z]{1,8}){1,3}")
     values = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
     return st.dictionaries(keys, values, max_size=3)
 

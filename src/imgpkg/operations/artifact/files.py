@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
@@ -20,9 +20,18 @@ from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest, VerifiedReader
 from imgpkg.values import FrozenDict, StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from imgpkg.oci.descriptor import Readable
+
+    # See `push_artifact`.
+    GivenFiles: TypeAlias = (
+        Iterable[StrPath | bytes | "ArtifactFile"]
+        | Mapping[str, StrPath | bytes | "ArtifactFile"]
+        | os.PathLike[str]
+        | bytes
+        | "ArtifactFile"
+    )
 
 # Annotations (OCI image-spec, annotations.md; ORAS, "Artifact Pull"): the name of a file, that it is a
 # folder to unpack, and the digest of the tar of the folder.
@@ -59,17 +68,7 @@ class ArtifactBlob:
     open: Callable[[], FileRange | OpenedBlob | io.BytesIO]
 
 
-# What is given as files: paths and contents, or contents by their titles, or one of them.
-ArtifactFiles: TypeAlias = (
-    Iterable[StrPath | bytes | ArtifactFile]
-    | Mapping[str, StrPath | bytes | ArtifactFile]
-    | os.PathLike[str]
-    | bytes
-    | ArtifactFile
-)
-
-
-def listed(files: ArtifactFiles, media_type: str) -> tuple[ArtifactFile, ...]:
+def listed(files: GivenFiles, media_type: str) -> tuple[ArtifactFile, ...]:
     """Return all files with their titles, and with `media_type` where they have none.
 
     Raises UsageError for a title that leads out of a folder or is that of two files.
@@ -85,7 +84,7 @@ def listed(files: ArtifactFiles, media_type: str) -> tuple[ArtifactFile, ...]:
     return found
 
 
-def _given(files: ArtifactFiles) -> Iterator[ArtifactFile]:
+def _given(files: GivenFiles) -> Iterator[ArtifactFile]:
     if isinstance(files, Mapping):
         for title, content in files.items():
             yield replace(as_file(content), title=title)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from functools import partial
@@ -18,7 +19,6 @@ from imgpkg.oci.reference import Reference, Repository, parse_any, without_login
 from imgpkg.operations.artifact.files import (
     ArtifactBlob,
     ArtifactFile,
-    ArtifactFiles,
     as_file,
     listed,
     prepare,
@@ -53,7 +53,11 @@ class ArtifactPushResult:
 
 
 def push_artifact(
-    files: ArtifactFiles,
+    files: Iterable[StrPath | bytes | ArtifactFile]
+    | Mapping[str, StrPath | bytes | ArtifactFile]
+    | os.PathLike[str]
+    | bytes
+    | ArtifactFile,
     *,
     image: str,
     session: Session,
@@ -66,24 +70,23 @@ def push_artifact(
 ) -> ArtifactPushResult:
     """Push `files`, each as a blob of one manifest, to the reference `image`.
 
-    They are paths, bytes and ArtifactFiles, or a mapping of titles to these; or one path that is no str, one
-    content or one ArtifactFile. Bytes without a title are a blob that is pulled into no file. `media_type` is
-    that of the files that do not name their own. Without a tag in `image` none is written, and the manifest
-    has its digest alone. `annotations` are those of the manifest; none is added, so that the same files have
-    the same digest at any time. `artifact_type` is `application/vnd.unknown.artifact.v1` unless there is a
-    `config`; without one the configuration is the empty descriptor, and so is the only layer without `files`.
-    `subject` is what the artifact refers to, in the same repository: a reference or a digest, which is
-    resolved, or the descriptor of its manifest. Blobs that the registry has are not sent again.
+    They are paths, bytes and ArtifactFiles, or a mapping of titles to these, or one of them, but for a str.
+    Bytes without a title are a blob that is pulled into no file. `media_type` is that of files that do not
+    name their own. Without a tag in `image` none is written, and the manifest has its digest alone.
+    `annotations` are those of the manifest; none is added, so that the same files have the same digest at any
+    time. `artifact_type` is `application/vnd.unknown.artifact.v1` unless there is a `config`; without one the
+    configuration is the empty descriptor, and so is the only layer without `files`. `subject` is what the
+    artifact refers to, in the same repository: a reference or digest, which is resolved, or the descriptor of
+    its manifest. Blobs that the registry has are not sent again.
 
     Raises UsageError, InvalidReference, LocalIOError, InvalidManifest for what is no media type, NotFound for
     a subject that is not there, VerificationError, also for a file that changes meanwhile, TransportError or
     RegistryError. See the OCI image-spec, manifest.md, "Guidelines for Artifact Usage".
     """
     repository, tag = _target(image)
-    found = listed(files, media_type)
     client = session.client.primary
     with ExitStack() as opened, doing(f"Pushing artifact '{without_login(image)}'"):
-        layers = prepare(found, opened, on_event) or [_EMPTY]
+        layers = prepare(listed(files, media_type), opened, on_event) or [_EMPTY]
         described = _EMPTY if config is None else _config(config, opened)
         manifest = Manifest.build(
             described.descriptor,
