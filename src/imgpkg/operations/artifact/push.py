@@ -71,20 +71,19 @@ def push_artifact(
     """Push `files`, each as a blob of one manifest, to the reference `image`.
 
     They are paths, bytes and ArtifactFiles, or a mapping of titles to these, or one of them, but for a str.
-    Bytes without a title are a blob that is pulled into no file. `media_type` is that of files that do not
-    name their own. Without a tag in `image` none is written, and the manifest has its digest alone.
-    `annotations` are those of the manifest; none is added, so that the same files have the same digest at any
-    time. `artifact_type` is `application/vnd.unknown.artifact.v1` unless there is a `config`; without one the
-    configuration is the empty descriptor, and so is the only layer without `files`. `subject` is what the
-    artifact refers to, in the same repository: a reference or digest, which is resolved, or the descriptor of
-    its manifest. Blobs that the registry has are not sent again.
+    Bytes without a title are pulled into no file. `media_type` is that of files that do not name their own.
+    Without a tag in `image` none is written, and the manifest has its digest alone. `annotations` are those
+    of the manifest; none is added, so that the same files have the same digest at any time. `artifact_type`
+    is `application/vnd.unknown.artifact.v1` unless there is a `config`; without one the configuration is the
+    empty descriptor, and so is the only layer without `files`. `subject` is what the artifact refers to, in
+    the same repository: a reference or digest, which is resolved, or the descriptor of its manifest. Blobs
+    that the registry has are not sent again.
 
-    Raises UsageError, InvalidReference, LocalIOError, InvalidManifest for what is no media type, NotFound for
-    a subject that is not there, VerificationError, also for a file that changes meanwhile, TransportError or
-    RegistryError. See the OCI image-spec, manifest.md, "Guidelines for Artifact Usage".
+    Raises UsageError, InvalidReference, LocalIOError, InvalidManifest for what is no media type or no text,
+    NotFound for a missing subject, VerificationError, also for a file that changes meanwhile, TransportError
+    or RegistryError. See the OCI image-spec, manifest.md, "Guidelines for Artifact Usage".
     """
-    repository, tag = _target(image)
-    client = session.client.primary
+    (repository, tag), client = _target(image), session.client.primary
     with ExitStack() as opened, doing(f"Pushing artifact '{without_login(image)}'"):
         layers = prepare(listed(files, media_type), opened, on_event) or [_EMPTY]
         described = _EMPTY if config is None else _config(config, opened)
