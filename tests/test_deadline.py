@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import inspect
 import pickle
 import re
 import signal
 import threading
 import time
+import typing
 
 import pytest
 
@@ -234,15 +237,12 @@ class TestASession:
         with imgpkg.Session(timeout=0.1) as session, session.limits("copy", 30), session.limits("pull", None):
             sleep(0.2)
 
-    def test_of_another_session_counts_beside_it(self):
-        with (
-            imgpkg.Session(timeout=30) as session,
-            imgpkg.Session(timeout=0.1) as other,
-            session.limits("copy", None),
-            pytest.raises(errors.TimedOut, match=WITHIN),
-            other.limits("pull", None),
-        ):
-            sleep(30)
+    def test_of_another_session_does_not_count_within_an_operation(self):
+        with imgpkg.Session() as session, imgpkg.Session(timeout=0.1) as other:
+            with session.limits("copy", 30), other.limits("pull", None):
+                sleep(0.2)
+            with pytest.raises(errors.TimedOut, match=WITHIN), other.limits("pull", None):
+                sleep(30)
 
     def test_that_is_stopped_ends_work_within_limits(self):
         with imgpkg.Session() as session, limits(timeout=30):
@@ -254,3 +254,60 @@ class TestASession:
     def test_may_have_no_limit_for_one_operation(self):
         with imgpkg.Session(timeout=0.05) as session, session.limits("pull", float("inf")):
             sleep(0.1)
+
+
+# They fetch while they are read: `limits` around the loop is their limit.
+LATER = {"iter_files"}
+EACH = {
+    name: function
+    for name in imgpkg.__all__
+    if inspect.isfunction(function := getattr(imgpkg, name))
+    and "session" in inspect.signature(function).parameters
+    and name not in LATER
+}
+
+
+def arguments_of(function):
+    """Something for each parameter without a default; it is not looked at."""
+    parameters = inspect.signature(function).parameters.values()
+    needed = [one for one in parameters if one.default is one.empty and one.name != "session"]
+    words = {one.name: "registry.invalid/team/app:v1" for one in needed}
+    positional = [words.pop(one.name) for one in needed if one.kind is one.POSITIONAL_OR_KEYWORD]
+    return positional, words
+
+
+class TestEachOperation:
+    @pytest.mark.parametrize("name", EACH)
+    def test_has_a_time_limit_and_a_token(self, name):
+        parameters = inspect.signature(EACH[name]).parameters
+        hints = typing.get_type_hints(inspect.unwrap(EACH[name]))
+        for parameter, kind in {"timeout": float, "cancel": CancelToken}.items():
+            assert parameters[parameter].kind is inspect.Parameter.KEYWORD_ONLY
+            assert parameters[parameter].default is None
+            assert hints[parameter] == kind | None
+
+    @pytest.mark.parametrize("name", EACH)
+    def test_begins_nothing_after_a_cancellation(self, name):
+        token = CancelToken()
+        token.cancel()
+        positional, words = arguments_of(EACH[name])
+        with imgpkg.Session() as session, pytest.raises(errors.Cancelled) as caught:
+            entered(EACH[name](*positional, session=session, cancel=token, **words))
+        assert caught.value.context[0] == name
+
+    @pytest.mark.parametrize("name", EACH)
+    def test_has_the_limit_of_its_session(self, name):
+        positional, words = arguments_of(EACH[name])
+        with imgpkg.Session(timeout=0) as session, pytest.raises(errors.TimedOut) as caught:
+            entered(EACH[name](*positional, session=session, **words))
+        assert str(caught.value).startswith(f"{name}: not finished within 0 s")
+
+    def test_says_so_in_its_docstring(self):
+        silent = {name for name, function in EACH.items() if "`timeout`" not in (function.__doc__ or "")}
+        assert silent == set()
+
+
+def entered(result):
+    """Enter what is a context."""
+    with result if hasattr(result, "__enter__") else contextlib.nullcontext():
+        pass

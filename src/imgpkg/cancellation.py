@@ -58,11 +58,11 @@ class Cancellation:
     """
 
     def __init__(
-        self, *parents: Cancellation, seconds: float | None = None, verb_of: Cancellation | None = None
+        self, *parents: Cancellation, seconds: float | None = None, is_operation: bool = False
     ) -> None:
         self.number = next(_numbers)
         self.seconds = seconds
-        self.verb_of = verb_of
+        self.is_operation = is_operation
         self.ends: dict[object, Callable[[], None]] = {}
         self._start = time.monotonic()
         self.deadline = _NEVER_ENDS if seconds is None else self._start + seconds
@@ -100,9 +100,10 @@ class Cancellation:
         deadline = self._first.deadline
         return None if deadline == _NEVER_ENDS else deadline - time.monotonic()
 
-    def is_within_verb(self, of: Cancellation) -> bool:
-        """Return True inside of an operation of the session whose scope is `of`."""
-        return any(scope.verb_of is of for scope in self.line)
+    @property
+    def is_within_operation(self) -> bool:
+        """True inside of an operation that has limits."""
+        return any(scope.is_operation for scope in self.line)
 
     def cancel(self) -> None:
         """Set the flag and call all registered functions; a second call does so again."""
@@ -159,13 +160,13 @@ class Cancellation:
 
     @contextmanager
     def scope(
-        self, *others: Cancellation, seconds: float | None = None, verb_of: Cancellation | None = None
+        self, *others: Cancellation, seconds: float | None = None, is_operation: bool = False
     ) -> Iterator[Cancellation]:
         """Open a scope inside this one, `others` and that of the thread, for it and copies of its context.
 
         Cancelling one of these ends the inner one; cancelling the inner one does not affect them.
         """
-        inner = Cancellation(current(self), *others, seconds=seconds, verb_of=verb_of)
+        inner = Cancellation(current(self), *others, seconds=seconds, is_operation=is_operation)
         token = _SCOPE.set(inner)
         try:
             yield inner

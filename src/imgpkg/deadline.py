@@ -79,8 +79,7 @@ def limited(
     if timeout is not None and timeout != timeout:  # noqa: PLR0124 - not a number
         raise UsageError("Expected a time limit in seconds, but was nan")
     others = () if cancel is None else (cancel._scope,)  # noqa: SLF001 - its own
-    verb_of = outermost if what else None
-    with outermost.scope(*others, seconds=timeout, verb_of=verb_of) as scope:
+    with outermost.scope(*others, seconds=timeout, is_operation=bool(what)) as scope:
         try:
             # What needs no wait at all is begun neither.
             scope.check()

@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import partial, wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import imgpkg
 from imgpkg.auth.activation import InactiveKeychains, active_sources
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
     from imgpkg.transport.trace import Tracer
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_LIMITS = """    `timeout` limits it, in seconds, in the place of the session's; infinity is none. `cancel`
+    ends it. Raises TimedOut or Cancelled then; see `imgpkg.limits`.
+    """
 _MIRROR_VARIABLES = ("IMGPKG_REGISTRIES_CONF", "CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH")
 
 
@@ -239,10 +245,10 @@ class Session:
     ) -> Iterator[None]:
         """Return a context in which an operation, named `what`, has these limits, or that of the session.
 
-        An operation within another one of this session has that limit already. Raises TimedOut when the time
-        is over, Cancelled, and UsageError.
+        An operation within another one has the limits of that one already. Raises TimedOut when the time is
+        over, Cancelled, and UsageError.
         """
-        if timeout is None and not current().is_within_verb(self.cancellation):
+        if timeout is None and not current().is_within_operation:
             timeout = self.timeout
         if timeout is None and cancel is None:
             yield
@@ -278,6 +284,20 @@ class Session:
         self.close()
 
 
+def operation(act: Callable[P, R]) -> Callable[P, R]:
+    """Give a function on a `session` the limits that its parameters `timeout` and `cancel` name."""
+
+    @wraps(act)
+    def within_limits(*args: P.args, **kwargs: P.kwargs) -> R:
+        session = cast(Session, kwargs["session"])
+        timeout = cast("float | None", kwargs.get("timeout"))
+        with session.limits(act.__name__, timeout, cast("imgpkg.CancelToken | None", kwargs.get("cancel"))):
+            return act(*args, **kwargs)
+
+    within_limits.__doc__ = f"{(act.__doc__ or '').rstrip()}\n\n{_LIMITS}"
+    return within_limits
+
+
 class _AskedAndSent:
     """Explains oddities of the reference and of the secret that is sent, for every source."""
 
@@ -305,7 +325,14 @@ def _warn_once(reported: set[str], on_event: Hook, text: str) -> None:
         on_event(Warned(text))
 
 
-def explain(reference: str, *, session: Session) -> Decision:
+@operation
+def explain(
+    reference: str,
+    *,
+    session: Session,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> Decision:
     """Return which credential the session would use for the repository of `reference`, and why.
 
     `reference` may be a URL, or a host alone: then the decision is for the whole registry, without

@@ -28,7 +28,14 @@ def run(context: Context) -> None:
 
     given = _given(context.flags)
     with context.session() as session:
-        report = verify(**given, session=session, on_event=context.reporter)
+        report = verify(
+            tar=given.get("tar", ""),
+            layout=given.get("layout", ""),
+            image=given.get("image", ""),
+            bundle=given.get("bundle", ""),
+            session=session,
+            on_event=context.reporter,
+        )
     context.output.document("".join(_lines(report)), verified(report))
     context.output.result({"report": verified(report)})
     if not report.is_ok:

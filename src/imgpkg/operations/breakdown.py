@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.derived_tags import DerivedTag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import NotFound, NotInFile
@@ -17,7 +18,7 @@ from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.attachments import check_chain
 from imgpkg.operations.describe import Aspects, described
 from imgpkg.operations.description import Description, ImageInfo, ImageType
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import FrozenDict, StrPath
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class BundlePart:
             stack.extend((below, depth + 1) for below in reversed(part.parts))
 
 
+@operation
 def break_down(
     bundle: str = "",
     *,
@@ -104,6 +106,8 @@ def break_down(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> BundlePart:
     """Return what `bundle` is made of, with the sizes of all manifests and layers in bytes.
 

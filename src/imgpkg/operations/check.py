@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import imgpkg
 from imgpkg.auth.keychain import Decision, Keychain
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
@@ -30,7 +31,7 @@ from imgpkg.operations.remedy import Trouble, meaning
 from imgpkg.registry.auth.refusal import date_of
 from imgpkg.registry.endpoint import is_loopback
 from imgpkg.registry.probe import Grant, Probe, ServerTLS, Surroundings, Trust
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,19 +117,26 @@ class CheckTarget:
         return cls(place, reference if reference.repository == place else None)
 
 
+@operation
 def check_access(
-    reference: str, *, session: Session, push: bool = False, clock: Callable[[], float] = time.time
+    reference: str,
+    *,
+    session: Session,
+    push: bool = False,
+    clock: Callable[[], float] = time.time,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> AccessReport:
     """Check over the network whether `reference` can be read and, with `push`, be written to.
 
     `reference` is a repository, an image, or the host of a registry, of which only `/v2/` is requested.
     Nothing is written: with `push` an upload is opened and cancelled. A login that is refused is sent once
-    in a session. What fails is in the report; only InvalidReference, InvalidSettings and Cancelled are
-    raised. `clock` returns the Unix time.
+    in a session. What fails is in the report; InvalidReference and InvalidSettings are raised. `clock`
+    returns the Unix time.
     """
     target = CheckTarget.parse(reference)
-    probe, keychain = Probe(session.client, target.repository), session.keychain
-    check = _Check(target, probe, keychain, push=push, now=clock())
+    probe = Probe(session.client, target.repository)
+    check = _Check(target, probe, session.keychain, push=push, now=clock())
     return check.report(without_login(reference))
 
 
@@ -260,17 +268,8 @@ class _Check:
     ) -> Step:
         if attempt.error is None:
             return Step(attempt.name, Mark.OK, printable(attempt.text))
-        found = meaning(
-            Trouble(
-                attempt.error,
-                self._target.repository,
-                decision,
-                attempt.verb,
-                attempt.at_service,
-                attempt.page,
-                surroundings,
-            )
-        )
+        where = (attempt.verb, attempt.at_service, attempt.page)
+        found = meaning(Trouble(attempt.error, self._target.repository, decision, *where, surroundings))
         is_absent = isinstance(attempt.error, NotFound) and attempt.place == "read" and not attempt.page
         if is_absent and not decision.credential.is_anonymous:
             return Step("read", Mark.NOTE, _absent(attempt, self._target))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.layer import fetch_locations
@@ -23,7 +24,7 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,6 +57,7 @@ class Deleted:
     tags: tuple[str, ...] = ()
 
 
+@operation
 def delete_tag(
     image: str,
     *,
@@ -63,6 +65,8 @@ def delete_tag(
     with_image: bool = False,
     together_with: Iterable[str] = (),
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Deleted:
     """Delete the tag that `image` names; the image and its other tags stay.
 
@@ -93,6 +97,7 @@ def delete_tag(
     return Deleted(reference, outcome, digest, (str(reference.tag),))
 
 
+@operation
 def delete_image(
     image: str,
     *,
@@ -100,6 +105,8 @@ def delete_image(
     all_tags: bool = False,
     together_with: Iterable[str] = (),
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Deleted:
     """Delete the manifest that `image` names by a tag or a digest, and with it all of its tags.
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.graph import FIRST_REQUESTS, Bundle, FetchedRoot, fetch_root, walk
 from imgpkg.bundle.image import signature_tag
 from imgpkg.dataclass import dataclass, field, replace
@@ -16,7 +17,7 @@ from imgpkg.oci.reference import parse_any, without_login
 from imgpkg.operations.description import Description, ImageInfo, ImageType
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ _NOT_IN_FILE = "not in the file that the bundle is read from"
 _LEFT_OUT = "left out when the bundle was copied"
 
 
+@operation
 def describe(
     bundle: str = "",
     *,
@@ -50,6 +52,8 @@ def describe(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Description:
     """Return a description of `bundle` and its nested bundles, to any depth.
 
@@ -153,7 +157,16 @@ def _describe(
     return Described(description, {**facts.attachments, **facts.manifests}, images, workers)
 
 
-def read_bundle(bundle: str = "", *, session: Session, tar: StrPath = "", layout: StrPath = "") -> Bundle:
+@operation
+def read_bundle(
+    bundle: str = "",
+    *,
+    session: Session,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> Bundle:
     """Return the images lock, the record of locations and the members of `bundle`, to any depth.
 
     Only manifests, configurations and the layers of bundles are fetched. `tar`, `layout` and the errors are

@@ -19,7 +19,7 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Readable
 from imgpkg.oci.reference import parse_any
 from imgpkg.operations.images import choose_image
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -98,17 +98,24 @@ def open_files(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Iterator[ImageFiles]:
     """Open the files of an image; on leaving, the copies of its layers are removed.
 
     `image` is a reference, or an image that was read before, with which nothing is requested but layers.
     `platform`, `tar`, `layout` and the errors are those of `read_image`. `on_event` receives BlobStarted,
-    BlobAdvanced and BlobFinished of each layer that is fetched.
+    BlobAdvanced and BlobFinished of each layer that is fetched. `timeout` and `cancel` limit all that is done
+    in the context: see `imgpkg.limits`.
     """
-    with _opened(session, image, platform, (tar, layout), on_event) as (chosen, files):
+    with (
+        session.limits("open_files", timeout, cancel),
+        _opened(session, image, platform, (tar, layout), on_event) as (chosen, files),
+    ):
         yield ImageFiles(chosen, files)
 
 
+@operation
 def read_file(
     image: imgpkg.Image | str,
     path: StrPath,
@@ -119,6 +126,8 @@ def read_file(
     layout: StrPath = "",
     max_size: int = _LARGEST,
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> bytes:
     """Return the content of one file of an image, such as `etc/os-release`, in at most `max_size` bytes.
 

@@ -9,7 +9,7 @@ from imgpkg.bundle.image import Image, fetch_image, refuse_schema_1, with_config
 from imgpkg.errors import UsageError
 from imgpkg.oci.platform import Platform, entries_for, platform_of, platforms_of
 from imgpkg.oci.reference import parse_any
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ _DEFAULT = Platform("linux", "amd64")
 _DEEPEST = 8
 
 
+@operation
 def read_image(
     image: str,
     *,
@@ -32,6 +33,8 @@ def read_image(
     platform: imgpkg.Platform | str | None = None,
     tar: StrPath = "",
     layout: StrPath = "",
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Image:
     """Return the image that `image` names now, with its manifest and its configuration, which are verified.
 

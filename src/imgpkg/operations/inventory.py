@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.inventory import Base, Inventory
 from imgpkg.errors import InvalidManifest, NotFound, UsageError
@@ -12,7 +13,7 @@ from imgpkg.events import Hook, Warned, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.delta import grouped
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 _MAX_DEPTH = 32
 
 
+@operation
 def inventory(
     repository: str = "",
     *,
@@ -37,6 +39,8 @@ def inventory(
     layout: StrPath = "",
     output: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Inventory:
     """Return what is in a repository, in the tar file `tar`, or in the layout folder `layout`.
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.kubernetes import SkippedImage
 from imgpkg.bundle.lock import (
     ID_ANNOTATION,
@@ -33,7 +34,7 @@ from imgpkg.oci.reference import Reference, parse_any, without_login
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.image_search import Files, ResolvedImage, search
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class LockResult:
     removed: tuple[LockedImage, ...] = ()
 
 
+@operation
 def lock_images(
     files: Files = (),
     *,
@@ -66,6 +68,8 @@ def lock_images(
     strict: bool = False,
     output: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> LockResult:
     """Resolve the image references of `files`, and `images`, to digests, and write them as ImagesLock.
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.auth import configfile
 from imgpkg.auth.configfile import ConfigFile, Form
 from imgpkg.auth.docker import DockerConfigSource
@@ -19,7 +20,7 @@ from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError, ImgpkgError, InvalidReference, RegistryError, UsageError, doing
 from imgpkg.oci.reference import Repository, WholeRegistry, parse_any
 from imgpkg.registry.auth.challenge import Access, Scope, merge, parse_scopes
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.settings import Login
 from imgpkg.values import hiding
 
@@ -77,6 +78,7 @@ class IssuedToken:
     granted: tuple[str, ...] | None = None
 
 
+@operation
 def login(
     registry: str,
     credential: Credential,
@@ -85,6 +87,8 @@ def login(
     authfile: str = "",
     check: bool = True,
     origin: str = "the login",
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> StoredLogin:
     """Store `credential` for `registry`, `host[:port][/path]`, once the registry has accepted it.
 
@@ -121,7 +125,15 @@ def check_registry(registry: str) -> None:
     _LoginPlace.parse(registry)
 
 
-def logout(registry: str, *, session: Session, authfile: str = "") -> RemovedLogin:
+@operation
+def logout(
+    registry: str,
+    *,
+    session: Session,
+    authfile: str = "",
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> RemovedLogin:
     """Remove the login for `registry` from the file, and from the helper, in which `login` stores one.
 
     A login for a part of `registry` stays. Raises InvalidReference, CredentialError or LocalIOError.
@@ -137,7 +149,15 @@ def logout(registry: str, *, session: Session, authfile: str = "") -> RemovedLog
     return RemovedLogin(str(place), file.path, tuple(key.written for key in keys), erased, left)
 
 
-def get_token(reference: str, *, session: Session, scopes: Iterable[str] = ()) -> IssuedToken:
+@operation
+def get_token(
+    reference: str,
+    *,
+    session: Session,
+    scopes: Iterable[str] = (),
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> IssuedToken:
     """Return a token to pull from the repository of `reference`, or one for `scopes`.
 
     A scope is `repository:NAME:pull,push` or any other text that the token service accepts; one text

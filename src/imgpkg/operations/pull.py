@@ -26,7 +26,7 @@ from imgpkg.events import (
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.bundle_pull import BundlePull, PullResult, begin_locations
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ _ONE_OF = "Name what to pull: -i IMAGE, -b BUNDLE, or --lock FILE; a tar file or
 _NOT_HOSTED = "One or more images not found in bundle repo; skipping lock file update\n"
 
 
+@operation
 def pull(
     output: StrPath,
     *,
@@ -68,6 +69,8 @@ def pull(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> PullResult:
     """Replace the folder `output` by the content of `image`, `bundle`, or the bundle in the file `lock`.
 
@@ -84,10 +87,7 @@ def pull(
     # Checked first: an output that cannot be written should not cost a download.
     folder = output_folder(os.fspath(output))
     _check_source(image, bundle, lock, is_optional=bool(tar or layout))
-    if recursive and image:
-        raise UsageError("Cannot use --recursive (-r) flag when pulling a bundle")
-    if not image_is_bundle_check and bundle:
-        raise UsageError("Cannot set --image-is-bundle-check while using -b flag")
+    _check_kind(image, bundle, is_recursive=recursive, is_checked=image_is_bundle_check)
     asked = _from_lock(lock) if lock else None
     shown, checks = os.fspath(output), image_is_bundle_check
     options = _PullOptions(folder, shown, bool(image), recursive, checks, policy, on_event)
@@ -148,6 +148,13 @@ def _verify(
         from imgpkg.operations.verification import verify_reference
 
         verify_reference(found.reference, policy, images, named=named.repository, is_proven=is_proven)
+
+
+def _check_kind(image: str, bundle: str, *, is_recursive: bool, is_checked: bool) -> None:
+    if is_recursive and image:
+        raise UsageError("Cannot use --recursive (-r) flag when pulling a bundle")
+    if not is_checked and bundle:
+        raise UsageError("Cannot set --image-is-bundle-check while using -b flag")
 
 
 def _check_source(image: str, bundle: str, lock: StrPath, *, is_optional: bool) -> None:

@@ -19,7 +19,7 @@ from imgpkg.events import Hook, Planned, Warned, silent
 from imgpkg.oci.reference import Reference, without_login
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.registry.uploads import WORTH_ASKING
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ class PushResult:
     signature: Reference | None = None
 
 
+@operation
 def push(
     files: Iterable[StrPath] | os.PathLike[str],
     *,
@@ -63,6 +64,8 @@ def push(
     to_tar: StrPath = "",
     to_layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> PushResult:
     """Pack `files`, paths or one path, into a layer, and push it as `image` or as `bundle`, a tag reference.
 
@@ -72,18 +75,16 @@ def push(
     `.imgpkg/images.yml`, an image must not contain `.imgpkg`. An images.yml that cannot be used when the
     bundle is pulled is reported with a warning, with `strict` by InvalidLock. `lock_output` is a BundleLock
     file to write. Blobs that the registry has are not uploaded again. `sign_key` signs the digest before a
-    tag names it, under cosign's tag or by a sigstore bundle; what it has signed is not signed again.
-    `to_tar` or `to_layout` is a tar file or layout folder to write instead, without images of a bundle.
-
-    Raises UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
+    tag names it, under cosign's tag or by a sigstore bundle; what it has signed is not signed again. `to_tar`
+    or `to_layout` is a tar file or layout folder to write instead, without images of a bundle. Raises
+    UsageError, InvalidReference, LocalIOError, VerificationError, TransportError or RegistryError.
     """
     # All is checked before anything is packed, the lock file's folder too.
     target = _target(image, bundle, labels, lock_output)
     delivery = _Delivery(target, to_tar, to_layout, sign_key, sign_format).checked(lock_output)
     files = _listed(files, on_event)
     excluded = [os.fspath(path) for path in exclusions]
-    folder = _check_contents(files, excluded, is_bundle=bool(bundle))
-    _check_lock(folder, strict=strict, on_event=on_event)
+    _check_lock(_check_contents(files, excluded, is_bundle=bool(bundle)), strict=strict, on_event=on_event)
     place = _lock_place(lock_output)
     with pack_layer(
         files, exclusions=excluded, preserve_permissions=preserve_permissions, on_event=on_event

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg import cancellation
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, Unauthorized, VerificationError
@@ -12,7 +13,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class TagList:
     tags: tuple[Tag, ...]
 
 
+@operation
 def list_tags(
     image: str = "",
     *,
@@ -67,6 +69,8 @@ def list_tags(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> TagList:
     """Return the tags of the repository of `image`; a tag or digest in `image` is ignored.
 
@@ -90,12 +94,7 @@ def list_tags(
         with open_images(tar=tar, layout=layout) as store:
             return _tags_of_store(store, image, wanted, imgpkg_internal_tags=imgpkg_internal_tags)
     repository = parse_any(image).repository
-    names = (
-        tag.name
-        for tag in map(Tag, session.client.tags(repository))
-        # Hidden by default: a repository of a bundle has one internal tag for each image.
-        if imgpkg_internal_tags or not tag.is_internal
-    )
+    names = _names(session, repository, imgpkg_internal_tags=imgpkg_internal_tags)
     tags = tuple(map(Tag, names if wanted is None else wanted.apply(names)))
     # Without digests, the list itself is the only request.
     return TagList(repository, _resolved(session, repository, tags, on_event) if digests else tags)
@@ -142,7 +141,21 @@ def _tags_of_store(
     return TagList(min(named, key=str) if named else store.repository, found)
 
 
-def resolve(image: str, *, session: Session) -> Reference:
+def _names(session: Session, repository: Repository, *, imgpkg_internal_tags: bool) -> Iterator[str]:
+    for tag in map(Tag, session.client.tags(repository)):
+        # Hidden by default: a repository of a bundle has one internal tag for each image.
+        if imgpkg_internal_tags or not tag.is_internal:
+            yield tag.name
+
+
+@operation
+def resolve(
+    image: str,
+    *,
+    session: Session,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> Reference:
     """Return the digest reference that `image` names at present; a digest reference is checked to exist.
 
     Raises InvalidReference, TransportError or RegistryError: NotFound if there is no such image.

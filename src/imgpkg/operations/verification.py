@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+import imgpkg
 from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import attestation_tag, signature_tag
 from imgpkg.dataclass import dataclass
@@ -14,7 +15,7 @@ from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, BlobMove, digests_of
 from imgpkg.operations.copy.values import Verified
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.trust.attachment import MOST_LAYERS, Attachment, Candidate, candidates, may_be_signature
 from imgpkg.trust.judgement import judge
 from imgpkg.trust.policy import Policy, Requirement
@@ -47,7 +48,15 @@ _UNPROVEN = (
 )
 
 
-def verify_signatures(image: str, *, policy: Policy, session: Session) -> Verified:
+@operation
+def verify_signatures(
+    image: str,
+    *,
+    policy: Policy,
+    session: Session,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> Verified:
     """Verify the signatures and attestations of the image or bundle `image` against `policy`.
 
     The digest of the result is the one that was verified: a tag may name another one the next time. Only the

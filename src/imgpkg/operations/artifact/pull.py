@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.content.artifact_output import adding_to, in_each_other, title_parts, write_file
 from imgpkg.content.output import absolute
 from imgpkg.dataclass import dataclass
@@ -26,7 +27,7 @@ from imgpkg.oci.platform import Platform, entries_for, platform_of, platforms_of
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.artifact.files import TITLE, UNPACK
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class ArtifactPullResult:
     files: tuple[PulledFile, ...]
 
 
+@operation
 def pull_artifact(
     output: StrPath,
     *,
@@ -63,6 +65,8 @@ def pull_artifact(
     platform: Platform | str | None = None,
     overwrite: bool = True,
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> ArtifactPullResult:
     """Write the files of the artifact `image`, a reference, into the folder `output`, made if missing.
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import InvalidReference, UsageError, doing
 from imgpkg.events import Hook, Planned, silent
@@ -27,7 +28,7 @@ from imgpkg.operations.artifact.files import (
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import open_workers
 from imgpkg.registry.uploads import WORTH_ASKING
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ArtifactPushResult:
     manifest: Manifest
 
 
+@operation
 def push_artifact(
     files: Iterable[StrPath | bytes | ArtifactFile]
     | Mapping[str, StrPath | bytes | ArtifactFile]
@@ -67,21 +69,21 @@ def push_artifact(
     annotations: Mapping[str, str] = EMPTY,
     subject: str | Reference | Digest | Descriptor | None = None,
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> ArtifactPushResult:
     """Push `files`, each as a blob of one manifest, to the reference `image`.
 
     They are paths, bytes and ArtifactFiles, or a mapping of titles to these, or one of them, but for a str.
     Bytes without a title are pulled into no file. `media_type` is that of files that do not name their own.
-    Without a tag in `image` none is written, and the manifest has its digest alone. `annotations` are those
-    of the manifest; none is added, so that the same files have the same digest at any time. `artifact_type`
-    is `application/vnd.unknown.artifact.v1` unless there is a `config`; without one the configuration is the
-    empty descriptor, and so is the only layer without `files`. `subject` is what the artifact refers to, in
-    the same repository: a reference or digest, which is resolved, or the descriptor of its manifest. Blobs
-    that the registry has are not sent again.
+    Without a tag in `image` none is written. `annotations` are those of the manifest; none is added, so that
+    the same files have the same digest at any time. `artifact_type` is `application/vnd.unknown.artifact.v1`
+    unless there is a `config`; without one the configuration is the empty descriptor, and so is the only
+    layer without `files`. `subject` is what it refers to there: a reference or digest, or the descriptor.
 
-    Raises UsageError, InvalidReference, LocalIOError, InvalidManifest for what is no media type or no text,
-    NotFound for a missing subject, VerificationError, also for a file that changes meanwhile, TransportError
-    or RegistryError. See the OCI image-spec, manifest.md, "Guidelines for Artifact Usage".
+    Raises UsageError, InvalidReference, LocalIOError, InvalidManifest for no media type or no text, NotFound
+    for a missing subject, VerificationError, also for a file that changes meanwhile, TransportError or
+    RegistryError. See the OCI image-spec, manifest.md.
     """
     (repository, tag), client = _target(image), session.client.primary
     with ExitStack() as opened, doing(f"Pushing artifact '{without_login(image)}'"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.lock import ImagesLock, read_lock
 from imgpkg.errors import doing
 from imgpkg.events import Hook, silent
@@ -14,7 +15,7 @@ from imgpkg.operations.copy.source import check_selectable, chooser, open_source
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from imgpkg.values import StrPath
 
 
+@operation
 def check_copy(
     source: CopySource,
     to_repo: str = "",
@@ -32,6 +34,8 @@ def check_copy(
     source_session: Session | None = None,
     options: CopyOptions = DEFAULT_OPTIONS,
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> tuple[AccessReport, ...]:
     """Check that a copy of `source` can be read and, unless it is to a file, be written to `to_repo`.
 

@@ -27,7 +27,7 @@ from imgpkg.operations.copy.values import (
     result_of,
 )
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 # Annotations in a lock, of an index that was copied with some of its platforms.
@@ -44,6 +44,7 @@ _DESTINATION = (
 )
 
 
+@operation
 def copy(
     source: CopySource,
     *,
@@ -57,6 +58,8 @@ def copy(
     resume: bool = False,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyResult:
     """Do what `copy_to_repository`, `copy_to_tar` or `copy_to_layout` does: the one destination decides."""
     check_destination(
@@ -127,6 +130,7 @@ def check_destination(
         )
 
 
+@operation
 def copy_to_repository(
     source: CopySource,
     to_repo: str,
@@ -136,6 +140,8 @@ def copy_to_repository(
     options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyResult:
     """Copy `source` to the repository `to_repo`, and return the references of all copied images.
 
@@ -154,8 +160,7 @@ def copy_to_repository(
     lock = lock_place(source, lock_output) if lock_output else ""
     repository = parse_destination(to_repo, options)
     # Configurations are not needed beforehand: they are transferred like layers.
-    log = Log(on_event)
-    reader = source_session or session
+    log, reader = Log(on_event), source_session or session
     with open_workers(session, 2, other=reader) as workers:
         listing = TagListing(session.client.primary, repository, workers)
 
@@ -173,6 +178,7 @@ def copy_to_repository(
     return replace(result, verified=opened.verified)
 
 
+@operation
 def copy_to_tar(
     source: CopySource,
     path: StrPath,
@@ -182,6 +188,8 @@ def copy_to_tar(
     resume: bool = False,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyResult:
     """Copy `source`, which must be in a registry, to the tar file `path`.
 
@@ -206,6 +214,7 @@ def copy_to_tar(
     return _written(new, options, log)
 
 
+@operation
 def copy_to_layout(
     source: CopySource,
     path: StrPath,
@@ -214,6 +223,8 @@ def copy_to_layout(
     options: CopyOptions = DEFAULT_OPTIONS,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyResult:
     """Copy `source` to the OCI image layout folder `path` (image-spec, image-layout.md).
 

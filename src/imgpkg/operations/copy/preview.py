@@ -24,7 +24,7 @@ from imgpkg.operations.copy.values import (
     parse_destination,
 )
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class CopyPreview:
     unselected: tuple[Unselected, ...] = ()
 
 
+@operation
 def preview_copy(
     source: CopySource,
     to_repo: str = "",
@@ -90,6 +91,8 @@ def preview_copy(
     options: CopyOptions = DEFAULT_OPTIONS,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyPreview:
     """Return what a copy of `source` to the repository `to_repo`, or to a file without it, would transfer.
 

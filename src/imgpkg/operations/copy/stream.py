@@ -7,6 +7,7 @@ from io import BytesIO
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Protocol
 
+import imgpkg
 from imgpkg.content.archive.reader import member_name, not_found
 from imgpkg.content.archive.stream import ArchiveStream
 from imgpkg.content.store import Extent, FileRange, OpenedBlob
@@ -33,7 +34,7 @@ from imgpkg.operations.copy.values import (
     result_of,
 )
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class ReadableStream(Protocol):
         ...
 
 
+@operation
 def copy_to_stream(
     source: CopySource,
     stream: WritableStream,
@@ -74,6 +76,8 @@ def copy_to_stream(
     session: Session,
     options: CopyOptions = DEFAULT_OPTIONS,
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyResult:
     """Copy `source`, which must be in a registry, and write the bytes of the tar file to `stream`.
 
@@ -91,6 +95,7 @@ def copy_to_stream(
     return replace(result_of(opened.collected, opened.plan, None), verified=opened.verified)
 
 
+@operation
 def copy_from_stream(
     stream: ReadableStream,
     to_repo: str,
@@ -99,6 +104,8 @@ def copy_from_stream(
     options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> CopyResult:
     """Copy the tar file that `stream` returns to the repository `to_repo`, as its bytes come.
 

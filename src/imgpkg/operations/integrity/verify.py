@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.image import fetch_image
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import ArchiveError, Cancelled, ImgpkgError, NotABundle, NotFound, UsageError
@@ -22,7 +23,7 @@ from imgpkg.operations.integrity.report import (
 )
 from imgpkg.operations.integrity.survey import NamedBlob, Surveyed, survey
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.workers import WorkerPool
 
 
+@operation
 def verify(
     *,
     session: Session,
@@ -40,6 +42,8 @@ def verify(
     image: str = "",
     bundle: str = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> IntegrityReport:
     """Read all of a tar file, a layout folder, or an image or bundle in a registry, and report every defect.
 

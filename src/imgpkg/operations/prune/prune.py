@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.bundle.derived_tags import DerivedTag
 from imgpkg.bundle.lock import BundleLock, ImagesLock
 from imgpkg.dataclass import dataclass
@@ -29,7 +30,7 @@ from imgpkg.operations.prune.plan import PlannedManifest, PrunePlan, make_plan
 from imgpkg.operations.prune.rules import Keep
 from imgpkg.operations.prune.survey import survey
 from imgpkg.operations.workers import open_workers
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class PruneResult:
         return not self.problem and all(each.outcome in gone for each in self.manifests)
 
 
+@operation
 def prune_plan(
     repository: str | Repository,
     *,
@@ -106,6 +108,8 @@ def prune_plan(
     keep_locks: Iterable[StrPath | ImagesLock | BundleLock] = (),
     only: Iterable[Digest] | None = None,
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> PrunePlan:
     """Return what could be deleted from `repository`, and delete nothing.
 
@@ -130,8 +134,14 @@ def _unheard(_: PrunedManifest) -> None:
     """Do nothing with a result."""
 
 
+@operation
 def prune(
-    plan: PrunePlan, *, session: Session, on_result: Callable[[PrunedManifest], None] = _unheard
+    plan: PrunePlan,
+    *,
+    session: Session,
+    on_result: Callable[[PrunedManifest], None] = _unheard,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> PruneResult:
     """Delete what `plan` says, with `on_result` called for each manifest, from several threads.
 
