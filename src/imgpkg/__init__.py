@@ -155,6 +155,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.pull import pull as pull
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
+    from imgpkg.operations.retag import Retagged as Retagged
+    from imgpkg.operations.retag import retag as retag
     from imgpkg.operations.rewrite import RewriteResult as RewriteResult
     from imgpkg.operations.rewrite import rewrite_images as rewrite_images
     from imgpkg.operations.tag import Tag as Tag
@@ -278,6 +280,7 @@ _HOMES = {
     "Repository": "oci.reference",
     "Requirement": "trust.policy",
     "ResolvedImage": "operations.image_search",
+    "Retagged": "operations.retag",
     "RewriteResult": "operations.rewrite",
     "Selection": "bundle.selection",
     "Session": "session",
@@ -335,6 +338,7 @@ _HOMES = {
     "read_placement": "bundle.placement_file",
     "read_policy": "bundle.policy_file",
     "resolve": "operations.tag",
+    "retag": "operations.retag",
     "rewrite_images": "operations.rewrite",
     "verify": "operations.integrity.verify",
     "verify_signatures": "operations.verification",

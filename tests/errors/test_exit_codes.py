@@ -39,6 +39,7 @@ def made(kind):
     ("name", "code"),
     {
         "ImgpkgError": 1,
+        "ImmutableTag": 1,
         "InUse": 1,
         "RegistryError": 1,
         "Unsupported": 1,

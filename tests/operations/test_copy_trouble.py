@@ -62,7 +62,7 @@ class TestImmutableTags:
         with serve(faults=KeepsTags()) as server:
             to = f"{server.address}/copy/new"
             make_image(session, to, ["old"], tag="v1")
-            with pytest.raises(errors.RegistryError, match="the tag is immutable"):
+            with pytest.raises(errors.ImmutableTag, match="the tag is immutable"):
                 copy_to_repository(CopySource(image=f"{image.repository}:v1"), to, session=session)
 
 

@@ -14,7 +14,15 @@ from tests.servers.token_service import TokenService, User
 
 from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
-from imgpkg.errors import Forbidden, NotFound, RegistryError, Unauthorized, Unsupported, UsageError
+from imgpkg.errors import (
+    Forbidden,
+    ImmutableTag,
+    NotFound,
+    RegistryError,
+    Unauthorized,
+    Unsupported,
+    UsageError,
+)
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
@@ -130,6 +138,13 @@ class TestAnswers:
         made = bench(Said(503), Said(202), retry_count=2)
         assert delete(made) is True
         assert lines(made) == [f"DELETE {path}"] * 2
+
+    @pytest.mark.parametrize("delete", [delete_tag, delete_manifest])
+    @pytest.mark.parametrize("status", [400, 405, 412])
+    def test_a_tag_that_stays_does_not_mean_that_it_deletes_nothing(self, delete, status):
+        said = {"errors": [{"code": "UNSUPPORTED", "message": "the tag is immutable"}]}
+        with pytest.raises(ImmutableTag):
+            delete(bench(Said(status, said)))
 
     def test_a_digest_is_no_tag(self):
         with pytest.raises(UsageError, match="names no tag"):

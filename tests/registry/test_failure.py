@@ -7,7 +7,7 @@ import json
 import pytest
 from tests.registry.scripted import Said
 
-from imgpkg.errors import ConnectionFailed, Forbidden, NotFound, RegistryError, Unauthorized
+from imgpkg.errors import ConnectionFailed, Forbidden, ImmutableTag, NotFound, RegistryError, Unauthorized
 from imgpkg.registry.failure import failure, unusable
 from imgpkg.transport.message import Request
 
@@ -151,3 +151,39 @@ def test_an_unusable_answer_is_closed_and_told():
 
 def test_prints_codes_that_are_no_text():
     assert text(400, json.loads('{"errors":[{"code":7,"message":null}]}')) == "7: "
+
+
+def changing(status, said, *, method="PUT", path="manifests/v1"):
+    body = {"errors": [{"code": "TAG_INVALID", "message": said}]}
+    return type(failure(Request(method, f"https://r.example/v2/a/{path}"), Said(status, body), now=0.0))
+
+
+class TestAnImmutableTag:
+    @pytest.mark.parametrize(
+        ("status", "said"),
+        [
+            (
+                400,
+                "The image tag 'v1' already exists and cannot be overwritten because the tag is immutable.",
+            ),
+            (412, "Failed to process request due to 'app:v1' configured as immutable."),
+            (403, "Tag immutability is enabled for the repository"),
+            (400, "Repository does not allow updating assets: docker"),
+            (409, "IMMUTABLE"),
+        ],
+    )
+    @pytest.mark.parametrize("method", ["PUT", "DELETE"])
+    def test_is_named_whatever_the_status(self, method, status, said):
+        assert changing(status, said, method=method) is ImmutableTag
+
+    @pytest.mark.parametrize(
+        "said", ["team/immutable-config is full", "immutable/app", "x.immutable", "immutables", "no"]
+    )
+    def test_is_not_a_name_with_the_word_in_it(self, said):
+        assert changing(400, said) is RegistryError
+
+    def test_is_about_changes_of_manifests_alone(self):
+        assert changing(403, "immutable", method="GET") is Forbidden
+        assert changing(400, "immutable", path="blobs/uploads/1") is RegistryError
+        assert changing(404, "immutable") is NotFound
+        assert changing(401, "immutable") is Unauthorized

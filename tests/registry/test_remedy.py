@@ -48,6 +48,8 @@ def _access():
             (403, "DENIED", "adding 3 MiB of storage resource, which will exceed the configured upper limit"),
             "The quota of",
         ),
+        ((400, "TAG_INVALID", "the tag is immutable"), "r.example keeps this tag as it is, by a rule"),
+        ((403, "DENIED", "Tag immutability is enabled."), "r.example keeps this tag as it is"),
         ((413,), "A proxy before r.example, or the registry itself, limits the size of a request"),
         ((405, "UNSUPPORTED"), "r.example can only be read"),
         ((400, "UNSUPPORTED"), "r.example can only be read"),

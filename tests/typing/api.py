@@ -74,6 +74,12 @@ def newest(session: imgpkg.Session) -> list[imgpkg.TagVersion]:
     return [each for each in versions if each.numbers >= (1, 2) and not each.prerelease]
 
 
+def retagged(session: imgpkg.Session) -> list[imgpkg.Digest]:
+    made: imgpkg.Retagged = imgpkg.retag("host/a/b:v1", "stable", session=session)
+    imgpkg.retag(str(made.reference), ["v2", "v3"], overwrite=False, session=session)
+    return list(made.replaced.values())
+
+
 def settings(environ: Mapping[str, str]) -> imgpkg.Settings:
     return imgpkg.Settings(login=imgpkg.Login(username="u", password="p"), environ=environ, insecure=True)
 

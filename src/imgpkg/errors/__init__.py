@@ -16,9 +16,9 @@ ImgpkgError                     base class of all exceptions of the package
 │   ├── ConnectionTimedOut      no connection or no data within the time limit of one wait; also a TimedOut
 │   └── CertificateRejected     the certificate was not accepted, or the TLS handshake failed
 ├── RegistryError               a response with an error status, and the registry's error codes
-│   ├── Unauthorized            status 401
-│   ├── Forbidden               status 403
+│   ├── Unauthorized, Forbidden status 401, and 403
 │   ├── NotFound                status 404
+│   ├── ImmutableTag            the tag names another image, and the registry lets nobody change that
 │   └── Unsupported             the registry does not offer it, as where deletion is switched off
 ├── ChallengeError              a challenge that cannot or must not be answered, a failed token request
 ├── VerificationError           content that differs from its digest or size
@@ -29,7 +29,7 @@ ImgpkgError                     base class of all exceptions of the package
 │   └── MissingBase             a whole one that was made without blobs, which are not where they should be
 ├── NotInImage                  the image does not have the file
 ├── NotABundle, IsABundle       the image is of the other kind
-├── InUse                       what should be deleted is needed by something that would stay
+├── InUse                       what should be deleted or replaced is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
 ├── TimedOut                    work was not finished within its time limit; also a TimeoutError
 └── Cancelled                   a `CancelToken`, an event hook, or `Session.stop` ended the operation
@@ -81,10 +81,9 @@ def printable(text: str) -> str:
 class ImgpkgError(Exception):
     """Base class of all exceptions that the package raises.
 
-    `lines` are further lines of the text, and `hints` whole sentences on what to do next. `context` is what
-    was being done, outermost first; `doing` adds to it. `refusal` is about the credential of the
-    request; None for errors that are not about one. `trail` is what each credential source answered for it,
-    and is there once somebody has looked at the refusal or the hints.
+    `lines` are further lines of the text, `hints` whole sentences on what to do next; `context` is what was
+    being done, outermost first. `refusal` is about the credential of the request, if the error is. `trail` is
+    what each credential source answered for it, once somebody has looked at the refusal or the hints.
     """
 
     _refusal: imgpkg.errors.Refusal | None = None
@@ -283,8 +282,12 @@ class NotFound(RegistryError):
         return ""
 
 
+class ImmutableTag(RegistryError):
+    """The registry lets nobody give this tag to another image, or delete it."""
+
+
 class Unsupported(RegistryError):
-    """The registry does not offer what was asked for: deletion is switched off, or not of tags alone."""
+    """The registry does not offer what was asked for: deletion, or that of tags alone, or a catalog."""
 
 
 class ChallengeError(ImgpkgError):
@@ -330,7 +333,7 @@ class IsABundle(ImgpkgError):
 
 
 class InUse(ImgpkgError):
-    """What should be deleted is named by other tags, or is part of something that would stay."""
+    """What should be deleted or replaced has other tags, belongs to what would stay, or is itself to stay."""
 
 
 class LocalIOError(ImgpkgError):
@@ -356,10 +359,7 @@ _EXHAUSTED = {
 
 @contextmanager
 def doing(*what: str) -> Iterator[None]:
-    """Return a context that adds `what`, outermost first, to the `context` of any error raised inside it.
-
-    The text of the error then reads `Fetching image: GET https://…`.
-    """
+    """Return a context that adds `what`, outermost first, to errors inside: `Fetching image: GET …`."""
     try:
         yield
     except ImgpkgError as error:
@@ -385,9 +385,7 @@ def local_io(verb: str, path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def _explain(failure: LocalIOError, error: OSError, path: str) -> None:
-    from imgpkg.errors.system import remedies
-
-    failure.hints = tuple(remedies(error, path))
+    failure.hints = tuple(import_module("imgpkg.errors.system").remedies(error, path))
 
 
 if not TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import RegistryError, Unsupported, UsageError
+from imgpkg.errors import ImmutableTag, RegistryError, Unsupported, UsageError
 from imgpkg.registry.auth.challenge import Access
 from imgpkg.transport.message import Request
 
@@ -49,7 +49,8 @@ class Deletion:
             return self._manifest(reference)
         except RegistryError as error:
             # A registry that takes every reference for a digest finds this one malformed.
-            if error.status != _BAD_REQUEST and not _is_unsupported(error):
+            is_refused = isinstance(error, ImmutableTag)
+            if is_refused or (error.status != _BAD_REQUEST and not _is_unsupported(error)):
                 raise
             what = f"the registry {registry} did not delete the tag {reference.tag} of {reference.repository}"
             raise _unsupported(error, what, (_BY_DIGEST, _SWITCH)) from error
@@ -105,7 +106,7 @@ class Deletion:
 def _is_unsupported(error: RegistryError) -> bool:
     # A 400 without a code is the other answer of a registry that deletes nothing (distribution-spec,
     # "Deleting manifests"); with a code it is about this request. A 404 has come from what exists.
-    return (
+    return not isinstance(error, ImmutableTag) and (
         error.status in _NO_SUCH_METHOD
         or error.status == _NOT_FOUND
         or _UNSUPPORTED in error.codes

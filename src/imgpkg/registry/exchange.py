@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from imgpkg import cancellation
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import ImgpkgError, InvalidReference, RegistryError, TransportError, VerificationError
+from imgpkg.errors import (
+    ImgpkgError,
+    ImmutableTag,
+    InvalidReference,
+    RegistryError,
+    TransportError,
+    VerificationError,
+)
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
@@ -95,7 +102,7 @@ class Exchange:
         error = failure(request, response, now=self._clock(), secrets=secrets)
         if response.status == _PROXY_LOGIN:
             error.hints = (LOGIN_HINT, *error.hints)
-        elif response.status in _ABOUT_A_CREDENTIAL:
+        elif response.status in _ABOUT_A_CREDENTIAL and not isinstance(error, ImmutableTag):
             self._explain_refusal(error, answer, access)
         elif response.status == _NOT_FOUND and request.method == "GET":
             error.explain_later(partial(self._explain_absence, error, answer, access))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import (
     Forbidden,
+    ImmutableTag,
     InvalidManifest,
     NotFound,
     RegistryError,
@@ -38,6 +39,13 @@ WEB_PAGE = (
 _ABSENT = 404
 _OF_PROXIES = frozenset({413, 502, 503, 504})
 _BY_STATUS: dict[int, type[RegistryError]] = {401: Unauthorized, 403: Forbidden, 404: NotFound}
+# There is no code for it in the distribution-spec: ECR, Harbor, Artifact Registry, Nexus and others say it in
+# words, with different statuses. A name that contains the word is not meant.
+_IMMUTABLE = expression(
+    r"(?<![A-Za-z0-9/.-])immutab(?:le|ility)(?![\w/-])|cannot be overwritten|does not allow updating",
+    re.IGNORECASE,
+)
+_OF_IMMUTABLE = frozenset({400, 403, 405, 409, 412, 422})
 # Without 404, which answers the question, and 408 and 429, after which the request is repeated.
 _REFUSALS = frozenset({400, 401, 402, 403, 405, 406, 409, 410, 411, 412, 415, 422, 451, 501})
 # Python changes these phrases from release to release; the first answers many questions of a good day, which
@@ -102,9 +110,9 @@ def failure(
 ) -> RegistryError:
     """Read `response`, close it, and return its error; `secrets` are left out of the text.
 
-    That is Unauthorized for 401, Forbidden for 403, NotFound for 404, and RegistryError otherwise, also for a
-    404 that does not mean that the manifest or blob is absent (`can_be_absent`). `now` is a Unix time, for
-    Retry-After.
+    That is ImmutableTag for a change that is refused because of one, Unauthorized for 401, Forbidden for 403,
+    NotFound for 404, and RegistryError otherwise, also for a 404 that does not mean that the manifest or blob
+    is absent (`can_be_absent`). `now` is a Unix time, for Retry-After.
     """
     body = read_start(response)
     diagnostics = _diagnostics(body, secrets)
@@ -117,6 +125,8 @@ def failure(
         kind = RegistryError
     url = redact_url(request.url)
     text = _message(diagnostics) or _unexpected(request, response, body, secrets)
+    if _keeps_tags(request, response.status, text):
+        kind = ImmutableTag
     return kind(
         f"{request.method} {url}: {text}",
         method=request.method,
@@ -165,6 +175,11 @@ def of_another_form(response: Response, raw: bytes) -> InvalidManifest | None:
     if not raw.strip():
         return InvalidManifest("an empty answer came back in place of a manifest", hints=(_NOTHING,))
     return None
+
+
+def _keeps_tags(request: Request, status: int, said: str) -> bool:
+    is_change = request.method in {"PUT", "DELETE"} and "/manifests/" in request.url
+    return is_change and status in _OF_IMMUTABLE and bool(_IMMUTABLE.search(said))
 
 
 def read_start(response: Response) -> bytes:

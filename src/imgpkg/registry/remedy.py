@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from imgpkg.errors import ImgpkgError, NotFound
+from imgpkg.errors import ImgpkgError, ImmutableTag, NotFound
 from imgpkg.expression import expression
 from imgpkg.oci.reference import DOCKER_HUB
 from imgpkg.registry.listing import list_tags
@@ -54,6 +54,11 @@ def remedies(error: RegistryError, repository: Repository) -> Iterator[str]:
         yield (
             f"{registry} limits the number of requests: wait, log in where that raises the limit, or send "
             "fewer at once (--concurrency 1)."
+        )
+    elif isinstance(error, ImmutableTag):
+        yield (
+            f"{registry} keeps this tag as it is, by a rule of the repository or the project, which no login "
+            "changes: write another tag, or have the rule changed where it is set."
         )
     elif is_write and is_about_quota(error):
         yield (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.image import cosign_tags, internal_tag, locations_tag, places_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import RegistryError, doing
+from imgpkg.errors import ImmutableTag, doing
 from imgpkg.events import Planned
 from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, send, survey
 from imgpkg.operations.copy.plan import digests_of, nodes_of
@@ -281,10 +281,8 @@ class RecordImage:
         with self._pushing(to):
             try:
                 to.put(to.repository.tag(tag), self.image.manifest, is_fresh=is_fresh)
-            except RegistryError as error:
-                # There is no code for it in the distribution-spec; registries put the word into the message.
-                is_replaced = tag == self.tag and "immutable" in str(error)
-                if not is_replaced or not to.has(to.repository.tag(tag)):
+            except ImmutableTag:
+                if tag != self.tag or not to.has(to.repository.tag(tag)):
                     raise
 
     @contextmanager

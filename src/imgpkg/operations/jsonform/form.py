@@ -33,6 +33,7 @@ _FORMS = {
     "operations.prune.plan.PrunePlan": "reports.planned",
     "operations.prune.prune.PruneResult": "reports.pruned",
     "operations.push.PushResult": "results.pushed",
+    "operations.retag.Retagged": "results.retagged",
     "operations.rewrite.RewriteResult": "results.rewritten",
     "operations.tag.TagList": "results.tags",
 }

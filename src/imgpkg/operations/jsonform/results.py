@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.image_search import ResolvedImage
     from imgpkg.operations.lock import LockResult
     from imgpkg.operations.push import PushResult
+    from imgpkg.operations.retag import Retagged
     from imgpkg.operations.rewrite import RewriteResult
     from imgpkg.operations.tag import TagList
 
@@ -96,6 +97,15 @@ def _artifact(manifest: Manifest) -> dict[str, object]:
         "artifactType": manifest.referrer_type,
         "annotations": dict(manifest.annotations),
         "subject": None if manifest.subject is None else str(manifest.subject.digest),
+    }
+
+
+def retagged(result: Retagged) -> dict[str, object]:
+    """Return the form of an image with further tags, and what they named before."""
+    return {
+        **resolved(result.reference),
+        "tags": list(result.tags),
+        "replaced": {tag: str(digest) for tag, digest in result.replaced.items()},
     }
 
 
