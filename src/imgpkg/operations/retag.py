@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+import imgpkg
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import Forbidden, InUse, Unauthorized, UsageError, doing
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.tag import confirm_tag
-from imgpkg.session import Session
+from imgpkg.session import Session, operation
 from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
@@ -32,7 +33,16 @@ class Retagged:
         object.__setattr__(self, "replaced", FrozenDict(self.replaced))
 
 
-def retag(image: str, tags: str | Iterable[str], *, session: Session, overwrite: bool = True) -> Retagged:
+@operation
+def retag(
+    image: str,
+    tags: str | Iterable[str],
+    *,
+    session: Session,
+    overwrite: bool = True,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> Retagged:
     """Give `tags`, one or several, to the image that `image` names by a tag or a digest, in its repository.
 
     The manifest is written with the very bytes and the media type that it has, and no blob is moved; each tag
