@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "expression": set(),
     "values": set(),
     "events": {"oci", "errors"},
+    "progress": {"events"},
     "settings": {"values"},
     "version": set(),
     "oci": {"errors", "values"},

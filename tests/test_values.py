@@ -83,7 +83,7 @@ VALUES = [
     imgpkg.Authorization("https://registry.example.com", f"Bearer {SECRET}", 5.0),
     BASE,
     imgpkg.BlobAdvanced(DIGEST, 1),
-    imgpkg.BlobFinished(DIGEST, imgpkg.BlobOutcome.MOUNTED),
+    imgpkg.BlobFinished(DIGEST, imgpkg.BlobOutcome.MOUNTED, 1),
     imgpkg.BlobStarted(DIGEST, 1, "push"),
     imgpkg.Bundle(IMAGE, imgpkg.ImagesLock((LOCKED,)), FOUND, (MEMBER,)),
     imgpkg.BundleLock(REFERENCE, "v1", "text"),
@@ -132,6 +132,7 @@ VALUES = [
     imgpkg.Message("text"),
     imgpkg.StepsAdvanced("reading", 1, 2),
     imgpkg.PackAdvanced(1),
+    imgpkg.Progress(imgpkg.Stage.PACKING, "pack", 1, 2),
     imgpkg.StoredLogin(
         "registry.example.com", "ci", "config.json", "registry.example.com", "", True, ("Is clear.",)
     ),

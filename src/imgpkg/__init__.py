@@ -164,6 +164,9 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
     from imgpkg.operations.verification import verify_signatures as verify_signatures
+    from imgpkg.progress import Progress as Progress
+    from imgpkg.progress import ProgressCounter as ProgressCounter
+    from imgpkg.progress import Stage as Stage
     from imgpkg.registry.client import RegistryClient as RegistryClient
     from imgpkg.session import Session as Session
     from imgpkg.session import explain as explain
@@ -263,6 +266,8 @@ _HOMES = {
     "PolicyRule": "trust.policy",
     "Position": "bundle.yaml_text",
     "PreviewedImage": "operations.copy.preview",
+    "Progress": "progress",
+    "ProgressCounter": "progress",
     "PruneOutcome": "operations.prune.prune",
     "PrunePlan": "operations.prune.plan",
     "PruneResult": "operations.prune.prune",
@@ -289,6 +294,7 @@ _HOMES = {
     "SignerIdentity": "trust.identity",
     "SigningKey": "trust.key",
     "SkippedImage": "bundle.kubernetes",
+    "Stage": "progress",
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",

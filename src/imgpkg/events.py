@@ -3,17 +3,27 @@
 A hook is called from worker threads, possibly from several at once: it must be thread-safe, and fast, since
 the worker waits for it. A hook that raises `imgpkg.errors.Cancelled` stops the operation, and no incomplete
 image, file or folder becomes visible.
+
+A bar is drawn from these alone. Its length is the sum of `Planned.size`, which is reported before the first
+byte. What is done is the sum of `BlobAdvanced.count`, and of `BlobFinished.size` for what was mounted or
+present. Neither falls, and at the end they are equal. Bytes are reported at most ten times a second for each
+blob, and steps ten times a second for each activity.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from enum import Enum
 from typing import TypeAlias
 
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.oci.descriptor import ByteReader, Descriptor, Digest
+
+# Seconds between two reports of one kind. What people see does not get better with more of them, and every
+# hook, each in its own way, would have to drop them.
+SHORTEST_PAUSE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +72,7 @@ class PackStarted:
 
 @dataclass(frozen=True, slots=True)
 class PackAdvanced:
-    """`count` more bytes of the files have been packed."""
+    """`count` more bytes of the files have been packed; all counts add up to the size of PackStarted."""
 
     count: int
 
@@ -74,6 +84,7 @@ class StepsAdvanced:
     `activity` says which, in words such as `planning` and `resolving`. This is reported while an operation
     finds out what to do, before the totals in bytes are known, and by operations that transfer no blobs.
     `total` is 0 at first, and grows while more becomes known, for example with each level of nested bundles.
+    The last step of all that are known is always reported.
     """
 
     activity: str
@@ -86,14 +97,20 @@ class Planned:
     """The totals of a transfer, reported before it begins: the number of blobs and their `size` in bytes.
 
     `present` more blobs, of `present_size` bytes, are known to be at the destination, with the images that
-    they belong to: no other event is about them. A recursive pull has a plan for each level of bundles: they
-    add up.
+    they belong to: no other event is about them. A recursive pull has a plan for each level of bundles, which
+    are found in the files of those above: plans add up, and all but one have `is_last` False.
     """
 
     blobs: int
     size: int
     present: int = 0
     present_size: int = 0
+    is_last: bool = True
+
+    @classmethod
+    def of(cls, blobs: Collection[Descriptor], *, is_last: bool = True) -> Planned:
+        """Return the totals of `blobs`, all of which are to be transferred."""
+        return cls(len(blobs), sum(blob.size for blob in blobs), is_last=is_last)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +124,11 @@ class BlobStarted:
 
 @dataclass(frozen=True, slots=True)
 class BlobAdvanced:
-    """`count` more bytes of the blob were transferred; negative when a retry starts from the beginning."""
+    """`count` more bytes of the blob were transferred.
+
+    The counts of a blob that was MOVED add up to its size. Bytes that are sent again after a failure do not
+    count again: meanwhile `count` is 0, which shows that the transfer goes on.
+    """
 
     digest: Digest
     count: int
@@ -115,10 +136,14 @@ class BlobAdvanced:
 
 @dataclass(frozen=True, slots=True)
 class BlobFinished:
-    """The transfer of a blob is complete."""
+    """The transfer of a blob of `size` bytes is complete; no byte was reported unless it was MOVED.
+
+    A damaged or missing blob that `verify` reports ends like any other.
+    """
 
     digest: Digest
     outcome: BlobOutcome
+    size: int
 
 
 Event: TypeAlias = (
@@ -164,64 +189,136 @@ class TransferCounter:
     def __init__(self, on_event: Hook = silent) -> None:
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._sizes: dict[Digest, int] = {}
         self.total: Transfer = Transfer()
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
-        if isinstance(event, BlobStarted | BlobFinished | Planned):
+        if isinstance(event, BlobFinished | Planned):
             with self._lock:
-                self._count(event)
+                self.total = _counted(self.total, event)
         self._on_event(event)
 
-    def _count(self, event: BlobStarted | BlobFinished | Planned) -> None:
-        total = self.total
-        if isinstance(event, BlobStarted):
-            self._sizes[event.digest] = event.size
+
+def _counted(total: Transfer, event: BlobFinished | Planned) -> Transfer:
+    if isinstance(event, Planned):
+        present, size = total.present + event.present, total.present_size + event.present_size
+        return replace(total, present=present, present_size=size)
+    match event.outcome:
+        case BlobOutcome.MOVED:
+            return replace(total, moved=total.moved + 1, moved_size=total.moved_size + event.size)
+        case BlobOutcome.MOUNTED:
+            return replace(total, mounted=total.mounted + 1, mounted_size=total.mounted_size + event.size)
+        case BlobOutcome.PRESENT:
+            return replace(total, present=total.present + 1, present_size=total.present_size + event.size)
+
+
+class Advance:
+    """Reports in a few calls how far something of `size` bytes is; `report` receives counts.
+
+    One thread at a time uses it.
+    """
+
+    def __init__(
+        self, size: int, report: Callable[[int], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._size = size
+        self._report = report
+        self._clock = clock
+        self._next = clock() + SHORTEST_PAUSE
+        self._position = 0
+        self._is_over = False
+        # How many bytes were reported.
+        self.reported = 0
+
+    def add(self, count: int) -> None:
+        """Note that `count` more bytes are done."""
+        self._position += count
+        # The last of them at once: the answer to them may take long.
+        if self._position == self._size or self._clock() >= self._next:
+            self._tell(min(self._position, self._size))
+
+    def restart(self) -> None:
+        """Begin at the first byte again; nothing is taken back."""
+        self._position = 0
+
+    def end(self) -> None:
+        """Report all that is left."""
+        if self.reported < self._size:
+            self._tell(self._size)
+
+    def close(self) -> None:
+        """Report nothing any more, whatever is added."""
+        self._is_over = True
+
+    def _tell(self, position: int) -> None:
+        if self._is_over:
             return
-        if isinstance(event, Planned):
-            self.total = replace(
-                total,
-                present=total.present + event.present,
-                present_size=total.present_size + event.present_size,
-            )
-            return
-        size = self._sizes.get(event.digest, 0)
-        match event.outcome:
-            case BlobOutcome.MOVED:
-                changed = replace(total, moved=total.moved + 1, moved_size=total.moved_size + size)
-            case BlobOutcome.MOUNTED:
-                changed = replace(total, mounted=total.mounted + 1, mounted_size=total.mounted_size + size)
-            case BlobOutcome.PRESENT:
-                changed = replace(total, present=total.present + 1, present_size=total.present_size + size)
-        self.total = changed
+        self._next = self._clock() + SHORTEST_PAUSE
+        count = max(0, position - self.reported)
+        self.reported += count
+        self._report(count)
+
+
+def begin_packing(size: int, on_event: Hook) -> Advance:
+    """Report that packing `size` bytes of files begins, and return what reports how far it is."""
+    on_event(PackStarted(size))
+    return Advance(size, lambda count: on_event(PackAdvanced(count)))
+
+
+class BlobTransfer:
+    """Reports the transfer of one blob, which begins now, so that a bar can be drawn of the events.
+
+    One thread at a time uses it. `verb` is that of BlobStarted.
+    """
+
+    def __init__(self, blob: Descriptor, verb: str, on_event: Hook) -> None:
+        self._blob = blob
+        self._on_event = on_event
+        self.advance = Advance(blob.size, lambda count: on_event(BlobAdvanced(blob.digest, count)))
+        on_event(BlobStarted(blob.digest, blob.size, verb))
+
+    def counted(self, stream: ByteReader) -> CountingReader:
+        """Return a stream of the whole blob that reports what is read of it."""
+        self.advance.restart()
+        return CountingReader(stream, self.advance.add)
+
+    def finish(self, outcome: BlobOutcome) -> BlobOutcome:
+        """Report the end and return its outcome, which is MOVED as soon as a byte was reported."""
+        if self.advance.reported:
+            # An upload that broke off, and whose blob was found there when it was tried again.
+            outcome = BlobOutcome.MOVED
+        if outcome is BlobOutcome.MOVED:
+            self.advance.end()
+        # A registry that only claimed to have the blob may get it later.
+        self.advance.close()
+        self._on_event(BlobFinished(self._blob.digest, outcome, self._blob.size))
+        return outcome
 
 
 class CountingReader:
-    """A stream that reports a BlobAdvanced event for everything read from another one.
+    """A stream that passes on how many bytes are read from another one, each time.
 
     It `verifies` what that stream does.
     """
 
-    def __init__(self, stream: ByteReader, blob: Descriptor, on_event: Hook) -> None:
+    def __init__(self, stream: ByteReader, add: Callable[[int], None]) -> None:
         self.verifies = getattr(stream, "verifies", None)
         self._stream = stream
-        self._blob = blob
-        self._on_event = on_event
+        self._add = add
 
     def read(self, size: int = 1 << 20, /) -> bytes:
         """Return at most `size` bytes, and b"" at the end."""
         data = self._stream.read(size)
-        self._report(len(data))
+        self._count(len(data))
         return data
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         """Write at least one byte to `buffer` and return how many; 0 at the end."""
         count = self._stream.readinto(buffer)
-        self._report(count)
+        self._count(count)
         return count
 
-    def _report(self, count: int) -> None:
+    def _count(self, count: int) -> None:
         # The end of the stream is no progress.
         if count:
-            self._on_event(BlobAdvanced(self._blob.digest, count))
+            self._add(count)

@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from tests.cli.screens import Screen, resize
 
 from imgpkg.cli.display import BarDisplay, LineDisplay, Signs, bar_line
-from imgpkg.cli.tally import Progress, Tally
+from imgpkg.cli.tally import ProgressText, Tally
 from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Planned, StepsAdvanced
 from imgpkg.oci.descriptor import Digest
 
 MB = 10**6
 DIGEST = Digest("sha256", "0" * 64)
 PLAIN = Signs("=", "-")
-HALF = Progress("sending", "300.6 of 601.2 MB", 0.5, "23 of 57 blobs", "48.2 MB/s", "6 s left")
+HALF = ProgressText("sending", "300.6 of 601.2 MB", 0.5, "23 of 57 blobs", "48.2 MB/s", "6 s left")
 TEXTS = st.text("abc 0", max_size=30)
-PROGRESS = st.builds(Progress, TEXTS, TEXTS, st.none() | st.floats(0, 1), TEXTS, TEXTS, TEXTS)
+PROGRESS = st.builds(ProgressText, TEXTS, TEXTS, st.none() | st.floats(0, 1), TEXTS, TEXTS, TEXTS)
 
 
 class TestTheLine:
@@ -43,12 +43,12 @@ class TestTheLine:
         assert bar_line(HALF, width, PLAIN) == expected
 
     def test_has_no_bar_without_a_total(self):
-        planning = Progress("planning", "31 of 118", speed="12 s")
+        planning = ProgressText("planning", "31 of 118", speed="12 s")
         lines = [bar_line(planning, width, PLAIN) for width in (40, 20, 10, 4)]
         assert lines == ["planning: 31 of 118  12 s", "planning: 31 of 118", "planning", ""]
 
     def test_is_a_word_before_anything_is_counted(self):
-        lines = [bar_line(Progress("planning", "", speed=text), 40, PLAIN) for text in ("", "12 s")]
+        lines = [bar_line(ProgressText("planning", "", speed=text), 40, PLAIN) for text in ("", "12 s")]
         assert lines == ["planning", "planning  12 s"]
 
     @given(PROGRESS, st.integers(0, 200))
@@ -58,7 +58,7 @@ class TestTheLine:
     @given(st.floats(0, 1), st.integers(0, 600), st.sampled_from(["", "1.0 kB/s", "999.9 MB/s"]))
     def test_keeps_every_field_at_its_place(self, fraction, done, speed):
         left = "59 min left" if speed else ""
-        changed = Progress("saving", f"{done:>5.1f} of 601.2 MB", fraction, "23 of 57 blobs", speed, left)
+        changed = ProgressText("saving", f"{done:>5.1f} of 601.2 MB", fraction, "23 of 57 blobs", speed, left)
         for width in (60, 79, 120):
             line, other = bar_line(HALF, width, PLAIN), bar_line(changed, width, PLAIN)
             assert line.index(" of ") == other.index(" of ")
@@ -106,7 +106,7 @@ class TestLineDisplay:
         assert display.erase() is False
         display.show()
         display.restore()
-        tally.count(BlobFinished(DIGEST, BlobOutcome.MOVED))
+        tally.count(BlobFinished(DIGEST, BlobOutcome.MOVED, 4 * MB))
         assert display.closing_line() == "imgpkg: sent 1 blob, 4.0 MB in 0.0 s\n"
         assert err.getvalue() == (
             "imgpkg: sending: 0.0 of 4.0 MB, 0 of 1 blob\nimgpkg: sending: 1.0 of 4.0 MB, 0 of 1 blob\n"

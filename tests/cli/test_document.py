@@ -405,7 +405,7 @@ def test_the_document_is_ascii_and_written_once():
     output.observe(Warned("\u202egnp\x1b\udcff"))
     digest = imgpkg.Digest.of(b"")
     output.observe(BlobStarted(digest, 5, "push"))
-    output.observe(BlobFinished(digest, BlobOutcome.MOVED))
+    output.observe(BlobFinished(digest, BlobOutcome.MOVED, 5))
     output.result({"reference": "x"}, counts_blobs=True)
     output.finish()
     output.finish(1)

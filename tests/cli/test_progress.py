@@ -82,7 +82,7 @@ def transfer(reporter, size=3 * MB, outcome=BlobOutcome.MOVED):
     reporter(Planned(1, size))
     reporter(BlobStarted(DIGEST, size, "push"))
     reporter(BlobAdvanced(DIGEST, size))
-    reporter(BlobFinished(DIGEST, outcome))
+    reporter(BlobFinished(DIGEST, outcome, size))
 
 
 def test_messages_are_text(make, said):

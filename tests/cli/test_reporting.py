@@ -82,7 +82,7 @@ def test_bytes_are_summed_up_between_two_lines():
         Planned(1, 5),
         BlobStarted(DIGEST, 5, "push"),
         *[BlobAdvanced(DIGEST, 1)] * 5,
-        BlobFinished(DIGEST, BlobOutcome.MOVED),
+        BlobFinished(DIGEST, BlobOutcome.MOVED, 5),
         Message("a\n"),
         Warned("b"),
         Warned("b"),

@@ -126,7 +126,7 @@ class TestAnError:
         made = context("-i", "reg.example/a", "--to-tar", "x.tar", "--split", "1GB", "--cosign-signatures")
         made.reporter(Planned(3, 5_000_000, 1, 7))
         made.reporter(BlobStarted(DIGEST, 1_000_000, "save"))
-        made.reporter(BlobFinished(DIGEST, BlobOutcome.MOVED))
+        made.reporter(BlobFinished(DIGEST, BlobOutcome.MOVED, 1_000_000))
         *_, hint = hints_of(made)
         assert hint.startswith("2 blobs, 4.0 MB left; to go on: imgpkg copy ")
         assert hint.endswith(" --resume")

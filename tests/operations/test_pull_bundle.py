@@ -78,10 +78,10 @@ class TestABundle:
         top = make_bundle(session, f"{address}/bundles/l0", {middle: {}, deep: {}}, tmp_path / "l0")
         seen = []
         pull(tmp_path / "out", bundle=str(top), recursive=True, session=session, on_event=seen.append)
-        # One plan for the outermost bundle, and one for those of the next level, in which all are.
+        # One plan for the outermost bundle, one for those of the next level, in which all are, and the end.
         plans = [event.blobs for event in seen if isinstance(event, Planned)]
         finished = [event for event in seen if isinstance(event, BlobFinished)]
-        assert (plans, len(finished)) == ([1, 2], 3)
+        assert (plans, len(finished)) == ([1, 2, 0], 3)
         files = read_tree(tmp_path / "out")
         assert files[f".imgpkg/bundles/sha256-{deep.digest.hex}/h"] == b"2"
         assert files[f".imgpkg/bundles/sha256-{middle.digest.hex}/h"] == b"1"

@@ -109,7 +109,8 @@ class TestSending:
 
     def test_starts_again_from_nothing_after_a_temporary_failure(self):
         made = bench(STARTED, Said(503), Said(404), STARTED, ConnectionFailed, Said(200), retry_count=5)
-        assert push(made) is BlobOutcome.PRESENT
+        # What was sent has arrived, and what broke off was only the answer.
+        assert push(made) is BlobOutcome.MOVED
         assert [asked.method for asked in made.transport.asked] == [
             "POST",
             "PUT",
@@ -313,17 +314,25 @@ class TestEvents:
         assert self.push(STARTED, STORED) == [
             BlobStarted(BLOB.digest, len(DATA), "push"),
             BlobAdvanced(BLOB.digest, len(DATA)),
-            BlobFinished(BLOB.digest, BlobOutcome.MOVED),
+            BlobFinished(BLOB.digest, BlobOutcome.MOVED, len(DATA)),
         ]
 
     def test_report_how_a_blob_that_was_not_sent_ended(self):
-        assert self.push(Said(201), mount_from=B)[1:] == [BlobFinished(BLOB.digest, BlobOutcome.MOUNTED)]
-        assert self.push(Said(200), check=True)[1:] == [BlobFinished(BLOB.digest, BlobOutcome.PRESENT)]
+        def ended(outcome):
+            return [BlobFinished(BLOB.digest, outcome, len(DATA))]
 
-    def test_take_back_what_has_to_be_sent_again(self):
-        events = self.push(STARTED, Said(503), Said(404), STARTED, STORED)
-        counts = [event.count for event in events if isinstance(event, BlobAdvanced)]
-        assert counts == [len(DATA), -len(DATA), len(DATA)]
+        assert self.push(Said(201), mount_from=B)[1:] == ended(BlobOutcome.MOUNTED)
+        assert self.push(Said(200), check=True)[1:] == ended(BlobOutcome.PRESENT)
+
+    @pytest.mark.parametrize(
+        ("again", "counts"),
+        [((Said(404), STARTED, STORED), [len(DATA), 0]), ((Said(200),), [len(DATA)])],
+    )
+    def test_count_no_byte_twice(self, again, counts):
+        """After a failure the blob is sent once more, or is found to have arrived all the same."""
+        events = self.push(STARTED, Said(503), *again)
+        assert [event.count for event in events if isinstance(event, BlobAdvanced)] == counts
+        assert events[-1] == BlobFinished(BLOB.digest, BlobOutcome.MOVED, len(DATA))
 
     def test_can_cancel_the_work(self):
         def hook(event):

@@ -10,7 +10,7 @@ from imgpkg.dataclass import dataclass
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from imgpkg.cli.tally import Progress, Tally
+    from imgpkg.cli.tally import ProgressText, Tally
 
 # Of a wider terminal no more is used: the eye finds everything in one look.
 _WIDEST, _USUAL = 100, 80
@@ -50,7 +50,7 @@ class Signs:
         return f"{_GREEN}{done}{_PLAIN}{_DIM}{rest}{_PLAIN}" if self.has_color else f"{done}{rest}"
 
 
-def bar_line(progress: Progress, width: int, signs: Signs) -> str:
+def bar_line(progress: ProgressText, width: int, signs: Signs) -> str:
     """Return the line with the bar, in at most `width` columns; a narrow one has less in it.
 
     Each field has its place from the start, so that nothing moves while the numbers change.

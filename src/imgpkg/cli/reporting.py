@@ -126,12 +126,14 @@ class LineReporter(QuietReporter):
                     bytes=event.size,
                     presentBlobs=event.present,
                     presentBytes=event.present_size,
+                    isLast=event.is_last,
                 )
             case BlobStarted():
                 self._write("blobStarted", digest=str(event.digest), bytes=event.size, verb=event.verb)
             case BlobFinished():
                 self._write_bytes()
-                self._write("blobFinished", digest=str(event.digest), outcome=_OUTCOMES[event.outcome])
+                outcome = _OUTCOMES[event.outcome]
+                self._write("blobFinished", digest=str(event.digest), bytes=event.size, outcome=outcome)
 
     def _write(self, name: str, **fields: object) -> None:
         seconds = round(time.monotonic() - self._started, 3)

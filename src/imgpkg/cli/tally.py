@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from enum import Enum
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.quantities import part_of, rate, readable, seconds, time_left
 from imgpkg.cli.rendering import count_of
 from imgpkg.dataclass import dataclass
-from imgpkg.events import (
-    BlobAdvanced,
-    BlobFinished,
-    BlobOutcome,
-    BlobStarted,
-    PackAdvanced,
-    PackStarted,
-    Planned,
-    StepsAdvanced,
-    TransferCounter,
-)
+from imgpkg.events import BlobAdvanced, BlobFinished, PackAdvanced
+from imgpkg.progress import ProgressCounter, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from imgpkg.events import Event
-    from imgpkg.oci.descriptor import Digest
+    from imgpkg.progress import Progress
 
 # Seconds. What was transferred longer ago has little effect on the rate.
 _MEMORY = 5.0
@@ -36,8 +26,9 @@ _FIRST_ESTIMATE = 2.0
 _QUIET, _STALLED = 1.5, 3.0
 # What takes longer than this shows its time.
 _LONG = 10.0
-# By the verbs of BlobStarted.
+# By the activities of Progress.
 _ACTIVITIES = {
+    "pack": ("packing", "packed"),
     "push": ("sending", "sent"),
     "pull": ("receiving", "received"),
     "save": ("saving", "saved"),
@@ -47,15 +38,6 @@ _ACTIVITIES = {
 _BEFORE_MANIFESTS = ("push", "save")
 
 
-class Stage(Enum):
-    """What a command does: one stage follows the other, and packing comes before a transfer."""
-
-    IDLE = "idle"
-    COUNTING = "counting"
-    PACKING = "packing"
-    TRANSFER = "transfer"
-
-
 @dataclass(frozen=True, slots=True)
 class Amount:
     """A number of blobs and their `size` in bytes."""
@@ -63,16 +45,12 @@ class Amount:
     blobs: int = 0
     size: int = 0
 
-    def plus(self, blobs: int, size: int) -> Amount:
-        """Return the sum."""
-        return Amount(self.blobs + blobs, self.size + size)
-
     def __str__(self) -> str:
         return f"{count_of(self.blobs, 'blob')}, {readable(self.size)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class ProgressText:
     """What a bar or a line shows at one moment; `fraction` is None while there is no total in bytes.
 
     `speed` and `left` are texts, empty while they would be guesses; `amount` has one unit.
@@ -102,22 +80,26 @@ class Pace:
         """Forget everything: a new transfer has begun."""
         self._begun = self._last = self._moved_at = since
         self._total = 0
+        self._is_touched = False
         self._bytes = self._seconds = 0.0
 
     def look(self, total: int) -> None:
-        """Note that `total` bytes have been transferred by now; fewer than before after a repetition."""
+        """Note that `total` bytes have been transferred by now."""
         now = self._clock()
         spent = now - self._last
         if spent <= 0:
             return
         # A mean over all time in which the past fades, so that the first seconds are right, too.
         faded = math.exp(-spent / _MEMORY)
-        moved = max(0, total - self._total)
-        self._bytes = self._bytes * faded + moved
+        self._bytes = self._bytes * faded + total - self._total
         self._seconds = self._seconds * faded + spent
-        if total != self._total:
+        if self._is_touched:
             self._moved_at = now
-        self._last, self._total = now, total
+        self._last, self._total, self._is_touched = now, total, False
+
+    def touch(self) -> None:
+        """Note that bytes have moved, perhaps ones that had been transferred before a failure."""
+        self._is_touched = True
 
     @property
     def spent(self) -> float:
@@ -136,146 +118,82 @@ class Pace:
         return self._bytes / self._seconds if is_known else 0.0
 
 
-class _UnderWay:
-    """A blob of `size` bytes that is being transferred, perhaps to several repositories at once."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.transfers = self.moved = 0
-
-    def ends(self, outcome: BlobOutcome) -> bool:
-        """Note the end of a transfer; return whether it was the last one."""
-        self.transfers -= 1
-        self.moved -= self.size if outcome is BlobOutcome.MOVED else 0
-        return self.transfers <= 0
-
-
 class Tally:
-    """Counts events: what was planned, what is done, and how blobs came to where they are."""
+    """Counts events, and says in words what is done, what is left, and how blobs came to where they are."""
 
     def __init__(self, since: float | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self.stage = Stage.IDLE
-        self.plan = self.done = Amount()
         self._clock = clock
         self._begun = clock() if since is None else since
         self._is_summed_up = False
+        self._counter = ProgressCounter()
         self._pace = Pace(clock)
-        self._counted = StepsAdvanced("", 0, 0)
-        self._pack_size = self._packed = 0
-        self._is_planned = False
-        self._verb = ""
-        self._bytes = 0
-        self._farthest, self._fraction = 0, 0.0
-        self._counter = TransferCounter()
-        self._under_way: dict[Digest, _UnderWay] = {}
+        self._stage = Stage.IDLE
+        self._bytes = self._finished = 0
 
     def count(self, event: Event) -> None:
         """Count one event."""
-        match event:
-            case BlobAdvanced():
-                self._bytes += event.count
-                if event.digest in self._under_way:
-                    self._under_way[event.digest].moved += event.count
-            case PackAdvanced():
-                self._packed += event.count
-            case BlobStarted():
-                self._start(event)
-            case BlobFinished():
-                self._finish(event)
-            case Planned():
-                self._is_planned = True
-                self._enter(Stage.TRANSFER)
-                # Plans add up: each bundle of a recursive pull has one.
-                self.plan = self.plan.plus(event.blobs, event.size)
-                self._counter(event)
-            case PackStarted():
-                self._enter(Stage.PACKING)
-                self._pack_size, self._packed = event.size, 0
-            case StepsAdvanced():
-                self._counted = event
-                if self.stage is Stage.IDLE:
-                    self._enter(Stage.COUNTING)
-            case _:
-                pass
-
-    def _enter(self, stage: Stage) -> None:
-        if self.stage is stage:
-            return
-        # Events may have been kept for a while before they are counted.
-        self._pace.begin(self._begun if self.stage is Stage.IDLE else self._clock())
-        self.stage = stage
-        self._farthest, self._fraction = 0, 0.0
-
-    def _start(self, event: BlobStarted) -> None:
-        self._enter(Stage.TRANSFER)
-        self._verb = event.verb
         self._counter(event)
-        self._under_way.setdefault(event.digest, _UnderWay(event.size)).transfers += 1
-        if not self._is_planned:
-            # Without a plan, the total is what has begun so far.
-            self.plan = self.plan.plus(1, event.size)
-
-    def _finish(self, event: BlobFinished) -> None:
-        self._counter(event)
-        under_way = self._under_way.get(event.digest)
-        self.done = self.done.plus(1, 0 if under_way is None else under_way.size)
-        if under_way is not None and under_way.ends(event.outcome):
-            del self._under_way[event.digest]
+        if isinstance(event, BlobAdvanced | PackAdvanced):
+            self._bytes += event.count
+            self._pace.touch()
+        elif isinstance(event, BlobFinished):
+            self._finished += event.size
+        stage = self._counter.progress.stage
+        if stage is not self._stage:
+            # Events may have been kept for a while before they are counted.
+            self._pace.begin(self._begun if self._stage is Stage.IDLE else self._clock())
+            self._stage, self._bytes = stage, 0
 
     @property
     def left(self) -> Amount:
-        """What of the plan is not done."""
-        return self.plan.plus(-self.done.blobs, -self.done.size)
+        """What of the plan is not done: a blob of which a part is missing counts whole."""
+        now = self._counter.progress
+        return Amount(now.total_blobs - now.blobs, max(0, now.total - self._finished))
 
-    def progress(self) -> Progress:
+    def progress(self) -> ProgressText:
         """Return what to show now; calls at regular times keep the rate smooth."""
-        match self.stage:
+        now = self._counter.progress
+        match now.stage:
             case Stage.PACKING:
-                return self._of_bytes("packing", self._packed, self._pack_size, self._packed)
+                return self._of_bytes("packing", now)
             case Stage.TRANSFER:
-                return self._of_transfer()
+                return self._of_transfer(now)
             case Stage.COUNTING | Stage.IDLE:
-                counted = self._counted
                 # Where this takes long, the time shows that it goes on.
                 spent = self._pace.spent
                 since = seconds(spent) if spent >= _LONG else ""
-                known = f"{counted.done} of {counted.total}" if counted.total else ""
-                return Progress(counted.activity, known, speed=since)
+                known = f"{now.done} of {now.total}" if now.total else ""
+                return ProgressText(now.activity, known, speed=since)
 
-    def _of_transfer(self) -> Progress:
-        under_way = sum(max(0, each.moved) for each in self._under_way.values())
-        is_over = bool(self.plan.blobs) and self.done.blobs >= self.plan.blobs
-        activity, _ = _ACTIVITIES.get(self._verb, ("copying", ""))
-        if is_over and self._verb in _BEFORE_MANIFESTS:
+    def _of_transfer(self, now: Progress) -> ProgressText:
+        is_over = bool(now.total_blobs) and now.blobs >= now.total_blobs
+        activity, _ = _ACTIVITIES.get(now.activity, ("copying", ""))
+        if is_over and now.activity in _BEFORE_MANIFESTS:
             activity = "finishing"
-        done = min(self.done.size + under_way, self.plan.size)
-        blobs = f"{self.done.blobs:>{len(str(self.plan.blobs))}} of {count_of(self.plan.blobs, 'blob')}"
-        if not self.plan.size:
-            return Progress(activity, blobs)
-        return self._of_bytes(activity, done, self.plan.size, self._bytes, blobs)
+        blobs = f"{now.blobs:>{len(str(now.total_blobs))}} of {count_of(now.total_blobs, 'blob')}"
+        if not now.total:
+            return ProgressText(activity, blobs)
+        return self._of_bytes(activity, now, blobs)
 
-    def _of_bytes(self, activity: str, done: int, total: int, moved: int, blobs: str = "") -> Progress:
-        self._pace.look(moved)
-        # After a repetition, or when the plan has grown, it waits at its place and does not go back.
-        self._farthest = max(self._farthest, done)
-        self._fraction = max(self._fraction, self._farthest / total if total else 0.0)
-        is_over = self._farthest >= total
-        speed = left = ""
-        if not is_over and self._pace.quiet >= _STALLED:
+    def _of_bytes(self, activity: str, now: Progress, blobs: str = "") -> ProgressText:
+        self._pace.look(self._bytes)
+        left = now.total - now.done
+        speed = duration = ""
+        if left and self._pace.quiet >= _STALLED:
             speed = f"nothing for {self._pace.quiet:.0f} s"
-        elif not is_over and self._pace.rate >= 1:
+        elif left and self._pace.rate >= 1:
             speed = rate(self._pace.rate)
             if self._pace.quiet < _QUIET:
-                left = time_left((total - self._farthest) / self._pace.rate)
-        return Progress(activity, part_of(self._farthest, total), self._fraction, blobs, speed, left)
+                duration = time_left(left / self._pace.rate)
+        return ProgressText(activity, part_of(now.done, now.total), now.fraction, blobs, speed, duration)
 
     def summary(self) -> str:
         """Return, once, what was transferred, how long it took, and what was reused; empty for nothing."""
-        total = self._counter.total
-        if self._is_summed_up or not (self.done.blobs or total.present):
+        total, now = self._counter.transfer, self._counter.progress
+        if self._is_summed_up or not (now.blobs or total.present):
             return ""
         self._is_summed_up = True
-        _, done = _ACTIVITIES.get(self._verb, ("", "copied"))
+        _, done = _ACTIVITIES.get(now.activity, ("", "copied"))
         spent = self._clock() - self._begun
         moved = Amount(total.moved, total.moved_size)
         parts = [f"{done} {moved} in {seconds(spent)}" if total.moved else "nothing new"]

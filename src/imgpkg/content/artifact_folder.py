@@ -34,7 +34,7 @@ from imgpkg.events import Hook, Warned
 from imgpkg.oci import media
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from imgpkg.content.tar.reader import TarEntry
     from imgpkg.content.unpack import Parts
@@ -52,8 +52,12 @@ def folder_size(path: str) -> int:
 
 
 @contextmanager
-def pack_folder(path: str, title: str, on_event: Hook) -> Iterator[PackedLayer]:
+def pack_folder(
+    path: str, title: str, on_event: Hook, *, add: Callable[[int], None]
+) -> Iterator[PackedLayer]:
     """Pack the folder at `path`, under the name `title`, into a temporary file; it is read in the block.
+
+    `add` receives how many bytes of its files are done, piece by piece.
 
     Raises LocalIOError, also for a link that leads out of the folder, a device, a pipe or a socket.
     """
@@ -64,14 +68,16 @@ def pack_folder(path: str, title: str, on_event: Hook) -> Iterator[PackedLayer]:
             layer = LayerWriter(file, shown, threads, None)
             layer.add(member_header(os.fsencode(title), 0, mode=_EXECUTABLE, kind=FOLDER))
             for name, entry in walk_sorted(path):
-                _add(layer, os.fsencode(f"{title}/{name}"), os.fsencode(name), entry, on_event)
+                _add(layer, os.fsencode(f"{title}/{name}"), os.fsencode(name), entry, add)
             diff_id, packed = layer.finish()
         descriptor = replace(packed, media_type=media.OCI_LAYER_GZIP)
         whole = Extent(0, descriptor.size)
         yield PackedLayer(diff_id, descriptor, lambda: FileRange(file.fileno(), shown, whole))
 
 
-def _add(layer: LayerWriter, name: bytes, inside: bytes, entry: os.DirEntry[str], on_event: Hook) -> None:
+def _add(
+    layer: LayerWriter, name: bytes, inside: bytes, entry: os.DirEntry[str], add: Callable[[int], None]
+) -> None:
     with local_io("lstat", entry.path):
         mode = entry.stat(follow_symlinks=False).st_mode
     if stat.S_ISDIR(mode):
@@ -87,7 +93,7 @@ def _add(layer: LayerWriter, name: bytes, inside: bytes, entry: os.DirEntry[str]
         layer.add(member_header(name, 0, mode=_LINK, kind=LINK, link=target))
     else:
         check_regular(entry.path, mode)
-        write_file(layer, name, entry.path, _EXECUTABLE if mode & stat.S_IXUSR else _FILE, on_event)
+        write_file(layer, name, entry.path, _EXECUTABLE if mode & stat.S_IXUSR else _FILE, add)
 
 
 def leads_out(target: bytes, depth: int) -> bool:

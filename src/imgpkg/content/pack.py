@@ -14,7 +14,7 @@ from imgpkg.content.store import Extent, FileRange
 from imgpkg.content.tar.writer import BLOCK, END, FILE, FOLDER, member_header, padded
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import LocalIOError, UsageError, doing, local_io
-from imgpkg.events import Hook, Message, PackAdvanced, PackStarted, Warned, silent
+from imgpkg.events import Hook, Message, Warned, begin_packing, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 
@@ -185,14 +185,17 @@ def pack_layer(
     """
     entries = list_entries(inputs, exclusions)
     size = sum(entry.size for entry in entries)
-    on_event(PackStarted(size))
+    packed = begin_packing(size, on_event)
     if encoder is None and (warning := slowness(size)):
         on_event(Warned(warning))
     with temporary_file() as (file, shown):
         with ExitStack() as threads:
             layer = LayerWriter(file, shown, threads, encoder)
             for entry in entries:
-                _write(entry, layer, preserve_permissions=preserve_permissions, on_event=on_event)
+                on_event(Message(f"{'dir' if entry.is_folder else 'file'}: {entry.name}\n"))
+                _write(entry, layer, preserve_permissions=preserve_permissions, add=packed.add)
+            # A file may have become shorter since it was listed.
+            packed.end()
             diff_id, descriptor = layer.finish()
         whole = Extent(0, descriptor.size)
         yield PackedLayer(diff_id, descriptor, lambda: FileRange(file.fileno(), shown, whole))
@@ -314,25 +317,28 @@ class LayerWriter:
         return Digest("sha256", self._tar.hexdigest()), descriptor
 
 
-def _write(entry: PackedEntry, layer: LayerWriter, *, preserve_permissions: bool, on_event: Hook) -> None:
+def _write(
+    entry: PackedEntry, layer: LayerWriter, *, preserve_permissions: bool, add: Callable[[int], None]
+) -> None:
     name = os.fsencode(entry.name)
     mode = _go_mode(entry) if preserve_permissions else entry.mode & _OWNER
     if entry.is_folder:
-        on_event(Message(f"dir: {entry.name}\n"))
         layer.add(member_header(name, 0, mode=mode if preserve_permissions else _OWNER, kind=FOLDER))
         return
-    on_event(Message(f"file: {entry.name}\n"))
-    write_file(layer, name, entry.path, mode, on_event)
+    write_file(layer, name, entry.path, mode, add)
 
 
-def write_file(layer: LayerWriter, name: bytes, path: str, mode: int, on_event: Hook) -> None:
-    """Add the file at `path` to a layer as `name`; raise LocalIOError if it changes meanwhile."""
+def write_file(layer: LayerWriter, name: bytes, path: str, mode: int, add: Callable[[int], None]) -> None:
+    """Add the file at `path` to a layer as `name`; raise LocalIOError if it changes meanwhile.
+
+    `add` receives how many of its bytes are done.
+    """
     with _open(path) as file:
         # The file may have changed since it was listed; from here on its size must stay.
         size = os.fstat(file.fileno()).st_size
         layer.add(member_header(name, size, mode=mode, kind=FILE))
         for count in _content(file, size, path, layer):
-            on_event(PackAdvanced(count))
+            add(count)
     layer.add(bytes(-size % BLOCK))
 
 

@@ -36,11 +36,8 @@ _MOST_NAMED = 20
 class Extract(Protocol):
     """Unpacks an image into an empty folder."""
 
-    def __call__(self, image: Image, directory: str, /, *, indent: str, is_planned: bool) -> None:
-        """Write the files of the layers; the lines of the log begin with `indent`.
-
-        Unless it `is_planned`, the totals of the image are reported before.
-        """
+    def __call__(self, image: Image, directory: str, /, *, indent: str) -> None:
+        """Write the files of the layers; the lines of the log begin with `indent`."""
         ...
 
 
@@ -152,8 +149,10 @@ class BundlePull:
         self.on_event(Message(f"{indent}Pulling {kind} '{image.reference}'\n"))
         folder = self._nested_folder(where) if depth else self.folder
         find_locations = begun or begin_locations(self.client, image, self.workers)
+        if not depth:
+            self.on_event(Planned.of(image.manifest.layers, is_last=not self.recursive))
         with doing("Extracting bundle into directory"):
-            self.extract(image, folder, indent=f"{indent}  ", is_planned=bool(depth))
+            self.extract(image, folder, indent=f"{indent}  ")
         path = os.path.join(folder, _IMAGES_LOCK)
         # The path that the user knows, not that of the temporary folder.
         shown = os.path.normpath(os.path.join(self.output, where, _IMAGES_LOCK))
@@ -161,6 +160,9 @@ class BundlePull:
         locations = find_locations()
         hosting = self._hosting(image, lock, locations)
         nested = self._nested(image, lock, hosting, depth) if self.recursive else ()
+        if self.recursive and not depth:
+            # Only now it is known that there are no more bundles.
+            self.on_event(Planned(0, 0))
         self.sizes[image.reference] = sum(1 + self.sizes[inner.reference] for inner in nested)
         # After the nested bundles, which are known by the references of the original lock.
         places = _places(hosting.record)
@@ -294,7 +296,7 @@ class BundlePull:
                 self.planned.add(locked.reference)
                 layers.extend(image.manifest.layers)
         if layers:
-            self.on_event(Planned(len(layers), sum(layer.size for layer in layers)))
+            self.on_event(Planned.of(layers, is_last=False))
 
     def _fetch(self, here: Reference, locked: LockedImage, hosted: bool) -> Image:
         if not hosted:

@@ -14,7 +14,7 @@ from imgpkg.bundle.image import Image, fetch_image
 from imgpkg.content.filesystem import FileKind, Filesystem, ImageFile
 from imgpkg.content.layer_files import Allowance, LayerFiles
 from imgpkg.errors import NotInImage, UnpackError, doing
-from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Hook, silent
+from imgpkg.events import BlobOutcome, BlobTransfer, Hook, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Readable
 from imgpkg.oci.reference import parse_any
@@ -222,13 +222,13 @@ def _opened(
 @contextmanager
 def _filesystem(images: ImageReader, image: Image, on_event: Hook) -> Iterator[Filesystem]:
     def fetch(layer: Descriptor, allowance: Allowance) -> LayerFiles:
-        on_event(BlobStarted(layer.digest, layer.size, "pull"))
+        transfer = BlobTransfer(layer, "pull", on_event)
         with (
             doing(f"Reading layer {layer.digest}"),
             images.blob(image.reference.repository, layer) as stream,
         ):
-            fetched = _parsed(CountingReader(stream, layer, on_event), layer, allowance)
-        on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
+            fetched = _parsed(transfer.counted(stream), layer, allowance)
+        transfer.finish(BlobOutcome.MOVED)
         return fetched
 
     files = Filesystem(image.manifest.layers, fetch)

@@ -12,17 +12,7 @@ from imgpkg.content.output import output_folder, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, UsageError, doing
-from imgpkg.events import (
-    BlobFinished,
-    BlobOutcome,
-    BlobStarted,
-    CountingReader,
-    Hook,
-    Message,
-    Planned,
-    Warned,
-    silent,
-)
+from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Message, Planned, Warned, silent
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.bundle_pull import BundlePull, PullResult, begin_locations
 from imgpkg.operations.workers import open_workers
@@ -124,6 +114,8 @@ def _pull(session: Session, images: ImageReader, asked: Reference, options: _Pul
     _verify(options.policy, found, asked, images, is_proven=images is session.client)
     options.on_event(Message(f"Pulling image '{found.reference}'\n"))
     with doing("Extracting image into directory"), replacing(options.folder, options.shown) as fresh:
+        # Before the first byte, so that a progress bar has its total.
+        options.on_event(Planned.of(found.manifest.layers))
         _extract(images, found, fresh, options.on_event)
         _announce_removal(options, fresh)
     # A tag may name another image the next time.
@@ -188,24 +180,12 @@ def _of_other_kind(path: StrPath) -> tuple[str, ...]:
     )
 
 
-def _extract(
-    client: ImageReader,
-    image: Image,
-    directory: str,
-    on_event: Hook,
-    *,
-    indent: str = "",
-    is_planned: bool = False,
-) -> None:
+def _extract(client: ImageReader, image: Image, directory: str, on_event: Hook, *, indent: str = "") -> None:
     """Unpack the layers of `image`, base to top, into the empty folder `directory`.
 
     Raises UnpackError, VerificationError, LocalIOError or an error of the registry. The caller then removes
     the folder, whatever it contains.
     """
-    layers = image.manifest.layers
-    if not is_planned:
-        # Before the first byte, so that a progress bar has its total.
-        on_event(Planned(len(layers), sum(layer.size for layer in layers)))
     unpack_layers(_opened(client, image, on_event, indent), directory)
 
 
@@ -215,11 +195,11 @@ def _opened(
     layers = image.manifest.layers
     for number, layer in enumerate(layers, 1):
         on_event(Message(f"{indent}Extracting layer '{layer.digest}' ({number}/{len(layers)})\n"))
-        on_event(BlobStarted(layer.digest, layer.size, "pull"))
+        transfer = BlobTransfer(layer, "pull", on_event)
         # Opened only when the layer below it is unpacked: an idle download would time out.
         with client.blob(image.reference.repository, layer) as stream:
-            yield layer, CountingReader(stream, layer, on_event)
-        on_event(BlobFinished(layer.digest, BlobOutcome.MOVED))
+            yield layer, transfer.counted(stream)
+        transfer.finish(BlobOutcome.MOVED)
 
 
 def _pull_bundle(

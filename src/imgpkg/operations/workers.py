@@ -14,7 +14,7 @@ from threading import Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.dataclass import dataclass
-from imgpkg.events import StepsAdvanced, silent
+from imgpkg.events import SHORTEST_PAUSE, StepsAdvanced, silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -131,6 +131,7 @@ class _Count:
         self._hook = hook
         self._lock = Lock()
         self._done = self._total = 0
+        self._next = 0.0
 
     def counted(self, act: Callable[[T], R], count: int) -> Callable[[T], R]:
         """Return `act`, which is going to be called `count` times."""
@@ -150,6 +151,11 @@ class _Count:
         with self._lock:
             self._done += done
             self._total += total
+            now = time.monotonic()
+            # The last step always: until more becomes known, nothing else would show that all is done.
+            if now < self._next and self._done < self._total:
+                return
+            self._next = now + SHORTEST_PAUSE
             self._hook(StepsAdvanced(self._activity, self._done, self._total))
 
 

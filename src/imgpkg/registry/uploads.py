@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from imgpkg.cancellation import NO_PERMIT, Permits, current
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized, local_io
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted
+from imgpkg.events import BlobOutcome, BlobTransfer
 from imgpkg.locks import KeyedLocks
 from imgpkg.oci.descriptor import file_position_of
 from imgpkg.oci.reference import DOCKER_HUB
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from imgpkg.events import Hook
+    from imgpkg.events import Advance, Hook
     from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Repository
     from imgpkg.registry.blobs import Blobs
@@ -55,39 +55,20 @@ _NO_PIECES = (
 _BYTES = {"Content-Type": "application/octet-stream"}
 
 
-class _UploadProgress:
-    """Report the bytes that are read of one blob; when it is opened again, the count starts again."""
-
-    def __init__(self, digest: Digest, on_event: Hook) -> None:
-        self._digest = digest
-        self._on_event = on_event
-        self._count = 0
-
-    def watch(self, source: OpenBody) -> OpenBody:
-        """Return `source`, with every read reported; take back what was reported before."""
-        if self._count:
-            self._on_event(BlobAdvanced(self._digest, -self._count))
-        self._count = 0
-        return _CountedBody(source, self)
-
-    def add(self, count: int) -> None:
-        """Report that `count` more bytes were read."""
-        self._count += count
-        self._on_event(BlobAdvanced(self._digest, count))
-
-
 class _CountedBody:
     """An open body that reports how much is read from it."""
 
-    def __init__(self, source: OpenBody, progress: _UploadProgress) -> None:
+    def __init__(self, source: OpenBody, advance: Advance) -> None:
+        # It is opened again after a failure, and then read from its start.
+        advance.restart()
         self._source = source
-        self._progress = progress
+        self._advance = advance
         self.file_position = file_position_of(source)
 
     def readinto(self, buffer: bytearray | memoryview, /) -> int:
         count = self._source.readinto(buffer)
         if count:
-            self._progress.add(count)
+            self._advance.add(count)
         return count
 
     def __enter__(self) -> Self:
@@ -128,16 +109,14 @@ class Uploads:
     ) -> BlobOutcome:
         """See `RegistryClient.push_blob`."""
         uploads_before = self._finished.get((repository, blob.digest))
-        on_event(BlobStarted(blob.digest, blob.size, "push"))
-        progress = _UploadProgress(blob.digest, on_event)
-        job = _Job(repository, blob, Body(blob.size, lambda: progress.watch(open_())))
+        transfer = BlobTransfer(blob, "push", on_event)
+        job = _Job(repository, blob, Body(blob.size, lambda: _CountedBody(open_(), transfer.advance)))
         with self._locks.of(job.key):
             # Another thread may have sent it while this one waited. An older upload proves nothing: the blob
             # may have been deleted since.
             is_sent = self._finished.get(job.key) != uploads_before
             outcome = BlobOutcome.PRESENT if is_sent else self._upload(job, mount_from, check=check)
-        on_event(BlobFinished(blob.digest, outcome))
-        return outcome
+        return transfer.finish(outcome)
 
     def send_claimed(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
         """Send those of `blobs` that the registry reported to have; return True when there are any.

@@ -14,7 +14,7 @@ from imgpkg.content.artifact_output import in_each_other, title_parts
 from imgpkg.content.store import Extent, FileRange, OpenedBlob
 from imgpkg.dataclass import KW_ONLY, dataclass, field, replace
 from imgpkg.errors import LocalIOError, UnpackError, UsageError, local_io
-from imgpkg.events import Hook, PackAdvanced, PackStarted, silent
+from imgpkg.events import Advance, Hook, begin_packing, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import BLOCK, Descriptor, Digest, VerifiedReader
 from imgpkg.values import FrozenDict, StrPath
@@ -125,11 +125,14 @@ def _check_titles(titles: Sequence[str]) -> None:
 def prepare(files: Sequence[ArtifactFile], opened: ExitStack, on_event: Hook) -> list[ArtifactBlob]:
     """Return the blobs of `files`, which can be read until `opened` is closed; raise LocalIOError."""
     kinds = [_kind(file) for file in files]
-    on_event(PackStarted(sum(size for _, size in kinds)))
-    return [
-        _blob(file, opened, on_event, is_folder=is_folder)
+    packed = begin_packing(sum(size for _, size in kinds), on_event)
+    blobs = [
+        _blob(file, opened, on_event, packed, is_folder=is_folder)
         for file, (is_folder, _) in zip(files, kinds, strict=True)
     ]
+    # A file may have become shorter since it was listed.
+    packed.end()
+    return blobs
 
 
 def prepare_config(file: ArtifactFile, opened: ExitStack) -> ArtifactBlob:
@@ -137,7 +140,7 @@ def prepare_config(file: ArtifactFile, opened: ExitStack) -> ArtifactBlob:
     if _kind(file)[0]:
         named = os.fsdecode(file.content)
         raise UsageError(f"Expected a file as configuration, but was the folder '{named}'")
-    blob = _blob(file, opened, silent, is_folder=False)
+    blob = _blob(file, opened, silent, begin_packing(0, silent), is_folder=False)
     return replace(blob, descriptor=replace(blob.descriptor, annotations=file.annotations))
 
 
@@ -157,26 +160,28 @@ def _kind(file: ArtifactFile) -> tuple[bool, int]:
     return True, folder_size(path)
 
 
-def _blob(file: ArtifactFile, opened: ExitStack, on_event: Hook, *, is_folder: bool) -> ArtifactBlob:
+def _blob(
+    file: ArtifactFile, opened: ExitStack, on_event: Hook, packed: Advance, *, is_folder: bool
+) -> ArtifactBlob:
     notes = {**file.annotations, **({TITLE: file.title} if file.title else {})}
     if isinstance(file.content, bytes):
-        on_event(PackAdvanced(len(file.content)))
+        packed.add(len(file.content))
         described = Descriptor.of(file.content, file.media_type or media.OCI_LAYER, annotations=notes)
         return ArtifactBlob(described, partial(io.BytesIO, file.content))
     path = os.fspath(file.content)
     if is_folder:
         from imgpkg.content.artifact_folder import pack_folder
 
-        layer = opened.enter_context(pack_folder(path, file.title, on_event))
+        layer = opened.enter_context(pack_folder(path, file.title, on_event, add=packed.add))
         notes |= {UNPACK: "true", TAR_DIGEST: str(layer.diff_id)}
         kind = file.media_type or layer.descriptor.media_type
         return ArtifactBlob(replace(layer.descriptor, media_type=kind, annotations=notes), layer.open)
-    digest, size = _digest(path, on_event)
+    digest, size = _digest(path, packed)
     described = Descriptor(file.media_type or media.OCI_LAYER, digest, size, notes)
     return ArtifactBlob(described, lambda: OpenedBlob(_reading(path, described)))
 
 
-def _digest(path: str, on_event: Hook) -> tuple[Digest, int]:
+def _digest(path: str, packed: Advance) -> tuple[Digest, int]:
     import hashlib
 
     found, size, block = hashlib.sha256(), 0, memoryview(bytearray(BLOCK))
@@ -184,7 +189,7 @@ def _digest(path: str, on_event: Hook) -> tuple[Digest, int]:
         while count := file.readinto(block):
             found.update(block[:count])
             size += count
-            on_event(PackAdvanced(count))
+            packed.add(count)
     return Digest("sha256", found.hexdigest()), size
 
 

@@ -10,16 +10,7 @@ from imgpkg.content.artifact_output import adding_to, in_each_other, title_parts
 from imgpkg.content.output import absolute
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidManifest, UnpackError, UsageError, doing
-from imgpkg.events import (
-    BlobFinished,
-    BlobOutcome,
-    BlobStarted,
-    CountingReader,
-    Hook,
-    Planned,
-    Warned,
-    silent,
-)
+from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Planned, Warned, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor
 from imgpkg.oci.manifest import Manifest
@@ -157,20 +148,20 @@ def _fetch(
     session: Session, reference: Reference, files: list[tuple[Descriptor, Parts]], fresh: str, on_event: Hook
 ) -> None:
     client = session.client
-    on_event(Planned(len(files), sum(file.size for file, _ in files)))
+    on_event(Planned.of([file for file, _ in files]))
     with open_workers(session, session.settings.concurrency, on_event) as workers:
 
         def fetch(job: tuple[Descriptor, Parts]) -> None:
             file, place = job
-            workers.on_event(BlobStarted(file.digest, file.size, "pull"))
+            transfer = BlobTransfer(file, "pull", workers.on_event)
             with client.blob(reference.repository, file) as stream:
-                counted = CountingReader(stream, file, workers.on_event)
+                counted = transfer.counted(stream)
                 if _is_folder(file):
                     from imgpkg.content.artifact_folder import unpack_folder
 
                     unpack_folder(counted, place, fresh)
                 else:
                     write_file(counted, place, fresh)
-            workers.on_event(BlobFinished(file.digest, BlobOutcome.MOVED))
+            transfer.finish(BlobOutcome.MOVED)
 
         workers.map(fetch, files)

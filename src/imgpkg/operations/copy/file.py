@@ -15,7 +15,7 @@ from imgpkg.content.archive.reader import member_name
 from imgpkg.content.archive.writer import ArchiveWriter, tar_output
 from imgpkg.content.layout import Layout, output_layout
 from imgpkg.errors import ArchiveError
-from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Planned
+from imgpkg.events import BlobOutcome, BlobTransfer, Planned
 from imgpkg.oci.descriptor import BLOCK, EMPTY, verified
 from imgpkg.operations.copy.collection import ROOT_LABELS, Collected
 from imgpkg.operations.copy.plan import (
@@ -99,12 +99,12 @@ def write_stream(
                 write(part)
                 continue
             blob, started = opened.plan.blobs[part].descriptor, time.monotonic()
-            workers.on_event(BlobStarted(blob.digest, blob.size, "save"))
-            with _counted(opened.open_blob(opened.plan.blobs[part]), blob, workers.on_event) as stream:
+            transfer = BlobTransfer(blob, "save", workers.on_event)
+            with _counted(opened.open_blob(opened.plan.blobs[part]), transfer) as stream:
                 content = verified(stream, blob.digest, blob.size)
                 while count := content.readinto(block):
                     write(bytes(block[:count]))
-            workers.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
+            transfer.finish(BlobOutcome.MOVED)
             log(f"done: file '{member_name(blob.digest)}' ({_spent_since(started)})")
 
 
@@ -250,22 +250,20 @@ def _fill(
         def write(move: BlobMove) -> None:
             started = time.monotonic()
             blob = move.descriptor
-            workers.on_event(BlobStarted(blob.digest, blob.size, "save"))
+            transfer = BlobTransfer(blob, "save", workers.on_event)
             # A function and no stream: the writer opens it only when it has a place for it.
-            target.write(blob, lambda: _counted(open_blob(move), blob, workers.on_event))
-            workers.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
+            target.write(blob, lambda: _counted(open_blob(move), transfer))
+            transfer.finish(BlobOutcome.MOVED)
             log(f"done: file '{blob.digest.algorithm}-{blob.digest.hex}.tar.gz' ({_spent_since(started)})")
 
         workers.map(write, missing)
 
 
 @contextmanager
-def _counted(
-    context: AbstractContextManager[ByteReader], blob: Descriptor, on_event: Hook
-) -> Iterator[ByteReader]:
+def _counted(context: AbstractContextManager[ByteReader], transfer: BlobTransfer) -> Iterator[ByteReader]:
     """Open a blob, and report its progress."""
     with context as stream:
-        yield CountingReader(stream, blob, on_event)
+        yield transfer.counted(stream)
 
 
 def _spent_since(started: float) -> str:

@@ -166,7 +166,9 @@ class _Receiver:
     def receive(self, log: Log) -> OpenedSource:
         """Read the stream to its end; return what is left to do, which needs nothing of it any more."""
         wanted = {member_name(digest): move for digest, move in self._plan.blobs.items() if move.data is None}
-        log.on_event(Planned(len(wanted), sum(move.descriptor.size for move in wanted.values())))
+        size = sum(move.descriptor.size for move in wanted.values())
+        # What the stream does not have, and configurations, are in the plan of what is published after it.
+        log.on_event(Planned(len(wanted), size, is_last=False))
         with open_workers(self._session, 1, log.on_event) as workers:
             for name, size, content in self._archive.members():
                 move = wanted.pop(name, None)

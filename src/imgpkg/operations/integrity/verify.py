@@ -10,7 +10,7 @@ import imgpkg
 from imgpkg.bundle.image import fetch_image
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import ArchiveError, Cancelled, ImgpkgError, NotABundle, NotFound, UsageError
-from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, CountingReader, Hook, Planned, silent
+from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Planned, silent
 from imgpkg.oci.descriptor import BLOCK
 from imgpkg.oci.reference import parse_any, without_login
 from imgpkg.operations.integrity.holders import Held, of_registry, open_layout, open_tar
@@ -143,10 +143,10 @@ class _Verification:
 
     def _read(self, part: NamedBlob) -> _Read:
         blob = part.descriptor
-        self._workers.on_event(BlobStarted(blob.digest, blob.size, "verify"))
+        transfer = BlobTransfer(blob, "verify", self._workers.on_event)
         try:
             with self._held.holder.blob(part.repository, blob) as stream:
-                counted, block = CountingReader(stream, blob, self._workers.on_event), bytearray(BLOCK)
+                counted, block = transfer.counted(stream), bytearray(BLOCK)
                 while counted.readinto(block):
                     pass
             absent = self._absent(part)
@@ -155,7 +155,7 @@ class _Verification:
         except ImgpkgError as error:
             return self._failed(part, error)
         finally:
-            self._workers.on_event(BlobFinished(blob.digest, BlobOutcome.MOVED))
+            transfer.finish(BlobOutcome.MOVED)
         if not absent:
             return _Read(part)
         reason = f"it is in {part.repository}, and not in the repositories of these images"

@@ -1,0 +1,36 @@
+"""The programs of the page about events run, one after the other, and print what they say."""
+
+from __future__ import annotations
+
+import pytest
+from tests.operations.making import make_bundle, make_image
+from tests.pages.shell import ROOT
+from tests.test_docs import INSIDE, OUTSIDE, blocks
+
+from imgpkg.embedded.server import serve
+
+PAGE = ROOT / "docs" / "events.md"
+
+
+@pytest.fixture
+def names(embedded_registry, session, tmp_path, monkeypatch, capsys):
+    """Run all programs at registries of this machine, and return what they have defined."""
+    with serve() as inside:
+        address = embedded_registry.address
+        image = make_image(session, f"{address}/team/app", ["layer"])
+        make_bundle(session, f"{address}/team/bundle:v1", {image: {}}, tmp_path / "bundle")
+        monkeypatch.chdir(tmp_path)
+        found = {}
+        for text in blocks(PAGE, "python"):
+            program = text.replace(OUTSIDE, address).replace(INSIDE, inside.address)
+            exec(compile(program, "events.md", "exec"), found)
+        found["printed"] = capsys.readouterr().out
+        yield found
+        found["session"].close()
+
+
+def test_the_programs_draw_full_bars(names):
+    printed = names["printed"]
+    assert names["bar"].done == names["bar"].total > 0
+    assert f"{names['bar'].total} of {names['bar'].total} bytes\n" in printed
+    assert "\n1.0\n" in printed
