@@ -29,7 +29,7 @@ from imgpkg.events import (
     Planned,
     StepsAdvanced,
 )
-from imgpkg.progress import Progress, ProgressCounter, Stage
+from imgpkg.progress import Progress, ProgressCounter, ProgressStage
 
 MB = 1 << 20
 DIGESTS = [imgpkg.Digest.of(text) for text in (b"a", b"b")]
@@ -75,10 +75,10 @@ class Watcher:
                 assert before.done <= after.done
                 assert before.total <= after.total
                 assert (before.fraction or 0) <= (after.fraction or 0)
-            if before.stage is Stage.PACKING is not after.stage:
+            if before.stage is ProgressStage.PACKING is not after.stage:
                 assert before.fraction == 1
         last = self.shown[-1]
-        assert (last.stage, last.fraction) == (Stage.TRANSFER, 1.0)
+        assert (last.stage, last.fraction) == (ProgressStage.TRANSFER, 1.0)
         assert (last.done, last.blobs) == (last.total, last.total_blobs)
         self.check_plain()
         self.check_blobs()
@@ -88,7 +88,7 @@ class Watcher:
         assert self.plain.shown[-1] == (self.plain.total, self.plain.total)
         plans = [event.is_last for event in self.events if isinstance(event, Planned)]
         assert plans == [False] * (len(plans) - 1) + [True]
-        full = [shown.fraction == 1 for shown in self.shown if shown.stage is Stage.TRANSFER]
+        full = [shown.fraction == 1 for shown in self.shown if shown.stage is ProgressStage.TRANSFER]
         assert full == sorted(full)
 
     def check_blobs(self):
@@ -143,7 +143,7 @@ class TestTheBarOf:
     def test_push(self, place, session, files, watch):
         imgpkg.push(files, image=place, session=session, on_event=watch)
         watch.check()
-        assert {shown.stage for shown in watch.shown} >= {Stage.PACKING, Stage.TRANSFER}
+        assert {shown.stage for shown in watch.shown} >= {ProgressStage.PACKING, ProgressStage.TRANSFER}
 
     def test_a_push_of_what_is_there(self, place, session, files, watch):
         imgpkg.push(files, image=place, session=session)
@@ -213,6 +213,15 @@ class TestTheBarOf:
         assert not imgpkg.verify(tar=path, session=session, on_event=watch).is_ok
         watch.check()
 
+    def test_an_artifact(self, place, session, files, tmp_path):
+        push, again, pull = Watcher(), Watcher(), Watcher()
+        for watch in (push, again):
+            named = [*files, tmp_path / "in" / "small"]
+            imgpkg.push_artifact(named, image=f"{place}:v1", session=session, on_event=watch)
+        imgpkg.pull_artifact(tmp_path / "out", image=f"{place}:v1", session=session, on_event=pull)
+        for watch in (push, again, pull):
+            watch.check()
+
     def test_an_upload_that_is_sent_again(self, files, watch):
         """The bytes have been sent when the connection breaks, and count once."""
         left = [Fault(hang_up=True), Fault(answer=ServerResponse(503))]
@@ -229,7 +238,7 @@ class TestTheBarOf:
         blob = imgpkg.Descriptor("application/octet-stream", imgpkg.Digest.of(b"abc"), 3)
         where = imgpkg.Repository.parse(place)
         session.client.push_blob(where, blob, lambda: io.BytesIO(b"abc"), on_event=watch)
-        assert watch.shown[-1] == Progress(Stage.TRANSFER, "push", 3, 3, 1, 1, 1.0)
+        assert watch.shown[-1] == Progress(ProgressStage.TRANSFER, "push", 3, 3, 1, 1, 1.0)
 
 
 def test_what_fails_is_not_full(image, session, watch, tmp_path):
@@ -247,11 +256,11 @@ def test_steps_are_counted_and_have_no_fraction_since_more_may_come():
     counter = ProgressCounter()
     assert counter.progress == Progress()
     counter(StepsAdvanced("planning", 1, 2))
-    assert counter.progress == Progress(Stage.COUNTING, "planning", 1, 2)
+    assert counter.progress == Progress(ProgressStage.COUNTING, "planning", 1, 2)
     counter(PackStarted(2))
     counter(PackAdvanced(1))
     counter(StepsAdvanced("planning", 2, 2))
-    assert counter.progress == Progress(Stage.PACKING, "pack", 1, 2, fraction=0.5)
+    assert counter.progress == Progress(ProgressStage.PACKING, "pack", 1, 2, fraction=0.5)
 
 
 def test_all_events_are_passed_on():

@@ -132,7 +132,7 @@ VALUES = [
     imgpkg.Message("text"),
     imgpkg.StepsAdvanced("reading", 1, 2),
     imgpkg.PackAdvanced(1),
-    imgpkg.Progress(imgpkg.Stage.PACKING, "pack", 1, 2),
+    imgpkg.Progress(imgpkg.ProgressStage.PACKING, "pack", 1, 2),
     imgpkg.StoredLogin(
         "registry.example.com", "ci", "config.json", "registry.example.com", "", True, ("Is clear.",)
     ),

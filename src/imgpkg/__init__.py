@@ -166,7 +166,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.verification import verify_signatures as verify_signatures
     from imgpkg.progress import Progress as Progress
     from imgpkg.progress import ProgressCounter as ProgressCounter
-    from imgpkg.progress import Stage as Stage
+    from imgpkg.progress import ProgressStage as ProgressStage
     from imgpkg.registry.client import RegistryClient as RegistryClient
     from imgpkg.session import Session as Session
     from imgpkg.session import explain as explain
@@ -268,6 +268,7 @@ _HOMES = {
     "PreviewedImage": "operations.copy.preview",
     "Progress": "progress",
     "ProgressCounter": "progress",
+    "ProgressStage": "progress",
     "PruneOutcome": "operations.prune.prune",
     "PrunePlan": "operations.prune.plan",
     "PruneResult": "operations.prune.prune",
@@ -294,7 +295,6 @@ _HOMES = {
     "SignerIdentity": "trust.identity",
     "SigningKey": "trust.key",
     "SkippedImage": "bundle.kubernetes",
-    "Stage": "progress",
     "StoredLogin": "operations.login",
     "Tag": "operations.tag",
     "TagList": "operations.tag",

@@ -26,7 +26,7 @@ from imgpkg.events import (
 _HELD_BACK = 0.5
 
 
-class Stage(Enum):
+class ProgressStage(Enum):
     """What an operation does: one stage follows the other, and packing comes before a transfer."""
 
     IDLE = "idle"
@@ -46,7 +46,7 @@ class Progress:
     PACKING or TRANSFER it is 1.0.
     """
 
-    stage: Stage = Stage.IDLE
+    stage: ProgressStage = ProgressStage.IDLE
     activity: str = ""
     done: int = 0
     total: int = 0
@@ -65,7 +65,7 @@ class ProgressCounter:
         self._on_event = on_event
         self._lock = threading.Lock()
         self._counter = TransferCounter()
-        self._stage = Stage.IDLE
+        self._stage = ProgressStage.IDLE
         self._activity = self._verb = ""
         self._bar = _Bar()
         self._blobs = self._total_blobs = 0
@@ -82,7 +82,7 @@ class ProgressCounter:
         """Where the operation is now."""
         with self._lock:
             stage, bar = self._stage, self._bar
-            fraction = None if stage in (Stage.IDLE, Stage.COUNTING) else bar.fraction
+            fraction = None if stage in (ProgressStage.IDLE, ProgressStage.COUNTING) else bar.fraction
             blobs = (self._blobs, self._total_blobs)
             return Progress(stage, self._activity, bar.done, bar.total, *blobs, fraction)
 
@@ -105,24 +105,24 @@ class ProgressCounter:
                 self._bar.add(0 if event.outcome is BlobOutcome.MOVED else event.size)
             case Planned():
                 self._is_planned = True
-                self._enter(Stage.TRANSFER, self._verb)
+                self._enter(ProgressStage.TRANSFER, self._verb)
                 self._grow(event.blobs, event.size, is_last=event.is_last)
             case PackStarted():
-                self._enter(Stage.PACKING, "pack")
+                self._enter(ProgressStage.PACKING, "pack")
                 self._bar.grow(event.size)
             case StepsAdvanced():
                 self._step(event)
             case _:
                 pass
 
-    def _enter(self, stage: Stage, activity: str) -> None:
+    def _enter(self, stage: ProgressStage, activity: str) -> None:
         if self._stage is not stage:
             self._stage, self._bar = stage, _Bar()
         self._activity = activity
 
     def _start(self, event: BlobStarted) -> None:
         self._verb = event.verb
-        self._enter(Stage.TRANSFER, event.verb)
+        self._enter(ProgressStage.TRANSFER, event.verb)
         if not self._is_planned:
             # Without a plan, the total is what has begun so far.
             self._grow(1, event.size)
@@ -133,9 +133,9 @@ class ProgressCounter:
 
     def _step(self, event: StepsAdvanced) -> None:
         # Manifests may be read while blobs are on their way, too.
-        if self._stage not in (Stage.IDLE, Stage.COUNTING):
+        if self._stage not in (ProgressStage.IDLE, ProgressStage.COUNTING):
             return
-        self._enter(Stage.COUNTING, event.activity)
+        self._enter(ProgressStage.COUNTING, event.activity)
         self._bar = _Bar(event.done, event.total)
 
 

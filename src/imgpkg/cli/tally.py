@@ -10,7 +10,7 @@ from imgpkg.cli.quantities import part_of, rate, readable, seconds, time_left
 from imgpkg.cli.rendering import count_of
 from imgpkg.dataclass import dataclass
 from imgpkg.events import BlobAdvanced, BlobFinished, PackAdvanced
-from imgpkg.progress import ProgressCounter, Stage
+from imgpkg.progress import ProgressCounter, ProgressStage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,7 +127,7 @@ class Tally:
         self._is_summed_up = False
         self._counter = ProgressCounter()
         self._pace = Pace(clock)
-        self._stage = Stage.IDLE
+        self._stage = ProgressStage.IDLE
         self._bytes = self._finished = 0
 
     def count(self, event: Event) -> None:
@@ -141,7 +141,7 @@ class Tally:
         stage = self._counter.progress.stage
         if stage is not self._stage:
             # Events may have been kept for a while before they are counted.
-            self._pace.begin(self._begun if self._stage is Stage.IDLE else self._clock())
+            self._pace.begin(self._begun if self._stage is ProgressStage.IDLE else self._clock())
             self._stage, self._bytes = stage, 0
 
     @property
@@ -154,11 +154,11 @@ class Tally:
         """Return what to show now; calls at regular times keep the rate smooth."""
         now = self._counter.progress
         match now.stage:
-            case Stage.PACKING:
+            case ProgressStage.PACKING:
                 return self._of_bytes("packing", now)
-            case Stage.TRANSFER:
+            case ProgressStage.TRANSFER:
                 return self._of_transfer(now)
-            case Stage.COUNTING | Stage.IDLE:
+            case ProgressStage.COUNTING | ProgressStage.IDLE:
                 # Where this takes long, the time shows that it goes on.
                 spent = self._pace.spent
                 since = seconds(spent) if spent >= _LONG else ""
