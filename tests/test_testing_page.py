@@ -10,11 +10,21 @@ from pathlib import Path
 
 from imgpkg.testing import faults, plugin
 
+# As in our own suite: a slow machine is no fault.
+SETTINGS = """
+import hypothesis
+
+hypothesis.settings.register_profile(
+    "page", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("page")
+"""
 PAGE = (Path(__file__).parent.parent / "docs" / "testing.md").read_text()
 
 
 def test_the_tests_of_the_page_pass(tmp_path, monkeypatch):
     (tmp_path / "test_page.py").write_text("\n\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)))
+    (tmp_path / "conftest.py").write_text(SETTINGS)
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     words = ["-m", "pytest", "-q", "-p", "imgpkg.testing.plugin", "-p", "no:cacheprovider", "test_page.py"]
     done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -95,6 +95,14 @@ class TestAnswers:
         served.fail(faults.ignored_login())
         assert ask(served.address, "GET", TAGS, authorization="Bearer x").body == NAMES
 
+    @pytest.mark.parametrize("end", ["", "/"])
+    def test_lead_to_the_same_path_elsewhere(self, served, end):
+        served.fail(faults.redirected("http://blobs.example:81" + end), times=2)
+        where = ask(served.address, "GET", "/v2/team/app/tags/list?n=1&last=a%20b").headers["location"]
+        assert where == "http://blobs.example:81/v2/team/app/tags/list?n=1&last=a+b"
+        assert ask(served.address, "HEAD", "/v2/a%20b/").headers["location"].endswith(":81/v2/a%20b/")
+        assert [request.status for request in served.requests] == [307, 307]
+
     def test_are_survived_by_a_client_that_tries_again(self, served):
         served.fail(faults.too_many_requests(retry_after=0))
         served.fail(faults.unavailable(retry_after=0))
@@ -114,12 +122,12 @@ class TestConnections:
     def test_stall_in_a_body(self, served, data):
         served.fail(faults.stalled(0.2, after=300))
         with connection(served.address) as connected:
+            before = time.monotonic()
             connected.request("GET", blob_path(data))
             response = connected.getresponse()
-            before = time.monotonic()
             assert response.read(300) == data[:300]
             assert response.read() == data[300:]
-            assert time.monotonic() - before >= 0.19
+            assert time.monotonic() - before >= 0.2
             assert ask_on(connected, "GET", TAGS).body == NAMES
 
     @pytest.mark.parametrize("fault", [faults.stalled(), faults.stalled(after=3)])
@@ -133,7 +141,8 @@ class TestConnections:
             asking.start()
             registry.wait_for_request(path="/tags/list")
             before = time.monotonic()
-        assert time.monotonic() - before < 3
+        # A registry waits for five seconds for a response that is being sent.
+        assert time.monotonic() - before < 4.5
         asking.join(10)
         assert not asking.is_alive()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias
+from urllib.parse import quote, urlencode
 
 from imgpkg.errors import ImgpkgError
 
@@ -128,6 +129,12 @@ class ServerResponse:
         return replace(self, headers=(*kept, *headers))
 
 
+def redirect(request: ServerRequest, url: str) -> ServerResponse:
+    """Return the response that sends a request to its path at another server (RFC 9110 §15.4.8)."""
+    query = f"?{urlencode(request.query)}" if request.query else ""
+    return ServerResponse(307, (("Location", f"{url.rstrip('/')}{quote(request.path)}{query}"),))
+
+
 def cut_parts(parts: tuple[FilePart, ...], start: int, count: int) -> Iterator[FilePart]:
     """Yield `count` bytes of these parts, from `start` on."""
     for part in parts:
@@ -179,7 +186,8 @@ class Fault:
     connection without a response. `cut_request_after` closes it when so many bytes of the request's body were
     read, `cut_response_after` when so many of the response's body were sent. `corrupt_response` changes one
     byte of that body, and `headers` take the place of the response's headers with the same names. With
-    `ignore_login` the request is treated as one without an Authorization header.
+    `ignore_login` the request is treated as one without an Authorization header. `redirect_to` is the URL of
+    another server, at which the client is to find the same path.
     """
 
     delay: float = 0.0
@@ -191,6 +199,7 @@ class Fault:
     corrupt_response: bool = False
     headers: Pairs = ()
     ignore_login: bool = False
+    redirect_to: str = ""
 
 
 NO_FAULT = Fault()

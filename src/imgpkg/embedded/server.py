@@ -23,6 +23,7 @@ from imgpkg.embedded.message import (
     RequestRefused,
     ignore_request,
     no_faults,
+    redirect,
 )
 from imgpkg.embedded.routes import ALL_FEATURES, Features, Routes
 from imgpkg.embedded.storage import Storage
@@ -152,6 +153,8 @@ class Server:
             raise Disconnected("hung up by the test")
         if fault.answer is not None:
             return fault.answer, ""
+        if fault.redirect_to:
+            return redirect(request, fault.redirect_to), ""
         return self._routed(_anonymous(request) if fault.ignore_login else request)
 
     def _routed(self, request: ServerRequest) -> tuple[ServerResponse, str]:

@@ -64,6 +64,14 @@ def unavailable(status: int = 503, retry_after: float | str | None = None) -> Fa
     return refused(status, "UNAVAILABLE", "the service is not available", _retry_after(retry_after))
 
 
+def redirected(url: str) -> Fault:
+    """Return the fault that answers 307 and leads to the same path at another server, such as `other.url`.
+
+    So do registries that keep blobs elsewhere. Their clients should send no login there.
+    """
+    return Fault(redirect_to=url)
+
+
 def stalled(seconds: float = _AN_HOUR, *, after: int | None = None) -> Fault:
     """Return the fault that says nothing for so many seconds, and then goes on.
 
