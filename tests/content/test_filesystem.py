@@ -216,12 +216,19 @@ class TestAllFiles:
 
     def test_of_a_layer_are_let_go_before_the_next_one(self):
         found = image([file("a", b"a")], [file("b", b"b")])
-        walk = found.walk(is_last=True)
-        assert found.text(next(walk).path) == "b"
-        assert found.text(next(walk).path) == "a"
+        walk = found.contents()
+        for text in (b"b", b"a"):
+            with next(walk)[1]() as content:
+                assert content.read() == text
         with pytest.raises(ValueError, match="closed"):
             found.open("b")
         assert list(walk) == []
+
+    def test_below_a_layer_that_hides_all_are_not_looked_for(self):
+        found = image([file("a")], [file(".wh..wh..opq"), file("b")], [file("c")])
+        assert found.paths() == ["c", "b"]
+        assert [each.path for each, _ in found.contents()] == ["c", "b"]
+        assert found.fetched == [2, 1]
 
     @given(st.lists(changes, max_size=4))
     def test_are_those_that_the_image_specification_says(self, layers):

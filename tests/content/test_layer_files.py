@@ -128,6 +128,12 @@ class TestTheIndex:
         hidden = [b"a/b", b"a/b/x", b"c", b"d/x", b"d/x/y"]
         assert [path for path in [*hidden, b"a", b"a/x", b"d", b"e"] if index.hides(path)] == hidden
 
+    def test_has_directories_of_512_levels(self):
+        path = "/".join("d" * 512)
+        index = opened(file(path), folder(path + "/../e")).index
+        assert len(index.folders) == 511
+        assert [len(name) for name in index.members] == [1023, 1023]
+
     def test_has_nothing_below_a_file(self):
         index = opened(file("a/b"), file("a/c/d"), file("a"), link("l", "x"), file("l/kept")).index
         assert (list(index.members), index.folders) == ([b"a", b"l", b"l/kept"], {b"l"})
@@ -148,6 +154,7 @@ class TestTheIndex:
             (link("a", "b/../../c", tarfile.LNKTYPE), "Expected entry 'b/../../c' to stay within"),
             (file("a/.wh."), "'.wh.' in 'a' is no whiteout"),
             (file(".wh..."), "is no whiteout"),
+            (file("d/" * 512 + "n"), "an entry is 513 directories deep"),
             (file("n" * 4097), "name or target of 4097 bytes"),
             (link("a", "t" * 5000), "name or target of 5000 bytes"),
             (file("a", type=b"V"), "Unsupported tar entry type 'V' for file 'a'"),

@@ -7,9 +7,10 @@ kernel does in a container (path_resolution(7)): nothing is outside of it.
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgpkg.content.layer_files import Allowance, LayerFiles, ancestors, clean_path
+from imgpkg.content.layer_files import Allowance, LayerFiles, ancestors, below, clean_path, parent
 from imgpkg.content.tar.reader import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -108,27 +109,23 @@ class Filesystem:
         Raises NotInImage, or UsageError for what is no file.
         """
         way = _Resolution(self, path)
-        place = way.place()
-        original = way.original(place)
-        if original.member is None or not original.member.is_file:
-            kind = self._described(original).kind.value
-            raise UsageError(f"'{path}' is a {kind} in the image, and not a file")
-        return self._layer(original.number).open(original.member, is_shared=original is not place)
+        return self._content(way, way.place())
 
-    def walk(self, *, is_last: bool = False) -> Iterator[ImageFile]:
-        """Yield all that is seen in the image, layer by layer from the top, in the order of each layer.
+    def walk(self) -> Iterator[ImageFile]:
+        """Yield all that is seen in the image, layer by layer from the top, in the order of each layer."""
+        for _, places in self._seen():
+            yield from map(self._described, places)
 
-        If it `is_last`, the copy of each layer is removed before the next one is fetched.
+    def contents(self) -> Iterator[tuple[ImageFile, Callable[[], Readable]]]:
+        """Yield what `walk` does, each with what opens its content and raises UsageError for what is no file.
+
+        The copy of each layer is removed before the next one is fetched.
         """
-        above = _Shadow()
-        for number in range(len(self._layers)):
-            index = self.index(number)
-            for path, member in index.members.items():
-                if not above.hides(path, member):
-                    yield self._described(_Spot(number, path, member))
-            above.add(index)
-            if is_last:
-                self._opened[number].close()
+        for layer, places in self._seen():
+            for place in places:
+                file = self._described(place)
+                yield file, partial(self._content, _Resolution(self, file.path), place)
+            layer.close()
 
     def index(self, number: int) -> LayerIndex:
         """Return what the layer has, counted from the top; it is fetched when this is not known."""
@@ -143,6 +140,21 @@ class Filesystem:
         """Remove the copies of all layers."""
         for layer in self._opened.values():
             layer.close()
+
+    def _seen(self) -> Iterator[tuple[LayerFiles, Iterator[_Spot]]]:
+        """Yield each layer from the top, and what is seen of it, to be taken before the next one."""
+        shadow, number = _Shadow(), 0
+        while number < len(self._layers) and not shadow.is_complete:
+            layer = self._layer(number)
+            yield layer, shadow.seen(number, layer.index)
+            number += 1
+
+    def _content(self, way: _Resolution, place: _Spot) -> Readable:
+        original = way.original(place)
+        if original.member is None or not original.member.is_file:
+            kind = self._described(original).kind.value
+            raise UsageError(f"'{way.shown}' is a {kind} in the image, and not a file")
+        return self._layer(original.number).open(original.member, is_shared=original is not place)
 
     def _layer(self, number: int) -> LayerFiles:
         if number not in self._opened:
@@ -182,19 +194,19 @@ class _Resolution:
 
     def __init__(self, files: Filesystem, path: str) -> None:
         self._files = files
-        self._shown = path
+        self.shown = path
         self._links = 0
 
     def place(self, *, follow: bool = True) -> _Spot:
         """Return what is at the path; raise NotInImage."""
-        return self._find(self._shown.encode("utf-8", "surrogateescape"), follow=follow)
+        return self._find(self.shown.encode("utf-8", "surrogateescape"), follow=follow)
 
     def _find(self, path: bytes, *, follow: bool) -> _Spot:
         at = self._joined([], path)
         while True:
             place = self._lookup(at)
             if place is None:
-                raise NotInImage(f"'{self._shown}' is not in the image")
+                raise NotInImage(f"'{self.shown}' is not in the image")
             link = place.member
             if link is None or link.entry.kind != SYMBOLIC_LINK or not (follow or place.rest):
                 return place
@@ -210,7 +222,7 @@ class _Resolution:
             self._count()
             found = self._lookup(clean_path(place.member.entry.link), place.number)
             if found is None:
-                raise NotInImage(f"'{self._shown}' is a hard link to a file that is not in the image")
+                raise NotInImage(f"'{self.shown}' is a hard link to a file that is not in the image")
             place = found
         return place
 
@@ -218,11 +230,12 @@ class _Resolution:
         """Return what the topmost layer that decides has at `path`, or a symbolic link on the way there."""
         if not path and self._files.count:
             return _Spot(0, path, None)
-        above, solid = tuple(ancestors(path)), set[bytes]()
+        above, solid = tuple[bytes, ...](), set[bytes]()
         for number in range(start, self._files.count):
             index = self._files.index(number)
             if path in index.members or path in index.folders:
                 return _Spot(number, path, index.members.get(path))
+            above = above or tuple(ancestors(path))
             for folder in above:
                 member = index.members.get(folder)
                 if member is None or folder in solid:
@@ -240,7 +253,7 @@ class _Resolution:
         self._count()
         target = link.entry.link + place.rest
         if len(target) > _LONGEST_PATH:
-            raise NotInImage(f"'{self._shown}' leads to a path of {len(target)} bytes in the image")
+            raise NotInImage(f"'{self.shown}' leads to a path of {len(target)} bytes in the image")
         is_absolute = target.startswith(b"/")
         return self._joined([] if is_absolute else place.path.split(b"/")[:-1], target)
 
@@ -263,13 +276,13 @@ class _Resolution:
     def _real(self, folder: list[bytes]) -> list[bytes]:
         place = self._find(b"/".join(folder), follow=True)
         if place.member is not None and not place.member.is_folder:
-            raise NotInImage(f"'{self._shown}' is not in the image: '{_text(place.path)}' is no directory")
+            raise NotInImage(f"'{self.shown}' is not in the image: '{_text(place.path)}' is no directory")
         return place.path.split(b"/")
 
     def _count(self) -> None:
         self._links += 1
         if self._links > _MOST_LINKS:
-            raise NotInImage(f"'{self._shown}' leads through too many links in the image")
+            raise NotInImage(f"'{self.shown}' leads through too many links in the image")
 
 
 class _Shadow:
@@ -282,18 +295,26 @@ class _Shadow:
         self._named: set[bytes] = set()
         self._opaque: set[bytes] = set()
 
-    def hides(self, path: bytes, member: LayerMember) -> bool:
-        """Return whether nothing is seen of an entry of the next layer."""
-        if path in self._taken or path in self._folders or b"" in self._opaque:
+    def seen(self, number: int, index: LayerIndex) -> Iterator[_Spot]:
+        """Yield what is seen of the next layer, the one of this number; then it hides, too."""
+        covered = below(index.folders, self._taken, self._opaque)
+        for path, member in index.members.items():
+            if parent(path) not in covered and not self._has(path, member):
+                yield _Spot(number, path, member)
+        self._add(index)
+
+    @property
+    def is_complete(self) -> bool:
+        """True when nothing is seen of any other layer."""
+        return b"" in self._opaque
+
+    def _has(self, path: bytes, member: LayerMember) -> bool:
+        if path in self._taken or path in self._folders:
             return True
         # An entry below a path may have been written through a link there, which then stays.
-        if path in self._named and not member.may_have_files:
-            return True
-        above = tuple(ancestors(path))
-        return not (self._taken.isdisjoint(above) and self._opaque.isdisjoint(above))
+        return path in self._named and not member.may_have_files
 
-    def add(self, index: LayerIndex) -> None:
-        """Add a layer, when all of it was seen."""
+    def _add(self, index: LayerIndex) -> None:
         for path, member in index.members.items():
             (self._folders if member.is_folder else self._taken).add(path)
         self._taken |= index.hidden

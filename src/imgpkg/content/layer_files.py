@@ -29,7 +29,7 @@ from imgpkg.errors import UnpackError, local_io
 from imgpkg.oci.descriptor import BLOCK, Readable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from typing import IO
 
     from imgpkg.oci.descriptor import ByteStream, Descriptor
@@ -40,6 +40,8 @@ _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 # Linux's PATH_MAX: no file can have a longer name.
 _LONGEST_NAME = 4096
+# Directories around a file; each is looked up in each layer.
+_DEEPEST = 512
 # Bytes. Of memory for the names of an image, about a million files; and what a name takes besides itself.
 _MOST_NAMES, _OF_A_NAME = 512 << 20, 400
 # Bytes. Of a file that several names have, which is kept for the next of them.
@@ -117,10 +119,9 @@ class LayerIndex:
         """
         files = {path for path in self.folders & self.members.keys() if not self.members[path].may_have_files}
         if files:
-            self.members = {
-                path: member for path, member in self.members.items() if files.isdisjoint(ancestors(path))
-            }
-            self.folders = {path for path in self.folders - files if files.isdisjoint(ancestors(path))}
+            gone = below(self.folders, files)
+            self.folders -= gone
+            self.members = {path: member for path, member in self.members.items() if parent(path) not in gone}
 
     def hides(self, path: bytes) -> bool:
         """Return whether nothing of the layers below is seen at `path`, at which this layer has nothing."""
@@ -142,11 +143,11 @@ class LayerIndex:
             self.hidden.add(folder + b"/" + hidden if folder else hidden)
 
     def _add_folders(self, path: bytes) -> None:
-        folder = path.rpartition(b"/")[0]
+        folder = parent(path)
         while folder and folder not in self.folders:
             self._allowance.take(folder)
             self.folders.add(folder)
-            folder = folder.rpartition(b"/")[0]
+            folder = parent(folder)
 
 
 class LayerFiles:
@@ -268,7 +269,10 @@ def _check(entry: TarEntry) -> None:
 
 
 def clean_path(name: bytes) -> bytes:
-    """Return the name of an entry without `.`, `..` and needless slashes; raise UnpackError if it escapes."""
+    """Return the name of an entry without `.`, `..` and needless slashes.
+
+    Raises UnpackError if it leads out of the image, or is too deep.
+    """
     parts: list[bytes] = []
     for part in name.split(b"/"):
         if part == b"..":
@@ -277,7 +281,27 @@ def clean_path(name: bytes) -> bytes:
             parts.pop()
         elif part not in (b"", b"."):
             parts.append(part)
+    if len(parts) > _DEEPEST:
+        raise UnpackError(f"an entry is {len(parts)} directories deep")
     return b"/".join(parts)
+
+
+def parent(path: bytes) -> bytes:
+    """Return the path of the directory around `path`, which is empty for that of the image."""
+    return path.rpartition(b"/")[0]
+
+
+def below(folders: Iterable[bytes], *tops: Collection[bytes]) -> set[bytes]:
+    """Return those of `folders`, with which all around them are, that are in one of `tops` or below one.
+
+    Each is looked at once: paths of thousands of directories would take minutes otherwise.
+    """
+    found: set[bytes] = set()
+    # What is around a directory comes before it.
+    for folder in sorted(folders):
+        if parent(folder) in found or any(folder in each for each in tops):
+            found.add(folder)
+    return found
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -162,9 +161,8 @@ def iter_files(
         _opened(session, image, platform, (tar, layout), on_event) as (chosen, files),
         doing(f"Reading files of {chosen.reference}"),
     ):
-        for file in files.walk(is_last=True):
-            is_file = file.kind is FileKind.FILE
-            with LateContent(file.path, partial(files.open, file.path) if is_file else BytesIO) as content:
+        for file, open_ in files.contents():
+            with LateContent(file.path, open_ if file.kind is FileKind.FILE else BytesIO) as content:
                 yield file, content
 
 
