@@ -70,6 +70,8 @@ MAY_IMPORT = {
         "events",
         "cancellation",
         "values",
+        # Workers have the version of the process that gives them work.
+        "version",
     },
     "session": {
         # The public name of a type: looking it up loads it, and naming it does not.

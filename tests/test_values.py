@@ -144,6 +144,10 @@ VALUES = [
     imgpkg.PackStarted(1),
     imgpkg.Planned(1, 2),
     imgpkg.Transfer(1, 2, 3, 4),
+    imgpkg.BlobTransfer(
+        "r", DESCRIPTOR, REFERENCE.repository, REFERENCE.repository, imgpkg.Settings(), imgpkg.Settings()
+    ),
+    imgpkg.Transferred(REFERENCE.repository, DIGEST, imgpkg.BlobOutcome.MOVED, 4, 0.5, "w", ("text",)),
     PREVIEWED,
     REASON,
     GOING,

@@ -163,6 +163,9 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import TagList as TagList
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
+    from imgpkg.operations.transfer.dispatch import BlobExecutor as BlobExecutor
+    from imgpkg.operations.transfer.unit import BlobTransfer as BlobTransfer
+    from imgpkg.operations.transfer.unit import Transferred as Transferred
     from imgpkg.operations.verification import verify_signatures as verify_signatures
     from imgpkg.progress import Progress as Progress
     from imgpkg.progress import ProgressCounter as ProgressCounter
@@ -219,6 +222,8 @@ _HOMES = {
     "Descriptor": "oci.descriptor",
     "Digest": "oci.descriptor",
     "DocumentFile": "operations.image_search",
+    "BlobExecutor": "operations.transfer.dispatch",
+    "BlobTransfer": "operations.transfer.unit",
     "Event": "events",
     "FileKind": "content.filesystem",
     "Finding": "auth.keychain",
@@ -300,6 +305,7 @@ _HOMES = {
     "TagList": "operations.tag",
     "TagVersion": "oci.tag_version",
     "Transfer": "events",
+    "Transferred": "operations.transfer.unit",
     "TransferCounter": "events",
     "Unselected": "operations.copy.collection",
     "Verified": "operations.copy.values",

@@ -29,6 +29,7 @@ ImgpkgError                     base class of all exceptions of the package
 │   └── MissingBase             a whole one that was made without blobs, which are not where they should be
 ├── NotInImage                  the image does not have the file
 ├── NotABundle, IsABundle       the image is of the other kind
+├── ExecutorError               the workers of a copy, or what gives them work, failed
 ├── InUse                       what should be deleted or replaced is needed by something that would stay
 ├── LocalIOError                the operating system refused access to a file or folder
 ├── TimedOut                    work was not finished within its time limit; also a TimeoutError
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
     from imgpkg.errors.details import RefusalKind as RefusalKind
     from imgpkg.errors.details import SourceAnswer as SourceAnswer
     from imgpkg.errors.exit_codes import FailureKind as FailureKind
+    from imgpkg.errors.seldom import ExecutorError as ExecutorError
+    from imgpkg.errors.seldom import MissingBase as MissingBase
+    from imgpkg.errors.seldom import NotInImage as NotInImage
 
 # Control characters, line separators, bidirectional controls (Unicode Standard Annex 9), invisible operators
 # and tags: they command a terminal, or reorder and hide other characters. U+200C and U+200D are left, since
@@ -314,16 +318,6 @@ class NotInFile(ArchiveError):
     """A whole tar file or layout folder that does not have the image."""
 
 
-class MissingBase(ArchiveError):
-    """A file was made without blobs that its destination should have, and does not; `digests` names them."""
-
-    digests: tuple[str, ...] = ()
-
-
-class NotInImage(ImgpkgError):
-    """The image does not have the file, or a link does not lead to one."""
-
-
 class NotABundle(ImgpkgError):
     """The image is not a bundle."""
 
@@ -388,11 +382,16 @@ def _explain(failure: LocalIOError, error: OSError, path: str) -> None:
     failure.hints = tuple(import_module("imgpkg.errors.system").remedies(error, path))
 
 
+# What few programs name is loaded when they do.
+_ELSEWHERE = dict.fromkeys(("Diagnostic", "Refusal", "RefusalKind", "SourceAnswer"), "details")
+_ELSEWHERE |= dict.fromkeys(("ExecutorError", "MissingBase", "NotInImage"), "seldom")
+_ELSEWHERE["FailureKind"] = "exit_codes"
+
 if not TYPE_CHECKING:
     # With a module `__getattr__`, type checkers would accept any name.
 
     def __getattr__(name: str) -> object:
-        if name not in {"Diagnostic", "FailureKind", "Refusal", "RefusalKind", "SourceAnswer"}:
+        home = _ELSEWHERE.get(name)
+        if home is None:
             raise AttributeError(f"module 'imgpkg.errors' has no attribute {name!r}")
-        home = "exit_codes" if name == "FailureKind" else "details"
         return getattr(import_module(f"imgpkg.errors.{home}"), name)

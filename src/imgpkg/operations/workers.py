@@ -54,17 +54,17 @@ class WorkerPool:
 
     def __init__(self, scope: Cancellation, jobs: int, hook: Hook, *, activity: str = "") -> None:
         self.jobs = jobs
-        self._scope = scope
+        self.scope = scope
         self._hook = hook
         self._count = _Count(activity, self.on_event) if activity else None
 
     def counting(self, activity: str) -> WorkerPool:
         """Return a pool in the same scope that counts what it maps."""
-        return WorkerPool(self._scope, self.jobs, self._hook, activity=activity)
+        return WorkerPool(self.scope, self.jobs, self._hook, activity=activity)
 
     def on_event(self, event: Event) -> None:
         """Call the hook with `event`; raise Cancelled if another worker failed or the scope is cancelled."""
-        self._scope.check()
+        self.scope.check()
         self._hook(event)
 
     def map(self, act: Callable[[T], R], things: Iterable[T]) -> list[R]:
@@ -79,12 +79,12 @@ class WorkerPool:
         # Without a second thread, there is none to cancel, and the traceback is that of the caller.
         if min(self.jobs, len(left)) <= 1:
             return [act(thing) for _, thing in left]
-        threads = _Threads(act, left, self._scope, min(self.jobs, len(left)))
+        threads = _Threads(act, left, self.scope, min(self.jobs, len(left)))
         try:
             threads.run()
         except BaseException:
             # Ends the sockets, pauses and programs of the other threads.
-            self._scope.cancel()
+            self.scope.cancel()
             threads.wait(_GRACE_SECONDS)
             raise
         return [threads.results[position] for position in range(len(threads.results))]
@@ -96,7 +96,7 @@ class WorkerPool:
         """
         if self.jobs <= 1:
             return act
-        threads = _Threads(lambda _: act(), deque([(0, None)]), self._scope, 1)
+        threads = _Threads(lambda _: act(), deque([(0, None)]), self.scope, 1)
         threads.grow()
 
         def result() -> R:
@@ -116,7 +116,7 @@ class WorkerPool:
             # They are begun in their order: what is waited for is done, or being done.
             for flag in (done[name] for name in task.after if name in done):
                 while not flag.wait(_TICK):
-                    self._scope.check()
+                    self.scope.check()
             task.act()
             done[task.name].set()
 

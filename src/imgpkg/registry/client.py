@@ -202,6 +202,10 @@ class RegistryClient:
             repository, blob, open, mount_from=mount_from, check=check, on_event=on_event
         )
 
+    def claim(self, repository: Repository, blob: Descriptor, open: Callable[[], OpenBody]) -> None:  # noqa: A002
+        """Note that another process saw the blob there; `push_manifest` sends it where that was wrong."""
+        self._uploads.claim(repository, blob, open)
+
     def push_manifest(self, reference: Reference, manifest: Manifest) -> None:
         """Write `manifest` under `reference`.
 

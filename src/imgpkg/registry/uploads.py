@@ -126,6 +126,11 @@ class Uploads:
         sent = [self._send_claimed((repository, blob.digest)) for blob in blobs]
         return any(sent)
 
+    def claim(self, repository: Repository, blob: Descriptor, open_: Opener) -> None:
+        """See `RegistryClient.claim`."""
+        job = _Job(repository, blob, Body(blob.size, open_))
+        self._claimed[job.key] = job
+
     def settle(self, repository: Repository, blobs: Iterable[Descriptor]) -> None:
         """Record that a manifest with these blobs was accepted: the registry has them."""
         for blob in blobs:

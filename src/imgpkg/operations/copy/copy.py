@@ -36,8 +36,10 @@ PLATFORMS_ANNOTATION = "dev.carvel.imgpkg.platforms"
 
 if TYPE_CHECKING:
     from imgpkg.bundle.inventory import Base
+    from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import OpenedSource
+    from imgpkg.operations.copy.units import BlobExecution
 
 _DESTINATION = (
     "Say where to copy to: --to-repo REPOSITORY, --to-tar FILE or --to-oci-layout FOLDER, one of them."
@@ -57,6 +59,7 @@ def copy(
     lock_output: StrPath = "",
     resume: bool = False,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
+    executor: imgpkg.BlobExecutor | None = None,
     on_event: Hook = silent,
     timeout: float | None = None,
     cancel: imgpkg.CancelToken | None = None,
@@ -72,15 +75,14 @@ def copy(
         resume=resume,
         is_delta=bool(since),
     )
-    reader = source_session or session
+    _check_executor(executor, source, to_repo)
+    own = source_session or session
     if to_tar:
         return copy_to_tar(
-            source, to_tar, session=reader, options=options, resume=resume, since=since, on_event=on_event
+            source, to_tar, session=own, options=options, resume=resume, since=since, on_event=on_event
         )
     if to_layout:
-        return copy_to_layout(
-            source, to_layout, session=reader, options=options, since=since, on_event=on_event
-        )
+        return copy_to_layout(source, to_layout, session=own, options=options, since=since, on_event=on_event)
     return copy_to_repository(
         source,
         to_repo,
@@ -88,6 +90,7 @@ def copy(
         source_session=source_session,
         options=options,
         lock_output=lock_output,
+        executor=executor,
         on_event=on_event,
     )
 
@@ -139,6 +142,7 @@ def copy_to_repository(
     source_session: Session | None = None,
     options: CopyOptions = DEFAULT_OPTIONS,
     lock_output: StrPath = "",
+    executor: imgpkg.BlobExecutor | None = None,
     on_event: Hook = silent,
     timeout: float | None = None,
     cancel: imgpkg.CancelToken | None = None,
@@ -153,14 +157,36 @@ def copy_to_repository(
     `source_session` is the session that reads, if it is not `session`, which then only writes: each side has
     settings and credentials of its own. Stopping either of them ends the copy.
 
+    `executor` moves the blobs of a copy between registries; manifests and tags are written here, at last.
+    Executors of threads use the sessions themselves. In other processes, and on other machines, workers find
+    credentials with their own environment and files; with `options.send_credentials` they get those of the
+    sessions first, as a part of each BlobTransfer.
+
     Raises UsageError, InvalidReference, IsABundle, NotABundle, InvalidLock, InvalidManifest, ArchiveError,
-    VerificationError, Untrusted, LocalIOError, TransportError or RegistryError.
+    VerificationError, Untrusted, LocalIOError, TransportError, RegistryError or ExecutorError.
     """
     source.check()
+    _check_executor(executor, source, to_repo)
     lock = lock_place(source, lock_output) if lock_output else ""
     repository = parse_destination(to_repo, options)
-    # Configurations are not needed beforehand: they are transferred like layers.
     log, reader = Log(on_event), source_session or session
+    opened, result = _published(source, repository, (reader, session), options, log=log, executor=executor)
+    if lock_output:
+        write_lock(lock, opened.collected, result, shown=lock_output)
+    return replace(result, verified=opened.verified)
+
+
+def _published(
+    source: CopySource,
+    repository: Repository,
+    sessions: tuple[Session, Session],
+    options: CopyOptions,
+    *,
+    log: Log,
+    executor: imgpkg.BlobExecutor | None,
+) -> tuple[OpenedSource, CopyResult]:
+    """Copy to `repository` with the `sessions` that read and write; return what was read, and the result."""
+    reader, session = sessions
     with open_workers(session, 2, other=reader) as workers:
         listing = TagListing(session.client.primary, repository, workers)
 
@@ -168,14 +194,30 @@ def copy_to_repository(
             session.expect(repository.registry, images)
             listing.expect(images if options.placement is None else 0)
 
+        # Configurations are not needed beforehand: they are transferred like layers.
         with open_source(
             reader, source, options, log, to=repository, writer=session, expect=expect
         ) as opened:
             _check_pieces(opened)
-            result = publish(opened, session, repository, options, log, listing=listing)
-    if lock_output:
-        write_lock(lock, opened.collected, result, shown=lock_output)
-    return replace(result, verified=opened.verified)
+            execution = None if executor is None else _execution(executor, opened, session, options)
+            result = publish(opened, session, repository, options, log, listing=listing, execution=execution)
+    return opened, result
+
+
+def _execution(
+    executor: imgpkg.BlobExecutor, opened: OpenedSource, writing: Session, options: CopyOptions
+) -> BlobExecution:
+    from imgpkg.operations.copy.units import BlobExecution
+
+    return BlobExecution(executor, opened.session or writing, writing, options)
+
+
+def _check_executor(executor: imgpkg.BlobExecutor | None, source: CopySource, to_repo: str) -> None:
+    if executor is not None and (not to_repo or source.is_local):
+        raise UsageError(
+            "Executors are for copies from registries to a repository only",
+            hints=("A tar file or layout is read and written by one machine.",),
+        )
 
 
 @operation

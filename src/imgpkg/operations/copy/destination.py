@@ -90,6 +90,14 @@ class Destination:
         is_near = (self.mounts or move.is_missing) and move.origin.registry == self.repository.registry
         return is_near or move.nearer is not None
 
+    def is_asked(self, move: BlobMove, *, is_fresh: bool) -> bool:
+        """Return whether the destination is asked for the blob before it is sent."""
+        blob = move.descriptor
+        # A blob to be mounted is asked for only if the mount fails. A non-distributable layer may be at the
+        # destination even if the source no longer has it.
+        is_worth = not is_fresh or not blob.is_distributable
+        return is_worth or (self.may_mount(move) and blob.size >= WORTH_ASKING)
+
     def check_source(self, move: BlobMove, open_blob: OpenBlob) -> None:
         """Raise ArchiveError for a blob that is neither in the file to copy from nor at the destination.
 
@@ -177,16 +185,13 @@ def send(
     data, blob = move.data, move.descriptor
     to.check_source(move, open_blob)
     mounts = to.may_mount(move)
-    # A blob to be mounted is asked for only if the mount fails. A non-distributable layer may be at the
-    # destination even if the source no longer has it.
-    is_asked = not is_fresh or not blob.is_distributable or (mounts and blob.size >= WORTH_ASKING)
     with _explained(move, to):
         to.client.push_blob(
             to.repository,
             blob,
             lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
             mount_from=(move.nearer or move.origin) if mounts else None,
-            check=is_asked or move.is_missing,
+            check=to.is_asked(move, is_fresh=is_fresh) or move.is_missing,
             on_event=on_event,
         )
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.collection import Record
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey, TagListing
     from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Places, RepositoryPlan, Root
+    from imgpkg.operations.copy.units import BlobExecution
     from imgpkg.operations.copy.values import CopyOptions, CopyResult, Log
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session
@@ -48,11 +49,13 @@ def publish(
     log: Log,
     *,
     listing: TagListing | None = None,
+    execution: BlobExecution | None = None,
 ) -> CopyResult:
     """Write the plan to `repository`, then a record of locations for each bundle, then the tags of the user.
 
     With a placement in `options`, the images go to several repositories. A tag of the user is written last:
-    until then it names the old content. `listing` may have begun already. Raises UsageError and
+    until then it names the old content. `listing` may have begun already. With an `execution`, its
+    executor moves the blobs. Raises UsageError and
     InvalidReference for a placement, ArchiveError, VerificationError, or an error of one of the registries.
     """
     collected, plan = opened.collected, opened.plan
@@ -73,7 +76,7 @@ def publish(
         found = workers.map(look, zip(places.places, targets, strict=True))
         surveys = list(zip(targets, found, strict=True))
         lacking, open_blob = located(opened, surveys, workers, options)
-        _transfer(lacking, open_blob, workers, present=_present(places, found))
+        _transfer(lacking, open_blob, workers, present=_present(places, found), execution=execution)
         _finish(places, lacking, workers, log)
     report_left_out(plan, options, log, places)
     return result_of(collected, plan, places)
@@ -162,6 +165,7 @@ def _transfer(
     workers: WorkerPool,
     *,
     present: tuple[int, int],
+    execution: BlobExecution | None = None,
 ) -> None:
     """Write the missing blobs and manifests, those of records without their manifests."""
     moves = [move for _, found in lacking for move in found.moves]
@@ -173,9 +177,15 @@ def _transfer(
     # First: if one of them can neither be found nor mounted, nothing was sent in vain.
     absent = [sending(move, to, found) for to, found in lacking for move in found.missing]
     workers.map(lambda act: act(), absent)
-    tasks = [
-        _blob_task(move, to, sending(move, to, found)) for to, found in lacking for move in found.at_hand
-    ]
+    tasks: list[Task] = []
+    if execution is None:
+        tasks += (
+            _blob_task(move, to, sending(move, to, found)) for to, found in lacking for move in found.at_hand
+        )
+    else:
+        from imgpkg.operations.copy.units import execute
+
+        execute(execution, lacking, open_blob, workers)
     # What is mounted from another place waits for it.
     tasks.sort(key=lambda task: bool(task.after))
     for to, found in lacking:

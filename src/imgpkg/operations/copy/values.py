@@ -125,6 +125,8 @@ class CopyOptions:
     without and the destination does not have.
     `selection`, an `imgpkg.Selection`, says which of the images that bundles and locks name are copied.
     `platforms` are those to which indexes are cut, all if empty.
+    Where an executor moves the blobs, it gets `in_flight` of them before the first is done, and with
+    `send_credentials` the credentials of the sessions along with each.
     """
 
     include_non_distributable_layers: bool = False
@@ -139,6 +141,8 @@ class CopyOptions:
     mount_from: tuple[str, ...] = ()
     selection: imgpkg.Selection | None = None
     platforms: tuple[imgpkg.Platform, ...] = ()
+    in_flight: int = 256
+    send_credentials: bool = False
 
     def mount_places(self, registries: Iterable[str]) -> tuple[Repository, ...]:
         """Return the repositories of `mount_from`; raise InvalidReference, UsageError if one is elsewhere."""

@@ -1,0 +1,107 @@
+"""The units of work of a copy between registries, given to an executor, and what is left for this process."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from io import BytesIO
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+import imgpkg
+from imgpkg.content.store import OpenedBlob
+from imgpkg.dataclass import dataclass, field, replace
+from imgpkg.events import BlobOutcome
+from imgpkg.operations.transfer.dispatch import dispatch
+from imgpkg.operations.transfer.unit import BlobTransfer, public_settings
+from imgpkg.operations.transfer.worker import Sides, offered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey
+    from imgpkg.operations.copy.plan import BlobMove
+    from imgpkg.operations.copy.values import CopyOptions
+    from imgpkg.operations.transfer.unit import Transferred
+    from imgpkg.operations.workers import WorkerPool
+    from imgpkg.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class BlobExecution:
+    """How the blobs of a copy are moved by an executor, with the sessions that read and write.
+
+    `run` is a name that no other copy has.
+    """
+
+    executor: imgpkg.BlobExecutor
+    reading: Session
+    writing: Session
+    options: CopyOptions
+    run: str = field(default_factory=partial(token_hex, 8))
+
+    def units(self, moves: Sequence[tuple[BlobMove, Destination, Survey]]) -> Iterator[BlobTransfer]:
+        """Yield the units of `moves`, the largest first; their credentials are those of the moment."""
+        settings = public_settings(self.writing.settings)
+        source_settings = public_settings(self.reading.settings)
+        for move, to, found in sorted(moves, key=lambda one: -one[0].descriptor.size):
+            mounts = to.may_mount(move)
+            unit = BlobTransfer(
+                self.run,
+                move.descriptor if move.data is None else replace(move.descriptor, data=move.data),
+                move.origin,
+                to.repository,
+                settings,
+                source_settings,
+                mount_from=(move.nearer or move.origin) if mounts else None,
+                is_asked=to.is_asked(move, is_fresh=found.is_fresh),
+                use_urls=self.options.include_non_distributable_layers,
+            )
+            yield self._with_credentials(unit) if self.options.send_credentials else unit
+
+    def _with_credentials(self, unit: BlobTransfer) -> BlobTransfer:
+        return replace(
+            unit,
+            credential=self.writing.client.primary.decision(unit.destination).credential,
+            source_credential=self.reading.client.decision(unit.source).credential,
+        )
+
+
+def execute(
+    execution: BlobExecution,
+    lacking: Sequence[tuple[Destination, Survey]],
+    open_blob: OpenBlob,
+    workers: WorkerPool,
+) -> None:
+    """Move all blobs that are at hand; those that are mounted from another destination last.
+
+    Raises what a worker raised, ExecutorError for an executor that failed, or Cancelled.
+    """
+    moves = [(move, to, found) for to, found in lacking for move in found.at_hand]
+    first = [one for one in moves if one[0].nearer is None]
+    rest = [one for one in moves if one[0].nearer is not None]
+    places = {(to.repository, move.descriptor.digest): (move, to) for move, to, _ in moves}
+    sides = Sides(execution.reading, execution.writing, workers.scope, workers.on_event, os.getpid())
+    with offered(execution.run, sides):
+        for part in (first, rest):
+            results = dispatch(
+                execution.units(part),
+                execution.executor,
+                scope=workers.scope,
+                hook=workers.on_event,
+                in_flight=execution.options.in_flight,
+            )
+            for done in results:
+                _remember(done, *places[done.destination, done.digest], open_blob)
+
+
+def _remember(done: Transferred, move: BlobMove, to: Destination, open_blob: OpenBlob) -> None:
+    """Let the client know of a blob that a worker found at the destination, in case that it is not there."""
+    # In this process the client has seen the answer itself.
+    if done.worker and done.outcome is not BlobOutcome.MOVED:
+        data = move.data
+        to.client.claim(
+            to.repository,
+            move.descriptor,
+            lambda: BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
+        )

@@ -1,0 +1,236 @@
+"""What a worker does with a unit: move the blob, with the sessions that the process keeps for the copy."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import time
+from contextlib import contextmanager
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from imgpkg.auth.keychain import Finding, Outcome
+from imgpkg.cancellation import Cancellation
+from imgpkg.content.store import OpenedBlob
+from imgpkg.dataclass import dataclass, replace
+from imgpkg.errors import Forbidden, ImgpkgError, Unauthorized, UsageError, doing
+from imgpkg.events import Warned
+from imgpkg.operations.transfer.unit import Transferred
+from imgpkg.session import Session
+from imgpkg.settings import Settings
+from imgpkg.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from imgpkg.auth.keychain import Credential
+    from imgpkg.events import Event, Hook
+    from imgpkg.oci.descriptor import Readable
+    from imgpkg.oci.reference import Repository
+    from imgpkg.operations.transfer.unit import BlobTransfer
+
+# Copies of which a process keeps the sessions: one ends while the next one begins.
+_MOST_RUNS = 4
+_OWN_CHAIN = (
+    "Workers find credentials with their own environment and files: give them some, or have those of the "
+    "copy sent to them (send_credentials, --dask-send-credentials)."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """The two sessions of a copy in one process, the scope of its units, and the hook of their events.
+
+    `pid` is the process that they belong to: a child that was forked must not use the sockets of its parent.
+    """
+
+    reading: Session
+    writing: Session
+    scope: Cancellation
+    hook: Hook | None
+    pid: int
+
+
+_OWN: dict[str, Sides] = {}
+
+
+@contextmanager
+def offered(run: str, sides: Sides) -> Iterator[None]:
+    """Return a context in which units of `run` in this process, in any thread, use `sides`."""
+    _OWN[run] = sides
+    try:
+        yield
+    finally:
+        del _OWN[run]
+
+
+def transfer(unit: BlobTransfer, on_event: Hook | None = None) -> Transferred:
+    """Move the blob of `unit`; return what became of it.
+
+    This is the function that an executor calls; by its name, since the package is installed where workers
+    run. `on_event` gets the events of the blob, if the worker can pass them on. Raises UsageError for a unit
+    of another version of the package, ArchiveError, VerificationError, CredentialError, TransportError or
+    RegistryError.
+    """
+    if unit.version != VERSION:
+        raise UsageError(
+            f"This worker has imgpkg {VERSION}, and the copy was begun with {unit.version}: install the same "
+            "version on all machines"
+        )
+    own = _OWN.get(unit.run)
+    if own is not None and own.pid == os.getpid():
+        with own.scope.scope():
+            return _moved(unit, own.reading, own.writing, on_event or own.hook)
+    return _SESSIONS.transfer(unit, on_event)
+
+
+def stop(run: str) -> None:
+    """End the units of `run` in this process: they raise Cancelled."""
+    _SESSIONS.stop(run)
+
+
+def _moved(unit: BlobTransfer, reading: Session, writing: Session, hook: Hook | None) -> Transferred:
+    started = time.monotonic()
+
+    def opened() -> OpenedBlob:
+        return OpenedBlob(_source(unit, reading))
+
+    with doing(f"Copying blob {unit.descriptor.digest} to {unit.destination}"):
+        outcome = writing.client.primary.push_blob(
+            unit.destination,
+            unit.descriptor,
+            opened if unit.descriptor.data is None else lambda: io.BytesIO(unit.descriptor.data or b""),
+            mount_from=unit.mount_from,
+            check=unit.is_asked,
+            **({} if hook is None else {"on_event": hook}),
+        )
+    seconds = time.monotonic() - started
+    return Transferred(
+        unit.destination,
+        unit.descriptor.digest,
+        outcome,
+        unit.descriptor.size,
+        seconds,
+        is_reported=hook is not None,
+    )
+
+
+@contextmanager
+def _source(unit: BlobTransfer, reading: Session) -> Iterator[Readable]:
+    with (
+        doing(f"Reading it from {unit.source}"),
+        reading.client.blob(unit.source, unit.descriptor, use_urls=unit.use_urls) as stream,
+    ):
+        yield stream
+
+
+class _SentCredentials:
+    """A credential source: what the copy has sent along with its units, the newest for each repository."""
+
+    name = "sent with the copy"
+
+    def __init__(self) -> None:
+        self._credentials: dict[Repository, Credential] = {}
+
+    def learn(self, repository: Repository, credential: Credential | None) -> None:
+        if credential is not None:
+            self._credentials[repository] = credential
+
+    def lookup(self, repository: Repository) -> Finding:
+        """Return the finding for `repository`; see `CredentialSource.lookup`."""
+        found = self._credentials.get(repository)
+        if found is None:
+            return Finding(self.name, Outcome.NOT_APPLICABLE, "nothing was sent for it")
+        detail = f"gives the {found.kind} of the process that copies"
+        return Finding(self.name, Outcome.MATCHED, detail, self.name, found)
+
+
+class _Run:
+    """The sessions of one copy in a process of its workers, and the warnings that nobody has taken yet."""
+
+    def __init__(self, unit: BlobTransfer) -> None:
+        self.busy = 0
+        self._warnings: list[str] = []
+        self._sent = _SentCredentials(), _SentCredentials()
+        environ = Settings.from_environment().environ
+        # The environment is that of the worker: it finds credentials and proxies by itself.
+        self.writing = self._open(replace(unit.settings, environ=environ), self._sent[0])
+        self.reading = self.writing
+        if unit.source_settings != unit.settings:
+            self.reading = self._open(replace(unit.source_settings, environ=environ), self._sent[1])
+
+    def _open(self, settings: Settings, sent: _SentCredentials) -> Session:
+        return Session(settings, sources=[sent], on_event=self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        if isinstance(event, Warned):
+            self._warnings.append(event.text)
+
+    def learn(self, unit: BlobTransfer) -> None:
+        """Take the credentials of `unit`: those of a cloud are new ones every hour."""
+        to, source = self._sent[0], self._sent[0 if self.reading is self.writing else 1]
+        to.learn(unit.destination, unit.credential)
+        source.learn(unit.source, unit.source_credential)
+
+    def taken(self) -> tuple[str, ...]:
+        """Return the new warnings, and forget them."""
+        taken = []
+        while self._warnings:
+            taken.append(self._warnings.pop(0))
+        return tuple(taken)
+
+    def close(self) -> None:
+        self.writing.close()
+        self.reading.close()
+
+
+class _Sessions:
+    """The runs of this process, of which the oldest are closed."""
+
+    def __init__(self) -> None:
+        self._runs: dict[str, _Run] = {}
+        self._lock = Lock()
+
+    def transfer(self, unit: BlobTransfer, on_event: Hook | None) -> Transferred:
+        run = self._enter(unit)
+        try:
+            done = _moved(unit, run.reading, run.writing, on_event)
+        except ImgpkgError as error:
+            error.add_context(f"worker {_name()}")
+            if isinstance(error, (Unauthorized, Forbidden)) and unit.credential is None:
+                error.hints = (*error.hints, _OWN_CHAIN)
+            raise
+        finally:
+            with self._lock:
+                run.busy -= 1
+        return replace(done, worker=_name(), warnings=run.taken())
+
+    def stop(self, run: str) -> None:
+        with self._lock:
+            found = self._runs.get(run)
+        if found is not None:
+            found.writing.stop()
+            found.reading.stop()
+
+    def _enter(self, unit: BlobTransfer) -> _Run:
+        with self._lock:
+            run = self._runs.get(unit.run)
+            if run is None:
+                self._close_old()
+                run = self._runs[unit.run] = _Run(unit)
+            run.busy += 1
+            run.learn(unit)
+            return run
+
+    def _close_old(self) -> None:
+        idle = [name for name, run in self._runs.items() if not run.busy]
+        for name in idle[: max(len(self._runs) - _MOST_RUNS + 1, 0)]:
+            self._runs.pop(name).close()
+
+
+def _name() -> str:
+    return f"process {os.getpid()} of {socket.gethostname()}"
+
+
+_SESSIONS = _Sessions()
