@@ -76,13 +76,11 @@ def copy(
         is_delta=bool(since),
     )
     _check_executor(executor, source, to_repo)
-    own = source_session or session
-    if to_tar:
-        return copy_to_tar(
-            source, to_tar, session=own, options=options, resume=resume, since=since, on_event=on_event
+    if not to_repo:
+        own, place = source_session or session, (to_tar, to_layout)
+        return _to_file(
+            source, place, session=own, options=options, resume=resume, since=since, on_event=on_event
         )
-    if to_layout:
-        return copy_to_layout(source, to_layout, session=own, options=options, since=since, on_event=on_event)
     return copy_to_repository(
         source,
         to_repo,
@@ -92,6 +90,27 @@ def copy(
         lock_output=lock_output,
         executor=executor,
         on_event=on_event,
+    )
+
+
+def _to_file(
+    source: CopySource,
+    place: tuple[StrPath, StrPath],
+    *,
+    session: Session,
+    options: CopyOptions,
+    resume: bool,
+    since: Iterable[StrPath | imgpkg.Inventory],
+    on_event: Hook,
+) -> CopyResult:
+    """Copy to the tar file or to the layout, of which one is named."""
+    tar, layout = place
+    if layout:
+        return copy_to_layout(
+            source, layout, session=session, options=options, since=since, on_event=on_event
+        )
+    return copy_to_tar(
+        source, tar, session=session, options=options, resume=resume, since=since, on_event=on_event
     )
 
 
