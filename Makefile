@@ -17,7 +17,8 @@ recording:
 
 # The public names of the library: docs/api.txt.
 api:
-	@tools/venv.sh test
+	@tools/venv.sh test,lint
+	@.venv/bin/python tools/coroutines.py
 	@.venv/bin/python tools/api.py
 
 # The site, in site/: open site/index.html, no server is needed.

@@ -90,6 +90,20 @@ MAY_IMPORT = {
     "drawing": {"operations", "oci", "errors"},
     "embedded": {"oci", "errors", "version"},
     "adaptors": {"session", "registry", "auth", "transport", "errors"},
+    "aio": {
+        # The verbs, which are loaded in the threads that they block.
+        "imgpkg",
+        "session",
+        "settings",
+        "operations",
+        "transport",
+        "auth",
+        "oci",
+        "errors",
+        "events",
+        "cancellation",
+        "values",
+    },
     "testing": {"session", "settings", "embedded", "oci", "errors"},
 }
 # What every room may use.
@@ -112,8 +126,8 @@ ONE_HOME = {
 }
 # Documents that are not in the repository and not public.
 OUTSIDE = {"auth-spec", "imgpkg-spec"}
-# One class for each HTTP client, so that a program changes only the module.
-SAME_FOR_EACH_CLIENT = {"RegistryAuth"}
+# One class for each HTTP client, and for coroutines, so that a program changes only the module.
+SAME_FOR_EACH_CLIENT = {"RegistryAuth", "Session", "RegistryClient", "ImageFiles", "Readable"}
 # Modules of 50 lines or fewer that need no more: constants, and the entry point of `python -m imgpkg`.
 SHORT = {"version.py", "oci/media.py", "__main__.py"}
 # Tests of several modules of their folder together, or of none.

@@ -34,6 +34,7 @@ MODULES = (
     "imgpkg",
     "imgpkg.oci",
     "imgpkg.oci.media",
+    "imgpkg.aio",
     "imgpkg.adaptors.httpx",
     "imgpkg.adaptors.requests",
     "imgpkg.testing",
@@ -45,6 +46,14 @@ MODULES = (
 INTERNAL = frozenset(
     {
         "imgpkg.Base.fields",
+        "imgpkg.aio.ImageFiles.__init__",
+        "imgpkg.aio.Running.__init__",
+        "imgpkg.aio.Readable.__init__",
+        "imgpkg.aio.RegistryClient.__init__",
+        "imgpkg.aio.Session.begin",
+        "imgpkg.aio.Session.client_for",
+        "imgpkg.aio.Session.turn",
+        "imgpkg.aio.Session.warn",
         "imgpkg.Base.read",
         "imgpkg.ImageFiles.__init__",
         "imgpkg.RegistryClient.__init__",

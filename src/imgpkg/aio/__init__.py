@@ -1,0 +1,64 @@
+"""The library for asyncio: the verbs of `imgpkg` as coroutines.
+
+    import imgpkg.aio
+
+    async with imgpkg.aio.Session(imgpkg.Settings.from_environment()) as session:
+        async with asyncio.timeout(60):
+            found = await imgpkg.aio.resolve("registry.example.com/team/app:v1", session=session)
+
+They have the names, the parameters, the results and the errors of the blocking functions, with a `Session` of
+this module. The values are those of `imgpkg`. Hooks are called in the event loop; iterators are asynchronous
+ones. See `Session` for what a cancellation does.
+
+Made by tools/coroutines.py.
+"""
+
+from __future__ import annotations
+
+from imgpkg.aio.client import RegistryClient as RegistryClient
+from imgpkg.aio.contents import break_down as break_down
+from imgpkg.aio.contents import describe as describe
+from imgpkg.aio.contents import iter_files as iter_files
+from imgpkg.aio.contents import lock_images as lock_images
+from imgpkg.aio.contents import open_files as open_files
+from imgpkg.aio.contents import read_bundle as read_bundle
+from imgpkg.aio.contents import read_file as read_file
+from imgpkg.aio.contents import read_image as read_image
+from imgpkg.aio.contents import read_lock as read_lock
+from imgpkg.aio.contents import read_placement as read_placement
+from imgpkg.aio.contents import read_policy as read_policy
+from imgpkg.aio.contents import retag as retag
+from imgpkg.aio.contents import rewrite_images as rewrite_images
+from imgpkg.aio.contents import verify as verify
+from imgpkg.aio.contents import verify_signatures as verify_signatures
+from imgpkg.aio.copies import copy as copy
+from imgpkg.aio.copies import copy_from_stream as copy_from_stream
+from imgpkg.aio.copies import copy_to_layout as copy_to_layout
+from imgpkg.aio.copies import copy_to_repository as copy_to_repository
+from imgpkg.aio.copies import copy_to_stream as copy_to_stream
+from imgpkg.aio.copies import copy_to_tar as copy_to_tar
+from imgpkg.aio.copies import preview_copy as preview_copy
+from imgpkg.aio.credentials import check_access as check_access
+from imgpkg.aio.credentials import check_copy as check_copy
+from imgpkg.aio.credentials import explain as explain
+from imgpkg.aio.credentials import get_token as get_token
+from imgpkg.aio.credentials import login as login
+from imgpkg.aio.credentials import logout as logout
+from imgpkg.aio.files import ImageFiles as ImageFiles
+from imgpkg.aio.progress import Running as Running
+from imgpkg.aio.progress import progress as progress
+from imgpkg.aio.repositories import delete_image as delete_image
+from imgpkg.aio.repositories import delete_tag as delete_tag
+from imgpkg.aio.repositories import inventory as inventory
+from imgpkg.aio.repositories import list_tags as list_tags
+from imgpkg.aio.repositories import prune as prune
+from imgpkg.aio.repositories import prune_plan as prune_plan
+from imgpkg.aio.repositories import resolve as resolve
+from imgpkg.aio.session import Session as Session
+from imgpkg.aio.streams import AsyncReadable as AsyncReadable
+from imgpkg.aio.streams import AsyncWritable as AsyncWritable
+from imgpkg.aio.streams import Readable as Readable
+from imgpkg.aio.transfers import pull as pull
+from imgpkg.aio.transfers import pull_artifact as pull_artifact
+from imgpkg.aio.transfers import push as push
+from imgpkg.aio.transfers import push_artifact as push_artifact

@@ -1,0 +1,208 @@
+"""Coroutines about what a repository has: tags, what refers to an image, and what is not needed.
+
+Made by tools/coroutines.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import imgpkg
+from imgpkg.aio.calls import call
+from imgpkg.aio.hooks import unheard
+from imgpkg.events import silent
+from imgpkg.values import StrPath
+
+if TYPE_CHECKING:
+    from imgpkg.aio.session import Session
+
+
+async def delete_image(
+    image: str,
+    *,
+    session: Session,
+    all_tags: bool = False,
+    together_with: Iterable[str] = (),
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.Deleted:
+    """Delete the manifest that `image` names by a tag or a digest, and with it all of its tags.
+
+    The coroutine of `imgpkg.delete_image`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.delete_image(
+            image,
+            session=at.session,
+            all_tags=all_tags,
+            together_with=together_with,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
+
+
+async def delete_tag(
+    image: str,
+    *,
+    session: Session,
+    with_image: bool = False,
+    together_with: Iterable[str] = (),
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.Deleted:
+    """Delete the tag that `image` names; the image and its other tags stay.
+
+    The coroutine of `imgpkg.delete_tag`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.delete_tag(
+            image,
+            session=at.session,
+            with_image=with_image,
+            together_with=together_with,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
+
+
+async def inventory(
+    repository: str = "",
+    *,
+    session: Session,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    output: StrPath = "",
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.Inventory:
+    """Return what is in a repository, in the tar file `tar`, or in the layout folder `layout`.
+
+    The coroutine of `imgpkg.inventory`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.inventory(
+            repository,
+            session=at.session,
+            tar=tar,
+            layout=layout,
+            output=output,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
+
+
+async def list_tags(
+    image: str = "",
+    *,
+    session: Session,
+    digests: bool = False,
+    imgpkg_internal_tags: bool = False,
+    match: str | Iterable[str] = (),
+    where: Callable[[str], bool] | None = None,
+    newest: int = 0,
+    prereleases: bool = False,
+    tar: StrPath = "",
+    layout: StrPath = "",
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.TagList:
+    """Return the tags of the repository of `image`; a tag or digest in `image` is ignored.
+
+    The coroutine of `imgpkg.list_tags`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.list_tags(
+            image,
+            session=at.session,
+            digests=digests,
+            imgpkg_internal_tags=imgpkg_internal_tags,
+            match=match,
+            where=where,
+            newest=newest,
+            prereleases=prereleases,
+            tar=tar,
+            layout=layout,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
+
+
+async def prune(
+    plan: imgpkg.PrunePlan,
+    *,
+    session: Session,
+    on_result: Callable[[imgpkg.PrunedManifest], None] = unheard,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.PruneResult:
+    """Delete what `plan` says, with `on_result` called for each manifest, from several threads.
+
+    The coroutine of `imgpkg.prune`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.prune(
+            plan, session=at.session, on_result=at.hook(on_result), timeout=timeout, cancel=cancel
+        ),
+    )
+
+
+async def prune_plan(
+    repository: str | imgpkg.Repository,
+    *,
+    session: Session,
+    keep: Iterable[str] = (),
+    keep_newest: int = 0,
+    keep_locks: Iterable[StrPath | imgpkg.ImagesLock | imgpkg.BundleLock] = (),
+    only: Iterable[imgpkg.Digest] | None = None,
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.PrunePlan:
+    """Return what could be deleted from `repository`, and delete nothing.
+
+    The coroutine of `imgpkg.prune_plan`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.prune_plan(
+            repository,
+            session=at.session,
+            keep=keep,
+            keep_newest=keep_newest,
+            keep_locks=keep_locks,
+            only=only,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
+
+
+async def resolve(
+    image: str, *, session: Session, timeout: float | None = None, cancel: imgpkg.CancelToken | None = None
+) -> imgpkg.Reference:
+    """Return the digest reference that `image` names at present; a digest reference is checked to exist.
+
+    The coroutine of `imgpkg.resolve`, whose contract it has.
+    """
+    return await call(
+        session, lambda at: imgpkg.resolve(image, session=at.session, timeout=timeout, cancel=cancel)
+    )

@@ -1,0 +1,37 @@
+"""What is left when coroutines have ended: threads and sockets."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+
+def own_threads():
+    """Return the threads of the library that live."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("imgpkg")]
+
+
+def open_sockets():
+    """Return how many sockets of this process are open."""
+    return sum(_target(name).startswith("socket:") for name in os.listdir("/proc/self/fd"))
+
+
+def _target(name):
+    try:
+        return os.readlink(f"/proc/self/fd/{name}")
+    # That of the folder itself.
+    except OSError:
+        return ""
+
+
+@pytest.fixture(autouse=True)
+def nothing_left():
+    """Fail a test that leaves a thread, at most a moment after its end."""
+    yield
+    end = time.monotonic() + 1
+    while own_threads() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert own_threads() == []
