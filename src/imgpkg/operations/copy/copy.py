@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import OpenedSource
-    from imgpkg.operations.copy.units import BlobExecution
 
 _DESTINATION = (
     "Say where to copy to: --to-repo REPOSITORY, --to-tar FILE or --to-oci-layout FOLDER, one of them."
@@ -218,17 +217,13 @@ def _published(
             reader, source, options, log, to=repository, writer=session, expect=expect
         ) as opened:
             _check_pieces(opened)
-            execution = None if executor is None else _execution(executor, opened, session, options)
+            execution = None
+            if executor is not None:
+                from imgpkg.operations.copy.units import BlobExecution
+
+                execution = BlobExecution(executor, reader, session, options)
             result = publish(opened, session, repository, options, log, listing=listing, execution=execution)
     return opened, result
-
-
-def _execution(
-    executor: imgpkg.BlobExecutor, opened: OpenedSource, writing: Session, options: CopyOptions
-) -> BlobExecution:
-    from imgpkg.operations.copy.units import BlobExecution
-
-    return BlobExecution(executor, opened.session or writing, writing, options)
 
 
 def _check_executor(executor: imgpkg.BlobExecutor | None, source: CopySource, to_repo: str) -> None:
