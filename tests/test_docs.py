@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -279,7 +278,7 @@ def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeyp
         lock.write_text("apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\n")
     trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
     monkeypatch.chdir(tmp_path)
-    names = {"stop": threading.Event(), "read_secret": lambda path: f"the secret of {path}"}
+    names = {}
     for text in blocks(ROOT / "docs/library.md", "python"):
         exec(compile(places(text), "library.md", "exec"), names)
     assert names["decision"].winner.source == "vault"

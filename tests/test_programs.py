@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -13,19 +14,22 @@ from pathlib import Path
 
 import pytest
 
+import imgpkg
 from imgpkg.testing import make_image, make_index, serve
 
 FOLDER = Path(__file__).parent.parent / "examples/library"
 PROGRAMS = sorted(FOLDER.glob("*.py"))
 LOGIN = ("ci", "word-of-ci")
-BIG = bytes(range(256)) * 4096
+# A layer that does not become much smaller.
+LAYER = 200_000
+NOISE = random.Random(1).randbytes(LAYER)
 
 
 @pytest.fixture
 def private():
     """A registry whose token service knows the login, and that has an image for two platforms."""
     images = [
-        make_image({"etc/os-release": f"ID={platform}\n".encode()}, {"big": BIG}, platform=platform)
+        make_image({"etc/os-release": f"ID={platform}\n".encode()}, {"noise": NOISE}, platform=platform)
         for platform in ("linux/amd64", "linux/arm64")
     ]
     with serve(login=LOGIN, token_service=True) as registry:
@@ -66,6 +70,31 @@ def test_is_short_and_says_how_it_is_run(program):
 def test_every_program_is_run_here():
     text = Path(__file__).read_text()
     assert [program.name for program in PROGRAMS if f'"{program.name}"' not in text] == []
+
+
+def test_a_bundle_is_relocated_and_the_bar_never_goes_back(run, private, tmp_path):
+    with private.session() as session:
+        app = imgpkg.resolve(f"{private.address}/team/app:v1", session=session)
+        (tmp_path / "bundle/.imgpkg").mkdir(parents=True)
+        imgpkg.ImagesLock((imgpkg.LockedImage(app),)).write(tmp_path / "bundle/.imgpkg/images.yml")
+        imgpkg.push([tmp_path / "bundle"], bundle=f"{private.address}/team/bundle:v1", session=session)
+    with serve() as inside:
+        words = [
+            str(FOLDER / "relocate.py"),
+            f"{private.address}/team/bundle:v1",
+            f"{inside.address}/apps/bundle",
+        ]
+        environ = {"HOME": str(tmp_path), **private.variables}
+        done = subprocess.run(
+            [sys.executable, *words], env=environ, capture_output=True, text=True, check=True
+        )
+        assert set(inside.tags("apps/bundle")) >= {"v1"}
+        assert inside.manifest(f"apps/bundle@{app.digest}") is not None
+    bars = re.findall(r"\[(#*) *\] (\d+) of (\d+) bytes", done.stderr)
+    assert [bar[:2] for bar in bars] == sorted((bar[:2] for bar in bars), key=lambda bar: int(bar[1]))
+    assert bars[-1] == ("#" * 30, bars[-1][2], bars[-1][2])
+    assert int(bars[-1][2]) > LAYER  # both platforms have the same one
+    assert f"{inside.address}/apps/bundle@{app.digest}" in done.stdout
 
 
 def test_requests_gets_the_tags(run, private):
