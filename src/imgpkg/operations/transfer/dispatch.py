@@ -131,4 +131,4 @@ def _events(done: Transferred) -> Iterator[BlobStarted | BlobAdvanced | BlobFini
     yield BlobStarted(done.digest, done.size, "push")
     if done.outcome is BlobOutcome.MOVED:
         yield BlobAdvanced(done.digest, done.size)
-    yield BlobFinished(done.digest, done.outcome)
+    yield BlobFinished(done.digest, done.outcome, done.size)
