@@ -144,7 +144,7 @@ VALUES = [
     imgpkg.PackStarted(1),
     imgpkg.Planned(1, 2),
     imgpkg.Transfer(1, 2, 3, 4),
-    imgpkg.BlobTransfer(
+    imgpkg.TransferUnit(
         "r", DESCRIPTOR, REFERENCE.repository, REFERENCE.repository, imgpkg.Settings(), imgpkg.Settings()
     ),
     imgpkg.Transferred(REFERENCE.repository, DIGEST, imgpkg.BlobOutcome.MOVED, 4, 0.5, "w", ("text",)),

@@ -34,7 +34,7 @@ HEAD = "Made by tools/coroutines.py."
 # Functions that compute and wait for nothing.
 COMPUTING = {"as_json", "draw_dot", "draw_page", "draw_svg", "limits"}
 # What the client has for other modules of imgpkg, and what is written by hand.
-NOT_OF_THE_CLIENT = {"exchange", "primary", "watched", "accepts", "token"}
+NOT_OF_THE_CLIENT = {"exchange", "primary", "watched", "accepts", "token", "claim"}
 
 
 class Module(NamedTuple):

@@ -164,8 +164,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
     from imgpkg.operations.transfer.dispatch import BlobExecutor as BlobExecutor
-    from imgpkg.operations.transfer.unit import BlobTransfer as BlobTransfer
     from imgpkg.operations.transfer.unit import Transferred as Transferred
+    from imgpkg.operations.transfer.unit import TransferUnit as TransferUnit
     from imgpkg.operations.verification import verify_signatures as verify_signatures
     from imgpkg.progress import Progress as Progress
     from imgpkg.progress import ProgressCounter as ProgressCounter
@@ -223,7 +223,7 @@ _HOMES = {
     "Digest": "oci.descriptor",
     "DocumentFile": "operations.image_search",
     "BlobExecutor": "operations.transfer.dispatch",
-    "BlobTransfer": "operations.transfer.unit",
+    "TransferUnit": "operations.transfer.unit",
     "Event": "events",
     "FileKind": "content.filesystem",
     "Finding": "auth.keychain",

@@ -25,7 +25,7 @@ from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.copy import copy, copy_to_repository
 from imgpkg.operations.copy.values import CopyOptions, CopySource
-from imgpkg.operations.transfer.unit import BlobTransfer, public_settings
+from imgpkg.operations.transfer.unit import TransferUnit, public_settings
 from imgpkg.operations.transfer.worker import transfer
 from imgpkg.settings import Login, Settings
 
@@ -253,4 +253,4 @@ class TestTrouble:
 def a_unit(**more):
     place = Repository.parse("registry.example.com/a/b")
     blob = Descriptor("application/octet-stream", Digest.of(b"blob"), 4)
-    return BlobTransfer("run", blob, place, place, Settings(), Settings(), **more)
+    return TransferUnit("run", blob, place, place, Settings(), Settings(), **more)

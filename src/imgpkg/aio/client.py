@@ -45,15 +45,6 @@ class RegistryClient:
             self._session, lambda _: self._blocking().blob(repository, blob, use_urls=use_urls), Readable
         )
 
-    async def claim(
-        self, repository: imgpkg.Repository, blob: imgpkg.Descriptor, open: Callable[[], OpenBody]
-    ) -> None:
-        """Note that another process saw the blob there; `push_manifest` sends it where that was wrong.
-
-        The coroutine of `imgpkg.RegistryClient.claim`, whose contract it has.
-        """
-        return await call(self._session, lambda _: self._blocking().claim(repository, blob, open))
-
     async def decision(self, repository: imgpkg.Repository) -> imgpkg.Decision:
         """Return the credential that is used for `repository`, and why, without a request.
 

@@ -178,7 +178,7 @@ def copy_to_repository(
     `executor` moves the blobs of a copy between registries; manifests and tags are written here, at last.
     Executors of threads use the sessions themselves. In other processes, and on other machines, workers find
     credentials with their own environment and files; with `options.send_credentials` they get those of the
-    sessions first, as a part of each BlobTransfer.
+    sessions first, as a part of each TransferUnit.
 
     Raises UsageError, InvalidReference, IsABundle, NotABundle, InvalidLock, InvalidManifest, ArchiveError,
     VerificationError, Untrusted, LocalIOError, TransportError, RegistryError or ExecutorError.

@@ -13,7 +13,7 @@ from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.events import BlobOutcome
 from imgpkg.operations.transfer.dispatch import dispatch
-from imgpkg.operations.transfer.unit import BlobTransfer, public_settings
+from imgpkg.operations.transfer.unit import TransferUnit, public_settings
 from imgpkg.operations.transfer.worker import Sides, offered
 
 if TYPE_CHECKING:
@@ -40,13 +40,13 @@ class BlobExecution:
     options: CopyOptions
     run: str = field(default_factory=partial(token_hex, 8))
 
-    def units(self, moves: Sequence[tuple[BlobMove, Destination, Survey]]) -> Iterator[BlobTransfer]:
+    def units(self, moves: Sequence[tuple[BlobMove, Destination, Survey]]) -> Iterator[TransferUnit]:
         """Yield the units of `moves`, the largest first; their credentials are those of the moment."""
         settings = public_settings(self.writing.settings)
         source_settings = public_settings(self.reading.settings)
         for move, to, found in sorted(moves, key=lambda one: -one[0].descriptor.size):
             mounts = to.may_mount(move)
-            unit = BlobTransfer(
+            unit = TransferUnit(
                 self.run,
                 move.descriptor if move.data is None else replace(move.descriptor, data=move.data),
                 move.origin,
@@ -59,7 +59,7 @@ class BlobExecution:
             )
             yield self._with_credentials(unit) if self.options.send_credentials else unit
 
-    def _with_credentials(self, unit: BlobTransfer) -> BlobTransfer:
+    def _with_credentials(self, unit: TransferUnit) -> TransferUnit:
         return replace(
             unit,
             credential=self.writing.client.primary.decision(unit.destination).credential,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Hook
-    from imgpkg.operations.transfer.unit import BlobTransfer, Transferred
+    from imgpkg.operations.transfer.unit import Transferred, TransferUnit
 
 # The public name of the type, which a program may look up.
 BlobExecutor: TypeAlias = Executor
@@ -27,7 +27,7 @@ _TICK = 0.05
 
 
 def dispatch(
-    units: Iterable[BlobTransfer],
+    units: Iterable[TransferUnit],
     executor: Executor,
     *,
     scope: Cancellation,
@@ -56,7 +56,7 @@ class _InFlight:
     """The units that an executor has."""
 
     def __init__(self, executor: Executor, size: int) -> None:
-        self.pending: dict[Future[Transferred], BlobTransfer] = {}
+        self.pending: dict[Future[Transferred], TransferUnit] = {}
         self._executor = executor
         self._size = size
         self._done: SimpleQueue[Future[Transferred]] = SimpleQueue()
@@ -74,7 +74,7 @@ class _InFlight:
             for future in tuple(self.pending):
                 future.cancel()
 
-    def submit(self, unit: BlobTransfer) -> None:
+    def submit(self, unit: TransferUnit) -> None:
         try:
             future = self._executor.submit(transfer, unit)
         except RuntimeError as error:

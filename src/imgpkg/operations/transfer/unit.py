@@ -14,7 +14,7 @@ from imgpkg.version import VERSION
 
 @hiding("credential", "source_credential")
 @dataclass(frozen=True)
-class BlobTransfer:
+class TransferUnit:
     """Put the blob of `descriptor` into `destination`, from `source` or mounted from `mount_from`.
 
     It is safe to do it again, and in two processes at once: a blob has its digest for a name.
@@ -43,7 +43,7 @@ class BlobTransfer:
 
 @dataclass(frozen=True, slots=True)
 class Transferred:
-    """The result of a BlobTransfer: what became of the blob.
+    """The result of a TransferUnit: what became of the blob.
 
     `size` is that of the blob in bytes, whatever the `outcome`, `seconds` the time that it took. `warnings`
     are those of the `worker`, each once for a worker; both are empty in the process of the copy, which has

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imgpkg.events import Event, Hook
     from imgpkg.oci.descriptor import Readable
     from imgpkg.oci.reference import Repository
-    from imgpkg.operations.transfer.unit import BlobTransfer
+    from imgpkg.operations.transfer.unit import TransferUnit
 
 # Copies of which a process keeps the sessions: one ends while the next one begins.
 _MOST_RUNS = 4
@@ -65,7 +65,7 @@ def offered(run: str, sides: Sides) -> Iterator[None]:
         del _OWN[run]
 
 
-def transfer(unit: BlobTransfer, on_event: Hook | None = None) -> Transferred:
+def transfer(unit: TransferUnit, on_event: Hook | None = None) -> Transferred:
     """Move the blob of `unit`; return what became of it.
 
     This is the function that an executor calls; by its name, since the package is installed where workers
@@ -90,7 +90,7 @@ def stop(run: str) -> None:
     _SESSIONS.stop(run)
 
 
-def _moved(unit: BlobTransfer, reading: Session, writing: Session, hook: Hook | None) -> Transferred:
+def _moved(unit: TransferUnit, reading: Session, writing: Session, hook: Hook | None) -> Transferred:
     started = time.monotonic()
 
     def opened() -> OpenedBlob:
@@ -117,7 +117,7 @@ def _moved(unit: BlobTransfer, reading: Session, writing: Session, hook: Hook | 
 
 
 @contextmanager
-def _source(unit: BlobTransfer, reading: Session) -> Iterator[Readable]:
+def _source(unit: TransferUnit, reading: Session) -> Iterator[Readable]:
     with (
         doing(f"Reading it from {unit.source}"),
         reading.client.blob(unit.source, unit.descriptor, use_urls=unit.use_urls) as stream,
@@ -149,7 +149,7 @@ class _SentCredentials:
 class _Run:
     """The sessions of one copy in a process of its workers, and the warnings that nobody has taken yet."""
 
-    def __init__(self, unit: BlobTransfer) -> None:
+    def __init__(self, unit: TransferUnit) -> None:
         self.busy = 0
         self._warnings: list[str] = []
         self._sent = _SentCredentials(), _SentCredentials()
@@ -167,7 +167,7 @@ class _Run:
         if isinstance(event, Warned):
             self._warnings.append(event.text)
 
-    def learn(self, unit: BlobTransfer) -> None:
+    def learn(self, unit: TransferUnit) -> None:
         """Take the credentials of `unit`: those of a cloud are new ones every hour."""
         to, source = self._sent[0], self._sent[0 if self.reading is self.writing else 1]
         to.learn(unit.destination, unit.credential)
@@ -192,7 +192,7 @@ class _Sessions:
         self._runs: dict[str, _Run] = {}
         self._lock = Lock()
 
-    def transfer(self, unit: BlobTransfer, on_event: Hook | None) -> Transferred:
+    def transfer(self, unit: TransferUnit, on_event: Hook | None) -> Transferred:
         run = self._enter(unit)
         try:
             done = _moved(unit, run.reading, run.writing, on_event)
@@ -213,7 +213,7 @@ class _Sessions:
             found.writing.stop()
             found.reading.stop()
 
-    def _enter(self, unit: BlobTransfer) -> _Run:
+    def _enter(self, unit: TransferUnit) -> _Run:
         with self._lock:
             run = self._runs.get(unit.run)
             if run is None:
