@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "errors": {"imgpkg"},
     "cancellation": {"errors"},
     "deadline": {"cancellation", "errors"},
-    "locks": {"errors", "transport"},
+    "locks": {"errors", "cancellation", "transport"},
     "dataclass": set(),
     "deprecation": set(),
     "expression": set(),
@@ -42,7 +42,7 @@ MAY_IMPORT = {
         "locks",
         "values",
     },
-    "content": {"oci", "registry", "errors", "events"},
+    "content": {"oci", "registry", "errors", "events", "cancellation"},
     "trust": {"oci", "errors", "values"},
     "bundle": {
         # Types that are rarely needed.

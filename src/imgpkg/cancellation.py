@@ -73,6 +73,11 @@ class Cancellation:
         self._first = min(self.line, key=lambda scope: scope.deadline)
 
     @property
+    def can_end(self) -> bool:
+        """False for the scope of what nobody has begun to limit."""
+        return self is not _NEVER
+
+    @property
     def is_cancelled(self) -> bool:
         """True when the scope has ended, by a flag or by a deadline."""
         return self.ended_by() is not None
@@ -319,6 +324,23 @@ def current(outermost: Cancellation = _NEVER) -> Cancellation:
     if outermost is _NEVER or outermost in scope.line:
         return scope
     return Cancellation(scope, outermost)
+
+
+def acquire(lock: Lock) -> None:
+    """Acquire `lock`; raise Cancelled if the current scope ends before it is free."""
+    scope = current()
+    while not lock.acquire(timeout=_TICK):
+        scope.check()
+
+
+@contextmanager
+def holding(lock: Lock) -> Iterator[None]:
+    """Return a context that holds `lock`, whose holder may wait for a server; raise what `acquire` raises."""
+    acquire(lock)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sleep(seconds: float) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from imgpkg.cancellation import holding
 from imgpkg.errors import CredentialError, ImgpkgError
 from imgpkg.transport.retry import is_temporary
 
@@ -40,8 +41,10 @@ class Once(Generic[T]):
         return self._made[0] if self._made else None
 
     def __call__(self) -> T:
-        """Return the value, or raise the CredentialError, of the one call of `make`."""
-        with self._lock:
+        """Return the value, or raise the CredentialError, of the one call of `make`; raise Cancelled."""
+        if self._made is not None:
+            return self._made[0]
+        with holding(self._lock):
             if self._made is not None:
                 return self._made[0]
             if self._failure is not None:
@@ -69,10 +72,10 @@ class KeyedLocks:
         self._guard = Lock()
         self._locks: defaultdict[Hashable, Lock] = defaultdict(Lock)
 
-    def of(self, key: Hashable) -> Lock:
-        """Return the one lock of `key`."""
+    def of(self, key: Hashable) -> AbstractContextManager[None]:
+        """Return a context that holds the one lock of `key`; it raises Cancelled if its scope ends before."""
         with self._guard:
-            return self._locks[key]
+            return holding(self._locks[key])
 
 
 class Turn:
@@ -88,10 +91,13 @@ class Turn:
 
     @contextmanager
     def taken(self, retell: Callable[[ImgpkgError], ImgpkgError]) -> Iterator[None]:
-        """Hold the lock; raise `retell(failure)` when the holder that was waited for failed temporarily."""
+        """Hold the lock; raise `retell(failure)` when the holder that was waited for failed temporarily.
+
+        Raises Cancelled if the scope ends before the lock is free.
+        """
         # Counted before waiting: a failure of an earlier holder is not shared.
         before = self._ended
-        with self._lock:
+        with holding(self._lock):
             if self._failure is not None and self._ended != before:
                 raise retell(self._failure)
             self._failure = None

@@ -21,7 +21,7 @@ from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import InvalidReference, UsageError
-from imgpkg.events import Hook, Warned, silent
+from imgpkg.events import Event, Hook, Warned, silent
 from imgpkg.locks import Once
 from imgpkg.oci.reference import Repository, WholeRegistry, parse_any, parse_place
 from imgpkg.settings import Settings
@@ -129,12 +129,17 @@ class Session:
             keychain,
             insecure=self.settings.insecure,
             retry_count=self.settings.retry_count,
+            sleep=self._sleep,
             warn=self._warn,
             on_repeat=self._on_repeat,
             mirrors=mirrors,
             concurrency=self.settings.concurrency,
             chunk_size=self.settings.upload_chunk_size,
         )
+
+    def _sleep(self, seconds: float) -> None:
+        waited_for = f"a pause of {seconds:.1f} s before the next attempt"
+        current(self.cancellation).sleep(seconds, lambda: waited_for)
 
     def _on_repeat(self, repetition: Repetition) -> None:
         self._repetitions()(repetition)
@@ -167,6 +172,7 @@ class Session:
             self._keychain,
             insecure=True,
             retry_count=attempts,
+            sleep=self._sleep,
             warn=self._warn,
             concurrency=self.settings.concurrency,
         )
@@ -284,14 +290,23 @@ class Session:
         self.close()
 
 
+def _checked(scope: Cancellation, hook: Hook, event: Event) -> None:
+    scope.check()
+    hook(event)
+
+
 def operation(act: Callable[P, R]) -> Callable[P, R]:
     """Give a function on a `session` the limits that its parameters `timeout` and `cancel` name."""
+    has_hook = "on_event" in act.__annotations__
 
     @wraps(act)
     def within_limits(*args: P.args, **kwargs: P.kwargs) -> R:
         session = cast(Session, kwargs["session"])
         timeout = cast("float | None", kwargs.get("timeout"))
         with session.limits(act.__name__, timeout, cast("imgpkg.CancelToken | None", kwargs.get("cancel"))):
+            if has_hook and (scope := current()).can_end:
+                # What waits for nothing, such as the packing of files, has events.
+                kwargs["on_event"] = partial(_checked, scope, cast(Hook, kwargs.get("on_event", silent)))
             return act(*args, **kwargs)
 
     within_limits.__doc__ = f"{(act.__doc__ or '').rstrip()}\n\n{_LIMITS}"

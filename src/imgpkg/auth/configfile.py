@@ -15,6 +15,7 @@ from imgpkg.auth.authfile import MAX_SIZE, AuthFile, Key
 from imgpkg.auth.docker import DOCKER_HUB_SERVER
 from imgpkg.auth.helper import IDENTITY_TOKEN_USER
 from imgpkg.auth.jsontext import drop, put
+from imgpkg.cancellation import sleep
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import CredentialError, UsageError, doing, local_io
 
@@ -29,6 +30,8 @@ _DOCKER_HUB_OF_PODMAN = "docker.io"
 # Network file systems that cannot lock a folder; their users have one writer, as with docker itself.
 _NO_LOCKS = frozenset({errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS})
 _OTHERS = 0o077
+# Seconds between two looks at a lock that another process holds.
+_PAUSE = 0.05
 
 
 class Form(Enum):
@@ -178,13 +181,22 @@ def _locked(folder: str) -> Iterator[None]:
     try:
         try:
             # An flock ends with its process, however it ends; a lock file would stay.
-            fcntl.flock(number, fcntl.LOCK_EX)
+            while not _is_free(number):
+                sleep(_PAUSE)
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
         yield
     finally:
         os.close(number)
+
+
+def _is_free(number: int) -> bool:
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _write(target: str, data: bytes) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import TYPE_CHECKING, BinaryIO
 
+from imgpkg.cancellation import sleep
 from imgpkg.expression import expression
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def locked(path: str, patience: float = _PATIENCE) -> Iterator[None]:
     try:
         end = time.monotonic() + patience
         while not _is_free(descriptor) and time.monotonic() < end:
-            time.sleep(_PAUSE)
+            sleep(_PAUSE)
         yield
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 
+from imgpkg.cancellation import acquire
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import (
     CertificateRejected,
@@ -90,7 +91,7 @@ class Endpoint:
     def first_contact(self) -> AbstractContextManager[None]:
         """Let the first exchange run alone, so that the others can use its result."""
         if not self._is_contacted:
-            self._contact_lock.acquire()
+            acquire(self._contact_lock)
             if not self._is_contacted:
                 return self._contacting()
             self._contact_lock.release()

@@ -229,7 +229,7 @@ def dial(host: str, port: int, wait: Wait) -> Connection:
     Raises socket.gaierror or UnicodeError for the name, the OSError of the last address, and TimeoutError.
     """
     failure: OSError = OSError("the name has no address")
-    addresses = _look_up(host, port, wait)
+    addresses = look_up(host, port, wait)
     for position, address in enumerate(addresses):
         try:
             return Connection(_connect(address, wait, len(addresses) - position))
@@ -238,8 +238,11 @@ def dial(host: str, port: int, wait: Wait) -> Connection:
     raise failure
 
 
-def _look_up(host: str, port: int, wait: Wait) -> list[Address]:
-    """Resolve a name in another thread, because getaddrinfo has no time limit and cannot be interrupted."""
+def look_up(host: str, port: int, wait: Wait) -> list[Address]:
+    """Resolve a name in another thread, because getaddrinfo has no time limit and cannot be interrupted.
+
+    The thread ends with the time limits of the system's resolver, and nothing waits for it.
+    """
     answers: list[list[Address] | BaseException] = []
 
     def ask() -> None:

@@ -8,7 +8,9 @@ import ssl
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from imgpkg.cancellation import Cancellation, Wait
 from imgpkg.errors import CertificateRejected, ConnectionFailed, ConnectionTimedOut, NotTLS, TransportError
+from imgpkg.transport.connection import look_up
 from imgpkg.transport.head import NoResponse, ProtocolError, Truncated
 from imgpkg.transport.message import redact_url
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from imgpkg.transport.message import Request
     from imgpkg.transport.pool import Peer
 
+# An address was found before, unless the name is what had no answer in time.
+_LOOK_UP_SECONDS = 0.5
 # Raised by sockets, TLS, host names and the parser of responses.
 FAILURES = (OSError, ProtocolError, UnicodeError)
 # Raised while sending, when the peer has closed the connection; what it sent before may still be read.
@@ -184,7 +188,8 @@ def _dialling(peer: Peer) -> str:
 
 def _last_address(peer: Peer) -> str:
     """Return the address that was tried last, whose error is reported; the name when it has no address."""
+    wait = Wait(_LOOK_UP_SECONDS, Cancellation(), lambda _: None)
     try:
-        return str(socket.getaddrinfo(peer.host, peer.port, type=socket.SOCK_STREAM)[-1][4][0])
+        return str(look_up(peer.host, peer.port, wait)[-1][4][0])
     except (OSError, UnicodeError):
         return peer.host

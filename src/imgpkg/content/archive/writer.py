@@ -7,6 +7,7 @@ import threading
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
+from imgpkg.cancellation import holding
 from imgpkg.content.archive.manifest import MANIFEST
 from imgpkg.content.archive.partial_file import PartialFile, plan_archive
 from imgpkg.content.archive.pieces import (
@@ -88,7 +89,7 @@ class ArchiveWriter:
         if blob.digest not in self._plan.places:
             return
         # Two images can have the same layer: the second thread waits and then finds it written.
-        with self._locks[blob.digest]:
+        with holding(self._locks[blob.digest]):
             if blob.digest not in self._file.held:
                 with open() as stream:
                     self._file.fill(blob.digest, stream)
