@@ -10,7 +10,10 @@ import re
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -164,3 +167,29 @@ def test_the_newest_version_is_named_if_it_is_not_used(run, private):
     newest = hashlib.sha256(private.manifest("team/web:v2.0.0")).hexdigest()
     assert run("newest_tag.py", "HOST/team/web:v1.9.0") == f"HOST/team/web:v2.0.0@sha256:{newest}\n"
     assert run("newest_tag.py", "HOST/team/web:v1.10.0", "v1.*") == ""
+
+
+def test_a_service_answers_many_requests_at_once(private, tmp_path):
+    environ = {"HOME": str(tmp_path), **private.variables}
+    words = [sys.executable, str(FOLDER / "service.py"), "0"]
+    with subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            address = f"http://127.0.0.1:{process.stdout.readline().split()[-1]}/{private.address}"
+            with ThreadPoolExecutor(8) as threads:
+                answers = threads.map(answer_of, [f"{address}/team/app:{tag}" for tag in ["v1"] * 8 + ["v2"]])
+                *found, missing = answers
+        finally:
+            process.terminate()
+    digest = hashlib.sha256(private.manifest("team/app:v1")).hexdigest()
+    assert found == [(200, f"sha256:{digest}\n")] * 8
+    assert missing[0] == 502
+    assert "team/app" in missing[1]
+
+
+def answer_of(url):
+    try:
+        with urlopen(url) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        with error:
+            return error.status, error.read().decode()
