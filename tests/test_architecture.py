@@ -177,6 +177,7 @@ LATE = {
     "imgpkg.oci.reference": "words of a command line that may be references",
     "imgpkg.operations": "one verb a command",
     "imgpkg.registry.auth.explainer": "only after a failure",
+    "imgpkg.registry.catalog": "few programs list all repositories",
     "imgpkg.registry.deletion": "few commands delete anything",
     "imgpkg.registry.listing": "few commands list anything",
     "imgpkg.registry.pieces": "uploads where a proxy limits the size of a request",

@@ -171,6 +171,7 @@ VALUES = [
         "a.tar", (REFERENCE,), 1, 2, 3, (DEFECT,), (MISSING_LAYER,), (DIGEST,), (DIGEST,), ("x",)
     ),
     imgpkg.Tag("v1", DIGEST),
+    imgpkg.Catalog("registry.example.com", (REFERENCE.repository,), ("a",)),
     imgpkg.Retagged(REFERENCE, ("v1",), {"v1": DIGEST}),
     imgpkg.TagList(REFERENCE.repository, (imgpkg.Tag("v1"),)),
     imgpkg.TagVersion("v1.2-rc.1_5"),

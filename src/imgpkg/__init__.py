@@ -93,6 +93,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.breakdown import break_down as break_down
     from imgpkg.operations.bundle_pull import ImagesLockStatus as ImagesLockStatus
     from imgpkg.operations.bundle_pull import PullResult as PullResult
+    from imgpkg.operations.catalog import Catalog as Catalog
+    from imgpkg.operations.catalog import catalog as catalog
     from imgpkg.operations.check import AccessReport as AccessReport
     from imgpkg.operations.check import check_access as check_access
     from imgpkg.operations.copy.access import check_copy as check_copy
@@ -204,6 +206,7 @@ _HOMES = {
     "BundleLock": "bundle.lock",
     "BundlePart": "operations.breakdown",
     "CancelToken": "deadline",
+    "Catalog": "operations.catalog",
     "Copied": "operations.copy.values",
     "CopyOptions": "operations.copy.values",
     "CopyPreview": "operations.copy.preview",
@@ -312,6 +315,7 @@ _HOMES = {
     "Warned": "events",
     "as_json": "operations.jsonform.form",
     "break_down": "operations.breakdown",
+    "catalog": "operations.catalog",
     "check_access": "operations.check",
     "check_copy": "operations.copy.access",
     "copy": "operations.copy.copy",

@@ -95,7 +95,7 @@ class TestTags:
 
     @pytest.mark.parametrize("tag", ["a\nb", "a\x1b[2Jb", "\ud800", "a\u202eb"])
     def test_that_would_write_more_than_their_name_are_refused(self, tag):
-        with pytest.raises(RegistryError, match="a tag of the list has unprintable characters"):
+        with pytest.raises(RegistryError, match="the list of tags has a name with unprintable characters"):
             tags(bench(page(["v1", tag])))
 
     def test_are_refused_when_they_are_too_many(self, monkeypatch):
@@ -200,6 +200,23 @@ class TestReferrers:
     def test_come_from_the_tag_when_the_api_answers_with_something_else(self):
         made = bench(Said(200, b"<html>welcome</html>", {"Content-Type": "text/html"}), Said(404))
         assert self.find(made) == []
+
+    def test_of_one_type_are_asked_for_and_filtered_once_more(self):
+        kind = "application/vnd.example+json;v=1"
+        one, two = artifact("one", artifactType=kind), artifact("two")
+        made = bench(index(entry(one, artifactType=kind), entry(two)))
+        assert made.client.referrers(A, SUBJECT, artifact_type=kind)[0].digest == one.digest
+        (asked,) = made.transport.asked
+        assert asked.url.endswith("?artifactType=application/vnd.example%2Bjson%3Bv%3D1")
+        assert asked.query == {"artifactType": [kind]}
+
+    def test_of_one_type_are_found_under_the_tag(self):
+        one, two = artifact("one"), artifact("two")
+        made = bench(Said(404), index(entry(one, artifactType="a/b"), entry(two, artifactType="c/d")))
+        found = made.client.referrers(A, SUBJECT, artifact_type="c/d")
+        assert [descriptor.digest for descriptor in found] == [two.digest]
+        made = bench(Said(404))
+        assert made.client.referrers(A, SUBJECT, artifact_type="c/d", tag_scheme=False) == ()
 
     def test_are_refused_when_the_tag_names_an_image(self):
         made = bench(Said(404), Said(200, artifact().raw, {"Content-Type": media.OCI_MANIFEST}))

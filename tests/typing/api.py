@@ -74,6 +74,12 @@ def newest(session: imgpkg.Session) -> list[imgpkg.TagVersion]:
     return [each for each in versions if each.numbers >= (1, 2) and not each.prerelease]
 
 
+def repositories(session: imgpkg.Session) -> list[str]:
+    found: imgpkg.Catalog = imgpkg.catalog("host:5000", match="team/*", where=str.isascii, session=session)
+    paths = [repository.path for repository in found.repositories]
+    return [*paths, *found.others, *session.client.catalog(found.registry)]
+
+
 def retagged(session: imgpkg.Session) -> list[imgpkg.Digest]:
     made: imgpkg.Retagged = imgpkg.retag("host/a/b:v1", "stable", session=session)
     imgpkg.retag(str(made.reference), ["v2", "v3"], overwrite=False, session=session)

@@ -79,9 +79,16 @@ PAGES = (
     ),
     Page(
         "tags",
-        "Tags and deletion",
-        "Tags, and what may be deleted from a repository.",
-        ("operations.tag", "operations.delete", "operations.prune"),
+        "Tags, repositories and deletion",
+        "Tags and their versions, the repositories of a registry, and what may be deleted from them.",
+        (
+            "oci.tag_version",
+            "operations.catalog",
+            "operations.delete",
+            "operations.prune",
+            "operations.retag",
+            "operations.tag",
+        ),
     ),
     Page(
         "registries",

@@ -1,4 +1,4 @@
-"""Which tags of a list are wanted: those of a pattern, those of a predicate, the newest versions."""
+"""Which names of a list are wanted: those of a pattern, those of a predicate, the newest versions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imgpkg.expression import expression
 from imgpkg.oci.tag_version import TagVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
 # Of a commit: abbreviated to seven digits or more, as git does.
 _HASH = expression(r"[0-9a-f]{7,40}")
@@ -49,18 +49,28 @@ class TagFilter:
         prereleases: bool = False,
     ) -> TagFilter:
         """Return the filter of these options; a single pattern is as good as a list of one."""
-        patterns = (match,) if isinstance(match, str) else tuple(match)
-        return cls(patterns, where, newest, prereleases)
+        return cls(_patterns(match), where, newest, prereleases)
 
     def apply(self, names: Iterable[str]) -> list[str]:
         """Return the wanted names, in the order of `names` if `newest` is 0."""
-        wanted = [name for name in names if self._wants(name)]
+        wanted = list(wanted_names(names, self.patterns, self.where))
         return _newest(wanted, self.newest, prereleases=self.prereleases) if self.newest else wanted
 
-    def _wants(self, name: str) -> bool:
-        if self.patterns and not any(fnmatchcase(name, pattern) for pattern in self.patterns):
-            return False
-        return self.where is None or self.where(name)
+
+def wanted_names(
+    names: Iterable[str], match: str | Iterable[str], where: Callable[[str], bool] | None
+) -> Iterator[str]:
+    """Yield the names that match one of the patterns, if there are any, and for which `where` is true."""
+    patterns = _patterns(match)
+    for name in names:
+        matches = not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+        if matches and (where is None or where(name)):
+            yield name
+
+
+def _patterns(match: str | Iterable[str]) -> tuple[str, ...]:
+    # An empty text is a setting that was left empty, and no pattern that nothing matches.
+    return tuple(filter(None, (match,) if isinstance(match, str) else match))
 
 
 def _newest(names: Collection[str], count: int, *, prereleases: bool) -> list[str]:

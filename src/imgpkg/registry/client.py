@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imgpkg import cancellation
 from imgpkg.auth.keychain import Decision, Keychain
-from imgpkg.errors import InvalidManifest, NotFound, RegistryError, doing
+from imgpkg.errors import InvalidManifest, NotFound, RegistryError
 from imgpkg.events import BlobOutcome, Hook, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest, Readable
@@ -27,10 +27,10 @@ from imgpkg.registry.exchange import (
     check_named,
     check_stored,
     described,
-    manifest_digest,
     random_fraction,
+    received_manifest,
 )
-from imgpkg.registry.failure import decides_nothing, misses_a_blob, of_another_form
+from imgpkg.registry.failure import decides_nothing, misses_a_blob
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
 from imgpkg.transport.message import (
@@ -39,7 +39,6 @@ from imgpkg.transport.message import (
     Transport,
     bytes_body,
     read_at_most,
-    redact_url,
 )
 
 if TYPE_CHECKING:
@@ -235,21 +234,33 @@ class RegistryClient:
 
         return list_tags(self._exchange, repository)
 
+    def catalog(self, registry: str) -> Iterator[str]:
+        """Yield the paths of the repositories of `registry`, `host[:port]`, requested page by page.
+
+        Raises Unsupported for a registry without the endpoint, which only docker-registry has promised.
+        """
+        from imgpkg.registry.catalog import list_catalog
+
+        return list_catalog(self._exchange, registry)
+
     def referrers(
-        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True
+        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True, artifact_type: str = ""
     ) -> tuple[Descriptor, ...]:
         """Return the descriptors of what refers to the manifest: from the API, or the index under its tag.
 
-        Without `tag_scheme` only the API is asked: for a caller who reads all tags anyway.
+        Without `tag_scheme` only the API is asked: for a caller who reads all tags anyway. `artifact_type`
+        leaves out all others. See the distribution-spec, "Listing Referrers".
         """
         if self._mirrors is not None:
             return self._mirrors.read(
                 self.primary,
                 repository.digest(digest),
-                lambda client, place: client.referrers(place.repository, digest, tag_scheme=tag_scheme),
+                lambda client, place: client.referrers(
+                    place.repository, digest, tag_scheme=tag_scheme, artifact_type=artifact_type
+                ),
                 bool,
             )
-        return self._referrers.find(repository, digest, tag_scheme=tag_scheme)
+        return self._referrers.find(repository, digest, tag_scheme=tag_scheme, artifact_type=artifact_type)
 
     def delete_tag(self, reference: Reference) -> bool:
         """Delete a tag and nothing else, where the registry can do that; return False if there is none."""
@@ -372,16 +383,7 @@ class Manifests:
         # One byte more than the limit is read to notice the excess.
         if len(raw) > MAX_MANIFEST:
             raise InvalidManifest(f"manifest {reference} is larger than {MAX_MANIFEST >> 20} MiB")
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
-        digest = manifest_digest(raw, kind, response)
-        check_named(digest, reference)
-        with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
-            try:
-                return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
-            except InvalidManifest as error:
-                if (other := of_another_form(response, raw)) is not None:
-                    raise other from error
-                raise
+        return received_manifest(answer, raw, reference)
 
     def _write(self, reference: Reference, manifest: Manifest) -> Mapping[str, str]:
         request = Request(

@@ -11,18 +11,21 @@ from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import (
     ImgpkgError,
     ImmutableTag,
+    InvalidManifest,
     InvalidReference,
     RegistryError,
     TransportError,
     VerificationError,
+    doing,
 )
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.token import MOST_REDIRECTS, REDIRECTS
 from imgpkg.registry.encoding import decoded
 from imgpkg.registry.endpoint import Answer, absolute, check_url, resolve_location
-from imgpkg.registry.failure import failure, unusable
-from imgpkg.transport.message import LOGIN_HINT, Origin, Request, content_length
+from imgpkg.registry.failure import failure, of_another_form, unusable
+from imgpkg.transport.message import LOGIN_HINT, Origin, Request, content_length, redact_url
 from imgpkg.transport.retry import is_temporary
 
 if TYPE_CHECKING:
@@ -343,7 +346,21 @@ def described(response: Response) -> Descriptor | None:
     return Descriptor(kind, digest, length)
 
 
-def manifest_digest(raw: bytes, kind: str, response: Response) -> Digest:
+def received_manifest(answer: Answer, raw: bytes, reference: Reference) -> Manifest:
+    """Parse the body of an answer; raise VerificationError for another digest, or InvalidManifest."""
+    kind = answer.response.headers.get("Content-Type", "").partition(";")[0].strip()
+    digest = _manifest_digest(raw, kind, answer.response)
+    check_named(digest, reference)
+    with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
+        try:
+            return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
+        except InvalidManifest as error:
+            if (other := of_another_form(answer.response, raw)) is not None:
+                raise other from error
+            raise
+
+
+def _manifest_digest(raw: bytes, kind: str, response: Response) -> Digest:
     """Compute the digest; that of signed schema 1 is of the payload only, so the registry's is used."""
     if kind == media.DOCKER_SCHEMA_1_SIGNED:
         return content_digest(response) or Digest.of(raw)

@@ -1,4 +1,4 @@
-"""Lists in pages, each with the URL of the next one in a Link header (RFC 8288): the tags of a repository."""
+"""Lists in pages, each with the URL of the next one in a Link header (RFC 8288): tags, and other names."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 # Bytes, and far more than a thousand tags of 128 characters.
 MAX_PAGE = 32 << 20
 _LONGEST_LINE = 64 << 10
+# A hundred million tags, at a thousand a page: a list that is longer has no end.
+MOST_PAGES = 100_000
 
 _OK = 200
 _LINK = expression(r'<([^<>]*)>((?:[^,"<]|"[^"]*")*)')
@@ -42,8 +44,8 @@ def pages(
 ) -> Iterator[tuple[Answer, bytes]]:
     """Yield each answer, closed, with its body; an answer with a status in `also_accept` is the last.
 
-    The body of such an answer may be cut short. Raises RegistryError for a page that is too large, for a link
-    that was followed before, and for one to another host.
+    The body of such an answer may be cut short. Raises RegistryError for a page that is too large, for too
+    many pages, for a link that was followed before, and for one to another host.
     """
     url, seen = path, {path}
     while url:
@@ -58,6 +60,8 @@ def pages(
         # Another host must not add tags to the list, and gets no credential.
         if url and not exchange.is_own(url, access.repository):
             raise unusable(answer.request, answer.response, "the next page is not on the registry")
+        if len(seen) >= MOST_PAGES and url:
+            raise unusable(answer.request, answer.response, f"the list has more than {MOST_PAGES} pages")
         seen.add(url)
 
 
@@ -88,7 +92,18 @@ def _page(
 
 def list_tags(exchange: Exchange, repository: Repository, per_page: int = _PER_PAGE) -> Iterator[str]:
     """See `RegistryClient.tags`."""
-    path, access = f"/v2/{repository.path}/tags/list", Access.read(repository)
+    return list_names(
+        exchange, f"/v2/{repository.path}/tags/list", Access.read(repository), "tags", per_page=per_page
+    )
+
+
+def list_names(
+    exchange: Exchange, path: str, access: Access, member: str, *, per_page: int = _PER_PAGE
+) -> Iterator[str]:
+    """Yield the texts of the list `member`, such as `tags`, of the documents at `path`, page by page.
+
+    Raises RegistryError for documents of another form, and for texts that cannot be printed.
+    """
     listing = pages(exchange, f"{path}?n={per_page}", access, headers={})
     # The registry decides about `n` on the first page.
     try:
@@ -99,10 +114,10 @@ def list_tags(exchange: Exchange, repository: Repository, per_page: int = _PER_P
         listing = pages(exchange, path, access, headers={})
         first = next(listing)
     for answer, body in chain((first,), listing):
-        yield from _names(answer, body)
+        yield from _names(answer, body, member)
 
 
-def _names(answer: Answer, body: bytes) -> list[str]:
+def _names(answer: Answer, body: bytes, member: str) -> list[str]:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -110,16 +125,17 @@ def _names(answer: Answer, body: bytes) -> list[str]:
         raise unusable(
             answer.request,
             answer.response,
-            "a web page came back in place of the list of tags"
+            f"a web page came back in place of the list of {member}"
             if is_page
-            else "the list of tags is not JSON",
+            else f"the list of {member} is not JSON",
             hints=(WEB_PAGE,) if is_page else (),
         ) from error
     # Registries written in Go send `null` for an empty list.
-    tags = (document.get("tags") or []) if isinstance(document, dict) else None
-    if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
-        raise unusable(answer.request, answer.response, "the answer is no list of tags")
+    names = (document.get(member) or []) if isinstance(document, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise unusable(answer.request, answer.response, f"the answer is no list of {member}")
     # Tags are printed to terminals and read by scripts line by line.
-    if not all(tag.isprintable() for tag in tags):
-        raise unusable(answer.request, answer.response, "a tag of the list has unprintable characters")
-    return tags
+    if not all(name.isprintable() for name in names):
+        said = f"the list of {member} has a name with unprintable characters"
+        raise unusable(answer.request, answer.response, said)
+    return names

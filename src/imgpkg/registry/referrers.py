@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, RegistryError, Unauthorized, doing
 from imgpkg.locks import KeyedLocks
@@ -42,14 +43,15 @@ class Referrers:
         self._warned: set[Reference] = set()
 
     def find(
-        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True
+        self, repository: Repository, digest: Digest, *, tag_scheme: bool = True, artifact_type: str = ""
     ) -> tuple[Descriptor, ...]:
         """See `RegistryClient.referrers`."""
-        found = self._ask(repository, digest)
-        if found is not None or not tag_scheme:
-            return found or ()
-        index = self._index(repository, digest, neighbour=digest)
-        return () if index is None or index.digest == digest else index.manifests
+        found = self._ask(repository, digest, artifact_type)
+        if found is None:
+            index = self._index(repository, digest, neighbour=digest) if tag_scheme else None
+            found = () if index is None or index.digest == digest else index.manifests
+        # Registries may ignore the filter, and an index under a tag has all.
+        return tuple(entry for entry in found if artifact_type in ("", entry.artifact_type))
 
     def record(self, repository: Repository, manifest: Manifest, headers: Mapping[str, str]) -> None:
         """Add a manifest that was written to the referrers of its subject.
@@ -127,7 +129,9 @@ class Referrers:
             f"{written} was written, and is found by its digest only"
         )
 
-    def _ask(self, repository: Repository, digest: Digest) -> tuple[Descriptor, ...] | None:
+    def _ask(
+        self, repository: Repository, digest: Digest, artifact_type: str = ""
+    ) -> tuple[Descriptor, ...] | None:
         """Return the referrers from the API; None for a registry without it, which is kept."""
         # Whether a registry has the API is known only from an earlier request.
         if repository.registry in self._without_api:
@@ -135,6 +139,8 @@ class Referrers:
         from imgpkg.registry.listing import pages
 
         path = f"/v2/{repository.path}/referrers/{digest}"
+        if artifact_type:
+            path = f"{path}?artifactType={quote(artifact_type, safe='/')}"
         found: list[Descriptor] = []
         access = Access.read(repository)
         for answer, body in pages(self._exchange, path, access, headers=_ACCEPT, also_accept=_NO_API):

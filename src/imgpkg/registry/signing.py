@@ -11,7 +11,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import ChallengeError, InvalidReference, UsageError
 from imgpkg.oci.reference import Repository
 from imgpkg.registry.auth.cache import Holder, LoginAttempt, Signature
-from imgpkg.registry.auth.challenge import Access, Scope
+from imgpkg.registry.auth.challenge import CATALOG, Access, Scope
 from imgpkg.registry.auth.token import header_of
 from imgpkg.registry.endpoint import Answer
 from imgpkg.transport.message import Headers, Origin, Request, redact_url
@@ -28,7 +28,6 @@ _UNAUTHORIZED = 401
 _REFUSALS = frozenset({_UNAUTHORIZED, 403, 404})
 _ACTIONS = frozenset({"pull", "push", "delete", "*"})
 _READING = frozenset({"GET", "HEAD"})
-_CATALOG = Scope("registry", "catalog", frozenset({"*"}))
 # The repository of requests about a whole registry; environment sets for a part of it do not match this name.
 _ANY_REPOSITORY = "-/-"
 _OUTSIDE = frozenset({"", ".", ".."})
@@ -225,7 +224,7 @@ def access_of(registry: str, method: str, url: str) -> Access | None:
     parts = urlsplit(url)
     # Neither is about a repository, so that any name will do.
     if parts.path in ("/v2", "/v2/", "/v2/_catalog"):
-        scopes = (_CATALOG,) if parts.path.endswith("_catalog") else ()
+        scopes = (CATALOG,) if parts.path.endswith("_catalog") else ()
         return Access(Repository(registry, _ANY_REPOSITORY), scopes)
     repository = _repository(registry, _name(parts.path))
     if repository is None:

@@ -20,6 +20,7 @@ _FORMS = {
     "operations.artifact.pull.ArtifactPullResult": "results.pulled_artifact",
     "operations.artifact.push.ArtifactPushResult": "results.pushed_artifact",
     "operations.bundle_pull.PullResult": "results.pulled",
+    "operations.catalog.Catalog": "results.cataloged",
     "operations.check.AccessReport": "credentials.checked",
     "operations.copy.preview.CopyPreview": "copies.previewed",
     "operations.copy.values.CopyResult": "copies.copied",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.artifact.pull import ArtifactPullResult
     from imgpkg.operations.artifact.push import ArtifactPushResult
     from imgpkg.operations.bundle_pull import PullResult
+    from imgpkg.operations.catalog import Catalog
     from imgpkg.operations.image_search import ResolvedImage
     from imgpkg.operations.lock import LockResult
     from imgpkg.operations.push import PushResult
@@ -97,6 +98,15 @@ def _artifact(manifest: Manifest) -> dict[str, object]:
         "artifactType": manifest.referrer_type,
         "annotations": dict(manifest.annotations),
         "subject": None if manifest.subject is None else str(manifest.subject.digest),
+    }
+
+
+def cataloged(catalog: Catalog) -> dict[str, object]:
+    """Return the form of a list of repositories."""
+    return {
+        "registry": catalog.registry,
+        "repositories": [str(repository) for repository in catalog.repositories],
+        "others": list(catalog.others),
     }
 
 

@@ -260,6 +260,10 @@ def delete(repository: Repository) -> Scope:
     return Scope("repository", repository.path, frozenset({"delete", "pull"}))
 
 
+# The scope for the list of all repositories, which docker-registry asks for.
+CATALOG = Scope("registry", "catalog", frozenset({_ANY}))
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a request does to which repository, which decides the credential and the requested scopes."""
