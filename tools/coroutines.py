@@ -60,7 +60,16 @@ MODULES = (
     Module(
         "repositories",
         "Coroutines about what a repository has: tags, what refers to an image, and what is not needed.",
-        ("operations.tag", "operations.delete", "operations.prune", "operations.inventory", "registry"),
+        (
+            "operations.catalog",
+            "operations.delete",
+            "operations.inventory",
+            "operations.prune",
+            "operations.referrers",
+            "operations.retag",
+            "operations.tag",
+            "registry",
+        ),
     ),
     # And whatever fits no other module.
     Module("contents", "Coroutines that read images, bundles and files, and verify them.", ("",)),

@@ -27,7 +27,6 @@ from imgpkg.aio.contents import read_image as read_image
 from imgpkg.aio.contents import read_lock as read_lock
 from imgpkg.aio.contents import read_placement as read_placement
 from imgpkg.aio.contents import read_policy as read_policy
-from imgpkg.aio.contents import retag as retag
 from imgpkg.aio.contents import rewrite_images as rewrite_images
 from imgpkg.aio.contents import verify as verify
 from imgpkg.aio.contents import verify_signatures as verify_signatures
@@ -47,6 +46,7 @@ from imgpkg.aio.credentials import logout as logout
 from imgpkg.aio.files import ImageFiles as ImageFiles
 from imgpkg.aio.progress import Running as Running
 from imgpkg.aio.progress import progress as progress
+from imgpkg.aio.repositories import catalog as catalog
 from imgpkg.aio.repositories import delete_image as delete_image
 from imgpkg.aio.repositories import delete_tag as delete_tag
 from imgpkg.aio.repositories import inventory as inventory
@@ -54,6 +54,7 @@ from imgpkg.aio.repositories import list_tags as list_tags
 from imgpkg.aio.repositories import prune as prune
 from imgpkg.aio.repositories import prune_plan as prune_plan
 from imgpkg.aio.repositories import resolve as resolve
+from imgpkg.aio.repositories import retag as retag
 from imgpkg.aio.session import Session as Session
 from imgpkg.aio.streams import AsyncReadable as AsyncReadable
 from imgpkg.aio.streams import AsyncWritable as AsyncWritable

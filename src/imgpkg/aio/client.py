@@ -45,6 +45,13 @@ class RegistryClient:
             self._session, lambda _: self._blocking().blob(repository, blob, use_urls=use_urls), Readable
         )
 
+    def catalog(self, registry: str) -> AsyncGenerator[str, None]:
+        """Yield the paths of the repositories of `registry`, `host[:port]`, requested page by page.
+
+        The coroutine of `imgpkg.RegistryClient.catalog`, whose contract it has.
+        """
+        return iterate(self._session, lambda _: self._blocking().catalog(registry))
+
     async def decision(self, repository: imgpkg.Repository) -> imgpkg.Decision:
         """Return the credential that is used for `repository`, and why, without a request.
 
@@ -134,14 +141,22 @@ class RegistryClient:
         return await call(self._session, lambda _: self._blocking().push_manifest(reference, manifest))
 
     async def referrers(
-        self, repository: imgpkg.Repository, digest: imgpkg.Digest, *, tag_scheme: bool = True
+        self,
+        repository: imgpkg.Repository,
+        digest: imgpkg.Digest,
+        *,
+        tag_scheme: bool = True,
+        artifact_type: str = "",
     ) -> tuple[imgpkg.Descriptor, ...]:
         """Return the descriptors of what refers to the manifest: from the API, or the index under its tag.
 
         The coroutine of `imgpkg.RegistryClient.referrers`, whose contract it has.
         """
         return await call(
-            self._session, lambda _: self._blocking().referrers(repository, digest, tag_scheme=tag_scheme)
+            self._session,
+            lambda _: self._blocking().referrers(
+                repository, digest, tag_scheme=tag_scheme, artifact_type=artifact_type
+            ),
         )
 
     async def resolve(self, reference: imgpkg.Reference) -> imgpkg.Descriptor:

@@ -295,27 +295,6 @@ async def read_policy(path: StrPath, *, environ: Mapping[str, str] = EMPTY) -> i
     return await call(None, lambda _: imgpkg.read_policy(path, environ=environ))
 
 
-async def retag(
-    image: str,
-    tags: str | Iterable[str],
-    *,
-    session: Session,
-    overwrite: bool = True,
-    timeout: float | None = None,
-    cancel: imgpkg.CancelToken | None = None,
-) -> imgpkg.Retagged:
-    """Give `tags`, one or several, to the image that `image` names by a tag or a digest, in its repository.
-
-    The coroutine of `imgpkg.retag`, whose contract it has.
-    """
-    return await call(
-        session,
-        lambda at: imgpkg.retag(
-            image, tags, session=at.session, overwrite=overwrite, timeout=timeout, cancel=cancel
-        ),
-    )
-
-
 async def rewrite_images(
     files: Files,
     lock: imgpkg.ImagesLock,

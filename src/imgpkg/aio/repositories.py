@@ -18,6 +18,27 @@ if TYPE_CHECKING:
     from imgpkg.aio.session import Session
 
 
+async def catalog(
+    registry: str,
+    *,
+    session: Session,
+    match: str | Iterable[str] = (),
+    where: Callable[[str], bool] | None = None,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.Catalog:
+    """Return the repositories of `registry`, `host[:port]`, or those that are wanted.
+
+    The coroutine of `imgpkg.catalog`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.catalog(
+            registry, session=at.session, match=match, where=where, timeout=timeout, cancel=cancel
+        ),
+    )
+
+
 async def delete_image(
     image: str,
     *,
@@ -205,4 +226,25 @@ async def resolve(
     """
     return await call(
         session, lambda at: imgpkg.resolve(image, session=at.session, timeout=timeout, cancel=cancel)
+    )
+
+
+async def retag(
+    image: str,
+    tags: str | Iterable[str],
+    *,
+    session: Session,
+    overwrite: bool = True,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.Retagged:
+    """Give `tags`, one or several, to the image that `image` names by a tag or a digest, in its repository.
+
+    The coroutine of `imgpkg.retag`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.retag(
+            image, tags, session=at.session, overwrite=overwrite, timeout=timeout, cancel=cancel
+        ),
     )
