@@ -33,13 +33,7 @@ from imgpkg.registry.exchange import (
 from imgpkg.registry.failure import decides_nothing, misses_a_blob
 from imgpkg.registry.referrers import Referrers
 from imgpkg.registry.uploads import Uploads
-from imgpkg.transport.message import (
-    OpenBody,
-    Request,
-    Transport,
-    bytes_body,
-    read_at_most,
-)
+from imgpkg.transport.message import OpenBody, Request, Transport, bytes_body, read_at_most
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
