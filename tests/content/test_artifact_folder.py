@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
@@ -164,6 +165,10 @@ class TestATarOfSomebodyElse:
         with pytest.raises(LocalIOError, match="file name too long"):
             unpacked(tar(file(f"site/{name}")), tmp_path / "out")
 
+    def test_may_have_megabytes_after_its_end(self, tmp_path):
+        got = unpacked(tar(file("site/x", b"1")) + bytes(3 << 20), tmp_path / "out")
+        assert got["site/x"] == b"1"
+
     def test_is_read_to_the_end_so_that_its_digest_is_checked(self, tmp_path):
         data = tar(file("site/x", b"1"))
         (tmp_path / "out").mkdir()
@@ -217,4 +222,13 @@ def test_no_tar_gets_anything_out_of_the_folder(members):
         top = os.path.realpath(out / "site")
         for path in out.rglob("*"):
             real = os.path.realpath(path)
-            assert real == top or real.startswith(f"{top}/")
+            assert real == top or real.startswith(f"{top}/") or is_loop(path)
+
+
+def is_loop(path):
+    """Return whether the kernel finds a link in a circle; `os.path.realpath` returns anything then."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False

@@ -48,6 +48,13 @@ class TestAnImageManifest:
         assert (built.artifact_type, dict(built.annotations)) == ("", CREATED)
         assert built.media_type == media.OCI_MANIFEST
 
+    @pytest.mark.parametrize("notes", [{"a": 1}, {"a": None}, {1: "a"}])
+    def test_has_texts_as_annotations(self, notes):
+        with pytest.raises(InvalidManifest, match="expected texts as annotation and its value"):
+            Manifest.build(CONFIG, annotations=notes)
+        with pytest.raises(InvalidManifest, match="expected texts as annotation and its value"):
+            Manifest.build(CONFIG, [Descriptor.of(b"", "a/b", annotations=notes)])
+
     def test_without_config_and_layers_has_the_empty_descriptor_of_the_specification(self):
         built = Manifest.build(artifact_type="a/b")
         assert built.config == EMPTY_BLOB
@@ -100,6 +107,27 @@ class TestAnIndex:
             "os": "linux",
             "variant": "v7",
         }
+
+    def test_has_all_that_is_said_of_the_platforms_of_windows(self):
+        platform = {
+            "architecture": "amd64",
+            "os": "windows",
+            "os.version": "10.0.17763.6532",
+            "os.features": ["win32k"],
+            "variant": "v2",
+        }
+        entry = {
+            "mediaType": media.OCI_MANIFEST,
+            "digest": str(LAYER.digest),
+            "size": 5,
+            "platform": platform,
+        }
+        read = Manifest.parse(
+            json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode(), media.OCI_INDEX
+        )
+        assert read.manifests[0].os_version == "10.0.17763.6532"
+        (again,) = json.loads(Manifest.build_index(read.manifests).raw)["manifests"]
+        assert json.dumps(again) == json.dumps(entry)
 
     def test_may_be_empty(self):
         raw = f'{{"schemaVersion":2,"mediaType":"{media.OCI_INDEX}","manifests":[]}}'

@@ -24,6 +24,10 @@ H = "a" * 64
         (f"r.example/{H}", f"r.example/{H}:latest"),
         (f"r.example/ab:{'t' * 128}", f"r.example/ab:{'t' * 128}"),
         ("ab:80/cd", "ab:80/cd:latest"),
+        ("[::1]:5000/ab", "[::1]:5000/ab:latest"),
+        ("[2001:DB8::1]/ab", "[2001:DB8::1]/ab:latest"),
+        ("a--b.example/ab", "a--b.example/ab:latest"),
+        ("127.0.0.1/ab", "127.0.0.1/ab:latest"),
     ],
 )
 def test_a_reference_has_its_canonical_name(text, canonical):
@@ -50,7 +54,15 @@ def test_a_reference_has_its_canonical_name(text, canonical):
         ("localhost/ab", "a registry without a dot needs its port: localhost"),
         ("Host/ab", "a registry without a dot needs its port: Host"),
         ("r.example/a", "repository must be between 2 and 255 characters in length: a"),
-        ("r.example:0x/ab", "registries must be valid RFC 3986 URI authorities: r.example:0x"),
+        ("r.example:0x/ab", "invalid name of a registry: r.example:0x"),
+        ("r.example:/ab", "invalid name of a registry: r.example:"),
+        ("r..example/ab", "invalid name of a registry: r..example"),
+        ("-r.example/ab", "invalid name of a registry: -r.example"),
+        ("r-.example/ab", "invalid name of a registry: r-.example"),
+        ("r_.example/ab", "invalid name of a registry: r_.example"),
+        ("bücher.example/ab", "invalid name of a registry: bücher.example"),
+        ("::1/ab", "invalid name of a registry: ::1"),
+        ("[::1/ab", "invalid name of a registry: [::1"),
     ],
 )
 def test_what_docker_refuses_is_refused(text, message):

@@ -69,7 +69,8 @@ class Descriptor:
     """A content descriptor (OCI image-spec, descriptor.md).
 
     `size` is in bytes. `data` is the content itself where the descriptor embeds it. `platform` is
-    `os/architecture` or `os/architecture/variant`, and empty where none is given.
+    `os/architecture` or `os/architecture/variant`, and empty where none is given; `os_version` and
+    `os_features` complete it, for Windows above all (image-index.md, "Platform").
     """
 
     media_type: str
@@ -80,6 +81,8 @@ class Descriptor:
     data: bytes | None = None
     artifact_type: str = ""
     platform: str = ""
+    os_version: str = ""
+    os_features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "annotations", FrozenDict(self.annotations))
@@ -100,6 +103,8 @@ class Descriptor:
         # JSON has no integers of its own: `true` and `1.5` arrive here as well.
         if not isinstance(size, int) or isinstance(size, bool) or size < 0:
             raise InvalidManifest(f"size is not a count of bytes: {size!r}")
+        platform = document.get("platform")
+        details = platform if isinstance(platform, dict) else {}
         return cls(
             media_type=str(document.get("mediaType") or ""),
             digest=Digest.parse(document["digest"]),
@@ -108,7 +113,9 @@ class Descriptor:
             urls=tuple(str(url) for url in list_of(document, "urls")),
             data=_inline(document.get("data")),
             artifact_type=str(document.get("artifactType") or ""),
-            platform=_platform(document.get("platform")),
+            platform=_platform(platform),
+            os_version=str(details.get("os.version") or ""),
+            os_features=tuple(str(feature) for feature in list_of(details, "os.features")),
         )
 
     @property

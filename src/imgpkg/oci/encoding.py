@@ -140,7 +140,7 @@ def _entry(blob: Descriptor, *, is_docker: bool = False) -> dict[str, object]:
         "urls": blob.urls,
         "annotations": _checked(blob.annotations),
         "data": _base64(blob.data),
-        "platform": _platform(blob.platform),
+        "platform": _platform(blob),
         "artifactType": blob.artifact_type,
     }
     return {**document, **{name: value for name, value in optional.items() if value}}
@@ -163,12 +163,17 @@ def _base64(data: bytes | None) -> str:
     return base64.b64encode(data).decode()
 
 
-def _platform(text: str) -> dict[str, str]:
+def _platform(blob: Descriptor) -> dict[str, object]:
+    text = blob.platform
     if not text:
         return {}
     parts = text.split("/")
     if not 1 < len(parts) <= _LONGEST_PLATFORM:
         raise InvalidManifest(f"expected a platform such as linux/amd64 or linux/arm64/v8, but was '{text}'")
-    system, architecture, *variant = parts
-    document = {"architecture": architecture, "os": system}
-    return document | ({"variant": variant[0]} if variant else {})
+    optional: dict[str, object] = {
+        "os.version": blob.os_version,
+        "os.features": blob.os_features,
+        "variant": "".join(parts[2:]),
+    }
+    document: dict[str, object] = {"architecture": parts[1], "os": parts[0]}
+    return document | {name: value for name, value in optional.items() if value}

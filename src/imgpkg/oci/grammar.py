@@ -13,6 +13,9 @@ from imgpkg.oci.descriptor import Digest
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = expression(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = expression(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+# Docker: labels of letters, digits and hyphens between them, or an IPv6 address; then a port.
+_LABEL = r"[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*"
+_REGISTRY = expression(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?")
 # Docker takes such a word for the identifier of an image.
 _IDENTIFIER = expression(r"[0-9a-f]{64}")
 _LOCAL = "localhost"
@@ -40,6 +43,11 @@ def _split_registry(named: str) -> tuple[str, str]:
     is_host = "." in first or ":" in first or first == _LOCAL or first != first.lower()
     if not slash or not is_host:
         return "", named
+    if not _REGISTRY.fullmatch(first):
+        raise InvalidReference(
+            f"invalid name of a registry: {first}",
+            hints=("A registry is a host with a port, if any; an IPv6 address is in brackets.",),
+        )
     if "." not in first and ":" not in first:
         raise InvalidReference(
             f"a registry without a dot needs its port: {first}",

@@ -175,8 +175,9 @@ class Reference:
         """Parse `[registry/]path[:tag][@digest]` as Docker does; raise InvalidReference.
 
         Names and tags have the grammar of the distribution-spec ("Pulling manifests"), where `parse` accepts
-        more, and a digest may be of SHA-512. `localhost` is a registry, and needs a port like every registry
-        without a dot. The tag is `latest` if there is neither tag nor digest; one beside a digest is ignored.
+        more, and a digest may be of SHA-512. A name has at least two characters, as for `parse`. `localhost`
+        is a registry, and needs a port like every registry without a dot. The tag is `latest` if there is
+        neither tag nor digest; one beside a digest is ignored.
         """
         from imgpkg.oci.grammar import split_docker
 

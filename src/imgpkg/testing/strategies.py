@@ -57,7 +57,7 @@ def _digests_of(algorithm: str) -> SearchStrategy[Digest]:
 def repositories() -> SearchStrategy[Repository]:
     """Return a strategy for repositories: of Docker Hub, of local registries, and of others."""
     hosts = st.sampled_from(_HOSTS) | _matching(_HOST)
-    # A name of one character is one by the specification, and not by Docker's rules.
+    # A name of one character is one by the specification, and not for go-containerregistry.
     paths = _matching(_PATH).filter(lambda path: len(path) > 1)
     official = _matching(_COMPONENT).filter(lambda path: len(path) > 1)
     return st.builds(Repository, st.just(DOCKER_HUB), official) | st.builds(Repository, hosts, paths)
