@@ -17,7 +17,7 @@ from tests.content.tars import file, folder, link, tar
 from tests.operations.making import put_blob, put_manifest
 
 import imgpkg
-from imgpkg.errors import NotInImage, UnpackError, UsageError, VerificationError
+from imgpkg.errors import Cancelled, NotInImage, UnpackError, UsageError, VerificationError
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
@@ -159,6 +159,15 @@ class TestOneFile:
             imgpkg.read_file(str(found), "a", session=session)
         assert kind in str(caught.value)
 
+    def test_is_in_no_damaged_layer(self, image, session):
+        repository = imgpkg.Reference.parse(image[0]).repository
+        config = put_blob(session, repository, b"{}", media.OCI_CONFIG)
+        layers = [put_blob(session, repository, tar(file("a", b"b"))[:512], media.OCI_LAYER)]
+        document = {"mediaType": media.OCI_MANIFEST, "config": config, "layers": layers}
+        found = str(put_manifest(session, repository, document))
+        with pytest.raises(UnpackError, match=r"Reading layer sha256:[0-9a-f]{64}: unexpected EOF$"):
+            imgpkg.read_file(found, "a", session=session)
+
     def test_may_be_in_a_tar_file_of_any_type(self, image, session):
         repository = imgpkg.Reference.parse(image[0]).repository
         config = put_blob(session, repository, b"{}", "application/vnd.cncf.helm.config.v1+json")
@@ -167,6 +176,20 @@ class TestOneFile:
         document = {"mediaType": media.OCI_MANIFEST, "config": config, "layers": layers}
         found = str(put_manifest(session, repository, document))
         assert imgpkg.read_file(found, "chart/Chart.yaml", session=session) == b"name: chart\n"
+
+    def test_is_not_looked_for_after_the_work_was_stopped(self, image, session, tmp_path):
+        """A few bytes may be decompressed to gigabytes, so time limits count there too."""
+        imgpkg.copy(imgpkg.CopySource(image=image[0]), to_layout=tmp_path / "layout", session=session)
+        token = imgpkg.CancelToken()
+
+        def stop(event):
+            if isinstance(event, imgpkg.BlobAdvanced):
+                token.cancel()
+
+        with pytest.raises(Cancelled, match=r"the work was stopped: reading a tar file$"):
+            imgpkg.read_file(
+                "", "app/main.py", session=session, layout=tmp_path / "layout", on_event=stop, cancel=token
+            )
 
     def test_reports_what_is_fetched(self, image, session):
         events = []
@@ -206,6 +229,15 @@ class TestManyFiles:
         assert fetched() == []
         with pytest.raises(ValueError, match="closed"):
             files.read("etc/hosts")
+
+    def test_are_read_until_the_work_is_stopped(self, image, session):
+        token = imgpkg.CancelToken()
+        options = {"session": session, "cancel": token}
+        with imgpkg.open_files(image[0], **options) as files, files.open("usr/bin/big") as content:
+            assert content.read(3) == bytes(range(3))
+            token.cancel()
+            with pytest.raises(Cancelled):
+                content.read()
 
     def test_come_with_their_contents_in_the_order_of_the_layers(self, image, session, fetched):
         walk = imgpkg.iter_files(image[0], session=session)

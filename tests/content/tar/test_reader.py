@@ -10,8 +10,9 @@ import tarfile
 import pytest
 from tests.content.tars import file, folder, link, tar, unpack
 
+from imgpkg import cancellation
 from imgpkg.content.tar.reader import Pieces, TarEntry, read_entries
-from imgpkg.errors import UnpackError
+from imgpkg.errors import Cancelled, UnpackError
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 INVALID = r"^archive/tar: invalid tar header$"
@@ -200,3 +201,14 @@ def test_a_sparse_file_is_refused_not_unpacked_wrongly(tmp_path):
 def test_the_size_of_the_pieces_changes_nothing(piece):
     data = tar(*(file(f"f{number}", bytes(number * 100)) for number in range(12)), file("x" * 300, b"end"))
     assert entries(data, piece) == entries(data)
+
+
+def test_no_more_is_read_when_the_work_has_ended():
+    """A stream may go on for gigabytes without a wait, where a time limit would be seen."""
+    pieces = Pieces(io.BytesIO(bytes(8192)), 512)
+    with cancellation.current().scope() as scope:
+        assert pieces.exactly(512) == bytes(512)
+        scope.cancel()
+        with pytest.raises(Cancelled, match=r"reading a tar file$"):
+            pieces.skip(4096)
+    assert pieces.position == 512

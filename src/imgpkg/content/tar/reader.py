@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from imgpkg import cancellation
 from imgpkg.errors import UnpackError
 from imgpkg.expression import expression
 
@@ -254,6 +255,10 @@ def _bounded(seconds: int) -> int:
     return seconds
 
 
+def _waited_for() -> str:
+    return "reading a tar file"
+
+
 class Pieces:
     """Read a stream in parts of exact length, with at most one copy of the data.
 
@@ -299,6 +304,8 @@ class Pieces:
         """Yield the next `count` bytes in pieces; fewer if the stream ends."""
         while count:
             if self._at == len(self._data):
+                # Here, and not where bytes arrive: a few of them may be decompressed to gigabytes.
+                cancellation.current().check(_waited_for)
                 self._data, self._at = self._stream.read(self._piece), 0
                 if not self._data:
                     return
