@@ -255,8 +255,8 @@ class Permits:
         self._queues: dict[Hashable, dict[int, Condition]] = {}
         self._nested: dict[int, Condition] = {}
 
-    def enter(self, key: Hashable, scope: Cancellation) -> Permit:
-        """Return a permit as soon as there is one; raise Cancelled if `scope` is cancelled before."""
+    def enter(self, key: Hashable, scope: Cancellation, waited_for: Callable[[], str] = _nothing) -> Permit:
+        """Return a permit as soon as there is one; raise Cancelled if `scope` ends before."""
         thread, since, called = get_ident(), time.monotonic(), Condition(self._lock)
         with self._lock:
             # Threads that wait with a permit may have waited for this one only.
@@ -268,7 +268,7 @@ class Permits:
                 self._nested[thread] = called
             try:
                 while not self._may_enter(key, thread, since):
-                    scope.check()
+                    scope.check(waited_for)
                     called.wait(_TICK)
                 self._held.setdefault(key, []).append(thread)
             finally:
@@ -330,7 +330,7 @@ def acquire(lock: Lock) -> None:
     """Acquire `lock`; raise Cancelled if the current scope ends before it is free."""
     scope = current()
     while not lock.acquire(timeout=_TICK):
-        scope.check()
+        scope.check(lambda: "what another thread has begun")
 
 
 @contextmanager

@@ -87,8 +87,10 @@ class Programs:
             process = _start(command, environ, has_input=bool(given), is_silent=is_silent)
         except OSError as error:
             raise NotStarted(f"{command[0]}: {os.strerror(error.errno or 0).lower()}") from error
-        announce = partial(self._announce, name or os.path.basename(command[0]), seconds)
-        wait = Wait(seconds, self.scope, announce, self.quiet_time)
+        name = name or os.path.basename(command[0])
+        announce = partial(self._announce, name, seconds)
+        waited_for = partial("{}: no answer".format, name)
+        wait = Wait(seconds, self.scope, announce, self.quiet_time, waited_for=waited_for)
         with process:
             try:
                 printed = _talk(process, given, wait)

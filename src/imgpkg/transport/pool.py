@@ -260,7 +260,8 @@ class Pool:
 
     def _permit(self, route: Route, scope: Cancellation) -> Permit:
         self._own()
-        return self._permits.enter((route.origin.host, route.origin.port), scope)
+        host, port = route.origin.host, route.origin.port
+        return self._permits.enter((host, port), scope, lambda: f"a connection to {host}, all are in use")
 
     def _take(self, route: Route) -> Link | None:
         """Return the connection that was used last and is still usable; close the others."""
