@@ -47,8 +47,8 @@ def test_a_page_has_an_entry_for_each_of_its_names():
 
 def test_the_registry_for_tests_has_an_entry_for_each_of_its_names():
     entries = re.findall(r"^::: imgpkg.testing.(\S+)$", pages()[f"{LIBRARY}/testing.md"], re.MULTILINE)
-    assert {entry.partition(".")[0] for entry in entries} == set(imgpkg.testing.__all__)
-    assert {"serve", "RegistryServer", "faults.stalled"} <= set(entries)
+    assert {entry.partition(".")[0] for entry in entries} == {*imgpkg.testing.__all__, "strategies"}
+    assert {"serve", "RegistryServer", "faults.stalled", "strategies.manifests"} <= set(entries)
 
 
 def test_enumerations_have_their_members():

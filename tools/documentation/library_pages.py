@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import imgpkg
 from imgpkg import testing
+from imgpkg.testing import strategies
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -41,8 +42,8 @@ PAGES = (
     Page(
         "push-pull",
         "Push and pull",
-        "Folders that become images and bundles, and images and bundles that become folders.",
-        ("operations.push", "operations.pull", "operations.bundle_pull"),
+        "Folders that become images and bundles, and the way back; files of any kind.",
+        ("operations.artifact", "operations.bundle_pull", "operations.pull", "operations.push"),
     ),
     Page(
         "images",
@@ -138,7 +139,8 @@ def pages() -> dict[str, str]:
     )
     made[TESTING] = _page(
         "Tests of other programs",
-        "A registry for tests, what can go wrong with it, and small images. See [the page about tests]"
+        "A registry for tests, what can go wrong with it, small images, and values for property tests. See "
+        "[the page about tests]"
         "(../../testing.md).",
         _testing_names(),
     )
@@ -152,7 +154,8 @@ def _testing_names() -> tuple[str, ...]:
         value = getattr(testing, name)
         own = _functions(value) if inspect.ismodule(value) else [""]
         found += [f"imgpkg.testing.{name}{each}" for each in own]
-    return tuple(found)
+    # Not among the names of the package, which needs no hypothesis.
+    return (*found, *(f"imgpkg.testing.strategies{each}" for each in _functions(strategies)))
 
 
 def _functions(module: ModuleType) -> list[str]:
