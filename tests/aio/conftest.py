@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 import time
 
 import pytest
+
+import imgpkg.aio
+
+
+def run(work):
+    """Run a coroutine function with a session."""
+
+    async def with_session():
+        async with imgpkg.aio.Session() as session:
+            return await work(session)
+
+    return asyncio.run(with_session())
 
 
 def own_threads():

@@ -9,6 +9,7 @@ import threading
 import time
 
 import pytest
+from tests.aio.conftest import run
 from tests.operations.making import make_image
 from tests.servers.stalling import HEADERS, StallingProxy
 
@@ -17,16 +18,6 @@ import imgpkg.aio
 from imgpkg.aio.calls import Call, iterate, opened
 
 MIB = 1 << 20
-
-
-def run(work):
-    """Run a coroutine function with a session."""
-
-    async def with_session():
-        async with imgpkg.aio.Session() as session:
-            return await work(session)
-
-    return asyncio.run(with_session())
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
 import shutil
@@ -15,6 +16,7 @@ import requests
 import imgpkg
 import imgpkg.adaptors.httpx
 import imgpkg.adaptors.requests
+import imgpkg.aio
 from imgpkg.testing import (
     Account,
     Fault,
@@ -270,3 +272,35 @@ def choosing(request: ServerRequest) -> Fault | None:
 def chosen() -> RegistryServer:
     serve(tsl=True)  # type: ignore[call-arg]
     return serve(faults=faults.any_of(choosing, faults.first(2, Fault(hang_up=True))))
+
+
+async def coroutines(session: imgpkg.aio.Session) -> list[str]:
+    reference: imgpkg.Reference = await imgpkg.aio.resolve("host/a/b:v1", session=session, timeout=5)
+    listed: imgpkg.TagList = await imgpkg.aio.list_tags("host/a/b", digests=True, session=session)
+    manifest: imgpkg.Manifest = await session.client.primary.manifest(reference)
+    async with session.client.blob(reference.repository, manifest.layers[0]) as stream:
+        blocks: list[bytes] = [block async for block in stream]
+    async for file, content in imgpkg.aio.iter_files("host/a/b", session=session):
+        print(file.path, len(await content.read()), len(blocks))
+    async with imgpkg.aio.open_files("host/a/b", session=session) as files, files.open("etc/passwd") as found:
+        print(await found.read(5))
+    await imgpkg.aio.resolve("host/a/b", session=session.blocking)  # type: ignore[arg-type]
+    return [tag.name for tag in listed.tags]
+
+
+async def progress(settings: imgpkg.Settings) -> imgpkg.CopyResult:
+    async with imgpkg.aio.Session(settings, timeout=600) as session:
+        source = imgpkg.CopySource(image="host/a/b")
+        async with imgpkg.aio.progress(imgpkg.aio.copy, source, to_tar="b.tar", session=session) as running:
+            counts: list[int] = [
+                event.count async for event in running if isinstance(event, imgpkg.BlobAdvanced)
+            ]
+            print(sum(counts))
+            return await running
+
+
+async def piped(
+    session: imgpkg.aio.Session, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> imgpkg.CopyResult:
+    await imgpkg.aio.copy_to_stream(imgpkg.CopySource(image="host/a/b"), writer, session=session)
+    return await imgpkg.aio.copy_from_stream(reader, "host/c/d", session=session)
