@@ -20,8 +20,7 @@ with imgpkg.Session(imgpkg.Settings.from_environment()) as session:
         )
         print(pushed.reference)
     elif image.digest is not None:
-        for found in session.client.referrers(repository, image.digest):
-            if found.artifact_type == TYPE:
-                report = str(repository.digest(found.digest))
-                pulled = imgpkg.pull_artifact(paths[0], image=report, session=session)
-                print(*(file.path for file in pulled.files), sep="\n")
+        for found in session.client.referrers(repository, image.digest, artifact_type=TYPE):
+            report = str(repository.digest(found.digest))
+            pulled = imgpkg.pull_artifact(paths[0], image=report, session=session)
+            print(*(file.path for file in pulled.files), sep="\n")
