@@ -31,7 +31,7 @@ PAGES = (
         "session",
         "Sessions and settings",
         "A session has the connections, the tokens and the credentials of all operations that use it.",
-        ("session", "settings", "deprecation"),
+        ("session", "settings", "deadline", "deprecation"),
     ),
     Page(
         "credentials",
