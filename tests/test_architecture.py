@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "values": set(),
     "events": {"oci", "errors"},
     "progress": {"events"},
+    "observation": {"events", "errors", "transport", "version"},
     "settings": {"values"},
     "version": set(),
     "oci": {"errors", "values"},
@@ -74,6 +75,7 @@ MAY_IMPORT = {
         "version",
     },
     "session": {
+        "observation",
         # The public name of a type: looking it up loads it, and naming it does not.
         "imgpkg",
         "settings",
@@ -121,6 +123,8 @@ ONE_HOME = {
     "requests": "adaptors",
     "httpx": "adaptors",
     "anyio": "adaptors",
+    "logging": "observation",
+    "opentelemetry": "observation",
     "pytest": "testing",
     "hypothesis": "testing",
 }
@@ -175,6 +179,7 @@ LATE = {
     "imgpkg.errors": "the words for what went wrong, once something has",
     "imgpkg.oci.correction": "references that are none",
     "imgpkg.oci.reference": "words of a command line that may be references",
+    "imgpkg.observation": "only programs that use logging or OpenTelemetry",
     "imgpkg.operations": "one verb a command",
     "imgpkg.registry.auth.explainer": "only after a failure",
     "imgpkg.registry.catalog": "few programs list all repositories",

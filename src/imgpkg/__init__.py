@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from imgpkg.events import Transfer as Transfer
     from imgpkg.events import TransferCounter as TransferCounter
     from imgpkg.events import Warned as Warned
+    from imgpkg.observation.logs import EventLogger as EventLogger
     from imgpkg.oci.config import Healthcheck as Healthcheck
     from imgpkg.oci.config import HistoryEntry as HistoryEntry
     from imgpkg.oci.config import ImageConfig as ImageConfig
@@ -228,6 +229,7 @@ _HOMES = {
     "BlobExecutor": "operations.transfer.dispatch",
     "TransferUnit": "operations.transfer.unit",
     "Event": "events",
+    "EventLogger": "observation.logs",
     "FileKind": "content.filesystem",
     "Finding": "auth.keychain",
     "FoundLocations": "bundle.layer",

@@ -12,6 +12,7 @@ blob, and steps ten times a second for each activity.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection
@@ -162,6 +163,18 @@ Hook: TypeAlias = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Ignore the event: the default hook."""
+
+
+def has_logging(name: str) -> bool:
+    """Return whether the program has a handler of `logging` for the logger `imgpkg.NAME`."""
+    # Who has not imported it has no handler, and importing it would take a good part of the start-up.
+    logging = sys.modules.get("logging")
+    return logging is not None and bool(logging.getLogger(f"imgpkg.{name}").hasHandlers())
+
+
+def has_tracing() -> bool:
+    """Return whether the program uses the API of OpenTelemetry: otherwise nobody would see a span."""
+    return "opentelemetry.trace" in sys.modules
 
 
 @dataclass(frozen=True, slots=True)

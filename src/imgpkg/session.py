@@ -21,7 +21,7 @@ from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import InvalidReference, UsageError
-from imgpkg.events import Event, Hook, Warned, silent
+from imgpkg.events import Event, Hook, Warned, has_logging, has_tracing, silent
 from imgpkg.locks import Once
 from imgpkg.oci.reference import Repository, WholeRegistry, parse_any, parse_place
 from imgpkg.settings import Settings
@@ -51,6 +51,10 @@ class Session:
     receives the warnings of credential sources and registries, each once. `trace` receives each request and
     response as text, without secrets. A session may be used by several threads. Raises InvalidSettings.
 
+    Where the program has handlers of `logging` below `imgpkg`, operations, warnings and heads of HTTP are
+    records; where it uses the API of OpenTelemetry, operations and requests are spans. With `trace_context`,
+    registries that the user named are sent the `traceparent` of these (W3C Trace Context); nobody else is.
+
     `timeout` limits each operation on the session, in seconds; an operation may have another one, and
     infinity is none. Calls of `client` have the limits of `imgpkg.limits` alone.
 
@@ -66,9 +70,11 @@ class Session:
         on_event: Hook = silent,
         trace: Callable[[str], None] | None = None,
         timeout: float | None = None,
+        trace_context: bool = False,
     ) -> None:
         self._settings = settings or Settings()
         self._trace = trace
+        self._sends_context = trace_context
         self._is_closed = False
         # One source may warn for every repository, about one and the same file.
         self._warn = partial(_warn_once, set(), on_event)
@@ -201,7 +207,7 @@ class Session:
             idle_timeout=self.settings.idle_timeout,
             environ=self.settings.environ,
             max_connections=self.settings.concurrency,
-            tracer=_tracer(self._trace),
+            tracer=_tracer(self._trace, sends_context=self._sends_context),
             on_wait=self._warn,
             cancellation=self.cancellation,
             certs_dirs=self.settings.certs_folders,
@@ -296,7 +302,7 @@ def _checked(scope: Cancellation, hook: Hook, event: Event) -> None:
 
 
 def operation(act: Callable[P, R]) -> Callable[P, R]:
-    """Give a function on a `session` the limits that its parameters `timeout` and `cancel` name."""
+    """Give a function on a `session` the limits that its parameters name, and let programs watch it."""
     has_hook = "on_event" in act.__annotations__
 
     @wraps(act)
@@ -310,7 +316,16 @@ def operation(act: Callable[P, R]) -> Callable[P, R]:
             return act(*args, **kwargs)
 
     within_limits.__doc__ = f"{(act.__doc__ or '').rstrip()}\n\n{_LIMITS}"
-    return within_limits
+
+    @wraps(within_limits)
+    def watched(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not (has_tracing() or has_logging(act.__name__)):
+            return within_limits(*args, **kwargs)
+        from imgpkg.observation.observer import observed
+
+        return observed(within_limits, *args, **kwargs)
+
+    return watched
 
 
 class _AskedAndSent:
@@ -325,18 +340,28 @@ class _AskedAndSent:
         yield from secret_misses(decision, time.time())
 
 
-def _tracer(trace: Callable[[str], None] | None) -> Tracer | None:
-    if trace is None:
+def _tracer(trace: Callable[[str], None] | None, *, sends_context: bool) -> Tracer | None:
+    is_watched = has_tracing() or has_logging("transport")
+    if trace is None and not is_watched:
         return None
     from imgpkg.transport.trace import TextTracer
 
-    return TextTracer(trace)
+    own = None if trace is None else TextTracer(trace)
+    if not is_watched:
+        return own
+    from imgpkg.observation.observer import make_tracer
+
+    return make_tracer(own, sends_context=sends_context)
 
 
 def _warn_once(reported: set[str], on_event: Hook, text: str) -> None:
     # Two threads may report the same warning at once: then it appears twice, which a lock is not worth.
     if text not in reported:
         reported.add(text)
+        if has_logging("session"):
+            from imgpkg.observation.logs import EventLogger
+
+            on_event = EventLogger(on_event, logger="imgpkg.session")
         on_event(Warned(text))
 
 

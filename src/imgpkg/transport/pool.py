@@ -132,7 +132,7 @@ class Pool:
         route = self._route(request)
         if self._tracer is None:
             return self._exchange(request, route)
-        return self._traced(self._tracer, request, route)
+        return self._tracer.carry(request, lambda request: self._exchange(request, route))
 
     def inspect(self, url: str) -> ServerTLS:
         """Return what the registry at an https URL shows in a handshake; raise a TransportError."""
@@ -193,17 +193,6 @@ class Pool:
         if request.to_registry:
             self._registries.add(origin.host)
         return Route(origin, proxy, origin.host in self._registries)
-
-    def _traced(self, tracer: Tracer, request: Request, route: Route) -> Response:
-        tracer.sent(request)
-        start = self._clock()
-        try:
-            response = self._exchange(request, route)
-        except TransportError as error:
-            tracer.failed(request, error, self._clock() - start)
-            raise
-        tracer.answered(request, response, self._clock() - start)
-        return response
 
     def _exchange(self, request: Request, route: Route) -> Response:
         from imgpkg.transport.failure import AlertReceived, HungUp

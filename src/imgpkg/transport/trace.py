@@ -6,13 +6,12 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import printable
+from imgpkg.errors import TransportError, printable
 from imgpkg.transport.message import redact_header, redact_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from imgpkg.errors import TransportError
     from imgpkg.transport.message import Request, Response
 
 _BINARY = " [body redacted: omitting binary blobs from logs]"
@@ -21,18 +20,13 @@ _TOKEN_RESPONSE = " [body redacted: basic token response contains credentials]" 
 
 
 class Tracer(Protocol):
-    """A hook for every exchange, called from many threads; `seconds` are durations."""
+    """Sees every exchange; called from many threads."""
 
-    def sent(self, request: Request) -> None:
-        """Trace a request before it is sent, with all of its headers."""
-        ...
+    def carry(self, request: Request, send: Callable[[Request], Response]) -> Response:
+        """Return what `send` returns for `request`, which has all of its headers, or one with more.
 
-    def answered(self, request: Request, response: Response, seconds: float) -> None:
-        """Trace a response whose headers are there, without reading its body."""
-        ...
-
-    def failed(self, request: Request, error: TransportError, seconds: float) -> None:
-        """Trace a request without a response."""
+        The body of the response has not been read when `send` returns.
+        """
         ...
 
 
@@ -40,12 +34,26 @@ class Tracer(Protocol):
 class TextTracer:
     """Write each request and response as an arrow line and a head, with one call of `write`.
 
-    `write` gets whole lines. `clock` returns the Unix time in seconds. Bodies are never written. Credentials
-    in headers are `<redacted>`, URLs go through `redact_url`, and the query of a secret request is left out.
+    `write` gets whole lines, which begin with the time if it `has_time`. `clock` returns the Unix time in
+    seconds. Bodies are never written. Credentials in headers are `<redacted>`, URLs go through `redact_url`,
+    and the query of a secret request is left out.
     """
 
     write: Callable[[str], None]
     clock: Callable[[], float] = time.time
+    has_time: bool = True
+
+    def carry(self, request: Request, send: Callable[[Request], Response]) -> Response:
+        """Send `request` by `send`, and write both heads, or the reason of a failure."""
+        self.sent(request)
+        started = time.monotonic()
+        try:
+            response = send(request)
+        except TransportError as error:
+            self.failed(request, error, time.monotonic() - started)
+            raise
+        self.answered(request, response, time.monotonic() - started)
+        return response
 
     def sent(self, request: Request) -> None:
         """Write `TIME --> METHOD URL` and the request's head."""
@@ -64,11 +72,12 @@ class TextTracer:
 
     def _write(self, arrow: str, headers: Iterable[tuple[str, str]]) -> None:
         # The lines are those of the original's --debug.
-        prefix = time.strftime("%Y/%m/%d %H:%M:%S", time.localtime(self.clock()))
+        format_ = "%Y/%m/%d %H:%M:%S "
+        prefix = time.strftime(format_, time.localtime(self.clock())) if self.has_time else ""
         # Header values come from servers: without control characters they cannot forge lines.
         lines = (f"{_canonical(name)}: {redact_header(name, value)}" for name, value in headers)
         head = "".join(f"{printable(line)}\n" for line in lines)
-        first = f"{prefix} {printable(arrow)}\n"
+        first = f"{prefix}{printable(arrow)}\n"
         self.write(f"{first}{head}\n" if head else first)
 
 

@@ -1,0 +1,1 @@
+"""What programs see of operations and requests: records of `logging`, and spans of OpenTelemetry."""
