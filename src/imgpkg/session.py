@@ -341,17 +341,15 @@ class _AskedAndSent:
 
 
 def _tracer(trace: Callable[[str], None] | None, *, sends_context: bool) -> Tracer | None:
-    is_watched = has_tracing() or has_logging("transport")
-    if trace is None and not is_watched:
+    if has_tracing() or has_logging("transport"):
+        from imgpkg.observation.observer import make_tracer
+
+        return make_tracer(trace, sends_context=sends_context)
+    if trace is None:
         return None
     from imgpkg.transport.trace import TextTracer
 
-    own = None if trace is None else TextTracer(trace)
-    if not is_watched:
-        return own
-    from imgpkg.observation.observer import make_tracer
-
-    return make_tracer(own, sends_context=sends_context)
+    return TextTracer(trace)
 
 
 def _warn_once(reported: set[str], on_event: Hook, text: str) -> None:
@@ -359,9 +357,7 @@ def _warn_once(reported: set[str], on_event: Hook, text: str) -> None:
     if text not in reported:
         reported.add(text)
         if has_logging("session"):
-            from imgpkg.observation.logs import EventLogger
-
-            on_event = EventLogger(on_event, logger="imgpkg.session")
+            on_event = imgpkg.EventLogger(on_event, logger="imgpkg.session")
         on_event(Warned(text))
 
 

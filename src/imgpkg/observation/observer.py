@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from imgpkg.dataclass import dataclass
 from imgpkg.events import Hook, TransferCounter, has_logging, has_tracing, silent
+from imgpkg.transport.trace import TextTracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,9 +84,9 @@ class TracerChain:
         return send(request)
 
 
-def make_tracer(own: Tracer | None, *, sends_context: bool) -> TracerChain:
+def make_tracer(trace: Callable[[str], None] | None, *, sends_context: bool) -> TracerChain:
     """Return the tracer of a session: that of the program, if it has one, and those for who else watches."""
-    tracers = [] if own is None else [own]
+    tracers: list[Tracer] = [] if trace is None else [TextTracer(trace)]
     if has_logging("transport"):
         from imgpkg.observation.logs import HeadLogger
 
