@@ -25,13 +25,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from imgpkg.observation import spans
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def exporter():
-    """The provider of a process can be set once."""
+    """The provider of a process can be set once; for tests of other modules it keeps nothing."""
     made, provider = InMemorySpanExporter(), TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(made))
     trace.set_tracer_provider(provider)
-    return made
+    yield made
+    provider.shutdown()
 
 
 @pytest.fixture
