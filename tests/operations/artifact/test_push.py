@@ -217,8 +217,9 @@ class TestWhatCannotBePushed:
             imgpkg.push_artifact(files, image="127.0.0.1:1/a/b:v1", session=session)
 
     def test_a_digest_is_no_place(self, session):
-        with pytest.raises(errors.InvalidReference, match=r"Parsing 'r\.example"):
+        with pytest.raises(errors.InvalidReference, match=r"Parsing 'r\.example.*not to a digest") as caught:
             imgpkg.push_artifact([], image=f"r.example/ab@sha256:{HELLO}", session=session)
+        assert caught.value.hints == ("r.example/ab alone writes no tag: the artifact has its digest.",)
 
     def test_a_missing_file_is_named(self, where, session, tmp_path):
         with pytest.raises(errors.LocalIOError, match=r"stat .*/nosuch: no such file"):

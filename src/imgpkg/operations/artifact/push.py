@@ -104,7 +104,12 @@ def push_artifact(
 def _target(image: str) -> tuple[Repository, str]:
     """Return the repository and the tag that is written, empty for none."""
     with doing(f"Parsing '{without_login(image)}'"):
-        parsed = Reference.parse_tag(image)
+        parsed = Reference.parse(image)
+        if parsed.digest is not None:
+            raise InvalidReference(
+                "an artifact is pushed to a tag or to a repository, and not to a digest",
+                hints=(f"{parsed.repository} alone writes no tag: the artifact has its digest.",),
+            )
     # `latest` is written where it is asked for: it may be the image that the artifact is about.
     _, colon, tag = image.rpartition(":")
     return parsed.repository, tag if colon and "/" not in tag else ""
