@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tools.api import FILE, INTERNAL, MODULES, difference, lines
+from tools.api import FILE, INTERNAL, MODULES, lines
+from tools.api_changes import difference, takes_more
 
 import imgpkg
 from imgpkg.version import VERSION
@@ -162,6 +163,7 @@ OLD = ["imgpkg.a: function(x: int) -> int", "imgpkg.b: class", "imgpkg.c: class"
         (OLD, []),
         ([*OLD, "imgpkg.d: class"], ["added: imgpkg.d"]),
         (OLD[:1], ["removed: imgpkg.b, imgpkg.c"]),
+        (["imgpkg.a: function(x: int, y: int = 0) -> int", *OLD[1:]], ["(extended: imgpkg.a)"]),
         (
             ["imgpkg.a: function(x: str) -> int", *OLD[1:2], "imgpkg.d: class"],
             [
@@ -178,9 +180,49 @@ def test_one_sentence_says_what_has_changed_and_what_to_do(new, said):
     assert sentence == "" or all(part in sentence for part in ("`make api`", "CONTRIBUTING.md"))
 
 
+@pytest.mark.parametrize(
+    "new",
+    [
+        "(a: int, b: str = '', c: int = 0, *, d: bool = False) -> int",
+        "(a: int, b: str = '', *, d: bool = False, e: int | None = None) -> int",
+        "(a: int = 1, b: str = '', *, d: bool = False) -> int",
+        "(a: int, b: str = '', d: bool = False) -> int",
+        "(a: int, b: str = '', *rest: int, d: bool = False, **more: int) -> int",
+    ],
+)
+def test_further_parameters_and_defaults_break_no_call(new):
+    assert takes_more("function(a: int, b: str = '', *, d: bool = False) -> int", f"function{new}")
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        "function(b: str = '', *, d: bool = False) -> int",
+        "function(b: str, a: int, *, d: bool = False) -> int",
+        "function(a: int, new: int, b: str = '', *, d: bool = False) -> int",
+        "function(a: int, b: str = '', *, d: bool = False, e: int) -> int",
+        "function(a: int, b: str = 'x', *, d: bool = False) -> int",
+        "function(a: int, b: str, *, d: bool = False) -> int",
+        "function(a: int, *, b: str = '', d: bool = False) -> int",
+        "function(a: int, /, b: str = '', *, d: bool = False) -> int",
+        "function(a: str, b: str = '', *, d: bool = False) -> int",
+        "function(a: int, b: str = '', *, d: bool = False) -> str",
+        "function(a: int, b: str = '') -> int",
+        "async function(a: int, b: str = '', *, d: bool = False) -> int",
+        "method(a: int) -> int or (a: str) -> str",
+        "attribute int",
+        "deprecated until 2.0.0, use it (no more): function(a: int, b: str = '', *, d: bool = False) -> int",
+    ],
+)
+def test_whatever_else_may_break_one(new):
+    assert not takes_more("function(a: int, b: str = '', *, d: bool = False) -> int", new)
+
+
 def test_no_name_stays_longer_than_was_said():
     now = [int(part) for part in VERSION.split(".")]
-    for name, (_, removal, instead) in imgpkg._DEPRECATED.items():
-        assert [int(part) for part in removal.split(".")] > now, name
-        assert instead, name
-        assert f"`{name}`" in (ROOT / "CHANGELOG.md").read_text(), name
+    for module in map(importlib.import_module, MODULES):
+        for name, (home, removal, instead) in getattr(module, "_DEPRECATED", {}).items():
+            assert [int(part) for part in removal.split(".")] > now, name
+            assert home.startswith("imgpkg."), name
+            assert instead, name
+            assert f"`{name}`" in (ROOT / "CHANGELOG.md").read_text(), name

@@ -46,14 +46,6 @@ MODULES = (
 INTERNAL = frozenset(
     {
         "imgpkg.Base.fields",
-        "imgpkg.aio.ImageFiles.__init__",
-        "imgpkg.aio.Running.__init__",
-        "imgpkg.aio.Readable.__init__",
-        "imgpkg.aio.RegistryClient.__init__",
-        "imgpkg.aio.Session.begin",
-        "imgpkg.aio.Session.client_for",
-        "imgpkg.aio.Session.turn",
-        "imgpkg.aio.Session.warn",
         "imgpkg.Base.read",
         "imgpkg.ImageFiles.__init__",
         "imgpkg.RegistryClient.__init__",
@@ -66,6 +58,18 @@ INTERNAL = frozenset(
         "imgpkg.Session.limits",
         "imgpkg.Session.warn",
         "imgpkg.SigningKey.__init__",
+        "imgpkg.aio.ImageFiles.__init__",
+        "imgpkg.aio.Readable.__init__",
+        "imgpkg.aio.RegistryClient.__init__",
+        "imgpkg.aio.Running.__init__",
+        "imgpkg.aio.Session.begin",
+        "imgpkg.aio.Session.client_for",
+        "imgpkg.aio.Session.turn",
+        "imgpkg.aio.Session.warn",
+        "imgpkg.errors.ImgpkgError.explain_later",
+        "imgpkg.errors.doing",
+        "imgpkg.errors.exit_codes.KINDS",
+        "imgpkg.errors.local_io",
         "imgpkg.oci.media.IMAGES",
         "imgpkg.oci.media.INDEXES",
         "imgpkg.oci.media.LAYERS",
@@ -73,10 +77,6 @@ INTERNAL = frozenset(
         "imgpkg.oci.media.MANIFEST_ACCEPT",
         "imgpkg.oci.media.NON_DISTRIBUTABLE",
         "imgpkg.testing.RegistryServer.__init__",
-        "imgpkg.errors.ImgpkgError.explain_later",
-        "imgpkg.errors.doing",
-        "imgpkg.errors.exit_codes.KINDS",
-        "imgpkg.errors.local_io",
     }
 )
 # The methods that programs call by `with`, `for`, `str()` and the like.
@@ -86,10 +86,6 @@ _BY_SYNTAX = re.compile(
 _OPTIONS = {"frozen": "frozen=True", "ordered": "order=True"}
 _POSITIONAL_ONLY, _NAMED_ONLY = griffe.ParameterKind.positional_only, griffe.ParameterKind.keyword_only
 _STARS = {griffe.ParameterKind.var_positional: "*", griffe.ParameterKind.var_keyword: "**"}
-_NEXT = (
-    "If that is what should be released, run `make api` and commit docs/api.txt; what programs use is not "
-    "removed or changed before it has been deprecated (CONTRIBUTING.md, Public names)"
-)
 
 
 class Redundant(griffe.Extension):
@@ -125,34 +121,15 @@ def lines(sources: Path = ROOT / "src", modules: Iterable[str] = MODULES) -> lis
                 if other.canonical_path not in homes:
                     homes[other.canonical_path] = other.name
                     waiting.append((other.name, other))
-    deprecated = _deprecated(collection["imgpkg"])
+    deprecated = {path: text for module in modules for path, text in _deprecated(collection[module])}
     return [f"{path}: {deprecated.get(path, '')}{text}" for path, text in sorted(found.items())]
 
 
-def _deprecated(package: griffe.Module) -> dict[str, str]:
-    rows = ast.literal_eval(str(package["_DEPRECATED"].value))
-    return {
-        f"imgpkg.{name}": f"deprecated until {removal}, {instead}: "
-        for name, (_, removal, instead) in rows.items()
-    }
-
-
-def difference(old: Iterable[str], new: Iterable[str]) -> str:
-    """Return one sentence on what became of the names, and what to do, before the lines; "" for no change."""
-    before, after = _by_name(old), _by_name(new)
-    changed = {name for name in before.keys() & after.keys() if before[name] != after[name]}
-    kinds = {"added": after.keys() - before, "changed": changed, "removed": before.keys() - after}
-    said = [f"{kind}: {', '.join(sorted(names))}" for kind, names in kinds.items() if names]
-    if not said:
-        return ""
-    details = [f"- {before[name]}\n+ {after[name]}" for name in sorted(changed)]
-    return "\n".join(
-        [f"The public names are not those of docs/api.txt ({'; '.join(said)}). {_NEXT}.", *details]
-    )
-
-
-def _by_name(text: Iterable[str]) -> dict[str, str]:
-    return {line.partition(": ")[0]: line for line in text}
+def _deprecated(module: griffe.Module) -> Iterator[tuple[str, str]]:
+    """Yield the deprecated names of a module, and what stands in front of the description of each."""
+    table = module.members.get("_DEPRECATED")
+    for name, (_, removal, instead) in ast.literal_eval(str(table.value)).items() if table else ():
+        yield f"{module.path}.{name}", f"deprecated until {removal}, {instead}: "
 
 
 def _offered(module: griffe.Module) -> Iterator[tuple[str, griffe.Object]]:
