@@ -6,8 +6,9 @@ import threading
 
 import pytest
 
-from imgpkg.errors import CredentialError
-from imgpkg.locks import Once
+from imgpkg.deadline import limits
+from imgpkg.errors import CredentialError, TimedOut
+from imgpkg.locks import KeyedLocks, Once, Turn
 
 
 def test_work_that_is_interrupted_is_done_again():
@@ -54,3 +55,61 @@ def test_a_failure_keeps_its_hints():
             once()
         assert (str(caught.value), caught.value.hints) == ("no", ("Try again.",))
     assert once.failed
+
+
+def of_once():
+    gate, begun = threading.Event(), threading.Event()
+
+    def work():
+        begun.set()
+        return gate.wait(20)
+
+    once = Once(work)
+    return once, once, gate, begun
+
+
+def of_a_key():
+    gate, begun, locks = threading.Event(), threading.Event(), KeyedLocks()
+
+    def hold():
+        with locks.of("key"):
+            begun.set()
+            gate.wait(20)
+
+    def want():
+        with locks.of("key"):
+            return True
+
+    return hold, want, gate, begun
+
+
+def of_a_turn():
+    gate, begun, turn = threading.Event(), threading.Event(), Turn()
+
+    def hold():
+        with turn.taken(lambda error: error):
+            begun.set()
+            gate.wait(20)
+
+    def want():
+        with turn.taken(lambda error: error):
+            return True
+
+    return hold, want, gate, begun
+
+
+@pytest.mark.parametrize("kind", [of_once, of_a_key, of_a_turn])
+def test_who_waits_for_another_thread_has_a_time_limit_of_its_own(kind):
+    hold, want, gate, begun = kind()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert begun.wait(5)
+    with pytest.raises(TimedOut) as caught, limits(timeout=0.1):
+        want()
+    assert caught.value.waited_for == "what another thread has begun"
+    # The holder has nothing to do with that limit.
+    assert thread.is_alive()
+    gate.set()
+    thread.join(5)
+    with limits(timeout=5):
+        assert want()

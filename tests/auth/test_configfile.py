@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import resource
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -16,7 +18,8 @@ from imgpkg.auth import configfile
 from imgpkg.auth.configfile import ConfigFile, Form
 from imgpkg.auth.keychain import Credential
 from imgpkg.auth.pattern import Address
-from imgpkg.errors import CredentialError, LocalIOError, UsageError
+from imgpkg.deadline import limits
+from imgpkg.errors import CredentialError, LocalIOError, TimedOut, UsageError
 
 ENTRY = {"auth": "bmV3"}
 HOST = Address.read("host.example")
@@ -298,3 +301,15 @@ def test_another_failure_of_the_lock_is_an_error(file, monkeypatch):
     monkeypatch.setattr("fcntl.flock", refuse)
     with pytest.raises(LocalIOError, match="input/output error"):
         file.store(HOST, ENTRY)
+
+
+def test_a_lock_of_another_process_is_waited_for_within_the_time_limit(file):
+    place = Address.read("r.example")
+    holder = os.open(os.path.dirname(file.path), os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    with pytest.raises(TimedOut), limits(timeout=0.2):
+        file.store(place, {"auth": "eDp5"})
+    assert not os.path.exists(file.path)
+    threading.Timer(0.2, os.close, (holder,)).start()
+    file.store(place, {"auth": "eDp5"})
+    assert b"r.example" in written(file)

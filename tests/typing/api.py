@@ -7,6 +7,7 @@ import contextlib
 import io
 import shutil
 import tarfile
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -272,6 +273,21 @@ def choosing(request: ServerRequest) -> Fault | None:
 def chosen() -> RegistryServer:
     serve(tsl=True)  # type: ignore[call-arg]
     return serve(faults=faults.any_of(choosing, faults.first(2, Fault(hang_up=True))))
+
+
+def limited(settings: imgpkg.Settings, token: imgpkg.CancelToken) -> str:
+    with imgpkg.Session(settings, timeout=60) as session, imgpkg.limits(timeout=5, cancel=token) as block:
+        threading.Timer(1, block.cancel).start()
+        try:
+            imgpkg.resolve("host/a/b", session=session, timeout=float("inf"), cancel=token.child())
+            imgpkg.pull("out", image="host/a/b", session=session, timeout=None, cancel=None)
+        except imgpkg.errors.TimedOut as error:
+            late: TimeoutError = error
+            spent: float = error.spent
+            print(late, spent, error.seconds)
+            return error.waited_for
+    imgpkg.resolve("host/a/b", session=session, timeout="5")  # type: ignore[arg-type]
+    return str(imgpkg.CancelToken(token, block).is_cancelled)
 
 
 async def coroutines(session: imgpkg.aio.Session) -> list[str]:
