@@ -102,6 +102,9 @@ def test_bytes_are_summed_up_between_two_lines():
         "message",
         "warning",
     ]
+    by_name = {event["event"]: event for event in events}
+    assert by_name["planned"]["isLast"] is True
+    assert (by_name["blobFinished"]["bytes"], by_name["blobFinished"]["outcome"]) == (5, "moved")
     # One at the end of the blob, and perhaps one where this machine was slow.
     assert 1 <= len(lines) - 6 <= 1 + 15 * reporting._SECONDS
     assert events[-4] == {"event": "advanced", "packedBytes": 10, "movedBytes": 5} | {

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 
 import pytest
 from tests.operations.making import make_bundle, make_image
+from tests.servers.faults import always
 from tests.servers.fixtures import PASSWORD, USERNAME
 from tests.servers.raw import RawServer, answering
 
 import imgpkg
+import imgpkg.aio
 from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.transport.message import Request
@@ -46,6 +49,11 @@ def folder(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "file").write_text("x")
     return [tmp_path / "in"]
+
+
+def resolve(address, session, error):
+    with pytest.raises(error):
+        imgpkg.resolve(f"{address}/spans/a:v1", session=session)
 
 
 def fails(span):
@@ -91,6 +99,25 @@ class TestAnOperation:
         assert len(requests) > 20
         assert {span.context.trace_id for span in requests} == {operation.context.trace_id}
 
+    def test_in_a_task_is_a_part_of_the_task(self, embedded_registry, folder, finished):
+        async def push():
+            async with imgpkg.aio.Session(trace_context=True) as session:
+                with trace.get_tracer("mine").start_as_current_span("task") as task:
+                    image = f"{embedded_registry.address}/spans/task"
+                    await imgpkg.aio.push(folder, image=image, session=session)
+                return task
+
+        task = asyncio.run(push())
+        (operation,) = [span for span in finished() if span.name == "imgpkg.push"]
+        assert operation.parent.span_id == task.context.span_id
+        assert operation.attributes["imgpkg.blobs.moved"] == 2
+
+    def test_whose_time_is_over_says_so(self, finished):
+        late = always(Fault(delay=1))
+        with serve(faults=late) as server, imgpkg.Session(timeout=0.2) as session:
+            resolve(server.address, session, imgpkg.errors.TimedOut)
+        assert finished()[-1].attributes["error.type"] == "TimedOut"
+
     def test_that_fails_names_the_class_of_the_error(self, embedded_registry, finished):
         with imgpkg.Session() as session, pytest.raises(imgpkg.errors.NotFound):
             imgpkg.pull("out", image=f"{embedded_registry.address}/spans/nosuch", session=session)
@@ -103,10 +130,6 @@ class TestAnOperation:
 
 
 class TestARequest:
-    def resolve(self, address, session, error):
-        with pytest.raises(error):
-            imgpkg.resolve(f"{address}/spans/a:v1", session=session)
-
     def test_has_method_host_and_status(self, embedded_registry, finished):
         with imgpkg.Session() as session, pytest.raises(imgpkg.errors.NotFound):
             imgpkg.resolve(f"{embedded_registry.address}/spans/nosuch:v1", session=session)
@@ -132,14 +155,14 @@ class TestARequest:
 
         once = imgpkg.Settings(retry_count=1)
         with serve(faults=broken) as server, imgpkg.Session(once) as session:
-            self.resolve(server.address, session, imgpkg.errors.RegistryError)
+            resolve(server.address, session, imgpkg.errors.RegistryError)
         refused = finished()[1]
         assert refused.attributes["error.type"] == "500"
         assert fails(refused)
 
     def test_without_an_answer_fails(self, finished):
         with imgpkg.Session(imgpkg.Settings(retry_count=1)) as session:
-            self.resolve("127.0.0.1:1", session, imgpkg.errors.TransportError)
+            resolve("127.0.0.1:1", session, imgpkg.errors.TransportError)
         assert all(map(fails, finished()))
         assert "http.response.status_code" not in finished()[0].attributes
 

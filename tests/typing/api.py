@@ -161,6 +161,15 @@ def fetched(session: imgpkg.Session, text: str) -> int:
         return len(blob.read(1 << 20))
 
 
+def counted(session: imgpkg.Session) -> float | None:
+    counter = imgpkg.ProgressCounter(imgpkg.EventLogger(logger="mine"))
+    imgpkg.pull("out", image="host/a/b", session=session, on_event=counter)
+    now: imgpkg.Progress = counter.progress
+    moved: int = counter.transfer.moved_size
+    print(now.stage is imgpkg.ProgressStage.TRANSFER, now.done - moved)
+    return now.fraction
+
+
 def finished(event: imgpkg.Event) -> bool:
     return isinstance(event, imgpkg.BlobFinished) and event.outcome is imgpkg.BlobOutcome.MOUNTED
 

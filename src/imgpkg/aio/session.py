@@ -49,11 +49,17 @@ class Session:
         on_event: Hook = silent,
         trace: Callable[[str], None] | None = None,
         timeout: float | None = None,
+        trace_context: bool = False,
     ) -> None:
         self._on_event = SessionHook(on_event)
         self._trace = None if trace is None else SessionHook(trace)
         self._blocking = imgpkg.Session(
-            settings, sources=sources, on_event=self._on_event, trace=self._trace, timeout=timeout
+            settings,
+            sources=sources,
+            on_event=self._on_event,
+            trace=self._trace,
+            timeout=timeout,
+            trace_context=trace_context,
         )
         self._turns = asyncio.Semaphore(_MOST_CALLS)
         self._threads = CallThreads()
