@@ -172,6 +172,8 @@ VALUES = [
     ),
     imgpkg.Tag("v1", DIGEST),
     imgpkg.Catalog("registry.example.com", (REFERENCE.repository,), ("a",)),
+    imgpkg.Referrer(REFERENCE, DESCRIPTOR),
+    imgpkg.ReferrerList(REFERENCE, (imgpkg.Referrer(REFERENCE, DESCRIPTOR),)),
     imgpkg.Retagged(REFERENCE, ("v1",), {"v1": DIGEST}),
     imgpkg.TagList(REFERENCE.repository, (imgpkg.Tag("v1"),)),
     imgpkg.TagVersion("v1.2-rc.1_5"),

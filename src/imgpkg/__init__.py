@@ -158,6 +158,10 @@ if TYPE_CHECKING:
     from imgpkg.operations.pull import pull as pull
     from imgpkg.operations.push import PushResult as PushResult
     from imgpkg.operations.push import push as push
+    from imgpkg.operations.referrers import Referrer as Referrer
+    from imgpkg.operations.referrers import ReferrerList as ReferrerList
+    from imgpkg.operations.referrers import attach as attach
+    from imgpkg.operations.referrers import referrers as referrers
     from imgpkg.operations.retag import Retagged as Retagged
     from imgpkg.operations.retag import retag as retag
     from imgpkg.operations.rewrite import RewriteResult as RewriteResult
@@ -291,6 +295,8 @@ _HOMES = {
     "Reason": "operations.prune.rules",
     "ReasonKind": "operations.prune.rules",
     "Reference": "oci.reference",
+    "Referrer": "operations.referrers",
+    "ReferrerList": "operations.referrers",
     "RegistryClient": "registry.client",
     "RemovedLogin": "operations.login",
     "Repository": "oci.reference",
@@ -316,6 +322,7 @@ _HOMES = {
     "Verified": "operations.copy.values",
     "Warned": "events",
     "as_json": "operations.jsonform.form",
+    "attach": "operations.referrers",
     "break_down": "operations.breakdown",
     "catalog": "operations.catalog",
     "check_access": "operations.check",
@@ -355,6 +362,7 @@ _HOMES = {
     "read_lock": "bundle.lock",
     "read_placement": "bundle.placement_file",
     "read_policy": "bundle.policy_file",
+    "referrers": "operations.referrers",
     "resolve": "operations.tag",
     "retag": "operations.retag",
     "rewrite_images": "operations.rewrite",

@@ -83,6 +83,17 @@ def repositories(session: imgpkg.Session) -> list[str]:
     return [*paths, *found.others, *session.client.catalog(found.registry)]
 
 
+def attached(session: imgpkg.Session) -> list[str]:
+    kind = "application/spdx+json"
+    made: imgpkg.ArtifactPushResult = imgpkg.attach(
+        {"sbom.json": b"{}"}, image="host/a/b:v1", artifact_type=kind, session=session
+    )
+    found: imgpkg.ReferrerList = imgpkg.referrers("host/a/b:v1", artifact_type=kind, session=session)
+    imgpkg.referrers("host/a/b:v1", artifact_type=[kind, "c/d"], session=session)
+    same: list[imgpkg.Referrer] = [one for one in found.referrers if one.reference == made.reference]
+    return [one.annotations["k"] for one in same if one.artifact_type and one.descriptor.size]
+
+
 def retagged(session: imgpkg.Session) -> list[imgpkg.Digest]:
     made: imgpkg.Retagged = imgpkg.retag("host/a/b:v1", "stable", session=session)
     imgpkg.retag(str(made.reference), ["v2", "v3"], overwrite=False, session=session)

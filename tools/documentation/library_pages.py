@@ -87,6 +87,7 @@ PAGES = (
             "operations.catalog",
             "operations.delete",
             "operations.prune",
+            "operations.referrers",
             "operations.retag",
             "operations.tag",
         ),

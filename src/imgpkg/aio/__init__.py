@@ -46,6 +46,7 @@ from imgpkg.aio.credentials import logout as logout
 from imgpkg.aio.files import ImageFiles as ImageFiles
 from imgpkg.aio.progress import Running as Running
 from imgpkg.aio.progress import progress as progress
+from imgpkg.aio.repositories import attach as attach
 from imgpkg.aio.repositories import catalog as catalog
 from imgpkg.aio.repositories import delete_image as delete_image
 from imgpkg.aio.repositories import delete_tag as delete_tag
@@ -53,6 +54,7 @@ from imgpkg.aio.repositories import inventory as inventory
 from imgpkg.aio.repositories import list_tags as list_tags
 from imgpkg.aio.repositories import prune as prune
 from imgpkg.aio.repositories import prune_plan as prune_plan
+from imgpkg.aio.repositories import referrers as referrers
 from imgpkg.aio.repositories import resolve as resolve
 from imgpkg.aio.repositories import retag as retag
 from imgpkg.aio.session import Session as Session

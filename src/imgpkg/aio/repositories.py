@@ -5,17 +5,55 @@ Made by tools/coroutines.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import imgpkg
 from imgpkg.aio.calls import call
 from imgpkg.aio.hooks import unheard
 from imgpkg.events import silent
+from imgpkg.oci.descriptor import EMPTY
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from imgpkg.aio.session import Session
+
+
+async def attach(
+    files: Iterable[StrPath | bytes | imgpkg.ArtifactFile]
+    | Mapping[str, StrPath | bytes | imgpkg.ArtifactFile]
+    | os.PathLike[str]
+    | bytes
+    | imgpkg.ArtifactFile,
+    *,
+    image: str,
+    artifact_type: str,
+    session: Session,
+    media_type: str = "",
+    annotations: Mapping[str, str] = EMPTY,
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.ArtifactPushResult:
+    """Attach `files` to the image that `image` names: push them as an artifact with it as subject.
+
+    The coroutine of `imgpkg.attach`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.attach(
+            files,
+            image=image,
+            artifact_type=artifact_type,
+            session=at.session,
+            media_type=media_type,
+            annotations=annotations,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
 
 
 async def catalog(
@@ -213,6 +251,26 @@ async def prune_plan(
             on_event=at.hook(on_event),
             timeout=timeout,
             cancel=cancel,
+        ),
+    )
+
+
+async def referrers(
+    image: str,
+    *,
+    session: Session,
+    artifact_type: str | Iterable[str] = (),
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.ReferrerList:
+    """Return what refers to the image that `image` names: signatures, SBOMs and the like with it as subject.
+
+    The coroutine of `imgpkg.referrers`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.referrers(
+            image, session=at.session, artifact_type=artifact_type, timeout=timeout, cancel=cancel
         ),
     )
 

@@ -34,6 +34,7 @@ _FORMS = {
     "operations.prune.plan.PrunePlan": "reports.planned",
     "operations.prune.prune.PruneResult": "reports.pruned",
     "operations.push.PushResult": "results.pushed",
+    "operations.referrers.ReferrerList": "results.referring",
     "operations.retag.Retagged": "results.retagged",
     "operations.rewrite.RewriteResult": "results.rewritten",
     "operations.tag.TagList": "results.tags",

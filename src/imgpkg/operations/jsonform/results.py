@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.image_search import ResolvedImage
     from imgpkg.operations.lock import LockResult
     from imgpkg.operations.push import PushResult
+    from imgpkg.operations.referrers import ReferrerList
     from imgpkg.operations.retag import Retagged
     from imgpkg.operations.rewrite import RewriteResult
     from imgpkg.operations.tag import TagList
@@ -107,6 +108,23 @@ def cataloged(catalog: Catalog) -> dict[str, object]:
         "registry": catalog.registry,
         "repositories": [str(repository) for repository in catalog.repositories],
         "others": list(catalog.others),
+    }
+
+
+def referring(found: ReferrerList) -> dict[str, object]:
+    """Return the form of what refers to an image."""
+    return {
+        "subject": str(found.subject),
+        "referrers": [
+            {
+                "reference": str(one.reference),
+                "artifactType": one.artifact_type or None,
+                "mediaType": one.descriptor.media_type,
+                "size": one.descriptor.size,
+                "annotations": dict(one.annotations),
+            }
+            for one in found.referrers
+        ],
     }
 
 
