@@ -397,6 +397,29 @@ class TestARegistryThatSaysThatItHasWhatIsDeleted:
             methods = [asked.method for asked in server.asked]
             assert methods == ["HEAD", "PUT", "POST", "PUT", "PUT", "PUT"]
 
+    @pytest.mark.parametrize("refusals", [1, 2])
+    def test_is_given_a_moment_if_it_was_sent(self, client, warnings, refusals):
+        refused = iter([Said(404)] * refusals)
+
+        def handle(asked):
+            if "/manifests/" in asked.path:
+                return next(refused, Said(201))
+            if asked.method == "HEAD":
+                return Said(404)
+            return Said(202, headers={"Location": "/up"}) if asked.method == "POST" else Said(201)
+
+        with Server(handle) as server:
+            sent = client.push_blob(where(server), BLOB, lambda: io.BytesIO(DATA))
+            assert sent is BlobOutcome.MOVED
+            if refusals == 1:
+                client.push_manifest(where(server).tag("v1"), self.IMAGE)
+            else:
+                with pytest.raises(NotFound):
+                    client.push_manifest(where(server).tag("v1"), self.IMAGE)
+            methods = [asked.method for asked in server.asked]
+            assert methods == ["HEAD", "POST", "PUT", "PUT", "PUT"]
+        assert warnings == []
+
     def test_gets_nothing_for_another_refusal(self, client):
         registry = self.Registry(Said(400, {"errors": [{"code": "MANIFEST_INVALID", "message": "no"}]}))
         with Server(registry) as server:

@@ -211,11 +211,13 @@ class RegistryClient:
             headers = self._manifests.write(reference, manifest)
         except RegistryError as error:
             # Some registries answer HEAD from a cache that still has deleted blobs.
-            if not misses_a_blob(error) or not self._uploads.send_claimed(repository, manifest.blobs()):
+            if not misses_a_blob(error):
                 raise
-            self._warn(
-                f"{repository} said that it has blobs of {manifest.digest}, and then missed them: sent again"
-            )
+            if self._uploads.send_claimed(repository, manifest.blobs()):
+                said = f"{repository} said that it has blobs of {manifest.digest}"
+                self._warn(f"{said}, and then missed them: sent again")
+            elif not self._uploads.wait_for_sent(repository, manifest.blobs()):
+                raise
             headers = self._manifests.write(reference, manifest)
         # From now on the manifest protects its blobs from garbage collection.
         self._uploads.settle(repository, manifest.blobs())

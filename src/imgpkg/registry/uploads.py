@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
 
-from imgpkg.cancellation import NO_PERMIT, Permits, current
+from imgpkg.cancellation import NO_PERMIT, Permits, current, sleep
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ChallengeError, Forbidden, RegistryError, Unauthorized, local_io
 from imgpkg.events import BlobOutcome, BlobTransfer
@@ -42,6 +42,8 @@ _CREATED, _TOO_LARGE, _TOO_MANY_REQUESTS = 201, 413, 429
 # The first guess where a blob is too large for one request.
 _SMALLEST, _LARGEST = 64 << 10, 32 << 20
 _READ_AHEAD = 256 << 10
+# Seconds.
+_MOMENT = 0.25
 _STARTED = frozenset({201, 202})
 _PATCHED = frozenset({201, 202, 204})
 _STORED = frozenset({200, 201, 204})
@@ -125,6 +127,17 @@ class Uploads:
         """
         sent = [self._send_claimed((repository, blob.digest)) for blob in blobs]
         return any(sent)
+
+    def wait_for_sent(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
+        """Wait a moment if this client has sent one of `blobs`; return whether it has.
+
+        docker-registry marks a blob with a file that it writes in place: it misses the blob while another
+        client sends the same one.
+        """
+        is_sent = any((repository, blob.digest) in self._finished for blob in blobs)
+        if is_sent:
+            sleep(_MOMENT)
+        return is_sent
 
     def claim(self, repository: Repository, blob: Descriptor, open_: Opener) -> None:
         """See `RegistryClient.claim`."""
