@@ -39,6 +39,7 @@ REGISTRY = {
     "registry-password-file": ("", ""),
     "registry-password-stdin": (False, ""),
     "registry-token-file": ("", ""),
+    "timeout": (0.0, ""),
 }
 BUNDLE, IMAGE = {"bundle": ("", "b")}, {"image": ("", "i")}
 SIDES = {

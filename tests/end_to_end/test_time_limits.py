@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -320,3 +322,20 @@ def test_the_packing_of_files_ends_too(stall):
         _, spent = stopped(act, errors.TimedOut, timeout=0.2)
     assert spent < 0.2 + SOON
     assert files(stall.folder) == before
+
+
+def test_a_command_has_a_limit_too(stall):
+    image = stall.open()
+    stall.registry.fail(faults.stalled(after=70_000), path="/blobs/", times=None)
+    command = [sys.executable, "-m", "imgpkg", "pull", "-i", image, "-o", str(stall.folder / "out")]
+    start = time.monotonic()
+    done = subprocess.run(
+        [*command, "--timeout", "900ms"], env=os.environ, capture_output=True, text=True, check=False
+    )
+    assert time.monotonic() - start < 0.9 + SOON + 1.0
+    first, hint = done.stderr.splitlines()[-2:]
+    assert done.returncode == 5
+    assert "not finished within 0.9 s" in done.stderr
+    assert first.strip().endswith(": no data received")
+    assert hint.startswith("hint: Give it more time")
+    assert files(stall.folder) == set()

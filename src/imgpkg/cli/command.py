@@ -137,6 +137,12 @@ REGISTRY = (
         "Verify the certificate chain and the host name of each registry",
         default=True,
     ),
+    Flag(
+        "timeout",
+        ValueType.DURATION,
+        "Time after which the command gives up (ms, s, m or h; 0 is no limit)",
+        default=0.0,
+    ),
 )
 VERIFY = (
     Flag(
@@ -195,6 +201,7 @@ _BOTH_SIDES = frozenset(
         "registry-idle-timeout",
         "registry-response-header-timeout",
         "registry-retry-count",
+        "timeout",
     }
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.output import is_document
@@ -11,6 +12,7 @@ from imgpkg.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
     from typing import Protocol
 
     from typing_extensions import Self
@@ -148,6 +150,15 @@ class Context:
         # `stop` runs in a signal handler, which has no other way to the subprocesses of a session.
         self._sessions.append(session)
         return session
+
+    def limits(self) -> AbstractContextManager[object]:
+        """Return a context with the time limit of the command, of which it raises TimedOut."""
+        seconds = self.flags.seconds("timeout") if "timeout" in self.flags.given else 0.0
+        if seconds <= 0:
+            return nullcontext()
+        from imgpkg.deadline import limits
+
+        return limits(timeout=seconds)
 
     def stop(self) -> None:
         """End the subprocesses of all sessions; safe in a signal handler."""

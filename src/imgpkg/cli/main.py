@@ -209,7 +209,7 @@ def _execute(command: Command, parsed: Parsed) -> int:
     output = make_output(parsed, command)
     try:
         context = Context(parsed, output)
-        with _terminable(context.stop), context:
+        with _terminable(context.stop), context, context.limits():
             command.run(context)
         if command.name != "help":
             output.line("Succeeded")
