@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
+import io
 import typing
 from pathlib import Path
 
 import pytest
+from tests.aio.conftest import run
 from tools import coroutines as tool
 
 import imgpkg
@@ -76,3 +79,88 @@ def test_a_program_can_read_the_types_of_the_parameters():
         names = {**vars(inspect.getmodule(function)), "Session": imgpkg.aio.Session}
         hints = typing.get_type_hints(function, names)
         assert hints["session"] is imgpkg.aio.Session
+
+
+async def finished(called):
+    """Do what is called, whatever form it has: a coroutine, an iterator or a context."""
+    if inspect.isawaitable(called):
+        return await called
+    if hasattr(called, "__aiter__"):
+        return [each async for each in called]
+    async with called as shown:
+        return shown
+
+
+def with_cancellation(name):
+    return "cancel" in inspect.signature(getattr(imgpkg.aio, name)).parameters
+
+
+VERBS = sorted(name for names in tool.verbs().values() for name in names)
+
+
+@pytest.mark.parametrize("name", [name for name in VERBS if with_cancellation(name)])
+def test_each_ends_with_a_token_that_is_cancelled_and_sends_nothing(name, embedded_registry):
+    """The parameters do not matter then: nothing is begun."""
+    token = imgpkg.CancelToken()
+    token.cancel()
+    verb = getattr(imgpkg.aio, name)
+    given = {
+        parameter.name: f"{embedded_registry.address}/a/b:v1"
+        for parameter in inspect.signature(verb).parameters.values()
+        if parameter.default is parameter.empty and parameter.name != "session"
+    }
+    if "stream" in given:
+        given["stream"] = io.BytesIO()
+
+    async def work(session):
+        with pytest.raises(imgpkg.errors.Cancelled):
+            await finished(verb(**given, session=session, cancel=token))
+
+    before = len(embedded_registry.requests)
+    run(work)
+    assert len(embedded_registry.requests) == before
+
+
+def test_those_without_a_session_read_files(tmp_path):
+    document = imgpkg.DocumentFile("app.yml", b"image: registry.example.com/team/app:v1")
+
+    async def work():
+        for verb in (imgpkg.aio.read_lock, imgpkg.aio.read_placement, imgpkg.aio.read_policy):
+            with pytest.raises(imgpkg.errors.LocalIOError):
+                await verb(tmp_path / "missing.yml")
+        return await imgpkg.aio.rewrite_images([document], imgpkg.ImagesLock(()))
+
+    assert asyncio.run(work()).files[0].data == document.data
+
+
+@pytest.mark.parametrize("name", tool.client_methods())
+def test_each_method_of_the_client_ends_with_the_limits_of_the_task(name, embedded_registry):
+    blob = imgpkg.Descriptor("a/b", imgpkg.Digest.of(b"blob"), 4)
+    reference = imgpkg.Reference.parse(f"{embedded_registry.address}/a/b:v1")
+    known = {
+        "reference": reference,
+        "repository": reference.repository,
+        "digest": blob.digest,
+        "blob": blob,
+        "manifest": imgpkg.Manifest.parse(b'{"schemaVersion": 2, "manifests": []}'),
+        "open": lambda: io.BytesIO(b"blob"),
+        "registry": embedded_registry.address,
+    }
+
+    async def work(session):
+        method = getattr(session.client, name)
+        given = {
+            parameter.name: known[parameter.name]
+            for parameter in inspect.signature(method).parameters.values()
+            if parameter.default is parameter.empty
+        }
+        # What needs no request needs no time, either.
+        if name in ("sources", "decision"):
+            return await method(**given)
+        with imgpkg.limits() as block:
+            block.cancel()
+            with pytest.raises(imgpkg.errors.Cancelled):
+                await finished(method(**given))
+        return None
+
+    run(work)

@@ -137,6 +137,16 @@ class TestHooks:
 
         run(work)
 
+    def test_that_are_coroutines_are_refused(self, large, tmp_path):
+        async def hear(_event):
+            pass
+
+        async def work(session):
+            with pytest.raises(imgpkg.errors.UsageError, match="progress"):
+                await imgpkg.aio.pull(tmp_path / "out", image=large, session=session, on_event=hear)
+
+        run(work)
+
     def test_that_are_slow_hold_threads_up_and_miss_nothing(self):
         seen = []
 

@@ -65,6 +65,20 @@ def test_a_closed_one_refuses_all_work(image):
     asyncio.run(work())
 
 
+def test_one_of_another_loop_is_refused(image):
+    session = imgpkg.aio.Session()
+    repository = imgpkg.Reference.parse(image).repository
+
+    async def listed():
+        return [name async for name in session.client.tags(repository)]
+
+    assert asyncio.run(listed()) == ["v1"]
+    for work in (listed, lambda: imgpkg.aio.resolve(image, session=session)):
+        with pytest.raises(imgpkg.errors.UsageError, match="one event loop"):
+            asyncio.run(work())
+    asyncio.run(session.aclose())
+
+
 @pytest.mark.parametrize("end", ["stop", "aclose"])
 def test_closing_ends_what_is_in_progress(image, docker_registry, end):
     async def work(address):

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack, asynccontextmanager
 from contextvars import ContextVar
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.aio.hooks import LoopHook, unheard
@@ -92,6 +93,8 @@ class Call:
         """Return a hook for threads that calls `hook` in the loop."""
         if hook in _UNHEARD:
             return hook
+        if iscoroutinefunction(hook):
+            raise UsageError("A hook is no coroutine: imgpkg.aio.progress has an iterator of events")
         made = LoopHook(hook, self.thread)
         self._hooks.append(made)  # type: ignore[arg-type]
         return made

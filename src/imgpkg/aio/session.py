@@ -14,6 +14,7 @@ from imgpkg.aio.client import RegistryClient
 from imgpkg.aio.hooks import SessionHook
 from imgpkg.aio.threads import GRACE_SECONDS, CallThreads
 from imgpkg.auth.keychain import Authorization, CredentialSource, Keychain
+from imgpkg.errors import UsageError
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.settings import Settings
@@ -33,7 +34,8 @@ class Session:
 
     Use it as an async context manager, or call `aclose`. The parameters are those of `imgpkg.Session`;
     `on_event` and `trace` are called in the loop, `sources` in threads. Each call works in a thread, and
-    nothing blocks the loop. Raises InvalidSettings.
+    nothing blocks the loop; more than 32 calls wait for their turn, before their `timeout` begins. Raises
+    InvalidSettings, and in another loop UsageError.
 
     A task that is cancelled, also by `asyncio.timeout`, ends its call: its connections are closed, its
     pauses and programs end, and nothing incomplete becomes visible, as after `stop`. The task is then
@@ -61,6 +63,7 @@ class Session:
             timeout=timeout,
             trace_context=trace_context,
         )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._turns = asyncio.Semaphore(_MOST_CALLS)
         self._threads = CallThreads()
         self._calls: set[CallThread] = set()
@@ -144,16 +147,22 @@ class Session:
 
     def turn(self) -> AbstractAsyncContextManager[None]:
         """Return the context of one call: there are no more than a few at the same time."""
+        self._settle()
         return self._turns
 
     def begin(self, work: CallThread) -> None:
         """Begin a call in one of the threads of the session; it is known until it ends."""
         self._settle()
+        work.start(self._threads)
         self._calls.add(work)
         work.ended.add_done_callback(lambda _: self._calls.discard(work))
-        work.start(self._threads)
 
     def _settle(self) -> None:
+        """Make the running loop that of the session; raise UsageError if it is another one."""
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise UsageError("A session is for one event loop: open another one in each asyncio.run")
+        self._loop = loop
         self._on_event.settle()
         if self._trace is not None:
             self._trace.settle()
