@@ -113,6 +113,7 @@ def test_a_flag_of_a_side_decides_for_that_side_and_no_other(flag, side, tmp_pat
             "registry-idle-timeout",
             "registry-response-header-timeout",
             "registry-retry-count",
+            "timeout",
         )
         return
     value = tmp_path / "value"
