@@ -117,7 +117,9 @@ if TYPE_CHECKING:
     from imgpkg.operations.copy.values import Verified as Verified
     from imgpkg.operations.delete import Deleted as Deleted
     from imgpkg.operations.delete import DeletionOutcome as DeletionOutcome
+    from imgpkg.operations.delete import delete_blob as delete_blob
     from imgpkg.operations.delete import delete_image as delete_image
+    from imgpkg.operations.delete import delete_manifest as delete_manifest
     from imgpkg.operations.delete import delete_tag as delete_tag
     from imgpkg.operations.describe import describe as describe
     from imgpkg.operations.describe import read_bundle as read_bundle
@@ -333,7 +335,9 @@ _HOMES = {
     "copy_to_repository": "operations.copy.copy",
     "copy_to_stream": "operations.copy.stream",
     "copy_to_tar": "operations.copy.copy",
+    "delete_blob": "operations.delete",
     "delete_image": "operations.delete",
+    "delete_manifest": "operations.delete",
     "delete_tag": "operations.delete",
     "describe": "operations.describe",
     "draw_dot": "drawing.dot",

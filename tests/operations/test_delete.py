@@ -7,13 +7,28 @@ import uuid
 
 import pytest
 from tests.operations.making import make_bundle, make_image, make_index
+from tests.servers.faults import refusing as refused
 
 import imgpkg
 from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.routes import Features
 from imgpkg.embedded.server import serve
-from imgpkg.errors import InUse, InvalidReference, NotFound, Unauthorized, Unsupported
-from imgpkg.operations.delete import DeletionOutcome, delete_image, delete_tag
+from imgpkg.errors import (
+    Forbidden,
+    ImmutableTag,
+    InUse,
+    InvalidReference,
+    NotFound,
+    Unauthorized,
+    Unsupported,
+)
+from imgpkg.operations.delete import (
+    DeletionOutcome,
+    delete_blob,
+    delete_image,
+    delete_manifest,
+    delete_tag,
+)
 from imgpkg.session import Session
 
 NOTHING = imgpkg.Digest.of(b"nothing")
@@ -287,3 +302,86 @@ def test_a_wrong_login_deletes_nothing(kind, request, open_session):
             delete_image(f"{where}:v1", session=open_session(**options))
     assert right.client.exists(image).digest == image.digest
     assert delete_image(f"{where}:v1", session=right).outcome is DeletionOutcome.IMAGE
+
+
+class TestAManifest:
+    def test_goes_with_all_its_tags_and_what_lists_it_stays(self, where, session):
+        image = make_image(session, where, tag="v1")
+        tag(session, image, "v2")
+        index = make_index(session, where, {"linux/amd64": image}, tag="all")
+        deleted = delete_manifest(f"{where}:v1", session=session)
+        assert (deleted.outcome, deleted.digest) == (DeletionOutcome.IMAGE, image.digest)
+        assert tags(session, where) == ["all"]
+        assert session.client.exists(image) is None
+        assert session.client.exists(index) is not None
+
+    def test_goes_after_a_few_requests_by_its_digest(self, embedded_registry, small, session):
+        image = make_image(session, small, tag="v1")
+        tag(session, image, *(f"t{number}" for number in range(20)))
+        before = len(embedded_registry.requests)
+        delete_manifest(str(image), session=session)
+        assert [each.method for each in embedded_registry.requests[before:]] == ["HEAD", "GET", "DELETE"]
+
+    @pytest.mark.parametrize("has_api", [True, False])
+    def test_leaves_the_list_of_its_subject(self, session, has_api):
+        with serve(features=Features(referrers=has_api)) as server:
+            image = make_image(session, f"{server.address}/a/b")
+            one, two = (
+                imgpkg.attach(data, image=str(image), artifact_type="a/b", session=session).reference
+                for data in (b"1", b"2")
+            )
+            delete_manifest(str(one), session=session)
+            found = imgpkg.referrers(str(image), session=session).referrers
+            assert [each.reference for each in found] == [two]
+
+    def test_that_is_not_there_is_told(self, where, session):
+        make_image(session, where, tag="v1")
+        place = f"{where}@{NOTHING}"
+        assert delete_manifest(place, session=session).outcome is DeletionOutcome.ABSENT
+        with pytest.raises(NotFound):
+            delete_manifest(f"{where}-misspelt@{NOTHING}", session=session)
+
+    def test_is_written_out(self, session):
+        with pytest.raises(InvalidReference, match="write out what is to be deleted"):
+            delete_manifest("127.0.0.1:1/a/b", session=session)
+
+    def test_stays_at_a_registry_that_deletes_nothing(self, docker_registry_without_deletion, session):
+        image = make_image(session, f"{docker_registry_without_deletion.address}/delete/kept", tag="v1")
+        with pytest.raises(Unsupported, match="did not delete"):
+            delete_manifest(str(image), session=session)
+
+    @pytest.mark.parametrize(
+        ("status", "code", "said", "kind"),
+        [
+            (403, "DENIED", "no", Forbidden),
+            (412, "PRECONDITION", "'v1' configured as immutable.", ImmutableTag),
+        ],
+    )
+    def test_stays_where_the_registry_refuses(self, session, status, code, said, kind):
+        def refuse(request):
+            return refused(status, code, said) if request.method == "DELETE" else None
+
+        with serve(faults=refuse) as server:
+            image = make_image(session, f"{server.address}/a/b", tag="v1")
+            with pytest.raises(kind):
+                delete_manifest(str(image), session=session)
+
+
+class TestABlob:
+    def test_goes_from_its_repository(self, where, session):
+        image = make_image(session, where)
+        layer = session.client.manifest(image).layers[0]
+        place = f"{image.repository}@{layer.digest}"
+        assert delete_blob(place, session=session) is True
+        assert not session.client.has_blob(image.repository, layer.digest)
+        assert delete_blob(place, session=session) is False
+
+    def test_is_named_by_its_digest(self, session):
+        with pytest.raises(InvalidReference, match="has no digest"):
+            delete_blob("127.0.0.1:1/a/b:v1", session=session)
+
+    def test_stays_at_a_registry_that_deletes_nothing(self, docker_registry_without_deletion, session):
+        image = make_image(session, f"{docker_registry_without_deletion.address}/delete/blob")
+        layer = session.client.manifest(image).layers[0]
+        with pytest.raises(Unsupported, match=f"did not delete the blob {layer.digest}"):
+            delete_blob(f"{image.repository}@{layer.digest}", session=session)

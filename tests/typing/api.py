@@ -94,6 +94,12 @@ def attached(session: imgpkg.Session) -> list[str]:
     return [one.annotations["k"] for one in same if one.artifact_type and one.descriptor.size]
 
 
+def deleted_unasked(session: imgpkg.Session) -> bool:
+    manifest: imgpkg.Deleted = imgpkg.delete_manifest("host/a/b:v1", timeout=5, session=session)
+    print(manifest.outcome is imgpkg.DeletionOutcome.IMAGE)
+    return imgpkg.delete_blob(f"host/a/b@sha256:{'0' * 64}", session=session)
+
+
 def retagged(session: imgpkg.Session) -> list[imgpkg.Digest]:
     made: imgpkg.Retagged = imgpkg.retag("host/a/b:v1", "stable", session=session)
     imgpkg.retag(str(made.reference), ["v2", "v3"], overwrite=False, session=session)

@@ -48,7 +48,9 @@ from imgpkg.aio.progress import Running as Running
 from imgpkg.aio.progress import progress as progress
 from imgpkg.aio.repositories import attach as attach
 from imgpkg.aio.repositories import catalog as catalog
+from imgpkg.aio.repositories import delete_blob as delete_blob
 from imgpkg.aio.repositories import delete_image as delete_image
+from imgpkg.aio.repositories import delete_manifest as delete_manifest
 from imgpkg.aio.repositories import delete_tag as delete_tag
 from imgpkg.aio.repositories import inventory as inventory
 from imgpkg.aio.repositories import list_tags as list_tags

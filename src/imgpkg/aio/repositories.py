@@ -77,6 +77,18 @@ async def catalog(
     )
 
 
+async def delete_blob(
+    blob: str, *, session: Session, timeout: float | None = None, cancel: imgpkg.CancelToken | None = None
+) -> bool:
+    """Delete the blob `blob`, `REPOSITORY@DIGEST`, whoever needs it; return False if there is none.
+
+    The coroutine of `imgpkg.delete_blob`, whose contract it has.
+    """
+    return await call(
+        session, lambda at: imgpkg.delete_blob(blob, session=at.session, timeout=timeout, cancel=cancel)
+    )
+
+
 async def delete_image(
     image: str,
     *,
@@ -102,6 +114,18 @@ async def delete_image(
             timeout=timeout,
             cancel=cancel,
         ),
+    )
+
+
+async def delete_manifest(
+    image: str, *, session: Session, timeout: float | None = None, cancel: imgpkg.CancelToken | None = None
+) -> imgpkg.Deleted:
+    """Delete the manifest that `image` names by a tag or a digest, and all its tags, whoever needs it.
+
+    The coroutine of `imgpkg.delete_manifest`, whose contract it has.
+    """
+    return await call(
+        session, lambda at: imgpkg.delete_manifest(image, session=at.session, timeout=timeout, cancel=cancel)
     )
 
 

@@ -1,4 +1,4 @@
-"""Delete a tag, or an image with its tags, and nothing that somebody still needs."""
+"""Delete a tag, or an image with its tags, and nothing that is needed; a manifest or blob, needed or not."""
 
 from __future__ import annotations
 
@@ -125,6 +125,55 @@ def delete_image(
     return _ImageDeletion(session, reference, found.digest, on_event).delete(allowed)
 
 
+@operation
+def delete_manifest(
+    image: str,
+    *,
+    session: Session,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> Deleted:
+    """Delete the manifest that `image` names by a tag or a digest, and all its tags, whoever needs it.
+
+    Unlike `delete_image` it takes a few requests, however many tags there are: nobody looks for other tags,
+    which are not in the result, for indexes that list it, and for bundles that name it. What has a subject
+    leaves the list of what refers to that. Raises InvalidReference without a tag or digest, ImmutableTag,
+    Unsupported where the registry does not delete, Unauthorized, Forbidden, TransportError or RegistryError.
+    See the distribution-spec, "Deleting Manifests".
+    """
+    reference = written_out(image)
+    client = session.client.primary
+    found = client.exists(reference)
+    if found is None:
+        return _absent(client, reference)
+    place = reference.repository.digest(found.digest)
+    manifest = _readable(client, place)
+    subject = manifest.subject.digest if manifest is not None and manifest.subject is not None else None
+    is_deleted = client.delete_manifest(place.repository, found.digest, subject)
+    return Deleted(reference, DeletionOutcome.IMAGE if is_deleted else DeletionOutcome.ABSENT, found.digest)
+
+
+@operation
+def delete_blob(
+    blob: str,
+    *,
+    session: Session,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> bool:
+    """Delete the blob `blob`, `REPOSITORY@DIGEST`, whoever needs it; return False if there is none.
+
+    An image with this layer or configuration cannot be pulled any more. Registries free the space of blobs
+    without an image themselves, by their garbage collection. Raises InvalidReference without a digest,
+    Unsupported where the registry does not delete, Unauthorized, Forbidden, TransportError or RegistryError.
+    See the distribution-spec, "Deleting Blobs".
+    """
+    reference = parse_any(blob)
+    if reference.digest is None:
+        raise InvalidReference(f"{blob} has no digest: a blob is REPOSITORY@DIGEST")
+    return session.client.primary.delete_blob(reference.repository, reference.digest)
+
+
 def written_out(image: str) -> Reference:
     """Parse a reference that has a tag or a digest; raise InvalidReference, also for one with neither."""
     reference = parse_any(image)
@@ -147,6 +196,14 @@ def _absent(client: RegistryClient, reference: Reference) -> Deleted:
     with doing(f"{reference} is not there"):
         next(iter(client.tags(reference.repository)), None)
     return Deleted(reference, DeletionOutcome.ABSENT)
+
+
+def _readable(client: RegistryClient, image: Reference) -> Manifest | None:
+    try:
+        return client.manifest(image)
+    except InvalidManifest:
+        # What cannot be read can still be deleted.
+        return None
 
 
 def _is_gone(client: RegistryClient, image: Reference) -> bool:
@@ -178,7 +235,7 @@ class _ImageDeletion:
         jobs = self._session.settings.concurrency
         with open_workers(self._session, jobs, self._on_event, activity="looking at tags") as workers:
             tagged = self._look_up(workers, tuple(self._client.tags(self._repository)))
-            manifest = self._manifest()
+            manifest = _readable(self._client, self._repository.digest(self._digest))
             self._check_tags(tagged, allowed)
             self._check_indexes(workers, tagged, manifest)
             self._check_bundles(workers, tagged)
@@ -191,13 +248,6 @@ class _ImageDeletion:
         )
         outcome = DeletionOutcome.IMAGE if is_deleted else DeletionOutcome.ABSENT
         return Deleted(self._reference, outcome, self._digest, self._names(tagged))
-
-    def _manifest(self) -> Manifest | None:
-        try:
-            return self._client.manifest(self._repository.digest(self._digest))
-        except InvalidManifest:
-            # What cannot be read can still be deleted.
-            return None
 
     def _look_up(self, workers: WorkerPool, tags: Iterable[str]) -> dict[str, Descriptor]:
         def look(tag: str) -> tuple[str, Descriptor | None]:
