@@ -407,7 +407,8 @@ _OWN = {
 def _package() -> str:
     names = _OWN | {f"imgpkg.aio.{module.name}": tuple(found) for module, found in _modules()}
     lines = [f"from {home} import {name} as {name}" for home, each in names.items() for name in each]
-    return _text(_PACKAGE, Imports(), ["\n".join(lines)])
+    names_of_all = sorted(name for each in names.values() for name in each)
+    return _text(_PACKAGE, Imports(), ["\n".join(lines), f"__all__ = {names_of_all!r}"])
 
 
 def _text(sentence: str, imports: Imports, written: list[str]) -> str:

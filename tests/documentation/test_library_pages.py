@@ -10,6 +10,7 @@ import pytest
 from tools.documentation.code_links import Reference, with_links
 from tools.documentation.library_pages import names, pages, titles
 
+import imgpkg.aio
 import imgpkg.testing
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -40,9 +41,17 @@ def test_every_exception_is_on_the_page_of_errors():
 def test_a_page_has_an_entry_for_each_of_its_names():
     for place, text in pages().items():
         entries = re.findall(r"^::: (\S+)$", text, re.MULTILINE)
-        assert place.endswith(("adaptors.md", "testing.md")) or entries == list(names()[place])
+        assert place.endswith(("adaptors.md", "coroutines.md", "testing.md")) or entries == list(
+            names()[place]
+        )
     assert list(titles()) == list(pages())
     assert all(titles().values())
+
+
+def test_each_coroutine_has_an_entry():
+    entries = re.findall(r"^::: imgpkg.aio.(\S+)$", pages()[f"{LIBRARY}/coroutines.md"], re.MULTILINE)
+    assert sorted(entries) == sorted(imgpkg.aio.__all__)
+    assert {"copy", "Session", "RegistryClient"} <= set(entries)
 
 
 def test_the_registry_for_tests_has_an_entry_for_each_of_its_names():

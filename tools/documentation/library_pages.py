@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
 import imgpkg
-from imgpkg import testing
+from imgpkg import aio, testing
 from imgpkg.testing import strategies
 
 if TYPE_CHECKING:
@@ -101,7 +101,9 @@ PAGES = (
     Page("events", "Events", "What a long operation reports while it runs.", ("events", "transport")),
 )
 _BESIDE_ERRORS = ("Diagnostic", "Refusal", "RefusalKind", "printable")
-ADAPTORS, ERRORS, TESTING = (f"{FOLDER}/{name}.md" for name in ("adaptors", "errors", "testing"))
+ADAPTORS, COROUTINES, ERRORS, TESTING = (
+    f"{FOLDER}/{name}.md" for name in ("adaptors", "coroutines", "errors", "testing")
+)
 
 
 def names() -> dict[str, tuple[str, ...]]:
@@ -137,6 +139,11 @@ def pages() -> dict[str, str]:
         "Objects for the `auth=` of requests and httpx. See [the page of the library]"
         "(../../library.md#other-http-clients).",
         ("imgpkg.adaptors.requests.RegistryAuth", "imgpkg.adaptors.httpx.RegistryAuth"),
+    )
+    made[COROUTINES] = _page(
+        "Coroutines",
+        "The verbs of the library for asyncio. See [the page of the library](../../library.md#coroutines).",
+        tuple(f"imgpkg.aio.{name}" for name in sorted(aio.__all__, key=_order_of_coroutines)),
     )
     made[TESTING] = _page(
         "Tests of other programs",
@@ -213,6 +220,10 @@ def _place_of(name: str) -> str:
 def _order(name: str) -> tuple[bool, str]:
     """Functions first, as the verbs of the page; then classes."""
     return inspect.isclass(getattr(imgpkg, name.removeprefix("imgpkg."))), name
+
+
+def _order_of_coroutines(name: str) -> tuple[bool, str]:
+    return inspect.isclass(getattr(aio, name)), name
 
 
 def _is_own(name: str, value: type) -> bool:
