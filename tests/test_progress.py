@@ -223,8 +223,8 @@ class TestTheBarOf:
             watch.check()
 
     def test_an_upload_that_is_sent_again(self, files, watch):
-        """The bytes have been sent when the connection breaks, and count once."""
-        left = [Fault(hang_up=True), Fault(answer=ServerResponse(503))]
+        """What had been sent when it broke off counts once, and the registry has none of it twice."""
+        left = [Fault(hang_up=True), Fault(cut_request_after=2 * MB), Fault(answer=ServerResponse(503))]
 
         def break_off(request):
             return left.pop() if left and request.method == "PUT" and "uploads" in request.path else None

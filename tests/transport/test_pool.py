@@ -278,12 +278,13 @@ class TestKeptConnectionsThatTurnOutClosed:
         assert server.connections == 2
         assert server.requests[-1].body == (b"again" if body else b"")
 
-    @pytest.mark.parametrize("method", ["POST", "PATCH"])
-    def test_any_other_request_fails(self, pool, method):
+    @pytest.mark.parametrize(("method", "appends"), [("POST", False), ("PATCH", False), ("PUT", True)])
+    def test_any_other_request_fails(self, pool, method, appends):
+        """A PUT that ends an upload adds to what the server may have of it already."""
         with RawServer(self.hang_up_on_second) as server:
             get(pool, server.url)
             with pytest.raises(ConnectionFailed, match="EOF"):
-                pool.send(Request(method, server.url, body=bytes_body(b"x")))
+                pool.send(Request(method, server.url, body=bytes_body(b"x"), appends=appends))
         assert server.connections == 1
 
     def test_a_fresh_connection_that_closes_is_not_tried_again(self, pool):

@@ -307,7 +307,9 @@ class Uploads:
         self._put(job, url, bytes_body(b""))
 
     def _put(self, job: _Job, url: str, body: Body) -> None:
-        request = Request("PUT", with_query(url, digest=str(job.blob.digest)), _BYTES, body)
+        url = with_query(url, digest=str(job.blob.digest))
+        # What was received of it before the connection broke may be in the session already.
+        request = Request("PUT", url, _BYTES, body, appends=body.length > 0)
         answer = self._exchange.call(request, Access.write(job.repository), _STORED)
         answer.response.close()
         check_stored(answer, job.blob.digest)

@@ -100,7 +100,8 @@ class Request:
 
     With `secret`, tracers show neither bodies nor the query of this exchange: a token request.
     `connect_timeout` is in seconds, and counts when it is shorter than the transport's own. `to_registry`
-    is True for a registry that the user named, not for a host that a server named.
+    is True for a registry that the user named, not for a host that a server named. `appends` is True where
+    the server adds the body to what it has: sent twice, it would be there twice, whatever the method says.
     """
 
     method: str
@@ -110,6 +111,7 @@ class Request:
     secret: bool = False
     connect_timeout: float | None = None
     to_registry: bool = False
+    appends: bool = False
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.url})"

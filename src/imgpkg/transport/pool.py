@@ -206,7 +206,7 @@ class Pool:
                 return self._carried(kept, permit, request, scope)
             except HungUp:
                 # The server may have processed the request before it closed the connection.
-                if request.method not in _IDEMPOTENT:
+                if request.appends or request.method not in _IDEMPOTENT:
                     raise
             permit = self._permit(route, scope)
         link = Link(route, self._limits, self._on_wait)
