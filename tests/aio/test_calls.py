@@ -49,22 +49,21 @@ class Pauses:
             self.longest = max(self.longest, time.monotonic() - start - 0.001)
 
 
-def test_the_loop_goes_on_while_an_image_is_copied(docker_registry, large, tmp_path):
+def test_the_loop_goes_on_while_an_image_is_copied(docker_registry, large, reverse_proxy):
+    """Through a proxy that takes its time: whatever else runs here, a blocking call would take all of it."""
+
     async def work(session):
-        source = imgpkg.CopySource(image=large)
+        there = reverse_proxy(docker_registry.address, latency=0.2).address
+        source = imgpkg.CopySource(image=large.replace(docker_registry.address, there))
         async with Pauses() as pauses:
             start = time.monotonic()
-            for name in ("first", "second"):
-                to = f"{docker_registry.address}/aio/{name}"
-                await imgpkg.aio.copy(source, to_repo=to, session=session)
-            await imgpkg.aio.copy(source, to_tar=tmp_path / "large.tar", session=session)
-            await imgpkg.aio.pull(tmp_path / "out", image=large, session=session)
+            await imgpkg.aio.copy(source, to_repo=f"{there}/aio/copied", session=session)
             return pauses.longest, time.monotonic() - start
 
     longest, whole = run(work)
     print(f"the loop paused for {1000 * longest:.0f} ms at most, in {whole:.1f} s")
-    # Other programs may take both processors for a while; a blocking call would take a second or more.
-    assert longest < min(0.4, whole / 3)
+    assert whole > 0.8
+    assert longest < whole / 2
 
 
 def test_the_loop_goes_on_while_a_registry_is_silent(docker_registry, large):
@@ -76,7 +75,7 @@ def test_the_loop_goes_on_while_a_registry_is_silent(docker_registry, large):
                     await asyncio.wait_for(imgpkg.aio.resolve(name, session=session), 1.5)
             return pauses.longest
 
-    assert run(work) < 0.5
+    assert run(work) < 1
 
 
 class TestHooks:
@@ -249,18 +248,18 @@ class TestIterators:
         assert len(set(homes)) == 1
         assert homes[0] != threading.get_ident()
 
-    def test_do_not_wait_with_what_is_there_for_what_is_late(self):
+    def test_pass_the_first_ones_on_before_the_later_ones_are_there(self):
         def numbers():
             for number in range(20):
                 if number == 10:
-                    time.sleep(0.3)
+                    time.sleep(0.6)
                 yield number
 
         async def work(session):
             return [time.monotonic() async for _ in iterate(session, lambda _: numbers())]
 
         times = run(work)
-        assert times[6] - times[0] < 0.2
+        assert times[6] - times[0] < 0.6
 
     def test_list_the_tags_of_a_repository(self, large, docker_registry):
         async def work(session):

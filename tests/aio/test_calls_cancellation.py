@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
 import sys
 import threading
 import time
@@ -262,23 +264,31 @@ def test_an_iterator_and_what_is_open_end_with_the_task(form, docker_registry, b
         assert asyncio.run(work(proxy)) < 1
 
 
-def test_an_interrupt_of_the_program_ends_it(docker_registry, bundle):
-    """Python 3.11 cancels the main task at Ctrl-C; here the loop is cancelled in the same way."""
+INTERRUPTED = """
+import asyncio, sys
+import imgpkg.aio
 
-    async def work(proxy):
-        session = imgpkg.aio.Session()
+async def main(image):
+    async with imgpkg.aio.Session() as session:
+        await imgpkg.aio.pull("out", image=image, session=session)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_an_interrupt_of_the_program_ends_it(docker_registry, bundle, tmp_path):
+    with StallingProxy(docker_registry.address, HEADERS, path=BLOB) as proxy:
         there = bundle.replace(docker_registry.address, proxy.address)
-        asyncio.get_running_loop().call_later(0.3, asyncio.current_task().cancel)
-        try:
-            await imgpkg.aio.resolve(there, session=session)
-        finally:
-            await session.aclose()
-
-    with StallingProxy(docker_registry.address, HEADERS, method="HEAD") as proxy:
+        process = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, there], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        )
+        assert proxy.stalled.wait(20)
         start = time.monotonic()
-        with pytest.raises(asyncio.CancelledError):
-            asyncio.run(work(proxy))
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=20)
         assert time.monotonic() - start < 2
+    assert printed.rstrip().endswith("KeyboardInterrupt")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_read_of_a_cancelled_call_raises(bundle):
