@@ -45,14 +45,14 @@ class TestALimit:
             with pytest.raises(errors.TimedOut), limits(timeout=0.2):
                 sleep(30)
 
-        assert 0.2 <= spent_in(act) < 1
+        assert 0.2 <= spent_in(act) < 5
 
     def test_says_how_long_it_took(self):
         with pytest.raises(errors.TimedOut) as caught, limits(timeout=0.2):
             sleep(30)
         error = caught.value
         assert (error.seconds, error.waited_for) == (0.2, "")
-        assert 0.2 <= error.spent < 1
+        assert 0.2 <= error.spent < 5
         assert str(error) == f"not finished within 0.2 s, stopped after {error.spent:.1f} s"
         assert error.hints[0].startswith("Give it more time")
 
@@ -159,7 +159,7 @@ class TestAToken:
             with pytest.raises(errors.Cancelled, match="the work was stopped"), limits(cancel=token):
                 sleep(30)
 
-        assert spent_in(act) < 1
+        assert spent_in(act) < 5
 
     def test_ends_a_pause_from_a_signal_handler(self):
         token = CancelToken()

@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import Cancelled, TimedOut, UsageError
 
-_HINTS = (
-    "Give it more time, or find out what it waits for: what was finished until then is kept where it can be.",
-)
+_HINTS = ("Give it more time (`timeout`, or --timeout of a command), or look into what it was waiting for.",)
 
 
 class CancelToken:

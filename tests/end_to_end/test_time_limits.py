@@ -20,8 +20,10 @@ from imgpkg import CancelToken, errors
 from imgpkg.testing import faults, make_image, serve
 
 LIMIT = 0.4
-# After the limit; another second on a machine that does something else.
+# After the limit.
 SOON = 1.0
+# Where there is one attempt only, on a machine that does other things.
+LATE = 5.0
 SETTINGS = imgpkg.Settings(concurrency=2)
 IMAGE = "team/app:v1"
 # Twice as much is more than the buffers of two sockets.
@@ -60,7 +62,7 @@ def handshake(stall):
 
 def header(stall):
     image = stall.open()
-    stall.registry.fail(faults.stalled(), path="/manifests/")
+    stall.registry.fail(faults.stalled(), path="/manifests/", times=None)
     return lambda **limits: stall.resolve(image, **limits)
 
 
@@ -102,7 +104,7 @@ def upload_of_a_copy(stall):
 
 def token_service(stall):
     image = stall.open(login=("ci", "secret"), token_service=True)
-    stall.registry.fail(faults.stalled(), path="/token")
+    stall.registry.fail(faults.stalled(), path="/token", times=None)
     return lambda **limits: stall.resolve(image, **limits)
 
 
@@ -132,13 +134,13 @@ def keychain(stall):
 
 def pause(stall):
     image = stall.open()
-    stall.registry.fail(faults.too_many_requests(retry_after=50), path="/manifests/")
+    stall.registry.fail(faults.too_many_requests(retry_after=50), path="/manifests/", times=None)
     return lambda **limits: stall.resolve(image, **limits)
 
 
 def another_first_request(stall):
     image = stall.open()
-    stall.registry.fail(faults.stalled(), path="/manifests/")
+    stall.registry.fail(faults.stalled(), path="/manifests/", times=None)
     in_the_way(stall, lambda: stall.resolve(image))
     stall.registry.wait_for_request(path="/manifests/")
     return lambda **limits: stall.resolve(image, **limits)
@@ -149,7 +151,7 @@ def connection_of_others(stall):
     stall.session = stall.stack.enter_context(stall.registry.session(concurrency=1))
     stall.resolve(image)
     stall.registry.forget_requests()
-    stall.registry.fail(faults.stalled(), path="/manifests/")
+    stall.registry.fail(faults.stalled(), path="/manifests/", times=None)
     in_the_way(stall, lambda: stall.resolve(image))
     stall.registry.wait_for_request(path="/manifests/")
     return lambda **limits: stall.resolve(image, **limits)
@@ -231,28 +233,45 @@ def stopped(act, expected, **limits):
     return caught.value, time.monotonic() - start
 
 
+def at_the_stall(place, stall, stop):
+    """Stop the work once it has reached the place, later on a slow machine; look what is left."""
+    act = place(stall)
+    before = files(stall.folder), children(), workers()
+    ends = []
+    for limit in (LIMIT, 2 * LIMIT, 4 * LIMIT, 12 * LIMIT):
+        error, spent = stop(act, limit)
+        assert spent >= limit
+        assert (files(stall.folder), children(), after_a_while(workers, before[2])) == before
+        ends.append((error.waited_for, spent - limit))
+        if WAITED_FOR[place] in error.waited_for and spent < limit + SOON:
+            assert error.waited_for in str(error)
+            return
+    pytest.fail(f"it ended late or elsewhere: {ends}")
+
+
+def stop_by_a_limit(act, limit):
+    error, spent = stopped(act, errors.TimedOut, timeout=limit)
+    assert error.seconds == limit <= error.spent <= spent
+    return error, spent
+
+
+def stop_by_a_token(act, limit):
+    token = CancelToken()
+    timer = threading.Timer(limit, token.cancel)
+    timer.start()
+    error, spent = stopped(act, errors.Cancelled, cancel=token)
+    timer.join()
+    return error, spent
+
+
 @pytest.mark.parametrize("place", WAITED_FOR, ids=lambda place: place.__name__)
 class TestAStall:
     def test_ends_at_the_limit_and_leaves_nothing(self, place, stall):
-        act = place(stall)
-        before = files(stall.folder), children(), workers()
-        error, spent = stopped(act, errors.TimedOut, timeout=LIMIT)
-        assert LIMIT <= spent < LIMIT + SOON
-        assert WAITED_FOR[place] in error.waited_for
-        assert (error.seconds, error.waited_for in str(error)) == (LIMIT, True)
-        assert (files(stall.folder), children(), after_a_while(workers, before[2])) == before
+        at_the_stall(place, stall, stop_by_a_limit)
 
     @pytest.mark.slow
     def test_ends_with_a_token(self, place, stall):
-        act, token = place(stall), CancelToken()
-        before = files(stall.folder), children(), workers()
-        timer = threading.Timer(LIMIT, token.cancel)
-        timer.start()
-        error, spent = stopped(act, errors.Cancelled, cancel=token)
-        timer.join()
-        assert LIMIT <= spent < LIMIT + SOON
-        assert WAITED_FOR[place] in error.waited_for
-        assert (files(stall.folder), children(), after_a_while(workers, before[2])) == before
+        at_the_stall(place, stall, stop_by_a_token)
 
 
 @pytest.mark.parametrize("place", [header, body, upload, token_service, pause], ids=lambda p: p.__name__)
@@ -277,17 +296,17 @@ def test_a_pause_longer_than_a_minute_is_not_begun(stall):
     image = stall.open()
     stall.registry.fail(faults.too_many_requests(retry_after=3600), path="/manifests/")
     error, spent = stopped(lambda **limits: stall.resolve(image, **limits), errors.RegistryError, timeout=30)
-    assert spent < SOON
+    assert spent < LATE
     assert error.retry_after == 3600
 
 
 def test_the_limit_of_a_session_counts_for_each_operation(stall):
     image = stall.open()
     stall.registry.fail(faults.stalled(), path="/manifests/")
-    with imgpkg.Session(stall.registry.settings(), timeout=LIMIT) as session:
+    with imgpkg.Session(stall.registry.settings(), timeout=2.0) as session:
         error, spent = stopped(lambda: imgpkg.resolve(image, session=session), errors.TimedOut)
-        assert spent < LIMIT + SOON
-        assert str(error).startswith("resolve: not finished within 0.4 s")
+        assert spent < 2.0 + LATE
+        assert str(error).startswith("resolve: not finished within 2 s")
         assert imgpkg.resolve(image, session=session).digest
 
 
@@ -302,25 +321,49 @@ def test_the_limit_of_a_block_counts_for_the_client_and_all_operations_in_it(sta
                 imgpkg.resolve(str(image), session=stall.session)
 
     _, spent = stopped(act, errors.TimedOut)
-    assert 0.8 <= spent < 0.8 + SOON
-    assert 2 <= len(stall.registry.requests) <= 4
+    assert 0.8 <= spent < 0.8 + LATE
+    assert 1 <= len(stall.registry.requests) <= 4
+
+
+def test_a_body_is_limited_where_it_is_requested_and_where_it_is_read(stall):
+    reference = imgpkg.Reference.parse(stall.open())
+    client = stall.session.client
+    (layer,) = client.manifest(reference).layers
+    stall.registry.fail(faults.stalled(after=70_000), path="/blobs/", times=None)
+    with client.blob(reference.repository, layer) as stream:
+
+        def read():
+            with imgpkg.limits(timeout=LIMIT):
+                stream.read()
+
+        error, spent = stopped(read, errors.TimedOut)
+    assert (spent < LIMIT + LATE, error.waited_for.endswith(": no data received")) == (True, True)
+    with contextlib.ExitStack() as stack:
+        with imgpkg.limits(timeout=2.0):
+            stream = stack.enter_context(client.blob(reference.repository, layer))
+        _, spent = stopped(stream.read, errors.Cancelled)
+    assert spent < 2.0 + LATE
 
 
 def test_the_packing_of_files_ends_too(stall):
     (stall.folder / "in").mkdir()
-    for number in range(32):
-        (stall.folder / "in" / str(number)).write_bytes(LARGE[number : 1 << 20])
-    to = stall.folder / "out.tar"
-    before = files(stall.folder)
+    for number in range(30):
+        (stall.folder / "in" / str(number)).write_bytes(b"x")
+    to, before = stall.folder / "out.tar", files(stall.folder)
     with imgpkg.Session() as session:
 
         def act(**limits):
             imgpkg.push(
-                [stall.folder / "in"], image=f"r.invalid/{IMAGE}", to_tar=to, session=session, **limits
+                [stall.folder / "in"],
+                image=f"r.invalid/{IMAGE}",
+                to_tar=to,
+                session=session,
+                on_event=lambda _: time.sleep(0.1),
+                **limits,
             )
 
         _, spent = stopped(act, errors.TimedOut, timeout=0.2)
-    assert spent < 0.2 + SOON
+    assert spent < 0.2 + LATE
     assert files(stall.folder) == before
 
 
@@ -328,14 +371,15 @@ def test_a_command_has_a_limit_too(stall):
     image = stall.open()
     stall.registry.fail(faults.stalled(after=70_000), path="/blobs/", times=None)
     command = [sys.executable, "-m", "imgpkg", "pull", "-i", image, "-o", str(stall.folder / "out")]
-    start = time.monotonic()
-    done = subprocess.run(
-        [*command, "--timeout", "900ms"], env=os.environ, capture_output=True, text=True, check=False
-    )
-    assert time.monotonic() - start < 0.9 + SOON + 1.0
-    first, hint = done.stderr.splitlines()[-2:]
-    assert done.returncode == 5
-    assert "not finished within 0.9 s" in done.stderr
-    assert first.strip().endswith(": no data received")
-    assert hint.startswith("hint: Give it more time")
-    assert files(stall.folder) == set()
+    for limit in ("1s", "4s", "16s"):
+        done = subprocess.run(
+            [*command, "--timeout", limit], env=os.environ, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 5
+        assert f"not finished within {limit[:-1]} s" in done.stderr
+        first, hint = done.stderr.splitlines()[-2:]
+        assert hint.startswith("hint: Give it more time")
+        assert files(stall.folder) == set()
+        if first.strip().endswith(": no data received"):
+            return
+    pytest.fail(done.stderr)

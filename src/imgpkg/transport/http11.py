@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlsplit
 
-from imgpkg.cancellation import NO_PERMIT, Cancellation, Wait
+from imgpkg.cancellation import NO_PERMIT, Cancellation, Wait, current
 from imgpkg.errors import Cancelled, ImgpkgError, TransportError, local_io
 from imgpkg.transport.connection import Connection, dial
 from imgpkg.transport.failure import CLOSED, FAILURES, Phase, root_of, translate
@@ -125,10 +125,10 @@ class Link:
         self.permit.leave()
 
     def wait(self, request: Request, phase: Phase, seconds: float | None) -> Wait:
-        """Return the limit of one wait of `request`."""
+        """Return the limit of one wait of `request`, in its scope and in that of the thread that waits."""
         announce = partial(self._announce_wait, request, phase, seconds)
         subject = partial(_subject, request, phase)
-        return Wait(seconds, self._scope, announce, self._limits.quiet, waited_for=subject)
+        return Wait(seconds, current(self._scope), announce, self._limits.quiet, waited_for=subject)
 
     def _announce_wait(self, request: Request, phase: Phase, seconds: float | None, spent: float) -> None:
         limit = "without a limit" if seconds is None else f"for up to {seconds:.0f} s"
