@@ -11,8 +11,25 @@ from imgpkg.errors import InvalidReference
 from imgpkg.oci.tag_version import TagVersion
 
 NUMBERS = strategies.lists(strategies.integers(0, 20), min_size=1, max_size=4)
-WORDS = strategies.from_regex(r"[vV]?[0-9.]{1,8}(-[0-9a-b.-]{1,6})?(_[0-9a]{0,3})?", fullmatch=True)
-VERSIONS = WORDS.map(TagVersion.parse).filter(bool)
+LETTERS = strategies.sampled_from(["", "v", "V"])
+
+
+def part(mark, characters, shortest):
+    """Return a part of a version behind `mark`, or nothing."""
+    return strategies.one_of(
+        strategies.just(""), strategies.text(characters, min_size=shortest, max_size=6).map(mark.__add__)
+    )
+
+
+VERSIONS = strategies.builds(
+    lambda letter, numbers, prerelease, build: TagVersion(
+        f"{letter}{'.'.join(map(str, numbers))}{prerelease}{build}"
+    ),
+    LETTERS,
+    strategies.lists(strategies.integers(0, 3), min_size=1, max_size=3),
+    part("-", "0129ab.-", 1),
+    part("_", "01a", 0),
+)
 
 ASCENDING = [
     "0.9",
@@ -80,12 +97,7 @@ def test_the_order_is_total(three):
     assert low <= high
 
 
-@given(
-    strategies.sampled_from(["", "v", "V"]),
-    NUMBERS,
-    strategies.from_regex(r"(-[0-9A-Za-z.-]{1,6})?", fullmatch=True),
-    strategies.from_regex(r"(_[0-9A-Za-z._-]{0,6})?", fullmatch=True),
-)
+@given(LETTERS, NUMBERS, part("-", "09AZaz.-", 1), part("_", "09AZaz._-", 0))
 def test_a_tag_that_is_made_of_parts_has_them(letter, numbers, prerelease, build):
     made = version(f"{letter}{'.'.join(map(str, numbers))}{prerelease}{build}")
     assert made.numbers == tuple(numbers)

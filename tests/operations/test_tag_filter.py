@@ -81,7 +81,7 @@ def test_a_hash_is_no_version(names, found):
     assert wanted(names, newest=9) == found
 
 
-@given(strategies.lists(strategies.from_regex(r"v?[0-9.]{1,5}(-[ab1.]{1,3})?", fullmatch=True)))
+@given(strategies.lists(strategies.text("v1290.-a", max_size=6)))
 def test_the_newest_come_down_and_none_of_them_is_left_out(names):
     found = [TagVersion(name) for name in wanted(names, newest=len(names) + 1, prereleases=True)]
     assert found == sorted(found, reverse=True)
