@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import threading
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from tests.operations.making import make_bundle, make_image
 
 import imgpkg
+import imgpkg.aio
 from imgpkg import errors
 from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
@@ -221,6 +223,19 @@ class TestTheBarOf:
         imgpkg.pull_artifact(tmp_path / "out", image=f"{place}:v1", session=session, on_event=pull)
         for watch in (push, again, pull):
             watch.check()
+
+    def test_a_verb_in_a_task(self, nested, tmp_path, watch):
+        async def pull():
+            async with imgpkg.aio.Session() as session:
+                begun = imgpkg.aio.progress(
+                    imgpkg.aio.pull, tmp_path / "out", bundle=nested, recursive=True, session=session
+                )
+                async with begun as running:
+                    async for event in running:
+                        watch(event)
+
+        asyncio.run(pull())
+        watch.check()
 
     def test_an_upload_that_is_sent_again(self, files, watch):
         """What had been sent when it broke off counts once, and the registry has none of it twice."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import os
 import re
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from tests.cli.screens import Running, Screen, record
 from tests.operations.making import make_image
 from tests.servers.stalling import BODY, HEADERS, PAUSE, StallingProxy
 
+import imgpkg
+from imgpkg import cli
 from imgpkg.cli.output import TextOutput
 from imgpkg.cli.progress import Intervals, Reporter, warnings_for
 from imgpkg.embedded.message import Fault
@@ -362,3 +366,16 @@ def test_a_pipe_gets_only_lines(make, tmp_path):
         reporter(BlobAdvanced(DIGEST, 2 * MB))
         wait_until(lambda: log.read(1000).endswith(b"imgpkg: saving: 2.0 of 5.0 MB, 0 of 2 blobs\n"))
         reporter.end(is_complete=False)
+
+
+@pytest.mark.parametrize("module", ["progress", "tally", "display", "reporting", "resumption"])
+def test_the_bar_of_the_command_is_drawn_from_what_every_program_gets(module):
+    source = Path(cli.__path__[0], f"{module}.py").read_text()
+    imported = [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module in ("imgpkg.events", "imgpkg.progress")
+        for alias in node.names
+    ]
+    private = [name for home, name in imported if imgpkg._HOMES.get(name) != home.removeprefix("imgpkg.")]
+    assert private == []
