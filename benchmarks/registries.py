@@ -30,10 +30,11 @@ _REQUEST = re.compile(rb'^[\d.]+ - - \[[^\]]+\] "', re.MULTILINE)
 
 @dataclass
 class Registry:
-    """A docker-registry at `address`, whose access log is the file `log`."""
+    """A docker-registry at `address`, whose access log is the file `log`, in the process `pid`."""
 
     address: str
     log: Path
+    pid: int = 0
     _read: int = 0
     _requests: int = 0
 
@@ -76,7 +77,7 @@ def docker_registry(work: Path, *, certificate: Path | None = None) -> Iterator[
         process = subprocess.Popen(words, stdout=output, stderr=output, env=env)
     try:
         _wait_until_it_answers(process, port, log)
-        yield Registry(f"127.0.0.1:{port}", log)
+        yield Registry(f"127.0.0.1:{port}", log, process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -342,3 +342,19 @@ def test_a_name_that_no_row_has_is_said_to():
     assert (done.returncode, done.stdout) == (1, "")
     assert "--list" in done.stderr
     assert "start-up: version" in run("--list").stdout
+
+
+@pytest.mark.slow
+def test_what_a_core_can_do_is_measured_for_both_registries_and_both_schemes():
+    words = [sys.executable, "-m", "benchmarks.capacity"]
+    flags = ["--requests", "40", "--megabytes", "1", "--clients", "2"]
+    done = subprocess.run([*words, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in done.stdout.splitlines()
+        if "|--" not in line
+    ]
+    numbers = {cells[0]: cells[1:] for cells in lines if cells and cells[1][:1].isdigit()}
+    assert list(numbers) == ["`imgpkg registry serve`", "docker-registry", "http", "https"]
+    assert all(float(cell.replace(",", "")) > 0 for cells in numbers.values() for cell in cells)
