@@ -25,6 +25,6 @@ class SecretsFile:
         return imgpkg.Finding(self.name, imgpkg.Outcome.MATCHED, "has a login", repository.registry, login)
 
 
-with imgpkg.Session(sources=[SecretsFile(sys.argv[1])]) as session:
+with imgpkg.Session(imgpkg.Settings.from_environment(), sources=[SecretsFile(sys.argv[1])]) as session:
     print(imgpkg.explain(sys.argv[2], session=session).summary())
     print(*(tag.name for tag in imgpkg.list_tags(sys.argv[2], session=session).tags))
