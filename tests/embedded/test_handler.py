@@ -124,6 +124,20 @@ class TestAConnection:
             assert [record.status for record in running.requests] == [0]
 
 
+class TestATarget:
+    def test_with_a_scheme_and_a_host_is_for_that_host(self):
+        """RFC 9112 section 3.2.2: a server accepts what is sent to a proxy."""
+        with serve() as server, socket.create_connection(("127.0.0.1", server.port), timeout=20) as sock:
+            sock.sendall(
+                b"POST http://name.example:81/v2/a/b/blobs/uploads/?a=b HTTP/1.1\r\nHost: other.example\r\n"
+                b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+            )
+            received = everything(sock)
+            assert statuses(received) == [202]
+            assert server.requests[0].path == "/v2/a/b/blobs/uploads/"
+            assert server.requests[0].headers["host"] == "name.example:81"
+
+
 class TestAHeader:
     """Reading one takes linear time, which tests/properties/test_linear_grammars.py counts."""
 
@@ -184,6 +198,9 @@ class TestAChunkedBody:
         b"GET /v2/ HTTP/1.1\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
         b"GET v2 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET ftp://x/v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http://me@x/v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET http:///v2/ HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nName : value\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
         b"GET /v2/ HTTP/1.1\r\nHost: x\r\nA: b\r\n folded\r\n\r\n",

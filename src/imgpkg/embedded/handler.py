@@ -36,7 +36,9 @@ _SMALL_FILE = 64 << 10
 _BODILESS = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 _BLANK_LINES = (b"\r\n", b"\n")
 # RFC 9112 §3: single spaces, and a path; registries are no proxies, which get whole URLs.
-_REQUEST_LINE = re.compile(rb"[A-Z]+ /\S* HTTP/1\.[01]\r?\n")
+_REQUEST_LINE = re.compile(rb"[A-Z]+ (?:https?://[A-Za-z0-9.:\[\]_-]+)?/\S* HTTP/1\.[01]\r?\n")
+# What a proxy may pass on (RFC 9112 §3.2.2).
+_ABSOLUTE_FORM = re.compile(r"https?://([^/]+)(/.*)")
 # RFC 9112 §5: no blank before the colon, no folded line, no control character and no bare CR in a value.
 _FIELDS = re.compile(rb"(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*\r?\n)*\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
@@ -221,7 +223,11 @@ class RegistryHandler(BaseHTTPRequestHandler):
             raise _malformed("no Host, or two")
         begin = self._send_continue if self._expects_continue else None
         body = RequestBody(self.rfile, _content_length(headers), begin)
-        path, query = _parse_target(self.path)
+        target = self.path
+        if absolute := _ABSOLUTE_FORM.fullmatch(target):
+            # The host of the target counts, whatever the field says.
+            headers, target = MappingProxyType({**headers, "host": absolute[1]}), absolute[2]
+        path, query = _parse_target(target)
         return ServerRequest(self.command, path, query, headers, body, self._scheme), body
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
