@@ -71,8 +71,18 @@ MODULES = (
             "registry",
         ),
     ),
+    Module(
+        "images",
+        "Coroutines that read images and their files.",
+        ("operations.files", "operations.images"),
+    ),
+    Module(
+        "documents",
+        "Coroutines about documents: locks of images, placements and policies.",
+        ("operations.lock", "operations.rewrite", "bundle"),
+    ),
     # And whatever fits no other module.
-    Module("contents", "Coroutines that read images, bundles and files, and verify them.", ("",)),
+    Module("contents", "Coroutines that describe images and bundles, and verify them.", ("",)),
 )
 
 # What a blocking type is for a coroutine.

@@ -279,14 +279,16 @@ asyncio.run(main(sys.argv[1]))
 def test_an_interrupt_of_the_program_ends_it(docker_registry, bundle, tmp_path):
     with StallingProxy(docker_registry.address, HEADERS, path=BLOB) as proxy:
         there = bundle.replace(docker_registry.address, proxy.address)
-        process = subprocess.Popen(
-            [sys.executable, "-c", INTERRUPTED, there], cwd=tmp_path, stderr=subprocess.PIPE, text=True
-        )
-        assert proxy.stalled.wait(20)
-        start = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, printed = process.communicate(timeout=20)
-        assert time.monotonic() - start < 2
+        argv = [sys.executable, "-c", INTERRUPTED, there]
+        with subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert proxy.stalled.wait(20)
+                start = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                _, printed = process.communicate(timeout=20)
+                assert time.monotonic() - start < 2
+            finally:
+                process.kill()
     assert printed.rstrip().endswith("KeyboardInterrupt")
     assert list(tmp_path.iterdir()) == []
 
