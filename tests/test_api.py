@@ -41,7 +41,7 @@ def _is_error(kind):
 def test_every_line_says_a_type():
     assert [line for line in WRITTEN if re.search(r": (attribute|property|value) None$", line)] == []
     assert all(re.fullmatch(r"\w[\w.]*: \S.*", line) for line in WRITTEN)
-    assert WRITTEN == sorted(WRITTEN, key=lambda line: line.partition(": ")[0])
+    assert sorted(WRITTEN, key=lambda line: line.partition(": ")[0]) == WRITTEN
 
 
 @pytest.mark.parametrize("path", sorted(INTERNAL))
