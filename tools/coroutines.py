@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent.parent / "src" / "imgpkg" / "aio"
 HEAD = "Made by tools/coroutines.py."
 
-# Functions that compute and wait for nothing.
-COMPUTING = {"as_json", "draw_dot", "draw_page", "draw_svg", "limits"}
+# Functions that compute and wait for nothing, and what is opened before a loop runs.
+COMPUTING = {"as_json", "dask_executor", "draw_dot", "draw_page", "draw_svg", "limits"}
 # What the client has for other modules of imgpkg, and what is written by hand.
 NOT_OF_THE_CLIENT = {"exchange", "primary", "watched", "accepts", "token", "claim"}
 

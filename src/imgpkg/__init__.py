@@ -98,6 +98,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.catalog import catalog as catalog
     from imgpkg.operations.check import AccessReport as AccessReport
     from imgpkg.operations.check import check_access as check_access
+    from imgpkg.operations.cluster.dask import dask_executor as dask_executor
     from imgpkg.operations.copy.access import check_copy as check_copy
     from imgpkg.operations.copy.collection import Unselected as Unselected
     from imgpkg.operations.copy.copy import copy as copy
@@ -329,16 +330,9 @@ _HOMES = {
     "catalog": "operations.catalog",
     "check_access": "operations.check",
     "check_copy": "operations.copy.access",
-    "copy": "operations.copy.copy",
     "copy_from_stream": "operations.copy.stream",
-    "copy_to_layout": "operations.copy.copy",
-    "copy_to_repository": "operations.copy.copy",
     "copy_to_stream": "operations.copy.stream",
-    "copy_to_tar": "operations.copy.copy",
-    "delete_blob": "operations.delete",
-    "delete_image": "operations.delete",
-    "delete_manifest": "operations.delete",
-    "delete_tag": "operations.delete",
+    "dask_executor": "operations.cluster.dask",
     "describe": "operations.describe",
     "draw_dot": "drawing.dot",
     "draw_page": "drawing.page",
@@ -373,6 +367,10 @@ _HOMES = {
     "verify": "operations.integrity.verify",
     "verify_signatures": "operations.verification",
 }
+_HOMES |= dict.fromkeys(
+    ("copy", "copy_to_layout", "copy_to_repository", "copy_to_tar"), "operations.copy.copy"
+)
+_HOMES |= dict.fromkeys(("delete_blob", "delete_image", "delete_manifest", "delete_tag"), "operations.delete")
 # Names of the past: their values, the version without them, and what to use. See `imgpkg.deprecation`.
 _DEPRECATED: dict[str, tuple[str, str, str]] = {}
 __all__ = [*sorted(_HOMES), "__version__", "errors"]  # noqa: PLE0604 - names loaded on first use

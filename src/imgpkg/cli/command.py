@@ -181,6 +181,23 @@ PLACE = (
     switch("keep-names", "Keep the name of each repository, below that of --to-repo"),
     switch("keep-hosts", "Keep the registry, too, as the first part of each name that is kept"),
 )
+# Only with --to-repo, and from registries.
+DASK = (
+    text(
+        "dask",
+        "Dask cluster whose workers move the blobs: tls://HOST:8786, tcp://HOST:8786, or local:N for N "
+        "processes here; needs imgpkg-py[dask]",
+    ),
+    switch(
+        "dask-send-credentials", "Send credentials to the workers, which else find their own; only over TLS"
+    ),
+    Flag(
+        "dask-timeout",
+        ValueType.DURATION,
+        "Time to wait for the scheduler, and for a worker (ms, s, m or h)",
+        default=30.0,
+    ),
+)
 SELECTION = (
     texts(
         "include", "Copy only images of bundles and locks that match the pattern, which may have * ? [...]"

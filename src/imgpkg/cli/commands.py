@@ -9,6 +9,7 @@ from imgpkg.cli.arguments import Flag, ValueType, switch, text, texts
 from imgpkg.cli.command import (
     BUNDLE,
     CONCURRENCY,
+    DASK,
     FROM_REGISTRY,
     IMAGE,
     PLACE,
@@ -176,6 +177,7 @@ COPY = Command(
         _DIGEST_FILE,
         switch("resume", "Download only what an interrupted copy has not written yet; only with --to-tar"),
         CONCURRENCY,
+        *DASK,
         _CHUNK_SIZE,
         switch(
             "include-non-distributable-layers",
@@ -392,9 +394,5 @@ def _takes_next(command: Command, word: str) -> bool:
     if "=" in word or (len(word) != len("-x") and not is_long):
         return False
     # The command that owns a flag may come later, so only the known switches take no value.
-    switches = {
-        flag.name if is_long else flag.short
-        for flag in command.all_flags
-        if flag.value_type is ValueType.BOOL
-    }
-    return word.lstrip("-") not in switches
+    switches = (flag for flag in command.all_flags if flag.value_type is ValueType.BOOL)
+    return word.lstrip("-") not in {flag.name if is_long else flag.short for flag in switches}

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.platform import Platform
     from imgpkg.operations.check import AccessReport
     from imgpkg.operations.copy.values import CopyOptions, CopySource
+    from imgpkg.operations.transfer.dispatch import BlobExecutor
     from imgpkg.session import Session
     from imgpkg.trust.key import SigningKey
     from imgpkg.trust.policy import Policy
@@ -156,6 +157,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         placement=_placement(flags),
         selection=_selection(flags),
         platforms=_platforms(flags),
+        send_credentials=flags.is_on("dask-send-credentials"),
     )
 
 
@@ -211,6 +213,10 @@ def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None
         from imgpkg.cli.streams import check_streams
 
         check_streams(flags)
+    if any(name.startswith("dask") for name in flags.given):
+        from imgpkg.cli.cluster import check_cluster
+
+        check_cluster(flags)
     check_sides(flags)
 
 
@@ -249,7 +255,7 @@ def _copy(
     from imgpkg.operations.copy.copy import copy
 
     flags = context.flags
-    with _resumable(context) if flags.text("to-tar") else nullcontext():
+    with _resumable(context) if flags.text("to-tar") else nullcontext(), _executor(context) as executor:
         copied = copy(
             source,
             session=session,
@@ -261,9 +267,18 @@ def _copy(
             lock_output=flags.text("lock-output"),
             resume=flags.is_on("resume"),
             since=_since(flags),
+            executor=executor,
             on_event=context.reporter,
         )
     context.result(copied, {"dryRun": False}, references=copied.asked, counts_blobs=True)
+
+
+def _executor(context: Context) -> AbstractContextManager[BlobExecutor | None]:
+    if not context.flags.text("dask"):
+        return nullcontext()
+    from imgpkg.cli.cluster import open_cluster
+
+    return open_cluster(context)
 
 
 def _resumable(context: Context) -> AbstractContextManager[None]:

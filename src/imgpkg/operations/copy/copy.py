@@ -74,7 +74,7 @@ def copy(
         resume=resume,
         is_delta=bool(since),
     )
-    _check_executor(executor, source, to_repo)
+    _check_executor(executor, source, to_repo, options)
     if not to_repo:
         own, place = source_session or session, (to_tar, to_layout)
         return _to_file(
@@ -184,7 +184,7 @@ def copy_to_repository(
     VerificationError, Untrusted, LocalIOError, TransportError, RegistryError or ExecutorError.
     """
     source.check()
-    _check_executor(executor, source, to_repo)
+    _check_executor(executor, source, to_repo, options)
     lock = lock_place(source, lock_output) if lock_output else ""
     repository = parse_destination(to_repo, options)
     log, reader = Log(on_event), source_session or session
@@ -226,12 +226,13 @@ def _published(
     return opened, result
 
 
-def _check_executor(executor: imgpkg.BlobExecutor | None, source: CopySource, to_repo: str) -> None:
-    if executor is not None and (not to_repo or source.is_local):
-        raise UsageError(
-            "Executors are for copies from registries to a repository only",
-            hints=("A tar file or layout is read and written by one machine.",),
-        )
+def _check_executor(
+    executor: imgpkg.BlobExecutor | None, source: CopySource, to_repo: str, options: CopyOptions
+) -> None:
+    if executor is not None:
+        from imgpkg.operations.copy.units import check_executor
+
+        check_executor(executor, is_of_files=not to_repo or source.is_local, options=options)
 
 
 @operation

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import imgpkg
 from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, field, replace
+from imgpkg.errors import UsageError
 from imgpkg.events import BlobOutcome
-from imgpkg.operations.transfer.dispatch import dispatch
+from imgpkg.operations.transfer.dispatch import ClusterExecutor, dispatch
+from imgpkg.operations.transfer.logins import LoginQuestion
 from imgpkg.operations.transfer.unit import TransferUnit, public_settings
 from imgpkg.operations.transfer.worker import Sides, offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from imgpkg.events import Hook
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions
@@ -59,11 +62,34 @@ class BlobExecution:
             )
             yield self._with_credentials(unit) if self.options.send_credentials else unit
 
+    def ask_for_logins(self, moves: Sequence[tuple[BlobMove, Destination, Survey]], hook: Hook) -> None:
+        """Warn of workers of a cluster without a credential that they need; see `LoginQuestion`."""
+        if not isinstance(self.executor, ClusterExecutor) or self.options.send_credentials or not moves:
+            return
+        to = LoginQuestion(self.writing, tuple(to.repository for _, to, _ in moves), is_destination=True)
+        source = LoginQuestion(self.reading, tuple(move.origin for move, *_ in moves), is_destination=False)
+        for question in (to, source):
+            question.ask(self.executor, hook)
+
     def _with_credentials(self, unit: TransferUnit) -> TransferUnit:
         return replace(
             unit,
             credential=self.writing.client.primary.decision(unit.destination).credential,
             source_credential=self.reading.client.decision(unit.source).credential,
+        )
+
+
+def check_executor(executor: imgpkg.BlobExecutor, *, is_of_files: bool, options: CopyOptions) -> None:
+    """Raise UsageError for a copy of files, and for secrets that others could read on their way."""
+    if is_of_files:
+        raise UsageError(
+            "Executors are for copies from registries to a repository only",
+            hints=("A tar file or layout is read and written by one machine.",),
+        )
+    if options.send_credentials and isinstance(executor, ClusterExecutor) and not executor.is_encrypted:
+        raise UsageError(
+            "Credentials are sent to workers over TLS only, and the address of this cluster is another one",
+            hints=("Use a scheduler at tls://, or give the workers credentials of their own.",),
         )
 
 
@@ -75,18 +101,21 @@ def execute(
 ) -> None:
     """Move all blobs that are at hand; those that are mounted from another destination last.
 
-    Raises what a worker raised, ExecutorError for an executor that failed, or Cancelled.
+    Raises what a worker raised, ExecutorError for an executor that failed, UsageError for workers without a
+    login, or Cancelled.
     """
     moves = [(move, to, found) for to, found in lacking for move in found.at_hand]
     first = [one for one in moves if one[0].nearer is None]
     rest = [one for one in moves if one[0].nearer is not None]
+    execution.ask_for_logins(moves, workers.on_event)
     places = {(to.repository, move.descriptor.digest): (move, to) for move, to, _ in moves}
     sides = Sides(execution.reading, execution.writing, workers.scope, workers.on_event, os.getpid())
     with offered(execution.run, sides):
-        for part in (first, rest):
+        for part in filter(None, (first, rest)):
             results = dispatch(
                 execution.units(part),
                 execution.executor,
+                run=execution.run,
                 scope=workers.scope,
                 hook=workers.on_event,
                 in_flight=execution.options.in_flight,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from concurrent.futures import CancelledError, Executor
-from contextlib import contextmanager
+from abc import abstractmethod
+from concurrent.futures import CancelledError, Executor, Future
+from contextlib import contextmanager, nullcontext
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
 from imgpkg.errors import Cancelled, ExecutorError, ImgpkgError
-from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted, Warned
+from imgpkg.operations.transfer.reports import BlobReports
 from imgpkg.operations.transfer.worker import transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Hook
+    from imgpkg.operations.transfer.reports import Report
     from imgpkg.operations.transfer.unit import Transferred, TransferUnit
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # The public name of the type, which a program may look up.
 BlobExecutor: TypeAlias = Executor
@@ -26,80 +31,121 @@ BlobExecutor: TypeAlias = Executor
 _TICK = 0.05
 
 
+class ClusterExecutor(Executor):
+    """An executor of other processes that tells how far its units are, and that can end them.
+
+    `is_encrypted` is true if nobody else can read what is sent to its workers.
+    """
+
+    is_encrypted = False
+
+    @property
+    @abstractmethod
+    def room(self) -> int:
+        """How many units keep all workers busy at the moment."""
+
+    @abstractmethod
+    def ask(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, R]:
+        """Return what `act` returns at each worker, by its name, without those where it fails."""
+
+    @abstractmethod
+    def serving(self, run: str, tell: Callable[[Report], None]) -> AbstractContextManager[None]:
+        """Return a context for the units of `run`, at whose end no worker goes on with one of them.
+
+        `tell` is called from any thread.
+        """
+
+
 def dispatch(
     units: Iterable[TransferUnit],
     executor: Executor,
     *,
+    run: str,
     scope: Cancellation,
     hook: Hook,
     in_flight: int,
 ) -> Iterator[Transferred]:
     """Yield the results of `units` in the order in which they end; at most `in_flight` are begun at once.
 
-    `units` are made as they are needed. The events and warnings of those that ran in other processes are
-    given to `hook`. The first failure is raised, and so is Cancelled for a cancelled `scope`: units that have
-    not begun are then cancelled. Others end by themselves; it does no harm to do them again.
+    A ClusterExecutor says itself how many. `units` are made as they are needed, and are those of `run`. The
+    events and warnings of those that ran in other processes are given to `hook`, in this thread. The first
+    failure is raised, and so is Cancelled for a cancelled `scope`: units that have not begun are then
+    cancelled. Others end by themselves, unless the executor can end them; it does no harm to do them again.
     """
-    window = _InFlight(executor, in_flight)
-    told = _Told(hook)
-    with window.open():
+    window = _InFlight(executor, in_flight, BlobReports(hook))
+    with window.open(run):
         for unit in units:
             while window.is_full:
-                yield told(window.next(scope))
+                yield window.next(scope)
             scope.check()
             window.submit(unit)
         while window.pending:
-            yield told(window.next(scope))
+            yield window.next(scope)
 
 
 class _InFlight:
     """The units that an executor has."""
 
-    def __init__(self, executor: Executor, size: int) -> None:
+    def __init__(self, executor: Executor, size: int, reports: BlobReports) -> None:
         self.pending: dict[Future[Transferred], TransferUnit] = {}
         self._executor = executor
         self._size = size
-        self._done: SimpleQueue[Future[Transferred]] = SimpleQueue()
+        self._reports = reports
+        # One queue for both, so that events of a blob come in order, and before its end.
+        self._news: SimpleQueue[Future[Transferred] | Report] = SimpleQueue()
 
     @property
     def is_full(self) -> bool:
-        return len(self.pending) >= self._size
+        executor = self._executor
+        size = executor.room if isinstance(executor, ClusterExecutor) else self._size
+        return len(self.pending) >= max(size, 1)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def open(self, run: str) -> Iterator[None]:
         """Return a context at whose end nothing that has not begun will begin."""
-        try:
-            yield
-        finally:
-            for future in tuple(self.pending):
-                future.cancel()
+        executor = self._executor
+        serving: AbstractContextManager[None] = nullcontext()
+        if isinstance(executor, ClusterExecutor):
+            serving = executor.serving(run, self._news.put)
+        with serving:
+            try:
+                yield
+            finally:
+                for future in tuple(self.pending):
+                    future.cancel()
 
     def submit(self, unit: TransferUnit) -> None:
+        self._reports.begin(unit)
         try:
             future = self._executor.submit(transfer, unit)
         except RuntimeError as error:
             # The executor of a cluster or of processes that have gone, or one that was shut down.
             raise _lost(error) from error
         self.pending[future] = unit
-        future.add_done_callback(self._done.put)
+        future.add_done_callback(self._news.put)
 
     def next(self, scope: Cancellation) -> Transferred:
         """Wait for the next result; raise what its unit raised, or Cancelled."""
         while True:
             scope.check()
             try:
-                future = self._done.get(timeout=_TICK)
+                news = self._news.get(timeout=_TICK)
             except Empty:
                 continue
-            unit = self.pending.pop(future)
-            try:
-                return future.result()
-            except ImgpkgError:
-                raise
-            except CancelledError as error:
-                raise Cancelled(f"the executor dropped {unit.descriptor.digest}") from error
-            except Exception as error:
-                raise _lost(error) from error
+            if isinstance(news, Future):
+                return self._reports.finish(self._result(news))
+            self._reports.tell(news)
+
+    def _result(self, future: Future[Transferred]) -> Transferred:
+        unit = self.pending.pop(future)
+        try:
+            return future.result()
+        except ImgpkgError:
+            raise
+        except CancelledError as error:
+            raise Cancelled(f"the executor dropped {unit.descriptor.digest}") from error
+        except Exception as error:
+            raise _lost(error) from error
 
 
 def _lost(error: Exception) -> ExecutorError:
@@ -107,28 +153,3 @@ def _lost(error: Exception) -> ExecutorError:
         f"the executor failed: {type(error).__name__}: {error}",
         hints=("Begin the same copy again: what has arrived is not sent again.",),
     )
-
-
-class _Told:
-    """Gives a hook what it has not been told: the events of other processes, and their warnings once."""
-
-    def __init__(self, hook: Hook) -> None:
-        self._hook = hook
-        self._warned: set[tuple[str, str]] = set()
-
-    def __call__(self, done: Transferred) -> Transferred:
-        for text in done.warnings:
-            if (text, done.worker) not in self._warned:
-                self._warned.add((text, done.worker))
-                self._hook(Warned(f"{done.worker}: {text}"))
-        if not done.is_reported:
-            for event in _events(done):
-                self._hook(event)
-        return done
-
-
-def _events(done: Transferred) -> Iterator[BlobStarted | BlobAdvanced | BlobFinished]:
-    yield BlobStarted(done.digest, done.size, "push")
-    if done.outcome is BlobOutcome.MOVED:
-        yield BlobAdvanced(done.digest, done.size)
-    yield BlobFinished(done.digest, done.outcome, done.size)

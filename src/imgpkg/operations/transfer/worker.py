@@ -6,16 +6,18 @@ import io
 import os
 import socket
 import time
+from collections import deque
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from imgpkg.auth.keychain import Finding, Outcome
-from imgpkg.cancellation import Cancellation
+from imgpkg.cancellation import STOPPED, Cancellation
 from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import Forbidden, ImgpkgError, Unauthorized, UsageError, doing
+from imgpkg.errors import Cancelled, Forbidden, ImgpkgError, Unauthorized, UsageError, doing
 from imgpkg.events import Warned
+from imgpkg.operations.transfer.logins import OWN_CHAIN
 from imgpkg.operations.transfer.unit import Transferred
 from imgpkg.session import Session
 from imgpkg.settings import Settings
@@ -32,10 +34,7 @@ if TYPE_CHECKING:
 
 # Copies of which a process keeps the sessions: one ends while the next one begins.
 _MOST_RUNS = 4
-_OWN_CHAIN = (
-    "Workers find credentials with their own environment and files: give them some, or have those of the "
-    "copy sent to them (send_credentials, --dask-send-credentials)."
-)
+_MOST_STOPPED = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +64,13 @@ def offered(run: str, sides: Sides) -> Iterator[None]:
         del _OWN[run]
 
 
-def transfer(unit: TransferUnit, on_event: Hook | None = None) -> Transferred:
+def transfer(unit: TransferUnit, on_event: Hook | None = None, worker: str = "") -> Transferred:
     """Move the blob of `unit`; return what became of it.
 
     This is the function that an executor calls; by its name, since the package is installed where workers
-    run. `on_event` gets the events of the blob, if the worker can pass them on. Raises UsageError for a unit
-    of another version of the package, ArchiveError, VerificationError, CredentialError, TransportError or
-    RegistryError.
+    run. `on_event` gets the events of the blob, if the worker can pass them on; `worker` is its name, by
+    default that of the process. Raises UsageError for a unit of another version of the package, ArchiveError,
+    VerificationError, CredentialError, TransportError, RegistryError or Cancelled.
     """
     if unit.version != VERSION:
         raise UsageError(
@@ -82,11 +81,11 @@ def transfer(unit: TransferUnit, on_event: Hook | None = None) -> Transferred:
     if own is not None and own.pid == os.getpid():
         with own.scope.scope():
             return _moved(unit, own.reading, own.writing, on_event or own.hook)
-    return _SESSIONS.transfer(unit, on_event)
+    return _SESSIONS.transfer(unit, on_event, worker or _name())
 
 
 def stop(run: str) -> None:
-    """End the units of `run` in this process: they raise Cancelled."""
+    """End the units of `run` in this process, also those to come: they raise Cancelled."""
     _SESSIONS.stop(run)
 
 
@@ -190,24 +189,27 @@ class _Sessions:
 
     def __init__(self) -> None:
         self._runs: dict[str, _Run] = {}
+        # A unit may be on its way while its copy is ended.
+        self._stopped: deque[str] = deque(maxlen=_MOST_STOPPED)
         self._lock = Lock()
 
-    def transfer(self, unit: TransferUnit, on_event: Hook | None) -> Transferred:
+    def transfer(self, unit: TransferUnit, on_event: Hook | None, worker: str) -> Transferred:
         run = self._enter(unit)
         try:
             done = _moved(unit, run.reading, run.writing, on_event)
         except ImgpkgError as error:
-            error.add_context(f"worker {_name()}")
+            error.add_context(f"worker {worker}")
             if isinstance(error, (Unauthorized, Forbidden)) and unit.credential is None:
-                error.hints = (*error.hints, _OWN_CHAIN)
+                error.hints = (*error.hints, OWN_CHAIN)
             raise
         finally:
             with self._lock:
                 run.busy -= 1
-        return replace(done, worker=_name(), warnings=run.taken())
+        return replace(done, worker=worker, warnings=run.taken())
 
     def stop(self, run: str) -> None:
         with self._lock:
+            self._stopped.append(run)
             found = self._runs.get(run)
         if found is not None:
             found.writing.stop()
@@ -215,6 +217,8 @@ class _Sessions:
 
     def _enter(self, unit: TransferUnit) -> _Run:
         with self._lock:
+            if unit.run in self._stopped:
+                raise Cancelled(STOPPED)
             run = self._runs.get(unit.run)
             if run is None:
                 self._close_old()

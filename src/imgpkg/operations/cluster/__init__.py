@@ -1,0 +1,1 @@
+"""The executor of a Dask cluster: its address, its workers, and what they do with a unit."""

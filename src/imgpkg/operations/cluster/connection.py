@@ -1,0 +1,172 @@
+"""A connection to a Dask cluster, after whose opening its workers can move blobs."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import dask
+from distributed import Client, LocalCluster, Security
+
+from imgpkg.errors import ExecutorError, UsageError, printable
+from imgpkg.operations.cluster.address import ClusterAddress
+from imgpkg.operations.cluster.executor import DaskExecutor, worker_names
+from imgpkg.operations.cluster.roster import Roster
+from imgpkg.operations.transfer.logins import named
+from imgpkg.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+# Seconds between two looks for the first worker, and until what is closed has to be closed.
+_TICK = 0.1
+_CLOSING = 5.0
+_TLS = "distributed.comm.tls"
+# The authority of the cluster, and the certificate of the client; its key may be in the same file.
+_NEEDED = {f"{_TLS}.ca-file": "CA_FILE", f"{_TLS}.client.cert": "CLIENT__CERT"}
+_OPTIONAL = {f"{_TLS}.client.key": "CLIENT__KEY"}
+_VARIABLE = "DASK_DISTRIBUTED__COMM__TLS__"
+_PRELOADED = "imgpkg.operations.cluster.task"
+
+
+@contextmanager
+def connected(place: object, *, timeout: float, threads: int) -> Iterator[DaskExecutor]:
+    """Return a context with the executor of the cluster at an address, or of a client of Dask.
+
+    Raises UsageError and ExecutorError; see `dask_executor`.
+    """
+    with ExitStack() as opened:
+        if isinstance(place, ClusterAddress):
+            client = opened.enter_context(_client(place, timeout=timeout, threads=threads))
+        elif not isinstance(client := place, Client) or client.asynchronous:
+            raise UsageError("Expected the address of a Dask cluster, or a client that is not asynchronous")
+        address = str(client.scheduler.address)
+        roster = Roster(_first_workers(client, address, timeout))
+        check_versions(client, address)
+        yield opened.enter_context(DaskExecutor(client, roster, address=address, timeout=timeout))
+
+
+@contextmanager
+def _client(address: ClusterAddress, *, timeout: float, threads: int) -> Iterator[Client]:
+    with ExitStack() as opened:
+        security, place = None, address.url
+        if address.processes:
+            place = opened.enter_context(_local_cluster(address.processes, threads))
+        elif address.is_encrypted:
+            security = _security()
+        client = _begun(address, place, security, timeout)
+        opened.callback(_close, client)
+        yield client
+
+
+def _begun(address: ClusterAddress, place: Any, security: Security | None, timeout: float) -> Client:
+    options = {} if security is None else {"security": security}
+    try:
+        return Client(place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
+    except (OSError, ValueError) as error:
+        raise ExecutorError(
+            f"the Dask scheduler at {address} does not answer: {_reason(error)}",
+            hints=(
+                "Check the address, that a scheduler runs there, and the certificates of both.",
+                "--dask-timeout waits longer.",
+            ),
+        ) from error
+
+
+def _close(client: Client) -> None:
+    with suppress(Exception):
+        client.close(timeout=_CLOSING)
+
+
+@contextmanager
+def _local_cluster(processes: int, threads: int) -> Iterator[LocalCluster]:
+    """Start processes of this machine, between which TLS is spoken with certificates made for them."""
+    with tempfile.TemporaryDirectory(prefix="imgpkg-") as folder:
+        cluster = LocalCluster(
+            n_workers=processes,
+            threads_per_worker=threads,
+            processes=True,
+            security=Security.temporary(),
+            host="127.0.0.1",
+            dashboard_address=None,
+            # They hold a few pieces of blobs, and need no share of the memory.
+            memory_limit=0,
+            local_directory=folder,
+            silence_logs=50,
+            preload=[_PRELOADED],
+        )
+        try:
+            yield cluster
+        finally:
+            with suppress(Exception):
+                cluster.close(timeout=_CLOSING)
+
+
+def _security() -> Security:
+    """Return what Dask is configured with for TLS; raise UsageError for what is missing."""
+    files = {name: dask.config.get(key, None) for key, name in (_NEEDED | _OPTIONAL).items()}
+    missing = [f"{_VARIABLE}{name}" for name in _NEEDED.values() if not files[name]]
+    if missing:
+        raise UsageError(
+            f"tls:// needs the certificates of the cluster; not set: {', '.join(missing)}",
+            hints=(
+                f"{_VARIABLE}CLIENT__KEY is needed as well, if the key is in a file of its own.",
+                "The configuration of Dask may have them, too, at distributed.comm.tls.",
+            ),
+        )
+    for name, path in files.items():
+        # Text with line ends is a certificate itself.
+        if path and "\n" not in path and not os.path.isfile(path):
+            raise UsageError(f"{_VARIABLE}{name}: there is no file {printable(str(path))}")
+    try:
+        security = Security(require_encryption=True)
+        security.get_connection_args("client")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the certificates of the cluster cannot be read: {_reason(error)}") from error
+    return security
+
+
+def _first_workers(client: Client, address: str, timeout: float) -> Mapping[str, int]:
+    """Return the threads of the workers as soon as there is one; raise ExecutorError after `timeout`."""
+    end, probe = time.monotonic() + timeout, None
+    while not (threads := dict(client.nthreads())):
+        if probe is None:
+            # A cluster that grows when there is work begins to.
+            probe = client.submit(os.getpid, pure=False)
+        if time.monotonic() > end:
+            raise ExecutorError(
+                f"the Dask cluster at {address} has no workers, and got none within {timeout:g} s",
+                hints=("Start some, or wait longer with --dask-timeout.",),
+            )
+        time.sleep(_TICK)
+    return threads
+
+
+def check_versions(client: Client, address: str) -> None:
+    """Raise ExecutorError unless all workers have this version of the package."""
+    found = client.run(pkgutil.resolve_name, "imgpkg.version:VERSION", on_error="return")
+    wrong: dict[str, list[str]] = defaultdict(list)
+    names = worker_names(client)
+    for worker, version in found.items():
+        if version != VERSION:
+            text = f"no imgpkg ({version})" if isinstance(version, Exception) else f"imgpkg {version}"
+            wrong[text].append(names.get(worker, worker))
+    if wrong:
+        several = "; ".join(f"{text} at {named(workers)}" for text, workers in wrong.items())
+        raise ExecutorError(
+            f"the workers of the Dask cluster at {address} need imgpkg {VERSION}, and have: {several}",
+            hints=(f"Install imgpkg-py {VERSION} where the workers run, in their image for example.",),
+        )
+
+
+def _reason(error: BaseException) -> str:
+    """Return what a socket or TLS said; the texts around it name times and objects."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return printable(str(error).partition("\n")[0] or type(error).__name__)

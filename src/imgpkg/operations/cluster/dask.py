@@ -1,0 +1,45 @@
+"""The executor of a Dask cluster, for programs; nothing of Dask is loaded before it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import imgpkg
+from imgpkg.errors import UsageError
+from imgpkg.operations.cluster.address import ClusterAddress
+
+
+@contextmanager
+def dask_executor(
+    cluster: object, *, timeout: float = 30.0, threads: int = 5
+) -> Iterator[imgpkg.BlobExecutor]:
+    """Return a context with an executor for copies, whose blobs the workers of a Dask cluster move.
+
+    `cluster` is an address, `tls://HOST:PORT` or `tcp://HOST:PORT`, a `distributed.Client`, which stays open,
+    or `local:N` for N processes of this machine with so many `threads` each, which end with the context; a
+    program that starts these needs `if __name__ == "__main__":`. For `tls://` Dask is configured with the
+    certificates, by its variables `DASK_DISTRIBUTED__COMM__TLS__…` for example.
+
+    `timeout`, in seconds, is that for the scheduler to answer, and the longest time without any worker, at
+    the beginning and later. All workers must have this version of the package. Workers find credentials with
+    their own environment and files; `CopyOptions(send_credentials=True)` sends those of the sessions, over
+    TLS only.
+
+    Events of a copy come as from threads. A worker that cannot reach a registry gets no more of its blobs,
+    with a warning, and the blobs of one that dies go to others. The copy raises ExecutorError if the
+    scheduler is lost, and ends what runs at the workers when it fails or is cancelled.
+
+    Raises UsageError for another address, a missing certificate, and without the extra `imgpkg-py[dask]`,
+    and ExecutorError for a cluster that does not answer, without workers, or with other versions.
+    """
+    place = ClusterAddress.parse(cluster) if isinstance(cluster, str) else cluster
+    try:
+        from imgpkg.operations.cluster.connection import connected
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"A Dask cluster needs the package distributed, which is not installed: {error}",
+            hints=("Install it with: pip install 'imgpkg-py[dask]'",),
+        ) from error
+    with connected(place, timeout=timeout, threads=threads) as executor:
+        yield executor

@@ -1,0 +1,269 @@
+"""The executor of a Dask cluster: units become its tasks, and what its workers tell becomes reports."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import count
+from queue import Empty, SimpleQueue
+from secrets import token_hex
+from threading import Event, Thread
+from time import monotonic
+from typing import TYPE_CHECKING, TypeVar
+
+from distributed import KilledWorker
+from distributed.comm.core import CommClosedError
+
+from imgpkg.dataclass import dataclass
+from imgpkg.errors import ExecutorError, ImgpkgError
+from imgpkg.events import Warned
+from imgpkg.operations.cluster.task import TransferCall, Unreachable
+from imgpkg.operations.transfer.dispatch import ClusterExecutor
+from imgpkg.operations.transfer.reports import BlobPosition
+from imgpkg.operations.transfer.worker import stop, transfer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, ParamSpec
+
+    from imgpkg.operations.cluster.roster import Roster
+    from imgpkg.operations.transfer.reports import Report
+    from imgpkg.operations.transfer.unit import Transferred, TransferUnit
+
+    P = ParamSpec("P")
+
+R = TypeVar("R")
+
+# Seconds between two looks at the workers.
+_PAUSE = 1.0
+# Units for each thread: one that it moves, and one that it has already when that is done.
+_UNITS_PER_THREAD = 2
+# Seconds to wait until all workers have been told to end their units.
+_STOPPING = 3.0
+_LOST = "the scheduler was lost, and with it what it had to do"
+AGAIN = "Begin the same copy again: what has arrived is not sent again."
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenUnit:
+    """A unit that the cluster has, and the workers that may have it, None for all."""
+
+    unit: TransferUnit
+    outcome: Future[Transferred]
+    workers: tuple[str, ...] | None
+
+
+class DaskExecutor(ClusterExecutor):
+    """Gives units to the cluster of a Dask `client`, and any other work too.
+
+    Work that its `roster` knows no worker for any more fails after `timeout` seconds. It is a context
+    manager; the client is left open.
+    """
+
+    def __init__(self, client: Any, roster: Roster, *, address: str, timeout: float) -> None:
+        self.is_encrypted = address.startswith(("tls:", "wss:", "inproc:"))
+        self._client = client
+        self._executor = client.get_executor(pure=False)
+        self._roster = roster
+        self._address = address
+        self._timeout = timeout
+        self._topic = f"imgpkg-{token_hex(8)}"
+        self._numbers = count()
+        self._sent: dict[Future[Any], _GivenUnit] = {}
+        self._tell: dict[str, Callable[[Report], None]] = {}
+        # Loops of Dask call what must not block: it is done by a thread of its own.
+        self._work: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # When the scheduler last said that there are workers.
+        self._seen = monotonic()
+        self._is_over = Event()
+
+    def __enter__(self) -> DaskExecutor:  # noqa: PYI034 - as that of `Executor`
+        self._client.subscribe_topic(self._topic, self._on_event)
+        # A scheduler that does not answer holds up the second.
+        for act in (self._attend, self._watch):
+            Thread(target=act, name="imgpkg-cluster", daemon=True).start()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._is_over.set()
+        for sent in tuple(self._sent.values()):
+            sent.outcome.cancel()
+        with suppress(Exception):
+            # A scheduler that was lost knows of no topic.
+            self._client.unsubscribe_topic(self._topic)
+
+    @property
+    def room(self) -> int:
+        """How many units keep all workers busy; it follows a cluster that grows."""
+        return _UNITS_PER_THREAD * self._roster.threads
+
+    def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Begin `fn` at a worker; see `concurrent.futures.Executor.submit`."""
+        if fn is not transfer:
+            submitted: Future[R] = self._executor.submit(fn, *args, **kwargs)
+            return submitted
+        outcome: Future[Any] = Future()
+        self._send(args[0], outcome)  # type: ignore[arg-type]
+        return outcome
+
+    def ask(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, R]:
+        """Return what `act` returns at each worker; see `ClusterExecutor.ask`."""
+        names = worker_names(self._client)
+        found = self._client.run(act, *args, **kwargs, on_error="ignore")
+        return {names.get(address, address): answer for address, answer in found.items()}
+
+    @contextmanager
+    def serving(self, run: str, tell: Callable[[Report], None]) -> Iterator[None]:
+        """Return a context for the units of `run`; see `ClusterExecutor.serving`."""
+        self._tell[run] = tell
+        try:
+            yield
+        finally:
+            del self._tell[run]
+            left = [(inner, sent) for inner, sent in tuple(self._sent.items()) if sent.unit.run == run]
+            for inner, sent in left:
+                sent.outcome.cancel()
+                inner.cancel()
+            if left:
+                self._stop(run)
+            self._roster.forget(run)
+
+    def _stop(self, run: str) -> None:
+        """End what runs at the workers, as far as they answer."""
+        act = partial(self._client.run, stop, run, on_error="ignore")
+        # Nothing may keep a command that was interrupted from its end.
+        thread = Thread(target=_quietly, args=(act,), name="imgpkg-stop", daemon=True)
+        thread.start()
+        thread.join(_STOPPING)
+
+    def _send(self, unit: TransferUnit, outcome: Future[Transferred]) -> None:
+        if self._client.status != "running":
+            raise self._lost(_LOST)
+        workers = self._roster.workers_for(unit)
+        inner = self._executor.submit(
+            pickle.loads,
+            pickle.dumps(TransferCall(unit, self._topic)),
+            key=(f"imgpkg-blob-{unit.run}", next(self._numbers)),
+            # A list of workers is one of those that know no others.
+            **({} if workers is None else {"workers": list(workers)}),
+        )
+        self._sent[inner] = _GivenUnit(unit, outcome, workers)
+        inner.add_done_callback(lambda done: self._work.put(partial(self._settle, done)))
+
+        def cancel(done: Future[Transferred]) -> None:
+            if done.cancelled():
+                inner.cancel()
+
+        outcome.add_done_callback(cancel)
+
+    def _settle(self, inner: Future[Any]) -> None:
+        """Give the outcome of a task to whoever waits for the unit, or send the unit to another worker."""
+        sent = self._sent.pop(inner, None)
+        if sent is None or sent.outcome.done():
+            return
+        if inner.cancelled():
+            # Nobody has asked for it: the client drops everything when it loses the scheduler.
+            _fail(sent, self._lost(_LOST))
+        elif (error := inner.exception()) is not None:
+            _fail(sent, self._explained(error, sent.unit))
+        elif isinstance(found := inner.result(), Unreachable):
+            self._send_elsewhere(sent, found)
+        else:
+            sent.outcome.set_result(found)
+
+    def _send_elsewhere(self, sent: _GivenUnit, found: Unreachable) -> None:
+        tell = self._tell.get(sent.unit.run)
+        if self._roster.bar(sent.unit.run, found) and tell is not None:
+            text = f"{found.worker} cannot reach {found.registry}, and gets no more blobs for it"
+            tell(Warned(f"{text}: {found.error}"))
+        self._send_again(sent)
+
+    def _send_again(self, sent: _GivenUnit) -> None:
+        try:
+            self._send(sent.unit, sent.outcome)
+        except (ImgpkgError, RuntimeError) as error:
+            _fail(sent, error)
+
+    def _explained(self, error: BaseException, unit: TransferUnit) -> BaseException:
+        blob = f"{unit.descriptor.digest} from {unit.source} to {unit.destination}"
+        if isinstance(error, KilledWorker):
+            return ExecutorError(
+                f"Copying blob {blob}: {error.allowed_failures + 1} workers died while they had it, the last "
+                f"at {error.last_worker.address}",
+                hints=("Their logs, and their limits of memory, may say why.", AGAIN),
+            )
+        if isinstance(error, (ImportError, AttributeError)):
+            return ExecutorError(
+                f"Copying blob {blob}: A worker that has joined the cluster lacks this version of imgpkg: "
+                f"{type(error).__name__}: {error}",
+                hints=("Install the same version on all workers.", AGAIN),
+            )
+        if isinstance(error, (CommClosedError, OSError)) and not isinstance(error, ImgpkgError):
+            return self._lost(f"{type(error).__name__}: {error}")
+        return error
+
+    def _lost(self, reason: str) -> ExecutorError:
+        return ExecutorError(f"the Dask cluster at {self._address} failed: {reason}", hints=(AGAIN,))
+
+    def _on_event(self, event: tuple[float, dict[str, Any]]) -> None:
+        """Take what a worker has logged; called by the loop of the client."""
+        _, message = event
+        tell = self._tell.get(message["run"])
+        if tell is not None:
+            tell(BlobPosition(message["destination"], message["digest"], message["position"]))
+
+    def _attend(self) -> None:
+        """Settle tasks that are done; fail all if nobody is there who could do them."""
+        while not self._is_over.is_set():
+            with suppress(Empty):
+                self._work.get(timeout=_PAUSE)()
+            if monotonic() - self._seen > self._timeout:
+                self._fail_all(f"it has had no worker, or did not answer, for {self._timeout:g} s")
+
+    def _watch(self) -> None:
+        """Look at the workers now and then."""
+        while not self._is_over.wait(_PAUSE):
+            _quietly(self._look)
+
+    def _look(self) -> None:
+        self._roster.update(self._client.nthreads())
+        if self._roster.threads:
+            self._seen = monotonic()
+        for inner, sent in tuple(self._sent.items()):
+            # All that could reach its registries have gone; others may have come.
+            if not self._roster.has_any(sent.workers):
+                self._work.put(partial(self._move_on, inner))
+
+    def _move_on(self, inner: Future[Any]) -> None:
+        sent = self._sent.pop(inner, None)
+        if sent is not None:
+            inner.cancel()
+            self._send_again(sent)
+
+    def _fail_all(self, reason: str) -> None:
+        for inner in tuple(self._sent):
+            sent = self._sent.pop(inner, None)
+            if sent is not None:
+                _fail(sent, self._lost(reason))
+                inner.cancel()
+
+
+def worker_names(client: Any) -> dict[str, str]:
+    """Return the names of the workers by their addresses, with them where they differ."""
+    workers = client.scheduler_info()["workers"]
+    named = {address: str(about.get("name", address)) for address, about in workers.items()}
+    return {address: address if name == address else f"{name} ({address})" for address, name in named.items()}
+
+
+def _fail(sent: _GivenUnit, error: BaseException) -> None:
+    # Whoever waits may cancel it at the same moment.
+    with suppress(Exception):
+        sent.outcome.set_exception(error)
+
+
+def _quietly(act: Callable[[], object]) -> None:
+    # What it does is tried again, or of no more use.
+    with suppress(Exception):
+        act()

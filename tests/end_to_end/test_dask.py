@@ -1,0 +1,214 @@
+"""The command with the workers of a Dask cluster: what arrives, and what survives the death of each part."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from tests.end_to_end.conftest import IMGPKG
+from tests.operations.making import thirty
+from tests.servers.dask import Cluster, end
+
+from imgpkg.embedded.message import Fault
+from imgpkg.embedded.server import serve
+from imgpkg.oci.reference import Repository
+
+pytestmark = pytest.mark.slow
+
+COUNT = 8
+# Of the bundle: two layers and the configuration of each image, and its own layer and configuration.
+BLOBS = 3 * COUNT + 2
+# The layer and configuration of the locations record, which the client writes.
+RECORD = 2
+
+
+class Slow:
+    """Holds up the bytes of each blob that is written; counts those that came whole."""
+
+    def __init__(self, delay):
+        self.delay = delay
+        self.begun = 0
+
+    def __call__(self, request):
+        if request.method == "PUT" and "/blobs/uploads/" in request.path:
+            self.begun += 1
+            return Fault(delay=self.delay)
+        return None
+
+    def wait(self, count):
+        deadline = time.monotonic() + 60
+        while self.begun < count:
+            assert time.monotonic() < deadline, "the copy did not come this far"
+            time.sleep(0.01)
+
+
+def written(server):
+    """Return the digest of each blob that was written, once for each time."""
+    return [
+        dict(request.query)["digest"]
+        for request in server.requests
+        if request.method == "PUT" and "/blobs/uploads/" in request.path and request.status == 201
+    ]
+
+
+def manifests(server):
+    return [one for one in server.requests if one.method == "PUT" and "/manifests/" in one.path]
+
+
+def content(session, where):
+    repository = Repository.parse(where)
+    tags = session.client.tags(repository)
+    return {tag: session.client.manifest(repository.tag(tag)).raw for tag in tags}
+
+
+@pytest.fixture
+def bundle(embedded_registry, open_session, tmp_path):
+    return thirty(open_session(), embedded_registry.address, tmp_path / "bundle", count=COUNT)
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    (tmp_path / "dask").mkdir()
+    with Cluster(tmp_path / "dask") as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def running(tmp_path):
+    """Start the command in a process group of its own, as a shell does; what it writes is in a file."""
+    processes = []
+
+    def start(*arguments):
+        with open(tmp_path / f"output{len(processes)}", "wb") as output:
+            process = subprocess.Popen(
+                [IMGPKG, *map(str, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=tmp_path,
+                start_new_session=True,
+            )
+        process.output = tmp_path / f"output{len(processes)}"
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        end(process)
+
+
+class TestLocalProcesses:
+    def test_bring_what_threads_bring(self, imgpkg, bundle, open_session, tmp_path):
+        with serve() as one, serve() as other:
+            plain = imgpkg(
+                "copy", "-b", bundle, "--to-repo", f"{one.address}/to/b", "--lock-output", "one.yml"
+            )
+            moved = imgpkg(
+                *("copy", "-b", bundle, "--to-repo", f"{other.address}/to/b", "--lock-output", "other.yml"),
+                *("--dask", "local:2", "--format", "json"),
+            )
+            assert (plain.returncode, moved.returncode) == (0, 0), moved.stderr
+            session = open_session()
+            assert content(session, f"{one.address}/to/b") == content(session, f"{other.address}/to/b")
+            assert sorted(written(one)) == sorted(written(other))
+        lock = (tmp_path / "one.yml").read_text().replace(one.address, other.address)
+        assert (tmp_path / "other.yml").read_text() == lock
+        document = json.loads(moved.stdout)
+        assert document["ok"]
+        assert document["blobs"]["moved"] == BLOBS
+        assert moved.stderr == plain.stderr
+
+    def test_end_with_ctrl_c(self, running, bundle):
+        slow = Slow(20)
+        with serve(faults=slow) as there:
+            process = running("copy", "-b", bundle, "--to-repo", f"{there.address}/to/b", "--dask", "local:2")
+            slow.wait(2)
+            # The whole group, as from a terminal.
+            os.killpg(process.pid, signal.SIGINT)
+            assert process.wait(15) == 130, process.output.read_text()
+            text = process.output.read_text()
+            assert "interrupted" in text
+            assert "Traceback" not in text
+            with pytest.raises(ProcessLookupError):
+                wait_for_group(process.pid)
+            assert manifests(there) == []
+
+
+def wait_for_group(group):
+    """Raise ProcessLookupError as soon as no process of the group is left."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        os.killpg(group, 0)
+        time.sleep(0.05)
+
+
+class TestTheDeathOf:
+    def test_a_worker_is_made_good_by_the_others(self, cluster, imgpkg, running, bundle, open_session):
+        cluster.add("one", "other")
+        slow = Slow(0.3)
+        with serve() as plain, serve(faults=slow) as there:
+            process = running(
+                *("copy", "-b", bundle, "--to-repo", f"{there.address}/to/b"), "--dask", cluster.address
+            )
+            slow.wait(6)
+            end(cluster.workers["one"])
+            assert process.wait(90) == 0, process.output.read_text()
+            done = imgpkg("copy", "-b", bundle, "--to-repo", f"{plain.address}/to/b")
+            assert done.returncode == 0
+            session = open_session()
+            assert content(session, f"{plain.address}/to/b") == content(session, f"{there.address}/to/b")
+            assert set(written(there)) == set(written(plain))
+            # What the worker had sent, one blob for each thread, may be written after its death.
+            assert len(written(there)) <= len(written(plain)) + 2
+
+    def test_the_scheduler_ends_the_copy_and_the_next_one_goes_on(
+        self, cluster, imgpkg, running, bundle, open_session
+    ):
+        cluster.add("one")
+        slow = Slow(0.3)
+        with serve(faults=slow) as there:
+            arguments = ("copy", "-b", bundle, "--to-repo", f"{there.address}/to/b")
+            process = running(*arguments, "--dask", cluster.address)
+            slow.wait(6)
+            end(cluster.scheduler)
+            assert process.wait(20) == 1
+            text = process.output.read_text()
+            assert f"the Dask cluster at {cluster.address} failed: the scheduler was lost" in text
+            assert "hint: Begin the same copy again" in text
+            assert "Traceback" not in text
+            assert manifests(there) == []
+            slow.delay = 0
+            again = imgpkg(*arguments)
+            assert again.returncode == 0, again.stderr
+            assert len(set(written(there))) == BLOBS + RECORD
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_the_client_ends_the_work_everywhere(self, number, cluster, imgpkg, running, bundle):
+        cluster.add("one", "other")
+        slow = Slow(3)
+        with serve(faults=slow) as there:
+            arguments = (
+                "copy",
+                "-b",
+                bundle,
+                "--to-repo",
+                f"{there.address}/to/b",
+                "--dask",
+                cluster.address,
+            )
+            process = running(*arguments)
+            slow.wait(4)
+            process.send_signal(number)
+            assert process.wait(15) == 128 + number, process.output.read_text()
+            begun = slow.begun
+            time.sleep(4)
+            assert slow.begun == begun, "a worker has gone on"
+            slow.delay = 0
+            again = imgpkg(*arguments)
+            assert again.returncode == 0, again.stderr
+            assert len(set(written(there))) == BLOBS + RECORD
+            assert len(written(there)) <= BLOBS + RECORD + 4
