@@ -227,6 +227,7 @@ LATE = {
     "ipaddress": "hosts that are addresses",
     "platform": "only `version`",
     "pwd": "no HOME in the environment",
+    "logging": "only copies with a cluster",
     "selectors": "only programs",
     "shutil": "programs, and files that are kept when a folder is replaced",
     "signal": "only programs",
