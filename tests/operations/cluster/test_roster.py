@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from imgpkg.dataclass import replace
 from imgpkg.errors import ConnectionFailed
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
@@ -57,6 +58,12 @@ def test_a_worker_that_joins_may_have_it(roster):
     assert not roster.has_any(("tcp://2",))
     assert roster.has_any(("tcp://2", "tcp://3"))
     assert roster.has_any(None)
+
+
+def test_a_blob_that_is_in_its_descriptor_needs_no_source(roster):
+    roster.bar("run", unreachable("tcp://1"))
+    inline = replace(UNIT, descriptor=replace(UNIT.descriptor, data=b"blob"))
+    assert roster.workers_for(inline) is None
 
 
 def test_the_last_error_names_all_workers(roster):

@@ -8,6 +8,9 @@ import tempfile
 import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import dask
@@ -21,12 +24,14 @@ from imgpkg.operations.transfer.logins import named
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
 # Seconds between two looks for the first worker, and until what is closed has to be closed.
 _TICK = 0.1
 _CLOSING = 5.0
+# What Dask needs to give up by itself.
+_GRACE = 1.0
 _TLS = "distributed.comm.tls"
 # The authority of the cluster, and the certificate of the client; its key may be in the same file.
 _NEEDED = {f"{_TLS}.ca-file": "CA_FILE", f"{_TLS}.client.cert": "CLIENT__CERT"}
@@ -67,8 +72,9 @@ def _client(address: ClusterAddress, *, timeout: float, threads: int) -> Iterato
 
 def _begun(address: ClusterAddress, place: Any, security: Security | None, timeout: float) -> Client:
     options = {} if security is None else {"security": security}
+    opening = partial(Client, place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
     try:
-        return Client(place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
+        return _within(timeout + _GRACE, opening)
     except (OSError, ValueError) as error:
         raise ExecutorError(
             f"the Dask scheduler at {address} does not answer: {_reason(error)}",
@@ -77,6 +83,27 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
                 "--dask-timeout waits longer.",
             ),
         ) from error
+
+
+def _within(seconds: float, opening: Callable[[], Client]) -> Client:
+    """Return what `opening` returns; raise TimeoutError, as Dask does not for a server that only listens."""
+    results: SimpleQueue[Client | Exception] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put(opening())
+        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
+            results.put(error)
+
+    # It may never end, and must not keep the process from its end.
+    Thread(target=work, name="imgpkg-connecting", daemon=True).start()
+    try:
+        found = results.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"it listens, and has said nothing for {seconds:g} s") from None
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _close(client: Client) -> None:
@@ -94,7 +121,9 @@ def _local_cluster(processes: int, threads: int) -> Iterator[LocalCluster]:
             processes=True,
             security=Security.temporary(),
             host="127.0.0.1",
+            # No other process needs to look at them, and the usual port may be taken.
             dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
             # They hold a few pieces of blobs, and need no share of the memory.
             memory_limit=0,
             local_directory=folder,

@@ -46,7 +46,7 @@ class Roster:
         Raises TransportError if none of them can reach one of its registries.
         """
         barred: dict[str, Unreachable] = {}
-        for registry in dict.fromkeys((unit.source.registry, unit.destination.registry)):
+        for registry in registries_of(unit):
             with self._lock:
                 barred |= self._unreachable.get((unit.run, registry), {})
         if not barred:
@@ -65,6 +65,13 @@ class Roster:
         with self._lock:
             for key in [key for key in self._unreachable if key[0] == run]:
                 del self._unreachable[key]
+
+
+def registries_of(unit: TransferUnit) -> tuple[str, ...]:
+    """Return the registries that a worker has to reach for `unit`."""
+    # A blob that is in its descriptor is not read from anywhere.
+    read = () if unit.descriptor.data is not None else (unit.source.registry,)
+    return tuple(dict.fromkeys((*read, unit.destination.registry)))
 
 
 def _nobody(barred: Mapping[str, Unreachable]) -> TransportError:

@@ -14,6 +14,7 @@ from distributed import get_worker
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import TransportError
 from imgpkg.events import BlobAdvanced
+from imgpkg.operations.cluster.roster import registries_of
 from imgpkg.operations.transfer.worker import transfer
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class TransferCall:
 def move(unit: TransferUnit, topic: str) -> Transferred | Unreachable:
     """Move the blob of `unit`, and log events with the `topic`; raise what `transfer` raises."""
     worker = get_worker()
-    for registry in (unit.source.registry, unit.destination.registry):
+    for registry in registries_of(unit):
         known = _KNOWN.find(unit.run, registry)
         if known is not None:
             # What was given to this worker before the client knew.

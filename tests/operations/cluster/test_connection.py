@@ -1,0 +1,260 @@
+"""Clusters that cannot be used are told before anything moves; secrets travel over TLS only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import trustme
+from distributed import Client, LocalCluster
+from tests.operations.making import thirty
+from tests.servers.dask import Cluster
+from tests.servers.fixtures import PASSWORD, USERNAME
+
+import imgpkg
+from imgpkg import errors
+from imgpkg.embedded.server import serve
+from imgpkg.version import VERSION
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """The paths of an authority, and of a certificate and key that it has signed."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    certificate = authority.issue_cert("localhost", "127.0.0.1")
+    paths = [folder / name for name in ("ca.pem", "cert.pem", "key.pem")]
+    authority.cert_pem.write_to_path(str(paths[0]))
+    paths[1].write_bytes(b"".join(blob.bytes() for blob in certificate.cert_chain_pems))
+    certificate.private_key_pem.write_to_path(str(paths[2]))
+    return paths
+
+
+@pytest.fixture(scope="module")
+def tls_cluster(tmp_path_factory, certificates):
+    with Cluster(tmp_path_factory.mktemp("tls"), tls=certificates) as cluster:
+        yield cluster.add("one", "other")
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    (tmp_path / "dask").mkdir()
+    with Cluster(tmp_path / "dask") as cluster:
+        yield cluster
+
+
+def run(*words, **environ):
+    """Run the command; return its exit code and what it wrote to standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "imgpkg", *map(str, words)],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert PASSWORD not in done.stdout + done.stderr
+    return done.returncode, done.stderr
+
+
+def copying(bundle, to, *more):
+    return ("copy", "-b", bundle, "--to-repo", f"{to.address}/to/b", *more)
+
+
+@pytest.fixture
+def bundle(embedded_registry, session, tmp_path):
+    return thirty(session, embedded_registry.address, tmp_path / "b", count=3)
+
+
+class TestTls:
+    def test_moves_blobs_with_credentials_that_are_sent_and_shown_nowhere(
+        self, tls_cluster, bundle, embedded_login, embedded_registry, session
+    ):
+        code, text = run(
+            *copying(bundle, embedded_login, "--dask", tls_cluster.address, "--dask-send-credentials"),
+            IMGPKG_TO_USERNAME=USERNAME,
+            IMGPKG_TO_PASSWORD=PASSWORD,
+            **tls_cluster.environ(),
+        )
+        assert code == 0, text
+        for name in ("one", "other", "scheduler"):
+            assert PASSWORD not in tls_cluster.log(name)
+
+    def test_does_not_show_a_secret_when_a_unit_fails(self, tls_cluster, bundle, embedded_login):
+        code, text = run(
+            *copying(bundle, embedded_login, "--dask", tls_cluster.address, "--dask-send-credentials"),
+            IMGPKG_TO_USERNAME=USERNAME,
+            IMGPKG_TO_PASSWORD=f"{PASSWORD}-wrong",
+            **tls_cluster.environ(),
+        )
+        assert code == 4, text
+        for name in ("one", "other", "scheduler"):
+            assert PASSWORD not in tls_cluster.log(name)
+
+    def test_needs_certificates_and_names_the_variables(self, tls_cluster, bundle, another_registry):
+        code, text = run(*copying(bundle, another_registry, "--dask", tls_cluster.address))
+        assert code == 2
+        assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in text
+        assert "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT" in text
+
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("CA_FILE", "/nowhere/ca.pem", "CA_FILE: there is no file /nowhere/ca.pem"),
+            ("CLIENT__CERT", os.devnull, "there is no file"),
+            ("CLIENT__CERT", __file__, "cannot be read"),
+        ],
+    )
+    def test_says_which_file_is_wrong(self, name, value, words, tls_cluster, bundle, another_registry):
+        environ = {**tls_cluster.environ(), f"DASK_DISTRIBUTED__COMM__TLS__{name}": value}
+        code, text = run(*copying(bundle, another_registry, "--dask", tls_cluster.address), **environ)
+        assert (code, words in text) == (2, True), text
+
+    def test_of_another_authority_is_refused(self, tls_cluster, bundle, another_registry, tmp_path):
+        authority = tmp_path / "other.pem"
+        trustme.CA().cert_pem.write_to_path(str(authority))
+        environ = {**tls_cluster.environ(), "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": str(authority)}
+        code, text = run(
+            *copying(bundle, another_registry, "--dask", tls_cluster.address, "--dask-timeout", "2s"),
+            **environ,
+        )
+        assert code == 1
+        assert "does not answer: " in text
+        assert "CERTIFICATE_VERIFY_FAILED" in text
+
+
+class TestAScheduler:
+    def test_that_does_not_run(self, bundle, another_registry):
+        started = time.monotonic()
+        code, text = run(
+            *copying(bundle, another_registry, "--dask", "tcp://127.0.0.1:9", "--dask-timeout", "1s")
+        )
+        assert code == 1
+        assert "the Dask scheduler at tcp://127.0.0.1:9 does not answer: " in text
+        assert "Connection refused" in text
+        assert time.monotonic() - started < 20
+
+    def test_that_says_nothing(self, bundle, another_registry):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+            code, text = run(*copying(bundle, another_registry, "--dask", address, "--dask-timeout", "1s"))
+        assert (code, "does not answer: it listens, and has said nothing for 2 s" in text) == (1, True), text
+
+    def test_without_workers(self, cluster, bundle, another_registry):
+        before = len(another_registry.requests)
+        code, text = run(
+            *copying(bundle, another_registry, "--dask", cluster.address, "--dask-timeout", "1s")
+        )
+        assert code == 1
+        assert "has no workers, and got none within 1 s" in text
+        assert len(another_registry.requests) == before
+
+    def test_that_gets_its_workers_late(self, cluster):
+        late = threading.Timer(1, cluster.add, ("one",))
+        late.start()
+        with imgpkg.dask_executor(cluster.address) as executor:
+            assert executor.room == 4
+        late.join()
+
+
+class TestAWorker:
+    def test_with_another_version_or_without_the_package_is_named(
+        self, cluster, bundle, another_registry, tmp_path
+    ):
+        for name, text in {
+            "older": 'VERSION = "0.9.0"',
+            "without": "raise ModuleNotFoundError('none')",
+        }.items():
+            folder = tmp_path / name / "imgpkg"
+            folder.mkdir(parents=True)
+            (folder / "__init__.py").write_text("")
+            (folder / "version.py").write_text(text)
+            cluster.add(name, PYTHONPATH=str(tmp_path / name))
+        cluster.add("right")
+        before = len(another_registry.requests)
+        code, text = run(*copying(bundle, another_registry, "--dask", cluster.address))
+        assert code == 1
+        assert f"need imgpkg {VERSION}, and have: " in text
+        assert "imgpkg 0.9.0 at older (tcp://" in text
+        assert "no imgpkg (none) at without (tcp://" in text
+        assert "right (tcp://" not in text
+        assert len(another_registry.requests) == before
+
+    def test_that_joins_later_without_the_package_ends_the_copy_with_a_word_about_it(
+        self, cluster, bundle, open_session, tmp_path
+    ):
+        folder = tmp_path / "without" / "imgpkg"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("raise ModuleNotFoundError('no package')")
+        process = cluster.add("right").workers["right"]
+        with serve() as there, imgpkg.dask_executor(cluster.address) as executor:
+            cluster.add("later", PYTHONPATH=str(tmp_path / "without"))
+            process.kill()
+            process.wait()
+            with pytest.raises(errors.ExecutorError, match="lacks this version of imgpkg") as raised:
+                imgpkg.copy(
+                    imgpkg.CopySource(bundle=str(bundle)),
+                    to_repo=f"{there.address}/to/b",
+                    session=open_session(),
+                    executor=executor,
+                )
+        assert "Copying blob sha256:" in str(raised.value)
+
+
+class TestAClient:
+    def test_of_the_program_stays_open(self, tls_cluster, certificates, bundle, open_session):
+        from distributed import Security
+
+        ca, cert, key = map(str, certificates)
+        security = Security(tls_ca_file=ca, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
+        with (
+            serve() as there,
+            Client(tls_cluster.address, security=security, set_as_default=False) as client,
+        ):
+            with imgpkg.dask_executor(client) as executor:
+                imgpkg.copy(
+                    imgpkg.CopySource(bundle=str(bundle)),
+                    to_repo=f"{there.address}/to/b",
+                    session=open_session(),
+                    executor=executor,
+                    options=imgpkg.CopyOptions(send_credentials=True),
+                )
+            assert client.submit(os.path.join, "a", "b").result(10) == "a/b"
+
+    def test_in_the_process_of_the_copy_reports_once(self, bundle, open_session):
+        counter = imgpkg.TransferCounter()
+        with (
+            LocalCluster(
+                n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
+            ) as cluster,
+            Client(cluster, set_as_default=False) as client,
+            serve() as there,
+            imgpkg.dask_executor(client) as executor,
+        ):
+            imgpkg.copy(
+                imgpkg.CopySource(bundle=str(bundle)),
+                to_repo=f"{there.address}/to/b",
+                session=open_session(),
+                executor=executor,
+                on_event=counter,
+            )
+        assert counter.total.moved == 11
+
+    @pytest.mark.parametrize("other", [None, 3, object()])
+    def test_is_no_other_object(self, other):
+        with pytest.raises(errors.UsageError, match="Expected the address"), imgpkg.dask_executor(other):
+            pass
+
+
+def test_without_the_extra_a_cluster_is_a_mistake_with_a_hint(tmp_path, bundle, another_registry):
+    (tmp_path / "distributed.py").write_text("raise ModuleNotFoundError('No module named distributed')")
+    code, text = run(*copying(bundle, another_registry, "--dask", "local:2"), PYTHONPATH=str(tmp_path))
+    assert code == 2
+    assert "pip install 'imgpkg-py[dask]'" in text
