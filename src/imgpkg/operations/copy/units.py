@@ -17,6 +17,7 @@ from imgpkg.operations.transfer.dispatch import ClusterExecutor, dispatch
 from imgpkg.operations.transfer.logins import LoginQuestion
 from imgpkg.operations.transfer.unit import TransferUnit, public_settings
 from imgpkg.operations.transfer.worker import Sides, offered
+from imgpkg.registry.uploads import WORTH_ASKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,10 +58,14 @@ class BlobExecution:
                 settings,
                 source_settings,
                 mount_from=(move.nearer or move.origin) if mounts else None,
-                is_asked=to.is_asked(move, is_fresh=found.is_fresh),
+                is_asked=to.is_asked(move, is_fresh=found.is_fresh) or self._may_run_again(move),
                 use_urls=self.options.include_non_distributable_layers,
             )
             yield self._with_credentials(unit) if self.options.send_credentials else unit
+
+    def _may_run_again(self, move: BlobMove) -> bool:
+        # A cluster does so with what a worker had when it died, also if that was done.
+        return isinstance(self.executor, ClusterExecutor) and move.descriptor.size >= WORTH_ASKING
 
     def ask_for_logins(self, moves: Sequence[tuple[BlobMove, Destination, Survey]], hook: Hook) -> None:
         """Warn of workers of a cluster without a credential that they need; see `LoginQuestion`."""

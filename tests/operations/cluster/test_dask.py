@@ -1,0 +1,239 @@
+"""Copies through a cluster of Dask whose scheduler and worker are threads of this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import dask
+import pytest
+from distributed import Client, LocalCluster
+from tests.operations.making import make_image, thirty
+from tests.servers.faults import always, refusing
+from tests.servers.fixtures import PASSWORD, USERNAME
+
+import imgpkg
+from imgpkg import errors
+from imgpkg.embedded.message import Fault
+from imgpkg.embedded.server import serve
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.reference import Repository
+from imgpkg.operations.transfer.worker import stop, transfer
+
+
+def threads(workers):
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=2,
+        processes=False,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        silence_logs=50,
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with threads(1) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def executor(cluster):
+    with imgpkg.dask_executor(cluster.scheduler_address, timeout=10) as executor:
+        yield executor
+
+
+@pytest.fixture
+def bundle(embedded_registry, session, tmp_path):
+    return imgpkg.CopySource(bundle=str(thirty(session, embedded_registry.address, tmp_path / "b", count=3)))
+
+
+def test_blobs_move_and_events_count_them(executor, bundle, session):
+    counter = imgpkg.TransferCounter()
+    with serve() as there:
+        copied = imgpkg.copy(
+            bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor, on_event=counter
+        )
+        assert session.client.exists(copied.bundle.destination)
+    assert counter.total.moved == 11
+    assert executor.room == 4
+
+
+def test_positions_are_told_while_a_blob_moves(executor, session):
+    events = []
+
+    def pausing(request):
+        """Pause within the body of a download for longer than there is between two reports."""
+        return Fault(delay=0.5, delay_after=1 << 20) if "/blobs/" in request.path else None
+
+    with serve(faults=pausing) as here, serve() as there:
+        image = make_image(session, f"{here.address}/slow/app", [{"big": os.urandom(3 << 20)}])
+        imgpkg.copy(
+            imgpkg.CopySource(image=str(image)),
+            to_repo=f"{there.address}/to/b",
+            session=session,
+            executor=executor,
+            on_event=events.append,
+        )
+    advanced = [event for event in events if isinstance(event, imgpkg.BlobAdvanced)]
+    finished = [event for event in events if isinstance(event, imgpkg.BlobFinished)]
+    assert sum(event.count for event in advanced) == sum(event.size for event in finished)
+    assert len(advanced) > len(finished)
+
+
+def test_other_work_is_done_too(executor):
+    assert executor.submit(os.path.join, "a", "b").result(10) == "a/b"
+
+
+def test_a_registry_that_no_worker_reaches_ends_the_copy_with_the_name_of_the_worker(
+    executor, bundle, open_session
+):
+    events = []
+    with (
+        serve(faults=always(Fault(hang_up=True), method="POST")) as there,
+        pytest.raises(errors.TransportError, match=r"No worker can reach .* \(worker 0\)"),
+    ):
+        imgpkg.copy(
+            bundle,
+            to_repo=f"{there.address}/to/b",
+            session=open_session(retry_count=1),
+            executor=executor,
+            on_event=events.append,
+        )
+    [warned] = [event.text for event in events if isinstance(event, imgpkg.Warned)]
+    assert warned.startswith(f"worker 0 cannot reach {there.address}, and gets no more blobs for it: ")
+
+
+def test_another_failure_of_a_unit_is_raised_as_it_is(executor, bundle, open_session):
+    with (
+        serve(faults=always(refusing(500), method="POST")) as there,
+        pytest.raises(errors.RegistryError),
+    ):
+        imgpkg.copy(
+            bundle, to_repo=f"{there.address}/to/b", session=open_session(retry_count=1), executor=executor
+        )
+
+
+def test_stopping_the_session_ends_the_units(executor, bundle, session):
+    with serve(faults=always(Fault(delay=20), method="PUT")) as there:
+        threading.Timer(0.5, session.stop).start()
+        started = time.monotonic()
+        with pytest.raises(errors.Cancelled):
+            imgpkg.copy(bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor)
+        assert time.monotonic() - started < 10
+
+
+def test_a_unit_of_a_copy_that_was_ended_does_not_begin():
+    place = Repository.parse("127.0.0.1:1/no/place")
+    blob = Descriptor("application/octet-stream", Digest.of(b"blob"), 4)
+    unit = imgpkg.TransferUnit("ended", blob, place, place, imgpkg.Settings(), imgpkg.Settings())
+    stop("ended")
+    with pytest.raises(errors.Cancelled):
+        transfer(unit)
+
+
+def test_credentials_are_not_sent_without_tls(executor, bundle, session):
+    with pytest.raises(errors.UsageError, match="over TLS only"):
+        imgpkg.copy(
+            bundle,
+            to_repo="127.0.0.1:1/to/b",
+            session=session,
+            executor=executor,
+            options=imgpkg.CopyOptions(send_credentials=True),
+        )
+
+
+def test_a_login_of_flags_that_no_worker_has_is_a_mistake(executor, bundle, embedded_login, open_session):
+    with pytest.raises(errors.UsageError, match="No worker finds a credential") as raised:
+        imgpkg.copy(
+            bundle,
+            to_repo=f"{embedded_login.address}/flags/b",
+            session=open_session(username=USERNAME, password=PASSWORD),
+            source_session=open_session(),
+            executor=executor,
+        )
+    assert "--dask-send-credentials" in raised.value.hints[0]
+
+
+def test_one_for_the_source_alone_is_a_warning(executor, bundle, open_session):
+    events = []
+    with serve() as there:
+        # In this process the units have the sessions of the copy.
+        imgpkg.copy(
+            bundle,
+            to_repo=f"{there.address}/to/b",
+            session=open_session(),
+            source_session=open_session(username="user", password="word"),
+            executor=executor,
+            on_event=events.append,
+        )
+    [warned] = [event.text for event in events if isinstance(event, imgpkg.Warned)]
+    assert warned.startswith("0 (tcp://127.0.0.1:")
+    assert "no credential found for" in warned
+
+
+def test_what_workers_find_themselves_is_no_warning(
+    executor, bundle, embedded_login, open_session, monkeypatch
+):
+    monkeypatch.setenv("IMGPKG_USERNAME", USERNAME)
+    monkeypatch.setenv("IMGPKG_PASSWORD", PASSWORD)
+    events = []
+    imgpkg.copy(
+        bundle,
+        to_repo=f"{embedded_login.address}/own/b",
+        session=open_session(username=USERNAME, password=PASSWORD),
+        source_session=open_session(),
+        executor=executor,
+        on_event=events.append,
+    )
+    assert not [event for event in events if isinstance(event, imgpkg.Warned)]
+
+
+def test_a_client_of_the_program_stays_open(cluster):
+    with Client(cluster, set_as_default=False) as client:
+        with imgpkg.dask_executor(client) as executor:
+            assert executor.room == 4
+        assert client.status == "running"
+
+
+@pytest.mark.parametrize("other", [None, 3, object()])
+def test_other_objects_are_no_cluster(other):
+    with pytest.raises(errors.UsageError, match="Expected the address"), imgpkg.dask_executor(other):
+        pass
+
+
+def test_a_scheduler_that_does_not_run(session):
+    with (
+        pytest.raises(errors.ExecutorError, match=r"does not answer: .*refused") as raised,
+        imgpkg.dask_executor("tcp://127.0.0.1:9", timeout=0.2),
+    ):
+        pass
+    assert "--dask-timeout" in raised.value.hints[1]
+
+
+def test_a_scheduler_without_workers():
+    with (
+        threads(0) as cluster,
+        pytest.raises(errors.ExecutorError, match=r"has no workers, and got none within 0\.3 s"),
+        imgpkg.dask_executor(cluster.scheduler_address, timeout=0.3),
+    ):
+        pass
+
+
+def test_tls_needs_certificates():
+    with pytest.raises(errors.UsageError, match=r"not set: .*CA_FILE, .*CLIENT__CERT"):
+        imgpkg.dask_executor("tls://127.0.0.1:9").__enter__()
+
+
+@pytest.mark.parametrize(("path", "words"), [("/nowhere", "no file /nowhere"), (__file__, "cannot be read")])
+def test_tls_says_which_file_is_wrong(path, words):
+    tls = "distributed.comm.tls"
+    with (
+        dask.config.set({f"{tls}.ca-file": path, f"{tls}.client.cert": __file__}),
+        pytest.raises(errors.UsageError, match=words),
+    ):
+        imgpkg.dask_executor("tls://127.0.0.1:9").__enter__()
