@@ -130,6 +130,13 @@ def copied_with_two_sessions(session: imgpkg.Session) -> imgpkg.CopyResult:
         return imgpkg.copy(source, to_repo="host/b/bundle", session=session, source_session=reader)
 
 
+def copied_by_a_cluster(session: imgpkg.Session) -> imgpkg.CopyResult:
+    source = imgpkg.CopySource(bundle="host/a/bundle")
+    with imgpkg.dask_executor("tls://scheduler:8786", timeout=60.0, threads=2) as executor:
+        given: imgpkg.BlobExecutor = executor
+        return imgpkg.copy(source, to_repo="host/b/bundle", session=session, executor=given)
+
+
 def signatures(session: imgpkg.Session) -> list[imgpkg.ImageInfo]:
     images = imgpkg.describe("host/a/bundle", session=session).images
     return [image for image in images if image.image_type is imgpkg.ImageType.SIGNATURE]

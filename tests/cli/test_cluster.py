@@ -1,0 +1,61 @@
+"""The flags of copies with a cluster: what does not fit is refused before a password is read."""
+
+from __future__ import annotations
+
+import pytest
+from tests.cli.running import command_line
+from tests.operations.making import make_image
+
+COPY = ("copy", "-i", "127.0.0.1:1/app/image", "--to-repo", "127.0.0.1:1/to/image")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("--dask", "local:x"), "'local:x' is no address of a Dask cluster: expected a number of processes"),
+        (("--dask", "http://h:1"), "'http://h:1' is no address of a Dask cluster: expected tls://"),
+        (("--dask-timeout", "3s"), "--dask-timeout is only for copies with --dask"),
+        (("--dask-send-credentials",), "--dask-send-credentials is only for copies with --dask"),
+        (
+            ("--dask", "tcp://h:1", "--dask-send-credentials"),
+            "--dask-send-credentials: others could read the secrets on their way to tcp://h:1",
+        ),
+        (("--dask", "tls://h:1", "--dask-timeout", "soon"), "soon"),
+    ],
+)
+def test_a_mistake_is_told_before_the_password_is_read(words, text):
+    done = command_line(*COPY, *words, "--registry-username", "user", "--registry-password-stdin")
+    assert (done.code, done.out) == (2, "")
+    assert text in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("copy", "-i", "127.0.0.1:1/app/image", "--to-tar", "x.tar"), "--to-tar"),
+        (("copy", "-i", "127.0.0.1:1/app/image", "--to-oci-layout", "x"), "--to-oci-layout"),
+        (("copy", "--tar", "x.tar", "--to-repo", "127.0.0.1:1/to/image"), "--tar"),
+        (("copy", "--from-oci-layout", "x", "--to-repo", "127.0.0.1:1/to/image"), "--from-oci-layout"),
+    ],
+)
+def test_a_file_is_for_one_machine(words, flag, tmp_path):
+    done = command_line(*words, "--dask", "local:2", cwd=tmp_path)
+    assert (done.code, f"Cannot use --dask with {flag}" in done.err) == (2, True)
+    assert "A tar file or layout is read and written by one machine" in done.err
+
+
+def test_a_preview_asks_no_cluster(embedded_registry, session):
+    image = make_image(session, f"{embedded_registry.address}/preview/app")
+    done = command_line(
+        *("copy", "-i", str(image), "--to-repo", f"{embedded_registry.address}/preview/to"),
+        *("--dask", "tcp://127.0.0.1:9", "--dry-run"),
+    )
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_cluster_that_is_not_there_fails_the_command_and_prints_nothing_else(embedded_registry):
+    done = command_line(*COPY, "--dask", "tcp://127.0.0.1:9", "--dask-timeout", "100ms")
+    assert done.code == 1
+    first, *hints = done.err.splitlines()
+    assert "the Dask scheduler at tcp://127.0.0.1:9 does not answer: " in first
+    assert [line[:6] for line in hints] == ["hint: "] * 2
