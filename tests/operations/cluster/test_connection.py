@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -145,7 +146,7 @@ class TestAScheduler:
         with socket.create_server(("127.0.0.1", 0)) as server:
             address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
             code, text = run(*copying(bundle, another_registry, "--dask", address, "--dask-timeout", "1s"))
-        assert (code, "does not answer: it listens, and has said nothing for 2 s" in text) == (1, True), text
+        assert (code, "does not answer: no answer within 2 s" in text) == (1, True), text
 
     def test_without_workers(self, cluster, bundle, another_registry):
         before = len(another_registry.requests)
@@ -206,6 +207,16 @@ class TestAWorker:
                     executor=executor,
                 )
         assert "Copying blob sha256:" in str(raised.value)
+
+    def test_that_says_nothing(self, cluster, bundle, another_registry):
+        process = cluster.add("silent").workers["silent"]
+        process.send_signal(signal.SIGSTOP)
+        before = len(another_registry.requests)
+        code, text = run(
+            *copying(bundle, another_registry, "--dask", cluster.address, "--dask-timeout", "2s")
+        )
+        assert (code, "has a worker that does not answer within 2 s" in text) == (1, True), text
+        assert len(another_registry.requests) == before
 
 
 class TestAClient:

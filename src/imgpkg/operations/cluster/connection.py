@@ -9,8 +9,6 @@ import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import TYPE_CHECKING
 
 import dask
@@ -18,13 +16,13 @@ from distributed import Client, LocalCluster, Security
 
 from imgpkg.errors import ExecutorError, UsageError, printable
 from imgpkg.operations.cluster.address import ClusterAddress
-from imgpkg.operations.cluster.executor import DaskExecutor, worker_names
+from imgpkg.operations.cluster.executor import DaskExecutor, within, worker_names
 from imgpkg.operations.cluster.roster import Roster
 from imgpkg.operations.transfer.logins import named
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 # Seconds between two looks for the first worker, and until what is closed has to be closed.
@@ -53,7 +51,7 @@ def connected(place: object, *, timeout: float, threads: int) -> Iterator[DaskEx
             raise UsageError("Expected the address of a Dask cluster, or a client that is not asynchronous")
         address = str(client.scheduler.address)
         roster = Roster(_first_workers(client, address, timeout))
-        check_versions(client, address)
+        check_versions(client, address, timeout)
         yield opened.enter_context(DaskExecutor(client, roster, address=address, timeout=timeout))
 
 
@@ -74,7 +72,7 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
     options = {} if security is None else {"security": security}
     opening = partial(Client, place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
     try:
-        return _within(timeout + _GRACE, opening)
+        return within(timeout + _GRACE, opening)
     except (OSError, ValueError) as error:
         raise ExecutorError(
             f"the Dask scheduler at {address} does not answer: {_reason(error)}",
@@ -83,27 +81,6 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
                 "--dask-timeout waits longer.",
             ),
         ) from error
-
-
-def _within(seconds: float, opening: Callable[[], Client]) -> Client:
-    """Return what `opening` returns; raise TimeoutError, as Dask does not for a server that only listens."""
-    results: SimpleQueue[Client | Exception] = SimpleQueue()
-
-    def work() -> None:
-        try:
-            results.put(opening())
-        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
-            results.put(error)
-
-    # It may never end, and must not keep the process from its end.
-    Thread(target=work, name="imgpkg-connecting", daemon=True).start()
-    try:
-        found = results.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError(f"it listens, and has said nothing for {seconds:g} s") from None
-    if isinstance(found, Exception):
-        raise found
-    return found
 
 
 def _close(client: Client) -> None:
@@ -177,9 +154,16 @@ def _first_workers(client: Client, address: str, timeout: float) -> Mapping[str,
     return threads
 
 
-def check_versions(client: Client, address: str) -> None:
-    """Raise ExecutorError unless all workers have this version of the package."""
-    found = client.run(pkgutil.resolve_name, "imgpkg.version:VERSION", on_error="return")
+def check_versions(client: Client, address: str, timeout: float) -> None:
+    """Raise ExecutorError unless all workers have this version of the package, and say so in time."""
+    asking = partial(client.run, pkgutil.resolve_name, "imgpkg.version:VERSION", on_error="return")
+    try:
+        found = within(timeout, asking)
+    except TimeoutError:
+        raise ExecutorError(
+            f"the Dask cluster at {address} has a worker that does not answer within {timeout:g} s",
+            hints=("Look for it in the dashboard of the scheduler, or wait longer with --dask-timeout.",),
+        ) from None
     wrong: dict[str, list[str]] = defaultdict(list)
     names = worker_names(client)
     for worker, version in found.items():

@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from secrets import token_hex
 from threading import Event, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from distributed import KilledWorker
 from distributed.comm.core import CommClosedError
@@ -22,7 +22,7 @@ from imgpkg.events import Warned
 from imgpkg.operations.cluster.task import TransferCall, Unreachable
 from imgpkg.operations.transfer.dispatch import ClusterExecutor
 from imgpkg.operations.transfer.reports import BlobPosition
-from imgpkg.operations.transfer.worker import stop, transfer
+from imgpkg.operations.transfer.worker import end, stop, transfer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -111,7 +111,11 @@ class DaskExecutor(ClusterExecutor):
     def ask(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, R]:
         """Return what `act` returns at each worker; see `ClusterExecutor.ask`."""
         names = worker_names(self._client)
-        found = self._client.run(act, *args, **kwargs, on_error="ignore")
+        running = partial(self._client.run, act, *args, **kwargs, on_error="ignore")
+        try:
+            found: dict[str, R] = within(self._timeout, running)
+        except TimeoutError:
+            raise self._lost(f"a worker did not answer within {self._timeout:g} s") from None
         return {names.get(address, address): answer for address, answer in found.items()}
 
     @contextmanager
@@ -126,17 +130,12 @@ class DaskExecutor(ClusterExecutor):
             for inner, sent in left:
                 sent.outcome.cancel()
                 inner.cancel()
-            if left:
-                self._stop(run)
+            # What runs is ended, and what was sent is forgotten. A worker that says nothing, and a scheduler
+            # that is lost, must not keep the copy from its end.
+            for act in (stop, end) if left else (end,):
+                with suppress(Exception):
+                    within(_STOPPING, partial(self._client.run, act, run, on_error="ignore"))
             self._roster.forget(run)
-
-    def _stop(self, run: str) -> None:
-        """End what runs at the workers, as far as they answer."""
-        act = partial(self._client.run, stop, run, on_error="ignore")
-        # Nothing may keep a command that was interrupted from its end.
-        thread = Thread(target=_quietly, args=(act,), name="imgpkg-stop", daemon=True)
-        thread.start()
-        thread.join(_STOPPING)
 
     def _send(self, unit: TransferUnit, outcome: Future[Transferred]) -> None:
         if self._client.status != "running":
@@ -255,6 +254,27 @@ def worker_names(client: Any) -> dict[str, str]:
     workers = client.scheduler_info()["workers"]
     named = {address: str(about.get("name", address)) for address, about in workers.items()}
     return {address: address if name == address else f"{name} ({address})" for address, name in named.items()}
+
+
+def within(seconds: float, act: Callable[[], R]) -> R:
+    """Return what `act` returns; raise TimeoutError where Dask itself would wait without an end."""
+    results: SimpleQueue[tuple[R | None, Exception | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            results.put((act(), None))
+        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
+            results.put((None, error))
+
+    # It may never end, and must not keep the process from its end.
+    Thread(target=work, name="imgpkg-cluster", daemon=True).start()
+    try:
+        found, error = results.get(timeout=seconds)
+    except Empty:
+        raise TimeoutError(f"no answer within {seconds:g} s") from None
+    if error is not None:
+        raise error
+    return cast("R", found)
 
 
 def _fail(sent: _GivenUnit, error: BaseException) -> None:

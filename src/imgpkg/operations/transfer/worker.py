@@ -89,6 +89,14 @@ def stop(run: str) -> None:
     _SESSIONS.stop(run)
 
 
+def end(run: str) -> None:
+    """Forget `run` in this process, and the credentials that were sent with it, when its last unit has ended.
+
+    More units of it begin anew, unless it was stopped.
+    """
+    _SESSIONS.end(run)
+
+
 def _moved(unit: TransferUnit, reading: Session, writing: Session, hook: Hook | None) -> Transferred:
     started = time.monotonic()
 
@@ -150,6 +158,7 @@ class _Run:
 
     def __init__(self, unit: TransferUnit) -> None:
         self.busy = 0
+        self.is_over = False
         self._warnings: list[str] = []
         self._sent = _SentCredentials(), _SentCredentials()
         environ = Settings.from_environment().environ
@@ -203,8 +212,7 @@ class _Sessions:
                 error.hints = (*error.hints, OWN_CHAIN)
             raise
         finally:
-            with self._lock:
-                run.busy -= 1
+            self._leave(unit.run, run)
         return replace(done, worker=worker, warnings=run.taken())
 
     def stop(self, run: str) -> None:
@@ -224,8 +232,29 @@ class _Sessions:
                 self._close_old()
                 run = self._runs[unit.run] = _Run(unit)
             run.busy += 1
+            run.is_over = False
             run.learn(unit)
             return run
+
+    def end(self, run: str) -> None:
+        with self._lock:
+            found = self._runs.get(run)
+            if found is None:
+                return
+            found.is_over = True
+        self._close_if_idle(run, found)
+
+    def _leave(self, name: str, run: _Run) -> None:
+        with self._lock:
+            run.busy -= 1
+        self._close_if_idle(name, run)
+
+    def _close_if_idle(self, name: str, run: _Run) -> None:
+        with self._lock:
+            if run.busy or not run.is_over or self._runs.get(name) is not run:
+                return
+            del self._runs[name]
+        run.close()
 
     def _close_old(self) -> None:
         idle = [name for name, run in self._runs.items() if not run.busy]
