@@ -137,6 +137,22 @@ class TestLocalProcesses:
                 wait_for_group(process.pid)
             assert manifests(there) == []
 
+    @pytest.mark.parametrize("seconds", [1.0, 2.0])
+    def test_end_with_ctrl_c_while_they_start(self, seconds, running):
+        process = running(
+            *("copy", "-i", "127.0.0.1:9/app/image", "--to-repo", "127.0.0.1:9/to/image"),
+            *("--dask", "local:2"),
+        )
+        time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+        lines = process.output.read_text().splitlines()
+        assert [line for line in lines if not line.startswith("imgpkg: warning: ")] == [
+            "imgpkg: Error: interrupted"
+        ]
+        with pytest.raises(ProcessLookupError):
+            wait_for_group(process.pid)
+
 
 def wait_for_group(group):
     """Raise ProcessLookupError as soon as no process of the group is left."""

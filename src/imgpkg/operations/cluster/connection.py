@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import signal
 import tempfile
 import time
 from collections import defaultdict
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 import dask
 from distributed import Client, LocalCluster, Security
+from distributed import TimeoutError as DaskTimeout
 
 from imgpkg.errors import ExecutorError, UsageError, printable
 from imgpkg.operations.cluster.address import ClusterAddress
-from imgpkg.operations.cluster.executor import DaskExecutor, within, worker_names
+from imgpkg.operations.cluster.executor import DaskExecutor, begun, within, worker_names
 from imgpkg.operations.cluster.roster import Roster
 from imgpkg.operations.transfer.logins import named
 from imgpkg.version import VERSION
@@ -28,14 +31,14 @@ if TYPE_CHECKING:
 # Seconds between two looks for the first worker, and until what is closed has to be closed.
 _TICK = 0.1
 _CLOSING = 5.0
-# What Dask needs to give up by itself.
+# What Dask needs to give up by itself, and to open what is to be closed at once.
 _GRACE = 1.0
+_OPENING = 10.0
 _TLS = "distributed.comm.tls"
 # The authority of the cluster, and the certificate of the client; its key may be in the same file.
 _NEEDED = {f"{_TLS}.ca-file": "CA_FILE", f"{_TLS}.client.cert": "CLIENT__CERT"}
 _OPTIONAL = {f"{_TLS}.client.key": "CLIENT__KEY"}
 _VARIABLE = "DASK_DISTRIBUTED__COMM__TLS__"
-_PRELOADED = "imgpkg.operations.cluster.task"
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
     opening = partial(Client, place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
     try:
         return within(timeout + _GRACE, opening)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, DaskTimeout) as error:
         raise ExecutorError(
             f"the Dask scheduler at {address} does not answer: {_reason(error)}",
             hints=(
@@ -92,26 +95,37 @@ def _close(client: Client) -> None:
 def _local_cluster(processes: int, threads: int) -> Iterator[LocalCluster]:
     """Start processes of this machine, between which TLS is spoken with certificates made for them."""
     with tempfile.TemporaryDirectory(prefix="imgpkg-") as folder:
-        cluster = LocalCluster(
-            n_workers=processes,
-            threads_per_worker=threads,
-            processes=True,
-            security=Security.temporary(),
-            host="127.0.0.1",
-            # No other process needs to look at them, and the usual port may be taken.
-            dashboard_address=None,
-            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-            # They hold a few pieces of blobs, and need no share of the memory.
-            memory_limit=0,
-            local_directory=folder,
-            silence_logs=50,
-            preload=[_PRELOADED],
-        )
+        # It is started by every process that is, and would have the next ones begin without the mask.
+        resource_tracker.ensure_running()
+        opening = begun(partial(_started, processes, threads, folder))
         try:
-            yield cluster
+            yield opening.result()
         finally:
             with suppress(Exception):
-                cluster.close(timeout=_CLOSING)
+                # Dask cannot close what is being opened.
+                opening.result(_OPENING).close(timeout=_CLOSING)
+
+
+def _started(processes: int, threads: int, folder: str) -> LocalCluster:
+    """Start the cluster in a thread of its own, from which its processes inherit that SIGINT is blocked.
+
+    A terminal sends Ctrl-C to all processes; this one ends the others.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    return LocalCluster(
+        n_workers=processes,
+        threads_per_worker=threads,
+        processes=True,
+        security=Security.temporary(),
+        host="127.0.0.1",
+        # No other process needs to look at them, and the usual port may be taken.
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+        # They hold a few pieces of blobs, and need no share of the memory.
+        memory_limit=0,
+        local_directory=folder,
+        silence_logs=50,
+    )
 
 
 def _security() -> Security:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count
@@ -11,7 +12,7 @@ from queue import Empty, SimpleQueue
 from secrets import token_hex
 from threading import Event, Thread
 from time import monotonic
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 from distributed import KilledWorker
 from distributed.comm.core import CommClosedError
@@ -258,23 +259,27 @@ def worker_names(client: Any) -> dict[str, str]:
 
 def within(seconds: float, act: Callable[[], R]) -> R:
     """Return what `act` returns; raise TimeoutError where Dask itself would wait without an end."""
-    results: SimpleQueue[tuple[R | None, Exception | None]] = SimpleQueue()
+    try:
+        return begun(act).result(seconds)
+    except FutureTimeout as error:
+        # Python 3.10 has two of this name.
+        raise error if str(error) else TimeoutError(f"no answer within {seconds:g} s") from None
+
+
+def begun(act: Callable[[], R]) -> Future[R]:
+    """Begin `act` in a thread that may never end, and does not keep the process from its end."""
+    future: Future[R] = Future()
 
     def work() -> None:
         try:
-            results.put((act(), None))
-        except Exception as error:  # noqa: BLE001 - raised by the thread that waits
-            results.put((None, error))
+            found = act()
+        except BaseException as error:  # noqa: BLE001 - raised by whoever waits
+            future.set_exception(error)
+        else:
+            future.set_result(found)
 
-    # It may never end, and must not keep the process from its end.
     Thread(target=work, name="imgpkg-cluster", daemon=True).start()
-    try:
-        found, error = results.get(timeout=seconds)
-    except Empty:
-        raise TimeoutError(f"no answer within {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return cast("R", found)
+    return future
 
 
 def _fail(sent: _GivenUnit, error: BaseException) -> None:

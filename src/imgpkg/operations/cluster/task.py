@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections import OrderedDict
 from threading import Lock
@@ -68,14 +67,6 @@ def move(unit: TransferUnit, topic: str) -> Transferred | Unreachable:
         return found
     # A report may be lost, and the client counts what has arrived.
     return replace(done, is_reported=False)
-
-
-async def dask_setup(_worker: Any) -> None:
-    """Leave Ctrl-C to the client, whose terminal sends it to all processes of the machine that it started.
-
-    Dask calls this where the module is preloaded.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Positions:
