@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import psutil
 import pytest
 from tests.end_to_end.conftest import IMGPKG
 from tests.operations.making import thirty
@@ -122,6 +123,27 @@ class TestLocalProcesses:
         assert document["blobs"]["moved"] == BLOBS
         assert moved.stderr == plain.stderr
 
+    def test_get_credentials_over_tls_if_that_is_asked_for(self, imgpkg, bundle, embedded_login):
+        login = embedded_login
+        arguments = (
+            *("copy", "-b", bundle, "--to-repo", f"{login.address}/local/b", "--dask", "local:1"),
+            *("--to-registry-username", login.username, "--to-registry-password-stdin"),
+        )
+        done = imgpkg(*arguments, stdin=login.password, secrets=(login.password,))
+        assert done.returncode == 2
+        assert "No worker finds a credential" in done.stderr
+        done = imgpkg(*arguments, "--dask-send-credentials", stdin=login.password, secrets=(login.password,))
+        assert done.returncode == 0, done.stderr
+
+    def test_are_replaced_when_one_dies(self, running, bundle):
+        slow = Slow(0.3)
+        with serve(faults=slow) as there:
+            process = running("copy", "-b", bundle, "--to-repo", f"{there.address}/to/b", "--dask", "local:2")
+            slow.wait(4)
+            children(process)[0].kill()
+            assert process.wait(60) == 0, process.output.read_text()
+            assert len(set(written(there))) == BLOBS + RECORD
+
     def test_end_with_ctrl_c(self, running, bundle):
         slow = Slow(20)
         with serve(faults=slow) as there:
@@ -152,6 +174,12 @@ class TestLocalProcesses:
         ]
         with pytest.raises(ProcessLookupError):
             wait_for_group(process.pid)
+
+
+def children(process):
+    """Return the processes that `multiprocessing` has started below another one."""
+    found = psutil.Process(process.pid).children(recursive=True)
+    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
 
 
 def wait_for_group(group):
