@@ -51,6 +51,9 @@ ATTACHED = imgpkg.Attached(imgpkg.AttachmentKind.SBOM, DIGEST, "application/spdx
 COPIED = imgpkg.Copied(REFERENCE, REFERENCE, "v1", ATTACHED)
 INFO = imgpkg.ImageInfo("key", "image", imgpkg.ImageType.SIGNATURE, "origin", {"k": "v"}, (DIGEST,), "none")
 STATUS = imgpkg.ImagesLockStatus("path", is_updated=True)
+PLAN_HEADER = imgpkg.PlanHeader(
+    "registry.example.com/team/app", REFERENCE.repository, root_bundle=(REFERENCE, "")
+)
 PREVIEWED = imgpkg.PreviewedImage(REFERENCE, "v1", 1, 2, 3, is_there=True, attached=ATTACHED)
 GRANT = Grant(("repository:team/app:pull",), (), is_opaque=True, issuer="i", ends_at=5.0)
 STEP = Step("read", Mark.OK, "text")
@@ -148,6 +151,14 @@ VALUES = [
         "r", DESCRIPTOR, REFERENCE.repository, REFERENCE.repository, imgpkg.Settings(), imgpkg.Settings()
     ),
     imgpkg.Transferred(REFERENCE.repository, DIGEST, imgpkg.BlobOutcome.MOVED, 4, 0.5, "w", ("text",)),
+    PLAN_HEADER,
+    imgpkg.CopyPlan("plan.jsonl", PLAN_HEADER),
+    imgpkg.PlanBlob(DESCRIPTOR, REFERENCE.repository, REFERENCE.repository, REFERENCE.repository),
+    imgpkg.PlanManifest(REFERENCE, "text/plain", 4, (REFERENCE,)),
+    imgpkg.PlanRecord(REFERENCE.repository, DIGEST, (imgpkg.Location("image", is_bundle=False),)),
+    imgpkg.PlanLocked(REFERENCE, {"a": "b"}),
+    imgpkg.PlanImage(REFERENCE, REFERENCE, (REFERENCE,), "v1"),
+    imgpkg.PlanEnd(1, 2, 3, 4),
     PREVIEWED,
     REASON,
     GOING,

@@ -46,7 +46,7 @@ class Module(NamedTuple):
 
 
 MODULES = (
-    Module("copies", "Coroutines that copy images and bundles.", ("operations.copy",)),
+    Module("copies", "Coroutines that copy images and bundles.", ("operations.copy", "operations.plans")),
     Module(
         "transfers",
         "Coroutines that push and pull.",

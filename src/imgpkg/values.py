@@ -24,6 +24,8 @@ class FrozenDict(dict[K, V]):
     `types.MappingProxyType` has no hash, cannot be pickled and is no dict to either.
     """
 
+    __slots__ = ()
+
     if not TYPE_CHECKING:
         # Fields are annotated as Mapping, which has no such methods; overriding those of dict with another
         # signature would be a type error.

@@ -323,6 +323,18 @@ def limited(settings: imgpkg.Settings, token: imgpkg.CancelToken) -> str:
     return str(imgpkg.CancelToken(token, block).is_cancelled)
 
 
+def plans(session: imgpkg.Session) -> imgpkg.CopyResult:
+    source = imgpkg.CopySource(image="host/a/b")
+    imgpkg.preview_copy(source, "host/c/d", session=session, plan_output="plan.jsonl")
+    plan: imgpkg.CopyPlan = imgpkg.read_plan("plan.jsonl")
+    sizes: list[int] = [blob.descriptor.size for blob in plan.blobs() if blob.mount_from is None]
+    for number, line in plan.lines():
+        if isinstance(line, imgpkg.PlanImage):
+            print(number, line.tag, line.source.digest, sum(sizes), plan.end().blob_size)
+    imgpkg.run_plan(plan, session=session, shard=3)  # type: ignore[arg-type]
+    return imgpkg.run_plan("plan.jsonl", session=session, shard="1/2")
+
+
 async def coroutines(session: imgpkg.aio.Session) -> list[str]:
     reference: imgpkg.Reference = await imgpkg.aio.resolve("host/a/b:v1", session=session, timeout=5)
     listed: imgpkg.TagList = await imgpkg.aio.list_tags("host/a/b", digests=True, session=session)

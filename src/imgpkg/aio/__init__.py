@@ -28,6 +28,8 @@ from imgpkg.aio.copies import copy_to_repository as copy_to_repository
 from imgpkg.aio.copies import copy_to_stream as copy_to_stream
 from imgpkg.aio.copies import copy_to_tar as copy_to_tar
 from imgpkg.aio.copies import preview_copy as preview_copy
+from imgpkg.aio.copies import read_plan as read_plan
+from imgpkg.aio.copies import run_plan as run_plan
 from imgpkg.aio.credentials import check_access as check_access
 from imgpkg.aio.credentials import check_copy as check_copy
 from imgpkg.aio.credentials import explain as explain
@@ -114,11 +116,13 @@ __all__ = [
     "read_image",
     "read_lock",
     "read_placement",
+    "read_plan",
     "read_policy",
     "referrers",
     "resolve",
     "retag",
     "rewrite_images",
+    "run_plan",
     "verify",
     "verify_signatures",
 ]

@@ -224,6 +224,7 @@ async def preview_copy(
     source_session: Session | None = None,
     options: imgpkg.CopyOptions = DEFAULT_OPTIONS,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
+    plan_output: StrPath = "",
     on_event: imgpkg.Hook = silent,
     timeout: float | None = None,
     cancel: imgpkg.CancelToken | None = None,
@@ -241,6 +242,49 @@ async def preview_copy(
             source_session=at.other(source_session),
             options=options,
             since=since,
+            plan_output=plan_output,
+            on_event=at.hook(on_event),
+            timeout=timeout,
+            cancel=cancel,
+        ),
+    )
+
+
+async def read_plan(path: StrPath) -> imgpkg.CopyPlan:
+    """Return the plan in the file `path`; raise LocalIOError, or InvalidDocument for what is no plan.
+
+    The coroutine of `imgpkg.read_plan`, whose contract it has.
+    """
+    return await call(None, lambda _: imgpkg.read_plan(path))
+
+
+async def run_plan(
+    plan: imgpkg.CopyPlan | StrPath,
+    *,
+    session: Session,
+    source_session: Session | None = None,
+    shard: str = "",
+    options: imgpkg.CopyOptions = DEFAULT_OPTIONS,
+    lock_output: StrPath = "",
+    executor: imgpkg.BlobExecutor | None = None,
+    on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
+) -> imgpkg.CopyResult:
+    """Copy what `plan`, a file that `preview_copy` has written, says; return what the copy itself returns.
+
+    The coroutine of `imgpkg.run_plan`, whose contract it has.
+    """
+    return await call(
+        session,
+        lambda at: imgpkg.run_plan(
+            plan,
+            session=at.session,
+            source_session=at.other(source_session),
+            shard=shard,
+            options=options,
+            lock_output=lock_output,
+            executor=executor,
             on_event=at.hook(on_event),
             timeout=timeout,
             cancel=cancel,

@@ -206,6 +206,19 @@ SELECTION = (
     texts("include-annotation", "Copy only images with this annotation in the lock, as KEY or KEY=PATTERN"),
     texts("exclude-annotation", "Leave out images with this annotation in the lock"),
 )
+PLAN = (
+    switch("dry-run", "Print what would be copied and with which credentials, and copy nothing"),
+    switch("check", "First check that all sources can be read and the destination can be written to"),
+    text(
+        "plan-output", "File to write the plan of the copy to, for --plan; only with --dry-run and --to-repo"
+    ),
+    text("plan", "File with a plan to copy by, as --plan-output has written it, instead of a source"),
+    text(
+        "shard",
+        "Move only this part of the blobs of --plan, such as 3/16, and write no tags; auto or auto/16 in a "
+        "job of GitLab, Slurm or Kubernetes",
+    ),
+)
 SIGN = (
     text("sign-key", "File with a private key in PEM, or env://NAME, to sign the pushed image with"),
     text("sign-format", "Where the signature is kept: tag (as cosign 1 and 2) or bundle", default="tag"),

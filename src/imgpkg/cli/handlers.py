@@ -101,6 +101,11 @@ def copy(context: Context) -> None:
     from imgpkg.cli.sides import open_sides
 
     flags = context.flags
+    if "plan" in flags.given or "shard" in flags.given:
+        from imgpkg.cli.plans import copy_by_plan
+
+        copy_by_plan(context)
+        return
     source, options = _copy_source(flags), _copy_options(flags)
     # Before the sessions are opened: a wrong combination must not wait for a password.
     _check_copy(flags, source, options)
@@ -209,6 +214,10 @@ def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None
         resume=flags.is_on("resume"),
         is_delta=bool(flags.texts("since") or flags.texts("since-inventory")),
     )
+    if "plan-output" in flags.given:
+        from imgpkg.cli.plans import check_plan_output
+
+        check_plan_output(flags)
     if _is_streamed(flags):
         from imgpkg.cli.streams import check_streams
 
@@ -308,6 +317,7 @@ def _preview(
         source_session=source_session,
         options=options,
         since=_since(flags),
+        plan_output=flags.text("plan-output"),
         on_event=warnings_for(context.reporter),
     )
     # The preview of a copy to a file does not read that file: everything counts as missing.

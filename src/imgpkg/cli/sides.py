@@ -61,7 +61,8 @@ def open_sides(context: Context) -> Iterator[tuple[Session, Session | None]]:
     or variable is for one side. A copy from or to a file has only one side.
     """
     with ExitStack() as opened:
-        if not context.flags.text("to-repo"):
+        # A plan has a repository to copy to.
+        if not (context.flags.text("to-repo") or context.flags.text("plan")):
             yield opened.enter_context(context.session(Side.FROM)), None
         elif any(context.flags.text(name) for name in _FILES[Side.FROM][1]):
             yield opened.enter_context(context.session(Side.TO)), None

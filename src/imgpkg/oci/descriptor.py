@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -51,7 +52,7 @@ class Digest:
         algorithm, colon, value = text.partition(":")
         if not colon:
             raise InvalidReference(f"unsupported digest algorithm: {text}")
-        return cls(algorithm, value)
+        return cls(sys.intern(algorithm), value)
 
     @classmethod
     def of(cls, data: bytes) -> Digest:
@@ -85,7 +86,9 @@ class Descriptor:
     os_features: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
+        # One for each of a million descriptors would fill the memory.
+        if not isinstance(self.annotations, FrozenDict):
+            object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
     @classmethod
     def of(cls, data: bytes, media_type: str, *, annotations: Mapping[str, str] = EMPTY) -> Descriptor:
@@ -106,7 +109,7 @@ class Descriptor:
         platform = document.get("platform")
         details = platform if isinstance(platform, dict) else {}
         return cls(
-            media_type=str(document.get("mediaType") or ""),
+            media_type=sys.intern(str(document.get("mediaType") or "")),
             digest=Digest.parse(document["digest"]),
             size=size,
             annotations=strings_of(document.get("annotations")),

@@ -34,7 +34,8 @@ class Manifest:
     artifact_type: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
+        if not isinstance(self.annotations, FrozenDict):
+            object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
     @classmethod
     def parse(cls, raw: bytes, media_type: str = "", digest: Digest | None = None) -> Manifest:

@@ -9,15 +9,14 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from contextvars import copy_context
-from threading import Event as Flag
-from threading import Lock, Semaphore, Thread
+from threading import Condition, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from imgpkg.dataclass import dataclass
 from imgpkg.events import SHORTEST_PAUSE, StepsAdvanced, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
@@ -105,22 +104,37 @@ class WorkerPool:
 
         return result
 
-    def take(self, tasks: Sequence[Task]) -> None:
+    def take(self, tasks: Iterable[Task]) -> None:
         """Do all `tasks` in several threads, each as soon as those are done that it names.
 
-        A task names tasks that stand before it, or what is not among `tasks` at all. Raises as `map` does.
+        A task names tasks that stand before it, or what is not among `tasks` at all. They are gone through
+        twice, and may be made anew each time. Raises as `map` does.
         """
-        done = {task.name: Flag() for task in tasks}
+        # A flag or a result for each of a million tasks would fill the memory.
+        left = {task.name for task in tasks}
+        ended, source = Condition(), iter(tasks)
+
+        def following() -> Task | None:
+            with ended:
+                return next(source, None)
 
         def do(task: Task) -> None:
             # They are begun in their order: what is waited for is done, or being done.
-            for flag in (done[name] for name in task.after if name in done):
-                while not flag.wait(_TICK):
+            with ended:
+                while not left.isdisjoint(task.after):
+                    ended.wait(_TICK)
                     self.scope.check()
             task.act()
-            done[task.name].set()
+            with ended:
+                left.discard(task.name)
+                ended.notify_all()
 
-        self.map(do, tasks)
+        def work(_: int) -> None:
+            while (task := following()) is not None:
+                self.scope.check()
+                do(task)
+
+        self.map(work, range(min(self.jobs, len(left))))
 
 
 class _Count:

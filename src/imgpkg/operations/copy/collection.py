@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # A tar file or layout has no images lock. This label of an image contains its positions and annotations in
 # the lock from which the file was made, so that `--lock-output` can write the lock again.
 LOCK_LABEL = "dev.carvel.imgpkg.copy.images-lock"
+# Images of one lock whose configurations are kept until they are written: some kilobytes each.
+_MOST_CONFIGS = 10_000
 ROOT_LABELS = MappingProxyType({ROOT_BUNDLE_LABEL: ""})
 
 
@@ -293,8 +295,11 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers, 
     # A lock may name an image several times with different annotations.
     distinct = tuple(dict.fromkeys(image.reference for image in lock.images))
     expect(len(distinct))
-    images = tuple(workers.map(lambda reference: fetch_image(client, reference), distinct))
-    if any(image.is_bundle for image in images):
+    # With a copy they are read once, unless all of them would fill the memory.
+    keeps = len(distinct) <= _MOST_CONFIGS
+    found = workers.map(lambda reference: _fetch_plain(client, reference, keeps=keeps), distinct)
+    images = tuple(image for image in found if image is not None)
+    if len(images) < len(distinct):
         raise IsABundle(
             "Unable to copy bundles using an Images Lock file (hint: Create a bundle with these images)"
         )
@@ -304,6 +309,14 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers, 
         Item(image.reference, "", "", labels.get(image.manifest.digest, EMPTY), image) for image in images
     )
     return Collected(tuple(items), images_lock=lock)
+
+
+def _fetch_plain(client: RegistryClient, reference: Reference, *, keeps: bool) -> Image | None:
+    """Return an image, without its configuration unless it `keeps` it; None for a bundle."""
+    image = fetch_image(client, reference)
+    if image.is_bundle:
+        return None
+    return image if keeps else replace(image, config_raw=b"")
 
 
 def _lock_labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:

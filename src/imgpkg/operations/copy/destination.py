@@ -41,6 +41,8 @@ OpenBlob: TypeAlias = "Callable[[BlobMove], AbstractContextManager[ByteReader]]"
 
 def planned_places(opened: OpenedSource, home: Repository, placement: Placement | None) -> Places:
     """Return where the images of `opened` go in a copy to `home`; see `places_of` for errors."""
+    if opened.places is not None:
+        return opened.places
     if placement is not None:
         from imgpkg.operations.copy.places import places_of
 
@@ -132,7 +134,7 @@ def destinations(
     opened: OpenedSource, session: Session, places: Places, options: CopyOptions
 ) -> tuple[Destination, ...]:
     """Return how to write the images of `opened` to each of `places`."""
-    tag_of = _repository_based if options.repo_based_tags else _by_digest
+    tag_of = upload_tags(repo_based=options.repo_based_tags)
     found = []
     for place in places.places:
         to = Destination(
@@ -140,7 +142,7 @@ def destinations(
             place.repository,
             tag_of,
             mounts=not opened.is_local,
-            asks_each=options.placement is not None or bool(options.to_tags),
+            asks_each=options.placement is not None or bool(options.to_tags) or opened.places is not None,
         )
         found.append(replace(to, is_unproven=_is_unproven(opened, place.plan, session, to)))
     return tuple(found)
@@ -153,6 +155,11 @@ def _is_unproven(opened: OpenedSource, plan: TransferPlan, session: Session, to:
         return bool(origins)
     credential = to.client.decision(to.repository).credential
     return any(to.client.decision(origin).credential != credential for origin in origins)
+
+
+def upload_tags(*, repo_based: bool) -> Callable[[Root], str]:
+    """Return what says under which tag a root is uploaded, by which no registry removes it."""
+    return _repository_based if repo_based else _by_digest
 
 
 def _by_digest(root: Root) -> str:

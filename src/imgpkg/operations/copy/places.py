@@ -32,16 +32,27 @@ def places_of(opened: OpenedSource, home: Repository, placement: Placement) -> P
     """
     roots = opened.plan.roots
     of_roots = _Placing(roots, home, placement).run()
+    records = located_records(opened.collected, roots, of_roots)
+    return spread(opened.plan, of_roots, records, is_local=opened.is_local)
+
+
+def spread(
+    plan: TransferPlan,
+    of_roots: Mapping[tuple[str, str], tuple[Repository, ...]],
+    records: Mapping[Repository, Sequence[Record]],
+    *,
+    is_local: bool,
+) -> Places:
+    """Return what each repository gets of `plan`, whose roots go where `of_roots` says."""
     by_repository: dict[Repository, list[Root]] = {}
-    for root in roots:
+    for root in plan.roots:
         for repository in of_roots[root.item.key]:
             by_repository.setdefault(repository, []).append(root)
-    records = located_records(opened.collected, roots, of_roots)
     places = tuple(
-        RepositoryPlan(repository, _part(opened.plan, placed), tuple(records.get(repository, ())))
+        RepositoryPlan(repository, _part(plan, placed), tuple(records.get(repository, ())))
         for repository, placed in by_repository.items()
     )
-    return Places(_mounting(places, is_local=opened.is_local), of_roots)
+    return Places(_mounting(places, is_local=is_local), of_roots)
 
 
 def name_of(item: Item) -> Repository:

@@ -186,7 +186,8 @@ class OpenedSource:
 
     `session` is the one that registries are read with, None if the source is a tar file or layout. That is
     then the `store`, which errors name `shown`. `verified` is what was verified by a signature, as the policy
-    requires. `bases` says of blobs that the store was made without where they should be.
+    requires. `bases` says of blobs that the store was made without where they should be. `places` are set if
+    it is known where everything goes: others may then have brought blobs there, each of which is asked for.
     """
 
     collected: Collected
@@ -197,6 +198,7 @@ class OpenedSource:
     verified: tuple[Verified, ...] = ()
     shown: str = ""
     bases: Mapping[Digest, Base] = field(default_factory=FrozenDict)
+    places: Places | None = None
 
     @property
     def is_local(self) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.destination import Destination
     from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Places, RepositoryPlan, Root
+    from imgpkg.operations.plans.writer import PlanFile
     from imgpkg.operations.workers import WorkerPool
 
 
@@ -90,6 +91,7 @@ def preview_copy(
     source_session: Session | None = None,
     options: CopyOptions = DEFAULT_OPTIONS,
     since: Iterable[StrPath | imgpkg.Inventory] = (),
+    plan_output: StrPath = "",
     on_event: Hook = silent,
     timeout: float | None = None,
     cancel: imgpkg.CancelToken | None = None,
@@ -97,12 +99,13 @@ def preview_copy(
     """Return what a copy of `source` to the repository `to_repo`, or to a file without it, would transfer.
 
     Nothing is written. Manifests are read from the source, and the destination is asked what it has; a file
-    at the destination is not read. The sessions and `since` are used as in `copy`. Raises what the copy
-    itself would raise before it writes.
+    at the destination is not read. The sessions and `since` are used as in `copy`. The file `plan_output`
+    gets the plan of a copy to a repository, which `run_plan` copies by. Raises what the copy itself would
+    raise before it writes, and LocalIOError.
     """
     source.check()
     repository = parse_destination(to_repo, options) if to_repo else None
-    log = Log(on_event)
+    log, plan = Log(on_event), _plan_file(plan_output, source, to_repo)
     reader = source_session or session
     with open_source(reader, source, options, log, to=repository, writer=session) as opened:
         if repository is None:
@@ -114,7 +117,18 @@ def preview_copy(
             lacking = workers.map(lambda pair: _lacking(*pair, opened, workers, options), pairs)
         there = {(to.repository, key) for to, _, held in lacking for key in held}
         moves = [(move, to) for to, found, _ in lacking for move in found]
+        if plan is not None:
+            plan.write(opened, places, source, repository, options)
         return _preview(opened, session, moves, places, there)
+
+
+def _plan_file(path: StrPath, source: CopySource, to_repo: str) -> PlanFile | None:
+    """Return the file to write the plan to, None for an empty path; raise UsageError or LocalIOError."""
+    if not path:
+        return None
+    from imgpkg.operations.plans.writer import PlanFile
+
+    return PlanFile.checked(path, source, to_repo)
 
 
 def _lacking(

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import cosign_tags, internal_tag, locations_tag, places_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
-from imgpkg.dataclass import dataclass
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ImmutableTag, doing
 from imgpkg.events import Planned
 from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, send, survey
@@ -19,7 +20,7 @@ from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import Task, open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
     from imgpkg.content.image import BuiltImage
     from imgpkg.content.pack import PackedLayer
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from imgpkg.session import Session
 
 
+# The ends of the tags that cosign makes from digests.
+_DERIVED = (".sig", ".att", ".sbom")
 _OLD_RECORD = (
     "an earlier copy has put the bundle with all its images into one repository, and pulls go on taking them "
     "from there; delete the tag {} to have them taken from their new places"
@@ -71,7 +74,9 @@ def publish(
 
         def look(pair: tuple[RepositoryPlan, Destination]) -> Survey:
             place, to = pair
-            return survey(place.plan, to, asking, tuple(map(pack_record, place.records)), listed)
+            found = survey(place.plan, to, asking, tuple(map(pack_record, place.records)), listed)
+            # What others have begun is not looked for as what a copy has left: each blob is asked for.
+            return found if opened.places is None else replace(found, is_fresh=False)
 
         found = workers.map(look, zip(places.places, targets, strict=True))
         surveys = list(zip(targets, found, strict=True))
@@ -109,8 +114,13 @@ def _tag_all(
     """
     plans = [(place.plan, to, found) for place, (to, found) in zip(places.places, lacking, strict=True)]
     # The tag of a signature follows from the digest of its image; the user did not name it.
-    digests = {digest for plan, _, _ in plans for digest in digests_of(plan.roots)}
-    unnamed = {tag for digest in digests for tag in cosign_tags(digest)}
+    derived = {
+        root.item.tag for plan, _, _ in plans for root in plan.roots if root.item.tag.endswith(_DERIVED)
+    }
+    unnamed: set[str] = set()
+    if derived:
+        digests = {digest for plan, _, _ in plans for digest in digests_of(plan.roots)}
+        unnamed = {tag for digest in digests for tag in cosign_tags(digest) if tag in derived}
     disputed = [disputed_tags(plan.roots, log) for plan, _, _ in plans]
     tagged = [
         (root, to, found.is_fresh)
@@ -150,13 +160,13 @@ def _warn_of_old_records(
 
 def _present(places: Places, found: Sequence[Survey]) -> tuple[int, int]:
     """Return how many blobs belong to images that are at their destinations, and their bytes."""
-    sizes = [
-        move.descriptor.size
-        for place, survey_of in zip(places.places, found, strict=True)
-        for digest, move in place.plan.blobs.items()
-        if digest not in survey_of.digests
-    ]
-    return len(sizes), sum(sizes)
+    count = size = 0
+    for place, survey_of in zip(places.places, found, strict=True):
+        lacking = survey_of.digests
+        for digest, move in place.plan.blobs.items():
+            if digest not in lacking:
+                count, size = count + 1, size + move.descriptor.size
+    return count, size
 
 
 def _transfer(
@@ -171,36 +181,68 @@ def _transfer(
     moves = [move for _, found in lacking for move in found.moves]
     workers.on_event(Planned(len(moves), sum(move.descriptor.size for move in moves), *present))
 
-    def sending(move: BlobMove, to: Destination, found: Survey) -> Callable[[], None]:
-        return lambda: send(move, to, open_blob, workers.on_event, found.is_fresh)
-
     # First: if one of them can neither be found nor mounted, nothing was sent in vain.
-    absent = [sending(move, to, found) for to, found in lacking for move in found.missing]
-    workers.map(lambda act: act(), absent)
-    tasks: list[Task] = []
-    if execution is None:
-        tasks += (
-            _blob_task(move, to, sending(move, to, found)) for to, found in lacking for move in found.at_hand
-        )
-    else:
+    absent = [(move, to, found) for to, found in lacking for move in found.missing]
+    workers.map(lambda each: _send(*each, open_blob, workers), absent)
+    if execution is not None:
         from imgpkg.operations.copy.units import execute
 
         execute(execution, lacking, open_blob, workers)
-    # What is mounted from another place waits for it.
-    tasks.sort(key=lambda task: bool(task.after))
-    for to, found in lacking:
-        for record in found.records:
-            tasks.extend(record.sending(to, is_fresh=found.is_fresh))
-    workers.take([*tasks, *_writing(lacking, [task.name for task in tasks])])
+    blobs = _BlobTasks(() if execution is not None else lacking, open_blob, workers)
+    records = [
+        task
+        for to, found in lacking
+        for record in found.records
+        for task in record.sending(to, is_fresh=found.is_fresh)
+    ]
+    manifests = _writing(lacking, chain(blobs.names(), (task.name for task in records)))
+    workers.take(_Chain((blobs, records, manifests)))
 
 
-def _blob_task(move: BlobMove, to: Destination, act: Callable[[], None]) -> Task:
-    digest = move.descriptor.digest
-    after = () if move.nearer is None else (("blob", move.nearer, digest),)
-    return Task(("blob", to.repository, digest), act, after)
+@dataclass(frozen=True, slots=True)
+class _BlobTasks:
+    """The tasks of all blobs that are at hand, made when they are needed: there may be a million."""
+
+    lacking: Sequence[tuple[Destination, Survey]]
+    open_blob: OpenBlob
+    workers: WorkerPool
+
+    def __iter__(self) -> Iterator[Task]:
+        for move, to, found in self._moves():
+            digest = move.descriptor.digest
+            after = () if move.nearer is None else (("blob", move.nearer, digest),)
+            act = partial(_send, move, to, found, self.open_blob, self.workers)
+            yield Task(("blob", to.repository, digest), act, after)
+
+    def names(self) -> Iterator[Hashable]:
+        """Yield the names of the tasks, in their order."""
+        for move, to, _ in self._moves():
+            yield "blob", to.repository, move.descriptor.digest
+
+    def _moves(self) -> Iterator[tuple[BlobMove, Destination, Survey]]:
+        # What is mounted from another place waits for it.
+        for is_nearer in (False, True):
+            for to, found in self.lacking:
+                for move in found.moves:
+                    if not move.is_missing and (move.nearer is not None) is is_nearer:
+                        yield move, to, found
 
 
-def _writing(lacking: Sequence[tuple[Destination, Survey]], before: Sequence[Hashable]) -> list[Task]:
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """Several series of tasks as one, which can be gone through again."""
+
+    parts: tuple[Iterable[Task], ...]
+
+    def __iter__(self) -> Iterator[Task]:
+        return chain.from_iterable(self.parts)
+
+
+def _send(move: BlobMove, to: Destination, found: Survey, open_blob: OpenBlob, workers: WorkerPool) -> None:
+    send(move, to, open_blob, workers.on_event, found.is_fresh)
+
+
+def _writing(lacking: Sequence[tuple[Destination, Survey]], before: Iterable[Hashable]) -> list[Task]:
     """Return the manifests of all trees, each once a repository, in the order in which `before` allows them.
 
     A registry may refuse a manifest whose blobs or children it does not have (distribution-spec, "Pushing

@@ -93,7 +93,7 @@ def open_source(
         with open_workers(session, jobs, log.on_event, other=writer, activity="planning") as workers:
             export = _Export(session.client, options, workers, disclosure, with_configs, expect)
             collected, plan = export.run(source, log)
-        yield _prepared(_remote(collected, plan, session, options), options, log)
+        yield _prepared(remote_source(collected, plan, session, options), options, log)
 
 
 def _check_concurrency(*sessions: Session) -> None:
@@ -126,7 +126,7 @@ def _report_choice(collected: Collected, options: CopyOptions, log: Log) -> None
 
 
 def _prepared(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSource:
-    """Return `opened` with its further tags and with what was verified by a signature."""
+    """Return `opened` with its further tags and with what was verified by a signature, or raise Untrusted."""
     if options.to_tags:
         from imgpkg.operations.copy.tags import with_tags
 
@@ -138,7 +138,10 @@ def _prepared(opened: OpenedSource, options: CopyOptions, log: Log) -> OpenedSou
     return replace(opened, verified=verify_copy(opened, options.policy, options, log))
 
 
-def _remote(collected: Collected, plan: TransferPlan, session: Session, options: CopyOptions) -> OpenedSource:
+def remote_source(
+    collected: Collected, plan: TransferPlan, session: Session, options: CopyOptions
+) -> OpenedSource:
+    """Return the source for a plan whose blobs are in registries."""
     # Registries often lack such layers, and their descriptors list other addresses (image-spec,
     # descriptor.md, "urls").
     use_urls = options.include_non_distributable_layers

@@ -79,7 +79,7 @@ class _MetadataReader:
         level, depth = roots, 0
         while level:
             depth += 1
-            _check_depth(level[0].reference, depth)
+            check_depth(level[0].reference, depth)
             for image in level:
                 self._images[image.reference] = image
             # Sorted below, so that the requests come in the same order in every run.
@@ -105,7 +105,7 @@ class _MetadataReader:
         try:
             with doing("Collecting packaging metadata", f"Working with {reference}"):
                 manifest = image.manifest if image is not None else self._client.manifest(reference)
-                _check_kind(manifest)
+                check_kind(manifest)
                 if image is not None and (image.config_raw or not self._with_configs):
                     return image
                 if not self._with_configs:
@@ -121,13 +121,13 @@ class _MetadataReader:
         An index may be listed at several depths, but is read at the first: the number of levels read is not
         the depth of the tree.
         """
-        _check_depth(image.reference, depth)
+        check_depth(image.reference, depth)
         if image.reference not in self._nodes:
             below = [self._assemble(self._images[child], depth + 1) for child in self._children(image)]
             height = max((height + 1 for _, height in below), default=0)
             self._nodes[image.reference] = Node(image, tuple(node for node, _ in below)), height
         node, height = self._nodes[image.reference]
-        _check_depth(image.reference, depth + height)
+        check_depth(image.reference, depth + height)
         return node, height
 
     def _children(self, image: Image) -> list[Reference]:
@@ -142,13 +142,14 @@ class _MetadataReader:
         return tuple(entry for entry in entries_for(manifest, self._platforms) if entry.is_manifest)
 
 
-def _check_depth(reference: Reference, depth: int) -> None:
+def check_depth(reference: Reference, depth: int) -> None:
+    """Raise InvalidManifest for a tree with more levels than can be walked."""
     # Below the limit of recursion of Python.
     if depth > _MAX_DEPTH:
         raise InvalidManifest(f"{reference}: indexes are nested more than {_MAX_DEPTH} deep")
 
 
-def _check_kind(manifest: Manifest) -> None:
+def check_kind(manifest: Manifest) -> None:
     """Refuse manifests of unknown types: their blobs are unknown and would be left out of the copy."""
     if manifest.config is None and not manifest.is_index:
         raise InvalidManifest(

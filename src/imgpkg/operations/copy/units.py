@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from imgpkg.events import Hook
+    from imgpkg.oci.descriptor import Descriptor
+    from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions
     from imgpkg.operations.transfer.unit import Transferred
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session
+    from imgpkg.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,33 +49,60 @@ class BlobExecution:
 
     def units(self, moves: Sequence[tuple[BlobMove, Destination, Survey]]) -> Iterator[TransferUnit]:
         """Yield the units of `moves`, the largest first; their credentials are those of the moment."""
-        settings = public_settings(self.writing.settings)
-        source_settings = public_settings(self.reading.settings)
         for move, to, found in sorted(moves, key=lambda one: -one[0].descriptor.size):
-            mounts = to.may_mount(move)
-            unit = TransferUnit(
-                self.run,
+            yield self.unit(
                 move.descriptor if move.data is None else replace(move.descriptor, data=move.data),
                 move.origin,
                 to.repository,
-                settings,
-                source_settings,
-                mount_from=(move.nearer or move.origin) if mounts else None,
+                mount_from=(move.nearer or move.origin) if to.may_mount(move) else None,
                 is_asked=to.is_asked(move, is_fresh=found.is_fresh) or self._may_run_again(move),
-                use_urls=self.options.include_non_distributable_layers,
             )
-            yield self._with_credentials(unit) if self.options.send_credentials else unit
 
     def _may_run_again(self, move: BlobMove) -> bool:
         # A cluster does so with what a worker had when it died, also if that was done.
         return isinstance(self.executor, ClusterExecutor) and move.descriptor.size >= WORTH_ASKING
 
-    def ask_for_logins(self, moves: Sequence[tuple[BlobMove, Destination, Survey]], hook: Hook) -> None:
+    def unit(
+        self,
+        descriptor: Descriptor,
+        source: Repository,
+        destination: Repository,
+        *,
+        mount_from: Repository | None,
+        is_asked: bool,
+    ) -> TransferUnit:
+        """Return the unit of a blob, with the credentials of the moment if they are to be sent."""
+        unit = TransferUnit(
+            self.run,
+            descriptor,
+            source,
+            destination,
+            self.settings,
+            self.source_settings,
+            mount_from=mount_from,
+            is_asked=is_asked,
+            use_urls=self.options.include_non_distributable_layers,
+        )
+        return self._with_credentials(unit) if self.options.send_credentials else unit
+
+    @property
+    def settings(self) -> Settings:
+        """Those of the side that writes, without secrets."""
+        return public_settings(self.writing.settings)
+
+    @property
+    def source_settings(self) -> Settings:
+        """Those of the side that reads, without secrets."""
+        return public_settings(self.reading.settings)
+
+    def ask_for_logins(
+        self, destinations: Sequence[Repository], sources: Sequence[Repository], hook: Hook
+    ) -> None:
         """Warn of workers of a cluster without a credential that they need; see `LoginQuestion`."""
-        if not isinstance(self.executor, ClusterExecutor) or self.options.send_credentials or not moves:
+        if not isinstance(self.executor, ClusterExecutor) or self.options.send_credentials or not sources:
             return
-        to = LoginQuestion(self.writing, tuple(to.repository for _, to, _ in moves), is_destination=True)
-        source = LoginQuestion(self.reading, tuple(move.origin for move, *_ in moves), is_destination=False)
+        to = LoginQuestion(self.writing, tuple(destinations), is_destination=True)
+        source = LoginQuestion(self.reading, tuple(sources), is_destination=False)
         for question in (to, source):
             question.ask(self.executor, hook)
 
@@ -112,7 +142,9 @@ def execute(
     moves = [(move, to, found) for to, found in lacking for move in found.at_hand]
     first = [one for one in moves if one[0].nearer is None]
     rest = [one for one in moves if one[0].nearer is not None]
-    execution.ask_for_logins(moves, workers.on_event)
+    execution.ask_for_logins(
+        [to.repository for _, to, _ in moves], [move.origin for move, *_ in moves], workers.on_event
+    )
     places = {(to.repository, move.descriptor.digest): (move, to) for move, to, _ in moves}
     sides = Sides(execution.reading, execution.writing, workers.scope, workers.on_event, os.getpid())
     with offered(execution.run, sides):

@@ -1,0 +1,1 @@
+"""Plans of copies as files of JSON lines, which another process runs, in shards if asked."""
