@@ -24,6 +24,7 @@ from tests.operations.making import make_bundle, make_image
 from tests.pages.shell import blocks
 from tests.servers.fixtures import PASSWORD, USERNAME
 
+from imgpkg.errors import NotFound
 from imgpkg.operations.tag import list_tags
 
 pytestmark = pytest.mark.slow
@@ -66,7 +67,10 @@ def tags_inside(another_registry, open_session):
     """Return the tags of a repository in the registry inside."""
 
     def tags(repository):
-        found = list_tags(f"{another_registry.address}/{repository}", session=open_session())
+        try:
+            found = list_tags(f"{another_registry.address}/{repository}", session=open_session())
+        except NotFound:
+            return []
         return [tag.name for tag in found.tags]
 
     return tags
@@ -251,3 +255,84 @@ def wait_until(is_so, log):
     while not is_so():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
+
+
+class TestShards:
+    """A plan, its shards and the end of the copy, by each of three kinds of jobs."""
+
+    @pytest.fixture
+    def login(self):
+        return {"IMGPKG_USERNAME": USERNAME, "IMGPKG_PASSWORD": PASSWORD}
+
+    def test_the_indexed_job_moves_everything_but_manifests(
+        self, stocked, tags_inside, login, open_session, tmp_path
+    ):
+        (job,) = documents("kubernetes/shards.yaml")
+        kubernetes_validate.validate(job, kubernetes_validate.latest_version(), strict=True)
+        pod = job["spec"]["template"]["spec"]
+        (first,), (container,) = pod["initContainers"], pod["containers"]
+        assert f"--shard=auto/{job['spec']['completions']}" in container["args"]
+        places = {
+            **stocked,
+            "/var/run/secrets/imgpkg": str(put_logins(tmp_path / "logins", stocked[OUTSIDE])),
+            "/work": str(tmp_path / "work"),
+            "auto/16": "auto/3",
+        }
+        *making, waiting, finishing = commands_above(EXAMPLES / "kubernetes/shards.yaml")
+        assert waiting.startswith("kubectl")
+        source = f"-b {stocked[OUTSIDE]}/team/bundle:v1"
+        target = f"--to-repo {stocked[INSIDE]}/apps/indexed"
+        (tmp_path / "plan").mkdir()
+        for text in making:
+            if text.startswith("imgpkg"):
+                line = replaced(text, stocked).replace("-b …", source).replace("--to-repo …", target)
+                run(line.split(), login, tmp_path)
+        for index in "012":
+            (tmp_path / "work").mkdir(exist_ok=True)
+            for each in (first, container):
+                words, variables = words_of(each, places, JOB_COMPLETION_INDEX=index)
+                run(words, variables, tmp_path)
+        assert tags_inside("apps/indexed") == []
+        done = run([*finishing.split(), "--format=json"], login, tmp_path)
+        assert json.loads(done.stdout)["blobs"]["moved"] == 0
+        assert "v1" in tags_inside("apps/indexed")
+
+    def test_the_jobs_of_gitlab_copy_what_a_lock_names(self, stocked, tags_inside, login, tmp_path):
+        (template,) = documents("gitlab-ci/shards.gitlab-ci.yml")
+        lock = tmp_path / "images.yml"
+        lock.write_bytes((tmp_path / "made/.imgpkg/images.yml").read_bytes())
+        variables = {name: replaced(text, stocked) for name, text in template["variables"].items()}
+
+        def played(name, **given):
+            for line in template[name]["script"]:
+                words = re.sub(r'"\$(\w+)"', lambda found: variables[found[1]], line).split()
+                run(words, {**login, **given}, tmp_path)
+
+        played("imgpkg plan")
+        for number in "12":
+            played("imgpkg shard", CI_NODE_INDEX=number, CI_NODE_TOTAL="2")
+        assert tags_inside("apps/all") == []
+        played("imgpkg finish")
+        assert stocked[INSIDE] in (tmp_path / "inside.lock.yml").read_text()
+
+    def test_the_tasks_of_slurm_move_all_blobs(self, stocked, tags_inside, login, tmp_path):
+        path = EXAMPLES / "scale/shards.sbatch"
+        planning, _, finishing = commands_above(path)
+        target = f"--to-repo {stocked[INSIDE]}/apps/tasks"
+        line = planning.replace("-b …", f"-b {stocked[OUTSIDE]}/team/bundle:v1").replace(
+            "--to-repo …", target
+        )
+        run(line.split(), login, tmp_path)
+        variables = {**login, "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "1"}
+        for number in "12":
+            environ = {**variables, "SLURM_ARRAY_TASK_ID": number, "PATH": f"{BIN}:{os.defpath}"}
+            subprocess.run(["sh", path], env=environ, cwd=tmp_path, check=True, capture_output=True)
+        (wrapped,) = re.findall(r"--wrap '(.*)'", finishing)
+        run(wrapped.split(), login, tmp_path)
+        assert "v1" in tags_inside("apps/tasks")
+
+
+def commands_above(path):
+    """Return the commands in the comment that a file begins with."""
+    lines = re.findall(r"^#   (\S.*?)(?: +#.*)?$", path.read_text(), re.MULTILINE)
+    return [line for line in lines if not line.startswith("kubectl apply")]

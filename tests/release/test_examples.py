@@ -50,6 +50,7 @@ def image(embedded_login, open_session):
         ("vendor.github-workflows", ".github/workflows/release.yml"),
         ("vendor.github-actions", "examples/github-action/action.yml"),
         ("vendor.gitlab-ci", "examples/gitlab-ci/imgpkg.gitlab-ci.yml"),
+        ("vendor.gitlab-ci", "examples/gitlab-ci/shards.gitlab-ci.yml"),
     ],
 )
 def test_have_the_form_that_their_forge_reads(schema, path, run_shell):
