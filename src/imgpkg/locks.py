@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -65,17 +64,28 @@ class Once(Generic[T]):
 
 
 class KeyedLocks:
-    """Keep a lock for each key, made when it is first asked for; `with locks.of(key):`."""
+    """Keep a lock for each key while somebody holds it or waits for it; `with locks.of(key):`."""
 
     def __init__(self) -> None:
         # Two threads could otherwise create two locks for one key.
         self._guard = Lock()
-        self._locks: defaultdict[Hashable, Lock] = defaultdict(Lock)
+        # How many have asked for each of them: locks of a million keys would fill the memory.
+        self._locks: dict[Hashable, tuple[Lock, int]] = {}
 
-    def of(self, key: Hashable) -> AbstractContextManager[None]:
+    @contextmanager
+    def of(self, key: Hashable) -> Iterator[None]:
         """Return a context that holds the one lock of `key`; it raises Cancelled if its scope ends before."""
         with self._guard:
-            return holding(self._locks[key])
+            lock, users = self._locks.get(key) or (Lock(), 0)
+            self._locks[key] = lock, users + 1
+        try:
+            with holding(lock):
+                yield
+        finally:
+            with self._guard:
+                _, users = self._locks.pop(key)
+                if users > 1:
+                    self._locks[key] = lock, users - 1
 
 
 class Turn:

@@ -118,6 +118,11 @@ class Uploads:
             # may have been deleted since.
             is_sent = self._finished.get(job.key) != uploads_before
             outcome = BlobOutcome.PRESENT if is_sent else self._upload(job, mount_from, check=check)
+            if outcome is BlobOutcome.MOVED:
+                self._claimed.pop(job.key, None)
+            elif not is_sent:
+                # Without what reports its progress: there may be a million.
+                self._claimed[job.key] = replace(job, body=Body(blob.size, open_))
         return transfer.finish(outcome)
 
     def send_claimed(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
@@ -166,10 +171,6 @@ class Uploads:
         # After a failure, always check: what broke off may have arrived all the same.
         checks = chain((check,), repeat(True))
         outcome = self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
-        if outcome is BlobOutcome.MOVED:
-            self._claimed.pop(job.key, None)
-        else:
-            self._claimed[job.key] = job
         self._finished[job.key] = self._finished.get(job.key, 0) + 1
         return outcome
 

@@ -189,18 +189,31 @@ def send(
 
     Without `is_fresh`, it is asked for before. Raises ArchiveError, or an error of either registry.
     """
-    data, blob = move.data, move.descriptor
+    blob = move.descriptor
     to.check_source(move, open_blob)
     mounts = to.may_mount(move)
     with _explained(move, to):
         to.client.push_blob(
             to.repository,
             blob,
-            lambda: io.BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
+            BlobOpener(move, open_blob),
             mount_from=(move.nearer or move.origin) if mounts else None,
             check=to.is_asked(move, is_fresh=is_fresh) or move.is_missing,
             on_event=on_event,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class BlobOpener:
+    """Opens the bytes of a blob each time that it is called; small, since clients may keep a million."""
+
+    move: BlobMove
+    open_blob: OpenBlob
+
+    def __call__(self) -> OpenedBlob | io.BytesIO:
+        """Return the bytes from their start."""
+        data = self.move.data
+        return io.BytesIO(data) if data is not None else OpenedBlob(self.open_blob(self.move))
 
 
 @contextmanager

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from io import BytesIO
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import UsageError
 from imgpkg.events import BlobOutcome
+from imgpkg.operations.copy.destination import BlobOpener
 from imgpkg.operations.transfer.dispatch import ClusterExecutor, dispatch
 from imgpkg.operations.transfer.logins import LoginQuestion
 from imgpkg.operations.transfer.unit import TransferUnit, public_settings
@@ -165,9 +164,4 @@ def _remember(done: Transferred, move: BlobMove, to: Destination, open_blob: Ope
     """Let the client know of a blob that a worker found at the destination, in case that it is not there."""
     # In this process the client has seen the answer itself.
     if done.worker and done.outcome is not BlobOutcome.MOVED:
-        data = move.data
-        to.client.claim(
-            to.repository,
-            move.descriptor,
-            lambda: BytesIO(data) if data is not None else OpenedBlob(open_blob(move)),
-        )
+        to.client.claim(to.repository, move.descriptor, BlobOpener(move, open_blob))
