@@ -27,6 +27,14 @@ def own_threads():
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("imgpkg")]
 
 
+def lasting_threads():
+    """Return those that still live after a second: one that has been told to end may need a moment."""
+    end = time.monotonic() + 1
+    while (found := [name for name in own_threads() if name != "imgpkg-aio"]) and time.monotonic() < end:
+        time.sleep(0.01)
+    return found
+
+
 def open_sockets():
     """Return how many sockets of this process are open."""
     return sum(_target(name).startswith("socket:") for name in os.listdir("/proc/self/fd"))

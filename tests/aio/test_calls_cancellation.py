@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from tests.aio.conftest import open_sockets, own_threads
+from tests.aio.conftest import lasting_threads, open_sockets
 from tests.operations.making import make_bundle, make_image
 from tests.servers.raw import RawServer
 from tests.servers.stalling import BODY, HEADERS, PAUSE, UPLOAD, StallingProxy
@@ -86,7 +86,7 @@ def test_each_wait_ends_at_once(docker_registry, bundle, tmp_path, verb, stage, 
             with pytest.raises(asyncio.CancelledError):
                 await task
             spent = time.monotonic() - start
-            busy = [name for name in own_threads() if name != "imgpkg-aio"]
+            busy = await asyncio.to_thread(lasting_threads)
             # The other calls of the session are not affected.
             assert str(await imgpkg.aio.resolve(bundle, session=session)) == bundle
             return spent, busy
