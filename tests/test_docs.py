@@ -268,6 +268,31 @@ def test_the_commands_of_the_page_of_placement_run(places, session, tmp_path):
     assert moved == ["v1"]
 
 
+@pytest.mark.slow
+def test_the_commands_and_the_program_of_the_page_of_plans_run(
+    places, session, tmp_path, monkeypatch, capsys
+):
+    page = ROOT / "docs/plans.md"
+    image = make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
+    make_bundle(session, places(f"{OUTSIDE}/team/bundle:v1"), {image: {}}, tmp_path / "bundle")
+    lines = [line[2:] for text in blocks(page, "console") for line in text.splitlines()]
+    ran = [line for line in lines if line.startswith("imgpkg ")]
+    for line in ran:
+        argv = [sys.executable, "-m", *shlex.split(places(line))]
+        done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (line, done.stderr)
+    assert len(ran) == 5
+    assert places(f"{INSIDE}/team/bundle@") in (tmp_path / "bundle.lock.yml").read_text()
+    tags = [tag.name for tag in list_tags(places(f"{INSIDE}/team/bundle"), session=session).tags]
+    assert tags == ["v1"]
+    monkeypatch.chdir(tmp_path)
+    (program,) = blocks(page, "python")
+    names = {}
+    exec(compile(places(program), "plans.md", "exec"), names)
+    assert names["result"].bundle.tag == "v1"
+    assert int(capsys.readouterr().out) == names["plan"].end().blob_size
+
+
 def test_the_programs_of_the_library_page_run(places, session, tmp_path, monkeypatch):
     make_image(session, places(f"{OUTSIDE}/team/app"), ["layer"], tag="v1")
     files = {"etc/os-release": b"ID=example\n", "etc/hostname": b"base\n", "etc/app.conf": b"a = b\n"}
