@@ -21,6 +21,7 @@ COPY = ("copy", "-i", "127.0.0.1:1/app/image", "--to-repo", "127.0.0.1:1/to/imag
             "--dask-send-credentials: others could read the secrets on their way to tcp://h:1",
         ),
         (("--dask", "tls://h:1", "--dask-timeout", "soon"), "soon"),
+        (("--dask", "tls://h:1", "--dask-timeout", "0"), "--dask-timeout: expected more than 0"),
     ],
 )
 def test_a_mistake_is_told_before_the_password_is_read(words, text):

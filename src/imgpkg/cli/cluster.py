@@ -31,6 +31,8 @@ def check_cluster(flags: Parsed) -> None:
                 f"Cannot use --dask with --{name}",
                 hints=("A tar file or layout is read and written by one machine.",),
             )
+    if flags.seconds("dask-timeout") <= 0:
+        raise UsageError("--dask-timeout: expected more than 0")
     address = ClusterAddress.parse(flags.text("dask"))
     if flags.is_on("dask-send-credentials") and not address.is_encrypted:
         raise UsageError(
@@ -51,6 +53,8 @@ def open_cluster(context: Context) -> Iterator[BlobExecutor]:
         # Dask writes to standard error what it also raises.
         logging.disable(logging.CRITICAL)
     with dask_executor(
-        flags.text("dask"), timeout=flags.seconds("dask-timeout"), threads=flags.number("concurrency")
+        flags.text("dask"),
+        timeout=flags.seconds("dask-timeout"),
+        threads=max(flags.number("concurrency"), 1),
     ) as executor:
         yield executor

@@ -206,6 +206,24 @@ def test_other_objects_are_no_cluster(other):
         pass
 
 
+@pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": -1.0}, {"threads": 0}])
+def test_a_cluster_needs_time_and_threads(limits):
+    with pytest.raises(errors.UsageError, match="at least one thread"):
+        imgpkg.dask_executor("local:1", **limits).__enter__()
+
+
+def test_a_client_that_was_closed_is_a_failure_of_the_executor(cluster, bundle, session):
+    with (
+        Client(cluster, set_as_default=False) as client,
+        imgpkg.dask_executor(client) as executor,
+        serve() as there,
+    ):
+        client.close()
+        with pytest.raises(errors.ExecutorError, match="the scheduler was lost") as raised:
+            imgpkg.copy(bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor)
+    assert "Begin the same copy again" in raised.value.hints[0]
+
+
 def test_a_scheduler_that_does_not_run(session):
     with (
         pytest.raises(errors.ExecutorError, match=r"does not answer: .*refused") as raised,

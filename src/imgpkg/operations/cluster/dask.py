@@ -33,6 +33,10 @@ def dask_executor(
     Raises UsageError for another address, a missing certificate, and without the extra `imgpkg-py[dask]`,
     and ExecutorError for a cluster that does not answer, without workers, or with other versions.
     """
+    if timeout <= 0 or threads < 1:
+        raise UsageError(
+            f"A cluster needs some time, and at least one thread, not {timeout:g} s and {threads}"
+        )
     place = ClusterAddress.parse(cluster) if isinstance(cluster, str) else cluster
     try:
         from imgpkg.operations.cluster.connection import connected

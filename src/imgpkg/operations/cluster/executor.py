@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from functools import partial
+from io import BytesIO
 from itertools import count
 from queue import Empty, SimpleQueue
 from secrets import token_hex
@@ -142,13 +143,17 @@ class DaskExecutor(ClusterExecutor):
         if self._client.status != "running":
             raise self._lost(_LOST)
         workers = self._roster.workers_for(unit)
-        inner = self._executor.submit(
-            pickle.loads,
-            pickle.dumps(TransferCall(unit, self._topic)),
-            key=(f"imgpkg-blob-{unit.run}", next(self._numbers)),
-            # A list of workers is one of those that know no others.
-            **({} if workers is None else {"workers": list(workers)}),
-        )
+        try:
+            inner = self._executor.submit(
+                pickle.load,
+                # Workers write the arguments of what fails to their logs: those of a file are not shown.
+                BytesIO(pickle.dumps(TransferCall(unit, self._topic))),
+                key=(f"imgpkg-blob-{unit.run}", next(self._numbers)),
+                **({} if workers is None else {"workers": list(workers)}),
+            )
+        except Exception as error:
+            # Of a client that was closed meanwhile, for example.
+            raise self._lost(f"{type(error).__name__}: {error}") from error
         self._sent[inner] = _GivenUnit(unit, outcome, workers)
         inner.add_done_callback(lambda done: self._work.put(partial(self._settle, done)))
 
@@ -171,7 +176,9 @@ class DaskExecutor(ClusterExecutor):
         elif isinstance(found := inner.result(), Unreachable):
             self._send_elsewhere(sent, found)
         else:
-            sent.outcome.set_result(found)
+            # Whoever waits may cancel it at the same moment.
+            with suppress(InvalidStateError):
+                sent.outcome.set_result(found)
 
     def _send_elsewhere(self, sent: _GivenUnit, found: Unreachable) -> None:
         tell = self._tell.get(sent.unit.run)
@@ -183,7 +190,7 @@ class DaskExecutor(ClusterExecutor):
     def _send_again(self, sent: _GivenUnit) -> None:
         try:
             self._send(sent.unit, sent.outcome)
-        except (ImgpkgError, RuntimeError) as error:
+        except ImgpkgError as error:
             _fail(sent, error)
 
     def _explained(self, error: BaseException, unit: TransferUnit) -> BaseException:
@@ -283,8 +290,7 @@ def begun(act: Callable[[], R]) -> Future[R]:
 
 
 def _fail(sent: _GivenUnit, error: BaseException) -> None:
-    # Whoever waits may cancel it at the same moment.
-    with suppress(Exception):
+    with suppress(InvalidStateError):
         sent.outcome.set_exception(error)
 
 

@@ -40,8 +40,8 @@ class Unreachable:
 class TransferCall:
     """A unit in a form that calls `move` when it is unpickled.
 
-    The function of the task is that of the standard library, and its argument bytes: a scheduler need not
-    have the package, and a worker without it says so itself.
+    Function and argument of the task are of the standard library, `pickle.load` and a file in memory: a
+    scheduler need not have the package, and a worker without it says so itself.
     """
 
     def __init__(self, unit: TransferUnit, topic: str) -> None:
