@@ -226,7 +226,7 @@ def test_a_client_that_was_closed_is_a_failure_of_the_executor(cluster, bundle, 
 
 def test_a_scheduler_that_does_not_run(session):
     with (
-        pytest.raises(errors.ExecutorError, match=r"does not answer: .*refused") as raised,
+        pytest.raises(errors.ExecutorError, match=r"does not answer: (.*refused|Timed out)") as raised,
         imgpkg.dask_executor("tcp://127.0.0.1:9", timeout=0.2),
     ):
         pass

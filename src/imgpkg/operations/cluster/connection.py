@@ -194,6 +194,8 @@ def check_versions(client: Client, address: str, timeout: float) -> None:
 
 def _reason(error: BaseException) -> str:
     """Return what a socket or TLS said; the texts around it name times and objects."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return printable(str(error).partition("\n")[0] or type(error).__name__)
+    said, cause = str(error), error.__cause__
+    while cause is not None:
+        # A wait that was ended says nothing.
+        said, cause = str(cause) or said, cause.__cause__
+    return printable(said.partition("\n")[0] or type(error).__name__)

@@ -15,10 +15,11 @@ from threading import Event, Thread
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
+from distributed import Future as TaskFuture
 from distributed import KilledWorker
 from distributed.comm.core import CommClosedError
 
-from imgpkg.dataclass import dataclass
+from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ExecutorError, ImgpkgError
 from imgpkg.events import Warned
 from imgpkg.operations.cluster.task import TransferCall, Unreachable
@@ -50,11 +51,12 @@ AGAIN = "Begin the same copy again: what has arrived is not sent again."
 
 @dataclass(frozen=True, slots=True)
 class _GivenUnit:
-    """A unit that the cluster has, and the workers that may have it, None for all."""
+    """A unit that the cluster has with a `key`, and the workers that may have it, None for all."""
 
     unit: TransferUnit
     outcome: Future[Transferred]
     workers: tuple[str, ...] | None
+    key: tuple[str, int]
 
 
 class DaskExecutor(ClusterExecutor):
@@ -90,8 +92,7 @@ class DaskExecutor(ClusterExecutor):
 
     def __exit__(self, *_exception: object) -> None:
         self._is_over.set()
-        for sent in tuple(self._sent.values()):
-            sent.outcome.cancel()
+        self._cancel(list(self._sent))
         with suppress(Exception):
             # A scheduler that was lost knows of no topic.
             self._client.unsubscribe_topic(self._topic)
@@ -127,41 +128,55 @@ class DaskExecutor(ClusterExecutor):
         try:
             yield
         finally:
-            del self._tell[run]
-            left = [(inner, sent) for inner, sent in tuple(self._sent.items()) if sent.unit.run == run]
-            for inner, sent in left:
-                sent.outcome.cancel()
-                inner.cancel()
-            # What runs is ended, and what was sent is forgotten. A worker that says nothing, and a scheduler
-            # that is lost, must not keep the copy from its end.
+            left = [inner for inner, sent in tuple(self._sent.items()) if sent.unit.run == run]
+            self._cancel(left)
+            # What runs is ended, and what was sent is forgotten.
             for act in (stop, end) if left else (end,):
-                with suppress(Exception):
-                    within(_STOPPING, partial(self._client.run, act, run, on_error="ignore"))
+                self._briefly(partial(self._client.run, act, run, on_error="ignore"))
+            del self._tell[run]
             self._roster.forget(run)
+
+    def _briefly(self, act: Callable[[], object]) -> None:
+        """Call `act`: neither a worker that says nothing nor a lost scheduler keeps a copy from its end."""
+        if self._client.status == "running":
+            with suppress(Exception):
+                within(_STOPPING, act)
 
     def _send(self, unit: TransferUnit, outcome: Future[Transferred]) -> None:
         if self._client.status != "running":
             raise self._lost(_LOST)
         workers = self._roster.workers_for(unit)
+        key = f"imgpkg-blob-{unit.run}", next(self._numbers)
         try:
             inner = self._executor.submit(
                 pickle.load,
                 # Workers write the arguments of what fails to their logs: those of a file are not shown.
                 BytesIO(pickle.dumps(TransferCall(unit, self._topic))),
-                key=(f"imgpkg-blob-{unit.run}", next(self._numbers)),
+                key=key,
                 **({} if workers is None else {"workers": list(workers)}),
             )
         except Exception as error:
             # Of a client that was closed meanwhile, for example.
             raise self._lost(f"{type(error).__name__}: {error}") from error
-        self._sent[inner] = _GivenUnit(unit, outcome, workers)
+        self._sent[inner] = _GivenUnit(unit, outcome, workers, key)
         inner.add_done_callback(lambda done: self._work.put(partial(self._settle, done)))
 
         def cancel(done: Future[Transferred]) -> None:
-            if done.cancelled():
-                inner.cancel()
+            # All units of a copy are taken back together, at its end.
+            if done.cancelled() and unit.run not in self._tell:
+                self._work.put(partial(self._cancel, [inner]))
 
         outcome.add_done_callback(cancel)
+
+    def _cancel(self, tasks: list[Future[Any]]) -> None:
+        """Take tasks back, as far as they are still given; what runs goes on."""
+        given = [sent for inner in tasks if (sent := self._sent.pop(inner, None)) is not None]
+        for sent in given:
+            sent.outcome.cancel()
+        if given:
+            # By their keys: Dask logs an error for the result of a cancelled future of `concurrent.futures`.
+            futures = [TaskFuture(sent.key, client=self._client) for sent in given]
+            self._briefly(partial(self._client.cancel, futures))
 
     def _settle(self, inner: Future[Any]) -> None:
         """Give the outcome of a task to whoever waits for the unit, or send the unit to another worker."""
@@ -224,8 +239,12 @@ class DaskExecutor(ClusterExecutor):
     def _attend(self) -> None:
         """Settle tasks that are done; fail all if nobody is there who could do them."""
         while not self._is_over.is_set():
-            with suppress(Empty):
+            try:
                 self._work.get(timeout=_PAUSE)()
+            except Empty:
+                pass
+            except Exception as error:  # noqa: BLE001 - nobody else would tell those who wait
+                self._fail_all(f"{type(error).__name__}: {error}")
             if monotonic() - self._seen > self._timeout:
                 self._fail_all(f"it has had no worker, or did not answer, for {self._timeout:g} s")
 
@@ -244,17 +263,19 @@ class DaskExecutor(ClusterExecutor):
                 self._work.put(partial(self._move_on, inner))
 
     def _move_on(self, inner: Future[Any]) -> None:
-        sent = self._sent.pop(inner, None)
-        if sent is not None:
-            inner.cancel()
+        sent = self._sent.get(inner)
+        if sent is not None and not sent.outcome.done():
+            # Another outcome takes the place of the one that is cancelled.
+            outcome: Future[Transferred] = Future()
+            self._sent[inner] = replace(sent, outcome=outcome)
+            self._cancel([inner])
             self._send_again(sent)
 
     def _fail_all(self, reason: str) -> None:
-        for inner in tuple(self._sent):
-            sent = self._sent.pop(inner, None)
-            if sent is not None:
-                _fail(sent, self._lost(reason))
-                inner.cancel()
+        given = list(self._sent.items())
+        for _, sent in given:
+            _fail(sent, self._lost(reason))
+        self._cancel([inner for inner, _ in given])
 
 
 def worker_names(client: Any) -> dict[str, str]:
