@@ -124,19 +124,23 @@ class TestBlobs:
             for n in range(10)
         ]
         with serve() as there:
+            # Both workers have loaded what they need.
+            copied(imgpkg.CopySource(image=str(images[0])), f"{there.address}/first/app", session, executor)
+            copied(imgpkg.CopySource(image=str(images[1])), f"{there.address}/second/app", session, executor)
+            before = len(there.requests)
             source = imgpkg.CopySource(images=[str(image) for image in images])
             events = copied(source, f"{there.address}/shared/all", session, executor)
             sent = [
                 dict(one.query)["digest"]
-                for one in there.requests
+                for one in there.requests[before:]
                 if one.method == "PUT" and "/blobs/" in one.path
             ]
         blobs = {str(layer.digest) for image in images for layer in session.client.manifest(image).blobs()}
         assert Counter(sent) == dict.fromkeys(blobs, 1)
         sizes = {str(event.digest): event.size for event in events if isinstance(event, BlobFinished)}
         order = [sizes[digest] for digest in sent]
-        # Four threads send at once.
-        assert max(order) in order[:4]
+        # Four threads send at once, and each has one more.
+        assert max(order) in order[:8]
         assert sum(order[:12]) > 0.8 * sum(order)
 
     def test_of_the_same_registry_are_mounted(self, executor, bundle, embedded_registry, open_session):
