@@ -317,7 +317,7 @@ LIES = {
     "a record for another repository": ("record", {"destination": "registry.example.com/app"}),
     "a root that is not copied": (
         "plan",
-        {"rootBundle": {"image": f"registry.example.com/a@{OTHER}", "tag": ""}},
+        {"rootBundle": {"image": f"registry.example.com/app@{OTHER}", "tag": ""}},
     ),
 }
 
@@ -337,6 +337,56 @@ class TestLies:
         assert raised.value.line > 0
         sent = another_registry.server.requests[before:]
         assert {request.method for request in sent} <= {"GET", "HEAD"}
+
+    @pytest.mark.parametrize(
+        ("case", "message"),
+        [
+            ("an image twice", "an image is listed twice"),
+            ("a manifest twice", "it is listed twice"),
+            ("an entry of a lock that is not copied", "is not among the images"),
+            ("a record of images that are not copied", "about images that are not copied"),
+            ("a record with another place", "names places where nothing is copied to"),
+            ("a record with the place of another image", "is another image"),
+            ("a line too few", "it is not as the manifests say"),
+        ],
+    )
+    def test_about_several_lines_are_found(self, case, message, lines, session, tmp_path):
+        kinds = [line["kind"] for line in lines]
+        image, manifest = lines[kinds.index("image")], lines[kinds.index("manifest")]
+        record, blob = lines[kinds.index("record")], lines[kinds.index("blob")]
+        named, other = record["images"][0], f"registry.example.com/app@{OTHER}"
+        if case == "an image twice":
+            lines.insert(kinds.index("image"), image)
+        elif case == "a manifest twice":
+            lines.insert(kinds.index("manifest"), manifest)
+        elif case == "an entry of a lock that is not copied":
+            lines.insert(kinds.index("image"), {"kind": "locked", "image": other, "annotations": {}})
+        elif case == "a record of images that are not copied":
+            record["images"] = [{"image": other, "isBundle": False}]
+        elif case == "a record with another place":
+            named["location"] = f"registry.example.com/app@{named['image'].rpartition('@')[2]}"
+        elif case == "a record with the place of another image":
+            named["location"] = other
+        else:
+            lines.remove(blob)
+        blobs = [line["size"] for line in lines if line["kind"] == "blob"]
+        counts = {f"{kind}s": sum(line["kind"] == kind for line in lines) for kind in ("manifest", "image")}
+        changed(lines, "end", blobs=len(blobs), bytes=sum(blobs), **counts)
+        path = tmp_path / "lies.jsonl"
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        with pytest.raises(errors.InvalidDocument, match=message):
+            run_plan(path, session=session)
+
+    def test_about_what_an_index_lists_are_found(self, embedded_registry, session, tmp_path):
+        where = f"{embedded_registry.address}/lies/index"
+        index = make_index(session, where, {"linux/amd64": make_image(session, where, ["amd64"])})
+        plan = planned(CopySource(image=str(index)), f"{embedded_registry.address}/to/x", session, tmp_path)
+        lines = [json.loads(line) for line in plan.read_text().splitlines()]
+        del lines[[line["kind"] for line in lines].index("manifest")]
+        changed(lines, "end", manifests=1)
+        plan.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        with pytest.raises(errors.InvalidDocument, match="which is not before it"):
+            run_plan(plan, session=session)
 
     def test_about_the_digest_of_a_blob_move_nothing(self, lines, another_registry, session, tmp_path):
         """A shard reads no manifests; the bytes must be those of the digest nevertheless."""

@@ -168,9 +168,9 @@ def _records(
     for number, line in lines.records:
         try:
             places = ImageLocations(line.images, line.is_partial).places()
+            named = {Reference.parse_digest(one.image).digest for one in line.images}
         except ImgpkgError as error:
             raise mistake(plan.path, number, str(error)) from error
-        named = {Reference.parse_digest(one.image).digest for one in line.images}
         if line.destination.digest(line.bundle) not in spread_to or not named <= there:
             raise mistake(
                 plan.path, number, f"the record of {line.bundle} is about images that are not copied"
