@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from benchmarks import bench, picture, report, sampling
+from benchmarks import bench, picture, report, sampling, scaling, scaling_picture
 from benchmarks.material import IMGPKG, Material, one_file_layer
 from benchmarks.results import ABOVE, FLOOR, OTHER, OURS, Aim, Program, Results, Row, read
 from benchmarks.rows import GROUPS, Group, Shape, Work
+from benchmarks.scaling import Measured
 
 from imgpkg.cli.arguments import Parser
 from imgpkg.cli.commands import locate
@@ -21,6 +23,7 @@ from imgpkg.cli.commands import locate
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "benchmarks" / "README.md"
 WORKS = [pytest.param(work, id=f"{group.key}: {work.name}") for group in GROUPS for work in group.works]
+SHAPED_CARD = ROOT / "benchmarks" / "shaped_card.py"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -360,3 +363,52 @@ def test_what_a_core_can_do_is_measured_for_both_registries_and_both_schemes():
     assert all(float(cell.replace(",", "")) > 0 for cells in registries for cell in cells)
     # A copy of a megabyte may take no more time than the start that is subtracted.
     assert {"http", "https"} < numbers.keys()
+
+
+class TestScaling:
+    COPIES = (Measured(1, 80.0, 384_000_000), Measured(2, 41.0, 384_000_000), Measured(8, 11.0, 384_000_000))
+
+    def test_the_table_has_what_is_linear(self):
+        lines = scaling.text(list(self.COPIES)).splitlines()
+        assert lines[2:] == [
+            "| 1 | 80.0 | 4.8 | 1.00 | 1.00 |",
+            "| 2 | 41.0 | 9.4 | 1.95 | 0.98 |",
+            "| 8 | 11.0 | 34.9 | 7.27 | 0.91 |",
+        ]
+
+    @pytest.mark.parametrize("theme", picture.THEMES)
+    def test_the_picture_has_a_point_for_each_copy_and_its_numbers_as_text(self, theme):
+        root = ET.fromstring(scaling_picture.drawn(self.COPIES, theme))
+        assert len(root.findall(f"{SVG}circle")) == len(self.COPIES)
+        assert root.find(f"{SVG}desc").text.endswith("8 7.27 ×, 11.0 s.")
+
+    def test_the_page_and_the_pictures_are_those_of_the_results(self):
+        found = scaling.read()
+        assert scaling.filled(PAGE.read_text(), found) == PAGE.read_text()
+        for theme in picture.THEMES:
+            drawn = scaling_picture.drawn(found, theme)
+            assert (PAGE.parent / f"scaling-{theme}.svg").read_text() == drawn
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(b"CONNECT away.example:80 HTTP/1.1\r\n\r\n", id="tunnel"),
+        pytest.param(
+            b"GET http://away.example:80/v2/ HTTP/1.1\r\nHost: away.example\r\n\r\n", id="whole URL"
+        ),
+    ],
+)
+def test_a_card_leads_to_what_a_name_stands_for_and_counts_bytes(words, docker_registry):
+    """Whether it is as slow as it should be is for a quiet machine."""
+    argv = [sys.executable, SHAPED_CARD, "5e6", f"away.example:80={docker_registry.address}"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True) as process:
+        host, _, port = process.stdout.readline().strip().rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(words)
+            answer = connection.recv(1 << 16)
+        process.terminate()
+        said = process.communicate(timeout=10)[0]
+    out, back = map(int, re.findall(r"\d+", said))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert (out > 0, back > 0) == ((False, False) if words.startswith(b"CONNECT") else (True, True))
