@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import base64
 import faulthandler
+import logging
 import os
 import signal
 import sys
@@ -62,6 +63,9 @@ def pytest_configure(config):
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     os.umask(0o022)
+    # The log of each request takes a fifth of the time. It is written, and searched for secrets, in the tests
+    # that ask for `written_log`.
+    logging.getLogger("imgpkg").setLevel(logging.CRITICAL)
     # Nothing is captured yet, so this is the terminal or the log, in the processes of pytest-xdist too.
     config.stash[_REAL_STDERR] = os.dup(2)
 
@@ -127,6 +131,16 @@ def empty_environment(monkeypatch, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     return home
+
+
+@pytest.fixture
+def written_log():
+    """Have the package log all that it does, as in a program with a handler at DEBUG."""
+    logger = logging.getLogger("imgpkg")
+    level = logger.level
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

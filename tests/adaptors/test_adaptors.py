@@ -26,6 +26,8 @@ from tests.servers.token_service import TokenService, User
 import imgpkg
 import imgpkg.adaptors.httpx
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 USER, PASSWORD = "somebody", "the-right-one-2"
 TOGETHER = 24
 

@@ -27,6 +27,8 @@ from imgpkg.events import (
     Warned,
 )
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 DIGEST = imgpkg.Digest.of(b"")
 EVENTS = {
     Warned("careful\n"): [("WARNING", "careful\\n")],

@@ -13,6 +13,8 @@ import imgpkg
 from imgpkg.observation.observer import TracerChain, make_tracer
 from imgpkg.transport.message import Request
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 
 @pytest.fixture
 def no_tracing(monkeypatch):
@@ -23,6 +25,7 @@ def no_tracing(monkeypatch):
 def handlers(*, are_there):
     """Give `imgpkg` a handler of its own, or none at all."""
     logger, records = logging.getLogger("imgpkg"), []
+    level = logger.level
     handler = logging.Handler()
     handler.emit = records.append
     logger.propagate = False
@@ -33,7 +36,7 @@ def handlers(*, are_there):
         yield records
     finally:
         logger.propagate = True
-        logger.setLevel(logging.NOTSET)
+        logger.setLevel(level)
         logger.removeHandler(handler)
 
 

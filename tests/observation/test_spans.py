@@ -27,6 +27,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from imgpkg.observation import spans
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 
 @pytest.fixture(scope="module")
 def exporter():

@@ -15,6 +15,8 @@ from imgpkg.errors import Cancelled, Unauthorized, UsageError
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings, Side
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 READER, WRITER = ("reader", "reads-only-123"), ("writer", "writes-too-456")
 
 

@@ -24,6 +24,8 @@ from imgpkg.errors import (
     UsageError,
 )
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 GOOD, BAD = imgpkg.Credential(USERNAME, PASSWORD), imgpkg.Credential(USERNAME, "another password")
 # A helper that keeps one file for each server, as pass does.
 KEEPING = """

@@ -19,6 +19,8 @@ from imgpkg.operations.describe import describe
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 USER, PASSWORD = "somebody", "the-right-one-1"
 LOGIN = Login(USER, PASSWORD)
 WRONG = "hunter2-is-wrong"

@@ -11,6 +11,8 @@ from tests.test_docs import INSIDE, OUTSIDE, blocks
 
 from imgpkg.embedded.server import serve
 
+pytestmark = pytest.mark.usefixtures("written_log")
+
 PAGE = ROOT / "docs" / "events.md"
 
 
