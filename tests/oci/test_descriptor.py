@@ -252,3 +252,11 @@ class TestBytesAtHand:
 def test_a_digest_that_could_not_be_parsed_cannot_be_made(parts):
     with pytest.raises(InvalidReference):
         Digest(*parts)
+
+
+def test_a_digest_is_read_from_a_text_of_any_kind():
+    class Text(str):
+        __slots__ = ()
+
+    text = f"sha256:{'a' * 64}"
+    assert Digest.parse(Text(text)) == Digest.parse(text)

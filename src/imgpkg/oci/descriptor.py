@@ -24,6 +24,8 @@ _HEX = expression(r"[0-9a-f]*")
 BLOCK = 1 << 18
 # The algorithms that registries use, and the number of their hexadecimal digits.
 _LENGTHS = {"sha256": 64, "sha512": 128}
+# A lock of a million digests has one object for their algorithm.
+_SHARED = {name: name for name in _LENGTHS}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,7 +54,7 @@ class Digest:
         algorithm, colon, value = text.partition(":")
         if not colon:
             raise InvalidReference(f"unsupported digest algorithm: {text}")
-        return cls(sys.intern(algorithm), value)
+        return cls(_SHARED.get(algorithm, algorithm), value)
 
     @classmethod
     def of(cls, data: bytes) -> Digest:
