@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 class BlobExecution:
     """How the blobs of a copy are moved by an executor, with the sessions that read and write.
 
-    `run` is a name that no other copy has.
+    `run` is a name that no other copy has. `settings` are those of the side that writes, `source_settings`
+    those of the side that reads, both without secrets.
     """
 
     executor: imgpkg.BlobExecutor
@@ -45,6 +46,13 @@ class BlobExecution:
     writing: Session
     options: CopyOptions
     run: str = field(default_factory=partial(token_hex, 8))
+    settings: Settings = field(init=False)
+    source_settings: Settings = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Once for all units, of which there may be a million.
+        object.__setattr__(self, "settings", public_settings(self.writing.settings))
+        object.__setattr__(self, "source_settings", public_settings(self.reading.settings))
 
     def units(self, moves: Sequence[tuple[BlobMove, Destination, Survey]]) -> Iterator[TransferUnit]:
         """Yield the units of `moves`, the largest first; their credentials are those of the moment."""
@@ -83,16 +91,6 @@ class BlobExecution:
             use_urls=self.options.include_non_distributable_layers,
         )
         return self._with_credentials(unit) if self.options.send_credentials else unit
-
-    @property
-    def settings(self) -> Settings:
-        """Those of the side that writes, without secrets."""
-        return public_settings(self.writing.settings)
-
-    @property
-    def source_settings(self) -> Settings:
-        """Those of the side that reads, without secrets."""
-        return public_settings(self.reading.settings)
 
     def ask_for_logins(
         self, destinations: Sequence[Repository], sources: Sequence[Repository], hook: Hook

@@ -16,7 +16,7 @@ from imgpkg.cancellation import STOPPED, Cancellation
 from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import Cancelled, Forbidden, ImgpkgError, Unauthorized, UsageError, doing
-from imgpkg.events import Warned
+from imgpkg.events import Warned, silent
 from imgpkg.operations.transfer.logins import OWN_CHAIN
 from imgpkg.operations.transfer.unit import Transferred
 from imgpkg.session import Session
@@ -110,7 +110,7 @@ def _moved(unit: TransferUnit, reading: Session, writing: Session, hook: Hook | 
             opened if unit.descriptor.data is None else lambda: io.BytesIO(unit.descriptor.data or b""),
             mount_from=unit.mount_from,
             check=unit.is_asked,
-            **({} if hook is None else {"on_event": hook}),
+            on_event=hook or silent,
         )
     seconds = time.monotonic() - started
     return Transferred(
