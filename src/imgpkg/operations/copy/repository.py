@@ -8,7 +8,7 @@ from io import BytesIO
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.image import cosign_tags, internal_tag, locations_tag, places_tag
+from imgpkg.bundle.image import cosign_tags, internal_tag, is_cosign_tag, locations_tag, places_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ImmutableTag, doing
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from imgpkg.session import Session
 
 
-# The ends of the tags that cosign makes from digests.
-_DERIVED = (".sig", ".att", ".sbom")
 _OLD_RECORD = (
     "an earlier copy has put the bundle with all its images into one repository, and pulls go on taking them "
     "from there; delete the tag {} to have them taken from their new places"
@@ -114,9 +112,7 @@ def _tag_all(
     """
     plans = [(place.plan, to, found) for place, (to, found) in zip(places.places, lacking, strict=True)]
     # The tag of a signature follows from the digest of its image; the user did not name it.
-    derived = {
-        root.item.tag for plan, _, _ in plans for root in plan.roots if root.item.tag.endswith(_DERIVED)
-    }
+    derived = {root.item.tag for plan, _, _ in plans for root in plan.roots if is_cosign_tag(root.item.tag)}
     unnamed: set[str] = set()
     if derived:
         digests = {digest for plan, _, _ in plans for digest in digests_of(plan.roots)}
