@@ -49,7 +49,7 @@ def importable():
 
 @pytest.mark.parametrize("folder", ["tests", "tools", "benchmarks"])
 def test_files_import_at_their_top_what_the_extra_for_tests_brings(folder, importable):
-    """Pytest imports every file before it leaves out the slow tests; those import other packages themselves."""
+    """Pytest imports every file, also of slow tests, which import other packages themselves."""
     missing = {
         (path.relative_to(ROOT).as_posix(), package)
         for path in sorted({*(ROOT / folder).rglob("*.py")} - {OF_THE_SITE})
