@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
-from imgpkg.content.output import output_file
 from imgpkg.dataclass import replace
-from imgpkg.errors import UsageError, doing
+from imgpkg.errors import UsageError
 from imgpkg.events import Hook, silent
 from imgpkg.operations.copy.destination import TagListing
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
-    Copied,
     CopyOptions,
     CopyResult,
     CopySource,
@@ -30,14 +27,10 @@ from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
-# Annotations in a lock, of an index that was copied with some of its platforms.
-CUT_FROM_ANNOTATION = "dev.carvel.imgpkg.cut-from"
-PLATFORMS_ANNOTATION = "dev.carvel.imgpkg.platforms"
-
 if TYPE_CHECKING:
     from imgpkg.bundle.inventory import Base
     from imgpkg.oci.reference import Repository
-    from imgpkg.operations.copy.collection import Collected
+    from imgpkg.operations.copy.lockfile import LockOutput
     from imgpkg.operations.copy.plan import OpenedSource
 
 _DESTINATION = (
@@ -185,13 +178,19 @@ def copy_to_repository(
     """
     source.check()
     _check_executor(executor, source, to_repo, options)
-    lock = lock_place(source, lock_output) if lock_output else ""
+    lock = _lock_file(source, lock_output) if lock_output else None
     repository = parse_destination(to_repo, options)
     log, reader = Log(on_event), source_session or session
     opened, result = _published(source, repository, (reader, session), options, log=log, executor=executor)
-    if lock_output:
-        write_lock(lock, opened.collected, result, shown=lock_output)
+    if lock is not None:
+        lock.write(opened.collected, result)
     return replace(result, verified=opened.verified)
+
+
+def _lock_file(source: CopySource, path: StrPath) -> LockOutput:
+    from imgpkg.operations.copy.lockfile import LockOutput
+
+    return LockOutput.checked(source, path)
 
 
 def _published(
@@ -338,60 +337,3 @@ def _check_pieces(opened: OpenedSource) -> None:
     """Raise ArchiveError for a damaged piece of a tar file, before anything is written."""
     if opened.store is not None:
         opened.store.check_pieces()
-
-
-def lock_place(source: CopySource, lock_output: StrPath) -> str:
-    """Return the absolute path of the lock file; raise LocalIOError, or UsageError if it is the source."""
-    first = source.parts[0]
-    names_images = bool(first.lock or first.image) or len(source.parts) > 1
-    with doing("Writing images config" if names_images else "Writing bundle config"):
-        place = output_file(lock_output)
-    if source.tar and os.path.exists(source.tar) and os.path.realpath(source.tar) == place:
-        raise UsageError("Expected --lock-output to be another file than --tar")
-    return place
-
-
-def write_lock(path: str, collected: Collected, result: CopyResult, *, shown: StrPath) -> None:
-    """Write a BundleLock for the root bundle, or else an ImagesLock; errors name the file `shown`.
-
-    Raises UsageError if there are bundles and it is unknown which of them is the root.
-    """
-    if result.bundle is not None:
-        BundleLock(result.bundle.destination, result.bundle.tag).write(path, shown)
-    elif collected.has_other_bundles:
-        raise UsageError(
-            "Unable to determine correct root bundle to use for lock-output. "
-            "hint: if copying from a tarball, try re-generating the tarball"
-        )
-    elif collected.images_lock is not None:
-        _relocated(collected.images_lock, result).write(path, shown)
-    else:
-        # An image with several tags is there once.
-        places = {copied.destination: _notes(copied) for copied in result.images if _is_locked(copied)}
-        ImagesLock(tuple(LockedImage(place, notes) for place, notes in places.items())).write(path, shown)
-
-
-def _is_locked(copied: Copied) -> bool:
-    # The Go version lists signatures, too, and knows nothing else that is attached.
-    return copied.attached is None or copied.tag.endswith(".sig")
-
-
-def _relocated(lock: ImagesLock, result: CopyResult) -> ImagesLock:
-    # In the order of the lock, with its annotations.
-    by_digest = {copied.source.digest: copied for copied in result.images}
-    by_source = {copied.source: copied for copied in result.images}
-    found = [(image, by_source.get(image.reference) or by_digest[image.digest]) for image in lock.images]
-    return ImagesLock(
-        tuple(
-            LockedImage(copied.destination, {**image.annotations, **_notes(copied)})
-            for image, copied in found
-        )
-    )
-
-
-def _notes(copied: Copied) -> Mapping[str, str]:
-    """Return the annotations that say from which index an image was cut, whose digest it does not have."""
-    if copied.cut is None:
-        return {}
-    platforms = ",".join(map(str, copied.cut.platforms))
-    return {CUT_FROM_ANNOTATION: str(copied.source), PLATFORMS_ANNOTATION: platforms}

@@ -16,9 +16,10 @@ from imgpkg.errors import ArchiveError, UsageError, VerificationError
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader
 from imgpkg.operations.copy.contents import contents_of
-from imgpkg.operations.copy.copy import check_destination, lock_place, write_lock
+from imgpkg.operations.copy.copy import check_destination
 from imgpkg.operations.copy.delta import bases_of
 from imgpkg.operations.copy.file import write_stream
+from imgpkg.operations.copy.lockfile import LockOutput
 from imgpkg.operations.copy.plan import OpenedSource, plan_of
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.source import open_source
@@ -123,14 +124,14 @@ def copy_from_stream(
     if options.selection is not None or options.platforms:
         raise UsageError("Images and platforms can be chosen from a file only", hints=(_ONCE,))
     repository = parse_destination(to_repo, options)
-    lock = lock_place(CopySource(tar=_SHOWN), lock_output) if lock_output else ""
+    lock = LockOutput.checked(CopySource(tar=_SHOWN), lock_output) if lock_output else None
     log = Log(on_event)
     with ExitStack() as stack:
         receiver = _Receiver(ArchiveStream(stream), repository, session, options, stack)
         opened = receiver.receive(log)
         result = publish(opened, session, repository, options, log)
-    if lock_output:
-        write_lock(lock, opened.collected, result, shown=lock_output)
+    if lock is not None:
+        lock.write(opened.collected, result)
     return result
 
 

@@ -13,7 +13,7 @@ from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Repository
-from imgpkg.operations.copy.copy import lock_place, write_lock
+from imgpkg.operations.copy.lockfile import LockOutput
 from imgpkg.operations.copy.repository import publish
 from imgpkg.operations.copy.units import BlobExecution, check_executor
 from imgpkg.operations.copy.values import (
@@ -75,7 +75,7 @@ def run_plan(
     if executor is not None:
         check_executor(executor, is_of_files=False, options=options)
     found = plan if isinstance(plan, CopyPlan) else read_plan(plan)
-    lock = lock_place(CopySource(), lock_output) if lock_output else ""
+    lock = LockOutput.checked(CopySource(), lock_output) if lock_output else None
     options = replace(
         options,
         include_non_distributable_layers=found.header.include_non_distributable_layers,
@@ -86,8 +86,8 @@ def run_plan(
         run.move(part, executor)
         return CopyResult(())
     opened, result = run.finish(executor)
-    if lock:
-        write_lock(lock, opened.collected, result, shown=lock_output)
+    if lock is not None:
+        lock.write(opened.collected, result)
     return result
 
 
