@@ -47,6 +47,7 @@ lint:
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/basedpyright
 
 # On a quiet machine; ARGS='--only copy --repetitions 1' measures a part, ARGS=--help says the rest.
 benchmark:
