@@ -14,11 +14,13 @@ import pytest
 import trustme
 from distributed import Client, LocalCluster
 from tests.operations.making import thirty
-from tests.servers.dask import Cluster
+from tests.servers.dask import Cluster, end
+from tests.servers.faults import always
 from tests.servers.fixtures import PASSWORD, USERNAME
 
 import imgpkg
 from imgpkg import errors
+from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.version import VERSION
 
@@ -63,6 +65,26 @@ def run(*words, **environ):
     )
     assert PASSWORD not in done.stdout + done.stderr
     return done.returncode, done.stderr
+
+
+# What workers have in the place of the package.
+UNFIT = {"older": 'VERSION = "0.9.0"', "without": "raise ModuleNotFoundError('none')"}
+
+
+def unfit(name, folder):
+    """Return a PYTHONPATH for a worker that has something else."""
+    package = folder / name / "imgpkg"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "version.py").write_text(UNFIT[name])
+    return str(package.parent)
+
+
+def wait(is_so):
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def copying(bundle, to, *more):
@@ -175,15 +197,8 @@ class TestAWorker:
     def test_with_another_version_or_without_the_package_is_named(
         self, cluster, bundle, another_registry, tmp_path
     ):
-        for name, text in {
-            "older": 'VERSION = "0.9.0"',
-            "without": "raise ModuleNotFoundError('none')",
-        }.items():
-            folder = tmp_path / name / "imgpkg"
-            folder.mkdir(parents=True)
-            (folder / "__init__.py").write_text("")
-            (folder / "version.py").write_text(text)
-            cluster.add(name, PYTHONPATH=str(tmp_path / name))
+        for name in UNFIT:
+            cluster.add(name, PYTHONPATH=unfit(name, tmp_path))
         cluster.add("right")
         before = len(another_registry.requests)
         code, text = run(*copying(bundle, another_registry, "--dask", cluster.address))
@@ -194,25 +209,71 @@ class TestAWorker:
         assert "right (tcp://" not in text
         assert len(another_registry.requests) == before
 
-    def test_that_joins_later_without_the_package_ends_the_copy_with_a_word_about_it(
+    @pytest.mark.parametrize(
+        ("name", "words"), [("older", "has imgpkg 0.9.0"), ("without", "has no imgpkg (none)")]
+    )
+    def test_that_joins_later_with_something_else_is_left_out_with_one_warning(
+        self, name, words, cluster, bundle, open_session, tmp_path
+    ):
+        events = []
+        cluster.add("right")
+        with (
+            serve(faults=always(Fault(delay=0.5), method="PUT")) as there,
+            imgpkg.dask_executor(cluster.address) as executor,
+        ):
+            joining = threading.Timer(0.1, cluster.add, (name,), {"PYTHONPATH": unfit(name, tmp_path)})
+            joining.start()
+            for place in ("to/b", "to/other"):
+                imgpkg.copy(
+                    imgpkg.CopySource(bundle=str(bundle)),
+                    to_repo=f"{there.address}/{place}",
+                    session=open_session(),
+                    executor=executor,
+                    on_event=events.append,
+                )
+                joining.join()
+                # As long as it takes to look at the workers, and to ask a new one.
+                wait(lambda: executor._roster.unfit)
+            assert executor.room == 4
+            assert open_session().client.tags(imgpkg.Repository.parse(f"{there.address}/to/other"))
+        warned = [event.text for event in events if isinstance(event, imgpkg.Warned)]
+        assert warned[0].startswith(f"{name} (tcp://")
+        assert warned[0].endswith(f"{words}, and not imgpkg {VERSION}: it gets no blobs")
+        # Once for each copy that it could have taken part in.
+        assert len(set(warned)) == 1
+        assert len(warned) in (1, 2)
+
+    def test_that_is_left_alone_with_something_else_ends_the_copy(
         self, cluster, bundle, open_session, tmp_path
     ):
-        folder = tmp_path / "without" / "imgpkg"
-        folder.mkdir(parents=True)
-        (folder / "__init__.py").write_text("raise ModuleNotFoundError('no package')")
         process = cluster.add("right").workers["right"]
-        with serve() as there, imgpkg.dask_executor(cluster.address) as executor:
-            cluster.add("later", PYTHONPATH=str(tmp_path / "without"))
-            process.kill()
-            process.wait()
-            with pytest.raises(errors.ExecutorError, match="lacks this version of imgpkg") as raised:
+        with serve() as there, imgpkg.dask_executor(cluster.address, timeout=3) as executor:
+            cluster.add("older", PYTHONPATH=unfit("older", tmp_path))
+            end(process)
+            with pytest.raises(errors.ExecutorError, match="no worker with imgpkg") as raised:
                 imgpkg.copy(
                     imgpkg.CopySource(bundle=str(bundle)),
                     to_repo=f"{there.address}/to/b",
                     session=open_session(),
                     executor=executor,
                 )
-        assert "Copying blob sha256:" in str(raised.value)
+        assert f"no worker with imgpkg {VERSION} for 3 s: older (tcp://" in str(raised.value)
+        assert str(raised.value).endswith("has imgpkg 0.9.0")
+        assert "Begin the same copy again" in raised.value.hints[0]
+
+    def test_that_joins_later_gets_blobs(self, cluster, bundle, open_session):
+        process = cluster.add("right").workers["right"]
+        with serve() as there, imgpkg.dask_executor(cluster.address) as executor:
+            cluster.add("later", threads=3)
+            wait(lambda: executor.room == 10)
+            end(process)
+            copied = imgpkg.copy(
+                imgpkg.CopySource(bundle=str(bundle)),
+                to_repo=f"{there.address}/to/b",
+                session=open_session(),
+                executor=executor,
+            )
+        assert copied.bundle is not None
 
     def test_that_says_nothing(self, cluster, bundle, another_registry):
         process = cluster.add("silent").workers["silent"]

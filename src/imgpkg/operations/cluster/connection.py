@@ -19,8 +19,8 @@ from distributed import TimeoutError as DaskTimeout
 
 from imgpkg.errors import ExecutorError, UsageError, printable
 from imgpkg.operations.cluster.address import ClusterAddress
-from imgpkg.operations.cluster.executor import DaskExecutor, begun, within, worker_names
-from imgpkg.operations.cluster.roster import Roster
+from imgpkg.operations.cluster.executor import VERSION_NAME, DaskExecutor, begun, within, worker_names
+from imgpkg.operations.cluster.roster import Roster, unfitness
 from imgpkg.operations.transfer.logins import named
 from imgpkg.version import VERSION
 
@@ -53,8 +53,8 @@ def connected(place: object, *, timeout: float, threads: int) -> Iterator[DaskEx
         elif not isinstance(client := place, Client) or client.asynchronous:
             raise UsageError("Expected the address of a Dask cluster, or a client that is not asynchronous")
         address = str(client.scheduler.address)
-        roster = Roster(_first_workers(client, address, timeout))
-        check_versions(client, address, timeout)
+        _wait_for_workers(client, address, timeout)
+        roster = Roster(_fitting(client, address, timeout))
         yield opened.enter_context(DaskExecutor(client, roster, address=address, timeout=timeout))
 
 
@@ -152,10 +152,10 @@ def _security() -> Security:
     return security
 
 
-def _first_workers(client: Client, address: str, timeout: float) -> Mapping[str, int]:
-    """Return the threads of the workers as soon as there is one; raise ExecutorError after `timeout`."""
+def _wait_for_workers(client: Client, address: str, timeout: float) -> None:
+    """Return as soon as there is a worker; raise ExecutorError after `timeout` seconds."""
     end, probe = time.monotonic() + timeout, None
-    while not (threads := dict(client.nthreads())):
+    while not client.nthreads():
         if probe is None:
             # A cluster that grows when there is work begins to.
             probe = client.submit(os.getpid, pure=False)
@@ -165,12 +165,11 @@ def _first_workers(client: Client, address: str, timeout: float) -> Mapping[str,
                 hints=("Start some, or wait longer with --dask-timeout.",),
             )
         time.sleep(_TICK)
-    return threads
 
 
-def check_versions(client: Client, address: str, timeout: float) -> None:
-    """Raise ExecutorError unless all workers have this version of the package, and say so in time."""
-    asking = partial(client.run, pkgutil.resolve_name, "imgpkg.version:VERSION", on_error="return")
+def _fitting(client: Client, address: str, timeout: float) -> Mapping[str, int]:
+    """Return the threads of the workers; raise ExecutorError unless all say in time that they fit."""
+    asking = partial(client.run, pkgutil.resolve_name, VERSION_NAME, on_error="return")
     try:
         found = within(timeout, asking)
     except TimeoutError:
@@ -179,10 +178,10 @@ def check_versions(client: Client, address: str, timeout: float) -> None:
             hints=("Look for it in the dashboard of the scheduler, or wait longer with --dask-timeout.",),
         ) from None
     wrong: dict[str, list[str]] = defaultdict(list)
-    names = worker_names(client)
-    for worker, version in found.items():
-        if version != VERSION:
-            text = f"no imgpkg ({version})" if isinstance(version, Exception) else f"imgpkg {version}"
+    names, threads = worker_names(client), client.nthreads()
+    # One that has gone meanwhile has answered that it cannot be reached.
+    for worker in found.keys() & threads.keys():
+        if text := unfitness(found[worker]):
             wrong[text].append(names.get(worker, worker))
     if wrong:
         several = "; ".join(f"{text} at {named(workers)}" for text, workers in wrong.items())
@@ -190,6 +189,9 @@ def check_versions(client: Client, address: str, timeout: float) -> None:
             f"the workers of the Dask cluster at {address} need imgpkg {VERSION}, and have: {several}",
             hints=(f"Install imgpkg-py {VERSION} where the workers run, in their image for example.",),
         )
+    if fitting := {worker: threads[worker] for worker in threads if worker in found}:
+        return fitting
+    raise ExecutorError(f"the Dask cluster at {address} has lost its workers while they were asked")
 
 
 def _reason(error: BaseException) -> str:

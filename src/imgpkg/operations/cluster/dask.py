@@ -22,9 +22,9 @@ def dask_executor(
     certificates, by its variables `DASK_DISTRIBUTED__COMM__TLS__…` for example.
 
     `timeout`, in seconds, is that for the scheduler to answer, and the longest time without any worker, at
-    the beginning and later. All workers must have this version of the package. Workers find credentials with
-    their own environment and files; `CopyOptions(send_credentials=True)` sends those of the sessions, over
-    TLS only.
+    the beginning and later. All workers must have this version of the package; one that joins later without
+    it gets nothing, and a warning names it. Workers find credentials with their own environment and files;
+    `CopyOptions(send_credentials=True)` sends those of the sessions, over TLS only.
 
     Events of a copy come as from threads. A worker that cannot reach a registry gets no more of its blobs,
     with a warning, and the blobs of one that dies go to others. The copy raises ExecutorError if the

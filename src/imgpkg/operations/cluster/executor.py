@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import pkgutil
 from concurrent.futures import Future, InvalidStateError
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
@@ -24,8 +25,10 @@ from imgpkg.errors import ExecutorError, ImgpkgError
 from imgpkg.events import Warned
 from imgpkg.operations.cluster.task import TransferCall, Unreachable
 from imgpkg.operations.transfer.dispatch import ClusterExecutor
+from imgpkg.operations.transfer.logins import named
 from imgpkg.operations.transfer.reports import BlobPosition
 from imgpkg.operations.transfer.worker import end, stop, transfer
+from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,20 +46,29 @@ R = TypeVar("R")
 _PAUSE = 1.0
 # Units for each thread: one that it moves, and one that it has already when that is done.
 _UNITS_PER_THREAD = 2
+# As many as Dask allows by default, and one more.
+_MOST_DEATHS = 4
 # Seconds to wait until all workers have been told to end their units.
 _STOPPING = 3.0
 _LOST = "the scheduler was lost, and with it what it had to do"
+# The scheduler, which need not have the package, knows the function that finds it.
+VERSION_NAME = "imgpkg.version:VERSION"
 AGAIN = "Begin the same copy again: what has arrived is not sent again."
 
 
 @dataclass(frozen=True, slots=True)
 class _GivenUnit:
-    """A unit that the cluster has with a `key`, and the workers that may have it, None for all."""
+    """A unit that the cluster has with a `key`, and the workers that may have it.
+
+    `deaths` counts how often all those that might have had it before have died.
+    """
 
     unit: TransferUnit
     outcome: Future[Transferred]
-    workers: tuple[str, ...] | None
+    workers: tuple[str, ...]
     key: tuple[str, int]
+    deaths: int
+    is_waiting: bool
 
 
 class DaskExecutor(ClusterExecutor):
@@ -82,6 +94,7 @@ class DaskExecutor(ClusterExecutor):
         # When the scheduler last said that there are workers.
         self._seen = monotonic()
         self._is_over = Event()
+        self._warned: set[tuple[str, str]] = set()
 
     def __enter__(self) -> DaskExecutor:  # noqa: PYI034 - as that of `Executor`
         self._client.subscribe_topic(self._topic, self._on_event)
@@ -114,7 +127,7 @@ class DaskExecutor(ClusterExecutor):
     def ask(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, R]:
         """Return what `act` returns at each worker; see `ClusterExecutor.ask`."""
         names = worker_names(self._client)
-        running = partial(self._client.run, act, *args, **kwargs, on_error="ignore")
+        running = self._at_all(act, *args, **kwargs)
         try:
             found: dict[str, R] = within(self._timeout, running)
         except TimeoutError:
@@ -125,6 +138,7 @@ class DaskExecutor(ClusterExecutor):
     def serving(self, run: str, tell: Callable[[Report], None]) -> Iterator[None]:
         """Return a context for the units of `run`; see `ClusterExecutor.serving`."""
         self._tell[run] = tell
+        self._warn()
         try:
             yield
         finally:
@@ -132,9 +146,16 @@ class DaskExecutor(ClusterExecutor):
             self._cancel(left)
             # What runs is ended, and what was sent is forgotten.
             for act in (stop, end) if left else (end,):
-                self._briefly(partial(self._client.run, act, run, on_error="ignore"))
+                self._briefly(self._at_all(act, run))
             del self._tell[run]
             self._roster.forget(run)
+
+    def _at_all(
+        self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Callable[[], dict[str, R]]:
+        """Return what calls `act` at each worker that may have units."""
+        addresses = list(self._roster.addresses)
+        return partial(self._client.run, act, *args, **kwargs, workers=addresses, on_error="ignore")
 
     def _briefly(self, act: Callable[[], object]) -> None:
         """Call `act`: neither a worker that says nothing nor a lost scheduler keeps a copy from its end."""
@@ -142,7 +163,7 @@ class DaskExecutor(ClusterExecutor):
             with suppress(Exception):
                 within(_STOPPING, act)
 
-    def _send(self, unit: TransferUnit, outcome: Future[Transferred]) -> None:
+    def _send(self, unit: TransferUnit, outcome: Future[Transferred], deaths: int = 0) -> None:
         if self._client.status != "running":
             raise self._lost(_LOST)
         workers = self._roster.workers_for(unit)
@@ -153,12 +174,14 @@ class DaskExecutor(ClusterExecutor):
                 # Workers write the arguments of what fails to their logs: those of a file are not shown.
                 BytesIO(pickle.dumps(TransferCall(unit, self._topic))),
                 key=key,
-                **({} if workers is None else {"workers": list(workers)}),
+                # Also where these are all: another one that joins may have another version.
+                workers=list(workers),
             )
         except Exception as error:
             # Of a client that was closed meanwhile, for example.
             raise self._lost(f"{type(error).__name__}: {error}") from error
-        self._sent[inner] = _GivenUnit(unit, outcome, workers, key)
+        is_waiting = not self._roster.has_any(workers)
+        self._sent[inner] = _GivenUnit(unit, outcome, workers, key, deaths, is_waiting)
         inner.add_done_callback(lambda done: self._work.put(partial(self._settle, done)))
 
         def cancel(done: Future[Transferred]) -> None:
@@ -204,23 +227,18 @@ class DaskExecutor(ClusterExecutor):
 
     def _send_again(self, sent: _GivenUnit) -> None:
         try:
-            self._send(sent.unit, sent.outcome)
+            self._send(sent.unit, sent.outcome, sent.deaths)
         except ImgpkgError as error:
             _fail(sent, error)
 
     def _explained(self, error: BaseException, unit: TransferUnit) -> BaseException:
-        blob = f"{unit.descriptor.digest} from {unit.source} to {unit.destination}"
+        blob = _text(unit)
         if isinstance(error, KilledWorker):
-            return ExecutorError(
-                f"Copying blob {blob}: {error.allowed_failures + 1} workers died while they had it, the last "
-                f"at {error.last_worker.address}",
-                hints=("Their logs, and their limits of memory, may say why.", AGAIN),
-            )
+            return _deadly(blob, error.allowed_failures + 1, error.last_worker.address)
         if isinstance(error, (ImportError, AttributeError)):
             return ExecutorError(
-                f"Copying blob {blob}: A worker that has joined the cluster lacks this version of imgpkg: "
-                f"{type(error).__name__}: {error}",
-                hints=("Install the same version on all workers.", AGAIN),
+                f"Copying blob {blob}: A worker cannot load imgpkg: {type(error).__name__}: {error}",
+                hints=("Install it there anew, with all that it needs.", AGAIN),
             )
         if isinstance(error, (CommClosedError, OSError)) and not isinstance(error, ImgpkgError):
             return self._lost(f"{type(error).__name__}: {error}")
@@ -246,7 +264,7 @@ class DaskExecutor(ClusterExecutor):
             except Exception as error:  # noqa: BLE001 - nobody else would tell those who wait
                 self._fail_all(f"{type(error).__name__}: {error}")
             if monotonic() - self._seen > self._timeout:
-                self._fail_all(f"it has had no worker, or did not answer, for {self._timeout:g} s")
+                self._fail_all(self._nobody())
 
     def _watch(self) -> None:
         """Look at the workers now and then."""
@@ -254,13 +272,43 @@ class DaskExecutor(ClusterExecutor):
             _quietly(self._look)
 
     def _look(self) -> None:
-        self._roster.update(self._client.nthreads())
-        if self._roster.threads:
-            self._seen = monotonic()
+        strangers = self._roster.update(self._client.nthreads())
+        names = worker_names(self._client) if strangers else {}
+        for address in strangers:
+            self._ask_version(address, names.get(address, address))
+        if not self._roster.threads:
+            return
+        self._seen = monotonic()
         for inner, sent in tuple(self._sent.items()):
             # All that could reach its registries have gone; others may have come.
             if not self._roster.has_any(sent.workers):
                 self._work.put(partial(self._move_on, inner))
+
+    def _ask_version(self, address: str, name: str) -> None:
+        """Ask a worker that has joined, by a task: it has time for that when it has time for a unit."""
+        key = f"imgpkg-version-{self._topic}", next(self._numbers)
+        asking = self._executor.submit(pkgutil.resolve_name, VERSION_NAME, workers=[address], key=key)
+        asking.add_done_callback(lambda done: self._work.put(partial(self._learn, address, name, done)))
+
+    def _learn(self, address: str, name: str, asking: Future[object]) -> None:
+        if not asking.cancelled():
+            self._roster.learn(address, name, asking.exception() or asking.result())
+            self._warn()
+
+    def _warn(self) -> None:
+        """Tell each copy once of each worker that gets none of its units."""
+        for run, tell in tuple(self._tell.items()):
+            for address, text in tuple(self._roster.unfit.items()):
+                if (run, address) not in self._warned:
+                    self._warned.add((run, address))
+                    tell(Warned(f"{text}, and not imgpkg {VERSION}: it gets no blobs"))
+
+    def _nobody(self) -> str:
+        """Return what is known when no worker that fits has been seen for long."""
+        unfit = list(self._roster.unfit.values())
+        if not unfit:
+            return f"it has had no worker, or did not answer, for {self._timeout:g} s"
+        return f"it has had no worker with imgpkg {VERSION} for {self._timeout:g} s: {named(unfit)}"
 
     def _move_on(self, inner: Future[Any]) -> None:
         sent = self._sent.get(inner)
@@ -269,7 +317,12 @@ class DaskExecutor(ClusterExecutor):
             outcome: Future[Transferred] = Future()
             self._sent[inner] = replace(sent, outcome=outcome)
             self._cancel([inner])
-            self._send_again(sent)
+            # Dask counts the deaths of a task, and this will be another one.
+            deaths = sent.deaths + (not sent.is_waiting)
+            if deaths >= _MOST_DEATHS:
+                _fail(sent, _deadly(_text(sent.unit), deaths, sent.workers[-1]))
+            else:
+                self._send_again(replace(sent, deaths=deaths))
 
     def _fail_all(self, reason: str) -> None:
         given = list(self._sent.items())
@@ -308,6 +361,17 @@ def begun(act: Callable[[], R]) -> Future[R]:
 
     Thread(target=work, name="imgpkg-cluster", daemon=True).start()
     return future
+
+
+def _text(unit: TransferUnit) -> str:
+    return f"{unit.descriptor.digest} from {unit.source} to {unit.destination}"
+
+
+def _deadly(blob: str, deaths: int, last: str) -> ExecutorError:
+    return ExecutorError(
+        f"Copying blob {blob}: {deaths} workers died while they had it, the last at {last}",
+        hints=("Their logs, and their limits of memory, may say why.", AGAIN),
+    )
 
 
 def _fail(sent: _GivenUnit, error: BaseException) -> None:
