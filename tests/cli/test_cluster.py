@@ -14,6 +14,8 @@ COPY = ("copy", "-i", "127.0.0.1:1/app/image", "--to-repo", "127.0.0.1:1/to/imag
     [
         (("--dask", "local:x"), "'local:x' is no address of a Dask cluster: expected a number of processes"),
         (("--dask", "http://h:1"), "'http://h:1' is no address of a Dask cluster: expected tls://"),
+        (("--dask", ""), "--dask is empty"),
+        (("--dask", "", "--dask-timeout", "3s"), "--dask is empty"),
         (("--dask-timeout", "3s"), "--dask-timeout is only for copies with --dask"),
         (("--dask-send-credentials",), "--dask-send-credentials is only for copies with --dask"),
         (

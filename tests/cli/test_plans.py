@@ -62,7 +62,7 @@ MISTAKES = [
     ((*PLAN, "--dry-run"), "Cannot use --dry-run with --plan"),
     ((*PLAN, "--platform", "linux/arm64"), "Cannot use --platform with --plan"),
     ((*PLAN, "--dask-send-credentials"), "--dask-send-credentials is only for copies with --dask"),
-    ((*PLAN, "--shard", "3/2"), "Expected a shard from 1/1"),
+    ((*PLAN, "--shard", "3/2"), "Expected a shard from 1/2"),
     ((*PLAN, "--shard", ""), "to be like 3/16"),
     ((*PLAN, "--shard", "1/2", "--lock-output", "x"), "where there is no --shard"),
     (("copy", "-i", "a.b/c", "--to-repo", "d.e/f", "--plan-output", "x"), "only be used with --dry-run"),

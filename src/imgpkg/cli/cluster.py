@@ -21,10 +21,11 @@ _FILES = ("to-tar", "to-oci-layout", "tar", "from-oci-layout")
 def check_cluster(flags: Parsed) -> None:
     """Raise UsageError for flags that do not fit, before a password is read or a worker asked."""
     for name in ("dask-send-credentials", "dask-timeout"):
-        if name in flags.given and not flags.text("dask"):
+        if name in flags.given and "dask" not in flags.given:
             raise UsageError(f"--{name} is only for copies with --dask")
     if not flags.text("dask"):
-        return
+        # An empty variable in a script must not have one machine do the work of many.
+        raise UsageError("--dask is empty; leave it out if this machine shall move the blobs")
     for name in _FILES:
         if flags.text(name):
             raise UsageError(

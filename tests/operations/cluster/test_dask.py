@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import threading
 import time
 
@@ -231,6 +233,28 @@ def test_a_scheduler_that_does_not_run(session):
     ):
         pass
     assert "--dask-timeout" in raised.value.hints[1]
+
+
+@pytest.mark.parametrize(
+    "greeting", [b"\xff" * 64, b"SSH-2.0-OpenSSH_9.2\r\n", b"\x01" + b"\0" * 7 + b"\xff"]
+)
+def test_a_server_that_is_no_scheduler(greeting):
+    def greet(server):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                connection.sendall(greeting)
+                connection.shutdown(socket.SHUT_WR)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=greet, args=(server,), daemon=True).start()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with (
+            pytest.raises(errors.ExecutorError, match="does not answer") as raised,
+            imgpkg.dask_executor(address, timeout=2),
+        ):
+            pass
+    assert "that a Dask scheduler runs there" in raised.value.hints[0]
 
 
 def test_a_scheduler_without_workers():

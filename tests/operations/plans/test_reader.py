@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -83,7 +86,7 @@ class TestAPlan:
         assert plan([{**HEADER, "more": 1}, *WHOLE[1:]]).end().blobs == 1
 
     def test_may_have_digests_of_sha512_and_embedded_content(self, plan):
-        digest = "sha512:" + "b" * 128
+        digest = f"sha512:{hashlib.sha512(b'abc').hexdigest()}"
         blob = {**BLOB, "digest": digest, "data": "YWJj", "urls": ["https://a.example/b"]}
         source = f"registry.example.com/app@{digest}"
         (line,) = plan([HEADER, blob, {**MANIFEST, "source": source, "digest": digest}, *WHOLE[3:]]).blobs()
@@ -105,6 +108,16 @@ class TestAPlan:
     def test_that_is_not_there_is_named(self, tmp_path):
         with pytest.raises(errors.LocalIOError, match=r"absent\.jsonl"):
             read_plan(tmp_path / "absent.jsonl")
+
+    def test_in_a_pipe_is_refused_at_once(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(errors.UsageError, match="read more than once") as raised:
+            read_plan(tmp_path / "pipe")
+        assert "to a file" in raised.value.hints[0]
+
+    def test_in_a_folder_is_refused(self, tmp_path):
+        with pytest.raises(errors.LocalIOError, match="is a directory"):
+            read_plan(tmp_path)
 
 
 HOSTILE = {
@@ -130,6 +143,14 @@ HOSTILE = {
     "mounts that are no list": {**BLOB, "mountFrom": "registry.inside.example/x"},
     "a mount that is no text": {**BLOB, "mountFrom": [1]},
     "content that is no base64": {**BLOB, "data": "%"},
+    "content that is no ASCII": {**BLOB, "data": "\u0660"},
+    "content of another digest": {**BLOB, "data": "YWJj"},
+    "content of another size": {
+        **BLOB,
+        "digest": f"sha256:{hashlib.sha256(b'abcd').hexdigest()}",
+        "data": base64.b64encode(b"abcd").decode(),
+    },
+    "another destination than that of the plan": {**BLOB, "destination": "evil.example.com/app"},
     "two digests": {**MANIFEST, "digest": "sha256:" + "b" * 64},
     "a source without a digest": {**MANIFEST, "source": "registry.example.com/app:v1"},
     "an image without places": {**IMAGE, "destinations": []},
@@ -164,6 +185,35 @@ class TestLines:
     def test_come_in_the_order_of_a_copy(self, plan):
         with pytest.raises(errors.InvalidDocument, match="line 3: a line of kind blob after one of kind man"):
             plan([HEADER, MANIFEST, BLOB, *WHOLE[3:]]).end()
+
+    @pytest.mark.parametrize(
+        ("second", "message"),
+        [
+            ({}, "for registry.inside.example/app is listed twice"),
+            ({"size": 4}, "not in the order of a plan"),
+            ({"digest": "sha256:" + "0" * 64}, "not in the order of a plan"),
+        ],
+        ids=["the same", "a larger one", "a lower digest"],
+    )
+    def test_of_blobs_come_once_and_the_largest_first(self, second, message, plan):
+        end = {**END, "blobs": 2, "bytes": 3 + second.get("size", 3)}
+        with pytest.raises(errors.InvalidDocument, match=f"line 3: .*{message}"):
+            plan([HEADER, BLOB, {**BLOB, **second}, *WHOLE[2:-1], end]).end()
+
+    def test_of_one_blob_may_have_several_destinations_in_a_plan_that_says_so(self, plan):
+        places = [f"{host}.example/app{n}" for host in ("inside", "other") for n in (1, 2)]
+        blobs = [{**BLOB, "destination": place} for place in places]
+        end = {**END, "blobs": 4, "bytes": 12}
+        whole = plan([{**HEADER, "isPlaced": True}, *blobs, *WHOLE[2:-1], end])
+        assert [str(blob.destination) for blob in whole.blobs()] == places
+        mixed = plan([{**HEADER, "isPlaced": True}, *blobs[1:3], blobs[0], *WHOLE[2:-1], end])
+        with pytest.raises(errors.InvalidDocument, match=r"line 4: .*order"):
+            mixed.end()
+
+    def test_that_are_no_json_are_told_with_one_number(self, plan):
+        with pytest.raises(errors.InvalidDocument) as raised:
+            plan([HEADER, "\n"]).end()
+        assert str(raised.value).count("line") == 1
 
     def test_after_the_end_are_refused(self, plan):
         with pytest.raises(errors.InvalidDocument, match="line 8: "):

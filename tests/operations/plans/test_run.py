@@ -15,7 +15,7 @@ from tests.servers.fixtures import PASSWORD, USERNAME
 import imgpkg
 from imgpkg import errors
 from imgpkg.bundle.lock import ImagesLock, LockedImage
-from imgpkg.bundle.placement import KeptNames, Placement
+from imgpkg.bundle.placement import KeptNames, MapRule, Placement
 from imgpkg.embedded.server import serve
 from imgpkg.events import TransferCounter, Warned
 from imgpkg.oci import media
@@ -26,6 +26,7 @@ from imgpkg.operations.copy.preview import preview_copy
 from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.operations.plans.reader import read_plan
 from imgpkg.operations.plans.run import run_plan
+from imgpkg.operations.plans.shard import Shard
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -113,6 +114,23 @@ class TestWhatArrives:
         assert plan[3].moved == direct[3].moved
         assert plan[3].mounted >= direct[3].mounted > 0
 
+    def test_has_all_of_a_blob_for_a_registry_in_one_shard(self, embedded_registry, session, tmp_path):
+        at = embedded_registry.address
+        images = [str(make_image(session, f"{at}/two/app{n}", ["in all", f"two {n}"])) for n in range(6)]
+        with serve() as first, serve() as second:
+            # To one and the other by turns.
+            rules = [
+                MapRule(f"{at}/two/app{n}", f"{(first, second)[n % 2].address}/to/app{n}") for n in range(6)
+            ]
+            options = CopyOptions(placement=Placement(tuple(rules)))
+            plan = planned(CopySource(images=images), f"{first.address}/to", session, tmp_path, options)
+        shards = {}
+        for number in (1, 2, 3):
+            for blob in Shard(number, 3).of(read_plan(plan).blobs()):
+                shards.setdefault((blob.descriptor.digest, blob.destination.registry), []).append(number)
+        assert max(map(len, shards.values())) == 3
+        assert all(len(set(numbers)) == 1 for numbers in shards.values())
+
     def test_has_indexes_that_were_cut(self, embedded_registry, session, open_session, tmp_path):
         where = f"{embedded_registry.address}/cut/app"
         children = {
@@ -166,6 +184,20 @@ class TestWhatArrives:
 
 
 class TestARun:
+    def test_warns_before_a_login_of_flags_goes_to_another_registry_than_the_destination(
+        self, embedded_registry, session, open_session, tmp_path
+    ):
+        at = embedded_registry.address
+        image = make_image(session, f"{at}/placed/app", ["placed"])
+        with serve() as home, serve() as other:
+            options = CopyOptions(placement=Placement((MapRule(f"{at}/placed", f"{other.address}/x"),)))
+            plan = planned(CopySource(image=str(image)), f"{home.address}/to", session, tmp_path, options)
+            for shard in ("1/1", ""):
+                told = []
+                with_login = open_session(username="me", password="secret", on_event=told.append)
+                run_plan(plan, session=with_login, source_session=session, shard=shard)
+                assert [other.address in one.text for one in told if isinstance(one, Warned)] == [True]
+
     def test_moves_nothing_that_is_there(self, bundle, another_registry, session, tmp_path):
         plan = planned(bundle, f"{another_registry.address}/again/b", session, tmp_path)
         for is_again in (False, True):

@@ -57,6 +57,16 @@ def test_a_unit_that_is_done_again_counts_its_bytes_once():
     assert [event.count for event in events if isinstance(event, BlobAdvanced)] == [600, 0, 100, 300]
 
 
+def test_a_unit_that_was_given_twice_is_told_once():
+    events = []
+    ledger = BlobReports(events.append)
+    ledger.begin(UNIT)
+    ledger.begin(UNIT)
+    ledger.finish(done())
+    ledger.finish(done(BlobOutcome.PRESENT, warnings=("careful",)))
+    assert [type(event) for event in events] == [BlobStarted, BlobAdvanced, BlobFinished, Warned]
+
+
 def test_what_comes_after_the_end_or_is_of_others_is_ignored():
     events = []
     ledger = BlobReports(events.append)

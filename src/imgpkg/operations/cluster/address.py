@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, printable
+from imgpkg.expression import expression
 
 _FORMS = (
     "Write tls://HOST:PORT or tcp://HOST:PORT, the address of a scheduler, or local:N for N processes here."
@@ -13,6 +14,7 @@ _FORMS = (
 # That of `dask scheduler`.
 _PORT = 8786
 _LOCAL = "local:"
+_NUMBER = expression(r"[1-9][0-9]{0,3}")
 # More would be a mistyped port.
 _MOST_PROCESSES = 1000
 
@@ -36,7 +38,8 @@ class ClusterAddress:
             raise _wrong(text, str(error)) from error
         if parts.scheme not in ("tls", "tcp"):
             raise _wrong(text, "expected tls://, tcp:// or local:")
-        if not parts.hostname or parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        is_alone = not (parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc)
+        if not parts.hostname or not is_alone or port == 0:
             raise _wrong(text, "expected a host and a port")
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         return cls(f"{parts.scheme}://{host}:{port or _PORT}")
@@ -52,7 +55,7 @@ class ClusterAddress:
 
 def _processes(text: str) -> int:
     number = text.removeprefix(_LOCAL)
-    if not (number.isascii() and number.isdecimal()) or not 0 < int(number[:5]) <= _MOST_PROCESSES:
+    if not _NUMBER.fullmatch(number) or int(number) > _MOST_PROCESSES:
         raise _wrong(text, f"expected a number of processes from 1 to {_MOST_PROCESSES}")
     return int(number)
 

@@ -11,22 +11,30 @@ from collections import defaultdict
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, Security
-from distributed import TimeoutError as DaskTimeout
 
 from imgpkg.errors import ExecutorError, UsageError, printable
 from imgpkg.operations.cluster.address import ClusterAddress
-from imgpkg.operations.cluster.executor import VERSION_NAME, DaskExecutor, begun, within, worker_names
+from imgpkg.operations.cluster.executor import (
+    AGAIN,
+    VERSION_NAME,
+    DaskExecutor,
+    begun,
+    within,
+    worker_names,
+)
 from imgpkg.operations.cluster.roster import Roster, unfitness
 from imgpkg.operations.transfer.logins import named
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import Any
+
+R = TypeVar("R")
 
 # Seconds between two looks for the first worker, and until what is closed has to be closed.
 _TICK = 0.1
@@ -76,11 +84,12 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
     opening = partial(Client, place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
     try:
         return within(timeout + _GRACE, opening)
-    except (OSError, ValueError, DaskTimeout) as error:
+    # Dask raises whatever its parsers do for the bytes of another server.
+    except Exception as error:
         raise ExecutorError(
             f"the Dask scheduler at {address} does not answer: {_reason(error)}",
             hints=(
-                "Check the address, that a scheduler runs there, and the certificates of both.",
+                "Check the address, that a Dask scheduler runs there, and the certificates of both.",
                 "--dask-timeout waits longer.",
             ),
         ) from error
@@ -155,7 +164,7 @@ def _security() -> Security:
 def _wait_for_workers(client: Client, address: str, timeout: float) -> None:
     """Return as soon as there is a worker; raise ExecutorError after `timeout` seconds."""
     end, probe = time.monotonic() + timeout, None
-    while not client.nthreads():
+    while not _answered(client.nthreads, address, timeout):
         if probe is None:
             # A cluster that grows when there is work begins to.
             probe = client.submit(os.getpid, pure=False)
@@ -165,6 +174,16 @@ def _wait_for_workers(client: Client, address: str, timeout: float) -> None:
                 hints=("Start some, or wait longer with --dask-timeout.",),
             )
         time.sleep(_TICK)
+
+
+def _answered(ask: Callable[[], R], address: str, timeout: float) -> R:
+    """Return what the scheduler answers, which Dask itself would await without an end."""
+    try:
+        return within(timeout, ask)
+    except Exception as error:
+        raise ExecutorError(
+            f"the Dask scheduler at {address} does not answer any more: {_reason(error)}", hints=(AGAIN,)
+        ) from error
 
 
 def _fitting(client: Client, address: str, timeout: float) -> Mapping[str, int]:
@@ -178,7 +197,9 @@ def _fitting(client: Client, address: str, timeout: float) -> Mapping[str, int]:
             hints=("Look for it in the dashboard of the scheduler, or wait longer with --dask-timeout.",),
         ) from None
     wrong: dict[str, list[str]] = defaultdict(list)
-    names, threads = worker_names(client), client.nthreads()
+    counting: Callable[[], Mapping[str, int]] = client.nthreads
+    names = _answered(partial(worker_names, client), address, timeout)
+    threads = _answered(counting, address, timeout)
     # One that has gone meanwhile has answered that it cannot be reached.
     for worker in found.keys() & threads.keys():
         if text := unfitness(found[worker]):

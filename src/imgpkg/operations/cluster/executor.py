@@ -126,9 +126,9 @@ class DaskExecutor(ClusterExecutor):
 
     def ask(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, R]:
         """Return what `act` returns at each worker; see `ClusterExecutor.ask`."""
-        names = worker_names(self._client)
         running = self._at_all(act, *args, **kwargs)
         try:
+            names = within(self._timeout, partial(worker_names, self._client))
             found: dict[str, R] = within(self._timeout, running)
         except TimeoutError:
             raise self._lost(f"a worker did not answer within {self._timeout:g} s") from None
@@ -333,7 +333,8 @@ class DaskExecutor(ClusterExecutor):
 
 def worker_names(client: Any) -> dict[str, str]:
     """Return the names of the workers by their addresses, with them where they differ."""
-    workers = client.scheduler_info()["workers"]
+    # Some versions of `Client.scheduler_info` tell of five workers only.
+    workers = client.sync(client.scheduler.identity)["workers"]
     named = {address: str(about.get("name", address)) for address, about in workers.items()}
     return {address: address if name == address else f"{name} ({address})" for address, name in named.items()}
 

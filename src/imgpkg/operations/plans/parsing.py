@@ -7,8 +7,8 @@ import binascii
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.bundle.locations import Location
-from imgpkg.errors import InvalidDocument
-from imgpkg.oci.descriptor import Descriptor
+from imgpkg.errors import InvalidDocument, VerificationError
+from imgpkg.oci.descriptor import Descriptor, Digest, verify
 from imgpkg.operations.plans.fields import PlanFields
 from imgpkg.operations.plans.lines import (
     FORMAT,
@@ -70,13 +70,14 @@ def _blob(fields: PlanFields) -> PlanBlob:
     destination, mounts = fields.repository("destination"), fields.repositories("mountFrom")
     if any(place.registry != destination.registry for place in mounts):
         raise InvalidDocument("mountFrom is in another registry than destination")
+    digest, size = fields.digest("digest"), fields.count("size")
     return PlanBlob(
         Descriptor(
             fields.text("mediaType"),
-            fields.digest("digest"),
-            fields.count("size"),
+            digest,
+            size,
             urls=fields.texts("urls", longest=_MAX_CONTENT),
-            data=_decoded(fields.text("data", longest=_MAX_CONTENT)) if fields.has("data") else None,
+            data=_content(fields, digest, size) if fields.has("data") else None,
         ),
         fields.repository("source"),
         destination,
@@ -84,11 +85,18 @@ def _blob(fields: PlanFields) -> PlanBlob:
     )
 
 
-def _decoded(text: str) -> bytes:
+def _content(fields: PlanFields, digest: Digest, size: int) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+        data = base64.b64decode(fields.text("data", longest=_MAX_CONTENT), validate=True)
+        verify(data, digest)
+    # Text that is not ASCII is a plain ValueError.
+    except (binascii.Error, ValueError) as error:
         raise InvalidDocument(f"data is not base64: {error}") from error
+    except VerificationError as error:
+        raise InvalidDocument(f"data is not the content of {digest}") from error
+    if len(data) != size:
+        raise InvalidDocument(f"data has {len(data)} bytes, and size is {size}")
+    return data
 
 
 def _manifest(fields: PlanFields) -> PlanManifest:

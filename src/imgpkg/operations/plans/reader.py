@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Iterator
 from typing import TypeVar
 
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import ImgpkgError, InvalidDocument, local_io
+from imgpkg.errors import ImgpkgError, InvalidDocument, UsageError, local_io
+from imgpkg.oci.reference import Repository
 from imgpkg.operations.plans.lines import (
     LINES,
     PlanBlob,
@@ -70,8 +72,18 @@ class CopyPlan:
 
 
 def read_plan(path: StrPath) -> CopyPlan:
-    """Return the plan in the file `path`; raise LocalIOError, or InvalidDocument for what is no plan."""
+    """Return the plan in the file `path`; raise LocalIOError, or InvalidDocument for what is no plan.
+
+    Raises UsageError for a pipe or device, which can be read once only.
+    """
     name = os.fspath(path)
+    with local_io("open", path):
+        mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UsageError(
+            f"A plan is read more than once, and {name} is no regular file",
+            hints=("Write the plan to a file, and name that.",),
+        )
     with local_io("open", path), open(path, "rb") as file:
         line = _read(name, 1, file.readline(_MAX_LINE + 1))
     if not isinstance(line, PlanHeader):
@@ -80,7 +92,7 @@ def read_plan(path: StrPath) -> CopyPlan:
 
 
 def _lines(name: str, texts: Iterator[bytes]) -> Iterator[tuple[int, PlanLine]]:
-    number, last, counts, size = 0, -1, dict.fromkeys(_RANKS, 0), 0
+    number, last, counts, blobs = 0, -1, dict.fromkeys(_RANKS, 0), _BlobLines()
     for number, text in enumerate(texts, 1):
         line = _read(name, number, text)
         rank = _RANKS[line.kind]
@@ -90,14 +102,49 @@ def _lines(name: str, texts: Iterator[bytes]) -> Iterator[tuple[int, PlanLine]]:
             raise mistake(name, number, "this is no plan")
         last = rank
         counts[line.kind] += 1
-        size += line.descriptor.size if isinstance(line, PlanBlob) else 0
+        if wrong := blobs.look(line):
+            raise mistake(name, number, wrong)
         if isinstance(line, PlanEnd):
-            found = PlanEnd(counts[PlanBlob.kind], size, counts[PlanManifest.kind], counts[PlanImage.kind])
+            found = PlanEnd(
+                counts[PlanBlob.kind], blobs.size, counts[PlanManifest.kind], counts[PlanImage.kind]
+            )
             if line != found:
                 raise mistake(name, number, f"the plan has {found.fields()}, and not {line.fields()}")
         yield number, line
     if last != _RANKS[PlanEnd.kind]:
         raise mistake(name, number, "the plan has no line of kind end", hints=_CUT_OFF)
+
+
+class _BlobLines:
+    """What is true of the blobs of every plan, also for a shard, which reads no manifests."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        # The repository that all go to, None if the images are placed in several.
+        self._only: Repository | None = None
+        self._last: tuple[int, str, str] | None = None
+        self._places: set[Repository] = set()
+
+    def look(self, line: PlanLine) -> str:
+        """Take the next line; return what is wrong with it, empty for nothing."""
+        if isinstance(line, PlanHeader) and not line.is_placed:
+            self._only = line.destination
+        return self._wrong(line) if isinstance(line, PlanBlob) else ""
+
+    def _wrong(self, line: PlanBlob) -> str:
+        blob, to = line.descriptor, line.destination
+        self.size += blob.size
+        if self._only not in (None, to):
+            return f"destination is {to}, and that of the plan is {self._only}"
+        place = -blob.size, blob.digest.hex, to.registry
+        if self._last is not None and place < self._last:
+            return "blobs are not in the order of a plan: the largest first, then by digest and registry"
+        if place != self._last:
+            self._last, self._places = place, set()
+        if to in self._places:
+            return f"{blob.digest} for {to} is listed twice"
+        self._places.add(to)
+        return ""
 
 
 def _read(name: str, number: int, text: bytes) -> PlanLine:
@@ -108,7 +155,9 @@ def _read(name: str, number: int, text: bytes) -> PlanLine:
     # A number of thousands of digits is a ValueError too.
     except (ValueError, RecursionError) as error:
         hints = () if text.endswith(b"\n") else _CUT_OFF
-        raise mistake(name, number, f"it is not JSON: {error}", hints=hints) from error
+        # Lines are counted in the plan, and not in the text of one.
+        why = f"{error.msg} at {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise mistake(name, number, f"it is not JSON: {why}", hints=hints) from error
     try:
         return parse_line(document)
     except ImgpkgError as error:

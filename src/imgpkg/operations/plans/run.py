@@ -34,7 +34,7 @@ from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from imgpkg.operations.copy.plan import OpenedSource
     from imgpkg.operations.transfer.unit import TransferUnit
@@ -111,6 +111,8 @@ class _PlanRun:
     def finish(self, executor: Executor | None) -> tuple[OpenedSource, CopyResult]:
         """Move what is missing, and write manifests, records and tags."""
         opened = self._rebuilt()
+        if opened.places is not None:
+            self._approach(opened.places.repositories)
         result = publish(
             opened,
             self.writing,
@@ -138,6 +140,12 @@ class _PlanRun:
             disclosure.name(self.plan.header.destination.registry)
         return disclosure
 
+    def _approach(self, destinations: Iterable[Repository]) -> None:
+        """Warn before a login of flags goes to another registry than that of the plan's destination."""
+        disclosure = Disclosure(self.writing, self.plan.path, has_sides=True)
+        disclosure.name(self.plan.header.destination.registry)
+        disclosure.approach(*(repository.tag("latest") for repository in destinations))
+
     def move(self, shard: Shard, executor: Executor | None) -> None:
         """Move the blobs of `shard`; what is mounted from another repository of the destination last."""
         count = size = 0
@@ -157,6 +165,7 @@ class _PlanRun:
                 open_workers(self.writing, jobs, self.log.on_event, other=self.reading)
             )
             workers.on_event(Planned(count, size))
+            self._approach(places[0])
             execution = self._execution(executor)
             execution.ask_for_logins([*places[0]], [*places[1]], workers.on_event)
             sides = Sides(self.reading, self.writing, workers.scope, workers.on_event, os.getpid())

@@ -37,9 +37,12 @@ class Shard:
     count: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.count <= _MAX_SHARDS:
+        if not 1 <= self.count <= _MAX_SHARDS:
+            raise UsageError(f"Expected from 1 to {_MAX_SHARDS} shards, but was {self}", hints=(_HOW,))
+        if not 1 <= self.number <= self.count:
             raise UsageError(
-                f"Expected a shard from 1/1 to {_MAX_SHARDS}/{_MAX_SHARDS}, but was {self}", hints=(_HOW,)
+                f"Expected a shard from 1/{self.count} to {self.count}/{self.count}, but was {self}",
+                hints=(_HOW,),
             )
 
     @classmethod

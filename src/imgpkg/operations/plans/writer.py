@@ -109,11 +109,13 @@ def lines_of(opened: OpenedSource, places: Places, header: PlanHeader) -> Iterat
 
 
 def _blobs(places: Places) -> Iterator[PlanBlob]:
-    """Yield the largest first, those of one digest together, and what is mounted after what is sent."""
+    """Yield the largest first, those of one digest for one registry together: first what is sent to it."""
     moves = [(move, place.repository) for place in places.places for move in place.plan.blobs.values()]
 
-    def order(one: tuple[BlobMove, Repository]) -> tuple[int, str, bool, Repository]:
-        return -one[0].descriptor.size, one[0].descriptor.digest.hex, one[0].nearer is not None, one[1]
+    def order(one: tuple[BlobMove, Repository]) -> tuple[int, str, str, bool, Repository]:
+        move, to = one
+        blob = move.descriptor
+        return -blob.size, blob.digest.hex, to.registry, move.nearer is not None, to
 
     moves.sort(key=order)
     for move, to in moves:

@@ -54,12 +54,13 @@ class BlobReports:
 
     def finish(self, done: Transferred) -> Transferred:
         """Tell what is left of a unit that has ended, unless its own process has."""
-        moving = self._moving.pop((str(done.destination), str(done.digest)))
+        # Whoever has written a plan may have a blob moved twice: its first end is the one that is told.
+        moving = self._moving.pop((str(done.destination), str(done.digest)), None)
         for text in done.warnings:
             if (text, done.worker) not in self._warned:
                 self._warned.add((text, done.worker))
                 self._hook(Warned(f"{done.worker}: {text}"))
-        if not done.is_reported:
+        if moving is not None and not done.is_reported:
             moving.finish(done.outcome)
         return done
 

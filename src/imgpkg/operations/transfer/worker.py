@@ -7,7 +7,8 @@ import os
 import socket
 import time
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -159,7 +160,7 @@ class _Run:
     def __init__(self, unit: TransferUnit) -> None:
         self.busy = 0
         self.is_over = False
-        self._warnings: list[str] = []
+        self._warnings: SimpleQueue[str] = SimpleQueue()
         self._sent = _SentCredentials(), _SentCredentials()
         environ = Settings.from_environment().environ
         # The environment is that of the worker: it finds credentials and proxies by itself.
@@ -173,7 +174,7 @@ class _Run:
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Warned):
-            self._warnings.append(event.text)
+            self._warnings.put(event.text)
 
     def learn(self, unit: TransferUnit) -> None:
         """Take the credentials of `unit`: those of a cloud are new ones every hour."""
@@ -184,8 +185,10 @@ class _Run:
     def taken(self) -> tuple[str, ...]:
         """Return the new warnings, and forget them."""
         taken = []
-        while self._warnings:
-            taken.append(self._warnings.pop(0))
+        with suppress(Empty):
+            # Another thread may take the last one at the same moment.
+            while True:
+                taken.append(self._warnings.get_nowait())
         return tuple(taken)
 
     def close(self) -> None:
