@@ -150,6 +150,7 @@ VALUES = [
     imgpkg.TransferUnit(
         "r", DESCRIPTOR, REFERENCE.repository, REFERENCE.repository, imgpkg.Settings(), imgpkg.Settings()
     ),
+    imgpkg.WorkerShare("worker 1", imgpkg.Transfer(1, 4), 0.5),
     imgpkg.Transferred(REFERENCE.repository, DIGEST, imgpkg.BlobOutcome.MOVED, 4, 0.5, "w", ("text",)),
     PLAN_HEADER,
     imgpkg.CopyPlan("plan.jsonl", PLAN_HEADER),

@@ -185,6 +185,7 @@ if TYPE_CHECKING:
     from imgpkg.operations.tag import list_tags as list_tags
     from imgpkg.operations.tag import resolve as resolve
     from imgpkg.operations.transfer.dispatch import BlobExecutor as BlobExecutor
+    from imgpkg.operations.transfer.shares import WorkerShare as WorkerShare
     from imgpkg.operations.transfer.unit import Transferred as Transferred
     from imgpkg.operations.transfer.unit import TransferUnit as TransferUnit
     from imgpkg.operations.verification import verify_signatures as verify_signatures
@@ -284,6 +285,7 @@ _NAMES = {
     "operations.rewrite": "RewriteResult rewrite_images",
     "operations.tag": "Tag TagList list_tags resolve",
     "operations.transfer.dispatch": "BlobExecutor",
+    "operations.transfer.shares": "WorkerShare",
     "operations.transfer.unit": "TransferUnit Transferred",
     "operations.verification": "verify_signatures",
     "progress": "Progress ProgressCounter ProgressStage",

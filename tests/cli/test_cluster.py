@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from tests.cli.running import command_line
 from tests.operations.making import make_image
+
+from imgpkg.cli.cluster import print_shares
+from imgpkg.cli.output import TextOutput
+from imgpkg.events import Transfer
+from imgpkg.operations.transfer.shares import WorkerShare
 
 COPY = ("copy", "-i", "127.0.0.1:1/app/image", "--to-repo", "127.0.0.1:1/to/image")
 
@@ -64,3 +71,26 @@ def test_a_cluster_that_is_not_there_fails_the_command_and_prints_nothing_else(e
     # The reason may be on a line of its own.
     assert len(lines) <= 4
     assert [line[:6] for line in lines[-2:]] == ["hint: "] * 2
+
+
+def printed(shares, *, terminal=True):
+    out = io.StringIO()
+    print_shares(TextOutput(out, io.StringIO(), terminal=terminal, color=False, columns=()), shares)
+    return out.getvalue()
+
+
+def test_a_terminal_shows_what_each_worker_did():
+    shares = (
+        WorkerShare("worker 0", Transfer(moved=12, moved_size=3_400_000), 2.04),
+        WorkerShare("\x1b[2J", Transfer(1, 1, 3, 50, 2, 60), 75.0),
+    )
+    assert printed(shares) == (
+        "worker 0: 12 blobs, 3.4 MB in 2.0 s\n"
+        "\\x1b[2J: 1 blob, 1 byte in 1 min 15 s, 3 mounted, 2 there already\n"
+    )
+    assert printed(shares, terminal=False) == ""
+
+
+def test_a_terminal_shows_some_of_many_workers():
+    lines = printed([WorkerShare(f"worker {n}", Transfer(), 1.0) for n in range(25)]).splitlines()
+    assert (len(lines), lines[-1]) == (21, "and 5 more workers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -10,9 +11,13 @@ import time
 
 import psutil
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.cli.test_document import checked
 from tests.end_to_end.conftest import IMGPKG
-from tests.operations.making import thirty
+from tests.operations.making import make_bundle, make_image, make_index, thirty
 from tests.servers.dask import Cluster, end
+from tests.servers.docker import docker_registry_process
+from tests.servers.signatures import put_signature
 
 from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
@@ -102,26 +107,66 @@ def running(tmp_path):
         end(process)
 
 
+@pytest.fixture
+def nested(embedded_registry, open_session, tmp_path):
+    """A bundle of images with shared layers, an index of two platforms, signatures, and a bundle inside."""
+    session, at = open_session(), embedded_registry.address
+    apps = [
+        make_image(session, f"{at}/nested/app{n}", ["shared", {"big": os.urandom(n << 18)}]) for n in range(4)
+    ]
+    platforms = {
+        platform: make_image(session, f"{at}/nested/tool", ["shared", platform])
+        for platform in ("linux/amd64", "linux/arm64")
+    }
+    index = make_index(session, f"{at}/nested/tool", platforms)
+    key = ec.generate_private_key(ec.SECP256R1())
+    for signed in (apps[0], index):
+        put_signature(session, signed, key)
+    inner = make_bundle(session, f"{at}/nested/inner:v1", {app: {} for app in apps[2:]}, tmp_path / "inner")
+    images = {apps[0]: {"team": "a"}, apps[1]: {}, index: {}, inner: {}}
+    return make_bundle(session, f"{at}/nested/outer:v1", images, tmp_path / "outer", files={"a.yml": "a: 1"})
+
+
+def stored(folder):
+    """Return the digest of each file of a docker-registry: blobs, manifests, tags, and what has which."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file() and "_uploads" not in path.parts
+    }
+
+
 class TestLocalProcesses:
-    def test_bring_what_threads_bring(self, imgpkg, bundle, open_session, tmp_path):
-        with serve() as one, serve() as other:
-            plain = imgpkg(
-                "copy", "-b", bundle, "--to-repo", f"{one.address}/to/b", "--lock-output", "one.yml"
-            )
-            moved = imgpkg(
-                *("copy", "-b", bundle, "--to-repo", f"{other.address}/to/b", "--lock-output", "other.yml"),
-                *("--dask", "local:2", "--format", "json"),
-            )
-            assert (plain.returncode, moved.returncode) == (0, 0), moved.stderr
-            session = open_session()
-            assert content(session, f"{one.address}/to/b") == content(session, f"{other.address}/to/b")
-            assert sorted(written(one)) == sorted(written(other))
-        lock = (tmp_path / "one.yml").read_text().replace(one.address, other.address)
-        assert (tmp_path / "other.yml").read_text() == lock
-        document = json.loads(moved.stdout)
-        assert document["ok"]
-        assert document["blobs"]["moved"] == BLOBS
-        assert moved.stderr == plain.stderr
+    def test_bring_byte_for_byte_what_threads_bring(self, imgpkg, nested, tmp_path):
+        found, documents, port = [], [], 0
+        for name, more in (("threads", ()), ("processes", ("--dask", "local:4"))):
+            folder = tmp_path / name
+            folder.mkdir()
+            # At the same address: a record of locations has it.
+            with docker_registry_process(folder, port=port) as address:
+                port = int(address.rpartition(":")[2])
+                done = imgpkg(
+                    *("copy", "-b", nested, "--to-repo", f"{address}/to/b", "--cosign-signatures"),
+                    *("--to-tag", "stable", "--lock-output", folder / "lock.yml", "--format", "json", *more),
+                )
+                assert done.returncode == 0, done.stderr
+                tags = imgpkg("tag", "list", "-i", f"{address}/to/b", "--imgpkg-internal-tags", "--digests")
+            lock = (folder / "lock.yml").read_text()
+            found.append((stored(folder / "data"), tags.stdout, lock, done.stderr))
+            documents.append(checked(json.loads(done.stdout), "copy"))
+        assert found[1] == found[0]
+        plain, by_processes = documents
+        # Four images, an index, two signatures, two bundles; their names by digest, those of cosign and that
+        # of the user, and two for each record of locations.
+        assert (len(plain["images"]), len(found[0][1].splitlines())) == (9, 9 + 2 + 1 + 4)
+        workers = by_processes.pop("workers")
+        for each in documents:
+            del each["seconds"]
+        assert by_processes == plain
+        assert {one["name"] for one in workers} <= {f"worker {number}" for number in range(4)}
+        assert sum(one["blobs"]["moved"] for one in workers) == plain["blobs"]["moved"]
+        assert sum(one["bytes"]["moved"] for one in workers) == plain["bytes"]["moved"]
+        assert all(one["seconds"] > 0 for one in workers)
 
     def test_get_credentials_over_tls_if_that_is_asked_for(self, imgpkg, bundle, embedded_login):
         login = embedded_login

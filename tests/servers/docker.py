@@ -38,19 +38,19 @@ class RunningRegistry:
 
 
 @contextlib.contextmanager
-def docker_registry_process(folder, *, auth=None, tls=None, secrets=(), deletes=True):
+def docker_registry_process(folder, *, port=0, auth=None, tls=None, secrets=(), deletes=True):
     """Run docker-registry with its data below `folder` and yield its `host:port`.
 
-    `auth` is the section of its configuration, `tls` the paths of certificate and key, and of the authority
-    of its clients if they need a certificate. What it printed must have none of `secrets` in it. With
-    `deletes` manifests and blobs can be deleted, by their digest only.
+    `port` is any free one by default. `auth` is the section of its configuration, `tls` the paths of
+    certificate and key, and of the authority of its clients if they need a certificate. What it printed must
+    have none of `secrets` in it. With `deletes` manifests and blobs can be deleted, by their digest only.
     """
     program = shutil.which("docker-registry")
     if program is None:
         raise RuntimeError("docker-registry is not installed: the tests need Debian's package of that name")
     folder = Path(folder)
     output = folder / "output.txt"
-    process, address = _started(program, folder, output, auth=auth, tls=tls, deletes=deletes)
+    process, address = _started(program, folder, output, port, auth=auth, tls=tls, deletes=deletes)
     try:
         yield address
     finally:
@@ -80,9 +80,9 @@ def token_section(folder, service):
     return {"token": options}
 
 
-def _started(program, folder, output, *, auth, tls, deletes):
+def _started(program, folder, output, wanted, *, auth, tls, deletes):
     for _ in range(_ATTEMPTS):
-        port = _free_port()
+        port = wanted or _free_port()
         config = folder / "config.json"
         config.write_text(json.dumps(_configuration(folder, port, auth, tls, deletes)))
         with output.open("ab") as log:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from imgpkg.cli.quantities import readable, seconds
+from imgpkg.cli.rendering import count_of
 from imgpkg.errors import UsageError
 from imgpkg.operations.cluster.address import ClusterAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from imgpkg.cli.arguments import Parsed
     from imgpkg.cli.context import Context
+    from imgpkg.cli.output import Output
     from imgpkg.operations.transfer.dispatch import BlobExecutor
+    from imgpkg.operations.transfer.shares import WorkerShare
 
+# Lines for people; a program finds all workers in the JSON document.
+_MOST_LINES = 20
 _FILES = ("to-tar", "to-oci-layout", "tar", "from-oci-layout")
 
 
@@ -59,3 +65,19 @@ def open_cluster(context: Context) -> Iterator[BlobExecutor]:
         threads=max(flags.number("concurrency"), 1),
     ) as executor:
         yield executor
+
+
+def print_shares(output: Output, shares: Sequence[WorkerShare]) -> None:
+    """Write a line for each worker to a terminal: what it has done, and how long it was busy with that."""
+    lines = [_share_text(share) for share in shares[:_MOST_LINES]]
+    if len(shares) > _MOST_LINES:
+        lines.append(f"and {len(shares) - _MOST_LINES} more workers")
+    output.text("".join(f"{line}\n" for line in lines), is_block=True)
+
+
+def _share_text(share: WorkerShare) -> str:
+    done = share.transfer
+    others = ((done.mounted, "mounted"), (done.present, "there already"))
+    parts = [f"{count_of(done.moved, 'blob')}, {readable(done.moved_size)} in {seconds(share.seconds)}"]
+    parts += [f"{count} {what}" for count, what in others if count]
+    return f"{share.name}: {', '.join(parts)}"

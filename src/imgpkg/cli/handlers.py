@@ -280,6 +280,10 @@ def _copy(
             on_event=context.reporter,
         )
     context.result(copied, {"dryRun": False}, references=copied.asked, counts_blobs=True)
+    if copied.workers:
+        from imgpkg.cli.cluster import print_shares
+
+        print_shares(context.output, copied.workers)
 
 
 def _executor(context: Context) -> AbstractContextManager[BlobExecutor | None]:

@@ -47,6 +47,10 @@ def copy_by_plan(context: Context) -> None:
         )
     fields = {"dryRun": False} if shard is None else {"dryRun": False, "shard": str(shard)}
     context.result(copied, fields, references=copied.asked, counts_blobs=True)
+    if copied.workers:
+        from imgpkg.cli.cluster import print_shares
+
+        print_shares(context.output, copied.workers)
 
 
 def _executor(context: Context) -> AbstractContextManager[BlobExecutor | None]:

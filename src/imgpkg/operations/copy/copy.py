@@ -222,6 +222,8 @@ def _published(
 
                 execution = BlobExecution(executor, reader, session, options)
             result = publish(opened, session, repository, options, log, listing=listing, execution=execution)
+            if execution is not None:
+                result = replace(result, workers=execution.shares.shares())
     return opened, result
 
 

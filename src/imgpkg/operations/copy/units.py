@@ -14,12 +14,13 @@ from imgpkg.events import BlobOutcome
 from imgpkg.operations.copy.destination import BlobOpener
 from imgpkg.operations.transfer.dispatch import ClusterExecutor, dispatch
 from imgpkg.operations.transfer.logins import LoginQuestion
+from imgpkg.operations.transfer.shares import WorkerShares
 from imgpkg.operations.transfer.unit import TransferUnit, public_settings
 from imgpkg.operations.transfer.worker import Sides, offered
 from imgpkg.registry.uploads import WORTH_ASKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from imgpkg.events import Hook
     from imgpkg.oci.descriptor import Descriptor
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 class BlobExecution:
     """How the blobs of a copy are moved by an executor, with the sessions that read and write.
 
-    `run` is a name that no other copy has. `settings` are those of the side that writes, `source_settings`
-    those of the side that reads, both without secrets.
+    `run` is a name that no other copy has, `shares` counts what each worker does. `settings` are those of the
+    side that writes, `source_settings` those of the side that reads, both without secrets.
     """
 
     executor: imgpkg.BlobExecutor
@@ -46,6 +47,7 @@ class BlobExecution:
     writing: Session
     options: CopyOptions
     run: str = field(default_factory=partial(token_hex, 8))
+    shares: WorkerShares = field(default_factory=WorkerShares)
     settings: Settings = field(init=False)
     source_settings: Settings = field(init=False)
 
@@ -91,6 +93,19 @@ class BlobExecution:
             use_urls=self.options.include_non_distributable_layers,
         )
         return self._with_credentials(unit) if self.options.send_credentials else unit
+
+    def results(self, units: Iterable[TransferUnit], workers: WorkerPool) -> Iterator[Transferred]:
+        """Yield the results of `units` as `dispatch` does, with the scope and hook of `workers`."""
+        for done in dispatch(
+            units,
+            self.executor,
+            run=self.run,
+            scope=workers.scope,
+            hook=workers.on_event,
+            in_flight=self.options.in_flight,
+        ):
+            self.shares.count(done)
+            yield done
 
     def ask_for_logins(
         self, destinations: Sequence[Repository], sources: Sequence[Repository], hook: Hook
@@ -146,15 +161,7 @@ def execute(
     sides = Sides(execution.reading, execution.writing, workers.scope, workers.on_event, os.getpid())
     with offered(execution.run, sides):
         for part in filter(None, (first, rest)):
-            results = dispatch(
-                execution.units(part),
-                execution.executor,
-                run=execution.run,
-                scope=workers.scope,
-                hook=workers.on_event,
-                in_flight=execution.options.in_flight,
-            )
-            for done in results:
+            for done in execution.results(execution.units(part), workers):
                 _remember(done, *places[done.destination, done.digest], open_blob)
 
 

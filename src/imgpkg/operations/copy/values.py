@@ -206,7 +206,8 @@ class CopyResult:
 
     `left_out` are the non-distributable layers that were not copied, `unselected` the images that bundles and
     locks name and that were not selected. `verified` is what was verified by a signature, if there was a
-    policy. `bases` say without which blobs a tar file or layout was made.
+    policy. `bases` say without which blobs a tar file or layout was made. `workers` are those of the executor
+    that has moved the blobs, if there was one, each with what it has done.
     """
 
     images: tuple[Copied, ...]
@@ -217,6 +218,7 @@ class CopyResult:
     bases: tuple[imgpkg.Base, ...] = ()
     unselected: tuple[Unselected, ...] = ()
     asked: tuple[Reference, ...] = ()
+    workers: tuple[imgpkg.WorkerShare, ...] = ()
 
 
 class Log:

@@ -50,7 +50,17 @@ def copied(result: CopyResult) -> dict[str, object]:
         "unselected": _unselected(result.unselected),
         "verified": _verified(result.verified),
         "bases": [base.fields() for base in result.bases],
+        **_workers(result.workers),
     }
+
+
+def _workers(shares: Iterable[imgpkg.WorkerShare]) -> dict[str, object]:
+    """Return the field for what each worker has done; there is none without an executor."""
+    listed = [
+        {"name": one.name or None, **transferred(one.transfer), "seconds": round(one.seconds, 3)}
+        for one in shares
+    ]
+    return {"workers": listed} if listed else {}
 
 
 def _copied(one: Copied) -> dict[str, object]:

@@ -27,7 +27,6 @@ from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.plans.reader import CopyPlan, read_plan
 from imgpkg.operations.plans.rebuilt import rebuilt
 from imgpkg.operations.plans.shard import Shard
-from imgpkg.operations.transfer.dispatch import dispatch
 from imgpkg.operations.transfer.worker import Sides, offered
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session, operation
@@ -83,8 +82,7 @@ def run_plan(
     )
     run = _PlanRun(found, source_session or session, session, options, Log(on_event))
     if part is not None:
-        run.move(part, executor)
-        return CopyResult(())
+        return run.move(part, executor)
     opened, result = run.finish(executor)
     if lock is not None:
         lock.write(opened.collected, result)
@@ -113,14 +111,17 @@ class _PlanRun:
         opened = self._rebuilt()
         if opened.places is not None:
             self._approach(opened.places.repositories)
+        execution = None if executor is None else self._execution(executor)
         result = publish(
             opened,
             self.writing,
             self.plan.header.destination,
             self.options,
             self.log,
-            execution=None if executor is None else self._execution(executor),
+            execution=execution,
         )
+        if execution is not None:
+            result = replace(result, workers=execution.shares.shares())
         return opened, result
 
     def _rebuilt(self) -> OpenedSource:
@@ -146,7 +147,7 @@ class _PlanRun:
         disclosure.name(self.plan.header.destination.registry)
         disclosure.approach(*(repository.tag("latest") for repository in destinations))
 
-    def move(self, shard: Shard, executor: Executor | None) -> None:
+    def move(self, shard: Shard, executor: Executor | None) -> CopyResult:
         """Move the blobs of `shard`; what is mounted from another repository of the destination last."""
         count = size = 0
         places = dict[Repository, None](), dict[Repository, None]()
@@ -157,6 +158,7 @@ class _PlanRun:
         self.log(f"moving shard {shard}: {count} blobs")
         jobs = self.writing.settings.concurrency * 2
         self.writing.expect(self.plan.header.destination.registry, count)
+        has_executor = executor is not None
         with ExitStack() as stack:
             if executor is None:
                 # Entered first and left last: its threads end when the scope is cancelled.
@@ -171,16 +173,10 @@ class _PlanRun:
             sides = Sides(self.reading, self.writing, workers.scope, workers.on_event, os.getpid())
             stack.enter_context(offered(execution.run, sides))
             for is_nearer in (False, True):
-                done = dispatch(
-                    self._units(shard, execution, is_nearer=is_nearer),
-                    executor,
-                    run=execution.run,
-                    scope=workers.scope,
-                    hook=workers.on_event,
-                    in_flight=self.options.in_flight,
-                )
                 # What it returns was reported.
-                deque(done, maxlen=0)
+                units = self._units(shard, execution, is_nearer=is_nearer)
+                deque(execution.results(units, workers), maxlen=0)
+        return CopyResult((), workers=execution.shares.shares() if has_executor else ())
 
     def _units(self, shard: Shard, execution: BlobExecution, *, is_nearer: bool) -> Iterator[TransferUnit]:
         """Yield the units of blobs that may be mounted from where they go before, or of the others."""
