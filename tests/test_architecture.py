@@ -70,6 +70,8 @@ MAY_IMPORT = {
         "errors",
         "events",
         "cancellation",
+        "deadline",
+        "observation",
         "values",
         # Workers have the version of the process that gives them work.
         "version",

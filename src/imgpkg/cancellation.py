@@ -326,6 +326,14 @@ def current(outermost: Cancellation = _NEVER) -> Cancellation:
     return Cancellation(scope, outermost)
 
 
+def limit_of(timeout: float | None, usual: float | None) -> float | None:
+    """Return the seconds that an operation may take: `timeout`, else the `usual` ones.
+
+    These are not for an operation within another one, which has the limit of that one already.
+    """
+    return usual if timeout is None and not current().is_within_operation else timeout
+
+
 def acquire(lock: Lock) -> None:
     """Acquire `lock`; raise Cancelled if the current scope ends before it is free."""
     scope = current()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator  # noqa: TC003 - a program may look it up
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator  # noqa: TC003 - a program may look it up
+from contextlib import closing, contextmanager
+from typing import TypeVar
 
 from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import Cancelled, TimedOut, UsageError
+
+T = TypeVar("T")
 
 _HINTS = ("Give it more time (`timeout`, or --timeout of a command), or look into what it was waiting for.",)
 
@@ -74,22 +77,70 @@ def limited(
     what: str = "",
 ) -> Iterator[Cancellation]:
     """Return a context with the limits of `what`, an operation of `outermost`; raise what `limits` raises."""
+    others, is_operation = _others(timeout, cancel), bool(what)
+    with outermost.scope(*others, seconds=timeout, is_operation=is_operation) as scope, _ended(scope, what):
+        # What needs no wait at all is begun neither.
+        scope.check()
+        yield scope
+
+
+class StepLimits:
+    """The limits of `what`, an operation of `outermost` that works in steps; its time begins now.
+
+    Each step has the limits of whoever asks for it, too. What the program does meanwhile has not these.
+    """
+
+    def __init__(
+        self, outermost: Cancellation, timeout: float | None, cancel: CancelToken | None, *, what: str
+    ) -> None:
+        others = _others(timeout, cancel)
+        self._outermost = outermost
+        self._scope: Cancellation | None = None
+        if timeout is not None or cancel is not None:
+            self._scope = Cancellation(*others, seconds=timeout, is_operation=True)
+        self._what = what
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Return the context of a step; raise what `limits` raises."""
+        if self._scope is None:
+            yield
+            return
+        with self._outermost.scope(self._scope) as scope, _ended(self._scope, self._what):
+            scope.check()
+            yield
+
+    def of_each(self, steps: Generator[T, None, None]) -> Generator[T, None, None]:
+        """Yield what `steps` do, each within a step."""
+        with closing(steps):
+            while True:
+                with self.step():
+                    try:
+                        item = next(steps)
+                    except StopIteration:
+                        return
+                yield item
+
+
+def _others(timeout: float | None, cancel: CancelToken | None) -> tuple[Cancellation, ...]:
     if timeout is not None and timeout != timeout:  # noqa: PLR0124 - not a number
         raise UsageError("Expected a time limit in seconds, but was nan")
-    others = () if cancel is None else (cancel._scope,)  # noqa: SLF001 - its own
-    with outermost.scope(*others, seconds=timeout, is_operation=bool(what)) as scope:
-        try:
-            # What needs no wait at all is begun neither.
-            scope.check()
-            yield scope
-        except Cancelled as error:
-            if what:
-                error.add_context(what)
-            # Not what has ended an inner scope or an outer one, and no hook.
-            is_own = error._scope == scope.number  # noqa: SLF001 - no part of what programs know of it
-            if scope.seconds is None or not is_own or not scope.is_over:
-                raise
-            raise _timed_out(error, scope.seconds, scope.spent) from error
+    return () if cancel is None else (cancel._scope,)  # noqa: SLF001 - its own
+
+
+@contextmanager
+def _ended(scope: Cancellation, what: str) -> Iterator[None]:
+    """Raise TimedOut in the place of Cancelled where the time of `scope` itself is over."""
+    try:
+        yield
+    except Cancelled as error:
+        if what:
+            error.add_context(what)
+        # Not what has ended an inner scope or an outer one, and no hook.
+        is_own = error._scope == scope.number  # noqa: SLF001 - no part of what programs know of it
+        if scope.seconds is None or not is_own or not scope.is_over:
+            raise
+        raise _timed_out(error, scope.seconds, scope.spent) from error
 
 
 def _timed_out(error: Cancelled, seconds: float, spent: float) -> TimedOut:

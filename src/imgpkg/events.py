@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from enum import Enum
 from typing import TypeAlias
 
@@ -163,6 +164,17 @@ Hook: TypeAlias = Callable[[Event], None]
 
 def silent(event: Event) -> None:
     """Ignore the event: the default hook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What an operation tells those who watch it, while it lasts: events, and each part of its work.
+
+    What the program does between these parts is not its work.
+    """
+
+    hook: Hook
+    part: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def has_logging(name: str) -> bool:

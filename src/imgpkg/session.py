@@ -19,7 +19,7 @@ from imgpkg.auth.helper import Helpers
 from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain, NearMiss
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
-from imgpkg.cancellation import Cancellation, current
+from imgpkg.cancellation import Cancellation, current, limit_of
 from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.events import Event, Hook, Warned, has_logging, has_tracing, silent
 from imgpkg.locks import Once
@@ -260,8 +260,7 @@ class Session:
         An operation within another one has the limits of that one already. Raises TimedOut when the time is
         over, Cancelled, and UsageError.
         """
-        if timeout is None and not current().is_within_operation:
-            timeout = self.timeout
+        timeout = limit_of(timeout, self.timeout)
         if timeout is None and cancel is None:
             yield
             return

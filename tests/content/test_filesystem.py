@@ -12,7 +12,7 @@ from tests.properties.test_unpack import changes, layer_tar, overlay
 
 from imgpkg.content.filesystem import FileKind, Filesystem
 from imgpkg.content.layer_files import LayerFiles
-from imgpkg.errors import NotInImage, UsageError
+from imgpkg.errors import NotInImage, UnpackError, UsageError
 
 HARD = tarfile.LNKTYPE
 MADE = []
@@ -128,9 +128,8 @@ class TestASymbolicLink:
 
     def test_of_a_directory_is_followed_too(self):
         lower = [link("lib", "usr/lib"), file("usr/lib/x", b"x"), link("usr/lib/here", ".")]
-        found = image(lower, [file("lib/new", b"new"), file("other")])
+        found = image(lower, [file("other")])
         assert found.text("lib/x") == found.text("lib/here/here/x") == "x"
-        assert found.text("lib/new") == "new"
         # The directory before `..` is where the link leads.
         assert found.text("lib/../lib/x") == "x"
         with pytest.raises(NotInImage):
@@ -141,6 +140,46 @@ class TestASymbolicLink:
         assert found.text("d/y") == "y"
         with pytest.raises(NotInImage):
             found.open("d/x")
+
+    def test_that_has_files_below_it_in_an_upper_layer_is_a_directory_there(self):
+        """overlayfs merges directories by their names, and hides what is none below a directory."""
+        found = image([link("lib", "usr/lib"), file("usr/lib/x", b"x")], [file("lib/new", b"new")])
+        assert found.text("lib/new") == "new"
+        assert found.find("lib", follow=False).kind is FileKind.DIRECTORY
+        assert found.paths() == ["lib/new", "usr/lib/x"]
+        for path in ("lib/x", "usr/lib/new"):
+            with pytest.raises(NotInImage):
+                found.open(path)
+
+    def test_leads_the_later_entries_of_its_layer_to_where_it_leads(self):
+        found = image(
+            [file("usr/lib/gone"), file("usr/lib/kept", b"kept")],
+            [
+                link("a/lib", "../usr/./lib"),
+                link("usr/lib/up", "/a/lib"),
+                file("a/lib/up/new", b"new"),
+                file("a/lib/.wh.gone"),
+                link("hard", "a/lib/new", tarfile.LNKTYPE),
+            ],
+        )
+        assert found.paths() == ["a/lib", "usr/lib/up", "usr/lib/new", "hard", "usr/lib/kept"]
+        assert {found.text(path) for path in ("a/lib/new", "usr/lib/new", "hard")} == {"new"}
+        assert found.text("a/lib/kept") == "kept"
+        with found.open("a/lib/new") as stream:
+            assert stream.name == "usr/lib/new"
+
+    def test_replaces_what_its_layer_had_there_before(self):
+        found = image([file("lib/old"), link("lib", "usr"), file("lib/b")])
+        assert found.paths() == ["lib", "usr/b"]
+
+    def test_that_its_layer_has_replaced_with_a_directory_leads_nowhere(self):
+        found = image([link("lib", "usr"), folder("lib"), file("lib/a")])
+        assert found.paths() == ["lib", "lib/a"]
+
+    @pytest.mark.parametrize("target", ["a", "/a", "b/../a", "x/" * 600])
+    def test_that_leads_to_itself_or_too_far_has_no_entries_of_its_layer(self, target):
+        with pytest.raises(UnpackError, match="too many links or directories"):
+            image([link("a", target), file("a/x")]).paths()
 
     def test_leads_to_what_upper_layers_have(self):
         found = image([file("t", b"old"), link("l", "t")], [file("t", b"new")])
@@ -212,7 +251,7 @@ class TestAllFiles:
         walk = found.walk()
         assert [next(walk).path for _ in range(4)] == ["d", "d/a", "l/c", "f/x"]
         assert found.fetched == [1]
-        assert [each.path for each in walk] == ["d/b", "l"]
+        assert [each.path for each in walk] == ["d/b"]
 
     def test_of_a_layer_are_let_go_before_the_next_one(self):
         found = image([file("a", b"a")], [file("b", b"b")])

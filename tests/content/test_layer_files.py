@@ -135,8 +135,10 @@ class TestTheIndex:
         assert [len(name) for name in index.members] == [1023, 1023]
 
     def test_has_nothing_below_a_file(self):
-        index = opened(file("a/b"), file("a/c/d"), file("a"), link("l", "x"), file("l/kept")).index
-        assert (list(index.members), index.folders) == ([b"a", b"l", b"l/kept"], {b"l"})
+        index = opened(
+            file("a/b"), file("a/c/d"), file("a"), file("l/m"), link("l", "x"), file("l/kept")
+        ).index
+        assert (list(index.members), index.folders) == ([b"a", b"l", b"x/kept"], {b"x"})
 
     def test_may_be_empty(self):
         assert opened().index.members == opened(wrap=lambda _: b"").index.members == {}

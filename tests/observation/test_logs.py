@@ -88,7 +88,7 @@ class TestAnOperation:
         assert lines[0] == ("DEBUG", "begins")
         assert ("INFO", "file: file") in lines
         assert lines[-1][0] == "INFO"
-        assert lines[-1][1].startswith("done in 0.")
+        assert re.match(r"done in \d+\.\d s: ", lines[-1][1])
         assert ": moved 2 blobs, " in lines[-1][1]
         assert {type(event) for event in seen} >= {Planned, Message, BlobFinished}
 
@@ -108,6 +108,17 @@ class TestAnOperation:
         imgpkg.pull(tmp_path / "out", image=image, session=session, on_event=hook)
         assert any(text.startswith("planned:") for _, text in log("imgpkg.mine"))
         assert [level for level, _ in log("imgpkg.pull")] == ["DEBUG", "INFO"]
+
+    def test_that_lasts_says_when_it_ends(self, embedded_registry, session, log):
+        image = str(make_image(session, f"{embedded_registry.address}/logs/files", ["lower", "upper"]))
+        walk = imgpkg.iter_files(image, session=session)
+        next(walk)
+        started = [text for _, text in log("imgpkg.iter_files")]
+        walk.close()
+        *lines, (level, last) = log("imgpkg.iter_files")
+        assert [text for _, text in lines] == started
+        assert (started[0], started[1].partition(":")[0], level) == ("begins", "pull", "INFO")
+        assert re.fullmatch(r"done in \d+\.\d s: moved 1 blob, \d+ bytes", last)
 
     def test_that_has_no_events_has_a_beginning_and_an_end(self, embedded_registry, session, log):
         image = make_image(session, f"{embedded_registry.address}/logs/resolve", tag="v1")

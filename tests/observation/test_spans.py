@@ -131,6 +131,47 @@ class TestAnOperation:
         assert operation.status.description is None
 
 
+@pytest.fixture
+def image(embedded_registry, session, exporter):
+    """An image with two layers and one file in each."""
+    made = make_image(session, f"{embedded_registry.address}/spans/files", [{"lower": b"l"}, {"upper": b"u"}])
+    exporter.clear()
+    return str(made)
+
+
+class TestAnOperationThatLasts:
+    def test_has_its_own_requests_and_nothing_else_of_the_program(self, image, session, finished):
+        with imgpkg.open_files(image, session=session) as files:
+            imgpkg.resolve(image, session=session)
+            assert len(list(files)) == 2
+        operations = {span.name: span for span in finished() if span.name.startswith("imgpkg.")}
+        resolved, lasted = operations["imgpkg.resolve"], operations["imgpkg.open_files"]
+        assert (resolved.parent, lasted.parent, len(operations)) == (None, None, 2)
+        assert lasted.attributes["imgpkg.blobs.moved"] == 2
+        parents = [span.parent.span_id for span in finished() if span.name.startswith("GET")]
+        assert parents == [lasted.context.span_id] * 4
+
+    def test_is_whole_when_it_is_left_early(self, image, session, finished):
+        walk = imgpkg.iter_files(image, session=session)
+        next(walk)
+        assert not trace.get_current_span().is_recording()
+        walk.close()
+        *requests, operation = finished()
+        assert (operation.name, operation.attributes["imgpkg.blobs.moved"]) == ("imgpkg.iter_files", 1)
+        assert not fails(operation)
+        assert {span.parent.span_id for span in requests} == {operation.context.span_id}
+
+    def test_fails_with_what_it_raises(self, image, session, finished):
+        with pytest.raises(imgpkg.errors.TimedOut):
+            next(imgpkg.iter_files(image, session=session, timeout=0))
+        assert finished()[-1].attributes["error.type"] == "TimedOut"
+
+    def test_within_another_one_is_a_part_of_it(self, image, session, finished):
+        with pytest.raises(imgpkg.errors.NotInImage):
+            imgpkg.read_file(image, "nosuch", session=session)
+        assert [span.name for span in finished() if span.name.startswith("imgpkg.")] == ["imgpkg.read_file"]
+
+
 class TestARequest:
     def test_has_method_host_and_status(self, embedded_registry, finished):
         with imgpkg.Session() as session, pytest.raises(imgpkg.errors.NotFound):

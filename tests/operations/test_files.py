@@ -17,7 +17,8 @@ from tests.content.tars import file, folder, link, tar
 from tests.operations.making import put_blob, put_manifest
 
 import imgpkg
-from imgpkg.errors import Cancelled, NotInImage, UnpackError, UsageError, VerificationError
+from imgpkg.cancellation import sleep
+from imgpkg.errors import Cancelled, NotInImage, TimedOut, UnpackError, UsageError, VerificationError
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
@@ -260,6 +261,37 @@ class TestManyFiles:
             "usr/bin/big": bytes(range(20)),
             "usr/bin/same": bytes(range(20)),
         }
+
+    def test_come_until_the_time_is_over_which_goes_on_in_between(self, image, session, fetched):
+        walk = imgpkg.iter_files(image[0], session=session, timeout=0.3)
+        _, content = next(walk)
+        assert content.read(5) == b"print"
+        # Nothing else that the program does has the limit.
+        sleep(0.4)
+        with pytest.raises(TimedOut, match=r"iter_files: not finished within 0\.3 s"):
+            content.read()
+        with pytest.raises(TimedOut, match=r"iter_files: not finished within 0\.3 s"):
+            next(walk)
+        assert content.closed
+        assert fetched() == [2]
+
+    def test_come_until_a_token_is_cancelled(self, image, session):
+        token = imgpkg.CancelToken()
+        walk = imgpkg.iter_files(image[0], session=session, cancel=token)
+        _, content = next(walk)
+        token.cancel()
+        with pytest.raises(Cancelled):
+            content.read()
+        with pytest.raises(Cancelled):
+            next(walk)
+
+    def test_have_the_limits_around_the_loop_too(self, image, session):
+        walk = imgpkg.iter_files(image[0], session=session, timeout=60)
+        next(walk)
+        with imgpkg.limits() as token:
+            token.cancel()
+            with pytest.raises(Cancelled):
+                next(walk)
 
     def test_are_let_go_when_nobody_wants_more(self, image, session, fetched):
         walk = imgpkg.iter_files(image[0], session=session)

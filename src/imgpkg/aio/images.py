@@ -29,6 +29,8 @@ def iter_files(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: imgpkg.Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> AsyncGenerator[tuple[imgpkg.ImageFile, Readable], None]:
     """Yield all files, directories and links of an image, each with its content, which need not be read.
 
@@ -45,6 +47,8 @@ def iter_files(
                 tar=tar,
                 layout=layout,
                 on_event=at.hook(on_event),
+                timeout=timeout,
+                cancel=cancel,
             ),
         ),
         at_once=1,

@@ -10,7 +10,7 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from imgpkg.content.layer_files import Allowance, LayerFiles, ancestors, below, clean_path, parent
+from imgpkg.content.layer_files import MOST_LINKS, Allowance, LayerFiles, ancestors, below, clean_path, parent
 from imgpkg.content.tar.reader import (
     BLOCK_DEVICE,
     CHARACTER,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from imgpkg.content.layer_files import LayerIndex, LayerMember
     from imgpkg.oci.descriptor import Descriptor, Readable
 
-# As Linux counts them for one path (path_resolution(7)), and its PATH_MAX.
-_MOST_LINKS, _LONGEST_PATH = 40, 4096
+# Linux's PATH_MAX.
+_LONGEST_PATH = 4096
 
 
 class FileKind(Enum):
@@ -220,7 +220,8 @@ class _Resolution:
         """
         while place.member is not None and place.member.entry.kind == HARD_LINK:
             self._count()
-            found = self._lookup(clean_path(place.member.entry.link), place.number)
+            other = self._files.index(place.number).real(clean_path(place.member.entry.link))
+            found = self._lookup(other, place.number)
             if found is None:
                 raise NotInImage(f"'{self.shown}' is a hard link to a file that is not in the image")
             place = found
@@ -238,9 +239,9 @@ class _Resolution:
             above = above or tuple(ancestors(path))
             for folder in above:
                 member = index.members.get(folder)
-                if member is None or folder in solid:
+                if folder in solid or (member is None and folder not in index.folders):
                     continue
-                if not member.is_folder:
+                if member is not None and not member.is_folder:
                     is_link = member.entry.kind == SYMBOLIC_LINK
                     return _Spot(number, folder, member, path[len(folder) :]) if is_link else None
                 solid.add(folder)
@@ -281,7 +282,7 @@ class _Resolution:
 
     def _count(self) -> None:
         self._links += 1
-        if self._links > _MOST_LINKS:
+        if self._links > MOST_LINKS:
             raise NotInImage(f"'{self.shown}' leads through too many links in the image")
 
 
@@ -311,8 +312,8 @@ class _Shadow:
     def _has(self, path: bytes, member: LayerMember) -> bool:
         if path in self._taken or path in self._folders:
             return True
-        # An entry below a path may have been written through a link there, which then stays.
-        return path in self._named and not member.may_have_files
+        # What is only a part of other paths is a directory in the place of what is no directory.
+        return path in self._named and not member.is_folder
 
     def _add(self, index: LayerIndex) -> None:
         for path, member in index.members.items():

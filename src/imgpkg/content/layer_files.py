@@ -40,6 +40,8 @@ _WHITEOUT_META = b".wh..wh."
 _OPAQUE = b".wh..wh..opq"
 # Linux's PATH_MAX: no file can have a longer name.
 _LONGEST_NAME = 4096
+# As Linux follows them for one path (path_resolution(7)).
+MOST_LINKS = 40
 # Directories around a file; each is looked up in each layer.
 _DEEPEST = 512
 # Bytes. Of memory for the names of an image, about a million files; and what a name takes besides itself.
@@ -49,20 +51,16 @@ _LARGEST_KEPT = 8 << 20
 
 
 class LayerMember(NamedTuple):
-    """An entry of a layer; its content is at `offset` of the uncompressed tar file."""
+    """An entry of a layer at `path`; its content is at `offset` of the uncompressed tar file."""
 
     entry: TarEntry
     offset: int
+    path: bytes
 
     @property
     def is_folder(self) -> bool:
         """True for a directory."""
         return self.entry.kind == DIRECTORY
-
-    @property
-    def may_have_files(self) -> bool:
-        """True for a directory, and for a symbolic link, which may lead to one."""
-        return self.entry.kind in (DIRECTORY, SYMBOLIC_LINK)
 
     @property
     def is_file(self) -> bool:
@@ -93,6 +91,7 @@ class LayerIndex:
     def __init__(self, allowance: Allowance) -> None:
         self._allowance = allowance
         self.members: dict[bytes, LayerMember] = {}
+        self._links: set[bytes] = set()
         self.folders: set[bytes] = set()
         self.hidden: set[bytes] = set()
         self.opaque: set[bytes] = set()
@@ -100,7 +99,7 @@ class LayerIndex:
     def add(self, entry: TarEntry, offset: int) -> None:
         """Add an entry; raise UnpackError for a name that leads out of the image, or is too long."""
         _check(entry)
-        path = clean_path(entry.name)
+        path = self.real(clean_path(entry.name))
         folder, _, name = path.rpartition(b"/")
         self._allowance.take(entry.name, entry.link, path)
         if name.startswith(_WHITEOUT):
@@ -109,15 +108,38 @@ class LayerIndex:
         elif path:
             # Of several entries of one name the last one counts, and it is where that one is.
             self.members.pop(path, None)
-            self.members[path] = LayerMember(entry, offset)
+            self.members[path] = LayerMember(entry, offset, path)
+            (self._links.add if entry.kind == SYMBOLIC_LINK else self._links.discard)(path)
             self._add_folders(path)
 
-    def finish(self) -> None:
-        """Take out what a layer has below a file of its own: a file is no directory.
+    def real(self, path: bytes) -> bytes:
+        """Return where an entry named `path` is: the links that the layer has so far are followed around it.
 
-        What is below a symbolic link of the layer stays, since some tools write files through them.
+        All programs unpack a layer so. Links of other layers are not followed: with overlayfs there is a
+        directory in their place.
         """
-        files = {path for path in self.folders & self.members.keys() if not self.members[path].may_have_files}
+        if self._links.isdisjoint(ancestors(path)):
+            return path
+        *around, name = path.split(b"/")
+        waiting, found, links = around[::-1], list[bytes](), 0
+        while waiting:
+            part = waiting.pop()
+            if part == b"..":
+                del found[-1:]
+            elif part not in (b"", b"."):
+                found.append(part)
+                if (link := b"/".join(found)) in self._links:
+                    links += 1
+                    target = self.members[link].entry.link
+                    del found[0 if target.startswith(b"/") else -1 :]
+                    waiting += target.split(b"/")[::-1]
+            if links > MOST_LINKS or len(found) >= _DEEPEST:
+                raise UnpackError(f"an entry '{_shown(path)}' leads through too many links or directories")
+        return b"/".join((*found, name))
+
+    def finish(self) -> None:
+        """Take out what a layer has below a file or link of its own, which came later: it is no directory."""
+        files = {path for path in self.folders & self.members.keys() if not self.members[path].is_folder}
         if files:
             gone = below(self.folders, files)
             self.folders -= gone
@@ -227,7 +249,7 @@ class MemberContent(Readable):
 
     def __init__(self, member: LayerMember, pieces: Pieces, layer: LayerFiles | None = None) -> None:
         self._layer = layer
-        self._name = clean_path(member.entry.name)
+        self._name = member.path
         self._pieces = pieces
         self._parts = pieces.content(member.entry.size)
         self._rest = memoryview(b"")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 from imgpkg.dataclass import dataclass
-from imgpkg.events import Hook, TransferCounter, has_logging, has_tracing, silent
+from imgpkg.events import Hook, Observation, TransferCounter, has_logging, has_tracing, silent
 from imgpkg.transport.trace import TextTracer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from imgpkg.transport.message import Request, Response
     from imgpkg.transport.trace import Tracer
@@ -35,6 +36,40 @@ def observed(act: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         if "on_event" in act.__annotations__:
             kwargs["on_event"] = hook
         return act(*args, **kwargs)
+
+
+@contextmanager
+def observed_context(name: str, given: Hook) -> Iterator[Observation]:
+    """Return a context for an operation that lasts, with a span and records as `observed` has them."""
+    if _IS_WITHIN.get():
+        yield Observation(given)
+        return
+    counter = TransferCounter(given)
+    early = None
+    with _lasting_span(name, counter) as part, _log(name, given, counter) as hook:
+        try:
+            yield Observation(hook, part)
+        except GeneratorExit as error:
+            # An iterator that is not read to its end is no failure.
+            early = error
+    if early is not None:
+        raise early
+
+
+@contextmanager
+def _lasting_span(
+    name: str, counter: TransferCounter
+) -> Iterator[Callable[[], AbstractContextManager[object]]]:
+    if not has_tracing():
+        yield nullcontext
+        return
+    from imgpkg.observation.spans import describe_transfer, lasting_span, within
+
+    with lasting_span(name) as span:
+        try:
+            yield partial(within, span)
+        finally:
+            describe_transfer(span, counter.total)
 
 
 @contextmanager

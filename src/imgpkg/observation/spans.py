@@ -15,6 +15,7 @@ from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from opentelemetry.trace import Span
 
@@ -41,15 +42,26 @@ def operation_span(name: str) -> Iterator[Span]:
 
     An error is named by its class: its text may say more than a trace should have.
     """
-    tracer = trace.get_tracer("imgpkg", VERSION)
-    with tracer.start_as_current_span(
-        f"imgpkg.{name}", record_exception=False, set_status_on_exception=False
-    ) as span:
-        try:
-            yield span
-        except BaseException as error:
-            _fail(span, type(error).__name__)
-            raise
+    with lasting_span(name) as span, within(span):
+        yield span
+
+
+@contextmanager
+def lasting_span(name: str) -> Iterator[Span]:
+    """Return a context with a span for an operation, which is the parent of nothing by itself."""
+    span = trace.get_tracer("imgpkg", VERSION).start_span(f"imgpkg.{name}")
+    try:
+        yield span
+    except BaseException as error:
+        _fail(span, type(error).__name__)
+        raise
+    finally:
+        span.end()
+
+
+def within(span: Span) -> AbstractContextManager[Span]:
+    """Return a context whose requests and operations have `span` as parent."""
+    return trace.use_span(span, record_exception=False, set_status_on_exception=False)
 
 
 def describe_transfer(span: Span, transfer: Transfer) -> None:

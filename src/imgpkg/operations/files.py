@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import imgpkg
 from imgpkg.bundle.image import Image, fetch_image
+from imgpkg.cancellation import limit_of
 from imgpkg.content.filesystem import FileKind, Filesystem, ImageFile
 from imgpkg.content.layer_files import Allowance, LayerFiles
+from imgpkg.deadline import StepLimits
 from imgpkg.errors import NotInImage, UnpackError, doing
-from imgpkg.events import BlobOutcome, BlobTransfer, Hook, silent
+from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Observation, has_logging, has_tracing, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Readable
 from imgpkg.oci.reference import parse_any
@@ -37,10 +39,10 @@ class ImageFiles:
     Iterating yields what there is as `ImageFile` values, layer by layer from the topmost one, and within a
     layer in its order; directories and links are among them. `in` takes a path. A layer is fetched when it
     is needed first, as a whole into a temporary file without a name, and nothing of it is used before its
-    digest is verified. Paths are with or without a `/` in front; links are followed inside of the image. A
-    file that a layer names by a path through a link of a layer below it has this name only. For one thread
-    at a time. Methods raise NotInImage, UnpackError, VerificationError, LocalIOError, TransportError or
-    RegistryError.
+    digest is verified. Paths are with or without a `/` in front; links are followed inside of the image. What
+    a layer names below a link of a layer under it is in a directory that hides the link, as with overlayfs.
+    For one thread at a time. Methods raise NotInImage, UnpackError, VerificationError, LocalIOError,
+    TransportError or RegistryError.
     """
 
     def __init__(self, image: imgpkg.Image, files: Filesystem) -> None:
@@ -109,7 +111,8 @@ def open_files(
     """
     with (
         session.limits("open_files", timeout, cancel),
-        _opened(session, image, platform, (tar, layout), on_event) as (chosen, files),
+        _watched("open_files", on_event) as watch,
+        _opened(session, image, platform, (tar, layout), watch) as (chosen, files),
     ):
         yield ImageFiles(chosen, files)
 
@@ -149,30 +152,60 @@ def iter_files(
     tar: StrPath = "",
     layout: StrPath = "",
     on_event: Hook = silent,
+    timeout: float | None = None,
+    cancel: imgpkg.CancelToken | None = None,
 ) -> Generator[tuple[ImageFile, Readable], None, None]:
     """Yield all files, directories and links of an image, each with its content, which need not be read.
 
     They come layer by layer from the topmost one, without what upper layers have replaced or removed. What
     is no file has an empty content, and each content is closed when the next one is asked for. A layer is
     fetched when it is reached, and the copy of the one before it is removed. End or close the generator to
-    remove the last one. The parameters and errors are those of `open_files`.
+    remove the last one. `timeout` is for all of it, from the first item to the end, and the time in which the
+    program looks at an item counts. The parameters and errors are those of `open_files`.
     """
-    with (
-        _opened(session, image, platform, (tar, layout), on_event) as (chosen, files),
-        doing(f"Reading files of {chosen.reference}"),
-    ):
-        for file, open_ in files.contents():
-            with LateContent(file.path, open_ if file.kind is FileKind.FILE else BytesIO) as content:
+    seconds = limit_of(timeout, session.timeout)
+    limits = StepLimits(session.cancellation, seconds, cancel, what="iter_files")
+    with _watched("iter_files", on_event) as watch:
+        for file, open_ in limits.of_each(_contents(session, image, platform, (tar, layout), watch)):
+            with LateContent(file.path, open_, limits) as content:
                 yield file, content
 
 
-class LateContent(Readable):
-    """The content of a file that is opened when it is read for the first time."""
+def _contents(
+    session: Session,
+    image: imgpkg.Image | str,
+    platform: imgpkg.Platform | str | None,
+    places: tuple[StrPath, StrPath],
+    watch: Observation,
+) -> Generator[tuple[ImageFile, Callable[[], Readable | BytesIO]], None, None]:
+    with (
+        _opened(session, image, platform, places, watch) as (chosen, files),
+        doing(f"Reading files of {chosen.reference}"),
+    ):
+        for file, open_ in files.contents():
+            yield file, open_ if file.kind is FileKind.FILE else BytesIO
 
-    def __init__(self, path: str, open_: Callable[[], Readable | BytesIO]) -> None:
+
+@contextmanager
+def _watched(name: str, on_event: Hook) -> Iterator[Observation]:
+    """Return a context in which programs can watch an operation that lasts, as they do a function."""
+    if not (has_tracing() or has_logging(name)):
+        yield Observation(on_event)
+        return
+    from imgpkg.observation.observer import observed_context
+
+    with observed_context(name, on_event) as watch:
+        yield watch
+
+
+class LateContent(Readable):
+    """The content of a file that is opened when it is read for the first time; each read is a step."""
+
+    def __init__(self, path: str, open_: Callable[[], Readable | BytesIO], limits: StepLimits) -> None:
         self._opened: Readable | BytesIO | None = None
         self._path = path
         self._open = open_
+        self._limits = limits
 
     @property
     def name(self) -> str:
@@ -187,9 +220,10 @@ class LateContent(Readable):
             opened.close()
 
     def _fill(self, view: memoryview) -> int:
-        if self._opened is None:
-            self._opened = self._open()
-        return self._opened.readinto(view)
+        with self._limits.step():
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened.readinto(view)
 
 
 @contextmanager
@@ -198,7 +232,7 @@ def _opened(
     image: imgpkg.Image | str,
     platform: imgpkg.Platform | str | None,
     places: tuple[StrPath, StrPath],
-    on_event: Hook,
+    watch: Observation,
 ) -> Iterator[tuple[Image, Filesystem]]:
     """Open the files of an image that is in a registry, or in the tar file or layout of `places`."""
     tar, layout = places
@@ -207,21 +241,23 @@ def _opened(
 
         with open_images(tar=tar, layout=layout) as store:
             found = choose_image(store, store.find(image) if isinstance(image, str) else image, platform)
-            with _filesystem(store, found, on_event) as files:
+            with _filesystem(store, found, watch) as files:
                 yield found, files
     else:
         client = session.client
-        found = fetch_image(client, parse_any(image)) if isinstance(image, str) else image
-        found = choose_image(client, found, platform)
-        with _filesystem(client, found, on_event) as files:
+        with watch.part():
+            found = fetch_image(client, parse_any(image)) if isinstance(image, str) else image
+            found = choose_image(client, found, platform)
+        with _filesystem(client, found, watch) as files:
             yield found, files
 
 
 @contextmanager
-def _filesystem(images: ImageReader, image: Image, on_event: Hook) -> Iterator[Filesystem]:
+def _filesystem(images: ImageReader, image: Image, watch: Observation) -> Iterator[Filesystem]:
     def fetch(layer: Descriptor, allowance: Allowance) -> LayerFiles:
-        transfer = BlobTransfer(layer, "pull", on_event)
+        transfer = BlobTransfer(layer, "pull", watch.hook)
         with (
+            watch.part(),
             doing(f"Reading layer {layer.digest}"),
             images.blob(image.reference.repository, layer) as stream,
         ):
