@@ -114,3 +114,8 @@ class TestTheLoop:
             retry(5).run(Operation(answer(429, retry_after=seconds)))
         assert pauses == []
         assert "asks to be left alone for " in caught.value.hints[-1]
+
+    def test_an_operation_within_another_one_advises_once(self, retry):
+        with pytest.raises(RegistryError) as caught:
+            retry(5).run(lambda: retry(5).run(Operation(answer(429, retry_after=3600.0))))
+        assert sum("asks to be left alone for " in hint for hint in caught.value.hints) == 1

@@ -114,7 +114,8 @@ class ImgpkgError(Exception):
     @hints.setter
     def hints(self, hints: tuple[str, ...]) -> None:
         self._explain = None
-        self._hints = tuple(map(printable, hints))
+        # What is done again inside of something that is done again may be advised twice.
+        self._hints = tuple(dict.fromkeys(map(printable, hints)))
 
     @property
     def refusal(self) -> imgpkg.errors.Refusal | None:

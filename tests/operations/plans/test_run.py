@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 import pytest
 from tests.operations.making import make_bundle, make_image, make_index, put_blob, thirty
 from tests.servers import signatures as made
-from tests.servers.faults import first, refusing
+from tests.servers.faults import always, first, refusing
 from tests.servers.fixtures import PASSWORD, USERNAME
 
 import imgpkg
@@ -308,6 +308,16 @@ class TestARunRefuses:
             with pytest.raises(errors.NotFound) as raised:
                 run_plan(plan, session=session)
         assert "make the plan again" in raised.value.hints[-1]
+
+    def test_a_blob_that_has_gone_from_the_source(self, session, open_session, tmp_path):
+        faults = []
+        with serve(faults=lambda request: faults[0](request) if faults else None) as source, serve() as there:
+            image = make_image(session, f"{source.address}/gone/blob", ["gone"])
+            plan = planned(CopySource(image=str(image)), f"{there.address}/gone", session, tmp_path)
+            faults.append(always(refusing(404), path="/blobs/"))
+            with pytest.raises(errors.NotFound) as raised:
+                run_plan(plan, session=open_session(), shard="1/1")
+        assert f"when {plan} was written: make the plan again" in raised.value.hints[-1]
 
 
 @pytest.fixture(scope="module")

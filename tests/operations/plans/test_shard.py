@@ -86,6 +86,17 @@ JOBS = [
         },
         "3/3",
     ),
+    (
+        "auto/16",
+        {"SLURM_ARRAY_TASK_ID": "15", "SLURM_ARRAY_TASK_COUNT": "16", "SLURM_ARRAY_TASK_MIN": "0"},
+        "16/16",
+    ),
+    # Two of sixteen tasks are run again.
+    (
+        "auto/16",
+        {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "3"},
+        "7/16",
+    ),
     ("3/16", {"CI_NODE_INDEX": "5", "CI_NODE_TOTAL": "8"}, "3/16"),
 ]
 REFUSED = [
@@ -102,6 +113,7 @@ REFUSED = [
     ("auto", {"JOB_COMPLETION_INDEX": "3"}, "how many jobs there are"),
     ("auto/2", {"JOB_COMPLETION_INDEX": "2"}, "from 1/2"),
     ("auto/2", {"JOB_COMPLETION_INDEX": "x"}, "JOB_COMPLETION_INDEX to be a number"),
+    ("auto/16", {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "1"}, "from 1/16 to 16/16"),
     ("auto/8", {"CI_NODE_INDEX": "1", "CI_NODE_TOTAL": "16"}, "auto/16, as CI_NODE_TOTAL says"),
     ("auto/8", {"CI_NODE_INDEX": "1", "JOB_COMPLETION_INDEX": "1"}, "those of GitLab and Kubernetes"),
 ]

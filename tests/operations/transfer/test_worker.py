@@ -7,7 +7,7 @@ import time
 
 import pytest
 from tests.operations.making import put_blob
-from tests.servers.faults import always
+from tests.servers.faults import always, refusing
 
 from imgpkg import errors
 from imgpkg.embedded.message import Fault
@@ -16,8 +16,9 @@ from imgpkg.events import BlobOutcome
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.transfer.unit import TransferUnit
-from imgpkg.operations.transfer.worker import _SESSIONS, end, stop, transfer
+from imgpkg.operations.transfer.worker import _SESSIONS, end, is_of_source, stop, transfer
 from imgpkg.settings import Settings
+from imgpkg.testing.faults import corrupted, disconnected
 
 BLOB = Descriptor("application/octet-stream", Digest.of(b"blob"), 4)
 
@@ -40,6 +41,36 @@ def test_a_unit_has_the_name_of_its_worker_and_is_done_again_without_harm(unit):
     assert (first.outcome, first.worker) == (BlobOutcome.MOVED, "worker 7")
     assert (second.outcome, second.size) == (BlobOutcome.PRESENT, 4)
     end(unit.run)
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (corrupted(), errors.VerificationError),
+        (refusing(404), errors.NotFound),
+        (disconnected(), errors.TransportError),
+    ],
+    ids=["other bytes", "not there", "no answer"],
+)
+def test_an_error_says_that_it_is_one_of_the_source(fault, error, request, another_registry, session):
+    with serve(faults=lambda asked: fault if asked.method == "GET" else None) as there:
+        source = Repository.parse(f"{there.address}/worker/broken")
+        put_blob(session, source, b"blob", BLOB.media_type)
+        to = Repository.parse(f"{another_registry.address}/worker/broken-{error.__name__.lower()}")
+        name, settings = request.node.name, Settings(retry_count=1)
+        with pytest.raises(error, match=f"Copying blob .* to {to}: Reading blob .*{source}") as raised:
+            transfer(TransferUnit(name, BLOB, source, to, settings, settings))
+        end(name)
+    assert is_of_source(raised.value)
+
+
+def test_an_error_of_the_destination_is_none_of_the_source(source, request):
+    with serve(faults=always(refusing(500), method="POST")) as there:
+        settings, to = Settings(retry_count=1), Repository.parse(f"{there.address}/worker/to")
+        with pytest.raises(errors.RegistryError) as raised:
+            transfer(TransferUnit(request.node.name, BLOB, source, to, settings, settings))
+        end(request.node.name)
+    assert not is_of_source(raised.value)
 
 
 def test_sessions_are_kept_until_the_run_ends(unit):

@@ -14,7 +14,7 @@ from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import TransportError
 from imgpkg.events import BlobAdvanced
 from imgpkg.operations.cluster.roster import registries_of
-from imgpkg.operations.transfer.worker import transfer
+from imgpkg.operations.transfer.worker import is_of_source, transfer
 
 if TYPE_CHECKING:
     from typing import Any
@@ -119,8 +119,7 @@ def _registry(error: TransportError, unit: TransferUnit) -> str:
     host = urlsplit(error.url).netloc
     if host in (source, destination):
         return host
-    is_reading = any(part.startswith("Reading it from ") for part in error.context)
-    return source if is_reading else destination
+    return source if is_of_source(error) else destination
 
 
 def _name(worker: Any) -> str:

@@ -122,10 +122,14 @@ def _fetched(plan: CopyPlan, number: int, source: Reference, session: Session) -
         manifest = session.client.manifest(source)
         check_kind(manifest)
     except NotFound as error:
-        gone = f"It was there when line {number} of {plan.path} was written: make the plan again."
-        error.hints = (*error.hints, gone)
+        error.hints = (*error.hints, gone(f"line {number} of {plan.path}"))
         raise
     return manifest
+
+
+def gone(line: str) -> str:
+    """Return what to do about something that a `line` of a plan, or a plan, names and that is not there."""
+    return f"It was there when {line} was written: make the plan again."
 
 
 def _nodes(plan: CopyPlan, lines: _GivenLines, manifests: list[Manifest]) -> Mapping[Reference, Node]:

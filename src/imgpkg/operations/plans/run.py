@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import imgpkg
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import UsageError
+from imgpkg.errors import NotFound, UsageError
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.lockfile import LockOutput
@@ -25,9 +25,9 @@ from imgpkg.operations.copy.values import (
 )
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.plans.reader import CopyPlan, read_plan
-from imgpkg.operations.plans.rebuilt import rebuilt
+from imgpkg.operations.plans.rebuilt import gone, rebuilt
 from imgpkg.operations.plans.shard import Shard
-from imgpkg.operations.transfer.worker import Sides, offered
+from imgpkg.operations.transfer.worker import Sides, is_of_source, offered
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
@@ -175,8 +175,18 @@ class _PlanRun:
             for is_nearer in (False, True):
                 # What it returns was reported.
                 units = self._units(shard, execution, is_nearer=is_nearer)
-                deque(execution.results(units, workers), maxlen=0)
+                with self._explained():
+                    deque(execution.results(units, workers), maxlen=0)
         return CopyResult((), workers=execution.shares.shares() if has_executor else ())
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except NotFound as error:
+            if is_of_source(error):
+                error.hints = (*error.hints, gone(self.plan.path))
+            raise
 
     def _units(self, shard: Shard, execution: BlobExecution, *, is_nearer: bool) -> Iterator[TransferUnit]:
         """Yield the units of blobs that may be mounted from where they go before, or of the others."""

@@ -51,7 +51,8 @@ class Shard:
 
         CI_NODE_INDEX and CI_NODE_TOTAL of GitLab count from 1; JOB_COMPLETION_INDEX of a Kubernetes indexed
         job counts from 0, and nothing says how many there are; SLURM_ARRAY_TASK_ID counts from
-        SLURM_ARRAY_TASK_MIN, in steps of SLURM_ARRAY_TASK_STEP.
+        SLURM_ARRAY_TASK_MIN, in steps of SLURM_ARRAY_TASK_STEP, or from 1 where the array has another number
+        of tasks than `auto/16` says: some of them are run again.
         """
         if found := _SHARD.fullmatch(text):
             return cls(int(found[1]), int(found[2]))
@@ -93,19 +94,19 @@ def _of_job(environ: Mapping[str, str], count: int) -> Shard:
         )
     index, *_ = names = _JOBS[jobs[0]]
     numbers = {name: _number(environ, name) for name in names if environ.get(name)}
-    if jobs[0] == "Slurm":
-        first, step = numbers.get("SLURM_ARRAY_TASK_MIN", 0), numbers.get("SLURM_ARRAY_TASK_STEP", 1) or 1
-        number = (numbers[index] - first) // step + 1
-    else:
-        number = numbers[index] + (1 if jobs[0] == "Kubernetes" else 0)
     told = numbers.get(names[1], 0) if names[1:] else 0
-    if told and count and told != count:
+    number = numbers[index] + (1 if jobs[0] == "Kubernetes" else 0)
+    if jobs[0] == "Slurm":
+        if not count or count == told:
+            first, step = numbers.get("SLURM_ARRAY_TASK_MIN", 0), numbers.get("SLURM_ARRAY_TASK_STEP", 1) or 1
+            number = (number - first) // step + 1
+    elif told and count and told != count:
         raise UsageError(f"Expected --shard auto/{told}, as {names[1]} says, but was auto/{count}")
     if not (told or count):
         raise UsageError(
             f"Nothing says how many jobs there are: write --shard auto/16, or how many {jobs[0]} has"
         )
-    return Shard(number, told or count)
+    return Shard(number, count or told)
 
 
 def _number(environ: Mapping[str, str], name: str) -> int:

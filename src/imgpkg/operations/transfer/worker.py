@@ -18,6 +18,7 @@ from imgpkg.content.store import OpenedBlob
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import Cancelled, Forbidden, ImgpkgError, Unauthorized, UsageError, doing
 from imgpkg.events import Warned, silent
+from imgpkg.operations.copy.plan import BlobMove, named
 from imgpkg.operations.transfer.logins import OWN_CHAIN
 from imgpkg.operations.transfer.unit import Transferred
 from imgpkg.session import Session
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
 
     from imgpkg.auth.keychain import Credential
     from imgpkg.events import Event, Hook
-    from imgpkg.oci.descriptor import Readable
+    from imgpkg.oci.descriptor import ByteReader
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.transfer.unit import TransferUnit
 
 # Copies of which a process keeps the sessions: one ends while the next one begins.
 _MOST_RUNS = 4
 _MOST_STOPPED = 100
+# The first words of what was done when reading failed, here and in `named`.
+_READING = "Reading blob"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,18 @@ def _moved(unit: TransferUnit, reading: Session, writing: Session, hook: Hook | 
 
 
 @contextmanager
-def _source(unit: TransferUnit, reading: Session) -> Iterator[Readable]:
+def _source(unit: TransferUnit, reading: Session) -> Iterator[ByteReader]:
+    opened = reading.client.blob(unit.source, unit.descriptor, use_urls=unit.use_urls)
     with (
-        doing(f"Reading it from {unit.source}"),
-        reading.client.blob(unit.source, unit.descriptor, use_urls=unit.use_urls) as stream,
+        doing(f"{_READING} from {unit.source}"),
+        named(opened, BlobMove(unit.descriptor, unit.source), str(unit.source)) as stream,
     ):
         yield stream
+
+
+def is_of_source(error: ImgpkgError) -> bool:
+    """Return whether a unit failed where its blob is read, and not where it is written."""
+    return any(part.startswith(_READING) for part in error.context)
 
 
 class _SentCredentials:
