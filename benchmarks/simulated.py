@@ -4,7 +4,8 @@
 
 Image n has a configuration and three layers of its own; nothing of it is kept but its digests. Whatever is
 written is accepted and forgotten, and a blob may be mounted from anywhere: what is measured is the client.
-One thread, one loop. The number of requests of each kind is at `/counts`.
+One thread, one loop. The number of requests of each kind is at `/counts`; when each repository got its first
+blob is at `/begun`, in seconds of the monotonic clock of the machine.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import asyncio
 import hashlib
 import json
 import re
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -82,11 +84,14 @@ class Registry:
     def __init__(self, content: Content) -> None:
         self.content = content
         self.counts: Counter[str] = Counter()
+        self.begun: dict[str, float] = {}
 
     def answer(self, method: str, target: str, body: bytes) -> tuple[int, bytes, dict[str, str]]:
         """Return status, body and headers."""
         if target == "/counts":
             return 200, json.dumps(self.counts).encode(), {}
+        if target == "/begun":
+            return 200, json.dumps(self.begun).encode(), {}
         found = _PATH.match(target)
         kind = found["kind"] if found else "version"
         self.counts[f"{method} {kind}"] += 1
@@ -110,15 +115,20 @@ class Registry:
         if method == "POST":
             mounted = re.search(r"[?&]mount=([^&]+)", target)
             if mounted:
+                self._note(name)
                 digest = mounted[1].replace("%3A", ":")
                 return 201, b"", {"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest}
             return 202, b"", {"Location": f"/v2/{name}/blobs/uploads/1"}
         if method in ("PUT", "PATCH"):
+            self._note(name)
             return 201, b"", {}
         data = self.content.blob(what) if name == REPOSITORY else None
         if data is None:
             return _MISSING
         return 200, data, {"Content-Type": "application/octet-stream", "Docker-Content-Digest": what}
+
+    def _note(self, name: str) -> None:
+        self.begun.setdefault(name, time.monotonic())
 
 
 _MISSING = 404, b'{"errors":[{"code":"NOT_FOUND"}]}', {"Content-Type": "application/json"}

@@ -85,6 +85,12 @@ class TestAnyReference:
         assert Reference.parse("ab:v1").identifier == "v1"
         assert Reference.parse(f"ab:v1@sha256:{H}").identifier == f"sha256:{H}"
 
+    def test_shares_the_repository_of_others_with_a_digest(self):
+        """A lock of a hundred thousand images names few repositories."""
+        one, other = (Reference.parse_digest(f"a.b/cd:v1@sha256:{digit * 64}") for digit in "12")
+        assert one.repository is other.repository
+        assert one != other
+
     def test_orders_by_its_canonical_name(self):
         texts = [f"a.b/cc1@sha256:{H}", "a.b/cc1:v1", "a.b/cc:v1", "a.a/zz:v1"]
         ordered = sorted(Reference.parse(text) for text in texts)

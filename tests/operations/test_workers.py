@@ -122,6 +122,27 @@ class TestTasks:
             workers.take(tasks)
         assert order == ["quick", "slow", "last"]
 
+    def test_are_made_while_they_are_taken(self, session):
+        """A million of them need no memory."""
+        made, done, ahead = 0, 0, 0
+
+        def act():
+            nonlocal done
+            done += 1
+
+        def series():
+            nonlocal made, ahead
+            for number in range(100):
+                made += 1
+                ahead = max(ahead, made - done)
+                yield Task(number, act, (number - 1,))
+
+        with open_workers(session, 3) as workers:
+            workers.take(series())
+        assert (made, done) == (100, 100)
+        # Those of each thread, and those that were made to see how many threads are of use.
+        assert ahead <= 6
+
     def test_do_not_wait_for_what_is_no_task(self, session):
         order = []
         with open_workers(session, 2) as workers:

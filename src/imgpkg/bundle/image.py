@@ -96,12 +96,18 @@ def fetch_image(client: Reader, reference: Reference) -> Image:
     over 32 MiB.
     """
     with doing("Fetching image"):
-        return with_config(client, reference.repository, client.manifest(reference))
+        return with_config(client, reference.repository, client.manifest(reference), reference)
 
 
-def with_config(client: Reader, repository: Repository, manifest: Manifest) -> Image:
-    """Return the image of a manifest that was found in `repository`; its configuration is fetched."""
-    found = repository.digest(manifest.digest)
+def with_config(
+    client: Reader, repository: Repository, manifest: Manifest, named: Reference | None = None
+) -> Image:
+    """Return the image of a manifest that was found in `repository`; its configuration is fetched.
+
+    `named` is the reference by which it was found, which is kept if it is that of the digest.
+    """
+    is_kept = named is not None and named.digest == manifest.digest
+    found = named if named is not None and is_kept else repository.digest(manifest.digest)
     if not manifest.is_image or manifest.config is None:
         return Image(found, manifest)
     return Image(found, manifest, read_config(client, repository, manifest.config))

@@ -45,7 +45,8 @@ class LockedImage:
     annotations: Mapping[str, str] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
+        if not isinstance(self.annotations, FrozenDict):
+            object.__setattr__(self, "annotations", FrozenDict(self.annotations))
         if self.reference.digest is None:
             raise _not_a_digest(str(self.reference))
 

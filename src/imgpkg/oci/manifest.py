@@ -6,6 +6,7 @@ The raw bytes are kept, since the digest is computed from them; all fields are d
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -48,7 +49,8 @@ class Manifest:
         """
         document = json_object(raw)
         kind = media_type.partition(";")[0].strip() or _guess(document)
-        descriptor = Descriptor(kind, digest or Digest.of(raw), len(raw))
+        # Many manifests have one type, and each header has a text of its own.
+        descriptor = Descriptor(sys.intern(str(kind)), digest or Digest.of(raw), len(raw), EMPTY)
         try:
             return cls._derive(descriptor, raw, document)
         # Its text is the key alone, which needs words around it.

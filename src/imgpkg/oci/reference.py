@@ -7,7 +7,7 @@ equal value. A reference does not determine whether the registry is reached over
 from __future__ import annotations
 
 import re
-from functools import total_ordering
+from functools import lru_cache, total_ordering
 from urllib.parse import urlsplit
 
 from imgpkg.dataclass import dataclass
@@ -36,6 +36,7 @@ _DOTS = expression("[.\u3002\uff0e\uff61]")
 _KEPT, _REFUSED = expression("([\u00df\u03c2])"), expression("[\u200c\u200d]")
 _LABEL = expression(r"[a-z0-9_-]*")
 _MAX_LABEL = 63
+_KEPT_REPOSITORIES = 1 << 10
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -162,13 +163,7 @@ class Reference:
             )
         if not digest.startswith("sha256:"):
             raise InvalidReference(f"unsupported digest algorithm: {digest}")
-        parsed = Digest.parse(digest)
-        try:
-            repository = cls._parse_tag(base).repository
-        except InvalidReference:
-            # Go's error for an invalid name before the digest is that of a repository, not of a tag.
-            repository = Repository.parse(base)
-        return cls(repository, digest=parsed)
+        return cls(digest=Digest.parse(digest), repository=_repository_before(base))
 
     @classmethod
     def parse_docker(cls, text: str) -> Reference:
@@ -197,6 +192,16 @@ class Reference:
     def __str__(self) -> str:
         separator = "@" if self.digest is not None else ":"
         return f"{self.repository}{separator}{self.identifier}"
+
+
+@lru_cache(_KEPT_REPOSITORIES)
+def _repository_before(base: str) -> Repository:
+    """Return the repository that stands before a digest; most images of a lock are in few of them."""
+    try:
+        return Reference.parse_tag(base).repository
+    except InvalidReference:
+        # Go's error for an invalid name before the digest is that of a repository, not of a tag.
+        return Repository.parse(base)
 
 
 def parse_any(text: str) -> Reference:

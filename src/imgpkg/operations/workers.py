@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Hashable
 from contextlib import contextmanager
 from contextvars import copy_context
+from itertools import chain, islice
 from threading import Condition, Lock, Semaphore, Thread
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -16,7 +18,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.events import SHORTEST_PAUSE, StepsAdvanced, silent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from imgpkg.cancellation import Cancellation
     from imgpkg.events import Event, Hook
@@ -107,26 +109,29 @@ class WorkerPool:
     def take(self, tasks: Iterable[Task]) -> None:
         """Do all `tasks` in several threads, each as soon as those are done that it names.
 
-        A task names tasks that stand before it, or what is not among `tasks` at all. They are gone through
-        twice, and may be made anew each time. Raises as `map` does.
+        A task names tasks that stand before it, or what is not among `tasks` at all. They may be made while
+        they are taken: none is kept. Raises as `map` does.
         """
-        # A flag or a result for each of a million tasks would fill the memory.
-        left = {task.name for task in tasks}
         ended, source = Condition(), iter(tasks)
+        first = list(islice(source, self.jobs))
+        left, running = chain(first, source), set[Hashable]()
 
         def following() -> Task | None:
             with ended:
-                return next(source, None)
+                task = next(left, None)
+                if task is not None:
+                    running.add(task.name)
+                return task
 
         def do(task: Task) -> None:
             # They are begun in their order: what is waited for is done, or being done.
             with ended:
-                while not left.isdisjoint(task.after):
+                while not running.isdisjoint(task.after):
                     ended.wait(_TICK)
                     self.scope.check()
             task.act()
             with ended:
-                left.discard(task.name)
+                running.discard(task.name)
                 ended.notify_all()
 
         def work(_: int) -> None:
@@ -134,7 +139,7 @@ class WorkerPool:
                 self.scope.check()
                 do(task)
 
-        self.map(work, range(min(self.jobs, len(left))))
+        self.map(work, range(len(first)))
 
 
 class _Count:

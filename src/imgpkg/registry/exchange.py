@@ -353,7 +353,9 @@ def received_manifest(answer: Answer, raw: bytes, reference: Reference) -> Manif
     check_named(digest, reference)
     with doing(f"{answer.request.method} {redact_url(answer.request.url)}"):
         try:
-            return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", digest)
+            # Of two equal digests, one is kept.
+            named = reference.digest or digest
+            return Manifest.parse(raw, kind if kind in media.MANIFEST_ACCEPT else "", named)
         except InvalidManifest as error:
             if (other := of_another_form(answer.response, raw)) is not None:
                 raise other from error

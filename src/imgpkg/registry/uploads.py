@@ -97,7 +97,10 @@ class Uploads:
         self._patched: set[str] = set()
         self._not_mounted: set[tuple[Repository, Repository]] = set()
         self._finished: dict[_Key, int] = {}
-        self._claimed: dict[_Key, _Job] = {}
+        # Blobs that the registry reported to have, of which there may be a million, and those of them that
+        # were sent because it missed them all the same.
+        self._claimed: dict[_Key, Opener] = {}
+        self._sent_again: set[_Key] = set()
 
     def push(
         self,
@@ -110,19 +113,21 @@ class Uploads:
         on_event: Hook,
     ) -> BlobOutcome:
         """See `RegistryClient.push_blob`."""
-        uploads_before = self._finished.get((repository, blob.digest))
+        key = repository, blob.digest
+        uploads_before = self._finished.get(key)
         transfer = BlobTransfer(blob, "push", on_event)
         job = _Job(repository, blob, Body(blob.size, lambda: _CountedBody(open_(), transfer.advance)))
-        with self._locks.of(job.key):
+        with self._locks.of(key):
             # Another thread may have sent it while this one waited. An older upload proves nothing: the blob
             # may have been deleted since.
-            is_sent = self._finished.get(job.key) != uploads_before
+            is_sent = self._finished.get(key) != uploads_before
             outcome = BlobOutcome.PRESENT if is_sent else self._upload(job, mount_from, check=check)
+            if not is_sent:
+                self._finished[key] = self._finished.get(key, 0) + 1
             if outcome is BlobOutcome.MOVED:
-                self._claimed.pop(job.key, None)
+                self._forget(key)
             elif not is_sent:
-                # Without what reports its progress: there may be a million.
-                self._claimed[job.key] = replace(job, body=Body(blob.size, open_))
+                self._claim(key, open_)
         return transfer.finish(outcome)
 
     def send_claimed(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
@@ -130,7 +135,7 @@ class Uploads:
 
         Some registries answer from a cache that still has deleted blobs.
         """
-        sent = [self._send_claimed((repository, blob.digest)) for blob in blobs]
+        sent = [self._send_claimed(repository, blob) for blob in blobs]
         return any(sent)
 
     def wait_for_sent(self, repository: Repository, blobs: Iterable[Descriptor]) -> bool:
@@ -146,21 +151,30 @@ class Uploads:
 
     def claim(self, repository: Repository, blob: Descriptor, open_: Opener) -> None:
         """See `RegistryClient.claim`."""
-        job = _Job(repository, blob, Body(blob.size, open_))
-        self._claimed[job.key] = job
+        self._claim((repository, blob.digest), open_)
 
     def settle(self, repository: Repository, blobs: Iterable[Descriptor]) -> None:
         """Record that a manifest with these blobs was accepted: the registry has them."""
         for blob in blobs:
-            self._claimed.pop((repository, blob.digest), None)
+            self._forget((repository, blob.digest))
 
-    def _send_claimed(self, key: _Key) -> bool:
+    def _claim(self, key: _Key, open_: Opener) -> None:
+        self._claimed[key] = open_
+        self._sent_again.discard(key)
+
+    def _forget(self, key: _Key) -> None:
+        self._claimed.pop(key, None)
+        self._sent_again.discard(key)
+
+    def _send_claimed(self, repository: Repository, blob: Descriptor) -> bool:
+        key = repository, blob.digest
         with self._locks.of(key):
-            job = self._claimed.get(key)
-            if job is not None and not job.is_sent:
+            open_ = self._claimed.get(key)
+            if open_ is not None and key not in self._sent_again:
+                job = _Job(repository, blob, Body(blob.size, open_))
                 self._exchange.repeat(lambda: self._send_anyway(job))
-                self._claimed[key] = replace(job, is_sent=True)
-        return job is not None
+                self._sent_again.add(key)
+        return open_ is not None
 
     def _send_anyway(self, job: _Job) -> None:
         session = self._start(job)
@@ -170,9 +184,7 @@ class Uploads:
     def _upload(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
         # After a failure, always check: what broke off may have arrived all the same.
         checks = chain((check,), repeat(True))
-        outcome = self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
-        self._finished[job.key] = self._finished.get(job.key, 0) + 1
-        return outcome
+        return self._exchange.repeat(lambda: self._place(job, mount_from, check=next(checks)))
 
     def _place(self, job: _Job, mount_from: Repository | None, *, check: bool) -> BlobOutcome:
         source = mount_from if mount_from is not None and self._may_mount(job, mount_from) else None
@@ -336,12 +348,6 @@ class _Job:
     repository: Repository
     blob: Descriptor
     body: Body
-    is_sent: bool = False
-
-    @property
-    def key(self) -> _Key:
-        """The repository and the digest: equal for two jobs that do the same."""
-        return self.repository, self.blob.digest
 
     @property
     def path(self) -> str:

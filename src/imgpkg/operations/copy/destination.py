@@ -47,13 +47,13 @@ def planned_places(opened: OpenedSource, home: Repository, placement: Placement 
         from imgpkg.operations.copy.places import places_of
 
         return places_of(opened, home, placement)
-    of_roots = {root.item.key: (home,) for root in opened.plan.roots}
     records = opened.collected.records
     if any(root.item.cut is not None for root in opened.plan.roots):
         from imgpkg.operations.copy.places import located_records
 
+        of_roots = {root.item.key: (home,) for root in opened.plan.roots}
         records = tuple(located_records(opened.collected, opened.plan.roots, of_roots).get(home, ()))
-    return Places((RepositoryPlan(home, opened.plan, records),), of_roots)
+    return Places((RepositoryPlan(home, opened.plan, records),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,16 +360,24 @@ def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
     No long transfer starts last then. A small blob takes one wait for the registry after the other; meanwhile
     the link carries large ones.
     """
-    digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
-    moves = sorted(
-        (move for digest, move in plan.blobs.items() if digest in digests),
-        key=lambda move: -move.descriptor.size,
-    )
-    large = [move for move in moves if move.descriptor.size >= WORTH_ASKING]
-    kinds = large, moves[len(large) :]
-    places = [(place / len(kind), move) for kind in kinds for place, move in enumerate(kind)]
-    # The order is stable: a large one comes before the small one at its place.
-    return tuple(move for _, move in sorted(places, key=lambda pair: pair[0]))
+    moves = [*plan.blobs.values()]
+    if len(roots) < len(plan.roots):
+        digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
+        moves = [move for move in moves if move.descriptor.digest in digests]
+    moves.sort(key=lambda move: move.descriptor.size, reverse=True)
+    large = sum(move.descriptor.size >= WORTH_ASKING for move in moves)
+    return tuple(_interleaved(moves[:large], moves[large:]))
+
+
+def _interleaved(large: Sequence[BlobMove], small: Sequence[BlobMove]) -> Iterator[BlobMove]:
+    """Yield all of both in their orders; a large one comes before the small one at its place."""
+    sent = 0
+    for place, move in enumerate(large):
+        while sent * len(large) < place * len(small):
+            yield small[sent]
+            sent += 1
+        yield move
+    yield from small[sent:]
 
 
 def _has_any(moves: Sequence[BlobMove], to: Destination, workers: WorkerPool) -> bool:

@@ -132,6 +132,8 @@ def _refuse_collisions(named: Mapping[Repository, Mapping[Repository, bool]]) ->
 
 
 def _part(plan: TransferPlan, roots: Sequence[Root]) -> TransferPlan:
+    if tuple(roots) == plan.roots:
+        return plan
     digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
     blobs = {digest: move for digest, move in plan.blobs.items() if digest in digests}
     return replace(plan, roots=tuple(roots), blobs=blobs)
@@ -139,6 +141,8 @@ def _part(plan: TransferPlan, roots: Sequence[Root]) -> TransferPlan:
 
 def _mounting(places: Sequence[RepositoryPlan], *, is_local: bool) -> tuple[RepositoryPlan, ...]:
     """Let each blob be sent once to each registry, and be mounted into its other repositories."""
+    if len(places) == 1:
+        return tuple(places)
     first: dict[tuple[str, Digest], Repository] = {}
     changed = []
     for place in places:

@@ -222,12 +222,12 @@ class RepositoryPlan:
 class Places:
     """All repositories of the destination, those of the first roots first.
 
-    `of_roots` has the repositories of each root, by the key of its item. What is attached to an image that
-    goes to several repositories is in each of them.
+    `of_roots` has the repositories of each root, by the key of its item; None if all go to all places. What
+    is attached to an image that goes to several repositories is in each of them.
     """
 
     places: tuple[RepositoryPlan, ...]
-    of_roots: Mapping[tuple[str, str], tuple[Repository, ...]]
+    of_roots: Mapping[tuple[str, str], tuple[Repository, ...]] | None = None
 
     @property
     def repositories(self) -> tuple[Repository, ...]:
@@ -236,7 +236,7 @@ class Places:
 
     def of(self, root: Root) -> tuple[Repository, ...]:
         """Return where `root` goes."""
-        return self.of_roots[root.item.key]
+        return self.repositories if self.of_roots is None else self.of_roots[root.item.key]
 
     def relocated(self, reference: Reference) -> Reference:
         """Return the first place of the image that is read from `reference`."""

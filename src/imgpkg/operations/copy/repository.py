@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.image import cosign_tags, internal_tag, is_cosign_tag, locations_tag, places_tag
@@ -20,7 +22,7 @@ from imgpkg.operations.tag import confirm_tag
 from imgpkg.operations.workers import Task, open_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from imgpkg.content.image import BuiltImage
     from imgpkg.content.pack import PackedLayer
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from imgpkg.operations.workers import WorkerPool
     from imgpkg.session import Session
 
-
+# Blobs whose manifests are written last, because they are perhaps being sent until then.
+_LATEST = 1000
 _OLD_RECORD = (
     "an earlier copy has put the bundle with all its images into one repository, and pulls go on taking them "
     "from there; delete the tag {} to have them taken from their new places"
@@ -174,8 +177,8 @@ def _transfer(
     execution: BlobExecution | None = None,
 ) -> None:
     """Write the missing blobs and manifests, those of records without their manifests."""
-    moves = [move for _, found in lacking for move in found.moves]
-    workers.on_event(Planned(len(moves), sum(move.descriptor.size for move in moves), *present))
+    sizes = (move.descriptor.size for _, found in lacking for move in found.moves)
+    workers.on_event(Planned(sum(len(found.moves) for _, found in lacking), sum(sizes), *present))
 
     # First: if one of them can neither be found nor mounted, nothing was sent in vain.
     absent = [(move, to, found) for to, found in lacking for move in found.missing]
@@ -192,7 +195,7 @@ def _transfer(
         for task in record.sending(to, is_fresh=found.is_fresh)
     ]
     manifests = _writing(lacking, chain(blobs.names(), (task.name for task in records)))
-    workers.take(_Chain((blobs, records, manifests)))
+    workers.take(chain(blobs, records, manifests))
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,44 +227,49 @@ class _BlobTasks:
                         yield move, to, found
 
 
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """Several series of tasks as one, which can be gone through again."""
-
-    parts: tuple[Iterable[Task], ...]
-
-    def __iter__(self) -> Iterator[Task]:
-        return chain.from_iterable(self.parts)
-
-
 def _send(move: BlobMove, to: Destination, found: Survey, open_blob: OpenBlob, workers: WorkerPool) -> None:
     send(move, to, open_blob, workers.on_event, found.is_fresh)
 
 
-def _writing(lacking: Sequence[tuple[Destination, Survey]], before: Iterable[Hashable]) -> list[Task]:
-    """Return the manifests of all trees, each once a repository, in the order in which `before` allows them.
+def _writing(lacking: Sequence[tuple[Destination, Survey]], before: Iterable[Hashable]) -> Iterator[Task]:
+    """Yield the manifests of all trees, each once a repository, in the order in which `before` allows them.
 
     A registry may refuse a manifest whose blobs or children it does not have (distribution-spec, "Pushing
     Manifests"). A root may be listed by another root: some registries do not find a manifest while it is
     being written again.
     """
-    order = {name: place for place, name in enumerate(before)}
-    tasks: dict[Hashable, Task] = {}
-    for to, found in lacking:
-        tagged: dict[Digest, list[Root]] = {}
-        for root in found.roots:
-            tagged.setdefault(root.node.manifest.digest, []).append(root)
-        # Children first.
-        for node in nodes_of(found.roots):
-            digest = node.manifest.digest
-            blobs = (("blob", to.repository, blob.digest) for blob in node.manifest.parts())
-            below = (("manifest", to.repository, child.manifest.digest) for child in node.children)
-            name, after = ("manifest", to.repository, digest), (*blobs, *below)
-            if name not in tasks:
-                tasks[name] = Task(name, partial(_publish, node, tagged.get(digest, ()), to), after)
-                order[name] = max((order.get(other, 0) for other in after), default=0)
+    # What began long before is done when the first manifest is written.
+    order = {name: place for place, name in enumerate(deque(before, _LATEST), 1)}
+    found = [
+        (place, node, roots, to)
+        for to, survey_of in lacking
+        for place, node, roots in _placed(survey_of, to, order)
+    ]
     # A stable order: no manifest comes before its children.
-    return sorted(tasks.values(), key=lambda task: order[task.name])
+    found.sort(key=itemgetter(0))
+    for _, node, roots, to in found:
+        blobs = (("blob", to.repository, blob.digest) for blob in node.manifest.parts())
+        below = (("manifest", to.repository, child.manifest.digest) for child in node.children)
+        name = "manifest", to.repository, node.manifest.digest
+        yield Task(name, partial(_publish, node, roots, to), (*blobs, *below))
+
+
+def _placed(
+    found: Survey, to: Destination, order: Mapping[Hashable, int]
+) -> Iterator[tuple[int, Node, Sequence[Root]]]:
+    """Yield each manifest with its place among those that wait for something, and the roots that it is."""
+    tagged: dict[Digest, list[Root]] = {}
+    for root in found.roots:
+        tagged.setdefault(root.node.manifest.digest, []).append(root)
+    places: dict[Digest, int] = {}
+    # Children first.
+    for node in nodes_of(found.roots):
+        digest = node.manifest.digest
+        if digest not in places:
+            blobs = (order.get(("blob", to.repository, blob.digest), 0) for blob in node.manifest.parts())
+            below = (places[child.manifest.digest] for child in node.children)
+            places[digest] = max((*blobs, *below), default=0)
+            yield places[digest], node, tagged.get(digest, ())
 
 
 def _publish(node: Node, roots: Sequence[Root], to: Destination) -> None:

@@ -51,8 +51,8 @@ def read_roots(
 
 def _root(item: Item, node: Node) -> Root:
     # It may have been found where it is as a whole.
-    is_cut = item.cut is not None and node.manifest.digest == item.cut.result.digest
-    return Root(item if is_cut else replace(item, cut=None), node)
+    is_whole = item.cut is not None and node.manifest.digest != item.cut.result.digest
+    return Root(replace(item, cut=None) if is_whole else item, node)
 
 
 class _MetadataReader:

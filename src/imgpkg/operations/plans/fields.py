@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from sys import intern
 from typing import TYPE_CHECKING, Any
 
 from imgpkg.errors import InvalidDocument
@@ -33,6 +34,10 @@ class PlanFields:
     def text(self, name: str, *, longest: int = _MAX_NAME) -> str:
         """Return a text of at most `longest` characters, empty if it is not there."""
         return _text(self._document.get(name, ""), name, longest)
+
+    def media_type(self) -> str:
+        """Return the media type, of which a plan with a million lines has few; empty if it is not there."""
+        return intern(self.text("mediaType"))
 
     def texts(self, name: str, *, longest: int = _MAX_NAME) -> tuple[str, ...]:
         """Return a list of such texts, empty if it is not there."""

@@ -145,7 +145,8 @@ class PlanLocked:
     annotations: Mapping[str, str] = field(default_factory=FrozenDict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "annotations", FrozenDict(self.annotations))
+        if not isinstance(self.annotations, FrozenDict):
+            object.__setattr__(self, "annotations", FrozenDict(self.annotations))
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the JSON form besides its kind."""

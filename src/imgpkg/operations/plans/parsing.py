@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from imgpkg.bundle.locations import Location
 from imgpkg.errors import InvalidDocument, VerificationError
-from imgpkg.oci.descriptor import Descriptor, Digest, verify
+from imgpkg.oci.descriptor import EMPTY, Descriptor, Digest, verify
 from imgpkg.operations.plans.fields import PlanFields
 from imgpkg.operations.plans.lines import (
     FORMAT,
@@ -73,7 +73,7 @@ def _blob(fields: PlanFields) -> PlanBlob:
     digest, size = fields.digest("digest"), fields.count("size")
     return PlanBlob(
         Descriptor(
-            fields.text("mediaType"),
+            fields.media_type(),
             digest,
             size,
             urls=fields.texts("urls", longest=_MAX_CONTENT),
@@ -103,9 +103,7 @@ def _manifest(fields: PlanFields) -> PlanManifest:
     source = fields.reference("source")
     if source.digest != fields.digest("digest"):
         raise InvalidDocument("source and digest are two")
-    return PlanManifest(
-        source, fields.text("mediaType"), fields.count("size"), fields.references("destinations")
-    )
+    return PlanManifest(source, fields.media_type(), fields.count("size"), fields.references("destinations"))
 
 
 def _record(fields: PlanFields) -> PlanRecord:
@@ -123,7 +121,7 @@ def _location(fields: PlanFields) -> Location:
 
 
 def _locked(fields: PlanFields) -> PlanLocked:
-    return PlanLocked(fields.reference("image"), fields.mapping("annotations"))
+    return PlanLocked(fields.reference("image"), fields.mapping("annotations") or EMPTY)
 
 
 def _image(fields: PlanFields) -> PlanImage:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
     from imgpkg.oci.reference import Repository
-    from imgpkg.operations.copy.plan import OpenedSource
+    from imgpkg.operations.copy.plan import OpenedSource, TransferPlan
     from imgpkg.operations.copy.values import CopyOptions
     from imgpkg.operations.disclosure import Disclosure
     from imgpkg.operations.plans.reader import CopyPlan
@@ -49,40 +49,59 @@ def rebuilt(
     lines = _GivenLines(plan)
     nodes = _nodes(plan, lines, _manifests(plan, lines, session, workers, disclosure))
     roots = tuple(_root(plan, number, image, nodes) for number, image in lines.images)
-    of_roots = {
-        (str(image.image), image.tag): tuple(one.repository for one in image.destinations)
-        for _, image in lines.images
-    }
-    if len(of_roots) != len(roots):
+    if len({(image.image, image.tag) for _, image in lines.images}) != len(roots):
         raise mistake(plan.path, lines.images[0][0], "an image is listed twice")
     include = options.include_non_distributable_layers
     transfer = plan_of(roots, include_non_distributable=include)
-    places = spread(transfer, of_roots, _records(plan, lines, roots, of_roots), is_local=False)
-    if not roots:
-        places = Places((RepositoryPlan(plan.header.destination, transfer),), {})
+    places = _places(plan, lines, transfer)
     opened = remote_source(_collected(plan, lines, roots), transfer, session, options)
     opened = replace(opened, places=places)
     _compare(plan, opened, places)
     return opened
 
 
+def _places(plan: CopyPlan, lines: _GivenLines, transfer: TransferPlan) -> Places:
+    """Return what each repository gets."""
+    records = _records(plan, lines, transfer.roots)
+    distinct = set(lines.repositories)
+    if not distinct:
+        return Places((RepositoryPlan(plan.header.destination, transfer),))
+    first = next(iter(distinct))
+    if len(distinct) == len(first) == 1:
+        return Places((RepositoryPlan(first[0], transfer, tuple(records.get(first[0], ()))),))
+    keys = (root.item.key for root in transfer.roots)
+    of_roots = dict(zip(keys, lines.repositories, strict=True))
+    return spread(transfer, of_roots, records, is_local=False)
+
+
 class _GivenLines:
-    """The lines that cannot be derived from others, with their numbers."""
+    """What cannot be derived from other lines, with the numbers of the lines.
+
+    Of two equal references there is one, and `repositories` are those to which each of the images goes:
+    where manifests and images are uploaded to is compared when all lines are.
+    """
 
     def __init__(self, plan: CopyPlan) -> None:
         self.manifests: list[tuple[int, PlanManifest]] = []
         self.records: list[tuple[int, PlanRecord]] = []
         self.locked: list[tuple[int, PlanLocked]] = []
         self.images: list[tuple[int, PlanImage]] = []
+        self.repositories: list[tuple[Repository, ...]] = []
+        known: dict[Reference, Reference] = {}
+        shared: dict[tuple[Repository, ...], tuple[Repository, ...]] = {}
         for number, line in plan.lines():
             if isinstance(line, PlanManifest):
-                self.manifests.append((number, line))
+                known[line.source] = line.source
+                self.manifests.append((number, replace(line, destinations=())))
             elif isinstance(line, PlanRecord):
                 self.records.append((number, line))
             elif isinstance(line, PlanLocked):
-                self.locked.append((number, line))
+                self.locked.append((number, replace(line, image=known.get(line.image, line.image))))
             elif isinstance(line, PlanImage):
-                self.images.append((number, line))
+                places = tuple(one.repository for one in line.destinations)
+                self.repositories.append(shared.setdefault(places, places))
+                image, source = (known.get(one, one) for one in (line.image, line.source))
+                self.images.append((number, replace(line, image=image, source=source, destinations=())))
 
     @property
     def cuts(self) -> Mapping[Digest, Manifest]:
@@ -158,15 +177,16 @@ def _root(plan: CopyPlan, number: int, image: PlanImage, nodes: Mapping[Referenc
 
 
 def _records(
-    plan: CopyPlan,
-    lines: _GivenLines,
-    roots: tuple[Root, ...],
-    of_roots: Mapping[tuple[str, str], tuple[Repository, ...]],
+    plan: CopyPlan, lines: _GivenLines, roots: tuple[Root, ...]
 ) -> Mapping[Repository, list[Record]]:
     """Return the records of each repository; they name what is copied and nothing else."""
-    there = digests_of(roots) if lines.records else frozenset()
+    if not lines.records:
+        return {}
+    there = digests_of(roots)
     spread_to = {
-        place.digest(root.node.manifest.digest) for root in roots for place in of_roots[root.item.key]
+        place.digest(root.node.manifest.digest)
+        for root, places in zip(roots, lines.repositories, strict=True)
+        for place in places
     }
     found: dict[Repository, list[Record]] = {}
     for number, line in lines.records:
@@ -189,20 +209,19 @@ def _records(
 
 
 def _collected(plan: CopyPlan, lines: _GivenLines, roots: tuple[Root, ...]) -> Collected:
-    header, items = plan.header, {root.item.key: root.item for root in roots}
-    key = None if header.root_bundle is None else (str(header.root_bundle[0]), header.root_bundle[1])
-    if key is not None and key not in items:
-        raise mistake(plan.path, 1, f"rootBundle {key[0]} is not among the images")
-    named = {item.named.digest for item in items.values()}
+    header, items = plan.header, tuple(root.item for root in roots)
+    root_item = None
+    if header.root_bundle is not None:
+        reference, tag = header.root_bundle
+        root_item = next((item for item in items if (item.reference, item.tag) == (reference, tag)), None)
+        if root_item is None:
+            raise mistake(plan.path, 1, f"rootBundle {reference} is not among the images")
+    named = {item.named.digest for item in items}
     for number, line in lines.locked:
         if line.image.digest not in named:
             raise mistake(plan.path, number, f"{line.image} is not among the images")
     lock = ImagesLock(tuple(LockedImage(line.image, line.annotations) for _, line in lines.locked))
-    return Collected(
-        tuple(items.values()),
-        None if key is None else items[key],
-        images_lock=lock if header.has_images_lock else None,
-    )
+    return Collected(items, root_item, images_lock=lock if header.has_images_lock else None)
 
 
 def _compare(plan: CopyPlan, opened: OpenedSource, places: Places) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from heapq import merge
 from typing import TYPE_CHECKING
 
 from imgpkg.content.output import output_file
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from imgpkg.oci.reference import Reference, Repository
-    from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Places
+    from imgpkg.operations.copy.plan import BlobMove, OpenedSource, Places, RepositoryPlan, Root
     from imgpkg.operations.copy.values import CopyOptions, CopySource
     from imgpkg.operations.plans.lines import PlanLine
 
@@ -110,36 +111,50 @@ def lines_of(opened: OpenedSource, places: Places, header: PlanHeader) -> Iterat
 
 def _blobs(places: Places) -> Iterator[PlanBlob]:
     """Yield the largest first, those of one digest for one registry together: first what is sent to it."""
-    moves = [(move, place.repository) for place in places.places for move in place.plan.blobs.values()]
 
     def order(one: tuple[BlobMove, Repository]) -> tuple[int, str, str, bool, Repository]:
         move, to = one
         blob = move.descriptor
         return -blob.size, blob.digest.hex, to.registry, move.nearer is not None, to
 
-    moves.sort(key=order)
-    for move, to in moves:
+    for move, to in merge(*map(_largest_first, places.places), key=order):
         blob = move.descriptor
         near = move.origin if move.origin.registry == to.registry else None
         kept = Descriptor(blob.media_type, blob.digest, blob.size, urls=blob.urls, data=blob.data)
         yield PlanBlob(kept, move.origin, to, move.nearer or near)
 
 
+def _largest_first(place: RepositoryPlan) -> Iterator[tuple[BlobMove, Repository]]:
+    moves = [*place.plan.blobs.values()]
+    # One after the other, since sorting keeps the order of equal ones: a tuple for each of a million blobs
+    # would fill the memory.
+    moves.sort(key=lambda move: move.descriptor.digest.hex)
+    moves.sort(key=lambda move: move.descriptor.size, reverse=True)
+    for move in moves:
+        yield move, place.repository
+
+
 def _manifests(opened: OpenedSource, places: Places, header: PlanHeader) -> Iterator[PlanManifest]:
     """Yield each manifest once for each repository where it is read, children first."""
     tag_of = upload_tags(repo_based=header.repo_based_tags)
-    found: dict[Reference, dict[Repository, dict[str, None]]] = {}
+    roots: dict[Reference, list[Root]] = {}
+    # Where a manifest goes, with the trees that it is a part of; empty where all go to all places.
+    found: dict[Reference, dict[Repository, None]] = {}
     for root in opened.plan.roots:
-        for repository in places.of(root):
+        roots.setdefault(root.node.image.reference, []).append(root)
+        if places.of_roots is not None:
             for node in root.node.walk():
-                found.setdefault(node.image.reference, {}).setdefault(repository, {})
-            found[root.node.image.reference][repository][tag_of(root)] = None
+                found.setdefault(node.image.reference, {}).update(dict.fromkeys(places.of(root)))
     for node in nodes_of(opened.plan.roots):
         source, manifest = node.image.reference, node.manifest
+        tags: dict[Repository, dict[str, None]] = {}
+        for root in roots.get(source, ()):
+            for repository in places.of(root):
+                tags.setdefault(repository, {})[tag_of(root)] = None
         destinations = (
             reference
-            for repository, tags in found.pop(source).items()
-            for reference in [repository.tag(tag) for tag in tags] or [repository.digest(manifest.digest)]
+            for to in found.get(source, places.repositories)
+            for reference in [to.tag(tag) for tag in tags.get(to, ())] or [to.digest(manifest.digest)]
         )
         yield PlanManifest(source, manifest.media_type, manifest.descriptor.size, tuple(destinations))
 
