@@ -1,9 +1,11 @@
-"""What planning and copying many images takes: `python -m benchmarks.plan_size [--images N]`.
+"""What planning and copying many images takes: `make benchmark ARGS='--only "plan size"'`.
 
-The images are those of a simulated registry (simulated.py), four blobs each, named by a lock file. Prints the
-processor time, the peak of memory and the requests of `copy --dry-run`, of the same with a plan as a file,
-and of `copy` into another repository of that registry, which mounts each blob. Per image the growth counts:
-what more images need, divided by their number.
+The images are those of a simulated registry (simulated.py), four blobs each, named by a lock file. Measured
+are processor time, the peak of memory, requests, and how long it takes until the first blob is at the
+destination: another repository of the same registry, which mounts each blob, or another registry, to which
+the bytes of each are sent. Per image the growth counts: what more images need, divided by their number.
+
+`python -m benchmarks.plan_size --images N --way WAY` measures other numbers of images, and prints them.
 """
 
 from __future__ import annotations
@@ -15,8 +17,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,27 +27,49 @@ from benchmarks.material import IMGPKG
 from benchmarks.measure import Spent, spent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 _ROOT = Path(__file__).parent.parent
-_WAYS = ("copy --dry-run", "copy --dry-run --plan-output", "copy --plan", "copy")
+_FEW, _MANY = 1000, 100_000
 _MB = 1 << 20
+# The command of each way; `{near}` is in the registry that is read from, `{far}` in another one.
+_COMMANDS = {
+    "copy --dry-run": "--lock {lock} --to-repo {near} --dry-run",
+    "copy": "--lock {lock} --to-repo {near}",
+    "copy --dry-run --plan-output": "--lock {lock} --to-repo {near} --dry-run --plan-output {plan}",
+    "copy --plan --shard 3/16": "--plan {plan} --shard 3/16",
+    "copy --plan": "--plan {plan}",
+    "copy to another registry": "--lock {lock} --to-repo {far}",
+}
+WAYS = tuple(_COMMANDS)
+# What is measured together: a plan is written before it is run.
+PARTS = {"in one registry": WAYS[:2], "by a plan": WAYS[2:5], "to another registry": WAYS[5:]}
+_HEAD = (
+    "| command | images | CPU | for each image | peak | for each image | first blob after "
+    "| requests for each image |"
+)
+ABOUT = "memory, requests and processor time of copies of 1,000 and 100,000 images; 30 minutes"
 
 
 @dataclass(frozen=True)
 class Size:
-    """What one command took for so many images: its time and memory, and requests by kind."""
+    """What one command took for so many images: its time and memory, and requests by kind.
+
+    `first` is the time in seconds until the destination had a blob, None if it got none.
+    """
 
     way: str
     images: int
     spent: Spent
     requests: dict[str, int]
+    first: float | None = None
 
 
 @contextlib.contextmanager
-def simulated(images: int, lock: Path) -> Iterator[str]:
+def simulated(images: int, lock: Path | None) -> Iterator[str]:
     """Run a registry with these images in a process of its own; write `lock`, yield the address."""
-    argv = [sys.executable, "-m", "benchmarks.simulated", "--images", str(images), "--lock", str(lock)]
+    argv = [sys.executable, "-m", "benchmarks.simulated", "--images", str(images)]
+    argv += [] if lock is None else ["--lock", str(lock)]
     with subprocess.Popen(argv, cwd=_ROOT, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
@@ -53,39 +78,66 @@ def simulated(images: int, lock: Path) -> Iterator[str]:
             server.terminate()
 
 
-def counts(address: str) -> dict[str, int]:
-    """Return how many requests of each kind the registry has answered."""
-    with urllib.request.urlopen(f"http://{address}/counts") as response:
+def asked(address: str, what: str) -> dict[str, float]:
+    """Return what a simulated registry says of itself."""
+    with urllib.request.urlopen(f"http://{address}/{what}") as response:
         return json.load(response)
 
 
-def measured(images: int, ways: tuple[str, ...] = _WAYS) -> Iterator[Size]:
+def measured(images: int, ways: Sequence[str] = WAYS) -> Iterator[Size]:
     """Run the commands for so many images, one after the other."""
     env = {"HOME": "/nonexistent", "PATH": os.environ["PATH"]}
     with tempfile.TemporaryDirectory(prefix="imgpkg-plan-size") as folder:
-        lock, plan = Path(folder, "images.yml"), Path(folder, "plan.jsonl")
-        with simulated(images, lock) as address:
+        lock = Path(folder, "images.yml")
+        with simulated(images, lock) as source, simulated(0, None) as other:
             for way in ways:
-                source = ["--lock", str(lock), "--to-repo", f"{address}/inside/{len(way)}"]
-                words = {
-                    "copy --dry-run": [*source, "--dry-run"],
-                    "copy --dry-run --plan-output": [*source, "--dry-run", "--plan-output", str(plan)],
-                    "copy --plan": ["--plan", str(plan)],
-                    "copy": source,
-                }[way]
-                before = counts(address)
-                used = spent([IMGPKG, "copy", *words], env)
-                after = counts(address)
-                found = {kind: after[kind] - before.get(kind, 0) for kind in sorted(after)}
-                yield Size(way, images, used, {kind: count for kind, count in found.items() if count})
+                name = f"inside/{WAYS.index(way)}"
+                # What is run by a plan is copied to where the plan says.
+                places = {"near": f"{source}/{name}", "far": f"{other}/{name}"}
+                words = _COMMANDS[way].format(lock=lock, plan=Path(folder, "plan.jsonl"), **places)
+                before = [asked(address, "counts") for address in (source, other)]
+                _first((source, other), 0)
+                begun = time.monotonic()
+                used = spent([IMGPKG, "copy", *words.split()], env)
+                yield Size(
+                    way, images, used, _requests(before, (source, other)), _first((source, other), begun)
+                )
 
 
-def table(sizes: list[Size]) -> str:
+def _requests(before: list[dict[str, float]], addresses: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for earlier, address in zip(before, addresses, strict=True):
+        for kind, count in asked(address, "counts").items():
+            found[kind] = found.get(kind, 0) + int(count - earlier.get(kind, 0))
+    return {kind: found[kind] for kind in sorted(found) if found[kind]}
+
+
+def _first(addresses: Iterable[str], begun: float) -> float | None:
+    """Return the seconds from `begun` to the first blob since the last call, None if there was none."""
+    times = [at for address in addresses for at in asked(address, "begun").values()]
+    return round(min(times) - begun, 2) if times else None
+
+
+def numbers(part: str) -> list[dict[str, object]]:
+    """Measure a part, for few images and for many; return what is written down."""
+    sizes = []
+    for images in (_FEW, _MANY):
+        for size in measured(images, PARTS[part]):
+            print(
+                f"{size.images:,} images, {size.way}: {size.spent.peak:.0f} MB", file=sys.stderr, flush=True
+            )
+            sizes.append(size)
+    return [asdict(size) for size in sizes]
+
+
+def table(found: Iterable[dict[str, object]]) -> str:
+    """Return the table of what was written down."""
+    return text([Size(**{**one, "spent": Spent(**one["spent"])}) for one in found])
+
+
+def text(sizes: list[Size]) -> str:
     """Return the rows of a table; growth is that since the smallest number of images."""
-    lines = [
-        "| command | images | CPU | for each image | peak | for each image | requests for each image |",
-        "|--|--:|--:|--:|--:|--:|--|",
-    ]
+    lines = [_HEAD, "|--|--:|--:|--:|--:|--:|--:|--|"]
     for size in sizes:
         least = min((one for one in sizes if one.way == size.way), key=lambda one: one.images)
         more = size.images - least.images
@@ -97,12 +149,16 @@ def table(sizes: list[Size]) -> str:
                 f"{(size.spent.peak - least.spent.peak) * _MB / more / 1000:.1f} kB",
             )
         )
-        requests = ", ".join(f"{count / size.images:.3g} {kind}" for kind, count in size.requests.items())
+        # A list of tags is one request, however many images there are.
+        requests = ", ".join(
+            f"{count / size.images:.3g} {kind}" for kind, count in size.requests.items() if count > 1
+        )
+        first = "" if size.first is None else f"{size.first:,.1f} s"
         lines.append(
             f"| `{size.way}` | {size.images:,} | {size.spent.cpu:.1f} s | {growth[0]} "
-            f"| {size.spent.peak:.0f} MB | {growth[1]} | {requests} |"
+            f"| {size.spent.peak:.0f} MB | {growth[1]} | {first} | {requests} |"
         )
-    return "\n".join(lines)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -110,14 +166,14 @@ def main() -> None:
         prog="python -m benchmarks.plan_size", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--images", type=int, action="append", metavar="N", help="1,000 and 100,000")
-    parser.add_argument("--way", action="append", choices=_WAYS, help="measure this one alone")
+    parser.add_argument("--way", action="append", choices=WAYS, help="measure this one alone")
     options = parser.parse_args()
-    sizes = []
-    for images in options.images or [1000, 100_000]:
-        for size in measured(images, tuple(options.way or _WAYS)):
-            print(f"{size.images:,} images, {size.way}: {size.spent.peak:.0f} MB", file=sys.stderr)
-            sizes.append(size)
-    print(table(sizes))
+    sizes = [
+        size
+        for images in options.images or [_FEW, _MANY]
+        for size in measured(images, tuple(options.way or WAYS))
+    ]
+    print(text(sizes), end="")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
 Image n has a configuration and three layers of its own; nothing of it is kept but its digests. Whatever is
 written is accepted and forgotten, and a blob may be mounted from anywhere: what is measured is the client.
 One thread, one loop. The number of requests of each kind is at `/counts`; when each repository got its first
-blob is at `/begun`, in seconds of the monotonic clock of the machine.
+blob since the last such question is at `/begun`, in seconds of the monotonic clock of the machine.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Registry:
         if target == "/counts":
             return 200, json.dumps(self.counts).encode(), {}
         if target == "/begun":
-            return 200, json.dumps(self.begun).encode(), {}
+            begun, self.begun = self.begun, {}
+            return 200, json.dumps(begun).encode(), {}
         found = _PATH.match(target)
         kind = found["kind"] if found else "version"
         self.counts[f"{method} {kind}"] += 1
