@@ -288,7 +288,7 @@ def test_all_events_are_passed_on():
 
 SIZES = st.integers(0, 5)
 EVENTS = st.one_of(
-    st.builds(Planned, SIZES, SIZES, is_last=st.booleans()),
+    st.builds(Planned, SIZES, SIZES, is_last=st.booleans(), share=st.floats(0, 0.99)),
     st.builds(BlobStarted, st.sampled_from(DIGESTS), SIZES, st.just("push")),
     st.builds(BlobAdvanced, st.sampled_from(DIGESTS), SIZES),
     st.builds(BlobFinished, st.sampled_from(DIGESTS), st.sampled_from(BlobOutcome), SIZES),
@@ -322,6 +322,17 @@ def test_plans_of_many_levels_fill_one_bar(plans):
         assert before <= counter.progress.fraction
         assert (counter.progress.fraction == 1) == is_last
         before = counter.progress.fraction
+
+
+def test_a_bar_is_filled_by_the_share_that_is_planned():
+    counter, fractions = ProgressCounter(), []
+    for share, is_last in ((0.25, False), (0.75, False), (1.0, True)):
+        counter(Planned(2, 100, is_last=is_last, share=share))
+        for digest in DIGESTS[:2]:
+            counter(BlobFinished(digest, BlobOutcome.MOUNTED, 50))
+            fractions.append(counter.progress.fraction)
+        assert counter.progress.grows is not is_last
+    assert fractions == [0.125, 0.25, 0.5, 0.75, 0.875, 1.0]
 
 
 class Clock:

@@ -100,7 +100,8 @@ class Planned:
 
     `present` more blobs, of `present_size` bytes, are known to be at the destination, with the images that
     they belong to: no other event is about them. A recursive pull has a plan for each level of bundles, which
-    are found in the files of those above: plans add up, and all but one have `is_last` False.
+    are found in the files of those above: plans add up, and all but one have `is_last` False. `share` is the
+    part of everything that is planned with this one, from 0.0 to 1.0; 0.0 where it is unknown.
     """
 
     blobs: int
@@ -108,6 +109,7 @@ class Planned:
     present: int = 0
     present_size: int = 0
     is_last: bool = True
+    share: float = 0.0
 
     @classmethod
     def of(cls, blobs: Collection[Descriptor], *, is_last: bool = True) -> Planned:

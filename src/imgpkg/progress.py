@@ -42,8 +42,8 @@ class Progress:
     `done` of `total` are bytes, while COUNTING they are steps. `activity` is that of StepsAdvanced, the verb
     of BlobStarted, or `pack`; it is empty before the first event. `blobs` of `total_blobs` are for a
     TRANSFER. `fraction` is the part of a bar to fill, from 0.0 to 1.0, and None where no total is final:
-    before the first event and while COUNTING. While more plans follow it is below 1.0, and at the end of a
-    PACKING or TRANSFER it is 1.0.
+    before the first event and while COUNTING. While more plans follow, the totals will grow, `grows` is true,
+    and the fraction is below 1.0; at the end of a PACKING or TRANSFER it is 1.0.
     """
 
     stage: ProgressStage = ProgressStage.IDLE
@@ -53,6 +53,7 @@ class Progress:
     blobs: int = 0
     total_blobs: int = 0
     fraction: float | None = None
+    grows: bool = False
 
 
 class ProgressCounter:
@@ -84,7 +85,7 @@ class ProgressCounter:
             stage, bar = self._stage, self._bar
             fraction = None if stage in (ProgressStage.IDLE, ProgressStage.COUNTING) else bar.fraction
             blobs = (self._blobs, self._total_blobs)
-            return Progress(stage, self._activity, bar.done, bar.total, *blobs, fraction)
+            return Progress(stage, self._activity, bar.done, bar.total, *blobs, fraction, bar.grows)
 
     @property
     def transfer(self) -> Transfer:
@@ -106,7 +107,7 @@ class ProgressCounter:
             case Planned():
                 self._is_planned = True
                 self._enter(ProgressStage.TRANSFER, self._verb)
-                self._grow(event.blobs, event.size, is_last=event.is_last)
+                self._grow(event.blobs, event.size, is_last=event.is_last, share=event.share)
             case PackStarted():
                 self._enter(ProgressStage.PACKING, "pack")
                 self._bar.grow(event.size)
@@ -127,9 +128,9 @@ class ProgressCounter:
             # Without a plan, the total is what has begun so far.
             self._grow(1, event.size)
 
-    def _grow(self, blobs: int, size: int, *, is_last: bool = True) -> None:
+    def _grow(self, blobs: int, size: int, *, is_last: bool = True, share: float = 0.0) -> None:
         self._total_blobs += blobs
-        self._bar.grow(size, is_last=is_last)
+        self._bar.grow(size, is_last=is_last, share=share)
 
     def _step(self, event: StepsAdvanced) -> None:
         # Manifests may be read while blobs are on their way, too.
@@ -143,16 +144,18 @@ class _Bar:
     """A bar that fills while its total may grow, and never goes back."""
 
     def __init__(self, done: int = 0, total: int = 0) -> None:
-        self.done, self.total = done, total
+        self.done, self.total, self.grows = done, total, False
         # Where the bar was when the total was last changed, and how far what is known fills it.
         self._done_before, self._from, self._to = 0, 0.0, 0.0
 
-    def grow(self, size: int, *, is_last: bool = True) -> None:
-        """Add to the total; it is not the last time unless it `is_last`."""
+    def grow(self, size: int, *, is_last: bool = True, share: float = 0.0) -> None:
+        """Add to the total; it is not the last time unless it `is_last`, and then a `share` may be known."""
         self._from = self.fraction
         self._done_before = self.done
         self.total += size
-        self._to = 1.0 if is_last else self._from + (1.0 - self._from) * _HELD_BACK
+        self.grows = not is_last
+        held_back = max(share, self._from) if share else self._from + (1.0 - self._from) * _HELD_BACK
+        self._to = 1.0 if is_last else held_back
 
     def add(self, count: int) -> None:
         """Note that more is done."""

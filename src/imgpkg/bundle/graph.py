@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -81,7 +81,7 @@ class Bundle:
 
 
 @dataclass(frozen=True, slots=True)
-class _Documents:
+class Documents:
     """The documents of one bundle, which are read before its members are fetched."""
 
     image: Image
@@ -94,7 +94,7 @@ class FetchedRoot:
     """An image that may be a bundle; `documents` returns those of the bundle, whose requests have begun."""
 
     image: Image
-    documents: Callable[[], _Documents] | None = field(default=None, repr=False, compare=False)
+    documents: Callable[[], Documents] | None = field(default=None, repr=False, compare=False)
 
 
 def expect_nothing(images: int) -> None:
@@ -134,15 +134,15 @@ def fetch_root(client: Reader, reference: Reference, workers: Starter) -> Fetche
         return FetchedRoot(with_config(client, repository, manifest), documents)
 
 
-def _start(client: Reader, image: Image, workers: Starter) -> Callable[[], _Documents]:
+def _start(client: Reader, image: Image, workers: Starter) -> Callable[[], Documents]:
     """Begin to fetch both documents of a bundle; return how to wait for them."""
     locations = workers.start(partial(fetch_locations, client, image))
     lock = workers.start(partial(fetch_images_lock, client, image))
 
-    def documents() -> _Documents:
+    def documents() -> Documents:
         with doing("Reading ImagesLock file"):
             read = lock()
-        return _Documents(image, read, locations())
+        return Documents(image, read, locations())
 
     return documents
 
@@ -170,12 +170,12 @@ def walk(
     """
     if not root.image.is_bundle:
         raise NotABundle("Not a Bundle")
-    choice = _Choice(has, chooses, may_lack, elsewhere)
-    return _Traversal(client, workers, approach, expect, choice).bundle(root)
+    choice = Choice(has, chooses, may_lack, elsewhere)
+    return Traversal(client, workers, approach, expect, choice).bundle(root)
 
 
 @dataclass(frozen=True, slots=True)
-class _Choice:
+class Choice:
     """Which images are read; see `walk`."""
 
     has: Callable[[Reference], bool]
@@ -184,7 +184,11 @@ class _Choice:
     elsewhere: ImageLocations | None
 
 
-class _Traversal:
+# The entry of a lock, the bundle that has it, and what stands in front of errors.
+Wanted: TypeAlias = tuple[LockedImage, Image, tuple[str, ...]]
+
+
+class Traversal:
     """The state of one walk: documents and images, by the reference that was tried first."""
 
     def __init__(
@@ -193,7 +197,7 @@ class _Traversal:
         workers: Starter,
         approach: Callable[[Reference], None],
         expect: Expect,
-        choice: _Choice,
+        choice: Choice,
     ) -> None:
         self._client = client
         self._workers = workers
@@ -202,8 +206,9 @@ class _Traversal:
         self._digests: set[Digest] = set()
         self._choice = choice
         self._absent: set[Reference] = set()
-        self._read: dict[Reference, _Documents] = {}
-        self._found: dict[Reference, Image | None] = {}
+        self._read: dict[Reference, Documents] = {}
+        # In place of an image that is no bundle there may be its reference.
+        self._found: dict[Reference, Image | Reference | None] = {}
 
     def bundle(self, top: FetchedRoot) -> Bundle:
         """Read one level after the other, so that no worker waits for another."""
@@ -220,16 +225,27 @@ class _Traversal:
                 self._read[read.image.reference] = read
                 self._digests.update(locked.digest for locked in read.lock.images)
             self._expect(len(self._digests))
-            wanted: dict[Reference, tuple[LockedImage, Image, tuple[str, ...]]] = {}
+            wanted: dict[Reference, Wanted] = {}
             for image in level:
                 self._approach_places(self._read[image.reference])
                 for here, locked in self._not_fetched(self._read[image.reference]):
                     # Two bundles of a level may name one image; it is fetched for the first of them.
                     wanted.setdefault(here, (locked, image, trails[image.reference]))
-            found = self._workers.map(lambda item: self._fetch_member(item[0], *item[1]), wanted.items())
-            self._found.update(zip(wanted, found, strict=True))
+            self._fetch_members(level, wanted)
             level = self._next_level(level, trails)
         return self._assemble(root, {}, 1)[0]
+
+    def _fetch_members(
+        self,
+        level: Iterable[Image],  # noqa: ARG002 - a walk in batches needs it
+        wanted: dict[Reference, Wanted],
+    ) -> None:
+        """Fetch what is `wanted` of the bundles of a level."""
+        self._found.update(self._fetch(wanted))
+
+    def _fetch(self, wanted: Mapping[Reference, Wanted]) -> dict[Reference, Image | None]:
+        found = self._workers.map(lambda item: self._fetch_member(item[0], *item[1]), wanted.items())
+        return dict(zip(wanted, found, strict=True))
 
     def _next_level(self, level: list[Image], trails: dict[Reference, tuple[str, ...]]) -> list[Image]:
         deeper: dict[Reference, Image] = {}
@@ -238,7 +254,7 @@ class _Traversal:
             for here, locked in self._places(self._read[image.reference]):
                 found = self._found.get(here) if self._choice.chooses(locked) else None
                 # A bundle that is named at a higher level too has been read there.
-                if found is not None and found.is_bundle and found.reference not in self._read:
+                if isinstance(found, Image) and found.is_bundle and found.reference not in self._read:
                     deeper.setdefault(found.reference, found)
                     trails.setdefault(found.reference, trail)
         return list(deeper.values())
@@ -247,18 +263,18 @@ class _Traversal:
         self,
         image: Image,
         trails: dict[Reference, tuple[str, ...]],
-        begun: dict[Reference, Callable[[], _Documents]],
-    ) -> _Documents:
+        begun: dict[Reference, Callable[[], Documents]],
+    ) -> Documents:
         with doing(*trails[image.reference]):
             documents = begun.get(image.reference) or _start(self._client, image, self._workers)
             return documents()
 
-    def _approach_places(self, read: _Documents) -> None:
+    def _approach_places(self, read: Documents) -> None:
         if read.locations is not None:
             for place in read.locations.record.places().values():
                 self._approach(place)
 
-    def _not_fetched(self, read: _Documents) -> Iterable[tuple[Reference, LockedImage]]:
+    def _not_fetched(self, read: Documents) -> Iterable[tuple[Reference, LockedImage]]:
         plain = read.locations.record.plain_images() if read.locations is not None else frozenset()
         for here, locked in self._places(read):
             # The record lists plain images so that they need no request: a copy has put all of them here.
@@ -325,7 +341,7 @@ class _Traversal:
             members, height = [], 0
             for here, locked in self._places(read):
                 found, inner = self._found[here], None
-                if found is not None and found.is_bundle and self._choice.chooses(locked):
+                if isinstance(found, Image) and found.is_bundle and self._choice.chooses(locked):
                     inner, below = self._assemble(found, done, depth + 1)
                     height = max(height, below + 1)
                 members.append(self._member(here, locked, inner, cuts.get(locked.digest)))
@@ -339,15 +355,15 @@ class _Traversal:
         if here in self._absent or not self._choice.chooses(locked):
             return Member(locked, locked.reference, is_there=False)
         found = self._found[here]
-        reference = found.reference if found is not None else here
+        image, reference = (found, found.reference) if isinstance(found, Image) else (None, found or here)
         # It may have been found as a whole where the lock names it.
         is_cut = cut is not None and reference.digest == cut.result.digest
-        return Member(locked, reference, found, inner, cut=cut if is_cut else None)
+        return Member(locked, reference, image, inner, cut=cut if is_cut else None)
 
-    def _record(self, read: _Documents) -> ImageLocations | None:
+    def _record(self, read: Documents) -> ImageLocations | None:
         return self._choice.elsewhere if read.locations is None else read.locations.record
 
-    def _places(self, read: _Documents) -> list[tuple[Reference, LockedImage]]:
+    def _places(self, read: Documents) -> list[tuple[Reference, LockedImage]]:
         """Return the images of the lock, one per digest, with the references where a copy has put them.
 
         That is the bundle's repository, unless its record says otherwise.

@@ -208,6 +208,11 @@ SELECTION = (
 )
 PLAN = (
     switch("dry-run", "Print what would be copied and with which credentials, and copy nothing"),
+    switch(
+        "stream-plan",
+        "Move what is planned while the rest is still being planned, with little memory; the default for "
+        "lock files of more than 10,000 images",
+    ),
     switch("check", "First check that all sources can be read and the destination can be written to"),
     text(
         "plan-output", "File to write the plan of the copy to, for --plan; only with --dry-run and --to-repo"

@@ -163,6 +163,7 @@ def _copy_options(flags: Parsed) -> CopyOptions:
         selection=_selection(flags),
         platforms=_platforms(flags),
         send_credentials=flags.is_on("dask-send-credentials"),
+        stream_plan=flags.is_on("stream-plan") if "stream-plan" in flags.given else None,
     )
 
 
@@ -214,10 +215,10 @@ def _check_copy(flags: Parsed, source: CopySource, options: CopyOptions) -> None
         resume=flags.is_on("resume"),
         is_delta=bool(flags.texts("since") or flags.texts("since-inventory")),
     )
-    if "plan-output" in flags.given:
-        from imgpkg.cli.plans import check_plan_output
+    if {"plan-output", "stream-plan"} & flags.given:
+        from imgpkg.cli.plans import check_plan_flags
 
-        check_plan_output(flags)
+        check_plan_flags(flags)
     if _is_streamed(flags):
         from imgpkg.cli.streams import check_streams
 

@@ -82,7 +82,9 @@ def _check(flags: Parsed) -> None:
         )
 
 
-def check_plan_output(flags: Parsed) -> None:
-    """Raise UsageError for a plan of a copy that is not previewed, or that has none."""
-    if not flags.is_on("dry-run") or not flags.text("plan-output"):
+def check_plan_flags(flags: Parsed) -> None:
+    """Raise UsageError for a plan of a copy that is not previewed, or has none, and for half a preview."""
+    if flags.is_on("stream-plan") and flags.is_on("dry-run"):
+        raise UsageError("Flag --stream-plan cannot be used with --dry-run, which prints the whole plan")
+    if "plan-output" in flags.given and not (flags.is_on("dry-run") and flags.text("plan-output")):
         raise UsageError("Flag --plan-output can only be used with --dry-run, and names a file")

@@ -127,6 +127,7 @@ class LineReporter(QuietReporter):
                     presentBlobs=event.present,
                     presentBytes=event.present_size,
                     isLast=event.is_last,
+                    share=event.share,
                 )
             case BlobStarted():
                 self._write("blobStarted", digest=str(event.digest), bytes=event.size, verb=event.verb)

@@ -138,6 +138,8 @@ class Tally:
             self._pace.touch()
         elif isinstance(event, BlobFinished):
             self._finished += event.size
+            # Also what is mounted, of which no byte comes by.
+            self._pace.touch()
         stage = self._counter.progress.stage
         if stage is not self._stage:
             # Events may have been kept for a while before they are counted.
@@ -183,7 +185,7 @@ class Tally:
             speed = f"nothing for {self._pace.quiet:.0f} s"
         elif left and self._pace.rate >= 1:
             speed = rate(self._pace.rate)
-            if self._pace.quiet < _QUIET:
+            if self._pace.quiet < _QUIET and not now.grows:
                 duration = time_left(left / self._pace.rate)
         return ProgressText(activity, part_of(now.done, now.total), now.fraction, blobs, speed, duration)
 

@@ -8,11 +8,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import Bundle, choose_all, expect_nothing, fetch_root, walk
-from imgpkg.bundle.image import fetch_image, is_cosign_tag, signature_tag
+from imgpkg.bundle.image import fetch_image, signature_tag
 from imgpkg.bundle.locations import Location
-from imgpkg.bundle.lock import ImagesLock, LockedImage, read_lock
+from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage, read_lock
 from imgpkg.dataclass import dataclass, field, replace
-from imgpkg.errors import ArchiveError, Forbidden, IsABundle, NotABundle, doing
+from imgpkg.errors import Forbidden, IsABundle, NotABundle, doing
 from imgpkg.oci.descriptor import EMPTY
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Item
@@ -21,7 +21,7 @@ from imgpkg.values import FrozenDict
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from imgpkg.bundle.graph import Chooses, Expect
+    from imgpkg.bundle.graph import Chooses, Expect, FetchedRoot, Member
     from imgpkg.bundle.image import Image, Starter, Workers
     from imgpkg.oci.descriptor import Digest
     from imgpkg.operations.disclosure import Disclosure
@@ -76,10 +76,6 @@ class Collected:
     locked: tuple[LockedImage, ...] = ()
     unselected: tuple[Unselected, ...] = ()
 
-    def adding(self, items: Iterable[Item]) -> Collected:
-        """Return a copy with more items."""
-        return replace(self, items=(*self.items, *items))
-
 
 def collect_image(client: RegistryClient, text: str) -> Collected:
     """Return one image or index; raise InvalidReference, IsABundle, or an error of the registry."""
@@ -111,38 +107,43 @@ def collect_bundle(
     asked = parse_any(text)
     disclosure.name(asked.repository.registry)
     root = _root(client, asked, workers, disclosure, expect, chooses=chooses)
-    item = Item(root.image.reference, asked.tag or "", str(root.image.reference), ROOT_LABELS, root.image)
-    return _of_bundle(root, item, with_origin=True)
+    return of_bundle(root, root_item(root.image, asked.tag or "", has_origin=True), with_origin=True)
+
+
+def root_item(image: Image, tag: str, *, has_origin: bool) -> Item:
+    """Return the item of a bundle that was asked for, which gets `tag`."""
+    return Item(image.reference, tag, str(image.reference) if has_origin else "", ROOT_LABELS, image)
+
+
+def read_source_lock(path: StrPath) -> BundleLock | ImagesLock:
+    """Read a lock file of a copy; raise LocalIOError or InvalidLock."""
+    with doing("Trying to read bundle or images lock file"):
+        return read_lock(path)
 
 
 def collect_lock(
     client: RegistryClient,
-    path: StrPath,
+    named: tuple[StrPath, BundleLock | ImagesLock],
     workers: Starter,
     disclosure: Disclosure,
     expect: Expect = expect_nothing,
     *,
     chooses: Chooses = choose_all,
 ) -> Collected:
-    """Return what the BundleLock or ImagesLock file `path` names and what is chosen of that.
+    """Return what the lock of a file, which `named` has with its path, names and what is chosen of that.
 
     `expect` is called with the number of images that are known so far. Raises LocalIOError,
     InvalidLock, NotABundle, IsABundle, or an error of the registry.
     """
-    with doing("Trying to read bundle or images lock file"):
-        lock = read_lock(path)
-    left: tuple[Unselected, ...] = ()
-    whole = lock.images if isinstance(lock, ImagesLock) else ()
+    path, lock = named
     if isinstance(lock, ImagesLock):
-        lock, left = _chosen(lock, chooses, os.fspath(path))
-    named = [image.reference for image in lock.images] if isinstance(lock, ImagesLock) else [lock.reference]
-    disclosure.name_single(named)
-    disclosure.approach(*named)
-    if isinstance(lock, ImagesLock):
-        return replace(_of_images_lock(client, lock, workers, expect), locked=whole, unselected=left)
+        chosen, left = choose(lock, chooses, os.fspath(path), disclosure)
+        found = _of_images_lock(client, chosen, workers, expect)
+        return replace(found, locked=lock.images, unselected=left)
+    disclosure.name_single([lock.reference])
+    disclosure.approach(lock.reference)
     root = _root(client, lock.reference, workers, disclosure, expect, chooses=chooses)
-    item = Item(root.image.reference, lock.tag, "", ROOT_LABELS, root.image)
-    return _of_bundle(root, item, with_origin=False)
+    return of_bundle(root, root_item(root.image, lock.tag, has_origin=False), with_origin=False)
 
 
 def merged(parts: Sequence[Collected]) -> Collected:
@@ -188,14 +189,21 @@ def _joined(one: Item, other: Item) -> Item:
     )
 
 
-def _chosen(lock: ImagesLock, chooses: Chooses, shown: str) -> tuple[ImagesLock, tuple[Unselected, ...]]:
+def choose(
+    lock: ImagesLock, chooses: Chooses, shown: str, disclosure: Disclosure
+) -> tuple[ImagesLock, tuple[Unselected, ...]]:
+    """Return what is chosen of the lock file `shown`, and what is not; warn before a login is sent there."""
     digests = {image.digest for image in lock.images if chooses(image)}
     left = dict.fromkeys(image.reference for image in lock.images if image.digest not in digests)
     kept = tuple(image for image in lock.images if image.digest in digests)
+    named = [image.reference for image in kept]
+    disclosure.name_single(named)
+    disclosure.approach(*named)
     return ImagesLock(kept), tuple(Unselected(reference, shown) for reference in left)
 
 
-def _of_bundle(root: Bundle, item: Item, *, with_origin: bool) -> Collected:
+def of_bundle(root: Bundle, item: Item, *, with_origin: bool) -> Collected:
+    """Return the bundle `root`, with its `item` as the last one, and all that it names."""
     items = (*_members(root, with_origin=with_origin), item)
     copied = {each.named.digest for each in items}
     locked = tuple(member.locked for bundle in root.bundles() for member in bundle.members)
@@ -239,28 +247,37 @@ def _root(
     *,
     chooses: Chooses,
 ) -> Bundle:
+    root = fetch_bundle(client, asked, workers)
+    with doing("Reading Images from Bundle"):
+        return walk(client, root, workers, approach=disclosure.approach, expect=expect, chooses=chooses)
+
+
+def fetch_bundle(client: RegistryClient, asked: Reference, workers: Starter) -> FetchedRoot:
+    """Fetch the bundle `asked`; raise NotABundle, or an error of the registry."""
     root = fetch_root(client, asked, workers)
     if not root.image.is_bundle:
         raise NotABundle(
             "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)",
             hints=(f"{asked} is no bundle: write -i in place of -b.",),
         )
-    with doing("Reading Images from Bundle"):
-        return walk(client, root, workers, approach=disclosure.approach, expect=expect, chooses=chooses)
+    return root
 
 
 def _members(root: Bundle, *, with_origin: bool) -> Iterator[Item]:
     for bundle in root.bundles():
-        for member in bundle.members:
-            if not member.is_there:
-                continue
-            origin = str(member.locked.reference) if with_origin else ""
-            # An image that was copied with its bundle is read from there, unless it was deleted since.
-            is_moved = member.reference != member.locked.reference
-            elsewhere = member.locked.reference if is_moved else None
-            yield Item(
-                member.reference, origin=origin, image=member.image, elsewhere=elsewhere, cut=member.cut
-            )
+        yield from items_of(bundle.members, with_origin=with_origin)
+
+
+def items_of(members: Iterable[Member], *, with_origin: bool) -> Iterator[Item]:
+    """Yield the items of those `members` of a bundle that are there."""
+    for member in members:
+        if not member.is_there:
+            continue
+        origin = str(member.locked.reference) if with_origin else ""
+        # An image that was copied with its bundle is read from there, unless it was deleted since.
+        is_moved = member.reference != member.locked.reference
+        elsewhere = member.locked.reference if is_moved else None
+        yield Item(member.reference, origin=origin, image=member.image, elsewhere=elsewhere, cut=member.cut)
 
 
 def _records(root: Bundle, copied: Collection[Digest | None]) -> tuple[Record, ...]:
@@ -297,18 +314,29 @@ def _of_images_lock(client: RegistryClient, lock: ImagesLock, workers: Workers, 
     expect(len(distinct))
     # With a copy they are read once, unless all of them would fill the memory.
     keeps = len(distinct) <= _MOST_CONFIGS
-    found = workers.map(lambda reference: _fetch_plain(client, reference, keeps=keeps), distinct)
-    images = tuple(image for image in found if image is not None)
-    if len(images) < len(distinct):
-        raise IsABundle(
-            "Unable to copy bundles using an Images Lock file (hint: Create a bundle with these images)"
-        )
+    images = fetch_plain(client, distinct, workers, keeps=keeps)
     # The annotations are not part of the images, and a tar file has no other place for them.
     labels = _lock_labels(lock)
     items = (
         Item(image.reference, "", "", labels.get(image.manifest.digest, EMPTY), image) for image in images
     )
     return Collected(tuple(items), images_lock=lock)
+
+
+def fetch_plain(
+    client: RegistryClient, references: Sequence[Reference], workers: Workers, *, keeps: bool
+) -> tuple[Image, ...]:
+    """Fetch images that a lock names, without their configurations unless it `keeps` them.
+
+    Raises IsABundle, or an error of the registry.
+    """
+    found = workers.map(lambda reference: _fetch_plain(client, reference, keeps=keeps), references)
+    images = tuple(image for image in found if image is not None)
+    if len(images) < len(references):
+        raise IsABundle(
+            "Unable to copy bundles using an Images Lock file (hint: Create a bundle with these images)"
+        )
+    return images
 
 
 def _fetch_plain(client: RegistryClient, reference: Reference, *, keeps: bool) -> Image | None:
@@ -332,45 +360,3 @@ def _labels(lock: ImagesLock) -> Mapping[Digest, Mapping[str, str]]:
         digest: MappingProxyType({LOCK_LABEL: json.dumps(found, sort_keys=True, separators=(",", ":"))})
         for digest, found in entries.items()
     }
-
-
-def remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
-    """Return the images lock that the labels of `items` describe, None if no item has such a label.
-
-    Images that were not in the lock come after those that were; what is attached to something is left
-    out. Of several sources with a bundle among them, the lock has what was asked for and nothing else. Raises
-    ArchiveError for a damaged label.
-    """
-    all_items = sorted(items, key=lambda item: str(item.reference))
-    entries: dict[tuple[int, str], LockedImage] = {}
-    for item in all_items:
-        for at, notes in lock_notes(item):
-            image = LockedImage(item.named, notes)
-            # The position first: the lock is written in its old order.
-            entries.setdefault((at, str(image.digest)), image)
-    if not entries:
-        return None
-    locked = [entries[key] for key in sorted(entries)]
-    if is_of_several(all_items):
-        return ImagesLock(tuple(locked))
-    digests = {image.digest for image in locked}
-    others = (item for item in all_items if item.named.digest not in digests and not _is_attached(item))
-    return ImagesLock((*locked, *(LockedImage(item.named) for item in others)))
-
-
-def is_of_several(items: Iterable[Item]) -> bool:
-    """Return whether `items` were asked for by several sources, with a bundle among them."""
-    return any(ROOT_BUNDLE_LABEL in item.labels and LOCK_LABEL in item.labels for item in items)
-
-
-def _is_attached(item: Item) -> bool:
-    return is_cosign_tag(item.tag) or (item.image is not None and item.image.manifest.subject is not None)
-
-
-def lock_notes(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:
-    """Yield the positions and annotations of `item` in the lock that its label describes."""
-    try:
-        for at, notes in json.loads(item.labels.get(LOCK_LABEL, "[]")):
-            yield int(at), MappingProxyType({str(key): str(text) for key, text in notes.items()})
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ArchiveError(f"the label {LOCK_LABEL} of {item.reference} is damaged: {error}") from error

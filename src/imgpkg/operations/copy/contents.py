@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import choose_all, distinct
+from imgpkg.bundle.image import is_cosign_tag
 from imgpkg.bundle.layer import check_single_layer, read_images_lock
-from imgpkg.bundle.lock import LockedImage
+from imgpkg.bundle.lock import ImagesLock, LockedImage
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import doing
+from imgpkg.errors import ArchiveError, doing
 from imgpkg.operations.copy.collection import (
+    LOCK_LABEL,
     Collected,
     Record,
     Unselected,
-    is_of_several,
-    lock_notes,
     record_of,
-    remembered_lock,
 )
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, Root, digests_of
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.graph import Chooses
     from imgpkg.bundle.image import Image
-    from imgpkg.bundle.lock import ImagesLock
     from imgpkg.content.store import Source
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.reference import Reference
@@ -66,8 +66,8 @@ def contents_of(
     records, incomplete = _records(reached, there, bundles, {one.reference.digest for one in left})
     items = tuple(root.item for root in kept)
     top = _single(items, tops)
-    has_other = top is None and any(digest in there for digest in bundles) and not is_of_several(items)
-    lock = remembered_lock(replace(root.item, image=root.node.image) for root in kept)
+    has_other = top is None and any(digest in there for digest in bundles) and not _is_of_several(items)
+    lock = _remembered_lock(replace(root.item, image=root.node.image) for root in kept)
     collected = Collected(items, top, records, lock, has_other, incomplete, tuple(locked), tuple(left))
     return collected, kept
 
@@ -75,7 +75,7 @@ def contents_of(
 def _single(items: Iterable[Item], tops: Collection[Digest]) -> Item | None:
     """Return the root bundle, None where there is none or where no lock file could name the one."""
     marked = [item for item in items if ROOT_BUNDLE_LABEL in item.labels]
-    return marked[0] if len(tops) == 1 and not is_of_several(marked) else None
+    return marked[0] if len(tops) == 1 and not _is_of_several(marked) else None
 
 
 def _locks(
@@ -167,7 +167,7 @@ def _own(root: Root, named: Collection[Digest]) -> list[LockedImage]:
     """Return what `root` is chosen by, besides the locks of bundles: its entries in a lock, or its name."""
     if ROOT_BUNDLE_LABEL in root.item.labels:
         return []
-    entries = [LockedImage(root.named, notes) for _, notes in lock_notes(root.item)]
+    entries = [LockedImage(root.named, notes) for _, notes in _lock_notes(root.item)]
     if not entries and root.named.digest not in named:
         entries = [LockedImage(root.named)]
     return entries
@@ -191,3 +191,45 @@ def _records(
         if absent:
             incomplete[bundle.image.reference] = absent
     return tuple(records), incomplete
+
+
+def _remembered_lock(items: Iterable[Item]) -> ImagesLock | None:
+    """Return the images lock that the labels of `items` describe, None if no item has such a label.
+
+    Images that were not in the lock come after those that were; what is attached to something is left
+    out. Of several sources with a bundle among them, the lock has what was asked for and nothing else. Raises
+    ArchiveError for a damaged label.
+    """
+    all_items = sorted(items, key=lambda item: str(item.reference))
+    entries: dict[tuple[int, str], LockedImage] = {}
+    for item in all_items:
+        for at, notes in _lock_notes(item):
+            image = LockedImage(item.named, notes)
+            # The position first: the lock is written in its old order.
+            entries.setdefault((at, str(image.digest)), image)
+    if not entries:
+        return None
+    locked = [entries[key] for key in sorted(entries)]
+    if _is_of_several(all_items):
+        return ImagesLock(tuple(locked))
+    digests = {image.digest for image in locked}
+    others = (item for item in all_items if item.named.digest not in digests and not _is_attached(item))
+    return ImagesLock((*locked, *(LockedImage(item.named) for item in others)))
+
+
+def _is_of_several(items: Iterable[Item]) -> bool:
+    """Return whether `items` were asked for by several sources, with a bundle among them."""
+    return any(ROOT_BUNDLE_LABEL in item.labels and LOCK_LABEL in item.labels for item in items)
+
+
+def _is_attached(item: Item) -> bool:
+    return is_cosign_tag(item.tag) or (item.image is not None and item.image.manifest.subject is not None)
+
+
+def _lock_notes(item: Item) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield the positions and annotations of `item` in the lock that its label describes."""
+    try:
+        for at, notes in json.loads(item.labels.get(LOCK_LABEL, "[]")):
+            yield int(at), MappingProxyType({str(key): str(text) for key, text in notes.items()})
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ArchiveError(f"the label {LOCK_LABEL} of {item.reference} is damaged: {error}") from error

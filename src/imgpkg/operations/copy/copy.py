@@ -10,9 +10,10 @@ import imgpkg
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, silent
+from imgpkg.operations.copy.collection import read_source_lock
 from imgpkg.operations.copy.destination import TagListing
 from imgpkg.operations.copy.repository import publish
-from imgpkg.operations.copy.source import open_source
+from imgpkg.operations.copy.source import open_source, streams
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
     CopyOptions,
@@ -30,6 +31,7 @@ from imgpkg.values import StrPath
 if TYPE_CHECKING:
     from imgpkg.bundle.inventory import Base
     from imgpkg.oci.reference import Repository
+    from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.lockfile import LockOutput
     from imgpkg.operations.copy.plan import OpenedSource
 
@@ -129,18 +131,28 @@ def check_destination(
         raise UsageError("Flag --resume can only be used when copying to tar")
     if not to_tar and options.split:
         raise UsageError("Flag --split can only be used when copying to tar")
-    if not to_repo and options.to_tags:
-        raise UsageError("Flag --to-tag can only be used when copying to a repository")
-    if not to_repo and options.placement is not None:
-        raise UsageError("Flags --map, --map-file and --keep-names are for copies to a repository only")
     if to_repo and is_delta:
         raise UsageError(
             "Flags --since and --since-inventory can only be used when copying to a tar file or layout",
             hints=("A copy to a repository sends only what is not there.",),
         )
-    if options.mount_from and not (to_repo and source.is_local):
+    _check_sides(options, is_of_repository=bool(to_repo), is_local=source.is_local)
+
+
+def _check_sides(options: CopyOptions, *, is_of_repository: bool, is_local: bool) -> None:
+    """Raise UsageError for options of another destination, or of another source."""
+    if not is_of_repository and options.to_tags:
+        raise UsageError("Flag --to-tag can only be used when copying to a repository")
+    if not is_of_repository and options.placement is not None:
+        raise UsageError("Flags --map, --map-file and --keep-names are for copies to a repository only")
+    if options.mount_from and not (is_of_repository and is_local):
         raise UsageError(
             "Flag --mount-from can only be used when copying a tar file or layout to a repository"
+        )
+    if options.stream_plan and not (is_of_repository and not is_local):
+        raise UsageError(
+            "Flag --stream-plan can only be used when copying from registries to a repository",
+            hints=("The first bytes of a tar file or layout depend on everything that is in it.",),
         )
 
 
@@ -181,10 +193,10 @@ def copy_to_repository(
     lock = _lock_file(source, lock_output) if lock_output else None
     repository = parse_destination(to_repo, options)
     log, reader = Log(on_event), source_session or session
-    opened, result = _published(source, repository, (reader, session), options, log=log, executor=executor)
+    collected, result = _copied(source, repository, (reader, session), options, log=log, executor=executor)
     if lock is not None:
-        lock.write(opened.collected, result)
-    return replace(result, verified=opened.verified)
+        lock.write(collected, result)
+    return result
 
 
 def _lock_file(source: CopySource, path: StrPath) -> LockOutput:
@@ -193,7 +205,7 @@ def _lock_file(source: CopySource, path: StrPath) -> LockOutput:
     return LockOutput.checked(source, path)
 
 
-def _published(
+def _copied(
     source: CopySource,
     repository: Repository,
     sessions: tuple[Session, Session],
@@ -201,9 +213,19 @@ def _published(
     *,
     log: Log,
     executor: imgpkg.BlobExecutor | None,
-) -> tuple[OpenedSource, CopyResult]:
+) -> tuple[Collected, CopyResult]:
     """Copy to `repository` with the `sessions` that read and write; return what was read, and the result."""
+    locks = {part.lock: read_source_lock(part.lock) for part in source.parts if part.lock}
+    if not source.is_local and streams(source, locks, options):
+        from imgpkg.operations.copy.batch_run import BatchedCopy
+
+        return BatchedCopy(source, repository, *sessions, options, log, locks).run(executor)
     reader, session = sessions
+    execution = None
+    if executor is not None:
+        from imgpkg.operations.copy.units import BlobExecution
+
+        execution = BlobExecution(executor, reader, session, options)
     with open_workers(session, 2, other=reader) as workers:
         listing = TagListing(session.client.primary, repository, workers)
 
@@ -213,18 +235,13 @@ def _published(
 
         # Configurations are not needed beforehand: they are transferred like layers.
         with open_source(
-            reader, source, options, log, to=repository, writer=session, expect=expect
+            reader, source, options, log, to=repository, writer=session, expect=expect, locks=locks
         ) as opened:
             _check_pieces(opened)
-            execution = None
-            if executor is not None:
-                from imgpkg.operations.copy.units import BlobExecution
-
-                execution = BlobExecution(executor, reader, session, options)
             result = publish(opened, session, repository, options, log, listing=listing, execution=execution)
             if execution is not None:
                 result = replace(result, workers=execution.shares.shares())
-    return opened, result
+    return opened.collected, replace(result, verified=opened.verified)
 
 
 def _check_executor(

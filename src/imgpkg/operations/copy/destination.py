@@ -363,7 +363,8 @@ def _needed(plan: TransferPlan, roots: Sequence[Root]) -> tuple[BlobMove, ...]:
     moves = [*plan.blobs.values()]
     if len(roots) < len(plan.roots):
         digests = {blob.digest for node in nodes_of(roots) for blob in node.manifest.parts()}
-        moves = [move for move in moves if move.descriptor.digest in digests]
+        # An image may have been copied without the layers that are now to be taken along.
+        moves = [m for m in moves if m.descriptor.digest in digests or not m.descriptor.is_distributable]
     moves.sort(key=lambda move: move.descriptor.size, reverse=True)
     large = sum(move.descriptor.size >= WORTH_ASKING for move in moves)
     return tuple(_interleaved(moves[:large], moves[large:]))

@@ -118,7 +118,7 @@ def write_layout(opened: OpenedSource, path: str, *, shown: str, session: Sessio
     # Blobs, then manifests, then index.json: what the index lists is complete at any time.
     for node in nodes_of(opened.plan.roots):
         layout.publish(node.manifest, ())
-    disputed = disputed_tags(opened.plan.roots, log)
+    disputed = disputed_tags(opened.plan.roots, log, {})
     for root in opened.plan.roots:
         named = root.item.tag if root.item.key not in disputed else ""
         # Without a tag other tools could not name the image in the layout.

@@ -11,7 +11,7 @@ from imgpkg.operations.copy.plan import Places, RepositoryPlan, digests_of, node
 from imgpkg.operations.copy.tags import subjects_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from imgpkg.bundle.locations import Location
     from imgpkg.bundle.placement import Placement
@@ -184,6 +184,27 @@ def located_records(
             images = tuple(_located(record.images, repository, by_name, by_digest, cuts))
             records.setdefault(repository, []).append(replace(record, images=images))
     return records
+
+
+def records_beside(
+    records: Iterable[Record],
+    home: Repository,
+    cuts: Mapping[Digest, Cut],
+    copied: Collection[Digest] | None,
+) -> tuple[Record, ...]:
+    """Return the records of bundles whose images are all in `home`, those of `cuts` by their new digests.
+
+    `copied` are the digests of what was copied, None if that is everything: of what is not copied, a record
+    can say nothing.
+    """
+    found = []
+    for record in records:
+        names = [Reference.parse_digest(image.image).digest for image in record.images]
+        if copied is None or all(digest in copied for digest in names):
+            by_digest = {digest: (home,) for digest in names if digest is not None}
+            images = tuple(_located(record.images, home, {}, by_digest, cuts))
+            found.append(replace(record, images=images))
+    return tuple(found)
 
 
 def _located(

@@ -132,17 +132,20 @@ def digests_of(roots: Iterable[Root]) -> frozenset[Digest]:
 
 def check_tags(roots: Iterable[Root], place: str) -> None:
     """Raise UsageError for two images that a user has given one tag, which names one image in `place`."""
-    named: dict[str, Root] = {}
-    for root in roots:
-        tag = root.item.tag
-        # Signatures of one image may differ from repository to repository, and have its tag.
-        if not tag or tag.startswith(_ATTACHED):
-            continue
-        first = named.setdefault(tag, root)
-        if first.node.manifest.digest != root.node.manifest.digest:
+    named = ((root.item.tag, root.item.reference, root.node.manifest.digest) for root in roots)
+    # Signatures of one image may differ from repository to repository, and have its tag.
+    check_named((one for one in named if not one[0].startswith(_ATTACHED)), place)
+
+
+def check_named(images: Iterable[tuple[str, Reference, Digest | None]], place: str) -> None:
+    """Raise UsageError for two digests with one tag; `images` have tags, places and digests."""
+    first: dict[str, tuple[Reference, Digest | None]] = {}
+    for tag, reference, digest in images:
+        other, known = first.setdefault(tag, (reference, digest)) if tag else (reference, digest)
+        if known != digest:
             raise UsageError(
-                f"Expected one image for the tag '{tag}' in {place}, and not two: {first.item.reference} and "
-                f"{root.item.reference} (hint: name one of them by its digest, or give it a copy of its own)"
+                f"Expected one image for the tag '{tag}' in {place}, and not two: {other} and {reference} "
+                "(hint: name one of them by its digest, or give it a copy of its own)"
             )
 
 

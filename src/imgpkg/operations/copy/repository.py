@@ -8,7 +8,7 @@ from functools import partial
 from io import BytesIO
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from imgpkg.bundle.image import cosign_tags, internal_tag, is_cosign_tag, locations_tag, places_tag
 from imgpkg.bundle.locations import FILE_NAME, ImageLocations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imgpkg.content.pack import PackedLayer
     from imgpkg.content.store import FileRange
     from imgpkg.oci.descriptor import Descriptor, Digest
-    from imgpkg.oci.reference import Repository
+    from imgpkg.oci.reference import Reference, Repository
     from imgpkg.operations.copy.collection import Record
     from imgpkg.operations.copy.destination import Destination, OpenBlob, Survey, TagListing
     from imgpkg.operations.copy.plan import BlobMove, Node, OpenedSource, Places, RepositoryPlan, Root
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 # Blobs whose manifests are written last, because they are perhaps being sent until then.
 _LATEST = 1000
+# The images that have tags of cosign, by these, in each repository.
+TaggedImages: TypeAlias = "dict[Repository, dict[str, Reference]]"
+
 _OLD_RECORD = (
     "an earlier copy has put the bundle with all its images into one repository, and pulls go on taking them "
     "from there; delete the tag {} to have them taken from their new places"
@@ -83,15 +86,19 @@ def publish(
         surveys = list(zip(targets, found, strict=True))
         lacking, open_blob = located(opened, surveys, workers, options)
         _transfer(lacking, open_blob, workers, present=_present(places, found), execution=execution)
-        _finish(places, lacking, workers, log)
+        finish(places, lacking, workers, log, {})
     report_left_out(plan, options, log, places)
     return result_of(collected, plan, places)
 
 
-def _finish(
-    places: Places, lacking: Sequence[tuple[Destination, Survey]], workers: WorkerPool, log: Log
+def finish(
+    places: Places,
+    lacking: Sequence[tuple[Destination, Survey]],
+    workers: WorkerPool,
+    log: Log,
+    tagged: TaggedImages,
 ) -> None:
-    """Write the records, and then the tags."""
+    """Write the records, and then the tags; `tagged` is what was tagged before, and is added to."""
     # After all images: a record promises that they are there.
     tagging = [
         act
@@ -103,11 +110,15 @@ def _finish(
     _warn_of_old_records(places, [to for to, _ in lacking], workers, log)
     log("Tagging images")
     with doing("Tagging images"):
-        _tag_all(places, lacking, workers, log)
+        _tag_all(places, lacking, workers, log, tagged)
 
 
 def _tag_all(
-    places: Places, lacking: Sequence[tuple[Destination, Survey]], workers: WorkerPool, log: Log
+    places: Places,
+    lacking: Sequence[tuple[Destination, Survey]],
+    workers: WorkerPool,
+    log: Log,
+    before: TaggedImages,
 ) -> None:
     """Write the tags of what is attached, then those that the user named.
 
@@ -120,7 +131,7 @@ def _tag_all(
     if derived:
         digests = {digest for plan, _, _ in plans for digest in digests_of(plan.roots)}
         unnamed = {tag for digest in digests for tag in cosign_tags(digest) if tag in derived}
-    disputed = [disputed_tags(plan.roots, log) for plan, _, _ in plans]
+    disputed = [disputed_tags(plan.roots, log, before.setdefault(to.repository, {})) for plan, to, _ in plans]
     tagged = [
         (root, to, found.is_fresh)
         for (plan, to, found), keys in zip(plans, disputed, strict=True)
@@ -188,14 +199,25 @@ def _transfer(
 
         execute(execution, lacking, open_blob, workers)
     blobs = _BlobTasks(() if execution is not None else lacking, open_blob, workers)
-    records = [
+    records = _sending(lacking)
+    manifests = _writing(lacking, chain(blobs.names(), (task.name for task in records)))
+    workers.take(chain(blobs, records, manifests))
+
+
+def write_manifests(to: Destination, found: Survey, workers: WorkerPool) -> None:
+    """Write what `found` lacks beside its blobs, which are there: the blobs of records, and manifests."""
+    lacking = ((to, found),)
+    workers.take([*_sending(lacking), *_writing(lacking, ())])
+
+
+def _sending(lacking: Sequence[tuple[Destination, Survey]]) -> list[Task]:
+    """Return what sends the blobs of records."""
+    return [
         task
         for to, found in lacking
         for record in found.records
         for task in record.sending(to, is_fresh=found.is_fresh)
     ]
-    manifests = _writing(lacking, chain(blobs.names(), (task.name for task in records)))
-    workers.take(chain(blobs, records, manifests))
 
 
 @dataclass(frozen=True, slots=True)

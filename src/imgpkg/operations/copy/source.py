@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import FIRST_REQUESTS, choose_all, expect_nothing
-from imgpkg.dataclass import dataclass, replace
+from imgpkg.bundle.lock import ImagesLock
+from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import UsageError
 from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.copy.collection import (
@@ -16,6 +17,7 @@ from imgpkg.operations.copy.collection import (
     collect_image,
     collect_lock,
     merged,
+    read_source_lock,
     signatures,
 )
 from imgpkg.operations.copy.plan import (
@@ -29,20 +31,26 @@ from imgpkg.operations.copy.plan import (
 from imgpkg.operations.copy.trees import read_roots
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
+from imgpkg.values import FrozenDict
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.graph import Chooses, Expect
     from imgpkg.bundle.image import Starter
+    from imgpkg.bundle.lock import BundleLock
     from imgpkg.oci.descriptor import ByteReader
     from imgpkg.oci.platform import Platform
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
     from imgpkg.registry.client import RegistryClient
     from imgpkg.session import Session
+    from imgpkg.values import StrPath
 
+EMPTY_LOCKS: Mapping[StrPath, BundleLock | ImagesLock] = FrozenDict()
+# Images of lock files.
+_STREAMED_FROM = 10_000
 _INCOMPLETE = (
     "{} names {} images that are not in {}: they are not copied, and a pull of the bundle leaves its images "
     "where its images.yml names them"
@@ -60,46 +68,87 @@ def open_source(
     to: Repository | None = None,
     writer: Session | None = None,
     expect: Expect = expect_nothing,
+    locks: Mapping[StrPath, BundleLock | ImagesLock] = EMPTY_LOCKS,
 ) -> Iterator[OpenedSource]:
     """Return a context with the opened `source`, which is closed at its end.
 
     `with_configs` reads the configurations too. `to` is the repository to copy to, if the destination is one;
     it names the images of a layout that another tool made. `writer` is the session of the destination if it
     is not `session`; stopping it ends the reading too. `expect` is called while the source is read, with the
-    number of images that are known by then. What the policy of `options` requires is verified at the end.
-    Raises UsageError for a concurrency below 1, Untrusted, and what reading the source raises.
+    number of images that are known by then. `locks` are those of the lock files that were read before. What
+    the policy of `options` requires is verified at the end. Raises UsageError for a concurrency below 1,
+    Untrusted, and what reading the source raises.
     """
-    _check_concurrency(session, writer or session)
+    check_concurrency(session, writer or session)
     if options.selection is not None:
         check_selectable(source)
     if source.is_local:
         from imgpkg.operations.copy.store import open_file
 
         with open_file(source, options, log, to=to) as opened:
-            _report_choice(opened.collected, options, log)
+            report_choice(opened.collected, options, log)
             for bundle, count in opened.collected.incomplete.items():
                 log.caution(_INCOMPLETE.format(bundle, count, source.shown))
             yield _prepared(opened, options, log)
     else:
-        disclosure = Disclosure(session, source.shown, has_sides=to is not None)
-        # With a login for each side, the destination has no bearing on the registries to read from.
-        if to is not None and writer in (None, session):
-            disclosure.name(to.registry)
+        disclosure = disclosure_of(session, source, to, writer)
         for part in source.parts:
             if part.bundle:
                 session.expect(parse_any(part.bundle).repository.registry, FIRST_REQUESTS)
         # Manifests are small, so that more requests at once shorten the wait.
         jobs = max(session.settings.concurrency, METADATA_JOBS)
         with open_workers(session, jobs, log.on_event, other=writer, activity="planning") as workers:
-            export = _Export(session.client, options, workers, disclosure, with_configs, expect)
+            export = Export(session.client, options, workers, disclosure, with_configs, expect, locks)
             collected, plan = export.run(source, log)
         yield _prepared(remote_source(collected, plan, session, options), options, log)
 
 
-def _check_concurrency(*sessions: Session) -> None:
+def disclosure_of(
+    session: Session, source: CopySource, to: Repository | None, writer: Session | None
+) -> Disclosure:
+    """Return what warns before a login goes where only `source` leads, and not the repository `to`."""
+    disclosure = Disclosure(session, source.shown, has_sides=to is not None)
+    # With a login for each side, the destination has no bearing on the registries to read from.
+    if to is not None and writer in (None, session):
+        disclosure.name(to.registry)
+    return disclosure
+
+
+def check_concurrency(*sessions: Session) -> None:
+    """Raise UsageError for sessions that may not send a request."""
     for session in sessions:
         if session.settings.concurrency < 1:
             raise UsageError(f"Expected --concurrency to be >= 1, but was {session.settings.concurrency}")
+
+
+def streams(
+    source: CopySource, locks: Mapping[StrPath, BundleLock | ImagesLock], options: CopyOptions
+) -> bool:
+    """Return whether a copy between registries moves what is planned before the rest is.
+
+    Raises UsageError where that was asked for and cannot be.
+    """
+    obstacle = _obstacle(source, locks, options)
+    if options.stream_plan and obstacle:
+        raise UsageError(f"Flag --stream-plan cannot be used with {obstacle}")
+    if options.stream_plan is not None:
+        return options.stream_plan
+    images = sum(len(lock.images) for lock in locks.values() if isinstance(lock, ImagesLock))
+    return images > _STREAMED_FROM and not obstacle
+
+
+def _obstacle(
+    source: CopySource, locks: Mapping[StrPath, BundleLock | ImagesLock], options: CopyOptions
+) -> str:
+    """Return which option has to know everything before anything is written, and why; empty for none."""
+    if options.policy is not None:
+        return "--verify-key and other policies: all signatures are verified before anything is written"
+    if options.placement is not None:
+        return "--map, --map-file and --keep-names: all names are known before one of them is written"
+    first, *others = source.parts
+    if options.to_tags and (others or isinstance(locks.get(first.lock), ImagesLock)):
+        return "--to-tag for other sources than one image or bundle"
+    return ""
 
 
 def check_selectable(source: CopySource) -> None:
@@ -116,7 +165,8 @@ def chooser(options: CopyOptions) -> Chooses:
     return choose_all if options.selection is None else options.selection.chooses
 
 
-def _report_choice(collected: Collected, options: CopyOptions, log: Log) -> None:
+def report_choice(collected: Collected, options: CopyOptions, log: Log) -> None:
+    """Say what was not chosen, and warn of patterns that match nothing."""
     for left in collected.unselected:
         log(f"leaving out {left.reference}, which {left.named_by} names")
     selection = options.selection
@@ -154,7 +204,7 @@ def remote_source(
 
 
 @dataclass(frozen=True, slots=True)
-class _Export:
+class Export:
     """Reads the items and the plan of a source in a registry: manifests, and the layers of bundles."""
 
     client: RegistryClient
@@ -162,41 +212,57 @@ class _Export:
     workers: Starter
     disclosure: Disclosure
     with_configs: bool
-    expect: Expect
+    expect: Expect = expect_nothing
+    locks: Mapping[StrPath, BundleLock | ImagesLock] = field(default_factory=FrozenDict)
 
     def run(self, source: CopySource, log: Log) -> tuple[Collected, TransferPlan]:
         """Return both; raise UsageError, IsABundle, NotABundle, InvalidLock, or an error of the registry."""
         collected = self._collect(source.parts)
-        _report_choice(collected, self.options, log)
-        distinct = sorted({item.key for item in collected.items})
+        report_choice(collected, self.options, log)
+        include = self.options.include_non_distributable_layers
+        return collected, plan_of(self.roots(collected.items, log), include_non_distributable=include)
+
+    def roots(self, items: Sequence[Item], log: Log) -> tuple[Root, ...]:
+        """Return the trees of `items`, and of what the options take along of what is attached to them.
+
+        Raises UsageError for platforms that are not there, InvalidManifest, or an error of the registry.
+        """
+        distinct = sorted({item.key for item in items})
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
             log(f"will export {reference}")
         platforms = self.options.platforms
-        roots = self._attaching(self._roots(collected.items, platforms), log)
+        roots = self._attaching(self._roots(items, platforms), log)
         if platforms:
             from imgpkg.operations.copy.platforms import restricted
 
             roots = restricted(roots, platforms, log)
         log(f"exported {len(distinct)} images")
-        include = self.options.include_non_distributable_layers
-        return collected, plan_of(roots, include_non_distributable=include)
+        return roots
 
-    def _collect(self, sources: Sequence[CopySource]) -> Collected:
+    def images(self, sources: Sequence[CopySource]) -> Mapping[str, Collected]:
+        """Return those of `sources` that are images, by their names."""
         named = [text for part in sources if (text := part.image or part.bundle)]
         if len(sources) > 1:
             # Before any of them leads to other registries.
             self.disclosure.name(*(parse_any(text).repository.registry for text in named))
         images = [part.image for part in sources if part.image]
-        found = dict(zip(images, self.workers.map(self._image, images), strict=True))
+        return dict(zip(images, self.workers.map(self._image, images), strict=True))
+
+    def signed(self, items: Sequence[Item]) -> tuple[Item, ...]:
+        """Return `items` with their signatures, if the options take them along as images."""
+        if not self.options.cosign_signatures or self.options.attachments:
+            return tuple(items)
+        return (*items, *signatures(self.client, items, self.workers))
+
+    def _collect(self, sources: Sequence[CopySource]) -> Collected:
+        found = self.images(sources)
         parts: list[Collected] = []
         for part in sources:
             known = sum(len(one.items) for one in parts)
             parts.append(found[part.image] if part.image else self._part(part, known))
         collected = merged(parts)
-        if self.options.cosign_signatures and not self.options.attachments:
-            collected = collected.adding(signatures(self.client, collected.items, self.workers))
-        return collected
+        return replace(collected, items=self.signed(collected.items))
 
     def _image(self, text: str) -> Collected:
         return collect_image(self.client, text)
@@ -206,8 +272,9 @@ class _Export:
             self.expect(known + images)
 
         if source.lock:
+            named = source.lock, self.locks.get(source.lock) or read_source_lock(source.lock)
             return collect_lock(
-                self.client, source.lock, self.workers, self.disclosure, expect, chooses=chooser(self.options)
+                self.client, named, self.workers, self.disclosure, expect, chooses=chooser(self.options)
             )
         return collect_bundle(
             self.client, source.bundle, self.workers, self.disclosure, expect, chooses=chooser(self.options)

@@ -94,7 +94,7 @@ class BlobExecution:
         )
         return self._with_credentials(unit) if self.options.send_credentials else unit
 
-    def results(self, units: Iterable[TransferUnit], workers: WorkerPool) -> Iterator[Transferred]:
+    def results(self, units: Iterable[TransferUnit | None], workers: WorkerPool) -> Iterator[Transferred]:
         """Yield the results of `units` as `dispatch` does, with the scope and hook of `workers`."""
         for done in dispatch(
             units,
@@ -162,10 +162,10 @@ def execute(
     with offered(execution.run, sides):
         for part in filter(None, (first, rest)):
             for done in execution.results(execution.units(part), workers):
-                _remember(done, *places[done.destination, done.digest], open_blob)
+                remember(done, *places[done.destination, done.digest], open_blob)
 
 
-def _remember(done: Transferred, move: BlobMove, to: Destination, open_blob: OpenBlob) -> None:
+def remember(done: Transferred, move: BlobMove, to: Destination, open_blob: OpenBlob) -> None:
     """Let the client know of a blob that a worker found at the destination, in case that it is not there."""
     # In this process the client has seen the answer itself.
     if done.worker and done.outcome is not BlobOutcome.MOVED:

@@ -17,7 +17,7 @@ from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.plan import Places, Root, TransferPlan
@@ -127,6 +127,9 @@ class CopyOptions:
     `platforms` are those to which indexes are cut, all if empty.
     Where an executor moves the blobs, it gets `in_flight` of them before the first is done, and with
     `send_credentials` the credentials of the sessions along with each.
+    With `stream_plan` a copy between registries moves what is planned while the rest is still being planned,
+    and keeps little of either in memory; without it, nothing is written before all is known. None streams
+    lock files of more than 10,000 images.
     """
 
     include_non_distributable_layers: bool = False
@@ -143,6 +146,7 @@ class CopyOptions:
     platforms: tuple[imgpkg.Platform, ...] = ()
     in_flight: int = 256
     send_credentials: bool = False
+    stream_plan: bool | None = None
 
     def mount_places(self, registries: Iterable[str]) -> tuple[Repository, ...]:
         """Return the repositories of `mount_from`; raise InvalidReference, UsageError if one is elsewhere."""
@@ -247,40 +251,52 @@ class Log:
 QUIET = Log(silent)
 
 
-def disputed_tags(roots: Iterable[Root], log: Log) -> frozenset[tuple[str, str]]:
+def disputed_tags(roots: Iterable[Root], log: Log, first: dict[str, Reference]) -> frozenset[tuple[str, str]]:
     """Return the keys of the roots whose tag of cosign is that of another one before them, with a warning.
 
-    One image may be in several repositories, and have other signatures in each.
+    One image may be in several repositories, and have other signatures in each. `first` has what other roots
+    have been given, by their tags, and is added to.
     """
-    first: dict[str, Root] = {}
     found: set[tuple[str, str]] = set()
     # A tar file has another order than what it was made of.
     for root in sorted(roots, key=lambda root: root.item.key):
         tag, digest = root.item.tag, root.node.manifest.digest
-        other = first.setdefault(tag, root) if is_cosign_tag(tag) else root
-        if other.node.manifest.digest != digest:
+        if not is_cosign_tag(tag):
+            continue
+        other = first.setdefault(tag, root.item.reference.repository.digest(digest))
+        if other.digest != digest:
             found.add(root.item.key)
             log.caution(
                 f"{root.item.reference} does not get its tag {tag}, which is another one in "
-                f"{other.item.reference.repository}: that one is found by the tag"
+                f"{other.repository}: that one is found by the tag"
             )
     return frozenset(found)
 
 
 def result_of(collected: Collected, plan: TransferPlan, places: Places | None) -> CopyResult:
     """Return the result of a copy to `places`, or to a file if that is None."""
-    images = {root.item.key: tuple(_copied(root, places)) for root in plan.roots}
+    images = {root.item.key: tuple(copies_of(root, places)) for root in plan.roots}
+    marked = (root.item.key for root in plan.roots if ROOT_BUNDLE_LABEL in root.item.labels)
+    return result_with(collected, images, marked, plan.left_out)
+
+
+def result_with(
+    collected: Collected,
+    images: Mapping[tuple[str, str], Sequence[Copied]],
+    marked: Iterable[tuple[str, str]],
+    left_out: tuple[LeftOut, ...],
+) -> CopyResult:
+    """Return the result of a copy of `images`, by the keys of their items; `marked` ones are root bundles."""
     bundle = None if collected.root is None else images[collected.root.key][0]
     everything = tuple(copied for found in images.values() for copied in found)
     bundles: dict[Reference, Copied] = {}
-    for root in plan.roots:
-        if ROOT_BUNDLE_LABEL in root.item.labels:
-            # A bundle with several tags is there once.
-            bundles.setdefault(images[root.item.key][0].destination, images[root.item.key][0])
+    for key in marked:
+        # A bundle with several tags is there once.
+        bundles.setdefault(images[key][0].destination, images[key][0])
     return CopyResult(
         everything,
         bundle,
-        plan.left_out,
+        left_out,
         bundles=tuple(bundles.values()),
         unselected=collected.unselected,
         asked=_asked(collected, bundle, everything),
@@ -324,7 +340,8 @@ def report_left_out(plan: TransferPlan, options: CopyOptions, log: Log, places: 
     log.caution("\n".join(lines))
 
 
-def _copied(root: Root, places: Places | None) -> Iterator[Copied]:
+def copies_of(root: Root, places: Places | None) -> Iterator[Copied]:
+    """Yield the copies of `root` in `places`, or in a file if that is None."""
     item, digest = root.item, root.node.manifest.digest
     attached = attached_root(root)
     if places is None:

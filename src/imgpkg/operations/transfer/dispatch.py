@@ -57,7 +57,7 @@ class ClusterExecutor(Executor):
 
 
 def dispatch(
-    units: Iterable[TransferUnit],
+    units: Iterable[TransferUnit | None],
     executor: Executor,
     *,
     run: str,
@@ -67,10 +67,11 @@ def dispatch(
 ) -> Iterator[Transferred]:
     """Yield the results of `units` in the order in which they end; at most `in_flight` are begun at once.
 
-    A ClusterExecutor says itself how many. `units` are made as they are needed, and are those of `run`. The
-    events and warnings of those that ran in other processes are given to `hook`, in this thread. The first
-    failure is raised, and so is Cancelled for a cancelled `scope`: units that have not begun are then
-    cancelled. Others end by themselves, unless the executor can end them; it does no harm to do them again.
+    A ClusterExecutor says itself how many. `units` are made as they are needed, and are those of `run`; None
+    among them says that the next one is not known yet. The events and warnings of those that ran in other
+    processes are given to `hook`, in this thread. The first failure is raised, and so is Cancelled for a
+    cancelled `scope`: units that have not begun are then cancelled. Others end by themselves, unless the
+    executor can end them; it does no harm to do them again.
     """
     window = _InFlight(executor, in_flight, BlobReports(hook))
     with window.open(run):
@@ -78,7 +79,10 @@ def dispatch(
             while window.is_full:
                 yield window.next(scope)
             scope.check()
-            window.submit(unit)
+            if unit is not None:
+                window.submit(unit)
+            elif (done := window.poll(scope)) is not None:
+                yield done
         while window.pending:
             yield window.next(scope)
 
@@ -127,14 +131,20 @@ class _InFlight:
     def next(self, scope: Cancellation) -> Transferred:
         """Wait for the next result; raise what its unit raised, or Cancelled."""
         while True:
-            scope.check()
-            try:
-                news = self._news.get(timeout=_TICK)
-            except Empty:
-                continue
-            if isinstance(news, Future):
-                return self._reports.finish(self._result(news))
-            self._reports.tell(news)
+            if (done := self.poll(scope)) is not None:
+                return done
+
+    def poll(self, scope: Cancellation) -> Transferred | None:
+        """Wait a moment for news; return a result if that is what came, and raise as `next` does."""
+        scope.check()
+        try:
+            news = self._news.get(timeout=_TICK)
+        except Empty:
+            return None
+        if isinstance(news, Future):
+            return self._reports.finish(self._result(news))
+        self._reports.tell(news)
+        return None
 
     def _result(self, future: Future[Transferred]) -> Transferred:
         unit = self.pending.pop(future)
