@@ -23,6 +23,7 @@ from imgpkg.events import BlobAdvanced, BlobFinished, BlobOutcome, BlobStarted
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
+from imgpkg.registry.uploads import SentBlobs
 
 A, B = Repository.parse("r.example/a/b"), Repository.parse("r.example/src/x")
 DATA = b"layer" * 1000
@@ -43,6 +44,13 @@ def push(made, open_=lambda: io.BytesIO(DATA), *, check=False, **options):
     outcome = made.client.push_blob(A, BLOB, open_, check=check, **options)
     made.transport.assert_all_closed()
     return outcome
+
+
+def test_of_blobs_that_were_sent_the_latest_are_known():
+    sent, keys = SentBlobs(most=3), [(A, Digest.of(bytes([n]))) for n in range(5)]
+    for key in (*keys, keys[-1]):
+        sent.add(key)
+    assert [sent.times(key) for key in keys] == [0, 0, 0, 1, 2]
 
 
 class TestSending:

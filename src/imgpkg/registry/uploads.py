@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, TypeAlias
@@ -42,6 +43,7 @@ _CREATED, _TOO_LARGE, _TOO_MANY_REQUESTS = 201, 413, 429
 # The first guess where a blob is too large for one request.
 _SMALLEST, _LARGEST = 64 << 10, 32 << 20
 _READ_AHEAD = 256 << 10
+_MOST_SENT = 1 << 15
 # Seconds.
 _MOMENT = 0.25
 _STARTED = frozenset({201, 202})
@@ -82,6 +84,26 @@ class _CountedBody:
         self._source.__exit__(kind, error, trace)
 
 
+class SentBlobs:
+    """How often blobs were sent, of the `most` latest ones: what waits for one of them comes soon after."""
+
+    def __init__(self, most: int = _MOST_SENT) -> None:
+        self._most = most
+        self._times: dict[_Key, int] = {}
+        self._order: deque[_Key] = deque()
+
+    def times(self, key: _Key) -> int:
+        """Return how often the blob was sent, as far as that is known."""
+        return self._times.get(key, 0)
+
+    def add(self, key: _Key) -> None:
+        """Know that the blob was sent once more."""
+        self._times[key] = self.times(key) + 1
+        self._order.append(key)
+        if len(self._order) > self._most:
+            self._times.pop(self._order.popleft(), None)
+
+
 class Uploads:
     """The endpoint `/v2/<name>/blobs/uploads/`; threads that send the same blob wait for the first one."""
 
@@ -96,7 +118,7 @@ class Uploads:
         self._locks = KeyedLocks()
         self._patched: set[str] = set()
         self._not_mounted: set[tuple[Repository, Repository]] = set()
-        self._finished: dict[_Key, int] = {}
+        self._sent = SentBlobs()
         # Blobs that the registry reported to have, of which there may be a million, and those of them that
         # were sent because it missed them all the same.
         self._claimed: dict[_Key, Opener] = {}
@@ -114,16 +136,16 @@ class Uploads:
     ) -> BlobOutcome:
         """See `RegistryClient.push_blob`."""
         key = repository, blob.digest
-        uploads_before = self._finished.get(key)
+        uploads_before = self._sent.times(key)
         transfer = BlobTransfer(blob, "push", on_event)
         job = _Job(repository, blob, Body(blob.size, lambda: _CountedBody(open_(), transfer.advance)))
         with self._locks.of(key):
             # Another thread may have sent it while this one waited. An older upload proves nothing: the blob
             # may have been deleted since.
-            is_sent = self._finished.get(key) != uploads_before
+            is_sent = self._sent.times(key) != uploads_before
             outcome = BlobOutcome.PRESENT if is_sent else self._upload(job, mount_from, check=check)
             if not is_sent:
-                self._finished[key] = self._finished.get(key, 0) + 1
+                self._sent.add(key)
             if outcome is BlobOutcome.MOVED:
                 self._forget(key)
             elif not is_sent:
@@ -144,7 +166,7 @@ class Uploads:
         docker-registry marks a blob with a file that it writes in place: it misses the blob while another
         client sends the same one.
         """
-        is_sent = any((repository, blob.digest) in self._finished for blob in blobs)
+        is_sent = any(self._sent.times((repository, blob.digest)) for blob in blobs)
         if is_sent:
             sleep(_MOMENT)
         return is_sent
