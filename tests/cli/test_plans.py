@@ -55,6 +55,7 @@ def test_the_number_of_a_shard_may_be_that_of_a_job(plan, run, monkeypatch):
 
 
 PLAN = ("copy", "--plan", "plan.jsonl")
+COPY = ("copy", "-i", "a.b/c")
 MISTAKES = [
     (("copy", "--shard", "1/2"), "Flag --shard can only be used with --plan"),
     (("copy", "--plan", ""), "--plan names a file"),
@@ -62,6 +63,13 @@ MISTAKES = [
     ((*PLAN, "--dry-run"), "Cannot use --dry-run with --plan"),
     ((*PLAN, "--platform", "linux/arm64"), "Cannot use --platform with --plan"),
     ((*PLAN, "--dask-send-credentials"), "--dask-send-credentials is only for copies with --dask"),
+    ((*PLAN, "--stream-plan"), "Cannot use --stream-plan with --plan"),
+    (
+        (*COPY, "--to-repo", "d.e/f", "--stream-plan", "--dry-run"),
+        "--stream-plan cannot be used with --dry-run",
+    ),
+    ((*COPY, "--to-tar", "x.tar", "--stream-plan"), "from registries to a repository"),
+    ((*COPY, "--to-repo", "d.e/to", "--stream-plan", "--keep-names"), "cannot be used with --map"),
     ((*PLAN, "--shard", "3/2"), "Expected a shard from 1/2"),
     ((*PLAN, "--shard", ""), "to be like 3/16"),
     ((*PLAN, "--shard", "1/2", "--lock-output", "x"), "where there is no --shard"),

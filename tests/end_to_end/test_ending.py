@@ -65,6 +65,8 @@ def words(command, proxy, upstream, tmp_path):
         "to-tar": (*copy, "--to-tar", "six.tar"),
         "to-other": (*copy, "--to-repo", f"{upstream.other}/copied/six"),
         "to-repo": (*copy, "--to-repo", f"{proxy.address}/copied/six"),
+        "streamed": (*copy, "--to-repo", f"{proxy.address}/streamed/six", "--stream-plan"),
+        "streamed-to-other": (*copy, "--to-repo", f"{upstream.other}/streamed/six", "--stream-plan"),
         "to-layout": (*copy, "--to-oci-layout", "layout"),
         "describe": ("describe", "-b", bundle),
         "pull": ("pull", "-b", bundle, "-o", "out"),
@@ -96,6 +98,9 @@ CASES = [
     ("to-other", BODY, "GET", BLOB),
     ("to-repo", HEADERS, "POST", "/blobs/uploads/"),
     ("to-repo", PAUSE, "PUT", MANIFEST),
+    ("streamed", HEADERS, "GET", MANIFEST),
+    ("streamed", HEADERS, "POST", "/blobs/uploads/"),
+    ("streamed", PAUSE, "PUT", MANIFEST),
     ("to-layout", BODY, "GET", BLOB),
     ("describe", HEADERS, "GET", MANIFEST),
     ("describe", BODY, "GET", BLOB),
@@ -123,7 +128,7 @@ class TestASignal:
 
 
 class TestTheFirstFailure:
-    @pytest.mark.parametrize("command", ["to-tar", "to-other", "to-layout"])
+    @pytest.mark.parametrize("command", ["to-tar", "to-other", "streamed-to-other", "to-layout"])
     def test_ends_a_copy_at_once_and_is_reported(self, imgpkg, upstream, tmp_path, command):
         with StallingProxy(upstream.address, BODY, path=upstream.large, refuse=upstream.small) as proxy:
             start = time.monotonic()

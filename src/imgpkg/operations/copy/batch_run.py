@@ -236,7 +236,8 @@ class _Flow:
             workers = WorkerPool(scope, self._workers.jobs, self._copy.log.on_event)
             for batch in self._moved.values():
                 write_manifests(batch.to, batch.found, workers)
-                finish(batch.places, [(batch.to, batch.found)], workers, self._copy.log, tagged)
+                lacking = [(batch.to, batch.found)]
+                finish(batch.places, lacking, workers, self._copy.log, tagged, is_last=batch.is_last)
                 self._result.add(batch)
 
 

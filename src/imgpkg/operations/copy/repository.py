@@ -97,8 +97,13 @@ def finish(
     workers: WorkerPool,
     log: Log,
     tagged: TaggedImages,
+    *,
+    is_last: bool = True,
 ) -> None:
-    """Write the records, and then the tags; `tagged` is what was tagged before, and is added to."""
+    """Write the records, and then the tags; `tagged` is what was tagged before, and is added to.
+
+    It `is_last` unless more images follow.
+    """
     # After all images: a record promises that they are there.
     tagging = [
         act
@@ -108,7 +113,8 @@ def finish(
     ]
     workers.map(lambda act: act(), tagging)
     _warn_of_old_records(places, [to for to, _ in lacking], workers, log)
-    log("Tagging images")
+    if is_last:
+        log("Tagging images")
     with doing("Tagging images"):
         _tag_all(places, lacking, workers, log, tagged)
 
