@@ -49,7 +49,7 @@ lint:
 	.venv/bin/mypy
 	.venv/bin/basedpyright
 
-# On a quiet machine; ARGS='--only copy --repetitions 1' measures a part, ARGS=--help says the rest.
+# On a quiet machine; ARGS='--only copy --repetitions 1' measures a part, ARGS='--only scaling' what takes longest, ARGS=--help says the rest.
 benchmark:
 	@tools/servers.sh
 	@tools/venv.sh test

@@ -1,10 +1,12 @@
-"""What a processor can do: `python -m benchmarks.capacity [--requests 4000] [--megabytes 64] [--clients 8]`.
+"""What a processor can do: `make benchmark ARGS='--only capacity'`.
 
-Prints two tables. The first has the small registry (`imgpkg registry serve`) beside docker-registry: requests
-for a manifest and bytes of blobs for each second of its processor time, and its memory. Clients keep their
-connections, on loopback, over http. The second has a copy between two registries: bytes for each second of
-processor time above that of a copy of a few bytes, over http and over https. Times of the processor say more
-than the clock where clients and servers share two cores.
+`python -m benchmarks.capacity [--requests 4000] [--megabytes 64] [--clients 8]` measures with another load.
+
+There are two tables. The first has the small registry (`imgpkg registry serve`) beside docker-registry:
+requests for a manifest and bytes of blobs for each second of its processor time, and its memory. Clients keep
+their connections, on loopback, over http. The second has a copy between two registries: bytes for each second
+of processor time above that of a copy of a few bytes, over http and over https. Times of the processor say
+more than the clock where clients and servers share two cores.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +35,7 @@ from benchmarks.material import IMGPKG
 from benchmarks.registries import docker_registry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -50,6 +52,11 @@ class Load:
     requests: int
     megabytes: int
     clients: int
+
+
+LOAD = Load(requests=4000, megabytes=64, clients=8)
+PARTS = ("registries", "copies")
+ABOUT = "what a second of the processor serves and copies; 2 minutes"
 
 
 @dataclass(frozen=True)
@@ -213,20 +220,17 @@ def copied(work: Path, megabytes: int, certificate: Path | None, flags: list[str
     return megabytes * 1.048576 / (times[1] - times[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Measure what one processor can do.")
-    for name, value in (("requests", 4000), ("megabytes", 64), ("clients", 8)):
-        parser.add_argument(f"--{name}", type=int, default=value)
-    load = Load(**vars(parser.parse_args()))
-    # No disk is to be measured.
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
-        work = Path(made)
-        print(HEAD)
+def served(load: Load) -> Iterator[Served]:
+    """Measure both registries."""
+    with _memory() as work:
         for name, registry in REGISTRIES.items():
             with registry(work) as (address, pid):
-                print(measured(name, address, pid, load).line(), flush=True)
-        print("\n| copy between two registries | MB per CPU s |\n|--|--:|")
+                yield measured(name, address, pid, load)
+
+
+def copies(load: Load) -> Iterator[tuple[str, float]]:
+    """Yield each scheme with the megabytes of a copy for each second of the processor."""
+    with _memory() as work:
         authority, pair = work / "ca.pem", work / "pair.pem"
         trust = trustme.CA()
         trust.cert_pem.write_to_path(str(authority))
@@ -235,10 +239,45 @@ def main() -> None:
             ("http", None, []),
             ("https", pair, ["--registry-ca-cert-path", str(authority)]),
         ):
-            print(
-                f"| {scheme} | {copied(work, load.clients * load.megabytes, certificate, flags):,.0f} |",
-                flush=True,
-            )
+            yield scheme, copied(work, load.clients * load.megabytes, certificate, flags)
+
+
+@contextlib.contextmanager
+def _memory() -> Iterator[Path]:
+    # No disk is to be measured.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as made:
+        yield Path(made)
+
+
+def numbers(part: str) -> list[dict[str, object]]:
+    """Measure a part; return what is written down."""
+    if part == "registries":
+        return [asdict(one) for one in served(LOAD)]
+    return [{"scheme": scheme, "rate": rate} for scheme, rate in copies(LOAD)]
+
+
+def table(found: Iterable[dict[str, object]]) -> str:
+    """Return the tables of what was written down."""
+    rows = list(found)
+    registries = [Served(**one) for one in rows if "scheme" not in one]
+    rates = [(str(one["scheme"]), float(one["rate"])) for one in rows if "scheme" in one]
+    return text(registries, rates)
+
+
+def text(registries: Iterable[Served], rates: Iterable[tuple[str, float]]) -> str:
+    """Return a table of the registries and one of the copies."""
+    lines = [HEAD, *(one.line() for one in registries), "", "| copy between two registries | MB per CPU s |"]
+    lines += ["|--|--:|", *(f"| {scheme} | {rate:,.0f} |" for scheme, rate in rates)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure what one processor can do.")
+    for name, value in asdict(LOAD).items():
+        parser.add_argument(f"--{name}", type=int, default=value)
+    load = Load(**vars(parser.parse_args()))
+    print(text(served(load), copies(load)), end="")
 
 
 if __name__ == "__main__":

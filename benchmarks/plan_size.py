@@ -35,15 +35,22 @@ _MB = 1 << 20
 # The command of each way; `{near}` is in the registry that is read from, `{far}` in another one.
 _COMMANDS = {
     "copy --dry-run": "--lock {lock} --to-repo {near} --dry-run",
-    "copy": "--lock {lock} --to-repo {near}",
+    "copy --stream-plan=false": "--lock {lock} --to-repo {near} --stream-plan=false",
+    "copy --stream-plan": "--lock {lock} --to-repo {near} --stream-plan",
     "copy --dry-run --plan-output": "--lock {lock} --to-repo {near} --dry-run --plan-output {plan}",
     "copy --plan --shard 3/16": "--plan {plan} --shard 3/16",
     "copy --plan": "--plan {plan}",
-    "copy to another registry": "--lock {lock} --to-repo {far}",
+    "copy --stream-plan=false, to another registry": "--lock {lock} --to-repo {far} --stream-plan=false",
+    "copy --stream-plan, to another registry": "--lock {lock} --to-repo {far} --stream-plan",
 }
 WAYS = tuple(_COMMANDS)
 # What is measured together: a plan is written before it is run.
-PARTS = {"in one registry": WAYS[:2], "by a plan": WAYS[2:5], "to another registry": WAYS[5:]}
+PARTS = {
+    "in one registry": WAYS[:3],
+    "by a plan": WAYS[3:6],
+    "to another registry": WAYS[6:7],
+    "to another registry, streamed": WAYS[7:],
+}
 _HEAD = (
     "| command | images | CPU | for each image | peak | for each image | first blob after "
     "| requests for each image |"

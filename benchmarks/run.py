@@ -1,7 +1,8 @@
 """Measure the command beside other programs and write the numbers down: `make benchmark`, on a quiet machine.
 
 Everything is written to results.json, and from it the tables of README.md and the pictures. With `--only` the
-tables are printed; `--keep` then writes what was measured in the place of the older rows.
+tables are printed; `--keep` then writes what was measured in the place of the older rows. The studies of
+scale.py take longer than all else, and are measured only if `--only` names them.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks import bench, machine, picture, report, results
+from benchmarks import bench, machine, picture, report, results, scale
 from benchmarks.measure import CommandFailed
 from benchmarks.rows import GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.json"
@@ -29,20 +34,42 @@ def main() -> None:
     options = _options()
     if options.list:
         print("\n".join(f"{group.key}: {work.name}" for group, work in _chosen()))
+        print("\n".join(scale.name_of(*part) for part in scale.parts()))
     elif options.drawn:
         publish(results.read(RESULTS))
     else:
+        _measure(options)
+
+
+def _measure(options: argparse.Namespace) -> None:
+    studies = [part for part in scale.parts() if _is_named(scale.name_of(*part), options.only)]
+    if not list(_chosen(*options.only)) and not (options.only and studies):
+        sys.exit("no row has this text in its name: --list prints them")
+    is_kept = options.keep or not options.only
+    if list(_chosen(*options.only)):
         found = measured(options)
         print(report.text(found))
         if options.only and options.keep and RESULTS.exists():
             found = _in_order(results.read(RESULTS).replaced(found))
-        if options.keep or not options.only:
+        if is_kept:
             found.write(RESULTS)
-            publish(found)
+    for study, part in studies if options.only else ():
+        print(f"{scale.name_of(study, part)}", file=sys.stderr)
+        record = scale.measured(study, part)
+        print(f"## {study}\n\n{scale.tables([record])[study]}")
+        if is_kept:
+            scale.write(scale.replaced(scale.read(), [record]))
+    if is_kept:
+        publish(results.read(RESULTS))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__.partition("\n")[0])
+    long = "; ".join(f"{study}: {module.ABOUT}" for study, module in scale.STUDIES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.run",
+        description=__doc__.partition("\n")[0],
+        epilog=f"Measured only if --only names them: {long}.",
+    )
     parser.add_argument(
         "--only", action="append", default=[], metavar="TEXT", help="rows whose group or name has this text"
     )
@@ -64,8 +91,12 @@ def _options() -> argparse.Namespace:
 def _chosen(*words: str):
     for group in GROUPS:
         for work in group.works:
-            if not words or any(word.lower() in f"{group.key}: {work.name}".lower() for word in words):
+            if not words or _is_named(f"{group.key}: {work.name}", words):
                 yield group, work
+
+
+def _is_named(name: str, words: Iterable[str]) -> bool:
+    return any(word.lower() in name.lower() for word in words)
 
 
 def _in_order(found: results.Results) -> results.Results:
@@ -78,8 +109,6 @@ def _in_order(found: results.Results) -> results.Results:
 def measured(options: argparse.Namespace) -> results.Results:
     """Run the chosen rows, one after the other, and say on standard error how far it is."""
     chosen = list(_chosen(*options.only))
-    if not chosen:
-        sys.exit("no row has this text in its name: --list prints them")
     other = os.path.abspath(options.against) if options.against else ""
     rows, started = [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imgpkg-benchmark", dir=machine.folder()) as folder:
@@ -103,8 +132,11 @@ def publish(found: results.Results) -> None:
     """Write the tables into README.md, and the picture beside it, which is in two pages."""
     for theme in picture.THEMES:
         (HERE / f"picture-{theme}.svg").write_text(picture.drawn(found, theme))
+    records = scale.read()
+    for name, drawn in scale.pictures(records).items():
+        (HERE / name).write_text(drawn)
     for page, folder in ((HERE / "README.md", ""), (HERE.parent / "README.md", f"{HERE.name}/")):
-        blocks = report.tables(found) | {"picture": picture.element(found, folder)}
+        blocks = report.tables(found) | scale.tables(records) | {"picture": picture.element(found, folder)}
         page.write_text(report.filled(page.read_text(), blocks))
 
 

@@ -1,6 +1,6 @@
-"""How much faster a copy is with more workers, each behind a network card of its own: `make scaling`.
+"""How much faster a copy is with more workers, each with a card: `make benchmark ARGS='--only scaling'`.
 
-python -m benchmarks.scaling [--workers 1 2 4 8] [--speed BYTES] [--size BYTES] [--keep]
+`python -m benchmarks.scaling [--workers 1 2 4 8] [--speed BYTES] [--size BYTES]` measures others.
 
 A cluster of Dask on this machine; each worker is a process that reaches the registries through a proxy with a
 limited speed (shaped_card.py). The bound is then what it is for a company: the cards, and not the processor.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import json
 import os
 import random
 import re
@@ -28,26 +27,25 @@ from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.material import put_image
-from benchmarks.picture import THEMES
 from benchmarks.registries import docker_registry
 from benchmarks.scaling_picture import drawn, summary
 
 import imgpkg
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from benchmarks.registries import Registry
 
-HERE = Path(__file__).parent
-RESULTS = HERE / "scaling.json"
-PAGE = HERE / "README.md"
-_MARKED = re.compile(r"(<!-- scaling -->).*?(<!-- end of scaling -->)", re.DOTALL)
-_CARD = HERE / "shaped_card.py"
+_CARD = Path(__file__).with_name("shaped_card.py")
 # Go, and so imgpkg, asks no proxy for loopback; these names are known to the proxies only.
 _SOURCE, _DESTINATION = "source.example:5000", "destination.example:5000"
 _THREADS = 4
 _BLOBS = 96
+# Bytes per second of each card, and bytes that are copied.
+_SPEED, _SIZE = 5e6, 384_000_000
+PARTS = {"1, 2, 4 and 8 workers": [1, 2, 4, 8]}
+ABOUT = "copies by workers of a Dask cluster with a limited network card each; 4 minutes"
 
 
 @dataclass(frozen=True)
@@ -182,27 +180,26 @@ def text(found: list[Measured]) -> str:
     return "\n".join(lines)
 
 
-def read() -> list[Measured]:
-    """Return what was measured and written down."""
-    return [Measured(**one) for one in json.loads(RESULTS.read_text())["copies"]]
+def numbers(part: str) -> list[dict[str, object]]:
+    """Measure a part; return what is written down."""
+    return [asdict(one) for one in measured(PARTS[part], _SPEED, _SIZE)]
 
 
-def publish(found: list[Measured]) -> None:
-    """Write the table into README.md, and the pictures beside it."""
-    for theme in THEMES:
-        (HERE / f"scaling-{theme}.svg").write_text(drawn(found, theme))
-    PAGE.write_text(filled(PAGE.read_text(), found))
-
-
-def filled(page: str, found: list[Measured]) -> str:
-    """Return the page with the picture and the table between their marks."""
+def table(found: Iterable[dict[str, object]]) -> str:
+    """Return the picture and the table of what was written down."""
+    copies = [Measured(**one) for one in found]
     shown = (
         "<picture>\n"
         '  <source media="(prefers-color-scheme: dark)" srcset="scaling-dark.svg"/>\n'
-        f'  <img src="scaling-light.svg" alt="{escape(summary(found))}"/>\n'
+        f'  <img src="scaling-light.svg" alt="{escape(summary(copies))}"/>\n'
         "</picture>\n"
     )
-    return _MARKED.sub(lambda match: f"{match[1]}\n{shown}\n{text(found)}\n{match[2]}", page)
+    return f"{shown}\n{text(copies)}\n"
+
+
+def picture(found: Iterable[dict[str, object]], theme: str) -> str:
+    """Return the picture of what was written down, in the colours of a theme."""
+    return drawn([Measured(**one) for one in found], theme)
 
 
 def main() -> None:
@@ -210,20 +207,10 @@ def main() -> None:
         prog="python -m benchmarks.scaling", description=__doc__.partition("\n")[0]
     )
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
-    parser.add_argument("--speed", type=float, default=5e6, help="bytes per second of each card")
-    parser.add_argument("--size", type=int, default=384_000_000, help="bytes to copy")
-    parser.add_argument("--keep", action="store_true", help="write them to scaling.json")
-    parser.add_argument("--drawn", action="store_true", help="write table and pictures again")
+    parser.add_argument("--speed", type=float, default=_SPEED, help="bytes per second of each card")
+    parser.add_argument("--size", type=int, default=_SIZE, help="bytes to copy")
     options = parser.parse_args()
-    if options.drawn:
-        publish(read())
-        return
-    found = measured(options.workers, options.speed, options.size)
-    print(text(found))
-    if options.keep:
-        document = {"speed": options.speed, "copies": [asdict(one) for one in found]}
-        RESULTS.write_text(json.dumps(document, indent=2) + "\n")
-        publish(read())
+    print(text(measured(options.workers, options.speed, options.size)))
 
 
 if __name__ == "__main__":

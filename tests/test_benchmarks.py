@@ -11,8 +11,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from benchmarks import bench, picture, report, sampling, scaling, scaling_picture
+from benchmarks import bench, picture, plan_size, report, sampling, scale, scaling, scaling_picture
 from benchmarks.material import IMGPKG, Material, one_file_layer
+from benchmarks.measure import Spent
+from benchmarks.plan_size import Size
 from benchmarks.results import ABOVE, FLOOR, OTHER, OURS, Aim, Program, Results, Row, read
 from benchmarks.rows import GROUPS, Group, Shape, Work
 from benchmarks.scaling import Measured
@@ -150,12 +152,13 @@ class TestTables:
 
     def test_the_page_has_a_mark_for_every_table(self, results):
         marks = re.findall(r"<!-- measured: (.*?) -->", PAGE.read_text())
-        assert sorted(marks) == sorted(["picture", *report.tables(results)])
+        assert sorted(marks) == sorted(["picture", *report.tables(results), *scale.STUDIES])
 
     def test_pages_and_pictures_are_those_of_the_results(self):
         found = read(ROOT / "benchmarks" / "results.json")
         for page, folder in ((PAGE, ""), (ROOT / "README.md", "benchmarks/")):
-            blocks = report.tables(found) | {"picture": picture.element(found, folder)}
+            blocks = report.tables(found) | scale.tables(scale.read())
+            blocks["picture"] = picture.element(found, folder)
             assert report.filled(page.read_text(), blocks) == page.read_text()
             assert blocks["picture"] in page.read_text()
         for theme in picture.THEMES:
@@ -382,12 +385,62 @@ class TestScaling:
         assert len(root.findall(f"{SVG}circle")) == len(self.COPIES)
         assert root.find(f"{SVG}desc").text.endswith("8 7.27 ×, 11.0 s.")
 
-    def test_the_page_and_the_pictures_are_those_of_the_results(self):
-        found = scaling.read()
-        assert scaling.filled(PAGE.read_text(), found) == PAGE.read_text()
-        for theme in picture.THEMES:
-            drawn = scaling_picture.drawn(found, theme)
-            assert (PAGE.parent / f"scaling-{theme}.svg").read_text() == drawn
+
+class TestStudies:
+    def test_are_listed_and_named_in_the_help_and_not_measured_by_default(self):
+        assert "scale: plan size: by a plan" in run("--list").stdout.splitlines()
+        assert set(scale.STUDIES) <= set(re.findall(r"(\w[\w ]*): ", run("--help").stdout))
+        assert not {group.key for group in GROUPS} & {"scale"}
+
+    def test_have_a_record_of_each_part_that_was_measured(self):
+        names = [record.name for record in scale.read()]
+        assert names == [name for name in (scale.name_of(*part) for part in scale.parts()) if name in names]
+        for record in scale.read():
+            assert record.numbers
+            assert {"measured", "processor", "cores", "Python", "imgpkg"} <= record.machine.keys()
+            assert "benchmark" in record.command
+
+    def test_a_newer_record_takes_the_place_of_the_older_one(self, tmp_path):
+        one, two, newer = (
+            scale.Record(study, part, {"imgpkg": commit}, "make benchmark", [])
+            for study, part, commit in (
+                ("scaling", "1, 2, 4 and 8 workers", "a"),
+                ("capacity", "copies", "a"),
+                ("scaling", "1, 2, 4 and 8 workers", "b"),
+            )
+        )
+        found = scale.replaced([two, one], [newer])
+        assert found == [newer, two]
+        scale.write(found, tmp_path / "scale.json")
+        assert scale.read(tmp_path / "scale.json") == found
+
+    def test_tables_and_pictures_are_those_of_the_records(self):
+        records, page = scale.read(), PAGE.read_text()
+        for study, shown in scale.tables(records).items():
+            assert f"<!-- measured: {study} -->\n{shown}<!-- end -->" in page
+        drawn = scale.pictures(records)
+        assert drawn
+        for name, picture_of in drawn.items():
+            assert (PAGE.parent / name).read_text() == picture_of
+
+    def test_growth_is_what_more_images_need(self):
+        spent = [Spent(1.0, 2.0, 30.0), Spent(101.0, 300.0, 430.0)]
+        sizes = [
+            Size("copy", images, used, {"GET manifests": images, "GET tags": 1}, first)
+            for images, used, first in zip((1000, 101_000), spent, (0.5, None), strict=True)
+        ]
+        assert plan_size.text(sizes).splitlines()[2:] == [
+            "| `copy` | 1,000 | 1.0 s |  | 30 MB |  | 0.5 s | 1 GET manifests |",
+            "| `copy` | 101,000 | 101.0 s | 1.00 ms | 430 MB | 4.2 kB |  | 1 GET manifests |",
+        ]
+
+
+@pytest.mark.slow
+def test_a_study_is_measured_and_printed_with_its_machine():
+    done = run("--only", "capacity: registries")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^\| docker-registry \|", done.stdout, re.MULTILINE)
+    assert """`make benchmark ARGS='--only "capacity: registries"'`""" in done.stdout
 
 
 @pytest.mark.parametrize(
