@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -56,15 +57,18 @@ def open_cluster(context: Context) -> Iterator[BlobExecutor]:
     from imgpkg.operations.cluster.dask import dask_executor
 
     flags = context.flags
-    if not flags.is_on("debug"):
-        # Dask writes to standard error what it also raises.
-        logging.disable(logging.CRITICAL)
-    with dask_executor(
-        flags.text("dask"),
-        timeout=flags.seconds("dask-timeout"),
-        threads=max(flags.number("concurrency"), 1),
-    ) as executor:
-        yield executor
+    with warnings.catch_warnings():
+        if not flags.is_on("debug"):
+            # Dask writes to standard error what it also raises, and whose versions differ between machines,
+            # of which those that matter to a copy have been compared.
+            logging.disable(logging.CRITICAL)
+            warnings.simplefilter("ignore")
+        with dask_executor(
+            flags.text("dask"),
+            timeout=flags.seconds("dask-timeout"),
+            threads=max(flags.number("concurrency"), 1),
+        ) as executor:
+            yield executor
 
 
 def print_shares(output: Output, shares: Sequence[WorkerShare]) -> None:

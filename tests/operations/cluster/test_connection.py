@@ -290,6 +290,15 @@ class TestAWorker:
             )
         assert copied.bundle is not None
 
+    def test_with_other_versions_of_other_packages_is_not_mentioned(
+        self, cluster, bundle, another_registry, tmp_path
+    ):
+        folder = tmp_path / "other" / "toolz-99.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: toolz\nVersion: 99\n")
+        cluster.add("other", PYTHONPATH=str(folder.parent))
+        assert run(*copying(bundle, another_registry, "--dask", cluster.address)) == (0, "")
+
     def test_that_says_nothing(self, cluster, bundle, another_registry):
         process = cluster.add("silent").workers["silent"]
         process.send_signal(signal.SIGSTOP)

@@ -119,6 +119,7 @@ def test_the_last_error_names_all_workers(roster):
     with pytest.raises(ConnectionFailed, match="refused") as raised:
         roster.workers_for(UNIT)
     assert f"No worker can reach {SOURCE} or {DESTINATION} (worker 1, worker 2)" in str(raised.value)
+    assert "of their own machines" in raised.value.hints[-1]
 
 
 def test_a_run_that_is_over_is_forgotten(roster):

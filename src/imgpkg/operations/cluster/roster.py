@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 # A scheduler keeps the addresses with each unit, of which a large cluster has thousands at a time.
 _MOST_ADDRESSES = 50
+_OWN_WAYS = (
+    "Workers have the names, routes and proxies (HTTPS_PROXY) of their own machines: they may not reach what "
+    "this one does."
+)
 
 
 class Roster:
@@ -139,4 +143,5 @@ def _nobody(barred: Mapping[str, Unreachable]) -> TransportError:
     registries = " or ".join(dict.fromkeys(each.registry for each in found))
     error = found[-1].error
     error.add_context(f"No worker can reach {registries} ({named([each.worker for each in found])})")
+    error.hints = (*error.hints, _OWN_WAYS)
     return error
