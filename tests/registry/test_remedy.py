@@ -106,6 +106,7 @@ class TestATagThatIsNotThere:
             (["main"], "has one tag and not v3: main."),
             (list("abcdefgh"), "has 8 tags and not v3; some: d, e, f, g, h."),
             (["sha256-" + "0" * 64 + ".sig", "v2"], "has one tag and not v3; the nearest: v2."),
+            (["team-app-sha256-" + "0" * 64 + ".imgpkg", "v2"], "has one tag and not v3; the nearest: v2."),
             ([], "is there and has no tags."),
         ],
     )

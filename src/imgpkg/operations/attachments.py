@@ -7,11 +7,11 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind, attached_to
 from imgpkg.bundle.image import attestation_tag, sbom_tag, signature_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, InvalidManifest, NotFound, NotInFile, RegistryError, doing
 from imgpkg.oci import media
+from imgpkg.oci.derived_tags import DerivedTag, TagKind, attached_to
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, Repository

@@ -8,10 +8,10 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.derived_tags import DerivedTag
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import NotFound, NotInFile
 from imgpkg.events import Hook, silent
+from imgpkg.oci.derived_tags import DerivedTag
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.reference import Reference, parse_any

@@ -7,7 +7,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.image import fetch_image
 from imgpkg.bundle.layer import fetch_locations
 from imgpkg.dataclass import dataclass
@@ -21,6 +20,7 @@ from imgpkg.errors import (
 )
 from imgpkg.events import Hook, silent
 from imgpkg.oci import media
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.workers import open_workers

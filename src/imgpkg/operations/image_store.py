@@ -6,11 +6,11 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import Reader
 from imgpkg.bundle.locations import ImageLocations, Location
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import ArchiveError, InvalidReference, NotInFile, UsageError, printable
+from imgpkg.oci.derived_tags import attached_to
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.copy.delta import grouped

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.inventory import Base, Inventory
 from imgpkg.errors import InvalidManifest, NotFound, UsageError
 from imgpkg.events import Hook, Warned, silent
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.delta import grouped
 from imgpkg.operations.workers import METADATA_JOBS, open_workers

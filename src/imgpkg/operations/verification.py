@@ -6,10 +6,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 import imgpkg
-from imgpkg.bundle.derived_tags import attached_to
 from imgpkg.bundle.image import attestation_tag, signature_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import Forbidden, NotFound, NotInFile, Untrusted, VerificationError, doing
+from imgpkg.oci.derived_tags import attached_to
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference, Repository, parse_any
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, BlobMove, digests_of

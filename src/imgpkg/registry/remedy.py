@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from imgpkg.errors import ImgpkgError, ImmutableTag, NotFound
 from imgpkg.expression import expression
+from imgpkg.oci.derived_tags import DerivedTag
 from imgpkg.oci.reference import DOCKER_HUB
 from imgpkg.registry.listing import list_tags
 
@@ -24,8 +25,6 @@ _MOST_TAGS, _MOST_SHOWN = 1000, 5
 # How alike a tag has to be, from 0 to 1.
 _ALIKE = 0.5
 _MANIFEST = expression(r"/manifests/([^/?]+)$")
-# Tags that tools make from digests, for signatures and records.
-_DERIVED = expression(r"sha256-[0-9a-f]{64}")
 # The words of Harbor, GitLab, Quay, GitHub and of clouds for storage that is used up.
 _QUOTA = expression(
     r"quota|storage (?:resource|limit|space)|insufficient storage|exceed(?:s|ed|ing)? .{0,60}\blimit",
@@ -102,7 +101,8 @@ def absence(error: RegistryError, exchange: Exchange, repository: Repository) ->
         return False, (*((missing,) if is_list else ()), *misread(repository))
     try:
         tags = islice(list_tags(exchange, repository), _MOST_TAGS)
-        return True, (_instead(repository, asked[1], [tag for tag in tags if not _DERIVED.match(tag)]),)
+        named = [tag for tag in tags if DerivedTag.parse(tag) is None]
+        return True, (_instead(repository, asked[1], named),)
     except NotFound:
         return False, (missing, *misread(repository))
     except ImgpkgError:

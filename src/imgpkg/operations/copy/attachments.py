@@ -6,8 +6,8 @@ from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.image import Image
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.operations.attachments import (
     DENIED,
     AttachmentKind,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.inventory import Base, bases_text, read_bases
 from imgpkg.content.layout import Layout
 from imgpkg.dataclass import replace
 from imgpkg.errors import ArchiveError, InvalidDocument, InvalidReference, MissingBase, RegistryError
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.plan import named

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.operations.copy.plan import Root, digests_of
 
 if TYPE_CHECKING:

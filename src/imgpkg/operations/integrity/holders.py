@@ -6,10 +6,10 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.inventory import read_bases
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import ArchiveError, Forbidden, ImgpkgError, NotFound, NotInFile, Unauthorized, printable
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.delta import BASES_LABEL

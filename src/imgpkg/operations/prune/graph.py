@@ -6,9 +6,9 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.dataclass import dataclass
 from imgpkg.oci import media
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from imgpkg.bundle.derived_tags import TagKind
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidManifest, UsageError
+from imgpkg.oci.derived_tags import TagKind
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.prune.rules import Keep, Reason, ReasonKind, Roots
@@ -15,7 +15,7 @@ from imgpkg.operations.prune.rules import Keep, Reason, ReasonKind, Roots
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from imgpkg.bundle.derived_tags import DerivedTag
+    from imgpkg.oci.derived_tags import DerivedTag
     from imgpkg.operations.prune.graph import Graph, GraphNode, Tie
 
 

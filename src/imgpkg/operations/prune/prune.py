@@ -8,7 +8,6 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.derived_tags import DerivedTag
 from imgpkg.bundle.lock import BundleLock, ImagesLock
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import (
@@ -24,6 +23,7 @@ from imgpkg.errors import (
     Unsupported,
 )
 from imgpkg.events import Hook, silent
+from imgpkg.oci.derived_tags import DerivedTag
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Repository
 from imgpkg.operations.prune.plan import PlannedManifest, PrunePlan, make_plan

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies
 
-from imgpkg.bundle.derived_tags import DerivedTag, TagKind
 from imgpkg.bundle.image import internal_tag, locations_tag, repository_based_tag, signature_tag
+from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.oci.descriptor import Digest
 
 DIGESTS = strategies.binary(max_size=8).map(Digest.of)
