@@ -198,6 +198,39 @@ class TestCredentials:
         assert any("own environment" in hint for hint in raised.value.hints)
 
 
+class Uncancellable(ThreadPoolExecutor):
+    """Its futures cannot be cancelled, as those of Parsl."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        def cancel():
+            raise NotImplementedError
+
+        future = super().submit(fn, *args, **kwargs)
+        future.cancel = cancel
+        return future
+
+
+class TaskError(Exception):
+    """The error of a task, as Ray has it."""
+
+    def __init__(self, cause):
+        super().__init__("the task failed")
+        self.cause = cause
+
+
+class Wrapping(ThreadPoolExecutor):
+    """Its errors have those of tasks inside."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        def wrapped():
+            try:
+                return fn(*args, **kwargs)
+            except errors.ImgpkgError as error:
+                raise TaskError(error) from None
+
+        return super().submit(wrapped)
+
+
 class TestTrouble:
     def test_a_source_or_destination_that_is_a_file(self, threads, bundle, session, tmp_path):
         with pytest.raises(errors.UsageError, match="from registries"):
@@ -244,6 +277,23 @@ class TestTrouble:
                     executor=executor,
                 )
             assert not [one for one in there.requests if one.method == "PUT"]
+
+    @pytest.mark.parametrize("kind", [Uncancellable, Wrapping])
+    def test_an_executor_with_habits_of_its_own_raises_what_its_worker_raised(
+        self, kind, bundle, open_session
+    ):
+        with (
+            kind(2) as executor,
+            serve(faults=always(refusing(500), method="POST")) as there,
+            pytest.raises(errors.RegistryError, match="injected"),
+        ):
+            copy_to_repository(
+                bundle,
+                f"{there.address}/habits/b",
+                session=open_session(retry_count=1),
+                executor=executor,
+                options=CopyOptions(in_flight=4),
+            )
 
     def test_another_version_at_the_worker(self):
         with pytest.raises(errors.UsageError, match=r"begun with 0\.1"):

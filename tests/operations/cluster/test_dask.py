@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pkgutil
 import socket
+import sys
 import threading
 import time
+from concurrent.futures import Future
 
 import dask
 import pytest
+import trustme
 from distributed import Client, LocalCluster
 from tests.operations.making import make_image, thirty
 from tests.servers.faults import always, refusing
@@ -21,7 +25,10 @@ from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
+from imgpkg.operations.cluster.executor import DaskExecutor
+from imgpkg.operations.cluster.roster import Roster
 from imgpkg.operations.transfer.worker import stop, transfer
+from imgpkg.version import VERSION
 
 
 def threads(workers):
@@ -202,6 +209,55 @@ def test_a_client_of_the_program_stays_open(cluster):
         assert client.status == "running"
 
 
+@pytest.fixture
+def client(cluster):
+    with Client(cluster, set_as_default=False) as client:
+        yield client
+
+
+def failing(bundle, session, executor):
+    """Copy where each request is refused a connection; return the text of the error."""
+    with serve(faults=always(Fault(hang_up=True), method="POST")) as there:
+        with pytest.raises(errors.TransportError) as raised:
+            imgpkg.copy(bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor)
+        return str(raised.value)
+
+
+def test_an_executor_of_the_client_does_what_one_of_ours_does(client, bundle, open_session):
+    session = open_session(retry_count=1)
+    assert "No worker can reach" in failing(bundle, session, client.get_executor())
+    assert "No worker can reach" in failing(bundle, session, client.get_executor(pure=False, retries=2))
+
+
+def test_an_executor_of_the_client_that_chooses_workers_stays_what_it_is(
+    client, cluster, bundle, open_session
+):
+    [address] = cluster.scheduler_info["workers"]
+    chosen = client.get_executor(workers=[address])
+    assert "No worker" not in failing(bundle, open_session(retry_count=1), chosen)
+
+
+def test_a_plan_runs_with_an_executor_of_the_client(client, bundle, session, tmp_path):
+    with serve() as there:
+        to, file = f"{there.address}/plan/b", tmp_path / "plan.jsonl"
+        imgpkg.preview_copy(bundle, to, session=session, plan_output=file)
+        copied = imgpkg.run_plan(file, session=session, executor=client.get_executor())
+        assert session.client.exists(copied.bundle.destination)
+    assert sum(share.transfer.moved for share in copied.workers) == 11
+
+
+@pytest.mark.parametrize("restriction", [{}, {"workers": ["elsewhere"]}])
+def test_an_executor_of_the_client_gets_no_credentials_without_tls(restriction, client, bundle, session):
+    with pytest.raises(errors.UsageError, match="over TLS only"):
+        imgpkg.copy(
+            bundle,
+            to_repo="127.0.0.1:1/to/b",
+            session=session,
+            executor=client.get_executor(**restriction),
+            options=imgpkg.CopyOptions(send_credentials=True),
+        )
+
+
 @pytest.mark.parametrize("other", [None, 3, object()])
 def test_other_objects_are_no_cluster(other):
     with pytest.raises(errors.UsageError, match="Expected the address"), imgpkg.dask_executor(other):
@@ -279,3 +335,151 @@ def test_tls_says_which_file_is_wrong(path, words):
         pytest.raises(errors.UsageError, match=words),
     ):
         imgpkg.dask_executor("tls://127.0.0.1:9").__enter__()
+
+
+def test_tls_with_certificates_needs_a_scheduler(tmp_path):
+    authority = trustme.CA()
+    certificate, ca = authority.issue_cert("127.0.0.1"), tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    pair = tmp_path / "pair.pem"
+    certificate.private_key_and_cert_chain_pem.write_to_path(str(pair))
+    tls = "distributed.comm.tls"
+    with (
+        dask.config.set({f"{tls}.ca-file": str(ca), f"{tls}.client.cert": str(pair)}),
+        pytest.raises(errors.ExecutorError, match="the Dask scheduler at tls://127"),
+    ):
+        imgpkg.dask_executor("tls://127.0.0.1:9", timeout=0.2).__enter__()
+
+
+def test_without_the_package_of_dask_a_cluster_is_a_mistake_with_a_hint(monkeypatch):
+    monkeypatch.delitem(sys.modules, "imgpkg.operations.cluster.connection")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(errors.UsageError, match="not installed") as raised:
+        imgpkg.dask_executor("local:1").__enter__()
+    assert "imgpkg-py[dask]" in raised.value.hints[0]
+
+
+def test_a_worker_that_does_not_answer_is_not_awaited(cluster):
+    with (
+        imgpkg.dask_executor(cluster.scheduler_address, timeout=0.3) as executor,
+        pytest.raises(errors.ExecutorError, match=r"a worker did not answer within 0\.3 s"),
+    ):
+        executor.ask(time.sleep, 0.6)
+
+
+class Unreadable:
+    """A part of a unit with which a worker can do nothing: it calls this when it reads the unit."""
+
+    def __init__(self, act, *arguments):
+        self.call = act, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def a_unit(to="127.0.0.1:1/no/place", settings=None, run="run"):
+    place = Repository.parse(to)
+    blob = Descriptor("application/octet-stream", Digest.of(b"blob"), 4, data=b"blob")
+    return imgpkg.TransferUnit(run, blob, place, place, settings or imgpkg.Settings(), imgpkg.Settings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "words"),
+    [
+        (
+            Unreadable(pkgutil.resolve_name, "imgpkg.absent:x"),
+            errors.ExecutorError,
+            "A worker cannot load imgpkg: ModuleNotFoundError",
+        ),
+        (Unreadable(open, "/nowhere"), errors.ExecutorError, "failed: FileNotFoundError"),
+        (Unreadable(int, "x"), ValueError, "invalid literal"),
+    ],
+)
+def test_what_a_worker_raises_is_explained(settings, kind, words, executor):
+    with pytest.raises(kind, match=words):
+        executor.submit(transfer, a_unit(settings=settings)).result(10)
+
+
+def test_a_unit_that_is_cancelled_is_taken_back(executor):
+    with serve(faults=always(Fault(delay=0.5))) as there:
+        given = executor.submit(transfer, a_unit(f"{there.address}/to/b"))
+        assert given.cancel()
+        wait(lambda: not executor._sent)
+
+
+def wait(is_so):
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+class TestACluster:
+    """Workers come and go."""
+
+    @pytest.fixture
+    def own(self):
+        with dask.config.set({"distributed.scheduler.allowed-failures": 0}), threads(1) as own:
+            yield own
+
+    @pytest.fixture
+    def there(self):
+        with serve(faults=always(Fault(delay=0.3), method="PUT")) as there:
+            yield there
+
+    def test_grows_by_workers_that_fit(self, own):
+        with imgpkg.dask_executor(own.scheduler_address) as executor:
+            own.scale(2)
+            wait(lambda: executor.room == 8)
+
+    def test_gives_blobs_of_workers_that_have_gone_to_others(self, own, there, bundle, session):
+        with imgpkg.dask_executor(own.scheduler_address) as executor:
+            begun = threading.Event()
+
+            def replace_them(event):
+                if isinstance(event, imgpkg.Planned) and not begun.is_set():
+                    begun.set()
+                    own.scale(0)
+                    own.scale(1)
+
+            copied = imgpkg.copy(
+                bundle,
+                to_repo=f"{there.address}/to/b",
+                session=session,
+                executor=executor,
+                on_event=replace_them,
+            )
+            assert session.client.exists(copied.bundle.destination)
+
+    def test_without_workers_fails_the_copy_after_a_while(self, own, there, bundle, session):
+        with imgpkg.dask_executor(own.scheduler_address, timeout=2) as executor:
+            own.scale(0)
+            with pytest.raises(
+                errors.ExecutorError, match="it has had no worker, or did not answer, for 2 s"
+            ):
+                imgpkg.copy(bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor)
+
+    def test_whose_workers_die_with_a_blob_names_it(self, own, there, session):
+        with imgpkg.dask_executor(own.scheduler_address) as executor:
+            given = executor.submit(transfer, a_unit(f"{there.address}/to/b"))
+            [address] = own.scheduler_info["workers"]
+            wait(lambda: there.requests)
+            own.sync(own.scheduler.remove_worker, address, stimulus_id="test")
+            with pytest.raises(errors.ExecutorError, match="1 worker died while they had it, the last at"):
+                given.result(10)
+
+    def test_with_another_version_says_so_once_in_each_copy(self, own):
+        roster, told = Roster({"tcp://right": 1}), []
+        with Client(own, set_as_default=False) as client:
+            executor = DaskExecutor(client, roster, address=own.scheduler_address, timeout=2)
+            roster.update({"tcp://right": 1, "tcp://later": 1})
+            asking = Future()
+            asking.set_result("0.9.0")
+            for run in ("one", "one", "other"):
+                with executor.serving(run, told.append):
+                    executor._learn("tcp://later", "later (tcp://later)", asking)
+        text = f"later (tcp://later) has imgpkg 0.9.0, and not imgpkg {VERSION}: it gets no blobs"
+        assert told == [imgpkg.Warned(text)] * 2
+        assert executor._nobody() == (
+            f"it has had no worker with imgpkg {VERSION} for 2 s: later (tcp://later) has imgpkg 0.9.0"
+        )

@@ -53,6 +53,11 @@ class ClusterAddress:
         return self.url or f"{_LOCAL}{self.processes}"
 
 
+def is_encrypted(address: str) -> bool:
+    """Return whether nobody else can read what is sent to the scheduler of a client at `address`."""
+    return address.startswith(("tls:", "wss:", "inproc:"))
+
+
 def _processes(text: str) -> int:
     number = text.removeprefix(_LOCAL)
     if not _NUMBER.fullmatch(number) or int(number) > _MOST_PROCESSES:

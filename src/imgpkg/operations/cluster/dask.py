@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import imgpkg
 from imgpkg.errors import UsageError
 from imgpkg.operations.cluster.address import ClusterAddress
+
+# Of `Client.get_executor`: a unit has a key of its own, and is not tried again after an error.
+_UNIMPORTANT = frozenset({"pure", "retries"})
 
 
 @contextmanager
@@ -47,3 +51,22 @@ def dask_executor(
         ) from error
     with connected(place, timeout=timeout, threads=threads) as executor:
         yield executor
+
+
+def client_of(executor: imgpkg.BlobExecutor) -> Any:
+    """Return the client of Dask whose `get_executor` has made `executor`, None for another one."""
+    # By names: a program that has none of Dask shall not load it.
+    if any(kind.__module__ == "distributed.cfexecutor" for kind in type(executor).__mro__):
+        return getattr(executor, "_client", None)
+    return None
+
+
+def adopted(executor: imgpkg.BlobExecutor) -> AbstractContextManager[imgpkg.BlobExecutor]:
+    """Return a context with `executor`, or with what `dask_executor` gives for the client that has made it.
+
+    One that chooses workers or resources stays what it is.
+    """
+    client = client_of(executor)
+    if client is None or not getattr(executor, "_kwargs", {}).keys() <= _UNIMPORTANT:
+        return nullcontext(executor)
+    return dask_executor(client)

@@ -23,6 +23,7 @@ from distributed.comm.core import CommClosedError
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ExecutorError, ImgpkgError
 from imgpkg.events import Warned
+from imgpkg.operations.cluster.address import is_encrypted
 from imgpkg.operations.cluster.task import TransferCall, Unreachable
 from imgpkg.operations.transfer.dispatch import ClusterExecutor
 from imgpkg.operations.transfer.logins import named
@@ -79,7 +80,7 @@ class DaskExecutor(ClusterExecutor):
     """
 
     def __init__(self, client: Any, roster: Roster, *, address: str, timeout: float) -> None:
-        self.is_encrypted = address.startswith(("tls:", "wss:", "inproc:"))
+        self.is_encrypted = is_encrypted(address)
         self._client = client
         self._executor = client.get_executor(pure=False)
         self._roster = roster
@@ -369,8 +370,9 @@ def _text(unit: TransferUnit) -> str:
 
 
 def _deadly(blob: str, deaths: int, last: str) -> ExecutorError:
+    workers = "1 worker" if deaths == 1 else f"{deaths} workers"
     return ExecutorError(
-        f"Copying blob {blob}: {deaths} workers died while they had it, the last at {last}",
+        f"Copying blob {blob}: {workers} died while they had it, the last at {last}",
         hints=("Their logs, and their limits of memory, may say why.", AGAIN),
     )
 

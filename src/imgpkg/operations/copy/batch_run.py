@@ -89,7 +89,9 @@ class BatchedCopy:
             workers = stack.enter_context(
                 open_workers(self.writing, max(jobs, 3), self.log.on_event, other=self.reading)
             )
-            execution = BlobExecution(own, self.reading, self.writing, self.options)
+            execution = stack.enter_context(
+                BlobExecution.opened(own, self.reading, self.writing, self.options)
+            )
             sides = Sides(self.reading, self.writing, workers.scope, workers.on_event, os.getpid())
             stack.enter_context(offered(execution.run, sides))
             flow = _Flow(self, execution, workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import imgpkg
@@ -29,11 +30,14 @@ from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from imgpkg.bundle.inventory import Base
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.lockfile import LockOutput
     from imgpkg.operations.copy.plan import OpenedSource
+    from imgpkg.operations.copy.units import BlobExecution
 
 _DESTINATION = (
     "Say where to copy to: --to-repo REPOSITORY, --to-tar FILE or --to-oci-layout FOLDER, one of them."
@@ -221,11 +225,6 @@ def _copied(
 
         return BatchedCopy(source, repository, *sessions, options, log, locks).run(executor)
     reader, session = sessions
-    execution = None
-    if executor is not None:
-        from imgpkg.operations.copy.units import BlobExecution
-
-        execution = BlobExecution(executor, reader, session, options)
     with open_workers(session, 2, other=reader) as workers:
         listing = TagListing(session.client.primary, repository, workers)
 
@@ -238,10 +237,23 @@ def _copied(
             reader, source, options, log, to=repository, writer=session, expect=expect, locks=locks
         ) as opened:
             _check_pieces(opened)
-            result = publish(opened, session, repository, options, log, listing=listing, execution=execution)
+            with _execution(executor, sessions, options) as execution:
+                result = publish(
+                    opened, session, repository, options, log, listing=listing, execution=execution
+                )
             if execution is not None:
                 result = replace(result, workers=execution.shares.shares())
     return opened.collected, replace(result, verified=opened.verified)
+
+
+def _execution(
+    executor: imgpkg.BlobExecutor | None, sessions: tuple[Session, Session], options: CopyOptions
+) -> AbstractContextManager[BlobExecution | None]:
+    if executor is None:
+        return nullcontext()
+    from imgpkg.operations.copy.units import BlobExecution
+
+    return BlobExecution.opened(executor, *sessions, options)
 
 
 def _check_executor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import partial
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ import imgpkg
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import UsageError
 from imgpkg.events import BlobOutcome
+from imgpkg.operations.cluster.address import is_encrypted
+from imgpkg.operations.cluster.dask import adopted, client_of
 from imgpkg.operations.copy.destination import BlobOpener
 from imgpkg.operations.transfer.dispatch import ClusterExecutor, dispatch
 from imgpkg.operations.transfer.logins import LoginQuestion
@@ -55,6 +58,15 @@ class BlobExecution:
         # Once for all units, of which there may be a million.
         object.__setattr__(self, "settings", public_settings(self.writing.settings))
         object.__setattr__(self, "source_settings", public_settings(self.reading.settings))
+
+    @classmethod
+    @contextmanager
+    def opened(
+        cls, executor: imgpkg.BlobExecutor, reading: Session, writing: Session, options: CopyOptions
+    ) -> Iterator[BlobExecution]:
+        """Return a context with an execution; that of a Dask client is given what `dask_executor` gives."""
+        with adopted(executor) as own:
+            yield cls(own, reading, writing, options)
 
     def units(self, moves: Sequence[tuple[BlobMove, Destination, Survey]]) -> Iterator[TransferUnit]:
         """Yield the units of `moves`, the largest first; their credentials are those of the moment."""
@@ -133,11 +145,18 @@ def check_executor(executor: imgpkg.BlobExecutor, *, is_of_files: bool, options:
             "Executors are for copies from registries to a repository only",
             hints=("A tar file or layout is read and written by one machine.",),
         )
-    if options.send_credentials and isinstance(executor, ClusterExecutor) and not executor.is_encrypted:
+    if options.send_credentials and not _may_have_secrets(executor):
         raise UsageError(
             "Credentials are sent to workers over TLS only, and the address of this cluster is another one",
             hints=("Use a scheduler at tls://, or give the workers credentials of their own.",),
         )
+
+
+def _may_have_secrets(executor: imgpkg.BlobExecutor) -> bool:
+    if isinstance(executor, ClusterExecutor):
+        return executor.is_encrypted
+    client = client_of(executor)
+    return client is None or is_encrypted(str(client.scheduler.address))
 
 
 def execute(

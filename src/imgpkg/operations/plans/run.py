@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import imgpkg
@@ -34,6 +34,7 @@ from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from imgpkg.operations.copy.plan import OpenedSource
     from imgpkg.operations.transfer.unit import TransferUnit
@@ -111,15 +112,16 @@ class _PlanRun:
         opened = self._rebuilt()
         if opened.places is not None:
             self._approach(opened.places.repositories)
-        execution = None if executor is None else self._execution(executor)
-        result = publish(
-            opened,
-            self.writing,
-            self.plan.header.destination,
-            self.options,
-            self.log,
-            execution=execution,
-        )
+        opening = nullcontext() if executor is None else self._execution(executor)
+        with opening as execution:
+            result = publish(
+                opened,
+                self.writing,
+                self.plan.header.destination,
+                self.options,
+                self.log,
+                execution=execution,
+            )
         if execution is not None:
             result = replace(result, workers=execution.shares.shares())
         return opened, result
@@ -131,8 +133,8 @@ class _PlanRun:
         ) as workers:
             return rebuilt(self.plan, self.reading, self.options, workers, self._disclosure())
 
-    def _execution(self, executor: Executor) -> BlobExecution:
-        return BlobExecution(executor, self.reading, self.writing, self.options)
+    def _execution(self, executor: Executor) -> AbstractContextManager[BlobExecution]:
+        return BlobExecution.opened(executor, self.reading, self.writing, self.options)
 
     def _disclosure(self) -> Disclosure:
         """Return what warns before a login of flags goes to a registry that only the plan names."""
@@ -168,7 +170,7 @@ class _PlanRun:
             )
             workers.on_event(Planned(count, size))
             self._approach(places[0])
-            execution = self._execution(executor)
+            execution = stack.enter_context(self._execution(executor))
             execution.ask_for_logins([*places[0]], [*places[1]], workers.on_event)
             sides = Sides(self.reading, self.writing, workers.scope, workers.on_event, os.getpid())
             stack.enter_context(offered(execution.run, sides))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from concurrent.futures import CancelledError, Executor, Future
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
@@ -116,7 +116,9 @@ class _InFlight:
                 yield
             finally:
                 for future in tuple(self.pending):
-                    future.cancel()
+                    # Those of Parsl know no cancellation.
+                    with suppress(NotImplementedError):
+                        future.cancel()
 
     def submit(self, unit: TransferUnit) -> None:
         self._reports.begin(unit)
@@ -155,7 +157,9 @@ class _InFlight:
         except CancelledError as error:
             raise Cancelled(f"the executor dropped {unit.descriptor.digest}") from error
         except Exception as error:
-            raise _lost(error) from error
+            # Ray has the error of a task in its own.
+            cause = getattr(error, "cause", None)
+            raise (cause if isinstance(cause, ImgpkgError) else _lost(error)) from error
 
 
 def _lost(error: Exception) -> ExecutorError:

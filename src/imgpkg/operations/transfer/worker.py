@@ -219,7 +219,7 @@ class _Sessions:
         try:
             done = _moved(unit, run.reading, run.writing, on_event)
         except ImgpkgError as error:
-            error.add_context(f"worker {worker}")
+            error.add_context(worker if worker.startswith("worker ") else f"worker {worker}")
             if isinstance(error, (Unauthorized, Forbidden)) and unit.credential is None:
                 error.hints = (*error.hints, OWN_CHAIN)
             raise

@@ -1,0 +1,49 @@
+"""What a worker knows of registries that it cannot reach."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgpkg.errors import ConnectionFailed
+from imgpkg.oci.descriptor import Descriptor, Digest
+from imgpkg.oci.reference import Repository
+from imgpkg.operations.cluster.task import Unreachable, _Failures, _registry
+from imgpkg.operations.transfer.unit import TransferUnit
+from imgpkg.settings import Settings
+
+SOURCE, DESTINATION = "from.example.com", "to.example.com"
+UNIT = TransferUnit(
+    "run",
+    Descriptor("application/octet-stream", Digest.of(b"blob"), 4),
+    Repository.parse(f"{SOURCE}/app"),
+    Repository.parse(f"{DESTINATION}/app"),
+    Settings(),
+    Settings(),
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "context", "registry"),
+    [
+        (SOURCE, "", SOURCE),
+        (DESTINATION, "", DESTINATION),
+        # The storage to which a registry has sent its client.
+        ("storage.example.com", f"Reading blob from {SOURCE}/app", SOURCE),
+        ("storage.example.com", "", DESTINATION),
+    ],
+)
+def test_the_registry_that_cannot_be_reached_is_known(host, context, registry):
+    error = ConnectionFailed("get", f"https://{host}/v2/", "refused")
+    if context:
+        error.add_context(context)
+    assert _registry(error, UNIT) == registry
+
+
+def test_what_is_known_is_that_of_the_newest_copies():
+    known = _Failures()
+    error = ConnectionFailed("get", f"https://{SOURCE}/v2/", "refused")
+    found = Unreachable("tcp://1", "one", SOURCE, error)
+    for number in range(6):
+        known.add(str(number), found)
+    assert [known.find(str(number), SOURCE) for number in range(6)] == [None, None, *[found] * 4]
+    assert known.find("5", DESTINATION) is None
