@@ -151,6 +151,15 @@ class TestASymbolicLink:
             with pytest.raises(NotInImage):
                 found.open(path)
 
+    @pytest.mark.parametrize("upper", [[folder("d"), file("d/new")], [file("d/new")]])
+    @pytest.mark.parametrize("middle", [link("d", "e"), file("d")])
+    def test_or_a_file_behind_a_directory_still_hides_the_directory_behind_it(self, upper, middle):
+        found = image([file("d/old"), file("e/old")], [middle], upper)
+        assert [path for path in found.paths() if path != "d"] == ["d/new", "e/old"]
+        assert found.find("d").kind is FileKind.DIRECTORY
+        with pytest.raises(NotInImage):
+            found.open("d/old")
+
     def test_leads_the_later_entries_of_its_layer_to_where_it_leads(self):
         found = image(
             [file("usr/lib/gone"), file("usr/lib/kept", b"kept")],

@@ -239,12 +239,12 @@ class _Resolution:
             above = above or tuple(ancestors(path))
             for folder in above:
                 member = index.members.get(folder)
-                if folder in solid or (member is None and folder not in index.folders):
-                    continue
                 if member is not None and not member.is_folder:
-                    is_link = member.entry.kind == SYMBOLIC_LINK
+                    # Behind a directory of an upper layer it still hides what is below it.
+                    is_link = member.entry.kind == SYMBOLIC_LINK and folder not in solid
                     return _Spot(number, folder, member, path[len(folder) :]) if is_link else None
-                solid.add(folder)
+                if member is not None or folder in index.folders:
+                    solid.add(folder)
             if index.hides(path):
                 return None
         return None
