@@ -85,12 +85,15 @@ def test_the_commands_run_and_the_preview_is_read(embedded_registry, another_reg
     places = {OUTSIDE: embedded_registry.address, INSIDE: another_registry.address, **HERE}
     image = make_image(session, f"{embedded_registry.address}/team/app", ["layer of scale"], tag="v1")
     make_bundle(session, f"{embedded_registry.address}/team/bundle:v1", {image: {}}, tmp_path / "bundle")
+    lock = f"apiVersion: imgpkg.carvel.dev/v1alpha1\nkind: ImagesLock\nimages:\n- image: {image}\n"
+    (tmp_path / "images.yml").write_text(lock)
     # The section about Dask has a test of its own.
     (tmp_path / "page.md").write_text(PAGE.read_text().partition("\n## Copies on many machines")[0])
     text = "".join(text for _, text in blocks(tmp_path / "page.md", "console"))
     for name, place in places.items():
         text = text.replace(name, place)
     programs = {"imgpkg": f"{sys.executable} -m imgpkg", "python3": sys.executable}
+    printed = {}
     for line in text.splitlines():
         program, _, words = line.removeprefix("$ ").partition(" ")
         done = subprocess.run(
@@ -102,9 +105,10 @@ def test_the_commands_run_and_the_preview_is_read(embedded_registry, another_reg
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, ""), line
+        printed[program] = done.stdout
     assert re.search(r"<-- 20\d \S+ \([\d.]+ms\)", (tmp_path / "debug.txt").read_text())
     events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert "planned" in {event["event"] for event in events}
     preview = json.loads((tmp_path / "preview.json").read_text())["preview"]
-    assert len(done.stdout.splitlines()) == 6
+    assert len(printed["python3"].splitlines()) == 6
     assert preview["blobs"]
