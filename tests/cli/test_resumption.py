@@ -16,7 +16,7 @@ from imgpkg.cli.arguments import Parser
 from imgpkg.cli.commands import locate
 from imgpkg.cli.context import Context
 from imgpkg.cli.output import TextOutput
-from imgpkg.cli.resumption import resumable
+from imgpkg.cli.resumption import add_hints
 from imgpkg.embedded.server import serve
 from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Planned
@@ -107,9 +107,9 @@ def context(tmp_path, monkeypatch):
 
 
 def hints_of(context):
-    with pytest.raises(ArchiveError) as caught, resumable(context):
-        raise ArchiveError("broken", hints=("first",))
-    return caught.value.hints
+    error = ArchiveError("broken", hints=("first",))
+    add_hints(context, error)
+    return error.hints
 
 
 class TestAnError:
@@ -139,3 +139,21 @@ class TestAnError:
     def test_of_a_stream_is_left_alone(self, context, tmp_path):
         (tmp_path / "-.partial").touch()
         assert hints_of(context("-b", "reg.example/a", "--to-tar", "-")) == ("first",)
+
+
+class TestAnInterruption:
+    def test_of_a_copy_to_a_repository_says_that_the_same_command_goes_on(self, context):
+        made = context("-i", "reg.example/a", "--to-repo", "reg.example/b")
+        made.reporter(Planned(3, 5_000_000))
+        made.reporter(BlobFinished(DIGEST, BlobOutcome.MOVED, 1_000_000))
+        interruption = KeyboardInterrupt()
+        add_hints(made, interruption)
+        (hint,) = interruption.args
+        assert (
+            hint == "2 blobs, 4.0 MB left; the same command goes on, and sends nothing again that has arrived"
+        )
+
+    def test_before_anything_is_planned_has_no_hint(self, context):
+        interruption = KeyboardInterrupt()
+        add_hints(context("-i", "reg.example/a", "--to-repo", "reg.example/b"), interruption)
+        assert interruption.args == ()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal, cast
 
 from imgpkg.cli import rendering
 from imgpkg.cli.output import Table
+from imgpkg.errors import ImgpkgError
 from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.inventory import Inventory
@@ -265,7 +266,7 @@ def _copy(
     from imgpkg.operations.copy.copy import copy
 
     flags = context.flags
-    with _resumable(context) if flags.text("to-tar") else nullcontext(), _executor(context) as executor:
+    with _resumable(context), _executor(context) as executor:
         copied = copy(
             source,
             session=session,
@@ -295,10 +296,15 @@ def _executor(context: Context) -> AbstractContextManager[BlobExecutor | None]:
     return open_cluster(context)
 
 
-def _resumable(context: Context) -> AbstractContextManager[None]:
-    from imgpkg.cli.resumption import resumable
+@contextmanager
+def _resumable(context: Context) -> Iterator[None]:
+    try:
+        yield
+    except (ImgpkgError, KeyboardInterrupt) as ended:
+        from imgpkg.cli.resumption import add_hints
 
-    return resumable(context)
+        add_hints(context, ended)
+        raise
 
 
 def _preview(

@@ -1,10 +1,9 @@
-"""What an interrupted copy to a tar file leaves, and the command that goes on with it."""
+"""What a copy leaves that has ended early, and how to go on with it."""
 
 from __future__ import annotations
 
 import os
 import shlex
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from imgpkg.cli.commands import locate
@@ -22,23 +21,25 @@ _REFERENCES = ("bundle", "image")
 _PARTIAL, _PIECE = ".partial", ".001.partial"
 
 
-@contextmanager
-def resumable(context: Context) -> Iterator[None]:
-    """Return a context in which an error or an interruption of the copy gets a hint about `--resume`.
+def add_hints(context: Context, ended: ImgpkgError | KeyboardInterrupt) -> None:
+    """Add what to do to the end of a copy, if it has left something: to a tar file, about `--resume`.
 
-    That is if there is something to go on with. A KeyboardInterrupt has its hints as arguments.
+    A KeyboardInterrupt has its hints as arguments.
     """
-    try:
-        yield
-    except ImgpkgError as error:
-        error.hints = (*error.hints, *_hints(context))
-        raise
-    except KeyboardInterrupt as interruption:
-        interruption.args = (*interruption.args, *_hints(context))
-        raise
+    if isinstance(ended, ImgpkgError):
+        ended.hints = (*ended.hints, *_of_file(context))
+    else:
+        ended.args = (*ended.args, *_of_file(context), *_of_repository(context))
 
 
-def _hints(context: Context) -> tuple[str, ...]:
+def _of_repository(context: Context) -> tuple[str, ...]:
+    left = context.reporter.left() if context.flags.text("to-repo") else ""
+    return (
+        (f"{left} left; the same command goes on, and sends nothing again that has arrived",) if left else ()
+    )
+
+
+def _of_file(context: Context) -> tuple[str, ...]:
     flags = context.flags
     path = flags.text("to-tar")
     if path in ("", _STREAM) or not any(os.path.exists(path + end) for end in (_PARTIAL, _PIECE)):
