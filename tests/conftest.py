@@ -9,6 +9,7 @@ from __future__ import annotations
 import _thread
 import base64
 import faulthandler
+import itertools
 import logging
 import os
 import signal
@@ -41,14 +42,17 @@ SECRETS = (
     quote(PASSWORD, safe=""),
     base64.b64encode(f"{USERNAME}:{PASSWORD}".encode()).decode(),
 )
-_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTEST_XDIST_WORKER")
+_KEPT = ("PATH", "LANG", "LC_ALL", "TMPDIR")
 # What a program that is started in the foreground has; shells ignore SIGINT for what they start with `&`.
 _SIGNALS = {
     signal.SIGINT: signal.default_int_handler,
     signal.SIGTERM: signal.SIG_DFL,
     signal.SIGCHLD: signal.SIG_DFL,
 }
+_HOMES = itertools.count()
 _REAL_STDERR = pytest.StashKey[int]()
+# Rooms in which the parameters of a test are mostly other registries, ways and words for the same lines.
+_COMBINING = {"aio", "end_to_end", "operations", "pages"}
 
 # A slow machine is no fault of the code under test.
 hypothesis.settings.register_profile(
@@ -63,6 +67,12 @@ def pytest_configure(config):
         signal.signal(number, handler)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     os.umask(0o022)
+    # Each process would compile every test, and rewrite its assertions, again.
+    sys.dont_write_bytecode = False
+    if config.getoption("numprocesses", None):
+        # No test runs here, where the reports of all come together.
+        sys.settrace(None)
+        threading.settrace(None)
     # The log of each request takes a fifth of the time. It is written, and searched for secrets, in the tests
     # that ask for `written_log`.
     logging.getLogger("imgpkg").setLevel(logging.CRITICAL)
@@ -122,13 +132,45 @@ class _OneAtATime:
 threading._sys = _OneAtATime()
 
 
+def _is_measured(item):
+    """Tell whether coverage measures a test: in this process, and in others for what is marked `measured`.
+
+    It takes half of the time of a test, and of a process that a test starts. Not measured are tests marked
+    `unmeasured`, those of hypothesis, since no line should owe its coverage to chance, and in rooms that
+    combine registries and ways each combination but the first.
+    """
+    if item.get_closest_marker("unmeasured") or getattr(item.obj, "is_hypothesis_test", False):
+        return False
+    indices = item.callspec.indices.values() if hasattr(item, "callspec") else ()
+    return not any(indices) or not _COMBINING.intersection(item.nodeid.split("/"))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Run a test that is not measured at full speed, with the threads that it starts."""
+    if _is_measured(item):
+        return (yield)
+    tracer, hook = sys.gettrace(), threading.gettrace()
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        threading.settrace(hook)
+        sys.settrace(tracer)
+
+
 @pytest.fixture(autouse=True)
-def empty_environment(monkeypatch, tmp_path_factory):
+def empty_environment(request, monkeypatch, tmp_path_factory):
     """Forget every variable of the developer's machine; HOME is an empty folder."""
+    is_measured = request.node.get_closest_marker("measured") and _is_measured(request.node)
+    kept = ("PYTEST_", "COV_", "COVERAGE_") if is_measured else ("PYTEST_",)
     for name in list(os.environ):
-        if name not in _KEPT and not name.startswith(("PYTEST_", "COV_", "COVERAGE_")):
+        if name not in _KEPT and not name.startswith(kept):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
+    # Not by `mktemp`, which takes four times as long as the folder.
+    home = tmp_path_factory.getbasetemp() / f"home-{next(_HOMES)}"
+    home.mkdir(0o700)
     monkeypatch.setenv("HOME", str(home))
     return home
 

@@ -15,6 +15,8 @@ from tests.operations.making import make_image
 
 from imgpkg.cli.credential_helper import main
 
+pytestmark = pytest.mark.measured
+
 HELPER = str(Path(sys.executable).with_name("docker-credential-imgpkg"))
 SECRET = "a-secret-for-helpers"
 MOST_LOADED = 90

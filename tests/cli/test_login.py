@@ -24,6 +24,8 @@ from tests.servers.fixtures import PASSWORD, USERNAME
 
 from imgpkg.cli.commands import find
 
+pytestmark = pytest.mark.measured
+
 PROGRAMS = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 
 

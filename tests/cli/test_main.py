@@ -25,6 +25,8 @@ from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.errors import UsageError
 
+pytestmark = pytest.mark.measured
+
 HEAVY = ("urllib3", "yaml", "ssl", "rich", "google", "botocore", "azure", "click", "isal", "backports")
 CLOUDS = ("google", "botocore", "azure", "jwt", "cryptography")
 _SECONDS = 60

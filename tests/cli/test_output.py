@@ -12,6 +12,8 @@ from tests.cli.running import start
 from imgpkg.cli.output import JSONOutput, Table, TextOutput, column_key
 from imgpkg.errors import UsageError
 
+pytestmark = pytest.mark.measured
+
 RED, BOLD, PLAIN, ESCAPE = "\x1b[31m", "\x1b[1m", "\x1b[0m", "\x1b"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 

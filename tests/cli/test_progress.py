@@ -37,6 +37,8 @@ from imgpkg.events import (
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import parse_any
 
+pytestmark = pytest.mark.measured
+
 MB = 10**6
 DIGEST = Digest("sha256", "0" * 64)
 OFTEN = Intervals(line=0.05, frame=0.02, delay=0.02)

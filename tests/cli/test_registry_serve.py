@@ -14,6 +14,8 @@ from tests.servers.client import ask
 
 from imgpkg.testing.certificate import issue_certificate
 
+pytestmark = pytest.mark.measured
+
 _SECONDS = 60
 SAYING = re.compile(r"Serving a registry for demonstrations and tests at (https?)://(\S+)\n")
 

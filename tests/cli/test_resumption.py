@@ -22,6 +22,8 @@ from imgpkg.errors import ArchiveError
 from imgpkg.events import BlobFinished, BlobOutcome, BlobStarted, Planned
 from imgpkg.oci.descriptor import Digest
 
+pytestmark = pytest.mark.measured
+
 PASSWORD = "se cret"
 START = "Not everything is there; to go on: "
 DIGEST = Digest("sha256", "0" * 64)

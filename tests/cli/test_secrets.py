@@ -9,6 +9,8 @@ import pytest
 
 from imgpkg.embedded.server import serve
 
+pytestmark = pytest.mark.unmeasured
+
 LOGIN = ("someone", "pa55word-of-the-tests")
 TOKEN = "t0ken-of-the-tests"
 

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.measured
+
 IMGPKG = [sys.executable, "-m", "imgpkg"]
 # A process begins with the memory of the one that starts it, so that a small one has to.
 MEASURED = """

@@ -7,6 +7,8 @@ import uuid
 
 import pytest
 
+pytestmark = pytest.mark.measured
+
 
 @pytest.fixture
 def pushed(run, folder, repository):

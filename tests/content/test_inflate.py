@@ -67,6 +67,7 @@ def test_every_form_gives_its_content_in_pieces_of_any_size(name, size):
     assert got == content
 
 
+@pytest.mark.unmeasured
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_stream_that_gives_single_bytes_is_understood_too(name):
     data, content = WHOLE[name]

@@ -550,6 +550,7 @@ class TestSeveralRepositoriesInside:
         copy_to_repository(second, inside, session=session, options=options)
 
 
+@pytest.mark.unmeasured
 class TestTwoReleasesThatShareNineTenthsOfTheirBytes:
     @pytest.fixture
     def files(self, embedded_registry, session, tmp_path):

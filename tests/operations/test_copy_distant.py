@@ -22,6 +22,8 @@ from imgpkg.oci.reference import Repository
 from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.values import CopySource
 
+pytestmark = pytest.mark.unmeasured
+
 LINK = Path(__file__).parent.parent.parent / "benchmarks" / "shaped_link.py"
 IMGPKG = str(Path(sys.executable).with_name("imgpkg"))
 

@@ -13,6 +13,8 @@ from imgpkg.errors import Unauthorized
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings, Side
 
+pytestmark = pytest.mark.unmeasured
+
 LOGIN = Login("somebody", "a-secret-of-tests")
 TOKEN = Login(token="a-token-of-tests")
 

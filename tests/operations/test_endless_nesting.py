@@ -21,6 +21,8 @@ from imgpkg.operations.jsonform.descriptions import described
 from imgpkg.operations.pull import pull
 from imgpkg.session import Session
 
+pytestmark = pytest.mark.unmeasured
+
 
 def make_nested(session, where, depth, *, times=1, **more):
     """Put an index in an index and so on, each naming the one before `times` times."""

@@ -17,6 +17,8 @@ from imgpkg.operations.tag import list_tags, resolve
 from imgpkg.session import Session
 from imgpkg.settings import Settings
 
+pytestmark = pytest.mark.unmeasured
+
 
 def at_most(floor):
     """A tenth above the floor."""

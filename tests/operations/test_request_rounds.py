@@ -19,6 +19,8 @@ from imgpkg.operations.pull import pull
 from imgpkg.session import Session
 from imgpkg.settings import Settings
 
+pytestmark = pytest.mark.unmeasured
+
 CONNECTIONS = 5
 
 

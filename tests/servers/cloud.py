@@ -22,8 +22,9 @@ TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 
-# What measures the processes of SDKs, which have no other environment than the one that a test gives them.
-MEASURED = {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
+def measured():
+    """Return what measures the process of an SDK, which has no other variables than a test gives it."""
+    return {name: value for name, value in os.environ.items() if name.startswith("COVERAGE_")}
 
 
 class Clock:

@@ -12,7 +12,7 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.auth.cloud.commands import Cloud
-from tests.servers.cloud import MEASURED, Clock, serving
+from tests.servers.cloud import Clock, measured, serving
 from tests.servers.raw import RawServer, proxying
 
 from imgpkg.embedded.server import serve
@@ -68,7 +68,7 @@ class Internet:
     @property
     def environ(self):
         return {
-            **MEASURED,
+            **measured(),
             "HTTPS_PROXY": self.proxy.url,
             "NO_PROXY": "127.0.0.1,localhost,169.254.169.254",
             "REQUESTS_CA_BUNDLE": str(self.ca_file),

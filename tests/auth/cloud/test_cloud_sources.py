@@ -7,7 +7,13 @@ import shlex
 from contextlib import ExitStack
 
 import pytest
-from tests.contracts.credential_source import Clueless, CredentialSourceContract, Known
+from tests.contracts.credential_source import (
+    DIFFICULT_SECRETS,
+    DIFFICULT_USERNAMES,
+    Clueless,
+    CredentialSourceContract,
+    Known,
+)
 from tests.servers.cloud import AzureRegistry, Ecr, EntraId, GoogleMetadata, serving
 
 from imgpkg.auth.cloud.aks import AksSource
@@ -35,6 +41,13 @@ class CloudContract(CredentialSourceContract):
         return self.stack.enter_context(serving(answer))
 
 
+class SdkContract(CloudContract):
+    """Each login is asked for in a process of its own, so all difficulties are in one."""
+
+    secrets = (f" {''.join(DIFFICULT_SECRETS)} ",)
+    usernames = ("AWS", "".join(DIFFICULT_USERNAMES))
+
+
 class TestGithub(CloudContract):
     def knowing(self, folder, login):
         environ = {"GITHUB_TOKEN": login.secret, "GITHUB_ACTOR": login.username}
@@ -47,7 +60,7 @@ class TestGithub(CloudContract):
         ]
 
 
-class TestMetadataServerOfGoogle(CloudContract):
+class TestMetadataServerOfGoogle(SdkContract):
     usernames = ("_token",)
 
     def knowing(self, folder, login):
@@ -63,7 +76,7 @@ class TestMetadataServerOfGoogle(CloudContract):
         ]
 
 
-class TestGcloud(CloudContract):
+class TestGcloud(SdkContract):
     usernames = ("_token",)
 
     def knowing(self, folder, login):
@@ -85,7 +98,7 @@ class TestGcloud(CloudContract):
         return [Clueless(GkeSource(environ, print), GOOGLE, "gcloud has nothing")]
 
 
-class TestEcr(CloudContract):
+class TestEcr(SdkContract):
     def environ(self, folder, server):
         return {
             "AWS_ACCESS_KEY_ID": "AKIDTEST",
@@ -111,7 +124,7 @@ class TestEcr(CloudContract):
         ]
 
 
-class TestAks(CloudContract):
+class TestAks(SdkContract):
     usernames = ("",)
 
     @pytest.fixture(autouse=True)

@@ -16,22 +16,25 @@ from datetime import datetime, timezone
 import botocore.session
 import pytest
 from moto.server import ThreadedMotoServer
-from tests.servers.cloud import MEASURED, Answer, Ecr, Imds, query_of, serving
+from tests.servers.cloud import Answer, Ecr, Imds, measured, query_of, serving
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.ecr import EcrSource
 from imgpkg.auth.keychain import Keychain, Outcome
 from imgpkg.oci.reference import Repository
 
+pytestmark = pytest.mark.measured
+
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 HERE = Repository(HOST, "team/app")
 PUBLIC = Repository("public.ecr.aws", "team/app")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "secret-key"}
-OFFLINE = {**MEASURED, "AWS_EC2_METADATA_DISABLED": "true"}
+OFFLINE = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
 def pointing(server, home, keys=KEYS):
     return {
+        **measured(),
         **OFFLINE,
         **keys,
         "HOME": str(home),
@@ -68,7 +71,7 @@ def test_the_public_registry_gets_a_token_of_its_own(tmp_path):
 
 def test_the_public_registry_stays_anonymous_and_without_a_warning_if_there_are_no_keys(tmp_path):
     warnings = []
-    source = EcrSource({**OFFLINE, "HOME": str(tmp_path)}, warnings.append)
+    source = EcrSource({**measured(), **OFFLINE, "HOME": str(tmp_path)}, warnings.append)
     assert source.lookup(PUBLIC).outcome is Outcome.NOT_APPLICABLE
     assert source.lookup(PUBLIC).outcome is Outcome.NOT_APPLICABLE
     assert warnings == []
@@ -76,7 +79,9 @@ def test_the_public_registry_stays_anonymous_and_without_a_warning_if_there_are_
 
 def test_without_keys_the_chain_goes_on_and_the_trail_shows_why(tmp_path):
     warnings = []
-    decision = Keychain([EcrSource({**OFFLINE, "HOME": str(tmp_path)}, warnings.append)]).resolve(HERE)
+    decision = Keychain(
+        [EcrSource({**measured(), **OFFLINE, "HOME": str(tmp_path)}, warnings.append)]
+    ).resolve(HERE)
     assert decision.credential.is_anonymous
     assert "ecr: failed: Unable to locate credentials" in decision.explain()
     assert warnings == [f"keychain 'ecr' gave no credential for {HOST}: Unable to locate credentials"]
@@ -120,6 +125,7 @@ def test_moto_gives_a_token_that_is_used_once_because_it_has_ended_already(tmp_p
     try:
         port = server._server.port
         environ = {
+            **measured(),
             **OFFLINE,
             **KEYS,
             "HOME": str(tmp_path),
@@ -213,7 +219,9 @@ def test_keys_of_a_single_sign_on_are_fetched_with_its_token(tmp_path):
 
 
 def test_a_missing_profile_is_a_failure_with_its_name(tmp_path):
-    finding = EcrSource({**OFFLINE, "HOME": str(tmp_path), "AWS_PROFILE": "nowhere"}, print).lookup(HERE)
+    finding = EcrSource(
+        {**measured(), **OFFLINE, "HOME": str(tmp_path), "AWS_PROFILE": "nowhere"}, print
+    ).lookup(HERE)
     assert (finding.outcome, "nowhere" in finding.detail) == (Outcome.FAILED, True)
 
 
@@ -250,7 +258,7 @@ def test_a_wrong_container_token_fails_without_showing_it(tmp_path):
             "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{metadata.url}/role",
             "AWS_CONTAINER_AUTHORIZATION_TOKEN": "wrong-token",
         }
-        environ = {**OFFLINE, **container, "HOME": str(tmp_path)}
+        environ = {**measured(), **OFFLINE, **container, "HOME": str(tmp_path)}
         finding = EcrSource(environ, lambda _: None).lookup(HERE)
     assert finding.outcome is Outcome.FAILED
     assert "wrong-token" not in finding.detail
@@ -287,7 +295,7 @@ def test_off_the_cloud_metadata_is_looked_for_once_for_all_images_and_registries
         conversation.pause()
 
     with RawServer(silent) as nobody:
-        environ = {**MEASURED, "HOME": str(tmp_path), "AWS_EC2_METADATA_SERVICE_ENDPOINT": nobody.url}
+        environ = {**measured(), "HOME": str(tmp_path), "AWS_EC2_METADATA_SERVICE_ENDPOINT": nobody.url}
         source = EcrSource(environ, lambda _: None, clock=clock)
         findings = [source.lookup(Repository(HOST, f"team/app{n}")) for n in range(20)]
         findings += [source.lookup(Repository(f"{n}{HOST[1:]}", "team/app")) for n in range(2, 9)]

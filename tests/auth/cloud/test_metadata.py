@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.servers.cloud import MEASURED
+from tests.servers.cloud import measured
 from tests.servers.raw import RawServer
 
 from imgpkg.auth.cloud.aks import AksSource
@@ -13,6 +13,8 @@ from imgpkg.auth.cloud.metadata import SECONDS, MetadataService
 from imgpkg.auth.keychain import Outcome
 from imgpkg.oci.reference import Repository
 from imgpkg.transport.pool import Pool
+
+pytestmark = pytest.mark.measured
 
 ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 
@@ -62,7 +64,7 @@ def test_nobody_listening_is_absent(clock):
 
 
 def test_the_keychains_of_all_clouds_wait_for_it_once_together(tmp_path, clock):
-    environ = {**MEASURED, "HOME": str(tmp_path), "PATH": ""}
+    environ = {**measured(), "HOME": str(tmp_path), "PATH": ""}
     with RawServer(silent) as server, Pool() as pool:
         metadata = MetadataService(clock, host="127.0.0.1", port=server.port)
         options = {"clock": clock, "metadata": metadata}
@@ -81,7 +83,7 @@ def test_the_keychains_of_all_clouds_wait_for_it_once_together(tmp_path, clock):
 
 
 def test_where_it_is_there_a_cloud_is_asked_for_the_role_of_the_machine(tmp_path, clock):
-    environ = {**MEASURED, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    environ = {**measured(), "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     with RawServer(found) as server:
         metadata = MetadataService(clock, host="127.0.0.1", port=server.port)
         source = EcrSource(environ, lambda _: None, clock=clock, metadata=metadata)

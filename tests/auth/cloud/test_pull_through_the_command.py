@@ -59,7 +59,8 @@ def test_ecr_pulls_with_a_token_of_its_account_and_region(cloud, internet):
     internet.host("api.ecr.eu-west-1.amazonaws.com", api)
     done = cloud.pull(ECR_HOST, "ecr", **KEYS)
     assert cloud.has_arrived(done)
-    assert done.stderr == ""
+    # On a busy machine an SDK may take so long to load that the user is told.
+    assert [line for line in done.stderr.splitlines() if "no answer for 5 s" not in line] == []
     assert cloud.shown == {basic("AWS", "ecr-password")}
     assert api.asked == [("eu-west-1", "ecr", {"registryIds": ["123456789012"]})]
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.servers.cloud import MEASURED, AzureRegistry, Ecr, EntraId, GoogleMetadata, serving
+from tests.servers.cloud import AzureRegistry, Ecr, EntraId, GoogleMetadata, measured, serving
 from tests.servers.raw import RawServer
 
 import imgpkg
@@ -26,6 +26,8 @@ from imgpkg.cancellation import Cancellation
 from imgpkg.errors import Cancelled, CredentialError
 from imgpkg.oci.reference import Repository
 
+pytestmark = pytest.mark.measured
+
 HOST = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
 HERE = Repository(HOST, "team/app")
 QUESTION = {"registry": {"account": "123456789012", "region": "eu-west-1"}, "now": 0.0, "api_seconds": 9.0}
@@ -36,7 +38,7 @@ def machine():
 
 
 def call(environ, *, keychain="ecr", question=QUESTION, programs=None, known=None, **options):
-    environ = {**MEASURED, **environ}
+    environ = {**measured(), **environ}
     return sdk.call(
         keychain, question, environ, known or machine(), programs=programs or Programs(), **options
     )
@@ -180,7 +182,7 @@ def test_the_process_has_the_given_environment_and_no_other(tmp_path, monkeypatc
     seen = (tmp_path / "seen").read_bytes().splitlines()
     assert b"MINE=\xc3\xbc \xff" in seen
     assert b"PYTHONHOME=/nowhere" in seen
-    added = {line.partition(b"=")[0].decode() for line in seen} - environ.keys() - MEASURED.keys()
+    added = {line.partition(b"=")[0].decode() for line in seen} - environ.keys() - measured().keys()
     assert added <= {"PWD", "OLDPWD", "SHLVL", "_"}
 
 
@@ -215,7 +217,7 @@ def test_a_call_that_does_not_end_is_ended_after_its_deadline_with_all_that_it_s
 
 def test_a_session_that_is_stopped_ends_what_a_cloud_is_asked_with(tmp_path, started):
     environ = keys_from(tmp_path, f"echo $$ > {tmp_path}/pid; exec sleep 300")
-    settings = imgpkg.Settings(environ={**MEASURED, **environ, "IMGPKG_ACTIVE_KEYCHAINS": "ecr"})
+    settings = imgpkg.Settings(environ={**measured(), **environ, "IMGPKG_ACTIVE_KEYCHAINS": "ecr"})
     raised = []
 
     def ask():
@@ -276,7 +278,7 @@ def test_what_is_known_already_is_not_known_for_longer_by_being_recorded_again(c
 
 def test_a_program_without_an_interpreter_says_that_it_cannot_ask(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/usr/sbin/server")
-    environ = {**MEASURED, "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
+    environ = {**measured(), "HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true"}
     assert EcrSource(environ, print).lookup(Repository("public.ecr.aws", "a/b")).outcome is (
         Outcome.NOT_APPLICABLE
     )

@@ -104,6 +104,7 @@ class TestTheEncoders:
         assert len(plain) == 6144
         assert deflated(encoder(), plain) == LAYER[10:-8]
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("size", SIZES)
     @pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
     def test_agree_on_bytes_that_anybody_can_inflate(self, make, size):
@@ -120,6 +121,7 @@ class TestTheEncoders:
             expected = deflated(Reference(), data[:size])
             assert deflated(Fast(), data[:size]) == deflated(Portable(), data[:size]) == expected, size
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("gap", range(40, 200, 7))
     def test_agree_where_matches_hardly_pay(self, gap):
         """About one byte of sixteen must be saved by matches, or the block is written without any."""
@@ -128,6 +130,7 @@ class TestTheEncoders:
         data = b"".join(part + part[2:10] for part in parts)
         assert deflated(Fast(), data) == deflated(Portable(), data) == deflated(Reference(), data)
 
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("make", [dirty, mixture, text], ids=lambda make: make.__name__)
     def test_agree_on_a_megabyte_and_more(self, make):
         data = make(1_200_000)
@@ -197,6 +200,7 @@ class TestTheEncoders:
 
 
 class TestTheFastEncoder:
+    @pytest.mark.unmeasured
     @pytest.mark.parametrize("before", [-5, -4, -3, -2])
     def test_counts_positions_again_after_a_gibibyte(self, before):
         """A block of noise ends at a whole byte, from where on it does not matter where blocks stand."""
