@@ -383,6 +383,13 @@ class TestARegistryThatSaysThatItHasWhatIsDeleted:
             said = f"{where(server)} said that it has blobs of {self.IMAGE.digest}"
             assert warning == f"{said}, and then missed them: sent again"
 
+    def test_gets_what_another_process_saw_there(self, client):
+        registry = self.Registry(Said(404))
+        with Server(registry) as server:
+            client.claim(where(server), BLOB, lambda: io.BytesIO(DATA))
+            client.push_manifest(where(server).tag("v1"), self.IMAGE)
+            assert registry.sent == [DATA]
+
     def test_is_reported_when_that_does_not_help(self, client):
         def handle(asked):
             if asked.method == "PUT" and "/manifests/" in asked.path:

@@ -161,6 +161,7 @@ def test_moto_gives_a_token_that_is_used_once_because_it_has_ended_already(tmp_p
         ("dkr.ecr.us-isof-south-1.csp.hci.ic.gov", ("api.ecr.us-isof-south-1.csp.hci.ic.gov",)),
     ],
 )
+@pytest.mark.unmeasured
 def test_the_host_name_chooses_partition_fips_and_dual_stack(registry, endpoints, tmp_path, internet):
     names = [name if name.count(".") > 2 else f"{name}.amazonaws.com" for name in endpoints]
     for name in names:
