@@ -266,10 +266,15 @@ def table(found: Iterable[dict[str, object]]) -> str:
 
 
 def text(registries: Iterable[Served], rates: Iterable[tuple[str, float]]) -> str:
-    """Return a table of the registries and one of the copies."""
-    lines = [HEAD, *(one.line() for one in registries), "", "| copy between two registries | MB per CPU s |"]
-    lines += ["|--|--:|", *(f"| {scheme} | {rate:,.0f} |" for scheme, rate in rates)]
-    return "\n".join(lines) + "\n"
+    """Return a table of the registries and one of the copies, where there are any."""
+    tables = (
+        (HEAD, [one.line() for one in registries]),
+        (
+            "| copy between two registries | MB per CPU s |\n|--|--:|",
+            [f"| {scheme} | {rate:,.0f} |" for scheme, rate in rates],
+        ),
+    )
+    return "\n".join("\n".join([head, *lines, ""]) for head, lines in tables if lines)
 
 
 def main() -> None:
