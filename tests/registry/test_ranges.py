@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -492,6 +493,20 @@ class TestRedirects:
         # The storage gets no credential.
         assert {a.authorization for a in reading.made.transport.asked if a.host == "store.example"} == {""}
         reading.check_clean()
+
+    def test_are_remembered_while_another_range_is_requested(self):
+        both, numbers = threading.Barrier(2), itertools.count()
+
+        def handle(asked):
+            # The first range comes alone; the next two at the same time.
+            if asked.host == "store.example" and next(numbers) in (1, 2):
+                with contextlib.suppress(threading.BrokenBarrierError):
+                    both.wait(2)
+            return self.stored(asked)
+
+        reading = Reading(handle)
+        assert reading.read() == DATA
+        assert [asked.host for asked in reading.made.transport.asked].count("r.example") == 1
 
     @pytest.mark.parametrize("answer", [Said(403), ConnectionFailed])
     def test_that_end_are_asked_for_again(self, answer):

@@ -71,16 +71,16 @@ class Ranges:
         raise RangeRefused(None)
 
     def _answer(self, headers: Mapping[str, str]) -> Answer:
+        # Several threads read ranges of the blob: none of them takes the URL away from others.
         url = self._url
         if url is not None:
-            self._url = None
             try:
-                answer = self.exchange.get_url(url, headers, self._access, (_PARTIAL,))
-            except RegistryError:
-                pass
-            else:
-                self._url = url
-                return answer
+                return self.exchange.get_url(url, headers, self._access, (_PARTIAL,))
+            except ImgpkgError as error:
+                # Another thread may have a new one by now.
+                self._url = None if self._url == url else self._url
+                if not isinstance(error, RegistryError):
+                    raise
         answer = self._get(headers)
         url = answer.request.url
         # Within the registry a request needs a credential, which only the registry's own way adds.
