@@ -166,6 +166,7 @@ OWN = {
         "referrers": (False, ""),
         "dry-run": (False, ""),
         "check": (False, ""),
+        "stream-plan": (False, ""),
         "plan-output": ("", ""),
         "plan": ("", ""),
         "shard": ("", ""),

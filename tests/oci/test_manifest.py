@@ -77,6 +77,14 @@ class TestAnImageManifest:
         assert Manifest.parse(data, f"{media.OCI_MANIFEST} ; charset=utf-8").is_image
 
 
+def test_annotations_that_a_program_gives_cannot_be_changed_later():
+    given = {"k": "v"}
+    found = Manifest(media.OCI_MANIFEST, Descriptor("", Digest.of(b""), 0), b"", annotations=given)
+    given["k"] = "w"
+    assert dict(found.annotations) == {"k": "v"}
+    assert hash(found) == hash(found)
+
+
 class TestAnIndex:
     @pytest.mark.parametrize(
         ("variant", "platform"),

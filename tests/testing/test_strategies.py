@@ -9,6 +9,9 @@ import imgpkg
 from imgpkg.oci import media
 from imgpkg.testing import strategies
 
+# What they call is what is tested.
+pytestmark = pytest.mark.measured
+
 # Each of these makes dozens of values.
 FEW = settings(max_examples=20)
 
