@@ -139,12 +139,10 @@ threading._sys = _OneAtATime()
 def _is_measured(item):
     """Tell whether coverage measures a test: in this process, and in others for what is marked `measured`.
 
-    It takes half of the time of a test, and of a process that a test starts. Others that are marked
-    `unmeasured` are left out, those of hypothesis, since no line should owe its coverage to chance, and in
-    rooms that combine registries and ways each combination but the first.
+    It takes half of the time of a test, and of a process that a test starts. Not measured are tests marked
+    `unmeasured`, those of hypothesis, since no line should owe its coverage to chance, and in rooms that
+    combine registries and ways each combination but the first.
     """
-    if item.get_closest_marker("measured"):
-        return True
     if item.get_closest_marker("unmeasured") or getattr(item.obj, "is_hypothesis_test", False):
         return False
     indices = item.callspec.indices.values() if hasattr(item, "callspec") else ()

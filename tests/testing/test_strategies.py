@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from hypothesis import Phase, find, given, settings
 
@@ -9,11 +11,9 @@ import imgpkg
 from imgpkg.oci import media
 from imgpkg.testing import strategies
 
-# What they call is what is tested.
-pytestmark = pytest.mark.measured
-
 # Each of these makes dozens of values.
 FEW = settings(max_examples=20)
+ONE = settings(max_examples=1, phases=[Phase.generate])
 
 
 @FEW
@@ -60,6 +60,18 @@ def test_an_index_is_read_back(index):
 def test_a_descriptor_is_that_of_a_blob(descriptor):
     assert not descriptor.is_manifest
     assert hash(descriptor) == hash(descriptor)
+
+
+PUBLIC = {
+    name: strategy
+    for name, strategy in inspect.getmembers(strategies, inspect.isfunction)
+    if name[0] != "_" and strategy.__module__ == strategies.__name__
+}
+
+
+@pytest.mark.parametrize("strategy", PUBLIC.values(), ids=PUBLIC)
+def test_each_makes_something(strategy):
+    assert find(strategy(), lambda made: made is not None, settings=ONE) is not None
 
 
 @pytest.mark.slow
