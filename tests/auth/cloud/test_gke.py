@@ -320,8 +320,8 @@ def test_a_token_is_renewed_before_it_ends(clock):
     with serving(metadata) as server:
         source = GkeSource(metadata_environ(server), print, clock=clock)
         first = source.lookup(HERE)
-        # The SDK counts from when it was answered.
-        assert clock.now + 3300 <= first.credential.expires_at < clock.now + 3420
+        # The SDK counts from when it was answered, in whole seconds.
+        assert int(clock.now) + 3300 <= first.credential.expires_at < clock.now + 3420
         clock.now = first.credential.expires_at - 1
         assert source.lookup(HERE) == first
         clock.now = first.credential.expires_at
