@@ -136,6 +136,12 @@ class _OneAtATime:
 threading._sys = _OneAtATime()
 
 
+def _trace(tracer):
+    """Trace this thread with `tracer`, or not at all, while no other thread begins to be traced."""
+    with _OneAtATime.lock:
+        sys.settrace(tracer)
+
+
 def _is_measured(item):
     """Tell whether coverage measures a test: in this process, and in others for what is marked `measured`.
 
@@ -157,11 +163,11 @@ def pytest_collection():
         for module in pkgutil.walk_packages(imgpkg.__path__, "imgpkg."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    sys.settrace(None)
+    _trace(None)
     try:
         return (yield)
     finally:
-        sys.settrace(tracer)
+        _trace(tracer)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -170,13 +176,13 @@ def pytest_runtest_protocol(item, nextitem):
     if _is_measured(item):
         return (yield)
     tracer, hook = sys.gettrace(), threading.gettrace()
-    sys.settrace(None)
+    _trace(None)
     threading.settrace(None)
     try:
         return (yield)
     finally:
         threading.settrace(hook)
-        sys.settrace(tracer)
+        _trace(tracer)
 
 
 @pytest.fixture(autouse=True)
