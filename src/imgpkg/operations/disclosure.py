@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgpkg.auth.flags import ExplicitSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from imgpkg.auth.keychain import Finding
     from imgpkg.oci.reference import Reference, Repository
@@ -48,6 +48,11 @@ class Disclosure:
         # With a lock of one registry, that one is meant; of several, none is the obvious one.
         if not self._registries and len(registries) == 1:
             self.name(*registries)
+
+    def approach_named(self, references: Sequence[Reference]) -> None:
+        """Do what comes before all `references` of a file are requested; see `name_single` and `approach`."""
+        self.name_single(references)
+        self.approach(*references)
 
     def approach(self, *references: Reference) -> None:
         """Warn if the login would be sent for one of `references`; called before they are requested."""

@@ -108,8 +108,7 @@ def _resolved(
     references = sorted({reference for reference, _ in wanted.values()})
     disclosure = Disclosure(session, "a document")
     disclosure.name(*(wanted[text][0].repository.registry for text in named))
-    disclosure.name_single(references)
-    disclosure.approach(*references)
+    disclosure.approach_named(references)
     with open_workers(session, session.settings.concurrency, on_event, activity="resolving") as workers:
         answers = dict(zip(references, workers.map(_Resolver(session), references), strict=True))
     failed: dict[Reference, ImgpkgError] = {}

@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.operations.cluster.making import DESTINATION, SOURCE, UNIT
 
 from imgpkg.dataclass import replace
 from imgpkg.errors import ConnectionFailed
-from imgpkg.oci.descriptor import Descriptor, Digest
-from imgpkg.oci.reference import Repository
 from imgpkg.operations.cluster.roster import Roster
 from imgpkg.operations.cluster.task import Unreachable
-from imgpkg.operations.transfer.unit import TransferUnit
-from imgpkg.settings import Settings
 from imgpkg.version import VERSION
-
-SOURCE, DESTINATION = "from.example.com", "to.example.com"
-UNIT = TransferUnit(
-    "run",
-    Descriptor("application/octet-stream", Digest.of(b"blob"), 4),
-    Repository.parse(f"{SOURCE}/app"),
-    Repository.parse(f"{DESTINATION}/app"),
-    Settings(),
-    Settings(),
-)
 
 
 def unreachable(address, registry=SOURCE):

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.operations.cluster.making import DESTINATION, SOURCE, UNIT
 
 from imgpkg.errors import ConnectionFailed
-from imgpkg.oci.descriptor import Descriptor, Digest
-from imgpkg.oci.reference import Repository
 from imgpkg.operations.cluster.task import Unreachable, _Failures, _registry
-from imgpkg.operations.transfer.unit import TransferUnit
-from imgpkg.settings import Settings
-
-SOURCE, DESTINATION = "from.example.com", "to.example.com"
-UNIT = TransferUnit(
-    "run",
-    Descriptor("application/octet-stream", Digest.of(b"blob"), 4),
-    Repository.parse(f"{SOURCE}/app"),
-    Repository.parse(f"{DESTINATION}/app"),
-    Settings(),
-    Settings(),
-)
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.lock import ImagesLock, read_lock
-from imgpkg.errors import doing
+from imgpkg.bundle.lock import ImagesLock
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Repository, parse_any
 from imgpkg.operations.check import AccessReport, check_access
+from imgpkg.operations.copy.collection import read_source_lock
 from imgpkg.operations.copy.destination import planned_places
-from imgpkg.operations.copy.source import check_selectable, chooser, open_source
+from imgpkg.operations.copy.source import check_selectable, chooser, disclosure_of, open_source
 from imgpkg.operations.copy.values import DEFAULT_OPTIONS, CopyOptions, CopySource, Log, parse_destination
-from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session, operation
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from imgpkg.bundle.graph import Chooses
     from imgpkg.oci.reference import Reference
+    from imgpkg.operations.disclosure import Disclosure
     from imgpkg.values import StrPath
 
 
@@ -53,7 +53,7 @@ def check_copy(
     # The destination is checked with its own session, which has the login that writes. Of several
     # repositories it is known later which are written to.
     to = () if home is None or is_placed else _written((home,), session)
-    first = _by_repository(_named(source, _disclosure(reading, source, home), chooser(options)))
+    first = _by_repository(_named(source, disclosure_of(reading, source, home, None), chooser(options)))
     reports = _checked(first, reading)
     # A source that cannot be read has no manifests to follow.
     if all(report.is_ok for report in (*reports, *to)) and (is_placed or not source.is_local):
@@ -67,13 +67,6 @@ def check_copy(
 
 def _written(repositories: Iterable[Repository], session: Session) -> tuple[AccessReport, ...]:
     return tuple(check_access(str(place), session=session, push=True) for place in repositories)
-
-
-def _disclosure(session: Session, source: CopySource, home: Repository | None) -> Disclosure:
-    disclosure = Disclosure(session, source.shown, has_sides=home is not None)
-    if home is not None:
-        disclosure.name(home.registry)
-    return disclosure
 
 
 def _named(source: CopySource, disclosure: Disclosure, chooses: Chooses) -> Iterable[Reference]:
@@ -90,13 +83,11 @@ def _named(source: CopySource, disclosure: Disclosure, chooses: Chooses) -> Iter
 
 
 def _locked(path: StrPath, disclosure: Disclosure, chooses: Chooses) -> list[Reference]:
-    with doing("Trying to read bundle or images lock file"):
-        lock = read_lock(path)
+    lock = read_source_lock(path)
     named = [lock.reference] if not isinstance(lock, ImagesLock) else []
     if isinstance(lock, ImagesLock):
         named = [image.reference for image in lock.images if chooses(image)]
-    disclosure.name_single(named)
-    disclosure.approach(*named)
+    disclosure.approach_named(named)
     return named
 
 

@@ -285,7 +285,6 @@ class _BatchedResult:
     def __init__(self, copy: BatchedCopy) -> None:
         self._copy = copy
         self._images: dict[tuple[str, str], tuple[Copied, ...]] = {}
-        self._marked: set[tuple[str, str]] = set()
         self._left_out: list[LeftOut] = []
         self._has_non_distributable = False
 
@@ -293,8 +292,6 @@ class _BatchedResult:
         """Know what a batch has brought."""
         for root in batch.plan.roots:
             self._images[root.item.key] = tuple(copies_of(root, batch.places))
-            if ROOT_BUNDLE_LABEL in root.item.labels:
-                self._marked.add(root.item.key)
         self._left_out += batch.plan.left_out
         self._has_non_distributable |= batch.plan.has_non_distributable
 
@@ -308,7 +305,9 @@ class _BatchedResult:
         # Tags of the user are in the order in which they were given.
         order = (lambda key: key[:1]) if copy.options.to_tags else None
         images = {key: self._images[key] for key in sorted(self._images, key=order)}
-        # A bundle may have come before, as one that another bundle names.
-        named = {item.key for item in self.collected.items if ROOT_BUNDLE_LABEL in item.labels}
-        marked = (key for key in images if key in self._marked or key in named)
+        # What was named comes last and is all that is left; with tags of the user, it is the root.
+        root = () if self.collected.root is None else (self.collected.root,)
+        named = (*self.collected.items, *root)
+        tops = {item.key for item in named if ROOT_BUNDLE_LABEL in item.labels}
+        marked = (key for key in images if key in tops)
         return result_with(self.collected, images, marked, left_out)

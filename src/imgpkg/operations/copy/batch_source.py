@@ -26,7 +26,6 @@ from imgpkg.operations.copy.plan import Item, check_named
 from imgpkg.operations.copy.source import chooser
 
 if TYPE_CHECKING:
-    from imgpkg.bundle.lock import BundleLock
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.reference import Reference, Repository
     from imgpkg.operations.copy.source import Export
@@ -81,11 +80,7 @@ class BatchSource:
         lock = self.export.locks[part.lock]
         if isinstance(lock, ImagesLock):
             return self._images(part.lock, lock)
-        return self._locked_bundle(lock)
-
-    def _locked_bundle(self, lock: BundleLock) -> Collected:
-        self.export.disclosure.name_single([lock.reference])
-        self.export.disclosure.approach(lock.reference)
+        self.export.disclosure.approach_named([lock.reference])
         return self._bundle(lock.reference, lock.tag, has_origin=False)
 
     def _bundle(self, asked: Reference, tag: str, *, has_origin: bool) -> Collected:

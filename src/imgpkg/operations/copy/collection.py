@@ -140,8 +140,7 @@ def collect_lock(
         chosen, left = choose(lock, chooses, os.fspath(path), disclosure)
         found = _of_images_lock(client, chosen, workers, expect)
         return replace(found, locked=lock.images, unselected=left)
-    disclosure.name_single([lock.reference])
-    disclosure.approach(lock.reference)
+    disclosure.approach_named([lock.reference])
     root = _root(client, lock.reference, workers, disclosure, expect, chooses=chooses)
     return of_bundle(root, root_item(root.image, lock.tag, has_origin=False), with_origin=False)
 
@@ -196,9 +195,7 @@ def choose(
     digests = {image.digest for image in lock.images if chooses(image)}
     left = dict.fromkeys(image.reference for image in lock.images if image.digest not in digests)
     kept = tuple(image for image in lock.images if image.digest in digests)
-    named = [image.reference for image in kept]
-    disclosure.name_single(named)
-    disclosure.approach(*named)
+    disclosure.approach_named([image.reference for image in kept])
     return ImagesLock(kept), tuple(Unselected(reference, shown) for reference in left)
 
 
