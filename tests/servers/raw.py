@@ -80,9 +80,9 @@ class Conversation:
 
     def close(self):
         """Close the connection."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-            self.sock.close()
+        for end in (self._file, self.sock):
+            with contextlib.suppress(OSError):
+                end.close()
 
 
 class RawServer:
@@ -189,7 +189,7 @@ def proxying(*, login=None, names=None):
                 return
             with dialled as onward:
                 conversation.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-                _splice(conversation.sock, onward)
+                splice(conversation.sock, onward)
         else:
             conversation.respond(b"through the proxy")
             talk(conversation)
@@ -197,7 +197,8 @@ def proxying(*, login=None, names=None):
     return talk
 
 
-def _splice(left, right):
+def splice(left, right):
+    """Pass what comes from either of two sockets on to the other, until both have ended."""
     back = threading.Thread(target=_pour, args=(right, left), daemon=True)
     back.start()
     _pour(left, right)

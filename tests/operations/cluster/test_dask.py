@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pkgutil
 import socket
@@ -18,6 +17,7 @@ from distributed import Client, LocalCluster
 from tests.operations.making import make_image, thirty
 from tests.servers.faults import always, refusing
 from tests.servers.fixtures import PASSWORD, USERNAME
+from tests.servers.raw import RawServer, splice
 
 import imgpkg
 from imgpkg import errors
@@ -291,26 +291,84 @@ def test_a_scheduler_that_does_not_run(session):
     assert "--dask-timeout" in raised.value.hints[1]
 
 
-@pytest.mark.parametrize(
-    "greeting", [b"\xff" * 64, b"SSH-2.0-OpenSSH_9.2\r\n", b"\x01" + b"\0" * 7 + b"\xff"]
-)
-def test_a_server_that_is_no_scheduler(greeting):
-    def greet(server):
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                connection.sendall(greeting)
-                connection.shutdown(socket.SHUT_WR)
+GREETINGS = [b"\xff" * 64, b"SSH-2.0-OpenSSH_9.2\r\n", b"\x01" + b"\0" * 7 + b"\xff"]
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=greet, args=(server,), daemon=True).start()
-        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+def greeting(words):
+    """Return the server of another protocol, which begins with these words."""
+
+    def greet(conversation):
+        conversation.send(words)
+        conversation.sock.shutdown(socket.SHUT_WR)
+
+    return RawServer(greet)
+
+
+@pytest.mark.parametrize("words", GREETINGS)
+def test_a_server_that_is_no_scheduler(words):
+    with (
+        greeting(words) as server,
+        pytest.raises(errors.ExecutorError, match="does not answer") as raised,
+        imgpkg.dask_executor(f"tcp://{server.address}", timeout=2),
+    ):
+        pass
+    assert "that a Dask scheduler runs there" in raised.value.hints[0]
+
+
+def loops():
+    return {thread for thread in threading.enumerate() if thread.name == "IO loop"}
+
+
+def address_of(cluster):
+    host, _, port = cluster.scheduler_address.removeprefix("tcp://").rpartition(":")
+    return host, int(port)
+
+
+def ended(before, *, within=10):
+    """Wait until no loop of Dask runs that did not run before."""
+    end = time.monotonic() + within
+    while loops() - before and time.monotonic() < end:
+        time.sleep(0.02)
+    return not loops() - before
+
+
+@pytest.mark.parametrize("words", GREETINGS)
+def test_a_server_that_is_no_scheduler_leaves_nothing_open(words):
+    """Dask would close its client when it is collected, and may then wait for what nobody gives back."""
+    before = loops()
+    with (
+        greeting(words) as server,
+        pytest.raises(errors.ExecutorError),
+        imgpkg.dask_executor(f"tcp://{server.address}", timeout=0.5),
+    ):
+        pass
+    assert ended(before)
+
+
+def test_a_scheduler_that_does_not_run_leaves_nothing_open():
+    before = loops()
+    with pytest.raises(errors.ExecutorError), imgpkg.dask_executor("tcp://127.0.0.1:9", timeout=0.2):
+        pass
+    assert ended(before)
+
+
+def test_a_scheduler_that_answers_too_late_leaves_nothing_open(cluster):
+    before, answers = loops(), threading.Event()
+
+    def tunnel(conversation):
+        answers.wait(30)
+        with socket.create_connection(address_of(cluster)) as onward:
+            splice(conversation.sock, onward)
+
+    with RawServer(tunnel) as server:
         with (
-            pytest.raises(errors.ExecutorError, match="does not answer") as raised,
-            imgpkg.dask_executor(address, timeout=2),
+            pytest.raises(errors.ExecutorError, match="no answer within"),
+            imgpkg.dask_executor(f"tcp://{server.address}", timeout=0.2),
         ):
             pass
-    assert "that a Dask scheduler runs there" in raised.value.hints[0]
+        assert not ended(before, within=0)
+        answers.set()
+        assert ended(before)
 
 
 def test_a_scheduler_without_workers():

@@ -22,6 +22,7 @@ from imgpkg.operations.cluster.executor import (
     AGAIN,
     VERSION_NAME,
     DaskExecutor,
+    awaited,
     begun,
     within,
     worker_names,
@@ -32,6 +33,7 @@ from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from concurrent.futures import Future
     from typing import Any
 
 R = TypeVar("R")
@@ -47,6 +49,25 @@ _TLS = "distributed.comm.tls"
 _NEEDED = {f"{_TLS}.ca-file": "CA_FILE", f"{_TLS}.client.cert": "CLIENT__CERT"}
 _OPTIONAL = {f"{_TLS}.client.key": "CLIENT__KEY"}
 _VARIABLE = "DASK_DISTRIBUTED__COMM__TLS__"
+
+
+class _Client(Client):  # type: ignore[misc]  # Dask has no types
+    """A client that is closed when it cannot be opened.
+
+    Dask would close it when it is collected, in whatever thread that happens, and has it wait there for a
+    lock that this thread may have.
+    """
+
+    def start(self, **kwargs: Any) -> None:
+        """Connect to the scheduler; see `Client.start`."""
+        try:
+            super().start(**kwargs)
+        except BaseException:
+            _close(self)
+            self.status = "closed"
+            # Dask forgets the loop of one that it has closed by itself.
+            self._loop_runner.stop()
+            raise
 
 
 @contextmanager
@@ -81,11 +102,13 @@ def _client(address: ClusterAddress, *, timeout: float, threads: int) -> Iterato
 
 def _begun(address: ClusterAddress, place: Any, security: Security | None, timeout: float) -> Client:
     options = {} if security is None else {"security": security}
-    opening = partial(Client, place, timeout=timeout, set_as_default=False, name="imgpkg", **options)
+    opening = begun(partial(_Client, place, timeout=timeout, set_as_default=False, name="imgpkg", **options))
     try:
-        return within(timeout + _GRACE, opening)
+        return awaited(opening, timeout + _GRACE)
     # Dask raises whatever its parsers do for the bytes of another server.
     except Exception as error:
+        # Nobody would close one that is opened after all.
+        opening.add_done_callback(_close_late)
         raise ExecutorError(
             f"the Dask scheduler at {address} does not answer: {_reason(error)}",
             hints=(
@@ -93,6 +116,11 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
                 "--dask-timeout waits longer.",
             ),
         ) from error
+
+
+def _close_late(opening: Future[Client]) -> None:
+    if opening.exception() is None:
+        _close(opening.result())
 
 
 def _close(client: Client) -> None:

@@ -342,8 +342,13 @@ def worker_names(client: Any) -> dict[str, str]:
 
 def within(seconds: float, act: Callable[[], R]) -> R:
     """Return what `act` returns; raise TimeoutError where Dask itself would wait without an end."""
+    return awaited(begun(act), seconds)
+
+
+def awaited(begun: Future[R], seconds: float) -> R:
+    """Return the result of what was begun; raise TimeoutError if there is none in time."""
     try:
-        return begun(act).result(seconds)
+        return begun.result(seconds)
     except FutureTimeout as error:
         # Python 3.10 has two of this name.
         raise error if str(error) else TimeoutError(f"no answer within {seconds:g} s") from None
