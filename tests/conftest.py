@@ -119,7 +119,8 @@ class _OneAtATime:
     line, and a test would wait for it for ever.
     """
 
-    lock = _thread.allocate_lock()
+    # What is collected meanwhile may be traced in the thread that has it.
+    lock = _thread.RLock()
 
     def __getattr__(self, name):
         return getattr(sys, name)
