@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.operations.making import make_bundle, make_image, make_index
+from tests.operations.making import make_bundle, make_image, make_index, put_manifest
 from tests.servers.faults import always, refusing
 
 from imgpkg import errors
@@ -17,13 +19,14 @@ from imgpkg.bundle.selection import Selection
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobFinished, Planned, TransferCounter
 from imgpkg.oci import media
+from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.platform import parse_platforms
 from imgpkg.oci.reference import Reference, Repository
 from imgpkg.operations.copy.batch_run import BatchedCopy
 from imgpkg.operations.copy.collection import read_source_lock
 from imgpkg.operations.copy.copy import check_destination, copy_to_repository
 from imgpkg.operations.copy.lockfile import LockOutput
-from imgpkg.operations.copy.source import streams
+from imgpkg.operations.copy.source import IsLarge, SizeWatch, streams
 from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
 from imgpkg.progress import ProgressCounter
 from imgpkg.trust.policy import Policy
@@ -313,6 +316,27 @@ class TestTheChoice:
         with pytest.raises(errors.UsageError, match="Flag --stream-plan cannot be used with --"):
             streams(CopySource(lock="small"), locks, CopyOptions(**options, stream_plan=True))
 
+    @pytest.mark.parametrize(
+        ("counts", "options", "streamed"),
+        [
+            ([10_000], {}, False),
+            ([10_001], {}, True),
+            ([1_000, 10_001], {}, True),
+            # Too much would be read again.
+            ([1_100, 10_001], {}, False),
+            ([1_100, 10_001, 200_000], {}, True),
+            ([10_001], {"stream_plan": False}, False),
+            ([10_001], {"policy": Policy(())}, False),
+            ([10_001], {"to_tags": ("v1",)}, True),
+        ],
+        ids=str,
+    )
+    def test_is_made_again_when_a_bundle_turns_out_to_be_large(self, counts, options, streamed):
+        watch = SizeWatch(CopySource(bundle="b"), {}, CopyOptions(**options))
+        with pytest.raises(IsLarge) if streamed else contextlib.nullcontext():
+            for count in counts:
+                watch.expect(count)
+
     @pytest.mark.parametrize("to", [{"to_tar": "a.tar"}, {"to_layout": "folder"}])
     def test_is_none_for_files(self, to):
         places = {"to_repo": "", "to_tar": "", "to_layout": "", **to}
@@ -336,3 +360,27 @@ class TestTheChoice:
         )
         assert len(plans) == 2
         assert len(result.images) == len(ImagesLock.from_path(tmp_path / "out.yml").images) == len(images)
+
+
+def test_a_bundle_of_many_images_is_copied_in_batches(session, tmp_path):
+    """What comes after the first batch waits until an image has arrived, and is then found to be missing."""
+    arrived = threading.Event()
+
+    def at_source(request):
+        if "/manifests/sha256:00000000" in request.path:
+            arrived.wait(20)
+
+    def at_destination(request):
+        if request.method == "PUT" and "/manifests/" in request.path:
+            arrived.set()
+
+    with serve(faults=at_source) as source, serve(faults=at_destination) as there:
+        place = Repository.parse(f"{source.address}/many/app")
+        whole = json.loads(session.client.manifest(make_image(session, str(place))).raw)
+        images = [put_manifest(session, place, {**whole, "annotations": {"n": str(n)}}) for n in range(300)]
+        images += [place.digest(Digest.parse(f"sha256:{number:064x}")) for number in range(9_701)]
+        make_bundle(session, f"{source.address}/many/b:v1", {image: {} for image in images}, tmp_path / "b")
+        bundle = CopySource(bundle=f"{source.address}/many/b:v1")
+        with pytest.raises(errors.NotFound):
+            copy_to_repository(bundle, f"{there.address}/many/b", session=session)
+    assert arrived.is_set()

@@ -211,7 +211,7 @@ PLAN = (
     switch(
         "stream-plan",
         "Move what is planned while the rest is still being planned, with little memory; the default for "
-        "lock files of more than 10,000 images",
+        "lock files and bundles of more than 10,000 images",
     ),
     switch("check", "First check that all sources can be read and the destination can be written to"),
     text(

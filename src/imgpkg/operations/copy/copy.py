@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import imgpkg
@@ -14,7 +14,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.operations.copy.collection import read_source_lock
 from imgpkg.operations.copy.destination import TagListing
 from imgpkg.operations.copy.repository import publish
-from imgpkg.operations.copy.source import open_source, streams
+from imgpkg.operations.copy.source import IsLarge, SizeWatch, open_source, streams
 from imgpkg.operations.copy.values import (
     DEFAULT_OPTIONS,
     CopyOptions,
@@ -30,9 +30,11 @@ from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from imgpkg.bundle.inventory import Base
+    from imgpkg.bundle.lock import BundleLock, ImagesLock
     from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.collection import Collected
     from imgpkg.operations.copy.lockfile import LockOutput
@@ -220,15 +222,33 @@ def _copied(
 ) -> tuple[Collected, CopyResult]:
     """Copy to `repository` with the `sessions` that read and write; return what was read, and the result."""
     locks = {part.lock: read_source_lock(part.lock) for part in source.parts if part.lock}
-    if not source.is_local and streams(source, locks, options):
-        from imgpkg.operations.copy.batch_run import BatchedCopy
+    if source.is_local or not streams(source, locks, options):
+        # Only reading a bundle tells how many images it has.
+        with suppress(IsLarge):
+            return _copied_at_once(source, repository, sessions, options, locks, log=log, executor=executor)
+    from imgpkg.operations.copy.batch_run import BatchedCopy
 
-        return BatchedCopy(source, repository, *sessions, options, log, locks).run(executor)
+    return BatchedCopy(source, repository, *sessions, options, log, locks).run(executor)
+
+
+def _copied_at_once(
+    source: CopySource,
+    repository: Repository,
+    sessions: tuple[Session, Session],
+    options: CopyOptions,
+    locks: Mapping[StrPath, BundleLock | ImagesLock],
+    *,
+    log: Log,
+    executor: imgpkg.BlobExecutor | None,
+) -> tuple[Collected, CopyResult]:
+    """Plan everything, then copy it; raise IsLarge, before anything is written, where batches are better."""
     reader, session = sessions
+    size = SizeWatch(source, locks, options)
     with open_workers(session, 2, other=reader) as workers:
         listing = TagListing(session.client.primary, repository, workers)
 
         def expect(images: int) -> None:
+            size.expect(images)
             session.expect(repository.registry, images)
             listing.expect(images if options.placement is None else 0)
 

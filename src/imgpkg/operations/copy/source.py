@@ -49,8 +49,10 @@ if TYPE_CHECKING:
     from imgpkg.values import StrPath
 
 EMPTY_LOCKS: Mapping[StrPath, BundleLock | ImagesLock] = FrozenDict()
-# Images of lock files.
+# More images than these are planned in batches, if nothing forbids it.
 _STREAMED_FROM = 10_000
+# Beginning anew reads again what was read; this part of the images at most.
+_READ_AGAIN = 0.1
 _INCOMPLETE = (
     "{} names {} images that are not in {}: they are not copied, and a pull of the bundle leaves its images "
     "where its images.yml names them"
@@ -135,6 +137,26 @@ def streams(
         return options.stream_plan
     images = sum(len(lock.images) for lock in locks.values() if isinstance(lock, ImagesLock))
     return images > _STREAMED_FROM and not obstacle
+
+
+class IsLarge(Exception):
+    """Raised while a source is read that turns out to name more images than are planned at once."""
+
+
+class SizeWatch:
+    """Raises IsLarge when so many images of `source` are known, and few of them are read."""
+
+    def __init__(
+        self, source: CopySource, locks: Mapping[StrPath, BundleLock | ImagesLock], options: CopyOptions
+    ) -> None:
+        self._may_stream = options.stream_plan is None and not _obstacle(source, locks, options)
+        self._read = 0
+
+    def expect(self, images: int) -> None:
+        """Know of so many images, all that were known before being read."""
+        if self._may_stream and images > _STREAMED_FROM and self._read <= images * _READ_AGAIN:
+            raise IsLarge
+        self._read = images
 
 
 def _obstacle(

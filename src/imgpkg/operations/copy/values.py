@@ -129,7 +129,7 @@ class CopyOptions:
     `send_credentials` the credentials of the sessions along with each.
     With `stream_plan` a copy between registries moves what is planned while the rest is still being planned,
     and keeps little of either in memory; without it, nothing is written before all is known. None streams
-    lock files of more than 10,000 images.
+    lock files and bundles of more than 10,000 images.
     """
 
     include_non_distributable_layers: bool = False
