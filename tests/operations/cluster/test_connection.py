@@ -355,6 +355,58 @@ class TestAClient:
             pass
 
 
+def printed(folder, program, *words):
+    """Return what a program prints, which ends by itself."""
+    (folder / "program.py").write_text(program)
+    words = [sys.executable, str(folder / "program.py"), *words]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+WITHOUT_GUARD = """
+import imgpkg
+
+try:
+    with imgpkg.dask_executor("local:1", timeout=20):
+        pass
+except imgpkg.errors.ExecutorError as error:
+    print(error, *error.hints, flush=True)
+"""
+
+
+def test_a_program_whose_processes_begin_it_anew_is_told_of_its_guard(tmp_path):
+    text = printed(tmp_path, WITHOUT_GUARD)
+    assert "the processes of local:1 cannot be started: " in text
+    assert 'needs `if __name__ == "__main__":`' in text
+
+
+FORKED = """
+import multiprocessing
+import sys
+
+import imgpkg
+from imgpkg.operations.transfer.worker import transfer
+
+
+def use(executor):
+    try:
+        executor.submit(transfer, None)
+    except imgpkg.errors.ExecutorError as error:
+        print(error, flush=True)
+
+
+with imgpkg.dask_executor(sys.argv[1]) as executor:
+    process = multiprocessing.get_context("fork").Process(target=use, args=(executor,))
+    process.start()
+    process.join(60)
+"""
+
+
+def test_a_process_that_was_forked_from_a_program_is_told_so(tmp_path, cluster):
+    cluster.add("one")
+    text = printed(tmp_path, FORKED, cluster.address)
+    assert "opened by another process, from which this one was forked" in text
+
+
 def test_without_the_extra_a_cluster_is_a_mistake_with_a_hint(tmp_path, bundle, another_registry):
     (tmp_path / "distributed.py").write_text("raise ModuleNotFoundError('No module named distributed')")
     code, text = run(*copying(bundle, another_registry, "--dask", "local:2"), PYTHONPATH=str(tmp_path))

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import dask
 import pytest
@@ -280,6 +280,32 @@ def test_a_client_that_was_closed_is_a_failure_of_the_executor(cluster, bundle, 
         with pytest.raises(errors.ExecutorError, match="the scheduler was lost") as raised:
             imgpkg.copy(bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor)
     assert "Begin the same copy again" in raised.value.hints[0]
+
+
+def test_an_executor_whose_context_has_ended_is_a_failure(client, bundle, session):
+    """Nobody would take what the workers send."""
+    with serve() as there:
+        with imgpkg.dask_executor(client) as executor:
+            pass
+        with pytest.raises(errors.ExecutorError, match="its context has ended"):
+            imgpkg.copy(
+                bundle, to_repo=f"{there.address}/to/b", session=session, executor=executor, timeout=30
+            )
+
+
+def test_a_context_that_ends_while_a_thread_copies_ends_the_copy(client, bundle, session):
+    with ThreadPoolExecutor(1) as thread, imgpkg.dask_executor(client) as executor:
+
+        def leave(request):
+            if request.method == "PUT" and "/blobs/" in request.path:
+                executor.__exit__()
+
+        with serve(faults=leave) as there:
+            to = f"{there.address}/to/b"
+            copying = thread.submit(
+                imgpkg.copy, bundle, to_repo=to, session=session, executor=executor, timeout=30
+            )
+            assert isinstance(copying.exception(60), (errors.ExecutorError, errors.Cancelled))
 
 
 def test_a_scheduler_that_does_not_run(session):

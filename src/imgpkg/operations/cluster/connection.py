@@ -25,9 +25,8 @@ from imgpkg.operations.cluster.executor import (
     awaited,
     begun,
     within,
-    worker_names,
 )
-from imgpkg.operations.cluster.roster import Roster, unfitness
+from imgpkg.operations.cluster.roster import Roster, unfitness, worker_names
 from imgpkg.operations.transfer.logins import named
 from imgpkg.version import VERSION
 
@@ -49,6 +48,8 @@ _TLS = "distributed.comm.tls"
 _NEEDED = {f"{_TLS}.ca-file": "CA_FILE", f"{_TLS}.client.cert": "CLIENT__CERT"}
 _OPTIONAL = {f"{_TLS}.client.key": "CLIENT__KEY"}
 _VARIABLE = "DASK_DISTRIBUTED__COMM__TLS__"
+_LIMITS = "Ask for fewer, or look at the limits of memory, processes and open files (ulimit -a), and TMPDIR."
+_GUARD = 'A program that starts them needs `if __name__ == "__main__":` around what it does.'
 
 
 class _Client(Client):  # type: ignore[misc]  # Dask has no types
@@ -131,16 +132,33 @@ def _close(client: Client) -> None:
 @contextmanager
 def _local_cluster(processes: int, threads: int) -> Iterator[LocalCluster]:
     """Start processes of this machine, between which TLS is spoken with certificates made for them."""
-    with tempfile.TemporaryDirectory(prefix="imgpkg-") as folder:
-        # It is started by every process that is, and would have the next ones begin without the mask.
-        resource_tracker.ensure_running()
-        opening = begun(partial(_started, processes, threads, folder))
-        try:
-            yield opening.result()
-        finally:
-            with suppress(Exception):
-                # Dask cannot close what is being opened.
-                opening.result(_OPENING).close(timeout=_CLOSING)
+    with ExitStack() as opened:
+        with _explained(processes):
+            folder = opened.enter_context(tempfile.TemporaryDirectory(prefix="imgpkg-"))
+            # It is started by every process that is, and would have the next ones begin without the mask.
+            resource_tracker.ensure_running()
+            opening = begun(partial(_started, processes, threads, folder))
+            opened.callback(_end, opening)
+            cluster = opening.result()
+        yield cluster
+
+
+@contextmanager
+def _explained(processes: int) -> Iterator[None]:
+    try:
+        yield
+    # Dask raises whatever the start of a process, a thread or a server does.
+    except Exception as error:
+        raise ExecutorError(
+            f"the processes of {ClusterAddress(processes=processes)} cannot be started: {_reason(error)}",
+            hints=(_LIMITS, _GUARD),
+        ) from error
+
+
+def _end(opening: Future[LocalCluster]) -> None:
+    with suppress(Exception):
+        # Dask cannot close what is being opened.
+        opening.result(_OPENING).close(timeout=_CLOSING)
 
 
 def _started(processes: int, threads: int, folder: str) -> LocalCluster:

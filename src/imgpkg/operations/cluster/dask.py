@@ -32,10 +32,12 @@ def dask_executor(
 
     Events of a copy come as from threads. A worker that cannot reach a registry gets no more of its blobs,
     with a warning, and the blobs of one that dies go to others. The copy raises ExecutorError if the
-    scheduler is lost, and ends what runs at the workers when it fails or is cancelled.
+    scheduler is lost, or the context was left, and ends what runs at the workers when it fails or is
+    cancelled.
 
     Raises UsageError for another address, a missing certificate, and without the extra `imgpkg-py[dask]`,
-    and ExecutorError for a cluster that does not answer, without workers, or with other versions.
+    and ExecutorError for a cluster that does not answer, cannot be started, is without workers, or has other
+    versions.
     """
     if timeout <= 0 or threads < 1:
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import pkgutil
 from concurrent.futures import Future, InvalidStateError
@@ -24,6 +25,7 @@ from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import ExecutorError, ImgpkgError
 from imgpkg.events import Warned
 from imgpkg.operations.cluster.address import is_encrypted
+from imgpkg.operations.cluster.roster import worker_names
 from imgpkg.operations.cluster.task import TransferCall, Unreachable
 from imgpkg.operations.transfer.dispatch import ClusterExecutor
 from imgpkg.operations.transfer.logins import named
@@ -95,6 +97,7 @@ class DaskExecutor(ClusterExecutor):
         # When the scheduler last said that there are workers.
         self._seen = monotonic()
         self._is_over = Event()
+        self._pid = os.getpid()
         self._warned: set[tuple[str, str]] = set()
 
     def __enter__(self) -> DaskExecutor:  # noqa: PYI034 - as that of `Executor`
@@ -165,8 +168,7 @@ class DaskExecutor(ClusterExecutor):
                 within(_STOPPING, act)
 
     def _send(self, unit: TransferUnit, outcome: Future[Transferred], deaths: int = 0) -> None:
-        if self._client.status != "running":
-            raise self._lost(_LOST)
+        self._check_open()
         workers = self._roster.workers_for(unit)
         key = f"imgpkg-blob-{unit.run}", next(self._numbers)
         try:
@@ -183,6 +185,9 @@ class DaskExecutor(ClusterExecutor):
             raise self._lost(f"{type(error).__name__}: {error}") from error
         is_waiting = not self._roster.has_any(workers)
         self._sent[inner] = _GivenUnit(unit, outcome, workers, key, deaths, is_waiting)
+        if self._is_over.is_set():
+            # Whoever has ended it may not have seen this one.
+            self._cancel([inner])
         inner.add_done_callback(lambda done: self._work.put(partial(self._settle, done)))
 
         def cancel(done: Future[Transferred]) -> None:
@@ -191,6 +196,15 @@ class DaskExecutor(ClusterExecutor):
                 self._work.put(partial(self._cancel, [inner]))
 
         outcome.add_done_callback(cancel)
+
+    def _check_open(self) -> None:
+        """Raise ExecutorError where nobody would take an outcome."""
+        if self._is_over.is_set():
+            raise self._lost("its context has ended")
+        if os.getpid() != self._pid:
+            raise self._lost("it was opened by another process, from which this one was forked")
+        if self._client.status != "running":
+            raise self._lost(_LOST)
 
     def _cancel(self, tasks: list[Future[Any]]) -> None:
         """Take tasks back, as far as they are still given; what runs goes on."""
@@ -330,14 +344,6 @@ class DaskExecutor(ClusterExecutor):
         for _, sent in given:
             _fail(sent, self._lost(reason))
         self._cancel([inner for inner, _ in given])
-
-
-def worker_names(client: Any) -> dict[str, str]:
-    """Return the names of the workers by their addresses, with them where they differ."""
-    # Some versions of `Client.scheduler_info` tell of five workers only.
-    workers = client.sync(client.scheduler.identity)["workers"]
-    named = {address: str(about.get("name", address)) for address, about in workers.items()}
-    return {address: address if name == address else f"{name} ({address})" for address, name in named.items()}
 
 
 def within(seconds: float, act: Callable[[], R]) -> R:

@@ -12,6 +12,7 @@ from imgpkg.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from imgpkg.errors import TransportError
     from imgpkg.operations.cluster.task import Unreachable
@@ -120,6 +121,14 @@ class Roster:
         with self._lock:
             for key in [key for key in self._unreachable if key[0] == run]:
                 del self._unreachable[key]
+
+
+def worker_names(client: Any) -> dict[str, str]:
+    """Return the names of the workers by their addresses, with them where they differ."""
+    # Some versions of `Client.scheduler_info` tell of five workers only.
+    workers = client.sync(client.scheduler.identity)["workers"]
+    named = {address: str(about.get("name", address)) for address, about in workers.items()}
+    return {address: address if name == address else f"{name} ({address})" for address, name in named.items()}
 
 
 def unfitness(found: object) -> str:
