@@ -41,10 +41,8 @@ def packages_at_the_top(tree):
 
 @pytest.fixture(scope="module")
 def importable():
-    brought = installed_with("test")
-    homes = metadata.packages_distributions()
-    here = {package for package, names in homes.items() if brought & {name.lower() for name in names}}
-    return here | OURS | sys.stdlib_module_names
+    files = [file for name in installed_with("test") for file in metadata.files(name) or ()]
+    return {file.parts[0].removesuffix(".py") for file in files} | OURS | sys.stdlib_module_names
 
 
 @pytest.mark.parametrize("folder", ["tests", "tools", "benchmarks"])

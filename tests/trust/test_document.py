@@ -83,7 +83,7 @@ def test_both_alphabets_of_base64_are_read(data):
         assert bytes_of(encode(data).decode(), "it") == data
 
 
-@pytest.mark.parametrize("text", ["A", "AAA", "AA==A", "A A=", "é", "AAAA\n", "=", "AA=="[:3]])
+@pytest.mark.parametrize("text", ["A", "AAA", "AA==A", "A A=", "é", "AAAA\n", "=", "==", "AA=", "AAAA="])
 def test_other_texts_are_no_base64(text):
     with pytest.raises(VerificationError, match="it is no base64"):
         bytes_of(text, "it")
