@@ -474,6 +474,37 @@ class TestHelpersWithoutAConnection:
         gate.set()
         reading.check_clean()
 
+    def test_that_get_one_at_the_moment_when_they_are_given_up_bring_nothing(self):
+        gate, closed, main = threading.Event(), threading.Event(), threading.current_thread()
+
+        class Late(Said):
+            def close(self):
+                super().close()
+                closed.set()
+
+        class Waiting(Readers):
+            def release_block(self):
+                super().release_block()
+                if not gate.is_set():
+                    gate.set()
+                    closed.wait(10)
+                    # The helper has seen that its range was given up, and has ended.
+                    time.sleep(0.2)
+
+        def handle(asked):
+            answer = ranged(asked)
+            if threading.current_thread() is not main and not gate.is_set():
+                gate.wait(60)
+                return Late(answer.status, answer.body, answer.headers.pairs)
+            return answer
+
+        reading = Reading(handle, most=2, block=12_500)
+        reading.readers = Waiting(2, large=2000, block=12_500, grace=-1.0)
+        reading.blobs = Blobs(reading.made.exchange, reading.readers)
+        assert reading.read() == DATA
+        assert closed.is_set()
+        reading.check_clean()
+
 
 class TestRedirects:
     """To storage with URLs that are signed for a time."""

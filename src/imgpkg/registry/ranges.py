@@ -294,13 +294,15 @@ class RangedStream:
             self._wait_for(part)
             if part.received > part.read:
                 return self._copy(part, view)
+            # Before the range is given up: a helper ends one that was as if it had all of it.
+            error, is_complete = part.error, part.is_complete
             self._forget(part)
-        if isinstance(part.error, ImgpkgError) and not isinstance(part.error, (TransportError, Cancelled)):
+        if isinstance(error, ImgpkgError) and not isinstance(error, (TransportError, Cancelled)):
             # One stream asks once more, and its error is about the blob.
             self._fall_back(None)
-        elif part.error is not None:
-            raise part.error
-        elif not part.is_complete:
+        elif error is not None:
+            raise error
+        elif not is_complete:
             self._fetch_here(part.start, part.stop)
         return 0
 

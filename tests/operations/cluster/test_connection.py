@@ -191,6 +191,23 @@ class TestAScheduler:
                 cluster.scheduler.send_signal(signal.SIGCONT)
             assert time.monotonic() - started < 5
 
+    def test_that_is_lost_while_the_workers_are_asked(self, cluster):
+        cluster.add("one")
+        worker = cluster.workers["one"]
+        with Client(cluster.address, set_as_default=False) as client:
+            worker.send_signal(signal.SIGSTOP)
+            lost = threading.Timer(1, end, (cluster.scheduler,))
+            lost.start()
+            try:
+                with (
+                    pytest.raises(errors.ExecutorError, match="does not answer any more: "),
+                    imgpkg.dask_executor(client, timeout=20),
+                ):
+                    pass
+            finally:
+                worker.send_signal(signal.SIGCONT)
+                lost.join()
+
     def test_without_workers(self, cluster, bundle, another_registry):
         before = len(another_registry.requests)
         code, text = run(
@@ -348,6 +365,12 @@ class TestAClient:
                 on_event=counter,
             )
         assert counter.total.moved == 11
+
+    def test_that_is_closed_is_an_error(self, cluster):
+        client = Client(cluster.address, set_as_default=False)
+        client.close()
+        with pytest.raises(errors.ExecutorError, match="is closed, and has no"), imgpkg.dask_executor(client):
+            pass
 
     @pytest.mark.parametrize("other", [None, 3, object()])
     def test_is_no_other_object(self, other):

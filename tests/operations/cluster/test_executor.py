@@ -308,5 +308,18 @@ class TestTheCluster:
         assert any(f"Copying blob {digest} from " in str(raised.value) for digest in blobs)
         assert any("Begin the same copy again" in hint for hint in raised.value.hints)
 
+    @pytest.mark.parametrize("is_dead", [True, False], ids=["killed", "closed"])
+    def test_that_is_lost_cannot_be_asked(self, own_cluster, is_dead):
+        own_cluster.add("one")
+        with imgpkg.dask_executor(own_cluster.address, timeout=5) as executor:
+            assert len(executor.ask(os.getpid)) == 1
+            if is_dead:
+                end(own_cluster.scheduler)
+            else:
+                executor._client.close()
+            with pytest.raises(errors.ExecutorError, match="failed: ") as raised:
+                executor.ask(os.getpid)
+            assert "Begin the same copy again" in raised.value.hints[0]
+
     def test_does_other_work_too(self, executor):
         assert executor.submit(os.path.join, "a", "b").result(20) == "a/b"

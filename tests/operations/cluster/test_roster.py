@@ -109,6 +109,18 @@ def test_the_last_error_names_all_workers(roster):
     assert "of their own machines" in raised.value.hints[-1]
 
 
+def test_each_unit_that_no_worker_may_have_has_an_error_of_its_own(roster):
+    roster.bar("run", unreachable("tcp://1"))
+    roster.bar("run", unreachable("tcp://2"))
+    raised = []
+    for _ in range(3):
+        with pytest.raises(ConnectionFailed) as one:
+            roster.workers_for(UNIT)
+        raised.append(one.value)
+    assert {str(error) for error in raised} == {str(raised[0])}
+    assert str(raised[0]).count("No worker can reach") == 1
+
+
 def test_a_run_that_is_over_is_forgotten(roster):
     roster.bar("run", unreachable("tcp://1"))
     roster.forget("run")

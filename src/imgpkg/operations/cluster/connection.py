@@ -82,6 +82,8 @@ def connected(place: object, *, timeout: float, threads: int) -> Iterator[DaskEx
             client = opened.enter_context(_client(place, timeout=timeout, threads=threads))
         elif not isinstance(client := place, Client) or client.asynchronous:
             raise UsageError("Expected the address of a Dask cluster, or a client that is not asynchronous")
+        if client.status != "running":
+            raise ExecutorError(f"the client of Dask is {client.status}, and has no scheduler any more")
         address = str(client.scheduler.address)
         _wait_for_workers(client, address, timeout)
         roster = Roster(_fitting(client, address, timeout))
@@ -227,9 +229,13 @@ def _answered(ask: Callable[[], R], address: str, timeout: float) -> R:
     try:
         return within(timeout, ask)
     except Exception as error:
-        raise ExecutorError(
-            f"the Dask scheduler at {address} does not answer any more: {_reason(error)}", hints=(AGAIN,)
-        ) from error
+        raise _silent(address, error) from error
+
+
+def _silent(address: str, error: Exception) -> ExecutorError:
+    return ExecutorError(
+        f"the Dask scheduler at {address} does not answer any more: {_reason(error)}", hints=(AGAIN,)
+    )
 
 
 def _fitting(client: Client, address: str, timeout: float) -> Mapping[str, int]:
@@ -242,6 +248,9 @@ def _fitting(client: Client, address: str, timeout: float) -> Mapping[str, int]:
             f"the Dask cluster at {address} has a worker that does not answer within {timeout:g} s",
             hints=("Look for it in the dashboard of the scheduler, or wait longer with --dask-timeout.",),
         ) from None
+    # Of a scheduler that was lost meanwhile.
+    except Exception as error:
+        raise _silent(address, error) from error
     wrong: dict[str, list[str]] = defaultdict(list)
     counting: Callable[[], Mapping[str, int]] = client.nthreads
     names = _answered(partial(worker_names, client), address, timeout)

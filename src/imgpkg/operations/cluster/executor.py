@@ -130,12 +130,15 @@ class DaskExecutor(ClusterExecutor):
 
     def ask(self, act: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Mapping[str, R]:
         """Return what `act` returns at each worker; see `ClusterExecutor.ask`."""
+        self._check_open()
         running = self._at_all(act, *args, **kwargs)
         try:
             names = within(self._timeout, partial(worker_names, self._client))
             found: dict[str, R] = within(self._timeout, running)
         except TimeoutError:
             raise self._lost(f"a worker did not answer within {self._timeout:g} s") from None
+        except Exception as error:
+            raise self._lost(f"{type(error).__name__}: {error}") from error
         return {names.get(address, address): answer for address, answer in found.items()}
 
     @contextmanager
@@ -284,7 +287,9 @@ class DaskExecutor(ClusterExecutor):
     def _watch(self) -> None:
         """Look at the workers now and then."""
         while not self._is_over.wait(_PAUSE):
-            _quietly(self._look)
+            # What it does is tried again, or of no more use.
+            with suppress(Exception):
+                self._look()
 
     def _look(self) -> None:
         strangers = self._roster.update(self._client.nthreads())
@@ -391,9 +396,3 @@ def _deadly(blob: str, deaths: int, last: str) -> ExecutorError:
 def _fail(sent: _GivenUnit, error: BaseException) -> None:
     with suppress(InvalidStateError):
         sent.outcome.set_exception(error)
-
-
-def _quietly(act: Callable[[], object]) -> None:
-    # What it does is tried again, or of no more use.
-    with suppress(Exception):
-        act()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -150,7 +151,8 @@ def registries_of(unit: TransferUnit) -> tuple[str, ...]:
 def _nobody(barred: Mapping[str, Unreachable]) -> TransportError:
     found = list(barred.values())
     registries = " or ".join(dict.fromkeys(each.registry for each in found))
-    error = found[-1].error
+    # Each unit has one of its own: more is added to it on its way, and other units fail meanwhile.
+    error = copy(found[-1].error)
     error.add_context(f"No worker can reach {registries} ({named([each.worker for each in found])})")
     error.hints = (*error.hints, _OWN_WAYS)
     return error

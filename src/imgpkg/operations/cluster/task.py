@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from copy import copy
 from threading import Lock
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -62,7 +63,7 @@ def move(unit: TransferUnit, topic: str) -> Transferred | Unreachable:
     try:
         done = transfer(unit, _Positions(worker, unit, topic), _name(worker))
     except TransportError as error:
-        found = Unreachable(worker.address, _name(worker), _registry(error, unit), error)
+        found = _unreachable(error, unit, worker)
         _KNOWN.add(unit.run, found)
         return found
     # A report may be lost, and the client counts what has arrived.
@@ -111,6 +112,13 @@ class _Failures:
 
 
 _KNOWN = _Failures()
+
+
+def _unreachable(error: TransportError, unit: TransferUnit, worker: Any) -> Unreachable:
+    kept = copy(error)
+    # With Dask a copy has tracebacks, and these the unit with its credentials: it is kept after the run.
+    kept.__traceback__ = kept.__cause__ = kept.__context__ = None
+    return Unreachable(worker.address, _name(worker), _registry(error, unit), kept)
 
 
 def _registry(error: TransportError, unit: TransferUnit) -> str:
