@@ -158,6 +158,24 @@ class TestWhatArrives:
         assert [each.tag for each in brought.images] == [each.tag for each in plain.images]
         assert brought.bundle.tag == plain.bundle.tag
 
+    def test_is_not_left_out_if_another_source_names_it(
+        self, images, address, another_registry, open_session, tmp_path
+    ):
+        """One bundle names it where it is chosen, another one and a lock where it is not."""
+        *_, chosen = images
+        named = next(one for one in images if one.digest == chosen.digest)
+        bundles = [f"{address}/left/b:one", f"{address}/left/b:two"]
+        for bundle, image in zip(bundles, (named, chosen), strict=True):
+            make_bundle(open_session(), bundle, {image: {}, images[1]: {}}, tmp_path / bundle[-3:])
+        lock_of(tmp_path, named, images[2])
+        source = CopySource(bundles=bundles, locks=[tmp_path / "lock.yml"])
+        options = {"selection": Selection(exclude=["*/app0@*", "*/app2@*"])}
+        to = f"{another_registry.address}/left/all"
+        plain = copy_to_repository(source, to, session=open_session(), options=CopyOptions(**options))
+        result = in_batches(source, to, open_session(), **options)
+        assert [one.reference for one in result.unselected] == [images[2]]
+        assert result.unselected == plain.unselected
+
     def test_from_a_bundle_that_was_copied_is_the_same(self, everything, address, open_session, tmp_path):
         """Its record says which images are no bundles: they are read once, and not before."""
         source = CopySource(bundle=f"{address}/batches/outer:v2")

@@ -11,7 +11,7 @@ from imgpkg.bundle.graph_batches import walk_in_batches
 from imgpkg.bundle.lock import ImagesLock
 from imgpkg.dataclass import dataclass, replace
 from imgpkg.errors import doing
-from imgpkg.oci.reference import parse_any
+from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.copy.collection import (
     Collected,
     choose,
@@ -26,8 +26,10 @@ from imgpkg.operations.copy.plan import Item, check_named
 from imgpkg.operations.copy.source import chooser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from imgpkg.oci.descriptor import Digest
-    from imgpkg.oci.reference import Reference, Repository
+    from imgpkg.oci.reference import Repository
     from imgpkg.operations.copy.source import Export
     from imgpkg.operations.copy.values import CopySource
     from imgpkg.values import StrPath
@@ -56,7 +58,13 @@ class BatchSource:
         """
         images = self.export.images(source.parts)
         self._check_tags(source)
-        return merged([images.get(part.image) or self._part(part) for part in source.parts])
+        parts = [images.get(part.image) or self._part(part) for part in source.parts]
+        found = merged(parts)
+        if not found.unselected:
+            return found
+        copied = set(_copied(parts))
+        left = (one for one in found.unselected if one.reference.digest not in copied)
+        return replace(found, unselected=tuple(left))
 
     def _check_tags(self, source: CopySource) -> None:
         """Raise UsageError for two images with one tag, before anything is written."""
@@ -111,3 +119,12 @@ class BatchSource:
             images = fetch_plain(export.client, batch, export.workers, keeps=True)
             self.take([Item(image.reference, image=image) for image in images])
         return Collected((), images_lock=lock, locked=whole.images, unselected=left)
+
+
+def _copied(parts: Sequence[Collected]) -> Iterator[Digest | None]:
+    """Yield the digests of all that `parts` name and that was handed over, some of them several times."""
+    for part in parts:
+        if part.images_lock is not None:
+            yield from (image.digest for image in part.images_lock.images)
+        for record in part.records:
+            yield from (Reference.parse_digest(one.image).digest for one in record.images)
