@@ -380,6 +380,7 @@ class TestTheChoice:
         assert len(result.images) == len(ImagesLock.from_path(tmp_path / "out.yml").images) == len(images)
 
 
+@pytest.mark.unmeasured
 def test_a_bundle_of_many_images_is_copied_in_batches(session, tmp_path):
     """What comes after the first batch waits until an image has arrived, and is then found to be missing."""
     arrived = threading.Event()
