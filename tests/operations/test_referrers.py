@@ -66,6 +66,22 @@ class TestWhatIsAttached:
         assert names - {f"sha256-{image.digest.hex}"} == {"v1"}
         assert resolve(f"{where}:v1", session=session) == image
 
+    def test_takes_the_place_of_what_another_program_has_deleted(self, image, session):
+        first, second, third = (
+            attach(name, image=str(image), artifact_type=SBOM, session=session).reference
+            for name in (b"1", b"2", b"3")
+        )
+        # Nobody has taken it out of the list.
+        session.client.delete_manifest(first.repository, first.digest)
+        new = attach(b"4", image=str(image), artifact_type=SBOM, session=session).reference
+        found = {one.reference for one in referrers(str(image), session=session).referrers}
+        assert found == {second, third, new}
+        session.client.delete_manifest(second.repository, second.digest)
+        # Out of a list with another one that is gone.
+        session.client.delete_manifest(third.repository, third.digest, image.digest)
+        found = {one.reference for one in referrers(str(image), session=session).referrers}
+        assert found == {new}
+
     def test_is_filtered_by_one_type_or_several(self, image, session):
         made = {
             kind: attach(kind.encode(), image=str(image), artifact_type=kind, session=session).reference

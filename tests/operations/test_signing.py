@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.operations.making import make_image, make_index
 from tests.servers import signatures as made
 
+from imgpkg.embedded.routes import Features
+from imgpkg.embedded.server import serve
 from imgpkg.errors import InvalidManifest, Untrusted
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.copy import copy
@@ -101,6 +103,15 @@ def test_a_second_push_signs_nothing_again(place, files, session, form):
     options = {"sign_key": key, "sign_format": form, "session": session}
     first = push(files, image=f"{place}:v1", **options)
     assert push(files, image=f"{place}:v2", **options) == type(first)(first.reference, "v2", first.signature)
+
+
+def test_a_signature_that_is_listed_and_gone_is_made_again(files, session):
+    _, key = key_of()
+    with serve(features=Features(referrers=False)) as server:
+        options = {"image": f"{server.address}/app:v1", "sign_key": key, "sign_format": "bundle"}
+        gone = push(files, session=session, **options).signature
+        assert session.client.delete_manifest(gone.repository, gone.digest)
+        assert session.client.exists(push(files, session=session, **options).signature)
 
 
 @pytest.mark.parametrize("form", ["tag", "bundle"])

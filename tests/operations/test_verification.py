@@ -9,6 +9,8 @@ import pytest
 from tests.operations.making import make_bundle, make_image, make_index, put_blob, put_manifest
 from tests.servers import signatures as made
 
+from imgpkg.embedded.routes import Features
+from imgpkg.embedded.server import serve
 from imgpkg.errors import Untrusted, VerificationError
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.reference import Reference
@@ -172,6 +174,17 @@ class TestAnImage:
         assert verified.reference == image
         with pytest.raises(Untrusted):
             verify_signatures(f"{fresh}/app:v1", policy=POLICY, session=session)
+
+    def test_with_a_signature_that_is_listed_and_gone_needs_another_one(self, session):
+        with serve(features=Features(referrers=False)) as server:
+            image = make_image(session, f"{server.address}/app")
+            gone = made.put_bundle(session, image, KEY)
+            assert session.client.delete_manifest(gone.repository, gone.digest)
+            with pytest.raises(Untrusted, match="it has no signature"):
+                verify_signatures(str(image), policy=POLICY, session=session)
+            made.put_bundle(session, image, KEY, by="another time")
+            verified = verify_signatures(str(image), policy=POLICY, session=session)
+            assert verified.signers == ("cosign.pub",)
 
 
 class TestAttestations:

@@ -96,6 +96,20 @@ class Manifests:
         return [item["digest"] for item in document["manifests"]]
 
 
+class Checking(Manifests):
+    """Takes an index only with all that it lists, as docker-registry does; `misses_all` takes none."""
+
+    def __init__(self, *held, misses_all=False):
+        super().__init__(*held)
+        self.misses_all = misses_all
+
+    def put(self, name, asked):
+        listed = json.loads(asked.body).get("manifests")
+        if listed and (self.misses_all or any(one["digest"] not in self.held for one in listed)):
+            return Said(404, {"errors": [{"code": "MANIFEST_BLOB_UNKNOWN", "message": "blob unknown"}]})
+        return super().put(name, asked)
+
+
 def record(client, server, manifest):
     client.push_manifest(where(server).digest(manifest.digest), manifest)
 
@@ -237,6 +251,21 @@ class TestListsOfReferrers:
             assert f"{where(server)}:sha256-{SUBJECT.digest.hex}" in str(caught.value)
             with pytest.raises(InvalidManifest, match=text):
                 record(client, server, artifact())
+
+    @pytest.mark.parametrize("kept", [(), (image("kept"),)], ids=["alone", "with others"])
+    def test_that_name_what_was_deleted_are_written_without_it(self, client, kept):
+        registry = Checking(SUBJECT, *kept)
+        registry.put_list({"manifests": [entry(image("deleted")), *map(entry, kept)], "mine": 1})
+        with Server(registry) as server:
+            record(client, server, artifact())
+            assert registry.listed == sorted(str(one.digest) for one in (artifact(), *kept))
+            assert json.loads(registry.held[f"sha256-{SUBJECT.digest.hex}"][1])["mine"] == 1
+
+    def test_that_are_refused_for_another_blob_are_an_error(self, client):
+        registry = Checking(SUBJECT, misses_all=True)
+        with Server(registry) as server, pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN"):
+            record(client, server, artifact())
+        assert len([asked for asked in server.asked if asked.method == "PUT"]) == 2
 
     def test_of_the_api_that_are_null_are_empty(self, client):
         said = Said(200, {"manifests": None}, {"Content-Type": media.OCI_INDEX})

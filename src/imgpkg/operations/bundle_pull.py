@@ -105,9 +105,8 @@ class BundlePull:
     """A pull of a bundle: the new folder, and the bundles and images found so far.
 
     `extract` unpacks an image into an empty folder. `folder` is the new folder, and `output` its name in
-    results.
-    `met` has every reference of an images.yml that was looked at, with its result if it is a bundle. `hosted`
-    are the images known to be in the repository of their bundle, which nested bundles share.
+    results. `met` has every reference of an images.yml that was looked at, with its result if it is a bundle.
+    `hosted` are the images known to be in the repository of their bundle, which nested bundles share.
     """
 
     client: ImageReader
@@ -283,8 +282,8 @@ class BundlePull:
 
         # Only the manifest shows whether an image is a bundle: in parallel, a request per image.
         found = self.workers.map(fetch, lock.images)
+        self._plan(zip(lock.images, found, strict=True))
         for locked, image in zip(lock.images, found, strict=True):
-            self._plan(zip(lock.images, found, strict=True))
             # The lock may name an image twice, or one that a bundle before it has brought in the meantime.
             yield locked, None if locked.reference in self.met else image
 

@@ -68,10 +68,7 @@ def sign_tag(client: RegistryClient, image: Reference, manifest: Manifest, key: 
     """
     repository = image.repository
     tag = repository.tag(signature_tag(manifest.digest))
-    try:
-        found = client.manifest(tag)
-    except NotFound:
-        found = None
+    found = _read(client, tag)
     if found is not None:
         if not found.is_image:
             raise InvalidManifest(f"{tag} holds no signatures, but {found.media_type}")
@@ -92,12 +89,21 @@ def sign_bundle(client: RegistryClient, image: Reference, manifest: Manifest, ke
     for referrer in client.referrers(repository, manifest.digest):
         if referrer.artifact_type.startswith(BUNDLE_TYPE_PREFIX):
             place = repository.digest(referrer.digest)
-            if has_signed(client, image, [(str(place), client.manifest(place))], key.public):
+            # A list that clients keep may still name what was deleted.
+            found = _read(client, place)
+            if found is not None and has_signed(client, image, [(str(place), found)], key.public):
                 return place
     signed = bundle_signature(manifest, key)
     place = repository.digest(signed.manifest.digest)
     _push(client, place, signed)
     return place
+
+
+def _read(client: RegistryClient, place: Reference) -> Manifest | None:
+    try:
+        return client.manifest(place)
+    except NotFound:
+        return None
 
 
 def tag_signature(

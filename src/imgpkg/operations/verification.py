@@ -150,15 +150,17 @@ class _Registry:
         for found in self._referrers(repository, digest):
             if may_be_signature(found.artifact_type):
                 place = repository.digest(found.digest)
-                yield str(place), self.client.manifest(place)
+                # A list that clients keep may still name what was deleted.
+                if (manifest := self._read(place)) is not None:
+                    yield str(place), manifest
 
     def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[ByteReader]:
         return self.client.blob(repository, layer)
 
     # Some registries answer 403 for what does not exist: then there is no signature.
-    def _read(self, tag: Reference) -> Manifest | None:
+    def _read(self, place: Reference) -> Manifest | None:
         try:
-            return self.client.manifest(tag)
+            return self.client.manifest(place)
         except (NotFound, NotInFile, Forbidden):
             return None
 
@@ -276,6 +278,7 @@ class _Copy:
         self._opened = opened
         self._policy = policy
         self._records = {record.bundle: record for record in opened.collected.records}
+        self._asked = frozenset(item.key for item in opened.collected.items)
         self._verifier = _Verifier(policy, self._store())
         self._verdicts: dict[_Subject, _Verdict] = {}
 
@@ -349,8 +352,7 @@ class _Copy:
         if _target(root) is None:
             return False
         # What a registry was asked for is no attachment, whatever its subject is.
-        asked = (item.key for item in self._opened.collected.items)
-        return self._opened.is_local or bool(root.item.tag) or root.item.key not in asked
+        return self._opened.is_local or bool(root.item.tag) or root.item.key not in self._asked
 
     def _loose(self, known: Collection[tuple[str, str]]) -> list[Root]:
         """Return what is attached, but to nothing that is verified or covered."""

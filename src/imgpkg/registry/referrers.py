@@ -11,11 +11,11 @@ from imgpkg.locks import KeyedLocks
 from imgpkg.oci import media
 from imgpkg.oci.manifest import Manifest
 from imgpkg.registry.auth.challenge import Access
-from imgpkg.registry.failure import decides_nothing
+from imgpkg.registry.failure import decides_nothing, misses_a_blob
 from imgpkg.transport.message import redact_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from imgpkg.oci.descriptor import Descriptor, Digest
     from imgpkg.oci.reference import Reference, Repository
@@ -89,11 +89,11 @@ class Referrers:
             # Some registries take the tag for the digest of the subject, and keep no list.
             if index is None or index.digest == subject:
                 return
-            left = _without_entry(index, digest)
+            left = _without(index, (digest,))
             if not left.manifests:
                 delete(repository.digest(index.digest))
             elif left.digest != index.digest:
-                self._manifests.write(tag, left)
+                self._write(tag, left)
 
     def _has_api(self, repository: Repository, digest: Digest) -> bool:
         try:
@@ -111,12 +111,26 @@ class Referrers:
         # The entry may be there from an earlier push.
         elif index is None or all(entry.digest != manifest.digest for entry in index.manifests):
             try:
-                self._manifests.write(tag, _with_entry(index, manifest))
+                self._write(tag, _with_entry(index, manifest))
             except RegistryError as error:
                 # The registry takes the tag for a digest, which is not that of the index.
                 if "DIGEST_INVALID" not in error.codes:
                     raise
                 self._lost(manifest, tag)
+
+    def _write(self, tag: Reference, index: Manifest) -> None:
+        """Write a list, without what is not there any more where the registry refuses it for that."""
+        try:
+            self._manifests.write(tag, index)
+        except RegistryError as error:
+            if not misses_a_blob(error):
+                raise
+            listed = {entry.digest for entry in index.manifests}
+            gone = [one for one in listed if self._manifests.exists(tag.repository.digest(one)) is None]
+            if not gone:
+                raise
+            # Other programs delete an artifact and leave it in the list.
+            self._manifests.write(tag, _without(index, gone))
 
     def _lost(self, manifest: Manifest, tag: Reference) -> None:
         written = tag.repository.digest(manifest.digest)
@@ -204,11 +218,11 @@ def _with_entry(index: Manifest | None, manifest: Manifest) -> Manifest:
     return Manifest.parse(raw, index.media_type if index is not None else media.OCI_INDEX)
 
 
-def _without_entry(index: Manifest, digest: Digest) -> Manifest:
-    """Return the index without its entry for `digest`; the index itself if it has none."""
+def _without(index: Manifest, digests: Iterable[Digest]) -> Manifest:
+    """Return the index without its entries for `digests`; the index itself if it has none."""
     document: dict[str, Any] = json.loads(index.raw)
-    entries = document.get("manifests") or []
-    left = [entry for entry in entries if entry["digest"] != str(digest)]
+    entries, names = document.get("manifests") or [], set(map(str, digests))
+    left = [entry for entry in entries if entry["digest"] not in names]
     if len(left) == len(entries):
         return index
     raw = json.dumps({**document, "manifests": left}, separators=(",", ":")).encode()

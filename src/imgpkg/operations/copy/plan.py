@@ -241,13 +241,13 @@ class Places:
         """Return where `root` goes."""
         return self.repositories if self.of_roots is None else self.of_roots[root.item.key]
 
-    def relocated(self, reference: Reference) -> Reference:
-        """Return the first place of the image that is read from `reference`."""
+    def relocations(self) -> Mapping[Reference, Reference]:
+        """Return the first place of each image and index, by the reference that it is read from."""
+        found: dict[Reference, Reference] = {}
         for place in self.places:
             for node in nodes_of(place.plan.roots):
-                if node.image.reference == reference:
-                    return place.repository.digest(node.manifest.digest)
-        return reference
+                found.setdefault(node.image.reference, place.repository.digest(node.manifest.digest))
+        return found
 
 
 @contextmanager

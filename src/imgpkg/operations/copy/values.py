@@ -334,9 +334,13 @@ def report_left_out(plan: TransferPlan, options: CopyOptions, log: Log, places: 
     images: dict[Reference, list[str]] = {}
     for skipped in plan.left_out:
         images.setdefault(skipped.reference, []).append(str(skipped.layer.digest))
+    moved = {} if places is None else places.relocations()
     for reference, layers in images.items():
-        shown = reference if places is None else places.relocated(reference)
-        lines += [f" - Image: {shown}", "   Layers:", *(f"     - {layer}" for layer in layers)]
+        lines += [
+            f" - Image: {moved.get(reference, reference)}",
+            "   Layers:",
+            *(f"     - {layer}" for layer in layers),
+        ]
     log.caution("\n".join(lines))
 
 
