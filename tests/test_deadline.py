@@ -151,6 +151,12 @@ class TestNestedLimits:
 
 
 class TestAToken:
+    def test_is_for_one_process(self):
+        with pytest.raises(
+            TypeError, match="cannot pickle a CancelToken: it ends the work of its own process"
+        ):
+            pickle.dumps(CancelToken())
+
     def test_ends_a_pause_from_another_thread(self):
         token = CancelToken()
         threading.Timer(0.1, token.cancel).start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import json
 import os
 import pickle
@@ -19,6 +20,7 @@ import trustme
 from tests.operations.making import make_bundle, make_image
 
 import imgpkg
+import imgpkg.aio
 from imgpkg.settings import Options
 from imgpkg.transport.message import Request
 
@@ -272,6 +274,92 @@ def test_a_closed_session_refuses_all_work(embedded_registry, session, tmp_path)
 def test_one_name_is_no_list_of_files(session):
     with pytest.raises(imgpkg.errors.UsageError, match="list of files"):
         imgpkg.push("..", image="127.0.0.1:1/a/b", session=session)
+
+
+LETTERS = {
+    "CopyOptions(to_tags)": lambda _: imgpkg.CopyOptions(to_tags="stable"),
+    "CopyOptions(platforms)": lambda _: imgpkg.CopyOptions(platforms="linux/amd64"),
+    "CopyOptions(mount_from)": lambda _: imgpkg.CopyOptions(mount_from="a.io/bb"),
+    "Selection(include)": lambda _: imgpkg.Selection(include="*/debug"),
+    "copy(since)": lambda session: imgpkg.copy(
+        imgpkg.CopySource(image=session.kept), to_tar="new.tar", since="old.tar", session=session
+    ),
+    "delete_image(together_with)": lambda session: imgpkg.delete_image(
+        session.kept, together_with=session.kept, session=session
+    ),
+    "delete_tag(together_with)": lambda session: imgpkg.delete_tag(
+        session.kept, with_image=True, together_with=session.kept, session=session
+    ),
+    "get_token(scopes)": lambda session: imgpkg.get_token(
+        "a.io/bb", scopes="repository:b:pull", session=session
+    ),
+    "lock_images(images)": lambda session: imgpkg.lock_images(images="127.0.0.1:1/a/b", session=session),
+    "lock_images(paths)": lambda session: imgpkg.lock_images(["x.yml"], paths="spec.image", session=session),
+    "lock_images(exclude)": lambda session: imgpkg.lock_images(["x.yml"], exclude="*/debug", session=session),
+    "rewrite_images(exclude)": lambda _: imgpkg.rewrite_images(
+        ["x.yml"], imgpkg.ImagesLock(()), exclude="*/debug"
+    ),
+    "prune_plan(keep)": lambda session: imgpkg.prune_plan("127.0.0.1:1/a/b", keep="v*", session=session),
+    "prune_plan(keep_locks)": lambda session: imgpkg.prune_plan(
+        "127.0.0.1:1/a/b", keep_locks="bundle.lock.yml", session=session
+    ),
+    "push(exclusions)": lambda session: imgpkg.push(
+        ["x"], image="127.0.0.1:1/a/b", exclusions=".git", session=session
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LETTERS)
+def test_one_text_is_no_list_of_texts(name, embedded_registry, session):
+    session.kept = f"{embedded_registry.address}/kept/app:v1"
+    make_image(session, session.kept.removesuffix(":v1"), tag="v1")
+    with pytest.raises(imgpkg.errors.UsageError, match=r"Expected a list of .*, and not the text") as caught:
+        LETTERS[name](session)
+    assert caught.value.hints == ("Put it into a list.",)
+    assert imgpkg.resolve(session.kept, session=session)
+
+
+def test_tags_and_platforms_of_a_copy_may_be_lists_and_stay_as_they_are():
+    tags, platforms = ["stable"], [imgpkg.Platform.parse("linux/amd64")]
+    options = imgpkg.CopyOptions(to_tags=tags, platforms=platforms)
+    assert hash(options) == hash(imgpkg.CopyOptions(to_tags=("stable",), platforms=tuple(platforms)))
+    tags.append("latest")
+    assert options.to_tags == ("stable",)
+
+
+def test_arguments_that_are_missing_or_misspelt_are_named_as_python_names_them(session):
+    for work, expected in (
+        (lambda: imgpkg.resolve("a.io/bb"), "missing 1 required keyword-only argument: 'session'"),
+        (lambda: imgpkg.resolve("a.io/bb", session), "takes 1 positional argument but 2 were given"),
+        (lambda: imgpkg.pull("out", image="a.io/bb", sesion=session), "unexpected keyword argument 'sesion'"),
+        (lambda: imgpkg.pull(image="a.io/bb", session=session), "missing 1 required positional argument"),
+    ):
+        with pytest.raises(TypeError, match=expected):
+            work()
+
+
+def test_what_is_no_session_is_said_to_be_none(session):
+    source = imgpkg.CopySource(image="127.0.0.1:1/a/b")
+    given = imgpkg.aio.Session()
+    for work in (
+        lambda: imgpkg.resolve("a.io/bb", session=given),
+        lambda: imgpkg.explain("a.io/bb", session=given),
+        lambda: imgpkg.copy(source, to_tar="x.tar", session=session, source_session=given),
+        lambda: next(imgpkg.iter_files("a.io/bb", session=given)),
+        lambda: imgpkg.open_files("a.io/bb", session=given).__enter__(),
+    ):
+        with pytest.raises(TypeError, match=r"expected an imgpkg\.Session, but got imgpkg\.aio\.session"):
+            work()
+    with pytest.raises(
+        TypeError, match=r"resolve\(\) expected an imgpkg\.Session, but got builtins\.NoneType"
+    ):
+        imgpkg.resolve("a.io/bb", session=None)
+
+
+def test_a_limit_of_time_is_described_in_line_with_the_rest():
+    lines = inspect.getdoc(imgpkg.pull).splitlines()
+    assert lines[-2].startswith("`timeout` limits it")
+    assert [line for line in lines if line.startswith(" ")] == []
 
 
 def test_a_plain_image_is_no_bundle(embedded_registry, session):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator  # noqa: TC003 - a program may look it up
 from contextlib import closing, contextmanager
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from imgpkg.cancellation import Cancellation, current
 from imgpkg.errors import Cancelled, TimedOut, UsageError
@@ -20,7 +20,7 @@ class CancelToken:
     Operations take it as `cancel=`, and `limits` for all work in a block. What waits then, for a connection,
     a TLS handshake, data, a pause or a credential helper, ends at once and raises `errors.Cancelled`, and so
     does everything that is begun with the token later. One token may be given to any number of operations
-    in any number of threads. `cancel` takes no lock.
+    in any number of threads. `cancel` takes no lock. A token is for one process, and cannot be pickled.
     """
 
     __slots__ = ("_scope",)
@@ -45,6 +45,10 @@ class CancelToken:
     def child(self) -> CancelToken:
         """Return a token that is cancelled with this one, and whose `cancel` leaves this one alone."""
         return CancelToken(self)
+
+    def __reduce__(self) -> NoReturn:
+        # A copy in another process would be one that nobody can cancel.
+        raise TypeError("cannot pickle a CancelToken: it ends the work of its own process")
 
     def __repr__(self) -> str:
         return f"<CancelToken{' cancelled' if self.is_cancelled else ''}>"

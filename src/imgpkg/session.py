@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
 
 import imgpkg
-from imgpkg.auth.activation import InactiveKeychains, active_sources
+from imgpkg.auth.activation import AskedAndSent, InactiveKeychains, active_sources
 from imgpkg.auth.certificates import named_certificates
 from imgpkg.auth.docker import DockerConfigSource
 from imgpkg.auth.environment import EnvironmentSource
 from imgpkg.auth.flags import ExplicitSource
 from imgpkg.auth.helper import Helpers
-from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain, NearMiss
+from imgpkg.auth.keychain import Authorization, CredentialSource, Decision, Keychain
 from imgpkg.auth.pattern import Address
 from imgpkg.auth.program import Programs
 from imgpkg.cancellation import Cancellation, current, limit_of
@@ -33,13 +32,13 @@ if TYPE_CHECKING:
     from imgpkg.transport.pool import Pool
     from imgpkg.transport.trace import Tracer
 
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_LIMITS = """    `timeout` limits it, in seconds, in the place of the session's; infinity is none. `cancel`
-    ends it. Raises TimedOut or Cancelled then; see `imgpkg.limits`.
-    """
+_LIMITS = (
+    "\n\n`timeout` limits it, in seconds, in the place of the session's; infinity is none. `cancel`\n"
+    "ends it. Raises TimedOut or Cancelled then; see `imgpkg.limits`.\n"
+)
 _MIRROR_VARIABLES = ("IMGPKG_REGISTRIES_CONF", "CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH")
 
 
@@ -87,7 +86,7 @@ class Session:
         self._insecure = Once(self._open_insecure)
         self._client = Once(lambda: self._make_client(self._keychain, self._mirrors))
         # They explain decisions; neither has a credential.
-        unasked = (_AskedAndSent(), InactiveKeychains(self.settings.environ))
+        unasked = (AskedAndSent(), InactiveKeychains(self.settings.environ))
         # What settings name is read now: a mistake in it must not look like a failure of the first registry.
         self._certificates = named_certificates(self._settings)
         self._keychain = Keychain([*sources, *self._sources()], unasked=unasked)
@@ -300,13 +299,25 @@ def _checked(scope: Cancellation, hook: Hook, event: Event) -> None:
     hook(event)
 
 
+def as_session(given: object, name: str) -> Session:
+    """Return the session that an operation was given; raise TypeError for one of coroutines, say."""
+    if isinstance(given, Session):
+        return given
+    kind = type(given)
+    raise TypeError(f"{name}() expected an imgpkg.Session, but got {kind.__module__}.{kind.__qualname__}")
+
+
 def operation(act: Callable[P, R]) -> Callable[P, R]:
     """Give a function on a `session` the limits that its parameters name, and let programs watch it."""
     has_hook = "on_event" in act.__annotations__
 
     @wraps(act)
     def within_limits(*args: P.args, **kwargs: P.kwargs) -> R:
-        session = cast(Session, kwargs["session"])
+        if "session" not in kwargs:
+            # Python says best which arguments are wrong.
+            return act(*args, **kwargs)
+        session = as_session(kwargs["session"], act.__name__)
+        as_session(kwargs.get("source_session") or session, act.__name__)
         timeout = cast("float | None", kwargs.get("timeout"))
         with session.limits(act.__name__, timeout, cast("imgpkg.CancelToken | None", kwargs.get("cancel"))):
             if has_hook and (scope := current()).can_end:
@@ -314,7 +325,10 @@ def operation(act: Callable[P, R]) -> Callable[P, R]:
                 kwargs["on_event"] = partial(_checked, scope, cast(Hook, kwargs.get("on_event", silent)))
             return act(*args, **kwargs)
 
-    within_limits.__doc__ = f"{(act.__doc__ or '').rstrip()}\n\n{_LIMITS}"
+    contract = (act.__doc__ or "").rstrip()
+    # Since Python 3.13 docstrings have no indentation.
+    margin = "    " if "\n    " in contract else ""
+    within_limits.__doc__ = contract + _LIMITS.replace("\n", f"\n{margin}")
 
     @wraps(within_limits)
     def watched(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -325,18 +339,6 @@ def operation(act: Callable[P, R]) -> Callable[P, R]:
         return observed(within_limits, *args, **kwargs)
 
     return watched
-
-
-class _AskedAndSent:
-    """Explains oddities of the reference and of the secret that is sent, for every source."""
-
-    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
-        """Yield oddities; see `ExplainsNearMisses.near_misses`."""
-        from imgpkg.auth.diagnosis.lookalike import reference_misses
-        from imgpkg.auth.diagnosis.secret import secret_misses
-
-        yield from reference_misses(decision.repository)
-        yield from secret_misses(decision, time.time())
 
 
 def _tracer(trace: Callable[[str], None] | None, *, sends_context: bool) -> Tracer | None:

@@ -51,6 +51,28 @@ def test_one_that_is_not_closed_leaves_no_thread(image):
     gc.collect()
 
 
+def test_what_is_no_session_of_coroutines_is_said_to_be_none():
+    async def iterate(given):
+        async for _ in imgpkg.aio.iter_files("a.io/bb", session=given):
+            pass
+
+    async def work():
+        source = imgpkg.CopySource(image="127.0.0.1:1/a/b")
+        expected = r"Expected an imgpkg\.aio\.Session, but got imgpkg\.s"
+        async with imgpkg.aio.Session() as session:
+            for given in (session.blocking, session.settings):
+                with pytest.raises(TypeError, match=expected):
+                    await imgpkg.aio.resolve("a.io/bb", session=given)
+                with pytest.raises(TypeError, match=expected):
+                    await iterate(given)
+                with pytest.raises(TypeError, match=expected):
+                    await imgpkg.aio.open_files("a.io/bb", session=given).__aenter__()
+                with pytest.raises(TypeError, match=expected):
+                    await imgpkg.aio.copy(source, to_tar="x.tar", session=session, source_session=given)
+
+    asyncio.run(work())
+
+
 def test_a_closed_one_refuses_all_work(image):
     async def work():
         session = imgpkg.aio.Session()

@@ -41,6 +41,18 @@ def hints(text, parse=parse_any):
         (f"{HOST}:{'9' * 5000}/a/b", f"There is no port {'9' * 5000}: the highest is 65535."),
         (f"{HOST}/a/b:v1+2", f"A tag has letters, digits, _ . and - only: {HOST}/a/b:v1_2."),
         (f"{HOST}/a/b:v1:v2", f"There are two tags, and a reference has one: {HOST}/a/b:v2."),
+        (
+            f"{HOST}/Team/app:v1@sha256:{HEX}",
+            f"The names of repositories have no capital letters: {HOST}/team/app:v1@sha256:{HEX}.",
+        ),
+        (
+            f"{HOST}/a/b:v1+2@sha256:{HEX}",
+            f"A tag has letters, digits, _ . and - only: {HOST}/a/b:v1_2@sha256:{HEX}.",
+        ),
+        (
+            f"{HOST}/a/b:v1:v2@sha256:{HEX}",
+            f"There are two tags, and a reference has one: {HOST}/a/b:v2@sha256:{HEX}.",
+        ),
         (f"{HOST}/a/b:{'x' * 129}", "A tag has at most 128 characters, and this one has 129."),
         (f" {HOST}/a/b\n", f"Take out the space: {HOST}/a/b."),
     ],
@@ -51,7 +63,15 @@ def test_a_mistake_is_corrected(text, hint):
 
 @pytest.mark.parametrize(
     "text",
-    ["", f"{HOST}/a/b@sha1:{HEX}", f"{HOST}/a/b@x:{HEX}", f"{HOST}/a/!", f"{HOST}/A/!", f"{HOST}:80/a/!:x+y"],
+    [
+        "",
+        f"{HOST}/a:v1@sha256:{HEX}",
+        f"{HOST}/a/b@sha1:{HEX}",
+        f"{HOST}/a/b@x:{HEX}",
+        f"{HOST}/a/!",
+        f"{HOST}/A/!",
+        f"{HOST}:80/a/!:x+y",
+    ],
 )
 def test_of_what_cannot_be_guessed_only_the_reason_is_said(text):
     assert hints(text) == ()

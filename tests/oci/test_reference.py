@@ -22,6 +22,27 @@ def refusal(parse, text):
     return str(caught.value)
 
 
+@pytest.mark.parametrize("given", [Reference.parse("a.io/bb"), Repository.parse("a.io/bb"), None, b"a.io/bb"])
+@pytest.mark.parametrize(
+    "parse",
+    [
+        Reference.parse,
+        Reference.parse_tag,
+        Reference.parse_digest,
+        Reference.parse_docker,
+        Repository.parse,
+        parse_any,
+        parse_place,
+    ],
+)
+def test_only_texts_are_parsed(parse, given):
+    expected = f"Expected the text of a reference, and not a {type(given).__name__}"
+    with pytest.raises(TypeError) as caught:
+        parse(given)
+    assert str(caught.value).startswith(expected)
+    assert str(caught.value).endswith(": str() returns it") == isinstance(given, (Reference, Repository))
+
+
 class TestAnyReference:
     @pytest.mark.parametrize(
         ("text", "canonical"),

@@ -232,7 +232,7 @@ class TestTheChoiceOfRequests:
         assert self.statuses(served, 4) == [200, 200, 503, 200]
 
     def test_is_made_by_method_and_path(self, served):
-        served.fail(faults.unavailable(), method="HEAD", path=r"/manifests/v\d$")
+        served.fail(faults.unavailable(), method="head", path=r"/manifests/v\d$")
         assert self.statuses(served) == [200, 200, 200]
         assert self.statuses(served, 1, path=MANIFEST) == [200]
         assert self.statuses(served, 2, "HEAD", MANIFEST) == [503, 200]

@@ -230,9 +230,10 @@ class TestTheWayOfAProgram:
 
     def test_dockers_configuration_has_the_login(self, registry_with_login, tmp_path):
         registry_with_login.add("team/app:v1", IMAGE)
-        path = registry_with_login.write_docker_config(tmp_path)
-        assert path == str(tmp_path / "config.json")
-        environ = {"DOCKER_CONFIG": str(tmp_path)}
+        folder = tmp_path / "new" / "docker"
+        path = registry_with_login.write_docker_config(folder)
+        assert path == str(folder / "config.json")
+        environ = {"DOCKER_CONFIG": str(folder)}
         with imgpkg.Session(imgpkg.Settings(environ=environ)) as session:
             assert imgpkg.resolve(f"{registry_with_login.address}/team/app:v1", session=session)
 

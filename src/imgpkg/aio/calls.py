@@ -9,6 +9,7 @@ from functools import partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+import imgpkg
 from imgpkg.aio.hooks import LoopHook, unheard
 from imgpkg.aio.streams import ThreadReader, ThreadWriter
 from imgpkg.aio.threads import CallThread
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    import imgpkg
     from imgpkg.aio.session import Session
     from imgpkg.aio.streams import AsyncReadable, AsyncWritable
     from imgpkg.operations.copy.stream import ReadableStream, WritableStream
@@ -48,7 +48,7 @@ class Call:
     """
 
     def __init__(self, session: Session | None) -> None:
-        self.thread = CallThread(None if session is None else session.blocking.cancellation)
+        self.thread = CallThread(None if session is None else _checked(session).blocking.cancellation)
         self.last: Callable[[], object] | None = None
         self._session = session
         self._hooks: list[LoopHook[object]] = []
@@ -87,7 +87,7 @@ class Call:
 
     def other(self, session: Session | None) -> imgpkg.Session | None:
         """Return the blocking session of the other side, if there is one."""
-        return None if session is None else session.blocking
+        return None if session is None else _checked(session).blocking
 
     def hook(self, hook: Callable[[T], None]) -> Callable[[T], None]:
         """Return a hook for threads that calls `hook` in the loop."""
@@ -115,12 +115,20 @@ class Call:
                 raise hook.failure
 
 
+def _checked(session: Session) -> Session:
+    """Raise TypeError for what is no session of coroutines, such as one for threads."""
+    if isinstance(getattr(session, "blocking", None), imgpkg.Session):
+        return session
+    kind = type(session)
+    raise TypeError(f"Expected an imgpkg.aio.Session, but got {kind.__module__}.{kind.__qualname__}")
+
+
 async def call(session: Session | None, act: Callable[[Call], R]) -> R:
     """Return what `act` returns in a thread of its own; see `Session` for what a cancellation does."""
     # The streams of a call are read by the loop, perhaps by way of other calls: it would wait for these.
     if session is None or _IS_WITHIN_CALL.get():
         return await _called(session, act)
-    async with session.turn():
+    async with _checked(session).turn():
         return await _called(session, act)
 
 

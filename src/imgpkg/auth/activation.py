@@ -1,4 +1,4 @@
-"""The active keychains of clouds: none, unless a variable names them."""
+"""The active keychains of clouds: none, unless a variable names them; and what explains decisions unasked."""
 
 from __future__ import annotations
 
@@ -54,6 +54,18 @@ def active_sources(
     return tuple(
         _source(name, environ, transport, warn, metadata=metadata, programs=programs) for name in names
     )
+
+
+class AskedAndSent:
+    """Explains oddities of the reference and of the secret that is sent, for every source."""
+
+    def near_misses(self, decision: Decision) -> Iterator[NearMiss]:
+        """Yield oddities; see `ExplainsNearMisses.near_misses`."""
+        from imgpkg.auth.diagnosis.lookalike import reference_misses
+        from imgpkg.auth.diagnosis.secret import secret_misses
+
+        yield from reference_misses(decision.repository)
+        yield from secret_misses(decision, time.time())
 
 
 class InactiveKeychains:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from imgpkg.bundle.lock import ID_ANNOTATION, LockedImage
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError
-from imgpkg.oci.reference import DOCKER_HUB, without_login
+from imgpkg.oci.reference import DOCKER_HUB, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,10 +90,8 @@ def _has(image: LockedImage, pattern: str) -> bool:
 
 
 def _patterns(what: str, given: Sequence[str]) -> tuple[str, ...]:
-    # Each letter of a text would be a pattern.
-    if isinstance(given, str):
-        raise UsageError(f"Expected a list of patterns to {what}, and not the text '{without_login(given)}'")
+    patterns = listed(f"patterns to {what}", given)
     # An empty variable in a script must not change the choice.
-    if any(not pattern.partition("=")[0] for pattern in given):
+    if any(not pattern.partition("=")[0] for pattern in patterns):
         raise UsageError(f"Expected a pattern to {what}; one is empty")
-    return tuple(given)
+    return patterns

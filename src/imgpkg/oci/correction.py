@@ -87,20 +87,21 @@ def _about_host(text: str) -> tuple[str, ...]:
 
 
 def _about_names(written: Written) -> tuple[str, ...]:
-    text = written.bare
+    # A tag may stand before a digest.
+    text, at, digest = written.bare.partition("@")
     # Without a host it is a name of Docker Hub.
     host, slash, path = text.partition("/") if "/" in text else ("", "", text)
     name, colon, tag = path.partition(":")
-    lower = f"{host}{slash}{name.lower()}{colon}{tag}"
+    lower = f"{host}{slash}{name.lower()}{colon}{tag}{at}{digest}"
     if name != name.lower() and written.is_valid(lower):
         return (f"The names of repositories have no capital letters: {lower}.",)
     if ":" in tag:
-        return (
-            f"There are two tags, and a reference has one: {host}{slash}{name}:{tag.rpartition(':')[2]}.",
-        )
+        one = f"{host}{slash}{name}:{tag.rpartition(':')[2]}{at}{digest}"
+        return (f"There are two tags, and a reference has one: {one}.",)
     if len(tag) > _LONGEST_TAG:
         return (f"A tag has at most {_LONGEST_TAG} characters, and this one has {len(tag)}.",)
     written_tag = _NOT_IN_TAG.sub("_", tag)
-    if written_tag != tag and written.is_valid(f"{host}{slash}{name}:{written_tag}"):
-        return (f"A tag has letters, digits, _ . and - only: {host}{slash}{name}:{written_tag}.",)
+    corrected = f"{host}{slash}{name}:{written_tag}{at}{digest}"
+    if written_tag != tag and written.is_valid(corrected):
+        return (f"A tag has letters, digits, _ . and - only: {corrected}.",)
     return ()

@@ -7,13 +7,17 @@ equal value. A reference does not determine whether the registry is reached over
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache, total_ordering
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import InvalidReference
+from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
+
+T = TypeVar("T")
 
 DOCKER_HUB = "index.docker.io"
 DEFAULT_TAG = "latest"
@@ -65,7 +69,7 @@ class Repository:
 
         The first component is a registry if it contains a dot or a colon.
         """
-        if not text:
+        if not _written(text):
             raise InvalidReference("a repository name must be specified")
         try:
             _refuse_login(text)
@@ -129,7 +133,7 @@ class Reference:
         The tag is `latest` if there is neither tag nor digest. A tag beside a digest is ignored.
         """
         try:
-            return cls.parse_digest(text) if "@" in text else cls._parse_tag(text)
+            return cls.parse_digest(text) if "@" in _written(text) else cls._parse_tag(text)
         except InvalidReference as error:
             raise _correctable(error, text) from error.__cause__
 
@@ -234,7 +238,7 @@ def parse_place(text: str) -> Repository:
     A word without a slash is a registry if it has a dot or a port, or is `localhost`: no official image of
     Docker Hub, which such a word would otherwise name, is called so.
     """
-    scheme = _HTTP.match(text)
+    scheme = _HTTP.match(_written(text))
     named = _without_api(text[scheme.end() :]) if scheme else text
     word = named.rstrip("/")
     if "/" not in word and "@" not in word:
@@ -285,8 +289,26 @@ def without_login(text: str) -> str:
     return "@".join([*([] if has_login else before), named, *reversed(digests)])
 
 
+def listed(what: str, given: Iterable[T]) -> tuple[T, ...]:
+    """Return what a program gave as a list of `what`; raise UsageError for a text, a list of its letters."""
+    if isinstance(given, str):
+        raise UsageError(
+            f"Expected a list of {what}, and not the text '{without_login(given)}'",
+            hints=("Put it into a list.",),
+        )
+    return tuple(given)
+
+
+def _written(given: object) -> str:
+    # Programs without a type checker give the references of results back as they are.
+    if isinstance(given, str):
+        return given
+    remedy = ": str() returns it" if isinstance(given, (Reference, Repository)) else ""
+    raise TypeError(f"Expected the text of a reference, and not a {type(given).__name__}{remedy}")
+
+
 def _refuse_login(text: str) -> None:
-    if without_login(text) != text:
+    if without_login(_written(text)) != text:
         raise InvalidReference(_NO_LOGIN)
 
 

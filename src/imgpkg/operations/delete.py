@@ -22,7 +22,7 @@ from imgpkg.events import Hook, silent
 from imgpkg.oci import media
 from imgpkg.oci.derived_tags import DerivedTag, TagKind
 from imgpkg.oci.descriptor import Digest
-from imgpkg.oci.reference import Reference, parse_any
+from imgpkg.oci.reference import Reference, listed, parse_any
 from imgpkg.operations.workers import open_workers
 from imgpkg.session import Session, operation
 
@@ -76,7 +76,7 @@ def delete_tag(
     for an image that is needed, Unsupported where the registry does not delete, or an error of the registry.
     `on_event` receives how many of the other tags have been looked at.
     """
-    reference = written_tag(image)
+    reference, named = written_tag(image), (image, *listed("images", together_with))
     client = session.client.primary
     found = client.exists(reference)
     try:
@@ -87,7 +87,7 @@ def delete_tag(
             raise
         is_deleted = False
         if found is not None:
-            allowed = _tags_in(reference.repository, (image, *together_with))
+            allowed = _tags_in(reference.repository, named)
             return _ImageDeletion(session, reference, found.digest, on_event).delete(allowed)
     if not is_deleted:
         return _absent(client, reference)
@@ -116,12 +116,12 @@ def delete_image(
     tagged index lists or a copied bundle names, Unsupported where the registry does not delete, or an error
     of the registry.
     """
-    reference = written_out(image)
+    reference, named = written_out(image), (image, *listed("images", together_with))
     client = session.client.primary
     found = client.exists(reference)
     if found is None:
         return _absent(client, reference)
-    allowed = None if all_tags else _tags_in(reference.repository, (image, *together_with))
+    allowed = None if all_tags else _tags_in(reference.repository, named)
     return _ImageDeletion(session, reference, found.digest, on_event).delete(allowed)
 
 

@@ -20,7 +20,7 @@ from imgpkg.oci import media
 from imgpkg.oci.descriptor import Readable
 from imgpkg.oci.reference import parse_any
 from imgpkg.operations.images import choose_image
-from imgpkg.session import Session, operation
+from imgpkg.session import Session, as_session, operation
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def open_files(
     in the context: see `imgpkg.limits`.
     """
     with (
-        session.limits("open_files", timeout, cancel),
+        as_session(session, "open_files").limits("open_files", timeout, cancel),
         _watched("open_files", on_event) as watch,
         _opened(session, image, platform, (tar, layout), watch) as (chosen, files),
     ):
@@ -163,7 +163,7 @@ def iter_files(
     remove the last one. `timeout` is for all of it, from the first item to the end, and the time in which the
     program looks at an item counts. The parameters and errors are those of `open_files`.
     """
-    seconds = limit_of(timeout, session.timeout)
+    seconds = limit_of(timeout, as_session(session, "iter_files").timeout)
     limits = StepLimits(session.cancellation, seconds, cancel, what="iter_files")
     with _watched("iter_files", on_event) as watch:
         for file, open_ in limits.of_each(_contents(session, image, platform, (tar, layout), watch)):

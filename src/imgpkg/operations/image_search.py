@@ -16,7 +16,7 @@ from imgpkg.content.pack import walk_sorted
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidDocument, UsageError, local_io
 from imgpkg.events import Hook, Warned
-from imgpkg.oci.reference import Reference
+from imgpkg.oci.reference import Reference, listed
 from imgpkg.values import StrPath
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def search(
     What is no reference is reported with a warning, with `strict` by InvalidDocument, which names all of it.
     Raises InvalidDocument for files that cannot be parsed, UsageError and LocalIOError.
     """
-    parsed = [NodePath.parse(path) for path in paths]
-    attempts = [_attempt(file, parsed, exclude) for file in read_files(files)]
+    parsed = [NodePath.parse(path) for path in listed("paths in documents", paths)]
+    left_out = listed("patterns to exclude", exclude)
+    attempts = [_attempt(file, parsed, left_out) for file in read_files(files)]
     # All invalid files are named in one go.
     invalid = [attempt for attempt in attempts if isinstance(attempt, InvalidDocument)]
     if invalid:

@@ -10,7 +10,7 @@ from imgpkg.bundle.inventory import Base, Inventory
 from imgpkg.errors import InvalidManifest, NotFound, UsageError
 from imgpkg.events import Hook, Warned, silent
 from imgpkg.oci.derived_tags import DerivedTag, TagKind
-from imgpkg.oci.reference import Repository
+from imgpkg.oci.reference import Repository, listed
 from imgpkg.operations.copy.delta import grouped
 from imgpkg.operations.workers import METADATA_JOBS, open_workers
 from imgpkg.session import Session, operation
@@ -91,7 +91,7 @@ def read_since(since: Iterable[StrPath | Inventory], output: StrPath = "") -> tu
     What these were made without themselves is at their own bases. Raises UsageError for the file that is to
     be written, and what `inventory` raises for a file.
     """
-    made = tuple(_since(each, output) for each in since)
+    made = tuple(_since(each, output) for each in listed("files and inventories", since))
     return (*(each.as_base() for each in made), *(base for each in made for base in each.bases))
 
 

@@ -30,7 +30,7 @@ from imgpkg.errors import (
     local_io,
 )
 from imgpkg.events import Hook, Warned, silent
-from imgpkg.oci.reference import Reference, parse_any, without_login
+from imgpkg.oci.reference import Reference, listed, parse_any, without_login
 from imgpkg.operations.disclosure import Disclosure
 from imgpkg.operations.image_search import Files, ResolvedImage, search
 from imgpkg.operations.workers import open_workers
@@ -81,7 +81,7 @@ def lock_images(
     Raises UsageError, InvalidReference, InvalidDocument, InvalidLock or LocalIOError before any request, and
     Unresolved, which names every reference that was not resolved.
     """
-    named = list(images)
+    named = listed("images", images)
     wanted: dict[str, tuple[Reference, list[Position]]] = {text: (parse_any(text), []) for text in named}
     searched = search(files, paths=paths, exclude=exclude, strict=strict, on_event=on_event)
     for occurrence in (one for file in searched for one in file.found):

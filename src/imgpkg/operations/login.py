@@ -18,7 +18,7 @@ from imgpkg.auth.program import Programs
 from imgpkg.cancellation import ignore
 from imgpkg.dataclass import dataclass, field, replace
 from imgpkg.errors import CredentialError, ImgpkgError, InvalidReference, RegistryError, UsageError, doing
-from imgpkg.oci.reference import Repository, WholeRegistry, parse_any
+from imgpkg.oci.reference import Repository, WholeRegistry, listed, parse_any
 from imgpkg.registry.auth.challenge import Access, Scope, merge, parse_scopes
 from imgpkg.session import Session, operation
 from imgpkg.settings import Login
@@ -165,7 +165,7 @@ def get_token(
     ChallengeError for a registry that takes no tokens, Unauthorized, and all other errors of a request.
     """
     repository = parse_any(reference).repository
-    given = tuple(scopes)
+    given = listed("scopes", scopes)
     if any(not scope.split() for scope in given):
         raise UsageError("a scope is empty; write it as repository:NAME:pull")
     wanted: tuple[Scope, ...] = merge(scope for text in given for scope in parse_scopes(text))

@@ -16,7 +16,7 @@ from imgpkg.content.pack import pack_layer
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidLock, UsageError, doing
 from imgpkg.events import Hook, Planned, Warned, silent
-from imgpkg.oci.reference import Reference, without_login
+from imgpkg.oci.reference import Reference, listed, without_login
 from imgpkg.operations.tag import confirm_tag
 from imgpkg.registry.uploads import WORTH_ASKING
 from imgpkg.session import Session, operation
@@ -83,7 +83,7 @@ def push(
     target = _target(image, bundle, labels, lock_output)
     delivery = _Delivery(target, to_tar, to_layout, sign_key, sign_format).checked(lock_output)
     files = _listed(files, on_event)
-    excluded = [os.fspath(path) for path in exclusions]
+    excluded = [os.fspath(path) for path in listed("names to exclude", exclusions)]
     _check_lock(_check_contents(files, excluded, is_bundle=bool(bundle)), strict=strict, on_event=on_event)
     place = _lock_place(lock_output)
     with pack_layer(

@@ -147,7 +147,9 @@ def matching(method: str | None, path: str) -> Callable[[str, str], bool]:
         pattern = re.compile(path)
     except re.error as error:
         raise UsageError(f"path is no regular expression: {error}") from error
-    return lambda given, where: method in (None, given) and pattern.search(where) is not None
+    # Methods have capital letters (RFC 9110 §9.1), and `get` would be none of them.
+    wanted = method and method.upper()
+    return lambda given, where: wanted in (None, given) and pattern.search(where) is not None
 
 
 def _retry_after(value: float | str | None) -> tuple[tuple[str, str], ...]:

@@ -244,10 +244,12 @@ class RegistryServer:
     def write_docker_config(self, folder: str | os.PathLike[str]) -> str:
         """Write the login to `config.json` in this folder, for DOCKER_CONFIG, and return the path.
 
-        Docker, podman, skopeo, oras and the clients of most languages read it.
+        The folder is made where there is none. Docker, podman, skopeo, oras and the clients of most
+        languages read it.
         """
         login = base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
         entries = {self.address: {"auth": login}} if self.username else {}
+        os.makedirs(folder, exist_ok=True)
         path = os.path.join(folder, "config.json")
         with open(path, "w", encoding="utf-8") as file:
             json.dump({"auths": entries}, file)

@@ -11,6 +11,7 @@ import imgpkg
 from imgpkg.dataclass import replace
 from imgpkg.errors import UsageError
 from imgpkg.events import Hook, silent
+from imgpkg.oci.reference import listed
 from imgpkg.operations.copy.collection import read_source_lock
 from imgpkg.operations.copy.destination import TagListing
 from imgpkg.operations.copy.repository import publish
@@ -354,7 +355,7 @@ def copy_to_layout(
 
 
 def _bases(since: Iterable[StrPath | imgpkg.Inventory], output: str) -> tuple[Base, ...]:
-    given = tuple(since)
+    given = listed("files and inventories", since)
     if not given:
         return ()
     from imgpkg.operations.inventory import read_since

@@ -11,7 +11,7 @@ from imgpkg.bundle.image import is_cosign_tag
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing
 from imgpkg.events import Hook, Message, Warned, silent
-from imgpkg.oci.reference import Reference, Repository, without_login
+from imgpkg.oci.reference import Reference, Repository, listed, without_login
 from imgpkg.operations.copy.collection import Unselected
 from imgpkg.operations.copy.plan import ROOT_BUNDLE_LABEL, LeftOut
 from imgpkg.values import StrPath
@@ -56,7 +56,7 @@ class CopySource:
 
     def __post_init__(self) -> None:
         for name in ("images", "bundles", "locks"):
-            object.__setattr__(self, name, _several(name, getattr(self, name)))
+            object.__setattr__(self, name, listed(name, getattr(self, name)))
 
     def check(self) -> None:
         """Raise UsageError unless there is a source, and a file is the only one."""
@@ -100,13 +100,6 @@ class CopySource:
         return bool(self.tar or self.layout)
 
 
-def _several(name: str, given: Sequence[StrPath]) -> tuple[StrPath, ...]:
-    # A string is a sequence of strings too: each of its letters would be a source.
-    if isinstance(given, str):
-        raise UsageError(f"Expected a list of {name}, and not the text '{without_login(given)}'")
-    return tuple(given)
-
-
 @dataclass(frozen=True, slots=True)
 class CopyOptions:
     """How to copy.
@@ -147,6 +140,11 @@ class CopyOptions:
     in_flight: int = 256
     send_credentials: bool = False
     stream_plan: bool | None = None
+
+    def __post_init__(self) -> None:
+        # A list is as good as a tuple, and the caller may change it later.
+        for name, what in (("to_tags", "tags"), ("mount_from", "repositories"), ("platforms", "platforms")):
+            object.__setattr__(self, name, listed(what, getattr(self, name)))
 
     def mount_places(self, registries: Iterable[str]) -> tuple[Repository, ...]:
         """Return the repositories of `mount_from`; raise InvalidReference, UsageError if one is elsewhere."""

@@ -12,7 +12,7 @@ from imgpkg.dataclass import dataclass
 from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.expression import expression
 from imgpkg.oci.descriptor import Digest
-from imgpkg.oci.reference import Reference, Repository
+from imgpkg.oci.reference import Reference, Repository, listed
 from imgpkg.oci.tag_version import TagVersion
 
 if TYPE_CHECKING:
@@ -82,13 +82,13 @@ class Keep:
         tags: list[str] = []
         patterns: list[str] = []
         digests: list[Digest] = []
-        for text in keep:
+        for text in listed("tags, patterns and digests to keep", keep):
             found = _parse(repository, text)
             if isinstance(found, Digest):
                 digests.append(found)
             else:
                 (patterns if _WILDCARDS & set(found) else tags).append(found)
-        read = tuple(map(_lock, locks))
+        read = tuple(map(_lock, listed("locks to keep", locks)))
         if not (tags or patterns or digests or newest or read):
             raise UsageError(
                 "nothing says what to keep, and everything would be deleted: expected --keep, --keep-newest "
