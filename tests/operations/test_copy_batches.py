@@ -17,7 +17,7 @@ from imgpkg.bundle.lock import BundleLock, ImagesLock, LockedImage
 from imgpkg.bundle.placement import KeptNames, Placement
 from imgpkg.bundle.selection import Selection
 from imgpkg.embedded.server import serve
-from imgpkg.events import BlobFinished, Planned, TransferCounter
+from imgpkg.events import BlobFinished, Planned, TransferCounter, Warned
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Digest
 from imgpkg.oci.platform import parse_platforms
@@ -202,6 +202,76 @@ class TestWhatArrives:
         session = open_session()
         for copied in result.images:
             assert session.client.manifest(copied.destination).digest == copied.destination.digest
+
+
+def said(source, to, session, **options):
+    """Copy, an image a batch, and as a whole; return the warnings of both."""
+    both = []
+    for copying in (in_batches, whole):
+        events = []
+        copying(source, to, session, size=1, on_event=events.append, lock="", **options)
+        both.append([event.text for event in events if isinstance(event, Warned)])
+    return both
+
+
+class TestWhatIsSaid:
+    def test_of_what_stays_comes_once_from_one_list_of_tags(
+        self, images, address, another_registry, open_session, tmp_path, embedded_registry
+    ):
+        session = open_session()
+        found = [make_image(session, f"{address}/said/app", [f"said {n}"]) for n in range(3)]
+        for one in found:
+            tag = signature_tag(one.digest).replace(".sig", ".att")
+            make_image(session, f"{address}/said/app", ["attestation"], tag=tag)
+        before = len(embedded_registry.requests)
+        source, to = lock_of(tmp_path, *found), f"{another_registry.address}/said/b"
+        in_parts, at_once = said(source, to, session, cosign_signatures=True)
+        line = "3 images have attestations that are left behind (hint: --attachments takes them along)"
+        assert in_parts == at_once == [line]
+        lists = [one for one in embedded_registry.requests[before:] if one.path.endswith("/tags/list")]
+        assert len(lists) == 2
+
+    def test_is_not_that_something_stays_which_another_batch_brings(
+        self, address, another_registry, open_session, tmp_path
+    ):
+        session, place = open_session(), f"{address}/said/index"
+        part = make_image(session, place, ["part"])
+        index = make_index(session, place, {"linux/amd64": part})
+        make_image(session, place, ["signature"], tag=signature_tag(part.digest))
+        to = f"{another_registry.address}/said/c"
+        assert said(lock_of(tmp_path, index, part), to, session, cosign_signatures=True) == [[], []]
+
+    def test_of_an_index_that_is_cut_comes_once(self, address, another_registry, open_session, tmp_path):
+        session, found = open_session(), []
+        for number in range(2):
+            place = f"{address}/said/cut{number}"
+            parts = {name: make_image(session, place, [name]) for name in ("linux/amd64", "linux/arm64")}
+            found.append(
+                make_index(session, place, {**parts, "linux/s390x": make_image(session, place, [place])})
+            )
+            make_image(session, place, ["signature"], tag=signature_tag(found[-1].digest))
+        options = {"platforms": parse_platforms(["linux/arm64"]), "cosign_signatures": True}
+        to = f"{another_registry.address}/said/d"
+        in_parts, at_once = said(lock_of(tmp_path, *found), to, session, **options)
+        assert in_parts == at_once
+        assert in_parts[0].startswith("2 indexes with signatures")
+        assert len(in_parts) == 1
+
+    def test_of_refused_questions_comes_once(self, another_registry, open_session, tmp_path):
+        session = open_session()
+
+        def refuse(request):
+            if "/referrers/" in request.path or request.path.endswith((".sig", ".att", ".sbom")):
+                return refusing(403, "DENIED")
+            return None
+
+        with serve(faults=refuse) as source:
+            found = [make_image(session, f"{source.address}/app", [f"denied {n}"]) for n in range(2)]
+            to = f"{another_registry.address}/said/e"
+            in_parts, at_once = said(lock_of(tmp_path, *found), to, session, attachments=True)
+        assert in_parts == at_once
+        assert in_parts[0].startswith("8 questions for what is attached were refused (403)")
+        assert len(in_parts) == 1
 
 
 class TestTheOrder:

@@ -129,7 +129,8 @@ def listed_tags(client: RegistryClient, repository: Repository) -> frozenset[str
 class AttachmentSearch:
     """Finds what is attached to images, with one list of the tags of each repository of `registry`.
 
-    Without `registry`, as in a file, each tag is asked for.
+    Without `registry`, as in a file, each tag is asked for. `lists` are those that were read before, and gets
+    the new ones.
 
     Caches in front of registries list only the tags that they have fetched before. What a list lacks is
     therefore asked for where it counts most, and a list that turns out to lack a tag is not used any more.
@@ -140,11 +141,12 @@ class AttachmentSearch:
         client: AttachmentReader,
         workers: Workers,
         registry: RegistryClient | None = None,
+        lists: dict[Repository, frozenset[str] | None] | None = None,
     ) -> None:
         self._client = client
         self._workers = workers
         self._registry = registry
-        self._tags: dict[Repository, frozenset[str] | None] = {}
+        self._tags = {} if lists is None else lists
 
     def find(self, images: Iterable[Reference], *, by_name: bool) -> list[FoundAttachment]:
         """Return what is attached to `images`, digest references, in their repositories.

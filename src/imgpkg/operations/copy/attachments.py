@@ -15,8 +15,10 @@ from imgpkg.operations.attachments import (
     FoundAttachment,
     check_chain,
     digest_of,
+    listed_tags,
 )
 from imgpkg.operations.copy.plan import Item, Root, nodes_of
+from imgpkg.operations.copy.platforms import attached_text
 from imgpkg.operations.copy.values import attached_root
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def with_attachments(
     search: AttachmentSearch,
     read: Callable[[Iterable[Item]], tuple[Root, ...]],
     log: Log,
+    notes: AttachmentNotes,
 ) -> tuple[Root, ...]:
     """Return `roots` and everything that is attached to them, to their children, and to what is attached.
 
@@ -67,7 +70,7 @@ def with_attachments(
         items = {item.key: item for item in map(_item, found) if item is not None}
         _add(all_of, items, read)
         depth += 1
-    _report(problems, log)
+    _report(problems, log, notes)
     return tuple(all_of[key] for key in sorted(all_of))
 
 
@@ -116,14 +119,9 @@ def _item(found: FoundAttachment) -> Item | None:
     return Item(found.reference, found.tag, image=Image(found.reference, found.manifest))
 
 
-def _report(problems: list[FoundAttachment], log: Log) -> None:
+def _report(problems: list[FoundAttachment], log: Log, notes: AttachmentNotes) -> None:
     """Warn about what was found and cannot be copied."""
-    denied = [found for found in problems if found.problem == DENIED]
-    if denied:
-        log.caution(
-            f"{len(denied)} questions for what is attached were refused (403), which counts as nothing "
-            f"attached: some registries answer so for what does not exist; one was for {_place(denied[0])}"
-        )
+    notes.deny(found for found in problems if found.problem == DENIED)
     for found in problems:
         if found.problem != DENIED:
             log.caution(f"{found.reference}, which refers to {found.image}, is left behind: {found.problem}")
@@ -143,36 +141,72 @@ def summary(roots: Iterable[Root]) -> str:
     )
 
 
-def left_behind(
-    roots: tuple[Root, ...],
-    names: Mapping[Repository, frozenset[str] | None],
-    *,
-    has_referrers: bool,
-) -> str:
-    """Return one line about what the tags `names` show to be attached to `roots` and not in the copy.
+class AttachmentNotes:
+    """What a copy says once of what is attached to its images, however many batches these are read in.
 
-    Empty if there is nothing. Referrers that only the API of a registry lists have no tag. With
-    `has_referrers` they are in the copy.
+    `lists` has the tags of each repository, so that each is listed once.
     """
-    copied = {(root.item.reference.repository, root.item.tag) for root in roots}
-    nodes = {node.image.reference for node in nodes_of(roots)}
-    seen: dict[Reference, set[TagKind]] = {}
-    for repository, listed in names.items():
-        for tag in listed or ():
-            derived = DerivedTag.parse(tag)
-            if derived is None or derived.kind not in _SEEN or (repository, tag) in copied:
-                continue
-            if has_referrers and derived.kind is TagKind.REFERRERS:
-                continue
-            place = repository.digest(derived.digest)
-            if place in nodes:
-                seen.setdefault(place, set()).add(derived.kind)
-    if not seen:
-        return ""
-    kinds = [noun for kind, noun in _SEEN.items() if any(kind in found for found in seen.values())]
-    have = "1 image has" if len(seen) == 1 else f"{len(seen)} images have"
-    what = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
-    return f"{have} {what} that are left behind (hint: --attachments takes them along)"
+
+    def __init__(self) -> None:
+        self.lists: dict[Repository, frozenset[str] | None] = {}
+        self._left: dict[tuple[Repository, str], DerivedTag] = {}
+        self._copied: set[tuple[Repository, str]] = set()
+        self._denied = 0
+        self._example = ""
+        self._cut = 0
+
+    def look(self, roots: tuple[Root, ...], client: RegistryClient, workers: Workers) -> None:
+        """Know what the tags of registries show to be attached to `roots`, and what of it is copied.
+
+        Referrers that only the API of a registry lists have no tag.
+        """
+        places = repositories_of(roots)
+        new = [place for place in places if place not in self.lists]
+        self.lists.update(zip(new, workers.map(partial(listed_tags, client), new), strict=True))
+        self._copied.update(
+            (root.item.reference.repository, root.item.tag) for root in roots if root.item.tag
+        )
+        nodes = {node.image.reference for node in nodes_of(roots)}
+        for repository in places:
+            for tag in self.lists[repository] or ():
+                derived = DerivedTag.parse(tag)
+                if derived is not None and repository.digest(derived.digest) in nodes:
+                    self._left[repository, tag] = derived
+
+    def deny(self, problems: Iterable[FoundAttachment]) -> None:
+        """Know of questions that were refused."""
+        for found in problems:
+            self._denied += 1
+            self._example = self._example or _place(found)
+
+    def cut(self, count: int) -> None:
+        """Know of so many indexes that are cut, and have something attached to them."""
+        self._cut += count
+
+    def report(self, log: Log, *, has_referrers: bool) -> None:
+        """Warn about all of that; with `has_referrers` these are in the copy."""
+        if line := self._left_behind(has_referrers=has_referrers):
+            log.caution(line)
+        if self._denied:
+            log.caution(
+                f"{self._denied} questions for what is attached were refused (403), which counts as nothing "
+                f"attached: some registries answer so for what does not exist; one was for {self._example}"
+            )
+        if self._cut:
+            log.caution(attached_text(self._cut))
+
+    def _left_behind(self, *, has_referrers: bool) -> str:
+        seen: dict[Reference, set[TagKind]] = {}
+        for (repository, tag), derived in self._left.items():
+            is_copied = has_referrers and derived.kind is TagKind.REFERRERS
+            if derived.kind in _SEEN and not is_copied and (repository, tag) not in self._copied:
+                seen.setdefault(repository.digest(derived.digest), set()).add(derived.kind)
+        if not seen:
+            return ""
+        kinds = [noun for kind, noun in _SEEN.items() if any(kind in found for found in seen.values())]
+        have = "1 image has" if len(seen) == 1 else f"{len(seen)} images have"
+        what = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+        return f"{have} {what} that are left behind (hint: --attachments takes them along)"
 
 
 def repositories_of(roots: Iterable[Root]) -> list[Repository]:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from imgpkg.dataclass import dataclass, replace
+from imgpkg.operations.copy.attachments import AttachmentNotes
 from imgpkg.operations.copy.collection import Collected
 from imgpkg.operations.copy.destination import destinations, survey
 from imgpkg.operations.copy.places import records_beside
@@ -88,6 +89,7 @@ class BatchPlanner:
         self._copied: set[Digest] = set()
         self._cuts: dict[Digest, Cut] = {}
         self._is_fresh = True
+        self._notes = AttachmentNotes()
 
     def batch(self, items: Iterable[Item], share: float) -> Batch | None:
         """Return the batch of those `items` that are new, None for none; all of `share` are planned then.
@@ -100,6 +102,7 @@ class BatchPlanner:
     def last(self, collected: Collected) -> Batch:
         """Return the last batch: what was asked for by name, with its tags, and the records of bundles."""
         roots = self._roots(collected.items)
+        self._notes.report(self._log, has_referrers=self._export.options.referrers)
         records = collected.records
         if self._cuts:
             copied = self._copied if self._export.options.platforms else None
@@ -110,7 +113,7 @@ class BatchPlanner:
         new = {item.key: item for item in items if _name(item) not in self._items}
         if not new:
             return ()
-        found = self._export.roots(self._export.signed(tuple(new.values())), self._log)
+        found = self._export.roots(self._export.signed(tuple(new.values())), self._log, self._notes)
         # What is attached may be an image that came before.
         roots = tuple(root for root in found if _name(root.item) not in self._items)
         self._items.update(_name(root.item) for root in roots)

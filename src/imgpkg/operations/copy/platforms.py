@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from imgpkg.oci.descriptor import Digest
     from imgpkg.oci.manifest import Manifest
+    from imgpkg.operations.copy.attachments import AttachmentNotes
     from imgpkg.operations.copy.plan import Item
     from imgpkg.operations.copy.values import Log
 
@@ -25,18 +26,24 @@ if TYPE_CHECKING:
 _MOST_NAMED = 20
 
 
-def restricted(roots: Sequence[Root], platforms: Sequence[Platform], log: Log) -> tuple[Root, ...]:
+def restricted(
+    roots: Sequence[Root],
+    platforms: Sequence[Platform],
+    log: Log,
+    notes: AttachmentNotes | None = None,
+) -> tuple[Root, ...]:
     """Return `roots` with all indexes cut to `platforms`, without what is attached to images left out.
 
     Images that are no index, and indexes without any platform, stay as they are, and so does what is attached
-    to something. Raises UsageError for indexes that have none of the platforms.
+    to something. A warning about what is attached to an index waits in `notes`, if there are some. Raises
+    UsageError for indexes that have none of the platforms.
     """
     there = digests_of(roots)
     choices = {root.item.key: _Cutting(platforms) for root in roots if there.isdisjoint(subjects_of(root))}
     done = tuple(_cut(root, choices[root.item.key]) if root.item.key in choices else root for root in roots)
     _check(done, choices, platforms, log)
     kept = _with_subjects(done, {entry for choice in choices.values() for entry in choice.dropped})
-    _report(kept, platforms, log)
+    _report(kept, platforms, log, notes)
     return kept
 
 
@@ -149,15 +156,24 @@ def _is_orphan(root: Root, gone: Collection[Digest]) -> bool:
     return bool(subjects) and all(subject in gone for subject in subjects)
 
 
-def _report(roots: Sequence[Root], platforms: Sequence[Platform], log: Log) -> None:
+def _report(
+    roots: Sequence[Root], platforms: Sequence[Platform], log: Log, notes: AttachmentNotes | None
+) -> None:
     wholes = {root.item.cut.whole.digest for root in roots if root.item.cut is not None}
     log(f"cut {_indexes(len(wholes))} to {_shown(platforms)}")
     signed = wholes.intersection(subject for root in roots for subject in subjects_of(root))
-    if signed:
-        log.caution(
-            f"{_indexes(len(signed))} with signatures or other attachments: what is left has another digest, "
-            "for which other programs do not find these; imgpkg does"
-        )
+    if signed and notes is None:
+        log.caution(attached_text(len(signed)))
+    elif notes is not None:
+        notes.cut(len(signed))
+
+
+def attached_text(count: int) -> str:
+    """Return what is said of so many indexes that are cut, and have something attached to them."""
+    return (
+        f"{_indexes(count)} with signatures or other attachments: what is left has another digest, "
+        "for which other programs do not find these; imgpkg does"
+    )
 
 
 def _indexes(count: int) -> str:

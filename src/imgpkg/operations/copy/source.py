@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING
 
 from imgpkg.bundle.graph import FIRST_REQUESTS, choose_all, expect_nothing
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from imgpkg.bundle.lock import BundleLock
     from imgpkg.oci.descriptor import ByteReader
     from imgpkg.oci.platform import Platform
+    from imgpkg.operations.copy.attachments import AttachmentNotes
     from imgpkg.operations.copy.plan import BlobMove
     from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
     from imgpkg.registry.client import RegistryClient
@@ -244,21 +244,24 @@ class Export:
         include = self.options.include_non_distributable_layers
         return collected, plan_of(self.roots(collected.items, log), include_non_distributable=include)
 
-    def roots(self, items: Sequence[Item], log: Log) -> tuple[Root, ...]:
+    def roots(
+        self, items: Sequence[Item], log: Log, notes: AttachmentNotes | None = None
+    ) -> tuple[Root, ...]:
         """Return the trees of `items`, and of what the options take along of what is attached to them.
 
-        Raises UsageError for platforms that are not there, InvalidManifest, or an error of the registry.
+        Where `items` are not all, warnings about what is attached wait in `notes`. Raises UsageError for
+        platforms that are not there, InvalidManifest, or an error of the registry.
         """
         distinct = sorted({item.key for item in items})
         log(f"exporting {len(distinct)} images...")
         for reference, _ in distinct:
             log(f"will export {reference}")
         platforms = self.options.platforms
-        roots = self._attaching(self._roots(items, platforms), log)
+        roots = self._attaching(self._roots(items, platforms), log, notes)
         if platforms:
             from imgpkg.operations.copy.platforms import restricted
 
-            roots = restricted(roots, platforms, log)
+            roots = restricted(roots, platforms, log, notes)
         log(f"exported {len(distinct)} images")
         return roots
 
@@ -312,35 +315,34 @@ class Export:
             platforms=platforms,
         )
 
-    def _attaching(self, roots: tuple[Root, ...], log: Log) -> tuple[Root, ...]:
+    def _attaching(
+        self, roots: tuple[Root, ...], log: Log, notes: AttachmentNotes | None
+    ) -> tuple[Root, ...]:
         """Add what the options take along of all that is attached to `roots`."""
         options = self.options
-        if options.attachments:
-            return self._with_attachments(roots, log)
-        if options.referrers:
-            from imgpkg.operations.copy.attachments import with_referrers
+        if not (options.attachments or options.referrers or options.cosign_signatures):
+            return roots
+        from imgpkg.operations.copy.attachments import AttachmentNotes, with_referrers
 
-            roots = with_referrers(roots, self.client, self.workers, self._roots)
-        if options.cosign_signatures:
-            self._say_what_stays(roots, log)
+        own = notes or AttachmentNotes()
+        if options.attachments:
+            roots = self._with_attachments(roots, log, own)
+        else:
+            if options.referrers:
+                roots = with_referrers(roots, self.client, self.workers, self._roots)
+            if options.cosign_signatures:
+                own.look(roots, self.client, self.workers)
+        if notes is None:
+            own.report(log, has_referrers=options.referrers)
         return roots
 
-    def _with_attachments(self, roots: tuple[Root, ...], log: Log) -> tuple[Root, ...]:
+    def _with_attachments(
+        self, roots: tuple[Root, ...], log: Log, notes: AttachmentNotes
+    ) -> tuple[Root, ...]:
         from imgpkg.operations.attachments import AttachmentSearch
         from imgpkg.operations.copy.attachments import summary, with_attachments
 
-        search = AttachmentSearch(self.client, self.workers, self.client)
-        roots = with_attachments(roots, search, self._roots, log)
+        search = AttachmentSearch(self.client, self.workers, self.client, notes.lists)
+        roots = with_attachments(roots, search, self._roots, log, notes)
         log(f"will export what is attached to them: {summary(roots) or 'nothing'}")
         return roots
-
-    def _say_what_stays(self, roots: tuple[Root, ...], log: Log) -> None:
-        from imgpkg.operations.attachments import listed_tags
-        from imgpkg.operations.copy.attachments import left_behind, repositories_of
-
-        # One list for each repository, and not a request for each image.
-        places = repositories_of(roots)
-        names = self.workers.map(partial(listed_tags, self.client), places)
-        listed = dict(zip(places, names, strict=True))
-        if line := left_behind(roots, listed, has_referrers=self.options.referrers):
-            log.caution(line)
