@@ -146,6 +146,18 @@ def test_a_link_stays_one(tmp_path, is_there):
     assert json.loads(target.read_text())["auths"] == {"host.example": ENTRY}
 
 
+def test_a_pipe_or_device_is_never_replaced(tmp_path):
+    """A link to /dev/null keeps logins off a machine; a file in its place would break all of that."""
+    os.mkfifo(tmp_path / "device")
+    link = tmp_path / "config.json"
+    link.symlink_to(tmp_path / "device")
+    with pytest.raises(LocalIOError, match=r"config\.json: not a regular file") as raised:
+        ConfigFile(str(link), Form.DOCKER).store(HOST, ENTRY)
+    assert "--authfile" in raised.value.hints[0]
+    assert (tmp_path / "device").is_fifo()
+    assert sorted(os.listdir(tmp_path)) == ["config.json", "device"]
+
+
 def test_a_file_that_needs_no_change_is_not_written(file):
     file.store(HOST, ENTRY)
     before = os.stat(file.path).st_ino

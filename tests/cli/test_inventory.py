@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_the_file_is_written_and_summed_up(run, terminal, image, tmp_path):
     assert "Listed 1 manifest and 2 blobs with " in done.out
     value = json.loads(run("inventory", image, "-o", tmp_path / "c.json", "--json").out)
     assert value == json.loads((tmp_path / "c.json").read_text())
+
+
+def test_a_pipe_gets_it_and_stays(run, image, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert run("inventory", image, "-o", tmp_path / "pipe").code == 0
+    assert os.read(reader, 1 << 16).decode() == run("inventory", image).out
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @pytest.mark.parametrize("words", [[], ["a/b", "c/d"], ["a/b", "-i", "c/d"], ["--tar", "a", "-i", "c/d"]])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import jsonschema
 import pytest
@@ -29,6 +30,18 @@ def test_each_line_is_as_its_schema_says(plan):
     for line in lines:
         jsonschema.Draft202012Validator(READ["plan-line.json"]).validate(line)
     assert [line["kind"] for line in lines] == ["plan", *["blob"] * 3, "manifest", "image", "end"]
+
+
+def test_a_pipe_gets_the_plan_and_stays(plan, run, tmp_path):
+    """Of a device, such as /dev/stderr, a rename would leave a file to the whole machine."""
+    header = json.loads(plan.read_text().splitlines()[0])
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    words = ("--to-repo", header["destination"], "--dry-run", "--plan-output", tmp_path / "pipe")
+    assert run("copy", "-i", header["source"], *words).code == 0
+    assert os.read(reader, 1 << 16) == plan.read_bytes()
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_shards_and_the_run_after_them_copy(plan, run, session, tmp_path):

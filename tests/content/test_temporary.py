@@ -16,6 +16,7 @@ from imgpkg.content.temporary import (
     new_file,
     new_folder,
     replacing_file,
+    written_file,
 )
 
 
@@ -112,3 +113,15 @@ def test_a_file_whose_writing_fails_leaves_the_old_one(tmp_path):
         file.write("text is no data")
     assert target.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    """A rename would put a file in its place: in /dev, that of a device of the whole machine."""
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with written_file(str(tmp_path / "pipe")) as file:
+        file.write(b"content")
+    assert os.read(reader, 100) == b"content"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]

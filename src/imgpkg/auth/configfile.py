@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from base64 import b64encode
 from contextlib import contextmanager, suppress
 from enum import Enum
@@ -17,7 +18,7 @@ from imgpkg.auth.helper import IDENTITY_TOKEN_USER
 from imgpkg.auth.jsontext import drop, put
 from imgpkg.cancellation import sleep
 from imgpkg.dataclass import dataclass
-from imgpkg.errors import CredentialError, UsageError, doing, local_io
+from imgpkg.errors import CredentialError, LocalIOError, UsageError, doing, local_io
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -132,12 +133,24 @@ class ConfigFile:
         target = os.path.realpath(self.path)
         with local_io("write", self.path):
             os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+            self._check_kind(target)
             with _locked(os.path.dirname(target)):
                 with self._reading():
                     data = self._bytes()
                     changed = change(data)
                 if changed != data:
                     _write(target, changed)
+
+    def _check_kind(self, target: str) -> None:
+        """Raise LocalIOError for a device or pipe: a rename would put a file with logins in its place."""
+        with suppress(FileNotFoundError):
+            mode = os.stat(target).st_mode
+            # Reading says what is wrong with a folder.
+            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                raise LocalIOError(
+                    f"write {self.path}: not a regular file, which a file of logins has to be",
+                    hints=("Name another file with --authfile, DOCKER_CONFIG or REGISTRY_AUTH_FILE.",),
+                )
 
     @contextmanager
     def _reading(self) -> Iterator[None]:

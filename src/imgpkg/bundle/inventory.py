@@ -9,7 +9,7 @@ from typing import Any
 
 from imgpkg.bundle.document import API_VERSION
 from imgpkg.content.output import output_file
-from imgpkg.content.temporary import remove_left_files, replacing_file
+from imgpkg.content.temporary import written_file
 from imgpkg.dataclass import dataclass, field
 from imgpkg.errors import ImgpkgError, InvalidDocument, doing, local_io
 from imgpkg.oci.descriptor import Digest
@@ -119,11 +119,10 @@ class Inventory:
         return json.dumps(self.document(), indent=1, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
 
     def write(self, path: StrPath) -> None:
-        """Write the file `path` atomically; raise LocalIOError."""
+        """Write `path`, a file atomically; raise LocalIOError."""
         with doing("Writing inventory"):
             target = output_file(path)
-            remove_left_files(*os.path.split(target))
-            with local_io("write", path), replacing_file(target) as file:
+            with local_io("write", path), written_file(target) as file:
                 file.write(self.to_bytes())
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from imgpkg.content.output import output_file
-from imgpkg.content.temporary import remove_left_files, replacing_file
+from imgpkg.content.temporary import written_file
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing, local_io
 
@@ -38,12 +37,5 @@ class DigestFile:
         """Write the digest of each reference on a line of its own; raise LocalIOError."""
         digests = dict.fromkeys(str(reference.digest) for reference in references)
         data = "".join(f"{digest}\n" for digest in digests).encode()
-        with doing(_WRITING), local_io("open", self.shown):
-            if os.path.exists(self.path) and not os.path.isfile(self.path):
-                # A pipe or device, such as /dev/stderr, is written to.
-                with open(self.path, "wb") as stream:
-                    stream.write(data)
-                return
-            remove_left_files(*os.path.split(self.path))
-            with replacing_file(self.path) as file:
-                file.write(data)
+        with doing(_WRITING), local_io("open", self.shown), written_file(self.path) as file:
+            file.write(data)

@@ -85,6 +85,21 @@ def replacing_file(target: str, mode: int = _ALL) -> Iterator[BinaryIO]:
         raise
 
 
+@contextmanager
+def written_file(target: str) -> Iterator[BinaryIO]:
+    """Yield a file for the new content of `target`: one that replaces it, as `replacing_file` does.
+
+    A pipe or device, such as /dev/stderr, is itself written to. Raise OSError.
+    """
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb") as stream:
+            yield stream
+        return
+    remove_left_files(*os.path.split(target))
+    with replacing_file(target) as file:
+        yield file
+
+
 def left_behind(parent: str, base: str = "") -> Iterator[str]:
     """Yield the temporary paths in `parent`, for `base` or for any output, that no process has locked.
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from heapq import merge
 from typing import TYPE_CHECKING
 
 from imgpkg.content.output import output_file
-from imgpkg.content.temporary import remove_left_files, replacing_file
+from imgpkg.content.temporary import written_file
 from imgpkg.dataclass import dataclass
 from imgpkg.errors import UsageError, doing, local_io
 from imgpkg.oci.descriptor import Descriptor
@@ -62,15 +61,13 @@ class PlanFile:
         destination: Repository,
         options: CopyOptions,
     ) -> None:
-        """Write the plan atomically; raise LocalIOError."""
+        """Write the plan, a file atomically; raise LocalIOError."""
         header = _header(opened, source, destination, options)
-        with doing(_WRITING), local_io("write", self.shown):
-            remove_left_files(*os.path.split(self.path))
-            with replacing_file(self.path) as file:
-                for line in lines_of(opened, places, header):
-                    # ASCII: nothing on the way changes it.
-                    text = json.dumps({"kind": line.kind, **line.fields()}, separators=(",", ":"))
-                    file.write(f"{text}\n".encode())
+        with doing(_WRITING), local_io("write", self.shown), written_file(self.path) as file:
+            for line in lines_of(opened, places, header):
+                # ASCII: nothing on the way changes it.
+                text = json.dumps({"kind": line.kind, **line.fields()}, separators=(",", ":"))
+                file.write(f"{text}\n".encode())
 
 
 def _header(
