@@ -178,6 +178,21 @@ class TestErrors:
         assert error.status == 404
         assert error.hints
 
+    def test_that_no_future_takes_end_the_call_all_the_same(self):
+        class Exhausted:
+            name = "exhausted"
+
+            def lookup(self, _repository):
+                return next(iter(()))
+
+        async def work():
+            async with imgpkg.aio.Session(imgpkg.Settings(), sources=[Exhausted()]) as session:
+                with pytest.raises(RuntimeError, match="raised StopIteration") as raised:
+                    await asyncio.wait_for(imgpkg.aio.explain("r.example/a/b", session=session), 10)
+                assert isinstance(raised.value.__cause__, StopIteration)
+
+        asyncio.run(work())
+
     def test_of_what_needs_no_session_too(self, tmp_path):
         (tmp_path / "lock.yml").write_text("kind: ImagesLock\napiVersion: imgpkg.carvel.dev/v1alpha1\n")
 

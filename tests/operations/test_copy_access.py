@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.operations.making import make_bundle, make_image
 
+from imgpkg.bundle.lock import ImagesLock, LockedImage
+from imgpkg.bundle.placement import KeptNames, Placement
 from imgpkg.embedded.server import serve
 from imgpkg.errors import InvalidReference, UsageError
 from imgpkg.operations.copy.access import check_copy
-from imgpkg.operations.copy.copy import copy_to_tar
-from imgpkg.operations.copy.values import CopySource
+from imgpkg.operations.copy.copy import copy_to_layout, copy_to_repository, copy_to_tar
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.session import Session
 from imgpkg.settings import Login, Settings
 
@@ -99,6 +103,41 @@ def test_of_a_lock_a_warning_comes_before_a_login_of_flags(places, session, tmp_
         check_copy(CopySource(lock=lock), session=writer)
     (warning,) = warnings
     assert "is for any registry and is also used for" in warning.text
+
+
+def test_a_login_for_each_side_is_warned_of_as_by_the_copy(places, session, tmp_path):
+    bundle, images, _ = places
+    found = [make_image(session, f"{each.address}/team/app", ["a"]) for each in (bundle, images)]
+    lock = ImagesLock(tuple(map(LockedImage, found)))
+    lock.write(tmp_path / "images.yml")
+    source, to = CopySource(lock=tmp_path / "images.yml"), f"{images.address}/team/copy"
+
+    def warned(act):
+        texts = []
+        own = Settings(login=Login("user", "pass-word"))
+        with Session(own, on_event=lambda event: texts.append(event.text)) as reader:
+            act(source, to, session=session, source_session=reader)
+        return texts
+
+    assert warned(check_copy) == warned(copy_to_repository)
+    assert len(warned(check_copy)) == 1
+
+
+def test_a_layout_of_another_tool_is_placed_as_by_the_copy(places, session, tmp_path):
+    _, images, inside = places
+    copy_to_layout(
+        CopySource(image=str(make_image(session, f"{images.address}/a/b", ["a"]))), tmp_path, session=session
+    )
+    index = json.loads((tmp_path / "index.json").read_text())
+    for entry in index["manifests"]:
+        del entry["annotations"]
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    source = CopySource(layout=tmp_path)
+    options = CopyOptions(placement=Placement(keep=KeptNames.PATHS))
+    with Session(Settings(login=Login("user", "pass-word"))) as own:
+        reports = check_copy(source, f"{inside.address}/team/home", session=own, options=options)
+        copied = copy_to_repository(source, f"{inside.address}/team/home", session=own, options=options)
+    assert [report.repository for report in reports] == [copied.images[0].destination.repository]
 
 
 def test_of_a_tar_file_only_the_destination_is_checked(places, session, tmp_path):

@@ -28,7 +28,10 @@ from imgpkg.operations.copy.copy import check_destination, copy_to_repository
 from imgpkg.operations.copy.lockfile import LockOutput
 from imgpkg.operations.copy.source import IsLarge, SizeWatch, streams
 from imgpkg.operations.copy.values import CopyOptions, CopySource, Log
+from imgpkg.operations.transfer.dispatch import ClusterExecutor
 from imgpkg.progress import ProgressCounter
+from imgpkg.session import Session
+from imgpkg.settings import Settings
 from imgpkg.trust.policy import Policy
 
 FOREIGN = media.OCI_RESTRICTED_LAYER_GZIP
@@ -272,6 +275,48 @@ class TestWhatIsSaid:
         assert in_parts == at_once
         assert in_parts[0].startswith("8 questions for what is attached were refused (403)")
         assert len(in_parts) == 1
+
+
+class OneWorker(ClusterExecutor):
+    """A cluster of one worker, which is this process."""
+
+    room = 4
+
+    def __init__(self, pool):
+        self._pool = pool
+
+    def submit(self, act, /, *arguments, **options):
+        return self._pool.submit(act, *arguments, **options)
+
+    def ask(self, act, /, *arguments, **options):
+        return {"worker 1": act(*arguments, **options)}
+
+    def serving(self, _run, _tell):
+        return contextlib.nullcontext()
+
+
+def test_a_worker_without_a_login_is_named_once_for_each_registry(embedded_registry, session, tmp_path):
+    with serve() as other, serve() as there, ThreadPoolExecutor(2) as pool:
+        places = [embedded_registry.address, other.address]
+        found = [
+            make_image(session, f"{place}/logins/app", [f"{place} {n}"]) for place in places for n in (1, 2)
+        ]
+        logins = {
+            f"IMGPKG_REGISTRY_{name}_{n}": value
+            for n, place in enumerate((*places, there.address))
+            for name, value in (("HOSTNAME", place), ("USERNAME", "u"), ("PASSWORD", "p"))
+        }
+        warned = []
+
+        def note(event):
+            if isinstance(event, Warned):
+                warned.append(event.text)
+
+        with Session(Settings(environ=logins)) as own:
+            to = f"{there.address}/to/b"
+            in_batches(lock_of(tmp_path, *found), to, own, size=2, executor=OneWorker(pool), on_event=note)
+    named = [text.partition("no credential found for ")[2].partition(";")[0] for text in warned]
+    assert sorted(named) == sorted([to, *(f"{place}/logins/app" for place in places)])
 
 
 class TestTheOrder:

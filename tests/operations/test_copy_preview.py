@@ -6,11 +6,12 @@ import pytest
 from tests.operations.making import make_bundle, make_image, thirty
 
 from imgpkg import errors
+from imgpkg.bundle.placement import Placement
 from imgpkg.events import BlobFinished, BlobOutcome
 from imgpkg.oci import media
 from imgpkg.operations.copy.copy import copy_to_repository, copy_to_tar
 from imgpkg.operations.copy.preview import preview_copy
-from imgpkg.operations.copy.values import CopySource
+from imgpkg.operations.copy.values import CopyOptions, CopySource
 from imgpkg.session import explain
 
 
@@ -78,6 +79,20 @@ def test_refuses_what_the_copy_would_refuse(session, open_session):
         preview_copy(CopySource(image="a/b"), "a/b:tag", session=session)
     with pytest.raises(errors.UsageError, match="--concurrency to be >= 1"):
         preview_copy(CopySource(image="a/b"), session=open_session(concurrency=0))
+
+
+@pytest.mark.parametrize(
+    ("to", "more", "text"),
+    [
+        ("127.0.0.1:1/a/b", {"since": ["base.tar"]}, "--since and --since-inventory"),
+        ("", {"options": CopyOptions(to_tags=("v1",))}, "--to-tag"),
+        ("", {"options": CopyOptions(placement=Placement())}, "--map"),
+        ("127.0.0.1:1/a/b", {"options": CopyOptions(split=1000)}, "--split"),
+    ],
+)
+def test_refuses_what_does_not_fit_the_destination(to, more, text, session):
+    with pytest.raises(errors.UsageError, match=text):
+        preview_copy(CopySource(image="127.0.0.1:1/a/c"), to, session=session, **more)
 
 
 def test_reports_what_the_destination_has_as_the_copy_will_find_it(

@@ -295,6 +295,19 @@ class TestTrouble:
                 options=CopyOptions(in_flight=4),
             )
 
+    def test_units_that_cannot_be_taken_back_do_nothing_after_the_copy(self, bundle, open_session):
+        broken = iter([refusing(500)])
+        with serve(faults=lambda asked: next(broken, None) if asked.method == "POST" else None) as there:
+            with Uncancellable(1) as executor, pytest.raises(errors.RegistryError, match="injected"):
+                copy_to_repository(
+                    bundle,
+                    f"{there.address}/late/b",
+                    session=open_session(retry_count=1),
+                    executor=executor,
+                    options=CopyOptions(in_flight=8),
+                )
+            assert not [one for one in there.requests if one.method == "PUT"]
+
     def test_another_version_at_the_worker(self):
         with pytest.raises(errors.UsageError, match=r"begun with 0\.1"):
             transfer(a_unit(version="0.1"))

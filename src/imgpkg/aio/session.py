@@ -125,7 +125,7 @@ class Session:
     async def aclose(self) -> None:
         """End the calls that are in progress, which raise Cancelled, and close all connections.
 
-        Every later use of the session raises UsageError. CallThreads that do not end in a second, because the
+        Every later use of the session raises UsageError. Threads that do not end in a second, because the
         operating system does not let them, are left alone.
         """
         end = time.monotonic() + GRACE_SECONDS

@@ -134,9 +134,9 @@ def in_loop(thread: CallThread, act: Callable[[T], Coroutine[object, object, R]]
         try:
             return future.result(_TICK)
         except NotYet:
-            # The coroutine may have raised it, too.
+            # The coroutine may have raised it, too, or have ended at this moment.
             if future.done():
-                raise
+                return future.result()
         except StreamCancelled as error:
             raise Cancelled("the stream was cancelled") from error
         try:

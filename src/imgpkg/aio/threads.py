@@ -46,6 +46,11 @@ class _BlockingCall(Generic[R]):
         """Call the function; its outcome arrives in the loop."""
         try:
             result = self._act()
+        except StopIteration as error:
+            # A future takes none: the task would wait for ever.
+            failure = RuntimeError("what was called raised StopIteration")
+            failure.__cause__ = error
+            post(self._loop, self._fail, failure)
         except BaseException as error:  # noqa: BLE001 - raised by the task that waits
             post(self._loop, self._fail, error)
         else:
@@ -61,7 +66,7 @@ class _BlockingCall(Generic[R]):
 
 
 class CallThreads:
-    """CallThreads that have ended their work and wait for more: starting one blocks until it runs."""
+    """Threads that have ended their work and wait for more: starting one blocks until it runs."""
 
     def __init__(self) -> None:
         self._idle = _Idle()

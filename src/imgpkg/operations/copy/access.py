@@ -53,11 +53,11 @@ def check_copy(
     # The destination is checked with its own session, which has the login that writes. Of several
     # repositories it is known later which are written to.
     to = () if home is None or is_placed else _written((home,), session)
-    first = _by_repository(_named(source, disclosure_of(reading, source, home, None), chooser(options)))
+    first = _by_repository(_named(source, disclosure_of(reading, source, home, session), chooser(options)))
     reports = _checked(first, reading)
     # A source that cannot be read has no manifests to follow.
     if all(report.is_ok for report in (*reports, *to)) and (is_placed or not source.is_local):
-        images, places = _read(reading, source, options, on_event, home)
+        images, places = _read((reading, session), source, options, on_event, home)
         others = {} if source.is_local else _by_repository(images)
         left = {repository: image for repository, image in others.items() if repository not in first}
         reports = (*reports, *_checked(left, reading))
@@ -92,10 +92,15 @@ def _locked(path: StrPath, disclosure: Disclosure, chooses: Chooses) -> list[Ref
 
 
 def _read(
-    session: Session, source: CopySource, options: CopyOptions, on_event: Hook, home: Repository | None
+    sessions: tuple[Session, Session],
+    source: CopySource,
+    options: CopyOptions,
+    on_event: Hook,
+    home: Repository | None,
 ) -> tuple[Iterable[Reference], tuple[Repository, ...]]:
     """Return the images of `source`, and the repositories that a copy to `home` would write to."""
-    with open_source(session, source, options, Log(on_event)) as opened:
+    reading, writing = sessions
+    with open_source(reading, source, options, Log(on_event), to=home, writer=writing) as opened:
         places = () if home is None else planned_places(opened, home, options.placement).repositories
         return [root.item.reference for root in opened.plan.roots], places
 

@@ -222,8 +222,10 @@ class _Flow:
         planned = Planned(len(moves), size, *batch.present, is_last=batch.is_last, share=batch.share)
         self._workers.on_event(planned)
         sources = {move.origin.registry: move.origin for move in moves if move.origin.registry not in asked}
+        # The destination is that of all batches.
+        destinations = [] if asked else [batch.to.repository]
         asked.update(sources)
-        self._execution.ask_for_logins([batch.to.repository], [*sources.values()], self._workers.on_event)
+        self._execution.ask_for_logins(destinations, [*sources.values()], self._workers.on_event)
         self._begun.append(_Begun(batch))
 
     def _pass_on(self) -> None:

@@ -11,6 +11,7 @@ from imgpkg.dataclass import dataclass, replace
 from imgpkg.events import Hook, silent
 from imgpkg.oci.reference import Reference
 from imgpkg.operations.copy.collection import Unselected
+from imgpkg.operations.copy.copy import check_destination
 from imgpkg.operations.copy.destination import destinations, jobs, located, planned_places, survey
 from imgpkg.operations.copy.plan import LeftOut
 from imgpkg.operations.copy.source import open_source
@@ -103,13 +104,19 @@ def preview_copy(
     gets the plan of a copy to a repository, which `run_plan` copies by. Raises what the copy itself would
     raise before it writes, and LocalIOError.
     """
-    source.check()
+    bases = tuple(since)
+    # A tar file is not copied to a tar file, but to a layout.
+    file = "" if to_repo else "-"
+    to_tar, to_layout = ("", file) if source.is_local else (file, "")
+    check_destination(
+        source, to_repo=to_repo, to_tar=to_tar, to_layout=to_layout, options=options, is_delta=bool(bases)
+    )
     repository = parse_destination(to_repo, options) if to_repo else None
     log, plan = Log(on_event), _plan_file(plan_output, source, to_repo)
     reader = source_session or session
     with open_source(reader, source, options, log, to=repository, writer=session) as opened:
         if repository is None:
-            return _preview_of_file(opened, session, tuple(since), log)
+            return _preview_of_file(opened, session, bases, log)
         places = planned_places(opened, repository, options.placement)
         targets = destinations(opened, session, places, options)
         with open_workers(session, jobs(opened, session), on_event, other=opened.session) as workers:

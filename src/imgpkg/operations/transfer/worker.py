@@ -60,11 +60,15 @@ _OWN: dict[str, Sides] = {}
 
 @contextmanager
 def offered(run: str, sides: Sides) -> Iterator[None]:
-    """Return a context in which units of `run` in this process, in any thread, use `sides`."""
+    """Return a context in which units of `run` in this process, in any thread, use `sides`.
+
+    Those that begin later, since some executors take nothing back, raise Cancelled.
+    """
     _OWN[run] = sides
     try:
         yield
     finally:
+        stop(run)
         del _OWN[run]
 
 
