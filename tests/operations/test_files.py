@@ -144,6 +144,8 @@ class TestOneFile:
         ("kind", "data"),
         [
             ("text/plain", b"just text\n"),
+            # As ORAS writes files of whatever kind.
+            (media.OCI_LAYER, b"just text\n"),
             (f"{media.OCI_LAYER_GZIP}+encrypted", bytes(range(1, 256)) * 9),
         ],
     )

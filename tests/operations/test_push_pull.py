@@ -6,11 +6,12 @@ import pytest
 from tests.operations.conftest import read_tree
 from tests.servers.faults import always
 
-from imgpkg import errors
+from imgpkg import errors, testing
 from imgpkg.embedded.message import Fault, ServerResponse
 from imgpkg.embedded.server import serve
 from imgpkg.events import BlobAdvanced, Message
 from imgpkg.oci.reference import Reference
+from imgpkg.operations.artifact.push import push_artifact
 from imgpkg.operations.pull import pull
 from imgpkg.operations.push import push
 
@@ -128,6 +129,23 @@ class TestPull:
         before = len(embedded_registry.requests)
         pull(tmp_path / "out", image=image, session=open_session())
         assert len(embedded_registry.requests) - before == 3
+
+    def test_of_an_artifact_says_that_it_is_one(self, embedded_registry, session, tmp_path):
+        name = f"{embedded_registry.address}/team/report:v1"
+        kind = "application/vnd.example.report"
+        pushed = push_artifact({"a.json": b"{}"}, image=name, artifact_type=kind, session=session)
+        with pytest.raises(errors.UnpackError) as caught:
+            pull(tmp_path / "out", image=name, session=session)
+        (hint,) = caught.value.hints
+        assert hint.startswith(f"{pushed.reference} is no image but an artifact of type {kind}: ")
+        assert "imgpkg.pull_artifact" in hint
+
+    def test_of_an_image_that_is_broken_says_nothing_of_artifacts(self, session, tmp_path):
+        with testing.serve() as registry:
+            name = registry.add("team/app:v1", testing.make_image(b"no tar file"))
+            with pytest.raises(errors.UnpackError) as caught:
+                pull(tmp_path / "out", image=name, session=session)
+        assert caught.value.hints == ()
 
     def test_that_fails_leaves_the_old_folder_as_it_was(self, embedded_registry, session, tmp_path):
         out = tmp_path / "out"

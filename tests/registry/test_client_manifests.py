@@ -96,6 +96,8 @@ class TestAskingWhetherOneIsThere:
             "GET https://r.example/v2/a/b/manifests/v1: MANIFEST_UNKNOWN: manifest unknown; map[Tag:v1]"
         )
         assert str(caught.value) == expected
+        # A traceback has one error, and not that of HEAD before it.
+        assert caught.value.__context__ is None
 
     def test_repeats_what_is_temporary(self):
         made = bench(

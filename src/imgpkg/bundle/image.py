@@ -153,6 +153,12 @@ def refuse_all_but_images(found: Image, *, refuse_bundles: bool) -> None:
         )
 
 
+def artifact_type(manifest: Manifest) -> str:
+    """Return the type of an artifact, and empty for an image; its layers are usually no file systems."""
+    kind = manifest.referrer_type
+    return "" if kind in (media.OCI_CONFIG, media.DOCKER_CONFIG) else kind
+
+
 def internal_tag(digest: Digest) -> str:
     """Return the tag that protects a manifest from garbage collection: `sha256-HEX.imgpkg`."""
     return f"{digest.algorithm}-{digest.hex}.imgpkg"

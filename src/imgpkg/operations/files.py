@@ -9,7 +9,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.image import Image, fetch_image
+from imgpkg.bundle.image import Image, artifact_type, fetch_image
 from imgpkg.cancellation import limit_of
 from imgpkg.content.filesystem import FileKind, Filesystem, ImageFile
 from imgpkg.content.layer_files import Allowance, LayerFiles
@@ -261,7 +261,7 @@ def _filesystem(images: ImageReader, image: Image, watch: Observation) -> Iterat
             doing(f"Reading layer {layer.digest}"),
             images.blob(image.reference.repository, layer) as stream,
         ):
-            fetched = _parsed(transfer.counted(stream), layer, allowance)
+            fetched = _parsed(transfer.counted(stream), layer, allowance, image)
         transfer.finish(BlobOutcome.MOVED)
         return fetched
 
@@ -272,11 +272,12 @@ def _filesystem(images: ImageReader, image: Image, watch: Observation) -> Iterat
         files.close()
 
 
-def _parsed(stream: ByteStream, layer: Descriptor, allowance: Allowance) -> LayerFiles:
+def _parsed(stream: ByteStream, layer: Descriptor, allowance: Allowance, image: Image) -> LayerFiles:
     try:
         return LayerFiles(stream, layer, allowance)
     except UnpackError as error:
-        if layer.media_type in media.LAYERS:
+        # ORAS gives every file the type of a layer.
+        if layer.media_type in media.LAYERS and not artifact_type(image.manifest):
             raise
         # Tried before: layers of other types often are tar files, such as those of Helm.
         raise UnpackError(

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import imgpkg
-from imgpkg.bundle.image import Image, fetch_image, refuse_all_but_images, refuse_schema_1, with_config
+from imgpkg.bundle.image import (
+    Image,
+    artifact_type,
+    fetch_image,
+    refuse_all_but_images,
+    refuse_schema_1,
+    with_config,
+)
 from imgpkg.content.output import output_folder, replacing
 from imgpkg.content.unpack import unpack_layers
 from imgpkg.dataclass import dataclass, replace
-from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, UsageError, doing
+from imgpkg.errors import ImgpkgError, InvalidLock, NotABundle, UnpackError, UsageError, doing
 from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Message, Planned, Warned, silent
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.bundle_pull import BundlePull, PullResult, begin_locations
@@ -39,6 +47,10 @@ _SPREAD = "The images of the bundle ({}) are in the repositories that a copy has
 _HOSTED_IN_PART = (
     "The bundle repo ({}) is hosting some of the images specified in the bundle's Images Lock file "
     "(.imgpkg/images.yml), which refers to it for these\n"
+)
+_ARTIFACT = (
+    "{} is no image but an artifact of type {}: imgpkg.pull_artifact of the Python library writes its files, "
+    "and so does oras pull."
 )
 _NO_BUNDLE = "Expected bundle image but found plain image (hint: Did you use -i instead of -b?)"
 _ONE_OF = "Name what to pull: -i IMAGE, -b BUNDLE, or --lock FILE; a tar file or layout may be named alone."
@@ -113,13 +125,26 @@ def _pull(session: Session, images: ImageReader, asked: Reference, options: _Pul
     refuse_all_but_images(found, refuse_bundles=options.refuses_bundles)
     _verify(options.policy, found, asked, images, is_proven=images is session.client)
     options.on_event(Message(f"Pulling image '{found.reference}'\n"))
-    with doing("Extracting image into directory"), replacing(options.folder, options.shown) as fresh:
+    extracting = doing("Extracting image into directory")
+    with _told_from_artifacts(found), extracting, replacing(options.folder, options.shown) as fresh:
         # Before the first byte, so that a progress bar has its total.
         options.on_event(Planned.of(found.manifest.layers))
         _extract(images, found, fresh, options.on_event)
         _announce_removal(options, fresh)
     # A tag may name another image the next time.
     return PullResult(found.reference, found.is_bundle, is_cacheable=asked.digest is not None)
+
+
+@contextmanager
+def _told_from_artifacts(found: Image) -> Iterator[None]:
+    """Return a context in which an artifact that cannot be unpacked is said to be one."""
+    try:
+        yield
+    except UnpackError as error:
+        # Tried before: the content of many artifacts is a tar file, such as that of Helm.
+        if kind := artifact_type(found.manifest):
+            error.hints = (_ARTIFACT.format(found.reference, kind), *error.hints)
+        raise
 
 
 def _announce_removal(options: _PullOptions, fresh: str) -> None:

@@ -324,11 +324,10 @@ class Manifests:
 
     def resolve(self, reference: Reference) -> Descriptor:
         """See `RegistryClient.resolve`."""
-        try:
-            return self._look(reference)
-        except NotFound:
-            # A response to HEAD has no body: only GET returns the error code of the registry.
-            return self.read(reference).descriptor
+        # A response to HEAD has no body: only GET returns the error code of the registry. Its error is raised
+        # alone, without that of HEAD before it.
+        found = self.exists(reference)
+        return self.read(reference).descriptor if found is None else found
 
     def exists(self, reference: Reference) -> Descriptor | None:
         """See `RegistryClient.exists`."""

@@ -93,6 +93,7 @@ CASES = (
     M("an image that is described", "describe -b registry.example.com/team/app:v1"),
     M("an image that is copied as a bundle", "copy -b registry.example.com/team/app:v1 --to-tar x.tar"),
     M("a bundle that is copied as an image", "copy -i registry.example.com/team/bundle:v1 --to-tar x.tar"),
+    M("an artifact that is pulled", "pull -i registry.example.com/team/report:v1 -o out"),
     M("an index that is pulled", "pull -i registry.example.com/team/app:multi -o out"),
     # What a registry refuses.
     M("no login", "pull -i private.example.com/team/app:v1 -o out"),

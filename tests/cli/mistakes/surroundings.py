@@ -172,6 +172,8 @@ class Surroundings:
             f"- image: registry.example.com/team/app@{pushed.reference.digest}\n"
         )
         imgpkg.push([self.work / "in"], bundle=f"{host}/team/bundle:v1", session=session)
+        report, kind = f"{host}/team/report:v1", "application/vnd.example.report"
+        imgpkg.push_artifact({"report.json": b"{}"}, image=report, artifact_type=kind, session=session)
 
     def run(self, case):
         """Run the command of a mistake in a fresh folder, in this process."""
