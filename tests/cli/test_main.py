@@ -268,6 +268,8 @@ def test_a_closed_standard_input_is_an_empty_password(tmp_path):
         (PermissionError(13, "Permission denied", "/x"), "permission denied: /x"),
         (OSError("odd"), "odd"),
         (ZeroDivisionError("by zero"), "internal error:\n  ZeroDivisionError: by zero"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (MemoryError(), "out of memory"),
     ],
 )
 @pytest.mark.parametrize("debug", [False, True])
@@ -277,6 +279,8 @@ def test_an_unexpected_error_is_a_message_and_with_debug_a_traceback(run_failing
     assert f"imgpkg: Error: {text}\n" in done.err
     assert ("Traceback" in done.err) is debug
     assert ("hint: this is a defect of imgpkg" in done.err) is isinstance(error, ZeroDivisionError)
+    is_limit = isinstance(error, (RuntimeError, MemoryError))
+    assert ("hint: A limit of memory or threads is reached" in done.err) is is_limit
 
 
 def test_an_error_with_a_hint_gives_it_on_a_line_of_its_own(run_failing):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import resource
 import tarfile
 import uuid
 
@@ -13,6 +15,8 @@ from tests.servers.docker import docker_registry_process
 import imgpkg
 from imgpkg import errors
 from imgpkg.events import BlobAdvanced, Planned
+from imgpkg.operations.copy.plan import TransferPlan
+from imgpkg.operations.copy.stream import KeptBlobs
 from imgpkg.operations.image_store import open_images
 
 
@@ -46,6 +50,25 @@ class Drops(io.BytesIO):
 
 def receive(stream, to, session, **options):
     return imgpkg.copy_from_stream(stream, to, session=session, **options)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """As on a full disk: what is written beyond is an error of the system."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_without_room_for_the_layer_of_a_bundle_is_named():
+    blob = imgpkg.Descriptor("a/b", imgpkg.Digest.of(bytes(9000)), 9000)
+    with contextlib.ExitStack() as stack, files_of_at_most(1000):
+        kept = KeptBlobs(TransferPlan((), {}))
+        with pytest.raises(errors.LocalIOError, match=r"write temporary file in .*: file too large"):
+            kept.keep(stack, blob, io.BytesIO(bytes(9000)))
 
 
 class TestOut:

@@ -59,6 +59,17 @@ class TestWork:
             workers.map(act, [0, 1])
         assert time.monotonic() - start < SOON / 2
 
+    def test_says_that_no_thread_can_be_started(self, session):
+        before = threading.stack_size(1 << 47)
+        try:
+            with (
+                open_workers(session, 3) as workers,
+                pytest.raises(RuntimeError, match="can't start new thread"),
+            ):
+                workers.map(lambda number: number, range(3))
+        finally:
+            threading.stack_size(before)
+
     def test_leaves_a_worker_behind_that_nothing_can_end(self, session):
         free = threading.Event()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -51,6 +52,40 @@ def test_of_blobs_that_were_sent_the_latest_are_known():
     for key in (*keys, keys[-1]):
         sent.add(key)
     assert [sent.times(key) for key in keys] == [0, 0, 0, 1, 2]
+
+
+def test_whoever_waited_for_an_upload_that_failed_sends_although_the_one_before_is_forgotten():
+    def handle(asked):
+        return Said(202, headers=SESSION) if asked.method == "POST" else Said(201)
+
+    made = Bench(Wire(handle))
+    uploads, gate, outcomes = made.client._uploads, threading.Event(), []
+    uploads._sent = SentBlobs(most=1)
+
+    def sent(data=DATA, open_=None):
+        blob = Descriptor(media.OCI_LAYER, Digest.of(data), len(data))
+        return made.client.push_blob(A, blob, open_ or (lambda: io.BytesIO(data)), check=False)
+
+    def broken():
+        gate.wait(10)
+        raise LocalIOError("read x: input/output error")
+
+    def fail():
+        with pytest.raises(LocalIOError):
+            sent(open_=broken)
+
+    assert sent() is BlobOutcome.MOVED
+    threads = [threading.Thread(target=act) for act in (fail, lambda: outcomes.append(sent()))]
+    for number, thread in enumerate(threads, 1):
+        thread.start()
+        # Each knows by then how often the blob was sent.
+        while uploads._locks._locks.get((A, BLOB.digest), (None, 0))[1] < number:
+            time.sleep(0.001)
+    sent(b"another one")
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [BlobOutcome.MOVED]
 
 
 class TestSending:

@@ -229,6 +229,8 @@ def _execute(command: Command, parsed: Parsed) -> int:
                 failure = LocalIOError(_reason(error))
                 output.ended(failure, status_of(failure))
             raise
+        if isinstance(error, MemoryError) or str(error) == "can't start new thread":
+            return _report(ImgpkgError(str(error) or "out of memory", hints=(_LIMITS,)), output)
         hint = "this is a defect of imgpkg; --debug shows where it happened"
         return _report(ImgpkgError(f"internal error: {type(error).__name__}: {error}", hints=(hint,)), output)
     except KeyboardInterrupt as interruption:
@@ -258,6 +260,7 @@ def _report(error: ImgpkgError, output: Output | None) -> int:
     return code
 
 
+_LIMITS = "A limit of memory or threads is reached (ulimit -a, those of the container): raise it."
 # Errors of a set-up: the cause and the remedy are the first two lines, unbroken.
 _ABOUT_A_SET_UP = (ChallengeError, CredentialError, InvalidManifest, RegistryError, TransportError)
 

@@ -218,7 +218,9 @@ class _Threads(Generic[T, R]):
         """Wait until all threads have ended, for at most `seconds`."""
         end = time.monotonic() + seconds
         for thread in tuple(self._threads):
-            thread.join(max(end - time.monotonic(), 0))
+            # One that the system did not start cannot be waited for.
+            if thread.ident is not None:
+                thread.join(max(end - time.monotonic(), 0))
 
     def grow(self) -> None:
         """Start a thread, if one is of use."""

@@ -93,7 +93,7 @@ class SentBlobs:
         self._order: deque[_Key] = deque()
 
     def times(self, key: _Key) -> int:
-        """Return how often the blob was sent, as far as that is known."""
+        """Return how often the blob was sent, as far as that is known; what is forgotten counts no more."""
         return self._times.get(key, 0)
 
     def add(self, key: _Key) -> None:
@@ -142,7 +142,7 @@ class Uploads:
         with self._locks.of(key):
             # Another thread may have sent it while this one waited. An older upload proves nothing: the blob
             # may have been deleted since.
-            is_sent = self._sent.times(key) != uploads_before
+            is_sent = self._sent.times(key) > uploads_before
             outcome = BlobOutcome.PRESENT if is_sent else self._upload(job, mount_from, check=check)
             if not is_sent:
                 self._sent.add(key)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from contextlib import ExitStack, nullcontext
 from io import BytesIO
-from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Protocol
 
 import imgpkg
 from imgpkg.content.archive.reader import member_name, not_found
 from imgpkg.content.archive.stream import ArchiveStream
+from imgpkg.content.pack import temporary_file
 from imgpkg.content.store import Extent, FileRange, OpenedBlob
 from imgpkg.dataclass import replace
-from imgpkg.errors import ArchiveError, UsageError, VerificationError
+from imgpkg.errors import ArchiveError, UsageError, VerificationError, local_io
 from imgpkg.events import Hook, Planned, silent
 from imgpkg.oci.descriptor import BLOCK, VerifiedReader
 from imgpkg.operations.copy.contents import contents_of
@@ -41,7 +41,7 @@ from imgpkg.values import StrPath
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
-    from typing import IO
+    from io import FileIO
 
     from imgpkg.content.archive.stream import MemberStream
     from imgpkg.oci.descriptor import ByteReader, ByteStream, Descriptor, Digest
@@ -221,15 +221,20 @@ class KeptBlobs:
 
     def __init__(self, plan: TransferPlan) -> None:
         self._plan = plan
-        self._files: dict[Digest, IO[bytes]] = {}
+        self._files: dict[Digest, FileIO] = {}
 
     def keep(self, stack: ExitStack, blob: Descriptor, stream: ByteStream) -> Callable[[], OpenedBlob]:
-        """Read all of a blob into a file that is removed with `stack`; return how to open it."""
-        file = stack.enter_context(TemporaryFile())  # noqa: SIM115 - closed with the stack
-        block = bytearray(BLOCK)
+        """Read all of a blob into a file that is removed with `stack`; return how to open it.
+
+        Raises LocalIOError, as for a full disk.
+        """
+        file, shown = stack.enter_context(temporary_file())
+        block = memoryview(bytearray(BLOCK))
         while count := stream.readinto(block):
-            file.write(memoryview(block)[:count])
-        file.flush()
+            left = block[:count]
+            while left:
+                with local_io("write", shown):
+                    left = left[file.write(left) :]
         self._files[blob.digest] = file
         return lambda: OpenedBlob(self.blob(blob))
 
