@@ -327,6 +327,31 @@ def test_tags_and_platforms_of_a_copy_may_be_lists_and_stay_as_they_are():
     assert options.to_tags == ("stable",)
 
 
+def test_a_platform_that_is_none_sends_no_request(embedded_registry, session, tmp_path):
+    image = str(make_image(session, f"{embedded_registry.address}/lib/for-all"))
+    before = len(embedded_registry.requests)
+    for work in (
+        lambda: imgpkg.read_image(image, platform="linux", session=session),
+        lambda: imgpkg.read_file(image, "a", platform="linux", session=session),
+        lambda: next(imgpkg.iter_files(image, platform="linux", session=session)),
+        lambda: imgpkg.pull_artifact(tmp_path / "out", image=image, platform="linux", session=session),
+    ):
+        with pytest.raises(imgpkg.errors.UsageError, match="Expected a platform such as linux/amd64"):
+            work()
+    assert len(embedded_registry.requests) == before
+
+
+def test_the_reference_of_a_result_is_not_taken_for_an_image_or_a_repository(session):
+    reference = imgpkg.Reference.parse("127.0.0.1:1/aa/bb")
+    for work in (
+        lambda: imgpkg.read_file(reference, "a", session=session),
+        lambda: imgpkg.prune_plan(reference, keep_newest=1, session=session),
+        lambda: session.authorization(reference),
+    ):
+        with pytest.raises(TypeError, match=r"not a Reference: str\(\) returns it"):
+            work()
+
+
 def test_arguments_that_are_missing_or_misspelt_are_named_as_python_names_them(session):
     for work, expected in (
         (lambda: imgpkg.resolve("a.io/bb"), "missing 1 required keyword-only argument: 'session'"),

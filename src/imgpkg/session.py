@@ -231,7 +231,7 @@ class Session:
         """
         from imgpkg.registry.signing import Signer, access_to
 
-        if isinstance(repository, str):
+        if not isinstance(repository, Repository):
             repository = parse_any(repository).repository
         signer = Signer(self.client.exchange, access_to(repository, actions))
         if refused is not None:

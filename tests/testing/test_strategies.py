@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 from hypothesis import Phase, find, given, settings
@@ -14,6 +16,16 @@ from imgpkg.testing import strategies
 # Each of these makes dozens of values.
 FEW = settings(max_examples=20)
 ONE = settings(max_examples=1, phases=[Phase.generate])
+
+
+def test_without_hypothesis_the_extra_that_installs_it_is_named():
+    program = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "try: import imgpkg.testing.strategies\n"
+        "except ImportError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "imgpkg.testing.strategies needs hypothesis: pip install 'imgpkg-py[testing]'\n"
 
 
 @FEW

@@ -77,6 +77,11 @@ def platforms_of(index: Manifest) -> tuple[Platform, ...]:
     return tuple(dict.fromkeys(filter(None, map(platform_of, index.manifests))))
 
 
+def as_platform(given: Platform | str | None) -> Platform | None:
+    """Return the platform that a program asks for, if it does; raise UsageError for a text that is none."""
+    return Platform.parse(given) if isinstance(given, str) else given
+
+
 def entries_for(index: Manifest, wanted: Collection[Platform]) -> tuple[Descriptor, ...]:
     """Return the entries of `index` that are for one of the `wanted` platforms, in its order.
 

@@ -18,6 +18,7 @@ from imgpkg.errors import NotInImage, UnpackError, doing
 from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Observation, has_logging, has_tracing, silent
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Readable
+from imgpkg.oci.platform import as_platform
 from imgpkg.oci.reference import parse_any
 from imgpkg.operations.images import choose_image
 from imgpkg.session import Session, as_session, operation
@@ -235,19 +236,19 @@ def _opened(
     watch: Observation,
 ) -> Iterator[tuple[Image, Filesystem]]:
     """Open the files of an image that is in a registry, or in the tar file or layout of `places`."""
-    tar, layout = places
+    (tar, layout), wanted = places, as_platform(platform)
     if tar or layout:
         from imgpkg.operations.image_store import open_images
 
         with open_images(tar=tar, layout=layout) as store:
-            found = choose_image(store, store.find(image) if isinstance(image, str) else image, platform)
+            found = choose_image(store, image if isinstance(image, Image) else store.find(image), wanted)
             with _filesystem(store, found, watch) as files:
                 yield found, files
     else:
         client = session.client
         with watch.part():
-            found = fetch_image(client, parse_any(image)) if isinstance(image, str) else image
-            found = choose_image(client, found, platform)
+            found = image if isinstance(image, Image) else fetch_image(client, parse_any(image))
+            found = choose_image(client, found, wanted)
         with _filesystem(client, found, watch) as files:
             yield found, files
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import imgpkg
 from imgpkg.bundle.image import Image, fetch_image, refuse_schema_1, with_config
 from imgpkg.errors import UsageError
-from imgpkg.oci.platform import Platform, entries_for, platform_of, platforms_of
+from imgpkg.oci.platform import Platform, as_platform, entries_for, platform_of, platforms_of
 from imgpkg.oci.reference import parse_any
 from imgpkg.session import Session, operation
 from imgpkg.values import StrPath
@@ -46,18 +46,18 @@ def read_image(
     Raises UsageError if it is not there for the platform, or is no image; InvalidReference, InvalidManifest,
     VerificationError, TransportError or RegistryError, and ArchiveError or LocalIOError for files.
     """
+    wanted = as_platform(platform)
     if tar or layout:
         from imgpkg.operations.image_store import open_images
 
         with open_images(tar=tar, layout=layout) as store:
-            return choose_image(store, store.find(image), platform)
-    return choose_image(session.client, fetch_image(session.client, parse_any(image)), platform)
+            return choose_image(store, store.find(image), wanted)
+    return choose_image(session.client, fetch_image(session.client, parse_any(image)), wanted)
 
 
-def choose_image(images: ImageReader, found: Image, platform: imgpkg.Platform | str | None) -> Image:
-    """Return the image for `platform` of an index, or an image as it is; see `read_image`."""
+def choose_image(images: ImageReader, found: Image, wanted: Platform | None) -> Image:
+    """Return the image for a platform of an index, or an image as it is; see `read_image`."""
     refuse_schema_1(found, UsageError)
-    wanted = Platform.parse(platform) if isinstance(platform, str) else platform
     if found.manifest.is_image:
         _check_platform(found, wanted)
         return found

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import strategies as st
-
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.manifest import Manifest
 from imgpkg.oci.platform import Platform
 from imgpkg.oci.reference import DOCKER_HUB, Reference, Repository
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError(
+        "imgpkg.testing.strategies needs hypothesis: pip install 'imgpkg-py[testing]'"
+    ) from error
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

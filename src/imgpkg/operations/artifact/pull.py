@@ -14,7 +14,7 @@ from imgpkg.events import BlobOutcome, BlobTransfer, Hook, Planned, Warned, sile
 from imgpkg.oci import media
 from imgpkg.oci.descriptor import Descriptor
 from imgpkg.oci.manifest import Manifest
-from imgpkg.oci.platform import Platform, entries_for, platform_of, platforms_of
+from imgpkg.oci.platform import Platform, as_platform, entries_for, platform_of, platforms_of
 from imgpkg.oci.reference import Reference, parse_any
 from imgpkg.operations.artifact.files import TITLE, UNPACK
 from imgpkg.operations.workers import open_workers
@@ -74,7 +74,7 @@ def pull_artifact(
     """
     folder, reference = absolute(os.fspath(output)), parse_any(image)
     with doing(f"Pulling artifact '{reference}'"):
-        manifest = _manifest(session.client, reference, platform)
+        manifest = _manifest(session.client, reference, as_platform(platform))
         found = reference.repository.digest(manifest.digest)
         files = [layer for layer in manifest.layers if layer.annotations.get(TITLE)]
         places = _places(files)
@@ -88,27 +88,26 @@ def pull_artifact(
     return ArtifactPullResult(found, manifest, tuple(pulled))
 
 
-def _manifest(client: RegistryClient, reference: Reference, platform: Platform | str | None) -> Manifest:
+def _manifest(client: RegistryClient, reference: Reference, wanted: Platform | None) -> Manifest:
     manifest = client.manifest(reference)
     if manifest.is_index:
-        chosen = _chosen(reference, manifest, platform)
+        chosen = _chosen(reference, manifest, wanted)
         manifest = client.manifest(reference.repository.digest(chosen.digest))
     if not manifest.is_image:
         raise InvalidManifest(f"{reference} is no artifact that can be pulled, but {manifest.media_type}")
     return manifest
 
 
-def _chosen(reference: Reference, index: Manifest, platform: Platform | str | None) -> Descriptor:
+def _chosen(reference: Reference, index: Manifest, wanted: Platform | None) -> Descriptor:
     """Return the entry of an index for a platform."""
     platforms = ", ".join(map(str, platforms_of(index)))
-    if platform is None:
+    if wanted is None:
         listed = ", ".join(str(entry.digest) for entry in index.children)
         others = (f"Name one of its manifests by digest: {listed}.",) if listed else ()
         raise InvalidManifest(
             f"{reference} is an index, and not an artifact",
             hints=(f"Choose a platform: {platforms}.",) if platforms else others,
         )
-    wanted = Platform.parse(platform) if isinstance(platform, str) else platform
     for entry in entries_for(index, (wanted,)):
         # Without a platform it is for all of them, or an attestation, and so not what was asked for.
         if entry.is_manifest and platform_of(entry) is not None:

@@ -123,7 +123,7 @@ def prune_plan(
     InvalidManifest where it is not known what something that is kept needs; InvalidReference, InvalidLock,
     LocalIOError, or an error of the registry.
     """
-    place = Repository.parse(repository) if isinstance(repository, str) else repository
+    place = repository if isinstance(repository, Repository) else Repository.parse(repository)
     rules = Keep.parse(place, keep, keep_newest, keep_locks)
     with open_workers(session, session.settings.concurrency, on_event, activity="reading") as workers:
         graph = survey(session.client, place, workers, rules.all_digests())
