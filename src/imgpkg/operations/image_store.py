@@ -72,6 +72,11 @@ class ImageStore:
         self._shown = shown
         self.roots = opened.plan.roots
         self._images = {node.image.reference: node.image for node in nodes_of(self.roots)}
+        self._referrers: dict[Reference, list[Manifest]] = {}
+        for reference, image in self._images.items():
+            if (subject := image.manifest.subject) is not None:
+                place = reference.repository.digest(subject.digest)
+                self._referrers.setdefault(place, []).append(image.manifest)
         self._tags = {
             root.node.image.reference.repository.tag(root.item.tag): root.node.manifest
             for root in self.roots
@@ -139,13 +144,7 @@ class ImageStore:
         tag_scheme: bool = True,  # noqa: ARG002 - as a registry is asked
     ) -> tuple[Descriptor, ...]:
         """Return the descriptors of the manifests of `repository` whose subject is `digest`."""
-        return tuple(
-            _referrer(image.manifest)
-            for reference, image in self._images.items()
-            if reference.repository == repository
-            and image.manifest.subject is not None
-            and image.manifest.subject.digest == digest
-        )
+        return tuple(map(_referrer, self._referrers.get(repository.digest(digest), ())))
 
     @property
     def repository(self) -> Repository:

@@ -171,23 +171,31 @@ class _Registry:
             return ()
 
 
-@dataclass(frozen=True, slots=True)
 class _File:
     """Attachments in a tar file or layout: its images with cosign's tags, and those with a subject."""
 
-    opened: OpenedSource
+    def __init__(self, opened: OpenedSource) -> None:
+        self._opened = opened
+        # By tags, and by subjects, with their places in the file.
+        self._attached: dict[str | Digest, dict[int, Root]] = {}
+        for place, root in enumerate(opened.plan.roots):
+            manifest = root.node.manifest
+            if manifest.subject is not None and may_be_signature(manifest.artifact_type):
+                self._attached.setdefault(manifest.subject.digest, {})[place] = root
+            self._attached.setdefault(root.item.tag, {})[place] = root
 
     def attached(self, image: Reference, wanted: Collection[str]) -> Iterator[tuple[str, Manifest]]:
         digest = _digest(image)
-        tags = frozenset(_tags(digest, wanted))
-        for root in self.opened.plan.roots:
-            manifest = root.node.manifest
-            is_referrer = manifest.subject is not None and manifest.subject.digest == digest
-            if root.item.tag in tags or (is_referrer and may_be_signature(manifest.artifact_type)):
-                yield str(root.item.reference), manifest
+        names: tuple[str | Digest, ...] = (digest, *_tags(digest, wanted))
+        found: dict[int, Root] = {}
+        for name in names:
+            found |= self._attached.get(name, {})
+        for place in sorted(found):
+            root = found[place]
+            yield str(root.item.reference), root.node.manifest
 
     def blob(self, repository: Repository, layer: Descriptor) -> AbstractContextManager[ByteReader]:
-        return self.opened.open_blob(BlobMove(layer, repository))
+        return self._opened.open_blob(BlobMove(layer, repository))
 
 
 @dataclass(frozen=True, slots=True)

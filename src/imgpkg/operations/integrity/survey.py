@@ -10,6 +10,7 @@ from imgpkg.bundle.image import (
     Reader,
     attestation_tag,
     read_config,
+    sbom_tag,
     signature_tag,
 )
 from imgpkg.bundle.layer import fetch_images_lock, fetch_locations
@@ -107,7 +108,7 @@ def survey(holder: ContentHolder, roots: Iterable[Wanted], workers: Workers) -> 
     Nothing is raised for what is missing or damaged, but Cancelled.
     """
     manifests: dict[Reference, Manifest] = {}
-    parts: dict[tuple[Digest, int], NamedBlob] = {}
+    parts: dict[tuple[Digest, int], tuple[Descriptor, list[tuple[Repository, str]]]] = {}
     defects: list[Defect] = []
     asked: set[Hashable] = set()
     level = list(roots)
@@ -125,10 +126,10 @@ def survey(holder: ContentHolder, roots: Iterable[Wanted], workers: Workers) -> 
             reference, manifest = seen.found
             manifests[reference] = manifest
             for blob in seen.blobs:
-                old = parts.get((blob.digest, blob.size), NamedBlob(blob))
-                name = (reference.repository, str(reference))
-                parts[blob.digest, blob.size] = replace(old, named_by=(*old.named_by, name))
-    return Surveyed(tuple(manifests.items()), tuple(parts.values()), tuple(defects))
+                _, named_by = parts.setdefault((blob.digest, blob.size), (blob, []))
+                named_by.append((reference.repository, str(reference)))
+    blobs = tuple(NamedBlob(blob, tuple(named_by)) for blob, named_by in parts.values())
+    return Surveyed(tuple(manifests.items()), blobs, tuple(defects))
 
 
 def _key(holder: ContentHolder, wanted: Wanted) -> Hashable:
@@ -238,4 +239,4 @@ class _Looking:
 
 def attachment_tags(digest: Digest) -> tuple[str, ...]:
     """Return the tags at which cosign stores what belongs to an image."""
-    return signature_tag(digest), attestation_tag(digest), f"{digest.algorithm}-{digest.hex}.sbom"
+    return signature_tag(digest), attestation_tag(digest), sbom_tag(digest)

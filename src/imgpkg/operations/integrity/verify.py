@@ -91,6 +91,11 @@ class _Read:
     is_left_out: bool = False
     is_relied_on: bool = False
 
+    @property
+    def is_absent(self) -> bool:
+        """True for a blob that need not be there."""
+        return self.is_left_out or self.is_relied_on
+
 
 class _Verification:
     """Reads all blobs of a survey, and all others that a file has."""
@@ -108,14 +113,14 @@ class _Verification:
         every = sorted((*parts, *more), key=lambda part: -part.descriptor.size)
         self._workers.on_event(Planned(len(every), sum(part.descriptor.size for part in every)))
         read = self._workers.map(self._read, every)
-        gone = [each for each in read if each.is_left_out or each.is_relied_on]
+        gone = [each for each in read if each.is_absent]
         found = [defect for each in read for defect in each.defects]
         return IntegrityReport(
             subject,
             tuple(root.places[0] for root in self._held.roots),
             len(self._digests()),
             len(every) - len(gone),
-            sum(each.part.descriptor.size for each in read if each not in gone),
+            sum(each.part.descriptor.size for each in read if not each.is_absent),
             (*self._held.defects, *self._surveyed.defects, *sorted(found, key=lambda defect: defect.subject)),
             tuple(
                 MissingLayer(each.part.descriptor.digest, each.part.names)
