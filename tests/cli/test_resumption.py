@@ -94,6 +94,23 @@ def test_a_signal_is_answered_with_the_command(started, stalled, words, tmp_path
     assert (tmp_path / "a b.tar").exists()
 
 
+def test_a_copy_by_a_plan_that_is_interrupted_goes_on_with_the_same_command(
+    started, stalled, image, server, tmp_path
+):
+    source = str(image).replace(server.address, stalled.address)
+    stalled.is_over = True
+    plan = ["--dry-run", "--plan-output", "plan.jsonl"]
+    made = started("copy", "-i", source, "--to-repo", f"{server.address}/planned/app", *plan, cwd=tmp_path)
+    assert made.wait(20) == 0
+    stalled.is_over = False
+    process = started("copy", "--plan", "plan.jsonl", cwd=tmp_path)
+    assert stalled.stalled.wait(20)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "left; the same command goes on" in err.decode()
+
+
 @pytest.fixture
 def context(tmp_path, monkeypatch):
     """Return a context of a copy with these words; no session is opened."""
@@ -144,8 +161,13 @@ class TestAnError:
 
 
 class TestAnInterruption:
-    def test_of_a_copy_to_a_repository_says_that_the_same_command_goes_on(self, context):
-        made = context("-i", "reg.example/a", "--to-repo", "reg.example/b")
+    @pytest.mark.parametrize(
+        "words",
+        [("-i", "reg.example/a", "--to-repo", "reg.example/b"), ("--plan", "plan.jsonl", "--shard", "3/16")],
+        ids=["images", "a plan"],
+    )
+    def test_of_a_copy_to_a_repository_says_that_the_same_command_goes_on(self, context, words):
+        made = context(*words)
         made.reporter(Planned(3, 5_000_000))
         made.reporter(BlobFinished(DIGEST, BlobOutcome.MOVED, 1_000_000))
         interruption = KeyboardInterrupt()

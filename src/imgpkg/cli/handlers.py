@@ -105,7 +105,8 @@ def copy(context: Context) -> None:
     if "plan" in flags.given or "shard" in flags.given:
         from imgpkg.cli.plans import copy_by_plan
 
-        copy_by_plan(context)
+        with _resumable(context):
+            copy_by_plan(context)
         return
     source, options = _copy_source(flags), _copy_options(flags)
     # Before the sessions are opened: a wrong combination must not wait for a password.

@@ -33,7 +33,8 @@ def add_hints(context: Context, ended: ImgpkgError | KeyboardInterrupt) -> None:
 
 
 def _of_repository(context: Context) -> tuple[str, ...]:
-    left = context.reporter.left() if context.flags.text("to-repo") else ""
+    is_to_repository = context.flags.text("to-repo") or context.flags.text("plan")
+    left = context.reporter.left() if is_to_repository else ""
     return (
         (f"{left} left; the same command goes on, and sends nothing again that has arrived",) if left else ()
     )
