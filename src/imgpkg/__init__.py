@@ -296,6 +296,8 @@ _NAMES = {
     "trust.key": "PublicKey SigningKey",
     "trust.policy": "Match Policy PolicyRule Requirement",
 }
+# Packages with public names of their own.
+_PACKAGES = ("adaptors", "aio", "oci", "testing")
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 # Names of the past: their values, the version without them, and what to use. See `imgpkg.deprecation`.
 _DEPRECATED: dict[str, tuple[str, str, str]] = {}
@@ -313,7 +315,8 @@ if not TYPE_CHECKING:
         if name in _DEPRECATED:
             return import_module("imgpkg.deprecation").value_of(f"imgpkg.{name}", *_DEPRECATED[name])
         if name not in _HOMES:
-            raise AttributeError(f"module 'imgpkg' has no attribute {name!r}")
+            remedy = f": import imgpkg.{name} first" if name in _PACKAGES else ""
+            raise AttributeError(f"module 'imgpkg' has no attribute {name!r}{remedy}")
         # Kept, so that the next access does not come here.
         value = getattr(import_module(f"imgpkg.{_HOMES[name]}"), name)
         globals()[name] = value

@@ -231,9 +231,8 @@ class Session:
         """
         from imgpkg.registry.signing import Signer, access_to
 
-        if not isinstance(repository, Repository):
-            repository = parse_any(repository).repository
-        signer = Signer(self.client.exchange, access_to(repository, actions))
+        place = repository if isinstance(repository, Repository) else parse_any(repository).repository
+        signer = Signer(self.client.exchange, access_to(place, actions))
         if refused is not None:
             # Otherwise the kept token would be returned once more.
             signer.take_back(refused)
@@ -303,8 +302,9 @@ def as_session(given: object, name: str) -> Session:
     """Return the session that an operation was given; raise TypeError for one of coroutines, say."""
     if isinstance(given, Session):
         return given
-    kind = type(given)
-    raise TypeError(f"{name}() expected an imgpkg.Session, but got {kind.__module__}.{kind.__qualname__}")
+    kind = f"{type(given).__module__}.{type(given).__qualname__}"
+    remedy = ", whose `blocking` is one" if hasattr(given, "blocking") else ""
+    raise TypeError(f"{name}() expected an imgpkg.Session, but got {kind}{remedy}")
 
 
 def operation(act: Callable[P, R]) -> Callable[P, R]:

@@ -25,6 +25,7 @@ from tests.servers.token_service import TokenService, User
 
 import imgpkg
 import imgpkg.adaptors.httpx
+import imgpkg.aio
 
 pytestmark = pytest.mark.usefixtures("written_log")
 
@@ -416,6 +417,12 @@ class TestAnAuth:
         with pytest.raises(imgpkg.errors.InvalidReference) as caught:
             client.auth(login, name)
         assert "secret" not in str(caught.value)
+
+    def test_of_a_session_of_coroutines_says_what_it_needs(self, client):
+        session = imgpkg.aio.Session()
+        with pytest.raises(TypeError, match=r"RegistryAuth\(\) expected .*, whose `blocking` is one"):
+            client.auth(session, "127.0.0.1:1")
+        assert client.auth(session.blocking, "127.0.0.1:1")
 
     def test_of_a_closed_session_refuses(self, client):
         session = imgpkg.Session()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from imgpkg.errors import UsageError
 from imgpkg.registry.signing import Reply, Signer, access_of, registry_name
+from imgpkg.session import Session, as_session
 from imgpkg.transport.message import redact_url
 
 try:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator
 
     from imgpkg.auth.keychain import Authorization
-    from imgpkg.session import Session
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -35,7 +35,7 @@ class RegistryAuth(httpx.Auth):
     """
 
     def __init__(self, session: Session, registry: str) -> None:
-        self._session = session
+        self._session = as_session(session, "RegistryAuth")
         self._registry = registry_name(registry)
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from imgpkg.errors import UsageError
 from imgpkg.registry.signing import Reply, Signer, access_of, registry_name
+from imgpkg.session import Session, as_session
 from imgpkg.transport.message import redact_url
 
 try:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from requests import PreparedRequest, Response
 
     from imgpkg.auth.keychain import Authorization
-    from imgpkg.session import Session
 
 
 class RegistryAuth(AuthBase):
@@ -30,7 +30,7 @@ class RegistryAuth(AuthBase):
     """
 
     def __init__(self, session: Session, registry: str) -> None:
-        self._session = session
+        self._session = as_session(session, "RegistryAuth")
         self._registry = registry_name(registry)
 
     def __call__(self, r: PreparedRequest) -> PreparedRequest:
