@@ -67,6 +67,14 @@ def test_every_setting_is_an_option_of_from_environment():
     assert set(Options.__annotations__) == fields - {"environ"}
 
 
+@pytest.mark.parametrize("name", ["login", "side_login"])
+@pytest.mark.parametrize("given", [imgpkg.Credential("ci", "s3cret-word"), ("ci", "s3cret-word"), None])
+def test_only_a_login_is_one(name, given):
+    with pytest.raises(TypeError) as caught:
+        imgpkg.Settings(**{name: given})
+    assert str(caught.value) == f"Expected an imgpkg.Login as {name}, and not {type(given).__name__}"
+
+
 @pytest.mark.parametrize("home", [None, ""])
 def test_without_a_home_the_one_of_the_user_database_counts(home, monkeypatch):
     monkeypatch.delenv("HOME")

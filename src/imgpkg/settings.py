@@ -123,6 +123,8 @@ class Settings:
         object.__setattr__(self, "environ", FrozenDict(self.environ))
         object.__setattr__(self, "ca_cert_paths", self.authorities)
         object.__setattr__(self, "certs_dirs", self.certs_folders)
+        for name, given in (("login", self.login), ("side_login", self.side_login)):
+            _check_login(name, given)
 
     @property
     def authorities(self) -> tuple[str, ...]:
@@ -147,6 +149,12 @@ class Settings:
         # Only here: a library must not read folders of the machine that it was not given.
         options.setdefault("certs_dirs", _certs_dirs(environ["HOME"]))
         return cls(environ=environ, **options)
+
+
+def _check_login(name: str, given: object) -> None:
+    # A Credential looks alike, and would fail at the first request.
+    if not isinstance(given, Login):
+        raise TypeError(f"Expected an imgpkg.Login as {name}, and not {type(given).__name__}")
 
 
 def _certs_dirs(home: str) -> tuple[str, ...]:
