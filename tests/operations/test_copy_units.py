@@ -249,6 +249,19 @@ class TestTrouble:
             )
         assert "Begin the same copy again" in raised.value.hints[0]
 
+    def test_an_executor_that_drops_what_it_has(self, bundle, open_session):
+        with serve(faults=always(Fault(delay=1), method="POST")) as there, ThreadPoolExecutor(1) as executor:
+            threading.Timer(0.3, executor.shutdown, kwargs={"wait": False, "cancel_futures": True}).start()
+            with pytest.raises(errors.ExecutorError, match="it has dropped blob sha256:") as raised:
+                copy_to_repository(
+                    bundle,
+                    f"{there.address}/dropped/b",
+                    session=open_session(),
+                    executor=executor,
+                    options=CopyOptions(in_flight=4),
+                )
+        assert "Begin the same copy again" in raised.value.hints[0]
+
     def test_a_process_that_is_killed_ends_the_copy_and_the_next_one_goes_on(
         self, bundle, open_session, another_registry
     ):

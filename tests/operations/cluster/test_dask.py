@@ -524,6 +524,8 @@ class TestACluster:
                 if isinstance(event, imgpkg.Planned) and not begun.is_set():
                     begun.set()
                     own.scale(0)
+                    # Before it has a blob, with which it would have died.
+                    wait(lambda: not own.scheduler.workers)
                     own.scale(1)
 
             copied = imgpkg.copy(

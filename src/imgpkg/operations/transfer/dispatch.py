@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, ParamSpec, TypeAlias, TypeVar
 
-from imgpkg.errors import Cancelled, ExecutorError, ImgpkgError
+from imgpkg.errors import ExecutorError, ImgpkgError
 from imgpkg.operations.transfer.reports import BlobReports
 from imgpkg.operations.transfer.worker import transfer
 
@@ -126,7 +126,7 @@ class _InFlight:
             future = self._executor.submit(transfer, unit)
         except RuntimeError as error:
             # The executor of a cluster or of processes that have gone, or one that was shut down.
-            raise _lost(error) from error
+            raise _lost(_text(error)) from error
         self.pending[future] = unit
         future.add_done_callback(self._news.put)
 
@@ -155,15 +155,20 @@ class _InFlight:
         except ImgpkgError:
             raise
         except CancelledError as error:
-            raise Cancelled(f"the executor dropped {unit.descriptor.digest}") from error
+            # A copy cancels only when it has ended.
+            raise _lost(f"it has dropped blob {unit.descriptor.digest}") from error
         except Exception as error:
             # Ray has the error of a task in its own.
             cause = getattr(error, "cause", None)
-            raise (cause if isinstance(cause, ImgpkgError) else _lost(error)) from error
+            raise (cause if isinstance(cause, ImgpkgError) else _lost(_text(error))) from error
 
 
-def _lost(error: Exception) -> ExecutorError:
+def _text(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _lost(reason: str) -> ExecutorError:
     return ExecutorError(
-        f"the executor failed: {type(error).__name__}: {error}",
+        f"the executor failed: {reason}",
         hints=("Begin the same copy again: what has arrived is not sent again.",),
     )
