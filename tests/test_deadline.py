@@ -151,6 +151,11 @@ class TestNestedLimits:
 
 
 class TestAToken:
+    def test_is_no_event_of_threading(self):
+        expected = r"Expected an imgpkg\.CancelToken, and not Event"
+        with pytest.raises(TypeError, match=expected), limits(cancel=threading.Event()):
+            pass
+
     def test_is_for_one_process(self):
         with pytest.raises(
             TypeError, match="cannot pickle a CancelToken: it ends the work of its own process"

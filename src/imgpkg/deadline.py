@@ -126,10 +126,14 @@ class StepLimits:
                 yield item
 
 
-def _others(timeout: float | None, cancel: CancelToken | None) -> tuple[Cancellation, ...]:
+def _others(timeout: float | None, cancel: object) -> tuple[Cancellation, ...]:
     if timeout is not None and timeout != timeout:  # noqa: PLR0124 - not a number
         raise UsageError("Expected a time limit in seconds, but was nan")
-    return () if cancel is None else (cancel._scope,)  # noqa: SLF001 - its own
+    if cancel is None:
+        return ()
+    if not isinstance(cancel, CancelToken):
+        raise TypeError(f"Expected an imgpkg.CancelToken, and not {type(cancel).__name__}")
+    return (cancel._scope,)  # noqa: SLF001 - its own
 
 
 @contextmanager

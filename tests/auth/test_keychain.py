@@ -95,6 +95,20 @@ def test_a_decision_shows_its_whole_way_and_no_secret():
     assert "hunter2" not in repr(decision)
 
 
+@pytest.mark.parametrize("found", [Credential("ci", "s3cret-word"), None])
+def test_a_source_that_returns_no_finding_is_named(found):
+    class Vault:
+        name = "vault"
+
+        def lookup(self, _):
+            return found
+
+    with pytest.raises(TypeError) as caught:
+        Keychain([Vault()]).resolve(Repository.parse("a.io/bb"))
+    expected = f"The credential source 'vault' returned {type(found).__name__}, and not an imgpkg.Finding"
+    assert str(caught.value) == expected
+
+
 def test_nothing_found_is_stated():
     decision = resolve("other.io/p/i", {})
     assert decision.credential == ANONYMOUS

@@ -308,6 +308,7 @@ class Keychain:
                 error.add_context(_RETRIEVING)
                 error.trail = _answers(trail)
                 raise
+            _check_finding(source, finding)
             trail.append(finding)
             # Also for an anonymous one: a set with only a hostname ends the search on purpose.
             if finding.credential is not None:
@@ -323,6 +324,13 @@ class Keychain:
                 with suppress(ImgpkgError):
                     found.update(dict.fromkeys(source.near_misses(decision)))
         return tuple(found)
+
+
+def _check_finding(source: CredentialSource, found: object) -> None:
+    # Sources are written by others too. Only the type is named: a credential is secret.
+    if not isinstance(found, Finding):
+        kind = type(found).__name__
+        raise TypeError(f"The credential source {source.name!r} returned {kind}, and not an imgpkg.Finding")
 
 
 def parse_time(text: str) -> float:
