@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pkgutil
 import socket
@@ -264,10 +265,16 @@ def test_other_objects_are_no_cluster(other):
         pass
 
 
-@pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": -1.0}, {"threads": 0}])
+@pytest.mark.parametrize("limits", [{"timeout": 0}, {"timeout": -1.0}, {"timeout": math.nan}, {"threads": 0}])
 def test_a_cluster_needs_time_and_threads(limits):
     with pytest.raises(errors.UsageError, match="at least one thread"):
         imgpkg.dask_executor("local:1", **limits).__enter__()
+
+
+@pytest.mark.parametrize("timeout", [math.inf, 1e10])
+def test_a_time_that_never_ends_is_a_year(cluster, timeout):
+    with imgpkg.dask_executor(cluster.scheduler_address, timeout=timeout) as executor:
+        assert executor.room == 4
 
 
 def test_a_client_that_was_closed_is_a_failure_of_the_executor(cluster, bundle, session):

@@ -13,6 +13,9 @@ from imgpkg.operations.cluster.address import ClusterAddress
 # Of `Client.get_executor`: a unit has a key of its own, and is not tried again after an error.
 _UNIMPORTANT = frozenset({"pure", "retries"})
 
+# Seconds: Dask and the system know no time that is much later.
+_LONGEST = 365 * 86400.0
+
 
 @contextmanager
 def dask_executor(
@@ -26,9 +29,9 @@ def dask_executor(
     certificates, by its variables `DASK_DISTRIBUTED__COMM__TLS__…` for example.
 
     `timeout`, in seconds, is that for the scheduler to answer, and the longest time without any worker, at
-    the beginning and later. All workers must have this version of the package; one that joins later without
-    it gets nothing, and a warning names it. Workers find credentials with their own environment and files;
-    `CopyOptions(send_credentials=True)` sends those of the sessions, over TLS only.
+    the beginning and later; a year at most. All workers must have this version of the package; one that joins
+    later without it gets nothing, and a warning names it. Workers find credentials with their own environment
+    and files; `CopyOptions(send_credentials=True)` sends those of the sessions, over TLS only.
 
     Events of a copy come as from threads. A worker that cannot reach a registry gets no more of its blobs,
     with a warning, and the blobs of one that dies go to others. The copy raises ExecutorError if the
@@ -39,7 +42,8 @@ def dask_executor(
     and ExecutorError for a cluster that does not answer, cannot be started, is without workers, or has other
     versions.
     """
-    if timeout <= 0 or threads < 1:
+    # Not a number is not more than 0 either.
+    if not timeout > 0 or threads < 1:
         raise UsageError(
             f"A cluster needs some time, and at least one thread, not {timeout:g} s and {threads}"
         )
@@ -51,7 +55,7 @@ def dask_executor(
             f"A Dask cluster needs the package distributed, which is not installed: {error}",
             hints=("Install it with: pip install 'imgpkg-py[dask]'",),
         ) from error
-    with connected(place, timeout=timeout, threads=threads) as executor:
+    with connected(place, timeout=min(timeout, _LONGEST), threads=threads) as executor:
         yield executor
 
 
