@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import dask
 import pytest
 import trustme
 from distributed import Client, LocalCluster
@@ -350,6 +351,8 @@ class TestAClient:
     def test_in_the_process_of_the_copy_reports_once(self, bundle, open_session):
         counter = imgpkg.TransferCounter()
         with (
+            # Some releases of CPython stop for ever when the frames of threads are listed while one begins.
+            dask.config.set({"distributed.worker.profile.enabled": False}),
             LocalCluster(
                 n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0"
             ) as cluster,
@@ -376,6 +379,14 @@ class TestAClient:
     def test_is_no_other_object(self, other):
         with pytest.raises(errors.UsageError, match="Expected the address"), imgpkg.dask_executor(other):
             pass
+
+
+def test_processes_of_this_machine_keep_no_profile():
+    """It lists the frames of threads, which some releases of CPython do not survive while one begins."""
+    with imgpkg.dask_executor("local:1") as executor:
+        asked = executor.submit(dask.config.get, "distributed.worker.profile.enabled")
+        assert asked.result(30) is False
+    assert dask.config.get("distributed.worker.profile.enabled") is True
 
 
 def printed(folder, program, *words):

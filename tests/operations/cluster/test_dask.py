@@ -45,6 +45,13 @@ def threads(workers):
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_profile():
+    """Some releases of CPython stop for ever when the frames of threads are listed while one begins."""
+    with dask.config.set({"distributed.worker.profile.enabled": False}):
+        yield
+
+
 @pytest.fixture(scope="module")
 def cluster():
     with threads(1) as cluster:

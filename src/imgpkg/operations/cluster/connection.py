@@ -48,6 +48,9 @@ _TLS = "distributed.comm.tls"
 _NEEDED = {f"{_TLS}.ca-file": "CA_FILE", f"{_TLS}.client.cert": "CLIENT__CERT"}
 _OPTIONAL = {f"{_TLS}.client.key": "CLIENT__KEY"}
 _VARIABLE = "DASK_DISTRIBUTED__COMM__TLS__"
+# Nobody looks at the profile, and some releases of CPython stop a process for ever in which the frames of
+# threads are listed while one begins.
+_NO_PROFILE = {"distributed.worker.profile.enabled": False}
 _LIMITS = "Ask for fewer, or look at the limits of memory, processes and open files (ulimit -a), and TMPDIR."
 _GUARD = 'A program that starts them needs `if __name__ == "__main__":` around what it does.'
 
@@ -169,20 +172,21 @@ def _started(processes: int, threads: int, folder: str) -> LocalCluster:
     A terminal sends Ctrl-C to all processes; this one ends the others.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    return LocalCluster(
-        n_workers=processes,
-        threads_per_worker=threads,
-        processes=True,
-        security=Security.temporary(),
-        host="127.0.0.1",
-        # No other process needs to look at them, and the usual port may be taken.
-        dashboard_address=None,
-        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
-        # They hold a few pieces of blobs, and need no share of the memory.
-        memory_limit=0,
-        local_directory=folder,
-        silence_logs=50,
-    )
+    with dask.config.set(_NO_PROFILE):
+        return LocalCluster(
+            n_workers=processes,
+            threads_per_worker=threads,
+            processes=True,
+            security=Security.temporary(),
+            host="127.0.0.1",
+            # No other process needs to look at them, and the usual port may be taken.
+            dashboard_address=None,
+            scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+            # They hold a few pieces of blobs, and need no share of the memory.
+            memory_limit=0,
+            local_directory=folder,
+            silence_logs=50,
+        )
 
 
 def _security() -> Security:
