@@ -115,8 +115,12 @@ def unwritten(monkeypatch):
 @pytest.mark.usefixtures("unwritten")
 def test_the_module_ends_with_the_code_of_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["imgpkg", "version", "--bogus"])
-    with pytest.raises(SystemExit) as end:
-        runpy.run_module("imgpkg", run_name="__main__")
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("imgpkg", run_name="__main__")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith("imgpkg: Error: unknown flag: --bogus\n")
 
@@ -125,6 +129,18 @@ def test_the_module_ends_with_the_code_of_the_command(monkeypatch, capsys):
 def test_importing_the_module_runs_nothing(capsys):
     runpy.run_module("imgpkg.__main__", run_name="imgpkg.__main__")
     assert capsys.readouterr() == ("", "")
+
+
+def test_an_interruption_while_the_interpreter_ends_prints_nothing():
+    program = (
+        "import atexit, signal, sys\n"
+        "from imgpkg.cli.main import main\n"
+        "atexit.register(signal.raise_signal, signal.SIGINT)\n"
+        "sys.exit(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "version"], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+    assert done.stdout.startswith(b"imgpkg version ")
 
 
 @pytest.mark.parametrize("words", [["--debug"], []])

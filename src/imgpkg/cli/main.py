@@ -71,10 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return _report(LocalIOError(_reason(error)), None)
     except KeyboardInterrupt as interruption:
-        # What it left behind, and how to go on.
         hints = "".join(f"hint: {hint}\n" for hint in interruption.args)
         sys.stderr.write(f"imgpkg: Error: interrupted\n{hints}")
         return _code_of(interruption)
+    finally:
+        if argv is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            # All is done and said: while the interpreter ends, Ctrl-C would print a traceback.
+            _handle(signal.SIGINT, signal.SIG_DFL)
     return code
 
 
@@ -350,11 +353,9 @@ def _nowhere(mode: str) -> io.TextIOWrapper:
 
 def _silence_stdout() -> None:
     """Discard what standard output still buffers: the interpreter flushes it at exit, and would fail."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError), open(os.devnull, "wb") as nowhere:
         # The descriptor is replaced, since the buffer of the stream cannot be discarded.
-        number = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(number, sys.stdout.fileno())
-        os.close(number)
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 class _Terminated(KeyboardInterrupt):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import pkgutil
+import signal
 import socket
 import sys
 import threading
@@ -26,6 +27,7 @@ from imgpkg.embedded.message import Fault
 from imgpkg.embedded.server import serve
 from imgpkg.oci.descriptor import Descriptor, Digest
 from imgpkg.oci.reference import Repository
+from imgpkg.operations.cluster.connection import to_its_end
 from imgpkg.operations.cluster.executor import DaskExecutor
 from imgpkg.operations.cluster.roster import Roster
 from imgpkg.operations.transfer.worker import stop, transfer
@@ -418,6 +420,19 @@ def test_a_scheduler_without_workers():
         imgpkg.dask_executor(cluster.scheduler_address, timeout=0.3),
     ):
         pass
+
+
+def test_what_ctrl_c_finds_being_closed_is_closed_to_its_end():
+    closed = threading.Event()
+
+    def close():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.2)
+        closed.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        to_its_end(close)
+    assert closed.is_set()
 
 
 def test_tls_needs_certificates():

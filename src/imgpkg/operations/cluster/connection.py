@@ -11,6 +11,7 @@ from collections import defaultdict
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from multiprocessing import resource_tracker
+from threading import Event, Thread
 from typing import TYPE_CHECKING, TypeVar
 
 import dask
@@ -102,7 +103,7 @@ def _client(address: ClusterAddress, *, timeout: float, threads: int) -> Iterato
         elif address.is_encrypted:
             security = _security()
         client = _begun(address, place, security, timeout)
-        opened.callback(_close, client)
+        opened.callback(to_its_end, partial(_close, client))
         yield client
 
 
@@ -112,9 +113,11 @@ def _begun(address: ClusterAddress, place: Any, security: Security | None, timeo
     try:
         return awaited(opening, timeout + _GRACE)
     # Dask raises whatever its parsers do for the bytes of another server.
-    except Exception as error:
+    except BaseException as error:
         # Nobody would close one that is opened after all.
         opening.add_done_callback(_close_late)
+        if not isinstance(error, Exception):
+            raise
         raise ExecutorError(
             f"the Dask scheduler at {address} does not answer: {_reason(error)}",
             hints=(
@@ -143,9 +146,29 @@ def _local_cluster(processes: int, threads: int) -> Iterator[LocalCluster]:
             # It is started by every process that is, and would have the next ones begin without the mask.
             resource_tracker.ensure_running()
             opening = begun(partial(_started, processes, threads, folder))
-            opened.callback(_end, opening)
+            opened.callback(to_its_end, partial(_end, opening))
             cluster = opening.result()
         yield cluster
+
+
+def to_its_end(act: Callable[[], object]) -> None:
+    """Call `act`, and raise the KeyboardInterrupt that comes meanwhile only when it is done.
+
+    Dask would close what is half closed once more when the process ends, and wait in vain.
+    """
+    done = Event()
+
+    def acting() -> None:
+        act()
+        done.set()
+
+    thread = Thread(target=acting, name="imgpkg-cluster", daemon=True)
+    try:
+        thread.start()
+        thread.join()
+    except KeyboardInterrupt:
+        done.wait(_CLOSING)
+        raise
 
 
 @contextmanager
