@@ -8,8 +8,8 @@ import pytest
 from benchmarks.plan_size import PARTS, measured
 
 FEW, IMAGES = 100, 1000
-# Kilobytes for each image: what a gigabyte has for each of a hundred thousand. With so few it is measured with
-# an error of a tenth, and with their configurations, which are kept of ten thousand and no more.
+# Kilobytes for each image: what a gigabyte has for each of a hundred thousand. With so few it is measured
+# with an error of a tenth, and with their configurations, which are kept of ten thousand and no more.
 MOST = 10.0
 # A stream of batches has as many images in memory as there are here.
 PLANNED = [
